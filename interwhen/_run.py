@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar, get_args
@@ -54,6 +54,7 @@ from interwhen.journal._rebuilding import (
     read_journal,
     rebuild,
     rebuild_to_go_on,
+    refuse_redacted,
     standing,
 )
 from interwhen.journal._records import (
@@ -67,7 +68,6 @@ from interwhen.journal._records import (
 )
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
-from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import (
     Api,
     MonitorSpec,
@@ -138,7 +138,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     for number, recorded in enumerate(_recorded_traces(found), start=1):
         text = "".join(chunk.text for chunk in recorded.chunks)
         texts.append(text)
-        result = await _observe(found, recorded.chunks, observers)
+        result = await observe_recorded(found, recorded.chunks, observers)
         for violation in result.violations:
             span = violation.span
             # If the text up to the end of the violation is the same, this is the same finding in a longer trace.
@@ -154,8 +154,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
 # ---------------------------------------------------------------------- the recorded checks
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatedCheck:
+class RepeatedCheck(msgspec.Struct, frozen=True):
     """The result of repeating one recorded check that had passed."""
 
     check: CheckRecord
@@ -187,14 +186,41 @@ async def check_again(
             f"the monitors must be given to check the result in {os.fspath(path)!r}, which does not say how "
             "to make them: give monitors=[...]"
         )
-    specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
-    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
-    model = _replay(chunks, begins[0])
+    absent: dict[str, str] = {}
+    if monitors is None and header is not None:
+        monitors, absent = _specs_and_absent(header)
+    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(monitors or ()))
+    model = _recorded_model(chunks, think_tags=begins[0])
     async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
         again = await run.drain()
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
-    return result, tuple(_repeated(check, found.get((check.monitor, check.key, check.span))) for check in passed)
+    return result, tuple(
+        RepeatedCheck(check, passes=False, why=absent[check.monitor])
+        if check.monitor in absent
+        else _repeated(check, found.get((check.monitor, check.key, check.span)))
+        for check in passed
+    )
+
+
+def _specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[str, str]]:
+    """Return the specifications of the monitors in *header*, and for each monitor without one, why it cannot be made.
+
+    One specification may make several monitors; it is returned once.
+    """
+    specs: list[str | dict[str, Any]] = []
+    absent: dict[str, str] = {}
+    for record in header.monitors:
+        if record.spec is None:
+            name = str(record.fields["name"])
+            absent[name] = (
+                f"the journal must say how to make the monitor {name!r:.80}, and does not, because it was given as an "
+                "object or a function, has a secret option, or was made from the request: give it with --monitor or "
+                "monitors=[...]"
+            )
+        elif record.spec not in specs:
+            specs.append(record.spec)
+    return specs, absent
 
 
 class ClaimAgain(NamedTuple):
@@ -223,7 +249,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
         )
     watchers = tuple(replace(one, delivery="observe") for one in load_monitors([recorded.spec]))
     for trace in _recorded_traces(found):
-        result = await _observe(found, trace.chunks, watchers)
+        result = await observe_recorded(found, trace.chunks, watchers)
         again = next((one for one in result.checks if (one.monitor, one.key, one.span) == (monitor, key, span)), None)
         if again is not None:
             return ClaimAgain(again.outcome, _changes(header.verifiers[recorded.verifier], again))
@@ -247,6 +273,7 @@ def _recorded(
         data = file.read()
     if data.startswith(MAGIC):
         journaled = read_journal(path)
+        refuse_redacted(journaled)
         if journaled.result is None:
             raise UsageError(f"the run in {os.fspath(path)!r} must be over, and is not: resume it to its end first")
         header = journaled.header
@@ -287,12 +314,11 @@ def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
 # ---------------------------------------------------------------------- the recorded text
 
 
-@dataclass(slots=True)
-class _RecordedTrace:
+class _RecordedTrace(msgspec.Struct):
     """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies inserted."""
 
-    chunks: list[Chunk] = field(default_factory=list)
-    ours: list[tuple[int, int]] = field(default_factory=list)
+    chunks: list[Chunk] = msgspec.field(default_factory=list)
+    ours: list[tuple[int, int]] = msgspec.field(default_factory=list)
 
     def is_ours(self, start: int, end: int) -> bool:
         return any(low < end and start < high for low, high in self.ours)
@@ -352,9 +378,15 @@ def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: Rebu
         recorded.ours.append((violation.cut, violation.cut + len(violation.inserted)))
 
 
-async def _observe(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
+def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
+    """Return the chunks of the trace at the end of each request in *found*, by the text of that trace."""
+    return {"".join(chunk.text for chunk in one.chunks): one.chunks for one in _recorded_traces(found)}
+
+
+async def observe_recorded(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
+    """Return the result of a run of *observers* over *chunks*, with the prompt and settings of the run in *found*."""
     header = found.header
-    model = _replay(chunks, header.think_tags)
+    model = _recorded_model(chunks, think_tags=header.think_tags)
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
         return await run.drain()
 
@@ -363,9 +395,13 @@ def _is_open(check: CheckRecord) -> bool:
     return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))
 
 
-def _replay(chunks: Sequence[Chunk], think_tags: tuple[str, str] | None) -> Model:
+def _recorded_model(
+    chunks: Sequence[Chunk], *, think_tags: tuple[str, str] | None = None, name: str = "recorded"
+) -> Model:
+    from interwhen.models._replay import Recording, ReplayModel  # only runs of recorded text need it
+
     able = Capabilities(resume="prefix", forks=False, think_tags=think_tags)
-    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name="recorded")
+    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name=name)
 
 
 # Event loops for synchronous code, each in its own thread: one for a run, or one for all users of a client.
@@ -567,22 +603,19 @@ def run(
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
     pool = load_workers(workers)
-    if allocator is not None and not fits(allocator, Allocator):
-        raise UsageError(
-            f"allocator must have the methods allow() and learn(), got {allocator!r:.200}: give an Allocator"
-        )
-    if learner is not None and not fits(learner, RemedyLearner):
-        raise UsageError(
-            f"learner must have the methods order() and learn(), got {learner!r:.200}: give a RemedyLearner"
-        )
-    if context is not None and not fits(context, Ready):
-        raise UsageError(
-            f"context must be a prepared context, got {context!r:.200}: give what Precomputer.add() returns"
-        )
+    for label, given, protocol, must, todo in (
+        ("allocator", allocator, Allocator, "have the methods allow() and learn()", "give an Allocator"),
+        ("learner", learner, RemedyLearner, "have the methods order() and learn()", "give a RemedyLearner"),
+        ("context", context, Ready, "be a prepared context", "give what Precomputer.add() returns"),
+    ):
+        if given is not None and not fits(given, protocol):
+            raise UsageError(f"{label} must {must}, got {given!r:.200}: {todo}")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in must be one of {', '.join(get_args(Phase))}, got {starts_in!r:.80}")
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
         raise UsageError(f"min_coverage must be a share of the text, from 0 to 1, got {min_coverage!r:.200}")
+    if fits(prompt, Model):
+        raise UsageError(f"prompt must be a text or messages, got the model {prompt!r:.200}: write run(model, prompt)")
     owned = isinstance(model, str)
     listeners = _listeners(on_result, on_event)
     adapter = _adapter(model)
@@ -615,9 +648,10 @@ def run(
 def _listeners(
     on_result: ResultCallback | None = None, on_event: EventCallback | None = None
 ) -> tuple[Listener, ...] | None:
-    """Return the listeners for a run that is created now.
+    """Return the listeners for a run that is created now, including the functions *on_result* and *on_event*.
 
-    Returns ``None`` if the run is a part of a larger call, which is observed as a whole.
+    Returns ``None`` if the run is a part of a larger call, which is observed as a whole. Raises :class:`UsageError` if
+    a function cannot be called from a thread.
     """
     for label, function in (("on_result", on_result), ("on_event", on_event)):
         if function is not None:
@@ -827,7 +861,7 @@ def resume(
     past = rebuild_to_go_on(found, watchers)
     header = found.header
     # A finished run sends no request: it needs a model only for its name.
-    adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
+    adapter = _model(found, model) if past.summary is None else _recorded_model((), name=header.model)
     listeners = _listeners()
     made = (ObservedRun if listeners else Run)(
         adapter,
@@ -873,16 +907,13 @@ def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple
     return watchers
 
 
-def _specs(path: str, header: Header) -> list[MonitorSpec]:
-    specs: list[MonitorSpec] = []
-    for record in header.monitors:
-        if record.spec is None:
-            name = record.fields["name"]
-            raise JournalError(
-                path,
-                f"it must say how to make the monitor {name!r:.80}, and does not: give monitors=[...] as for its run",
-            )
-        specs.append(record.spec)
+def _specs(path: str, header: Header) -> Sequence[MonitorSpec]:
+    specs, absent = _specs_and_absent(header)
+    if absent:
+        name = next(iter(absent))
+        raise JournalError(
+            path, f"it must say how to make the monitor {name!r:.80}, and does not: give monitors=[...] as for its run"
+        )
     return specs
 
 

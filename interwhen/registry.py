@@ -14,11 +14,8 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -109,8 +106,7 @@ PRODUCERS = "interwhen.producers"
 """The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(msgspec.Struct, frozen=True):
     """An installed plug-in, as the metadata of its distribution describes it."""
 
     name: str
@@ -247,8 +243,8 @@ def _tried(group: str, plugin: Plugin) -> Plugin:
     try:
         _load_described(group, plugin)
     except PluginError as error:
-        return replace(plugin, loaded=False, error=error.reason)
-    return replace(plugin, loaded=True)
+        return msgspec.structs.replace(plugin, loaded=False, error=error.reason)
+    return msgspec.structs.replace(plugin, loaded=True)
 
 
 def _load_described(group: str, plugin: Plugin) -> None:
@@ -536,10 +532,7 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
     if isinstance(spec, Monitor):
         return spec
     name, factory, options = _taken_apart(spec)
-    monitor = make_monitor(name, factory, options)
-    if isinstance(spec, str | Mapping):
-        _note_source(monitor, MonitorSource(name, options))
-    return monitor
+    return _with_spec(make_monitor(name, factory, options), spec, MonitorSource(name, options))
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
@@ -579,17 +572,20 @@ def _loaded(spec: MonitorSpec) -> tuple[Monitor, ...]:
         return (spec,)
     name, factory, options = _taken_apart(spec)
     made = _make(name, factory, options)
-    if isinstance(spec, str | Mapping):
-        for index, monitor in enumerate(made):
-            _note_source(monitor, MonitorSource(name, options, index))
-    return made
+    return tuple(_with_spec(each, spec, MonitorSource(name, options, index)) for index, each in enumerate(made))
+
+
+def _with_spec(monitor: Monitor, spec: MonitorSpec, source: MonitorSource) -> Monitor:
+    if not isinstance(spec, str | Mapping):
+        return monitor
+    _note_source(monitor, source)
+    return dataclasses.replace(monitor, spec=spec)
 
 
 # Where a verifier came from, so that another machine can make it again by its name.
 
 
-@dataclass(frozen=True, slots=True)
-class MonitorSource:
+class MonitorSource(msgspec.Struct, frozen=True):
     """The plug-in and the options from which a monitor was made."""
 
     name: str
@@ -767,7 +763,7 @@ def load_model(
     """
     if not isinstance(spec, str):
         return spec
-    if urlsplit(spec).scheme in {"http", "https"} and "//" in spec:
+    if spec.lstrip()[:8].lower().startswith(("http://", "https://")):
         return _served(spec, name=name, api=api, api_key=api_key)
     plugin, _, text = spec.strip().partition(":")
     model = call_factory(plugin, load(MODELS, plugin), text)
@@ -892,13 +888,11 @@ def _split_factory(
 
 # The description of a verifier plug-in: its options, or the reason why it does not work.
 
-_HERE = Path(__file__).parent
 _FRAMES = 6
 """How many of the innermost frames of a traceback :func:`why_failed` shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifierReport:
+class VerifierReport(msgspec.Struct, frozen=True):
     """The description of one verifier plug-in, made by :func:`describe`."""
 
     plugin: Plugin
@@ -1013,7 +1007,9 @@ def _explained(error: PluginError) -> str:
 
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     import traceback
+    from pathlib import Path
 
+    here = Path(__file__).parent
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent != _HERE]
+    own = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent != here]
     return own[-_FRAMES:]

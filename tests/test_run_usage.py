@@ -61,3 +61,10 @@ def test_what_cannot_work_is_refused_at_once(prompt, options, why):
 def test_what_is_no_model_is_refused_at_once():
     with pytest.raises(UsageError, match=r"model must be a Model or the name of one, got 42"):
         interwhen.run(42, "Q")
+
+
+def test_a_model_in_place_of_the_prompt_is_named():
+    with pytest.raises(
+        UsageError, match=r"prompt must be a text or messages, got the model .*: write run\(model, prompt\)"
+    ):
+        interwhen.run("Q", ScriptedModel(["x"]))

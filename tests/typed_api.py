@@ -301,7 +301,7 @@ def journalled_sync() -> Result:
 async def trial(monitor: Monitor) -> list[str]:
     """Try a verifier on labelled traces."""
     trace = LabelledTrace(name="a", turns=(Turn(prompt="q", text="1 May"),), label="right")
-    total: Score = score(try_monitor_sync(monitor, [trace, *read_traces("traces.jsonl")], told=print))
+    total: Score = score(try_monitor_sync(monitor, [trace, *read_traces("traces.jsonl")], on_trial=print))
     total = assert_trial("arithmetic", [trace], recall=0.9, false_interrupts=0.0)
     shares = [total.recall.low, total.recall.value or 0.0, total.check_ms.p99]
     return [f"{one.found[0].why} {shares}" async for one in try_monitor(monitor, [trace], seed=3) if one.is_flagged]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -332,7 +331,10 @@ class CheckTable:
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Cancel and forget the checks of unfinished segments (see :meth:`look`): the model continued or has ended."""
+        """Cancel and forget the checks of unfinished segments (see :meth:`look`). Return the orders to drop their jobs.
+
+        The model has continued these segments, or has ended.
+        """
         if not self._looks:
             return []
         looks, self._looks = self._looks, []
@@ -420,7 +422,7 @@ class CheckTable:
         return orders
 
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
-        """Cancel all open jobs. *why* is the reason in their records."""
+        """Cancel all open jobs, and return the orders to drop them. *why* is the reason in their records."""
         orders: list[Order] = []
         outcome = Cancelled(why)
         for job in list(self.jobs.values()):
@@ -435,7 +437,8 @@ class CheckTable:
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
         """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended.
 
-        The *skipped* jobs are left out: the engine has no order for them that could be dropped.
+        Return the orders to drop their jobs. The *skipped* jobs are left out: the engine has no order for them that
+        could be dropped.
         """
         orders: list[Order] = []
         for job in list(self.jobs.values()):
@@ -733,8 +736,7 @@ LAST_TRIAL = 128
 """The largest number of checks that are skipped between two trials."""
 
 
-@dataclass(slots=True)
-class Breaker:
+class Breaker(msgspec.Struct):
     """A circuit breaker for one verifier in one run, shared by its monitors. It counts failures in a row, not time."""
 
     limit: int | None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, assert_never
+
+import msgspec
 
 from interwhen._core.checks import CheckTable, Job
 from interwhen._core.messages import (
+    NO_OFFER,
     Abandoned,
     Broken,
     Close,
@@ -31,6 +33,7 @@ from interwhen._core.messages import (
     RunSummary,
     Settled,
     SwitchedOff,
+    ToolOffer,
 )
 from interwhen._core.release import (
     ENDED_WELL,
@@ -50,7 +53,6 @@ from interwhen._core.violations import (
     Violations,
     plan_surrender,
 )
-from interwhen._core.written_calls import NO_OFFER, ToolOffer
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
@@ -68,8 +70,7 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
 
-@dataclass(slots=True)
-class RemedyPace:
+class RemedyPace(msgspec.Struct):
     """Counts the remedies in a row without progress, and computes the pauses after them.
 
     A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
@@ -248,7 +249,7 @@ class Counts:
         intake = self._intake
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
-    def told(self, usage: Usage) -> int:
+    def reported(self, usage: Usage) -> int:
         """Return the tokens of the main stream by the server's counts. *usage* has those of the current request."""
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
@@ -287,7 +288,7 @@ class Counts:
             return 0
         self._window.learn(usage, self.requests)
         self.prompts.counted(usage)
-        return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
+        return 0 if usage.completion_tokens is None else self.reported(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
         """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 import msgspec
@@ -50,8 +50,7 @@ from interwhen._types.verifiers import Verifier, WorkNote, take_note
 # Forks: short side inferences on the same prefix.
 
 
-@dataclass(slots=True)
-class ForkMeter:
+class ForkMeter(msgspec.Struct):
     """The tokens of all forks of a run, as counted by the server."""
 
     tokens: int = 0

@@ -33,7 +33,7 @@ from interwhen._types.errors import JournalError, ModelError, UsageError
 from interwhen._types.events import Delta, Event
 from interwhen._types.extensions import Task
 from interwhen._types.ledger import BlockedLoop, Ledger, Offline, ResumeCost, Timing, WireReport
-from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling, Usage
+from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling, Timeouts, Usage
 from interwhen._types.results import (
     Abstained,
     CheckRecord,
@@ -50,6 +50,7 @@ from interwhen._version import __version__
 from interwhen.journal._files import SCHEMA, Files, frame, preamble
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, ShownSegment
 from interwhen.journal._records import (
+    ChunkRecord,
     EndRecord,
     Header,
     OutlineRecord,
@@ -57,15 +58,17 @@ from interwhen.journal._records import (
     describe,
     encode,
     fact_record,
+    is_plain,
     without_secrets,
 )
 from interwhen.journal._settings import CallJournal, Journal
-from interwhen.journal._writer import JournalWriter, ThreadClerk
-from interwhen.models._transport import Timeouts
+from interwhen.journal._writer import COMPLETE, JournalWriter, ThreadClerk
 
 _TURNS = (Open, Close, Finish)
 """Orders after which the journal is written at once, because a crash is most likely near a request or the end."""
 _PLAIN = WireReport()
+_COLUMN = 64
+"""The most chunks in one column. The bytes of columns count as queued when they are complete."""
 
 
 class Recorder:
@@ -79,6 +82,8 @@ class Recorder:
         self._began = 0.0
         self._spent = SpentRecord()
         self._over = False
+        self._columns = COMPLETE
+        """The columns for the next plain chunk."""
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
         """Start recording. Times are seconds on *clock* since ``meter.started``.
@@ -92,27 +97,58 @@ class Recorder:
 
     def step(self, fact: Fact) -> list[Order]:
         """Record *fact* and pass it to the core; return the orders of the core."""
-        if self._over:  # the core ignores facts after the end, so they are not recorded
+        columns = self._columns
+        # The hot path, once per token: is_plain and a method of the writer, inlined.
+        if (
+            type(fact) is Chunk
+            and fact.phase == columns.phase
+            and fact.tokens == 1
+            and fact.finish_reason is None
+            and fact.usage is None
+            and fact.logprob is None
+            and fact.call is None
+            and len(columns.texts) < _COLUMN
+        ):
+            columns.texts.append(fact.text)
+            columns.times.append(self._clock() - self._began)
+            if not columns.is_awake:
+                columns.is_awake = True
+                self._writer.wake()
+        elif self._over:  # the core ignores facts after the end, so they are not recorded
             return self._core.step(fact)
-        at = self._clock() - self._began
-        if type(fact) is Chunk:
-            self._writer.put((at, fact), len(fact.text))
-            orders = self._core.step(fact)
-            if not orders:
-                return orders
         else:
-            self._note_spent()
-            self._writer.put(fact_record(at, self._core.transcript.length, fact))
-            orders = self._core.step(fact)
-        for order in orders:
-            if type(order) in _TURNS:
-                self._over = self._over or type(order) is Finish
-                self._writer.urge()
+            self._put(fact)
+        orders = self._core.step(fact)
+        if orders:
+            for order in orders:
+                if type(order) in _TURNS:
+                    self._over = self._over or type(order) is Finish
+                    self._writer.urge()
+            if self._over:
+                self._columns = COMPLETE
         return orders
+
+    def _put(self, fact: Fact) -> None:
+        """Record *fact*; if it is a plain chunk, open columns for the next ones, too."""
+        at = self._clock() - self._began
+        writer = self._writer
+        self._columns = COMPLETE
+        if type(fact) is not Chunk:
+            self._note_spent()
+            writer.put(fact_record(at, self._core.transcript.length, fact))
+        elif is_plain(fact):
+            columns = self._columns = writer.open_columns(fact.phase)
+            if columns is not COMPLETE:
+                columns.texts.append(fact.text)
+                columns.times.append(at)
+                columns.is_awake = True
+                writer.wake()
+        else:
+            writer.put(ChunkRecord(at, fact))
 
     def end(self, result: Result) -> None:
         """Record the final counts and the *result*, and close the writer."""
-        self._over = True
+        self._over, self._columns = True, COMPLETE
         wire = result.wire if result.wire != _PLAIN else None
         upstream = self._upstream
         self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
@@ -128,7 +164,7 @@ class Recorder:
 
     def leave(self) -> None:
         """Close the writer without a result, because the run could not start."""
-        self._over = True
+        self._over, self._columns = True, COMPLETE
         self._writer.close()
 
     def _count(self) -> SpentRecord:
@@ -208,7 +244,7 @@ class OutlineRecorder(Recorder):
 
         self._entries = 0
         part = to_json(self._scribe.part(self._mark, self._settings.name)).decode()
-        self._writer.put(OutlineRecord(self._scribe.at, part), len(part))
+        self._writer.put(OutlineRecord(self._scribe.at, part))
 
 
 _OUTLINED = 256
@@ -226,8 +262,9 @@ def open_recorder(
 ) -> Recorder | None:
     """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
 
-    *past* is the run to resume, if any; its journal is continued. Raises :class:`~interwhen.JournalError` if the file
-    cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
+    *settings* are those of the journal. *past* is the run to resume, if any; its journal is continued. The other
+    parameters are those of the run, which the header of a new journal contains. Raises :class:`~interwhen.JournalError`
+    if the file cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
     """
     if settings is None:
         return None
@@ -481,7 +518,8 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
     """Return the orders of a resumed run that are not done yet, and facts for the checks that cannot be repeated.
 
-    A check cannot be repeated if the extractor does not find its claim again.
+    *past* is the run as its journal describes it, and *jobs* runs the extractors again: the journal has only the key
+    and the span of a claim. A check cannot be repeated if the extractor does not find its claim again.
     """
     orders: list[Order] = []
     facts = []
@@ -568,9 +606,9 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 
 
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
-    """Run the extractor again and return the full claim for *known*; the journal stores only its key and span.
+    """Run the extractor of monitor number *monitor* again, and return the full claim for *known*.
 
-    Returns ``None`` if the extractor does not find this claim.
+    The journal stores only the key and the span of *known*. Returns ``None`` if the extractor does not find this claim.
     """
     source = past.sources.get(id(known))
     if source is None:

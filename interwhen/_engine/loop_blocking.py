@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
-from pathlib import PurePath
 from types import FrameType
 from typing import Any, Protocol
 
@@ -46,7 +46,7 @@ _TIMED = frozenset(("check_inline", "parse"))
 """The functions in ``_OURS`` whose time is measured and reported by their callers."""
 
 
-_CALLERS = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("monitors.py", "jobs.py"))
+_CALLERS = tuple(f"interwhen{os.sep}_engine{os.sep}{name}" for name in ("monitors.py", "jobs.py"))
 """The files of the functions in ``_OURS``."""
 
 
@@ -86,7 +86,7 @@ def _is_of_loop(frame: FrameType) -> bool:
 @functools.lru_cache(maxsize=4096)
 def _is_loop_function(file: str, function: str) -> bool:
     """Return whether the function *function* in the source file *file* belongs to the event loop itself."""
-    name = PurePath(file).name
+    name = file.rpartition(os.sep)[2]
     return name in _WAITS_IN or (name == "events.py" and function == "_run")  # asyncio's Handle
 
 
@@ -109,9 +109,10 @@ def _owner(frame: FrameType) -> str | None:
 
 
 class LoopTurn:
-    """Records the code that a loop runs from the watching thread's callback request until the loop's answer.
+    """Records which code a loop runs while it does not answer: from the request for a callback to the callback.
 
-    Only the watching thread writes to it. The loop reports the turn when it answers. Later writes are lost.
+    The watching thread makes the request. Only this thread writes to the turn. The loop reports the turn when it
+    answers; later writes are lost.
     """
 
     __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")
@@ -245,9 +246,10 @@ class WatchedLoop:
         return bool(self._listeners)
 
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
-        """Ask the loop to run a callback. If it has not answered the last request yet, record its *frames* instead.
+        """Ask the loop to run a callback. If it does not answer the last request, record the code that it runs instead.
 
-        The watching thread calls this.
+        *frames* is a function that returns this code as stack frames. *clock* returns the time, and *now* is the
+        present time. The watching thread calls this.
         """
         turn = self.turn
         if turn is None:

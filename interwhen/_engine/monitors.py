@@ -9,7 +9,6 @@ import dataclasses
 import inspect
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from types import CoroutineType
 from typing import Any, cast
@@ -96,7 +95,10 @@ def _is_span(value: object) -> bool:
 
 
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
-    """Run a check directly on the event loop. Use it only for pure checks that take microseconds."""
+    """Check *claim* with *verifier* directly on the event loop, and return the outcome.
+
+    Use it only for pure checks that take microseconds.
+    """
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
     except KeyboardInterrupt:
@@ -106,9 +108,11 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
 
 
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
-    """Run a check in a thread, a process or this task, depending on ``verifier.worker``. Errors become outcomes.
+    """Check *claim* with *verifier* in a thread, a process or this task, as ``verifier.worker`` says.
 
-    *scope* is the cancel scope around this call. It has the deadline of the check.
+    Return the outcome.
+
+    Errors become outcomes. *scope* is the cancel scope around this call. It has the deadline of the check.
     """
     try:
         match verifier.worker:
@@ -241,15 +245,14 @@ def _is_claim(claim: object) -> bool:
     return type(known.key) is str and (known.span is None or _is_span(known.span))
 
 
-@dataclass(frozen=True, slots=True)
-class BoundVerifier:
+class BoundVerifier(msgspec.Struct, frozen=True):
     """A verifier together with the value that ``prepare`` returned. Both are pickled together for a worker process."""
 
     inner: Verifier
     prepared: Any
-    prepare: Prepare | None = field(default=None, compare=False, repr=False)
+    prepare: Prepare | None = None
     """The function that returned ``prepared``: a pool can call it again on another machine. It is not pickled."""
-    task: Task | None = field(default=None, compare=False, repr=False)
+    task: Task | None = None
     """The task that ``prepare`` got."""
 
     def __reduce__(self) -> tuple[type[BoundVerifier], tuple[Verifier, Any]]:
@@ -409,15 +412,18 @@ class Watcher:
         return before, mine
 
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
-        """Restore the state of a tracker after a resume: let it read a segment again.
+        """Restore the state of a tracker after a resume: let it read the segment of *order* again.
 
-        *reply* is the reply of the fork.
+        *reply* is the recorded reply of the fork; ``None`` for a parser.
         """
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
-        """Return the fact of a segment that the process before the resume has already read."""
+        """Return the fact of *order*, whose segment the process before the resume has already read.
+
+        *reply* is the recorded reply of the fork; ``None`` for a parser.
+        """
         return self._revived.get(order.job) or self.extract(order, reply)
 
     def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Extracted | Settled:
@@ -484,7 +490,10 @@ class Watcher:
     def _found(
         self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None
     ) -> Extracted | Settled:
-        """Return the fact with *claims*, and with the spans that look like claims although no claim covers them."""
+        """Return the fact of *order*: *claims*, and the spans that look like claims but that no claim covers.
+
+        If the recognizer fails, return its error.
+        """
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
         unread = recognize(self.monitor.name, self._recognize, order.segment, claims)
@@ -643,8 +652,7 @@ MOST_FINDINGS = 100
 """The most findings of one monitor that are recorded. All of them are acted on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedPrompt:
+class CheckedPrompt(msgspec.Struct, frozen=True):
     """The texts of a prompt after all monitors have read and rewritten them, and the record of the findings."""
 
     texts: tuple[PromptText, ...]
@@ -652,10 +660,13 @@ class CheckedPrompt:
 
 
 async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMonitor]) -> CheckedPrompt:
-    """Run *monitors* over *texts* in order. A later monitor reads the text that an earlier one has rewritten.
+    """Run *monitors* over *texts* in order.
 
-    Raises :class:`PromptRefused` if a monitor refuses the prompt, or if a monitor fails whose ``is_closed`` is true.
-    This happens only after all monitors have run, so that the error names all findings.
+    Return the texts that they have rewritten, and the records of their findings.
+
+    A later monitor reads the text that an earlier one has rewritten. Raises :class:`PromptRefused` if a monitor refuses
+    the prompt, or if a monitor fails whose ``is_closed`` is true. This happens only after all monitors have run, so
+    that the error names all findings.
     """
     current = tuple(texts)
     records: list[PromptRecord] = []
@@ -702,7 +713,7 @@ def _apply_prompt_monitor(
             continue
         found = _findings(monitor, text)
         if monitor.action == "rewrite" and found:
-            changed[number] = dataclasses.replace(text, text=_rewritten(monitor, text, found))
+            changed[number] = msgspec.structs.replace(text, text=_rewritten(monitor, text, found))
         records += [_prompt_record(monitor, text, one) for one in found[: MOST_FINDINGS - len(records)]]
     return tuple(changed), records
 
@@ -721,7 +732,11 @@ def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
 
 
 def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptFinding]) -> str:
-    """Replace the findings in *text* and return it. A finding that begins inside another one counts as part of it."""
+    """Return *text* with each finding in *found* replaced as *monitor* says.
+
+    A finding that begins inside another one counts as part of it. Raises :class:`ValueError` if the new text has
+    findings.
+    """
     assert monitor.rewrite is not None
     parts: list[str] = []
     at = 0
@@ -734,7 +749,7 @@ def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptF
         parts += [text.text[at : one.span.start], _replacement(monitor, text, one)]
         at = one.span.end
     made = "".join(parts) + text.text[at:]
-    if _findings(monitor, dataclasses.replace(text, text=made)):
+    if _findings(monitor, msgspec.structs.replace(text, text=made)):
         raise ValueError("the rewritten text must have no findings")
     return made
 

@@ -24,7 +24,7 @@ import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
-from interwhen._core.written_calls import offer_for
+from interwhen._core.segmenter import offer_for
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
     Observation,
@@ -49,7 +49,7 @@ from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.events import Event, Finished
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Task, Unprepared, WorkerPool
 from interwhen._types.ledger import Offline
-from interwhen._types.models import Capabilities, Model, Prompt, Sampling
+from interwhen._types.models import Capabilities, Model, Prompt, Sampling, Timeouts
 from interwhen._types.monitors import GATING, Monitor
 from interwhen._types.prompts import PromptMonitor, PromptRefused
 from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
@@ -58,7 +58,6 @@ from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
 from interwhen.journal._settings import Journal
-from interwhen.models._transport import Timeouts
 
 # A signal for one waiting task. A signal without a waiting task costs nothing.
 

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from interwhen._engine.stream import Meter
-from interwhen.models._transport import Timeouts
+from interwhen._types.models import Timeouts
 
 if TYPE_CHECKING:
     # Imported where it is used, so that a program on trio does not wait for the import of asyncio.

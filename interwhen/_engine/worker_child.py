@@ -64,7 +64,7 @@ async def send(sock: socket.socket, payload: bytes) -> None:
 
 
 async def receive(sock: socket.socket) -> bytes:
-    """Wait for one message on a non-blocking socket.
+    """Wait for one message on a non-blocking socket, and return its payload.
 
     Raises :class:`EOFError` if the other side closed the socket, and :class:`GarbledMessage` on an invalid message.
     """
@@ -92,7 +92,10 @@ def send_blocking(sock: socket.socket, payload: bytes) -> None:
 
 
 def receive_blocking(sock: socket.socket) -> bytes:
-    """Wait for one message, in the child. Raises :class:`EOFError` if the other side closed the socket."""
+    """Wait for one message, in the child, and return its payload.
+
+    Raises :class:`EOFError` if the other side closed the socket.
+    """
     return _exactly_blocking(sock, length_of(_exactly_blocking(sock, _HEAD.size)))
 
 

@@ -30,7 +30,7 @@ MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class TaskWorld:
-    """The difficulty of the tasks of a world, and the errors of its verifier."""
+    """Describes a simulated world: how difficult its tasks are, and how often its verifier errs."""
 
     spread: float = 2.5
     """Standard deviation of the mean difficulty of the classes, in logits: how informative a class is."""
@@ -66,7 +66,7 @@ class Puzzle:
 
 
 class Maker:
-    """Draws the tasks of one world."""
+    """Draws random tasks of a simulated *world*."""
 
     def __init__(self, world: TaskWorld, seed: int) -> None:
         self._world = world
@@ -119,7 +119,7 @@ class _Solved(NamedTuple):
 
 
 def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> MeanScore:
-    """Let the adaptive allocator choose the tries on each task, and return its mean score.
+    """Let the adaptive allocator choose the tries on each of *puzzles*, and return its mean score.
 
     *budget* is in tokens per task. The parameter *after* lists the actions that are allowed after a failed try. The
     allocator learns from the tries, and their tokens are counted.
@@ -179,11 +179,11 @@ def allocation(
     Parameters
     ----------
     tasks
-        Tasks of a world; the allocator meets them one after the other.
+        How many tasks a world has. The allocator gets them one after the other.
     pairs
-        Draws of each world; all ways of spending meet the same tasks in a draw.
+        How often each world is drawn. Within one draw, all strategies get the same tasks.
     seed
-        The first of the seeds of the draws.
+        The seed of the first draw; the later draws count up from it.
     minutes
         Begin no further draw after so many minutes.
     """
@@ -218,7 +218,7 @@ def allocation(
 
 @functools.lru_cache(maxsize=32)
 def _baselines(world: TaskWorld, tasks: int, seed: int) -> tuple[list[Puzzle], list[MeanScore], list[MeanScore]]:
-    """Return the tasks of one draw, and the scores of best-of-N and stop-on-verified for each N."""
+    """Draw *tasks* tasks of *world*. Return them, and the scores of best-of-N and of stop-on-verified for each N."""
     puzzles = Maker(world, seed).puzzles(tasks)
     return puzzles, *uniform_curves(puzzles, _MOST)
 
@@ -293,7 +293,10 @@ def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
 
 
 def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """Interpolate linearly between the first point that reaches *x* and the point before it; return the y value."""
+    """Return the y value at *x*, by linear interpolation between the points whose coordinates are *xs* and *ys*.
+
+    The points are the first one that reaches *x*, and the one before it.
+    """
     at = next((at for at, value in enumerate(xs) if value >= x), None)
     if at is None or at == 0:
         return ys[-1] if at is None else ys[0]

@@ -74,7 +74,7 @@ class Comparison:
     async def run(
         self, model: Model, *, keep: Callable[[Attempts], None] | None = None, workers: WorkerPool | None = None
     ) -> Attempts:
-        """Run every strategy on every exercise with every budget, one attempt at a time.
+        """Run every strategy on every exercise with every budget, one attempt at a time. Return all attempts.
 
         After each exercise, *keep* is called with the attempts so far, so that a long comparison can be interrupted.
         """
@@ -437,7 +437,7 @@ async def compare(
         An installed task with options ("chain_sum:terms=5,digits=3"), "jsonl:path=FILE", "hub:name=OWNER/NAME", or
         "module:factory" from the working directory, whose code runs. Several tasks run in turn, one exercise of each.
     budget
-        Tokens of an attempt; several with commas between them ("2k,4k,8k").
+        How many tokens an attempt may generate. Several budgets are separated by commas ("2k,4k,8k").
     model
         An installed model ("local", "local:PATH.gguf"); with --base-url, the model's name there.
     base_url
@@ -445,27 +445,27 @@ async def compare(
     api
         The API of that server.
     strategies
-        Which ones, with commas between them, options after a colon ("dvts:trees=4"); default: all that are shipped.
+        The strategies, separated by commas, with options after a colon ("dvts:trees=4"). Default: all that are shipped.
     problems
-        How many exercises of each task.
+        How many exercises of each task are used.
     seed
-        Seed of the exercises, the samples and the order of attempts.
+        The seed of the exercises, of the samples and of the order of attempts.
     temperature
-        Of everything that is sampled; greedy text has 0.
+        The temperature of all samples; greedy text always has 0.
     max_tokens
-        The most tokens of one trace.
+        The largest number of tokens of one trace.
     against
-        The strategy that the others are tested against, in pairs; default: greedy, or else the first one.
+        The strategy with which the others are compared, in pairs. Default: greedy, or else the first one.
     minutes
-        Begin no further exercise after so many minutes; all strategies finish those that were begun. With --json, the
-        report is written after each exercise.
+        Begin no further exercise after this many minutes; all strategies finish the exercises that were begun. With
+        --json, the report is written after each exercise.
     share
-        Generate text that several strategies ask for in the same words once, and bill it to each of them.
+        If several strategies ask for text in the same words, generate it once, and bill it to each of them.
     count_prompts
-        Prompt tokens use up the budget, too, those of resumed and interrupted requests included.
+        Let prompt tokens use up the budget, too, including those of resumed and interrupted requests.
     rows
         A file to which each attempt is appended, as a line of JSON. The attempts in it are not made again, so the same
-        command continues an interrupted comparison. What remedies learned is in files beside it.
+        command continues an interrupted comparison. What was learned about remedies is stored in files beside it.
     """
     if not task:
         raise UsageError("--task must be at least one task, got none; name one")

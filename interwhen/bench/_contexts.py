@@ -2,8 +2,8 @@
 
 The file has contexts and questions with right answers. Nothing in it is generated, and the grader shares no code with
 the verifiers. The arms are ``bare``: the context and the question; ``facts``: with the facts that precompute verified;
-``answers``: with what precompute stored for exactly these questions; ``notes``: with notes that the same model wrote
-ahead of time, and that nothing has checked.
+``answers``: with what precompute prepared for exactly these questions, derived again where no monitor judges it;
+``notes``: with notes that the same model wrote ahead of time, and that nothing has checked.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import re
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import anyio
 import msgspec
@@ -26,7 +26,7 @@ from interwhen import Message, Model, Sampling, UsageError, run
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar
-from interwhen.models import Request, open_local
+from interwhen.models import Capabilities, Completion, Request, Stream, Timeouts, open_local
 from interwhen.precompute import Kind, MemoryShelf, Precomputer, Producer, Store
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
@@ -35,8 +35,11 @@ from interwhen.testing import Rate
 from interwhen.toolkit.quantities import read_number
 
 Arm = Literal["bare", "facts", "answers", "notes"]
-HOW = 'Write only the calculations, one short equation a line, and then a last line "Answer: NUMBER".'
-"""The instruction after each question. All arms have the same one."""
+HOW = (
+    "Solve the problem in a few short sentences, one for each calculation, without headings or formulas in LaTeX. The "
+    'last line must be "Answer: NUMBER".'
+)
+"""The system prompt of each question in all arms. It keeps the answers of small models short."""
 NOTES = (
     "Questions about this text will follow. Write down in short lines what follows from the text and will help to "
     "answer them, with each calculation."
@@ -45,6 +48,7 @@ NOTES_HEADING = "Notes on the text:"
 QUERIES = (1, 3, 10)
 _ANSWER = re.compile(r"answer\W{0,6}:?([^\n]*)", re.IGNORECASE)
 _FACTS = 6
+_DERIVATIONS = 2
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -83,7 +87,7 @@ class ContextRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was prepared for one context in one arm, and what it cost."""
+    """The work ahead of time for one context in one arm: what it cost, and what it prepared."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -108,7 +112,8 @@ async def contexts(
 ) -> Report:
     """Ask questions about contexts with and without work ahead of time: tokens, first token, right answers, cost.
 
-    All arms of a question run one after another, in random order, greedily, under the same monitors.
+    All arms of a question run one after another, greedily, under the same monitors: first bare, then the others in
+    random order. Where an arm could prepare nothing, its request would be that of bare, and it has the same result.
 
     Parameters
     ----------
@@ -116,40 +121,43 @@ async def contexts(
         A file with one JSON object a line (gzip if it ends in .gz): {"context": ..., "question": ..., "gold": ...}.
         The right answer is a number.
     rows
-        A file to which each result is added, one JSON object a line. What it has already is not measured again.
+        A file to which each result is added, one JSON object a line. Results that it has already are not measured
+        again.
     model
         An installed model ("local", "local:PATH.gguf"); with --base-url, the model's name there.
     base_url
         An OpenAI-compatible server, with its version: http://localhost:8000/v1. The key is OPENAI_API_KEY.
     threads
-        Threads of a local model.
+        How many threads a local model uses.
     monitor
         The monitors of every run, which also judge what is prepared. May be given several times.
     arm
         The arms that are measured; the report has all arms in the file of rows. May be given several times.
     limit
-        How many contexts, drawn by the seed.
+        How many contexts are used. The seed selects them.
     tokens
-        The most tokens of one reply.
+        The largest number of tokens of one reply.
     seed
-        The seed of the draw, and of the order of the arms.
+        The seed that selects the contexts and the order of the arms.
     minutes
-        Begin no further context after so many minutes.
+        Begin no further context after this many minutes.
     """
     require_positive(limit=limit, tokens=tokens, minutes=minutes)
     asked = draw_contexts(read_questions(data), limit, seed)
     found = read_rows(rows)
     opened = _opened(model, base_url, threads)
-    measuring = Measuring(opened, monitor, Sampling(max_tokens=tokens, temperature=0.0))
+    measuring = Measuring(Instructed(opened), monitor, Sampling(max_tokens=tokens, temperature=0.0))
     rng, begun = random.Random(seed), time.monotonic()  # noqa: S311  (an order, not a secret)
     try:
         for number, (text, questions) in enumerate(asked):
             if minutes is not None and time.monotonic() - begun > 60 * minutes:
                 say(f"the time is over: {number} of {len(asked)} contexts are done")
                 break
-            for each in rng.sample(arm, len(arm)):
+            # The arm bare comes first, because the others can repeat its results.
+            for each in sorted(rng.sample(arm, len(arm)), key=lambda one: one != "bare"):
                 due = [one for one in questions if (one.id, each) not in found]
-                for result in [one async for one in measuring.ask(text, due, each)]:
+                plain = {one.id: found[one.id, "bare"] for one in due if (one.id, "bare") in found}
+                for result in [one async for one in measuring.ask(text, due, each, plain)]:
                     found[result.id, each] = result
                     _append(rows, result)
             say(f"{number + 1} of {len(asked)} contexts, {time.monotonic() - begun:.0f} s")
@@ -163,7 +171,9 @@ def _opened(model: str, base_url: str, threads: int | None) -> Model:
     if base_url:
         return load_model(base_url, name=model, api="chat")
     kind, _, spec = model.partition(":")
-    return open_local(spec, threads=threads, api="chat") if kind == "local" else load_model(model)
+    # On a busy machine, a local model may need minutes to read a prompt.
+    patient = Timeouts(first_token=600.0, inter_token=300.0)
+    return open_local(spec, threads=threads, api="chat", timeouts=patient) if kind == "local" else load_model(model)
 
 
 # The file with the questions, and the file with the results.
@@ -230,6 +240,48 @@ def _append(path: Path | None, result: ContextRun) -> None:
 # One question in one arm.
 
 
+class Instructed:
+    """Wraps *model*: a request that is a plain text gets the system prompt :data:`HOW`.
+
+    It is in front of the text, and the same in all requests, so that the server can keep it in its cache. Stored
+    answers are found by the text without it.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the attribute *name* of the wrapped model."""
+        return getattr(self._model, name)
+
+    @property
+    def name(self) -> str:
+        """The name of the wrapped model."""
+        return self._model.name
+
+    async def capabilities(self) -> Capabilities:
+        """Return the capabilities of the wrapped model."""
+        return await self._model.capabilities()
+
+    async def stream(self, request: Request) -> Stream:
+        """Open a stream of the wrapped model."""
+        return await self._model.stream(_instructed(request))
+
+    async def complete(self, request: Request) -> Completion:
+        """Let the wrapped model answer."""
+        return await self._model.complete(_instructed(request))
+
+    async def aclose(self) -> None:
+        """Close the wrapped model."""
+        await self._model.aclose()
+
+
+def _instructed(request: Request) -> Request:
+    if not isinstance(request.prompt, str):
+        return request
+    return replace(request, prompt=(Message("system", HOW), Message("user", request.prompt)))
+
+
 class Measuring:
     """Prepares contexts and asks the questions about them, with *monitors* in every run."""
 
@@ -238,13 +290,22 @@ class Measuring:
         self._monitors = tuple(monitors)
         self._sampling = sampling
 
-    async def ask(self, text: str, questions: Sequence[DatedQuestion], arm: Arm) -> AsyncIterator[ContextRun]:
-        """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each."""
+    async def ask(
+        self, text: str, questions: Sequence[DatedQuestion], arm: Arm, plain: Mapping[str, ContextRun]
+    ) -> AsyncIterator[ContextRun]:
+        """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each.
+
+        *plain* has results of the arm ``bare`` by question. Where nothing could be prepared, the request would be the
+        same as in this arm, so its result is repeated.
+        """
         if not questions:
             return
         prepared = await self._prepare(text, questions, arm)
         for one in questions:
-            yield await self._answer(text, one, arm, prepared)
+            if arm != "bare" and not prepared.served and one.id in plain:
+                yield _repeated(plain[one.id], arm, prepared)
+            else:
+                yield await self._answer(text, one, arm, prepared)
         if prepared.precomputer is not None:
             await prepared.precomputer.aclose()
 
@@ -261,7 +322,9 @@ class Measuring:
         most = self._sampling.max_tokens or 0
         producers: dict[Arm, Producer] = {
             "facts": facts(limit=_FACTS, max_tokens=most),
-            "answers": answers(questions=[_worded(one) for one in questions], max_tokens=most),
+            "answers": answers(
+                questions=[one.question for one in questions], max_tokens=most, derivations=_DERIVATIONS, agreeing=1
+            ),
         }
         kinds: tuple[Kind, ...] = (producers[arm].kind,)
         precomputer = Precomputer(
@@ -280,7 +343,7 @@ class Measuring:
         return Prepared(spent, time.monotonic() - begun, lines, precomputer)
 
     async def _answer(self, text: str, one: DatedQuestion, arm: Arm, prepared: Prepared) -> ContextRun:
-        prompt = compose(text, _worded(one))
+        prompt = compose(text, one.question)
         if prepared.notes:
             prompt = f"{NOTES_HEADING}\n{prepared.notes}\n\n{prompt}"
         begun = time.monotonic()
@@ -308,8 +371,8 @@ class Measuring:
         )
 
 
-def _worded(one: DatedQuestion) -> str:
-    return f"{one.question} {HOW}"
+def _repeated(bare: ContextRun, arm: Arm, prepared: Prepared) -> ContextRun:
+    return msgspec.structs.replace(bare, arm=arm, offline=prepared.tokens, offline_seconds=prepared.seconds)
 
 
 def is_right(text: str, gold: str) -> bool:

@@ -148,7 +148,10 @@ async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> l
 
 
 async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
-    """Read *streams* streams at the same time through *transport*. Only HTTP is decoded, not the events."""
+    """Read *streams* streams at once through *transport*. Return what each reader received.
+
+    Each stream has *chunks* chunks, at *rate* chunks a second. Only HTTP is decoded, not the events.
+    """
     body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
     request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
 
@@ -163,7 +166,10 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
 async def run_crowd(
     base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
-    """Read *streams* streams at once, each as a supervised run."""
+    """Read *streams* streams at once, each as a supervised run with *monitors*. Return what each reader received.
+
+    Each stream has *chunks* chunks, at *rate* chunks a second.
+    """
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
     async def one(found: Reading) -> None:
@@ -177,7 +183,10 @@ async def run_crowd(
 
 
 async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at the same time through one httpx2 client. Only HTTP is decoded, not the events."""
+    """Read *streams* streams at once through one httpx2 client. Return what each reader received.
+
+    Each stream has *chunks* chunks, at *rate* chunks a second. Only HTTP is decoded, not the events.
+    """
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
 
@@ -190,7 +199,10 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one client of the openai SDK."""
+    """Read *streams* streams at once through one client of the openai SDK. Return what each reader received.
+
+    Each stream has *chunks* chunks, at *rate* chunks a second.
+    """
     import openai
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
@@ -214,9 +226,10 @@ async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> Asy
 async def _all(
     one: Callable[[Reading], Awaitable[Reading | None]], streams: int, chunks: int, rate: float
 ) -> list[Reading]:
-    """Start a reader *one* for each stream, at random times, and return the readings.
+    """Call *one* for each of *streams* streams, each call at a random time, and return the readings.
 
-    A stream that fails or takes too long counts as lost.
+    *one* reads a stream of *chunks* chunks, at *rate* chunks a second, and records its arrivals. A stream that fails or
+    takes too long counts as lost.
     """
     rng = random.Random(streams)  # noqa: S311  the same for every client
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
@@ -244,7 +257,10 @@ async def ask_generator(base_url: str) -> LoadTally:
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
-    """Summarize the *readings* of streams that were read at the same time."""
+    """Return a summary of *readings*: how many streams were lost, how late their chunks came, and at which rate.
+
+    The streams were read at the same time. Each had *chunks* chunks, at *rate* chunks a second.
+    """
     whole = [(each, each.begun) for each in readings if each.ended and len(each.arrivals) == chunks and each.begun]
     late = [
         (arrival - begun - number / rate) * 1e3 for each, begun in whole for number, arrival in enumerate(each.arrivals)

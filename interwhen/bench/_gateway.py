@@ -107,28 +107,28 @@ async def gateway(
     Parameters
     ----------
     pairs
-        Rounds of streams, direct, through a relay and through the gateway, for what is added at one stream.
+        How many rounds of single streams are read: directly, through a relay, and through the gateway.
     streams
-        Streams at once, for the other parts.
+        How many streams are read at once in the other parts.
     seconds
-        How long each of these streams is.
+        How many seconds each of these streams takes.
     gateway_rate
-        Chunks a second of each stream through the gateway.
+        The rate of each stream through the gateway, in chunks per second.
     run_rate
-        Chunks a second of each stream through interwhen.run, and through other clients.
+        The rate of each stream through interwhen.run and through other clients, in chunks per second.
     run_pairs
-        Rounds of the streams through interwhen.run; the one with the median lateness is shown.
+        How many rounds of streams are read through interwhen.run. The round with the median lateness is shown.
     sdk_pairs
-        Pairs of streams through the openai SDK, bare and wrapped.
+        How many pairs of streams are read through the openai SDK, bare and wrapped.
     monitor
-        A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times. With --empty-monitor nothing
+        A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times. With --empty-monitor, no monitor
         watches, and the gateway passes on bytes.
     transport
-        The HTTP library of interwhen.run.
+        The HTTP library that interwhen.run uses.
     seed
-        Seed of the orders within pairs.
+        The seed of the order within each pair.
     minutes
-        Begin no further round of one part after so many minutes.
+        Begin no further round of one part after this many minutes.
     """
     require_positive(streams=streams, run_pairs=run_pairs, sdk_pairs=sdk_pairs)
     if seconds * min(gateway_rate, run_rate) < 2:
@@ -189,7 +189,12 @@ def report_of(
     cost: Mapping[str, Sequence[float]],
     monitors: str,
 ) -> Report:
-    """Return the report: one table for each part."""
+    """Return the report of the benchmark. It has one table for each part.
+
+    *added* has the streams that were read one at a time, by the way on which they came. *carried* has the measurements
+    of many streams at once. *cost* has the CPU time per chunk of the bare and of the wrapped client. *monitors* names
+    the monitors.
+    """
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]
     sdk: list[Row] = [
@@ -338,7 +343,10 @@ class _Crowds:
 
 
 async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> CrowdPair:
-    """Read many streams at once, first directly and then through the gateway, whose process id is *process*."""
+    """Read *streams* streams at once, first directly and then through the gateway, and return both measurements.
+
+    *process* is the process id of the gateway, whose memory and CPU time are measured too.
+    """
     direct = judge(await read_crowd(url, streams, chunks, rate), chunks, rate)
     await ask_generator(url)
     idle, before = memory_of(process).resident, cpu_seconds_of(process)

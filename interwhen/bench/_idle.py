@@ -108,19 +108,19 @@ async def idle(
     api
         The API of that server.
     pairs
-        Pairs of runs, in random order.
+        How many pairs of runs are made, in random order.
     tokens
-        Tokens of each run.
+        How many tokens each run generates.
     slice_tokens
-        Tokens of each slice of work ahead of time.
+        How many tokens each slice of work ahead of time generates.
     gap
-        Seconds before each run, in the mean.
+        The mean pause before a run, in seconds.
     debounce
-        Seconds of quiet after which work begins.
+        How many seconds without a run must pass before work ahead of time begins.
     seed
-        Seed of the order and the pauses.
+        The seed of the order and of the pauses.
     minutes
-        Begin no further pair after so many minutes.
+        Begin no further pair after this many minutes.
     """
     if pairs < 2 or tokens < 2:
         raise UsageError(f"--pairs and --tokens must be at least 2, got {pairs} and {tokens}; give larger ones")

@@ -36,6 +36,7 @@ from interwhen import (
     run,
     verifier,
 )
+from interwhen._types.models import Retries, Timeouts
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits
 from interwhen.bench._report import Report, Table, lines
@@ -45,7 +46,6 @@ from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
 from interwhen.gateway._upstream import GatewayTransport, UpstreamServer
 from interwhen.models import CompletionsModel
-from interwhen.models._transport import Retries, Timeouts
 from interwhen.strategies import load_strategies
 from interwhen.testing._virtual_time import VirtualWorkers, run_virtual
 from interwhen.testing.server import ScriptedTransport
@@ -112,7 +112,10 @@ def habits_of(seed: int) -> Habits:
 
 
 def play(seed: int, *, journal: Journal | None = None) -> Played:
-    """Play run number *seed* in virtual time. If *journal* is given, it must work in virtual time too."""
+    """Play run number *seed* in virtual time, and return its result and the records of its endpoint.
+
+    If *journal* is given, it must work in virtual time too.
+    """
     return run_virtual(partial(_play, seed, journal))
 
 
@@ -241,14 +244,14 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None, str
     Parameters
     ----------
     runs
-        How many runs.
+        How many runs are played.
     seed
-        The first seed; the others follow it.
+        The seed of the first run; the later runs count up from it.
     minutes
-        Begin no further run after so many minutes.
+        Begin no further run after this many minutes.
     strategies
-        Names of strategies with commas between, or "all": each run is then a call through the code of the gateway,
-        answered by one of them in turn.
+        Names of strategies, separated by commas, or "all". Each run is then a call through the code of the gateway, and
+        the strategies answer the calls in turn.
     """
     require_positive(runs=runs)
     played: list[Played] = []

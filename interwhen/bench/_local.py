@@ -60,17 +60,17 @@ async def local(
     model
         "local" (the tiny model that comes with interwhen) or "local:PATH.gguf".
     threads
-        Threads of the server; by default one fewer than there are cores.
+        How many threads the server uses. Default: one fewer than there are cores.
     tokens
-        Tokens of each stream.
+        How many tokens each stream has.
     pairs
-        Rounds of all numbers of forks; differences are taken within a round.
+        How many rounds are run. A round has a stream for each number of forks; differences are taken within a round.
     starts
-        Starts of the server that are timed.
+        How many starts of the server are timed.
     seed
-        Seed of the order within a round.
+        The seed of the order within a round.
     minutes
-        Begin no further round after so many minutes.
+        Begin no further round after this many minutes.
     """
     require_positive(starts=starts, tokens=tokens)
     experiment = Experiment(FORKS, pairs, seed, minutes=minutes)
@@ -122,7 +122,10 @@ def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterato
 
 
 async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int) -> LocalStream:
-    """Stream *tokens* tokens. Meanwhile, *forks* loops send one fork after another on the text so far."""
+    """Stream *tokens* tokens of *model*, and return the measurements.
+
+    Meanwhile, *forks* loops send one fork after another on the text so far.
+    """
     # Without ignore_eos, the model could end a stream too early to measure.
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
     request = Request((Message("user", problem),), sampling=sampling)

@@ -65,7 +65,10 @@ def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
 
 
 async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
-    """Read the bytes of *stream* without decoding them; return the CPU seconds."""
+    """Read the bytes of *stream* through *transport* without decoding them.
+
+    Return the CPU time that this took, in seconds.
+    """
     body = msgspec.json.encode({"model": stream, "prompt": "", "stream": True})
     headers = {"content-type": "application/json", "accept": "text/event-stream"}
     begun = time.process_time()
@@ -77,7 +80,7 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 
 
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
-    """Read *stream* as the chunks of a model, without supervision; return the CPU seconds."""
+    """Read *stream* as the chunks of a model, without supervision. Return the CPU time that this took, in seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     opened = await model.stream(Request(""))
@@ -88,7 +91,7 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
 
 
 async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
-    """Read *stream* through a run with *monitors*; return the CPU seconds."""
+    """Read *stream* through a run with *monitors*. Return the CPU time that this took, in seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     async with run(model, "", monitors=monitors) as supervised:
@@ -118,18 +121,18 @@ async def overhead(
     transport
         The HTTP library that reads the stream.
     chunks
-        Chunks in each measured stream.
+        How many chunks each measured stream has.
     per_second
-        Rate of the stream, each chunk in a packet of its own; 0 sends as fast as it is read, which shows the
-        work of the code without the cost of waking up.
+        The rate of the stream in chunks per second, each chunk in a packet of its own. 0 sends as fast as the reader
+        reads, which shows the work of the code without the cost of waking up.
     pairs
-        Rounds of all arms, in random order; differences are taken within a round.
+        How many rounds are run. A round runs all arms in random order; differences are taken within a round.
     closes
-        Interrupts whose closing is timed.
+        How many interrupts are timed until the stream is closed.
     seed
-        Seed of the order of the arms and of the verifiers' delays.
+        The seed of the order of the arms and of the delays of the verifiers.
     minutes
-        Begin no further round of the arms after so many minutes.
+        Begin no further round of the arms after this many minutes.
     """
     require_positive(chunks=chunks, closes=closes)
     with paced_server() as url, pinned():
@@ -191,7 +194,7 @@ async def overhead(
 
 
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
-    """Return the median CPU seconds that supervision adds to a stream of *chunks* chunks."""
+    """Return the CPU seconds that supervision adds to a stream of *chunks* chunks: the median of several tries."""
     stream = f"{chunks}@0"
     tries = [
         await read_supervised(url, stream, transport, armed(3)) - await read_decoded(url, stream, transport)

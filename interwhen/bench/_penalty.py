@@ -125,7 +125,7 @@ class Setup:
                 assert_never(axis)
 
     async def measure(self) -> Penalty:
-        """Run the pairs. Raises :class:`UsageError` if no pair was a correct run.
+        """Run the pairs, and return what supervision added. Raises :class:`UsageError` if no pair was a correct run.
 
         The runs of a pair have the same request and seed, and run one after the other in random order.
         """
@@ -350,7 +350,10 @@ def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
 
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
-    """Return the *q* quantile of the gaps in each interval of *width* seconds, in milliseconds."""
+    """Return the gaps between arrivals over time: points of a time in seconds, and a gap in milliseconds.
+
+    The gap is the *q* quantile of all gaps of *flows* in an interval of *width* seconds around this time.
+    """
     found: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
         for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
@@ -384,7 +387,10 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    """Measure the penalty with the setting *axis* at each of *values*, or at the default values."""
+    """Measure the penalty of *setup* several times, and change the setting *axis* each time. Return one report.
+
+    *values* are the values of the setting; by default, those of :data:`VALUES`.
+    """
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(
@@ -489,47 +495,50 @@ async def penalty(
     replay
         A file of recorded streams to be sent again, as --record writes it.
     speed
-        How many times as fast the recorded streams are sent.
+        The factor by which the recorded streams are sent faster than they were recorded.
     transport
         The HTTP library that reads the replay.
     prompt
-        A prompt for that server; they are asked in turn. May be given several times. Default: small problems.
+        A prompt for the server; several prompts are asked in turn. May be given several times. Default: small problems.
     tokens
-        The length of a run: of the replay, by default all of it; of the local model, 400; of a server, at most 1000.
+        The length of a run in tokens. Default: the whole recorded stream, 400 for the local model, at most 1000 for a
+        server.
     temperature
-        Of that server.
+        The temperature of a model on a server.
     monitor
-        A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times. Default: --monitors.
+        A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times. Default: the benchmark's own
+        monitors.
     monitors
-        How many monitors of the benchmark's own watch, each of which passes all it sees.
+        How many of the benchmark's own monitors watch. They pass everything that they see.
     verifier_ms
-        How long each check of these takes.
+        How many milliseconds each check of the benchmark's own monitors takes.
     waiting
-        Whether they wait as tasks or in threads.
+        Whether the benchmark's own monitors wait for this time as tasks or in threads.
     poll_chars
-        Let them look at every stretch of so many characters instead of at sentences, lines and paragraphs.
+        Let the benchmark's own monitors check every part of this many characters, not sentences, lines and paragraphs.
     forks
-        Let each of them ask the model in a fork at each segment. The recorded stream answers at once, with nothing.
+        Let each of the benchmark's own monitors ask the model in a fork at each segment. A recorded stream answers at
+        once, with an empty text.
     pairs
-        How many pairs, after one that warms up.
+        How many pairs are measured, after one pair that warms up.
     concurrency
         How many streams run at once in each arm.
     control
-        Also run the bare arm twice: what differs then is noise.
+        Also run the bare arm twice. The difference between these two runs is noise.
     leave_one_out
-        Also run without each monitor in turn, to see what that saves.
+        Also run without each monitor in turn, to see how much time that saves.
     seed
-        Of the order of the runs, and of the requests.
+        The seed of the order of the runs, and of the requests.
     minutes
-        Begin no further pair after so many minutes.
+        Begin no further pair after this many minutes.
     sweep
-        Change one thing at a time, and measure at each value.
+        Change one setting, and measure at each of its values.
     values
-        The values of the sweep, with commas between.
+        The values of the sweep, separated by commas.
     fail_above
-        Exit with 1 if the upper end of the interval of the total is above so much, for example 1%.
+        Exit with 1 if the upper end of the interval of the added total time is above this share, for example 1%.
     record
-        Record one stream of each prompt there, for --replay, and measure nothing.
+        Record one stream for each prompt into this file, for --replay, and measure nothing.
     """
     most = None if fail_above is None else parse_share(fail_above)
     if sweep is not None and (fail_above is not None or record is not None):

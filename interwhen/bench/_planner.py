@@ -74,7 +74,7 @@ class Runner:
         )
 
     def run(self, route: Route, situation: ForkSituation) -> Actual:
-        """Simulate a fork on *route*, and return its random cost."""
+        """Simulate one fork in *situation* that gets its prefix by *route*. Return its cost, which is random."""
         server, rng = self.server, self._rng
         if route == "parser":
             # If the parser finds no answer, a fork must follow. The caller counts its cost.
@@ -91,7 +91,10 @@ class Runner:
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
     def expected(self, route: Route, situation: ForkSituation) -> float:
-        """Return the expected seconds of a fork on *route*, as an oracle knows them."""
+        """Return the seconds that a fork in *situation* takes on average if it gets its prefix by *route*.
+
+        The planner does not know these true means. An oracle that knows them is the best possible planner.
+        """
         server = self.server
         if route == "parser":
             others = [other for other in situation.routes if other != "parser"]
@@ -174,11 +177,11 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
     Parameters
     ----------
     forks
-        Forks in each cell of the grid.
+        How many forks are simulated for each combination of server and prefix.
     seed
-        Seed of the prefixes and of chance.
+        The seed of the prefixes and of the random costs.
     minutes
-        Begin no further cell after so many minutes.
+        Begin no further combination after this many minutes.
     """
     require_positive(forks=forks)
     grid = list(itertools.product(SERVERS, ROUTES, SIZES))
@@ -214,7 +217,7 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
 
 
 def _recovery_rows(wrong: str, seed: int) -> Iterator[Row]:
-    """Yield rows about a planner that starts with rates that are wrong by the factors *wrong*.
+    """Yield rows about a planner that starts with rates that are wrong by the factors named *wrong*.
 
     They compare its cost with that of an oracle, for its first and for its later forks.
     """

@@ -91,9 +91,10 @@ async def prepare(
     min_gain: float = 2.0,
     misses: float = 0.0,
 ) -> Setting:
-    """Run precompute for *case* until there is nothing left to do.
+    """Run precompute for *case* until there is nothing left to do, and return the prepared context.
 
-    *arm* selects what is prepared. *misses* is the share of wrong statements that the monitor wrongly passes.
+    *arm* selects what is prepared. *rates* are those of the mistakes of the simulated model, and *misses* is the share
+    of wrong statements that the monitor wrongly passes.
     """
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
@@ -138,7 +139,7 @@ async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -
 
 
 async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: Sequence[str]) -> bool:
-    """Return whether the answer to *question* is right with *notes* in the prompt, without a monitor."""
+    """Return whether *model* answers *question* right if *notes* are in the prompt and no monitor checks the answer."""
     prompt = compose(case.text, question.text)
     lines = [(note, "") for note in notes]
     async with run(model, as_noted(prompt, lines, question.text)) as plain:
@@ -174,7 +175,10 @@ CURVE_PASSES = (1, 2, 4, 8)
 
 
 class CurvePoint(NamedTuple):
-    """How the notes of the first passes change the answers of a model that trusts them, without a monitor."""
+    """One point of the pass curve: how right the answers are with the notes of so many passes in the prompt.
+
+    The model trusts the notes, and no monitor checks the answers.
+    """
 
     accuracy: float
     notes: float
@@ -196,9 +200,10 @@ async def curve(
     seed: int = 0,
     most: Sequence[int] = CURVE_PASSES,
 ) -> dict[tuple[str, int], CurvePoint]:
-    """Return a point of the pass curve for each kind of notes and each number of passes in *most*.
+    """Return the pass curve: how right the answers of a model that trusts the notes are after each number of passes.
 
-    *contexts* contexts of *family* are generated, with *questions* questions each.
+    It has one point for each kind of notes and each number of passes in *most*. *contexts* contexts of *family* are
+    generated, with *questions* questions each.
     """
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
@@ -228,7 +233,12 @@ async def _point(found: Sequence[_Read]) -> CurvePoint:
 async def _verified(
     case: Case, seed: int, passes: int, rates: MistakeRates, *, misses: float = 0.0
 ) -> dict[int, list[str]]:
-    """Return the accepted facts of each pass."""
+    """Let precompute derive facts from *case* in *passes* passes.
+
+    Return the accepted facts of each pass, by its number.
+
+    *misses* is the share of wrong statements that the monitor wrongly passes.
+    """
     setting = await prepare(case, "facts", seed=seed, passes=passes, rates=rates, min_gain=0.0, misses=misses)
     found: dict[int, list[str]] = {}
     for item in setting.precomputer.ready(setting.ref):
@@ -238,7 +248,10 @@ async def _verified(
 
 
 async def _unverified(case: Case, model: SlippingModel, passes: int) -> dict[int, list[str]]:
-    """Return all proposals of each pass. A pass builds on the earlier proposals as if all were true."""
+    """Let *model* propose statements about *case* in *passes* passes. Return those of each pass, by its number.
+
+    No monitor judges them: a pass builds on the earlier proposals as if all were true.
+    """
     found: dict[int, list[str]] = {}
     known: list[str] = []
     for number in range(1, passes + 1):
@@ -374,7 +387,10 @@ def timetable(context: Any, jobs: int) -> dict[str, Any]:
 
 
 def question(context: Any, jobs: int, number: int) -> Any:
-    """Return a question about job *number*, for :meth:`~interwhen.toolkit.solving.Problem.follows`."""
+    """Return a Z3 condition: job number *number* of the timetable with *jobs* jobs starts by a certain time.
+
+    :meth:`~interwhen.toolkit.solving.Problem.follows` answers whether it follows.
+    """
     import z3
 
     return z3.Int(f"job {number}", context) <= (3 * jobs // 2 if number % 2 else 2 * jobs + 5)
@@ -394,9 +410,10 @@ class SolverCost(NamedTuple):
 
 
 def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
-    """Ask each question twice, to a Z3 problem that is already loaded (warm) and to a new one (cold).
+    """Ask *questions* questions about a timetable of *jobs* jobs, and return what they cost on average.
 
-    With *minimal*, the reasons in the answers are minimal. Raises :class:`MissingExtraError` without Z3.
+    Each question is asked twice: to a Z3 problem that is already loaded (warm), and to a new one (cold). With
+    *minimal*, the reasons in the answers are minimal. Raises :class:`MissingExtraError` without Z3.
     """
     from interwhen.toolkit.solving import Problem, WarmProblem, WarmProblems
 
@@ -531,15 +548,16 @@ async def precompute(
     model
         "simulated", "local" (the tiny model that comes with interwhen) or "local:PATH.gguf".
     contexts
-        Contexts of each family and predictability; problems of the local model are five times as many.
+        How many contexts are generated for each family and each share of predictable questions. The local model gets
+        five times as many problems.
     questions
-        Questions on each context.
+        How many questions are asked about each context.
     gate_items
-        Simulated items of each worth that the gate decides on.
+        For how many simulated items of each worth the gate decides.
     seed
-        Seed of everything.
+        The seed of all random choices.
     minutes
-        Begin no further context of a family and predictability after so many minutes.
+        Begin no further context of a family after this many minutes.
     """
     require_positive(contexts=contexts, questions=questions, gate_items=gate_items)
     kind, _, spec = model.partition(":")

@@ -18,6 +18,7 @@ from interwhen.precompute import ContextRef, MemoryShelf, Precomputer, Store
 from interwhen.precompute._serving import ServeReady
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
+from interwhen.testing import Rate
 from interwhen.toolkit.quotes import quotes
 
 # Problems about running totals, in the wording on which the tiny model was trained, and a monitor for them.
@@ -25,6 +26,7 @@ from interwhen.toolkit.quotes import quotes
 # The generator and the monitor share no code. Python's integers grade the answers.
 
 QUESTION = "What is the result?"
+QUERIES = (1, 3, 10)
 _START = re.compile(r"Start with (\d{1,9})\.")
 _CHANGE = re.compile(r"(Add|Subtract|Multiply by) (\d{1,9})\.")
 _CLAIM = re.compile(
@@ -99,7 +101,7 @@ def extract(segment: Segment, _right: int) -> Iterator[Figure]:
 
 @verifier(name="bench-totals", version="1", worker="inline")
 def check(claim: Figure, right: int) -> Verdict:
-    """Check a claim: compute the step again, or compare the answer with the one from :func:`prepare`."""
+    """Check a claim: compute the step again, or compare the answer with *right*, the value from :func:`prepare`."""
     found = _OPERATIONS[claim.sign](claim.left, claim.right) if claim.sign else right
     if found == claim.value:
         return Pass("computed", scope="steps" if claim.sign else "answer")
@@ -148,7 +150,15 @@ async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> R
     offline = statistics.fmean(prepared.spending.cost.generated for prepared in precomputer.contexts.values())
     await precomputer.aclose()
     usual, now = (statistics.fmean(tokens for _, tokens in runs) for runs in (before, after))
-    costs = [(offline / 10 + weight * now) / (weight * usual) for weight in (10, 1)]
+    costs: list[Row] = [
+        {
+            "what": f"cost a query at {queries} queries, t = {weight}",
+            "nothing": 1,
+            "precomputed": (offline / queries + weight * now) / (weight * usual),
+        }
+        for queries in QUERIES
+        for weight in (10, 1)
+    ]
     rows: tuple[Row, ...] = (
         {"what": "right", "nothing": _percent(before), "precomputed": _percent(after)},
         {"what": "tokens a query", "nothing": usual, "precomputed": now},
@@ -157,15 +167,15 @@ async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> R
         {"what": "  of them wrong", "precomputed": sum(not _is_right(one, item.payload.text) for one, item in stored)},
         {"what": "facts stored", "precomputed": len(items) - len(stored)},
         {"what": "tokens ahead of time, a context", "precomputed": offline},
-        {"what": "cost a query at 10 queries, t = 10", "nothing": 1, "precomputed": costs[0]},
-        {"what": "cost a query at 10 queries, t = 1", "nothing": 1, "precomputed": costs[1]},
+        *costs,
     )
     caption = "t: the weight of a token for which a reader waits."
     return Report(benchmark="precompute", subject=model.name, tables=(Table("Running totals", rows, caption),))
 
 
 def _percent(runs: Sequence[tuple[bool, int]]) -> Estimate:
-    return Estimate(100 * statistics.fmean(right for right, _ in runs), "%", n=len(runs))
+    rate = Rate.make(sum(right for right, _ in runs), len(runs))
+    return Estimate(100 * (rate.value or 0.0), "%", 100 * rate.low, 100 * rate.high, len(runs))
 
 
 async def _ask(precomputer: Precomputer, one: Total, *, context: ContextRef | None = None) -> tuple[bool, int]:

@@ -94,7 +94,10 @@ Family: TypeAlias = Callable[[random.Random, int, float], Case]
 
 
 def states(rng: random.Random, questions: int, predictable: float, *, steps: int = 36, piece: int = 12) -> Case:
-    """Make a case in which a value changes in *steps* steps. Each piece of the context has *piece* steps."""
+    """Make a case about a value that changes in *steps* steps. Each piece of the context has *piece* of these steps.
+
+    The case has *questions* questions; *predictable* is the share of them that can be foreseen.
+    """
     value = rng.randint(10, 99)
     lines = [f"Step 1: start with {value}."]
     truth = {About("", 1): str(value)}
@@ -126,7 +129,10 @@ def states(rng: random.Random, questions: int, predictable: float, *, steps: int
 
 
 def lookups(rng: random.Random, questions: int, predictable: float, *, people: int = 24) -> Case:
-    """Make a case in which *people* people report to one another in one chain, listed in random order."""
+    """Make a case in which *people* people report to one another in one chain, listed in random order.
+
+    The case has *questions* questions; *predictable* is the share of them that can be foreseen.
+    """
     chain = rng.sample(_NAMES, people)
     above = dict(itertools.pairwise(chain))
     lines = [f"{low} reports to {high}." for low, high in above.items()]
@@ -159,7 +165,10 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
 
 
 def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, problems: int = 12) -> Case:
-    """Make a case with a sheet of *problems* chained sums. Raises :class:`MissingExtraError` without the package."""
+    """Make a case with a sheet of *problems* chained sums. Raises :class:`MissingExtraError` without the package.
+
+    The case has *questions* questions; *predictable* is the share of them that can be foreseen.
+    """
     try:
         from reasoning_gym import create_dataset
     except ImportError as error:
@@ -364,7 +373,10 @@ class SlippingModel:
         return About(about.who, min(about.number, at.number + self._rates.reach))
 
     def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str:
-        """Return a statement with the labels of its source lines; empty if it is known or a label is missing."""
+        """Return a statement about *about* with the labels of the lines that it follows from.
+
+        It is empty if the statement is in *known*, or if *labels* lacks one of these lines.
+        """
         at, value = self._nearest(about, known)
         lines = self._case.lines(about, at.number, value)
         if at in known:

@@ -99,15 +99,15 @@ async def prefixes(
     api
         The API of that server.
     threads
-        Threads of a local model.
+        How many threads a local model uses.
     pairs
-        How many pairs.
+        How many pairs of questions are asked.
     characters
-        The size of a context. It must fit into the context window.
+        The size of a context in characters. It must fit into the context window.
     seed
         The seed of the contexts and of the order in a pair.
     minutes
-        Begin no further pair after so many minutes.
+        Begin no further pair after this many minutes.
     """
     require_positive(characters=characters)
     rng = random.Random(seed)  # noqa: S311  (texts, not secrets)

@@ -53,7 +53,10 @@ def refuting() -> Monitor:
 
 
 async def costs(model: LocalModel, prompt: tuple[Message, ...], arm: Arm, tokens: int) -> tuple[ResumeCost, ...]:
-    """Return the cost of each resume of one run."""
+    """Let *model* answer *prompt* in one run, in which a monitor refutes two lines. Return the cost of each resume.
+
+    *arm* says whether a resume waits until the slot of the closed stream is free.
+    """
     # No user needs this switch, so it is not an option of the model.
     _token_stream.MOST_LOOKS = LOOKS if arm == _ARMS[0] else 0
     sampling = Sampling(max_tokens=tokens, temperature=0.0)
@@ -85,13 +88,13 @@ async def resumes(
     api
         The API of the server.
     pairs
-        Runs of each kind.
+        How many runs of each kind are made.
     tokens
-        The most tokens of a run.
+        The largest number of tokens of a run.
     seed
-        Seed of the problems and of the order within a pair.
+        The seed of the problems and of the order within a pair.
     minutes
-        Begin no further pair after so many minutes.
+        Begin no further pair after this many minutes.
     """
     require_positive(tokens=tokens)
     kind, _, spec = model.partition(":")

@@ -21,13 +21,13 @@ import anyio
 
 from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, Verdict, run, verifier
 from interwhen._log import log_warning
+from interwhen._types.models import Retries
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._processes import TransportName, child, memory_of, open_transport
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._soak_server import Story, prompt_of, story
 from interwhen.bench._statistics import Estimate
 from interwhen.models import CompletionsModel, Timeouts, Transport
-from interwhen.models._transport import Retries
 from interwhen.registry import load_monitors
 
 _TIMEOUTS = Timeouts(connect=10.0, first_token=8.0, inter_token=8.0)
@@ -175,15 +175,15 @@ async def soak(
     Parameters
     ----------
     minutes
-        For how long.
+        How many minutes the soak takes.
     streams
-        Streams at once, each a run after the other.
+        How many streams are read at once. Each of them makes one run after another.
     rate
-        Chunks a second of each stream.
+        The rate of each stream, in chunks per second.
     transport
         The HTTP library that reads the streams.
     seed
-        Seed of the stories and of the faults.
+        The seed of the stories and of the faults.
     """
     require_positive(minutes=minutes, streams=streams, rate=rate)
     way, samples = open_transport(transport), array("d")

@@ -343,7 +343,7 @@ def try_(
     found = islice(read_traces(traces, format), limit)
     forks = model.open() if model.is_given else None
     with _Progress(console_for(sys.stderr)) as progress:
-        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, told=progress)
+        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, on_trial=progress)
     if not tried:
         raise UsageError(
             f"TRACES must hold at least one labelled trace, got {str(traces)!r} without any: name another file"

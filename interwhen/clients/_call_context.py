@@ -50,7 +50,7 @@ _CHARACTERS_PER_TOKEN = 2
 
 @dataclass(frozen=True, slots=True)
 class ContextServed:
-    """A call after its context was applied, and the ``Ready`` with which the run reports the context."""
+    """A call with the prepared text in its request, or with a stored answer."""
 
     call: ApiCall
     """The caller's request, with the prepared text before its question."""
@@ -63,7 +63,7 @@ class ContextServed:
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
-    """The ``Ready`` of a run whose context was already applied to the call before the run began."""
+    """The context of a run, for a call whose request has the prepared text already. It adds no text again."""
 
     inner: Ready
     served: Served
@@ -189,7 +189,7 @@ def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
 
 
 def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[str, Any]:
-    """Return the body of a response with the text of the stored *answer*. Its token counts are 0."""
+    """Return the body of a response to *call* with the text of the stored *answer*. Its token counts are 0."""
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")
     common: dict[str, Any] = {"id": f"interwhen-{call_id}", "created": 0, "model": str(call.body.get("model") or "")}

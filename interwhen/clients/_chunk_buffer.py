@@ -170,7 +170,10 @@ class ChunkBuffer:
         self.queue.append(arrival)
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode one event of the stream, and store its chunk."""
+        """Decode *data*, one event of the stream, store its chunk, and return it.
+
+        *offset* is the position of the event in the body, in bytes. *first* is true for the first event of a stream.
+        """
         found = self._decode(data, offset, first)
         if found is DONE:
             return found

@@ -359,7 +359,10 @@ class _Guarded:
         return guarded_plain
 
     async def _later(self, call: ToolCall | None, pending: Awaitable[Any]) -> Any:
-        """Await *pending*, the awaitable that a sync function returned for *call*, and check its result."""
+        """Await *pending*, which a sync function returned for *call*, and return its value after checking it.
+
+        If a monitor refuses the value, the refusal is raised, or is passed to *on_refused* and its result is returned.
+        """
         try:
             value = await pending
             await self._after(call, value)

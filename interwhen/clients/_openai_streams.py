@@ -323,9 +323,9 @@ def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options:
 
 
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
-    """Return a response with the whole answer, joined from *parts*.
+    """Return a response with the whole answer to *call*, joined from *parts*.
 
-    Its status and headers are those of *first*, the server's response. *call* is the supervised call.
+    Its status and headers are those of *first*, the server's response.
     """
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)

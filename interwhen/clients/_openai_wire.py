@@ -178,7 +178,7 @@ class SdkTransport:
         return await self._read(await self._accepted(body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the server's answer to the GET request for *facts*."""
+        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``."""
         if facts == "models" or self._first is None:
             try:
                 return await self._list_models()

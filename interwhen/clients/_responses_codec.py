@@ -209,7 +209,10 @@ _NO_ITEMS = -1
 
 
 def own_text(field: Field, text: str) -> ItemBody:
-    """Return *text*, which interwhen inserted, as an internal event. :meth:`OutputItems.send` finds an item for it."""
+    """Return *text*, which interwhen inserted, as an event that :meth:`OutputItems.send` puts into an output item.
+
+    *field* says whether it belongs to the reasoning or to the answer.
+    """
     return {"type": _OURS, "field": field, "delta": text}
 
 
@@ -410,7 +413,10 @@ class ResponsesChunkBuffer(ChunkBuffer):
         return self._starts[bisect.bisect_right(self._starts, index) - 1] if self._starts else 0
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode one event of the stream, and store it."""
+        """Decode *data*, one event of the stream, store it, and return its content.
+
+        *offset* is the position of the event in the body, in bytes. *first* is true for the first event of a stream.
+        """
         try:
             event = decode_event(data)
         except NOT_JSON as error:

@@ -526,9 +526,11 @@ async def supervise(
 async def _checked(
     call: ApiCall, settings: Settings, monitors: tuple[Monitor, ...], origin: CallOrigin
 ) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
-    """Run the prompt monitors *monitors* on *call*, and return the call with the prompt that they allow.
+    """Run the prompt monitors of *settings* on *call*.
 
-    Raises :class:`PromptRefused`, after recording the refusal.
+    Return the call with the prompt that they allow, and the records.
+
+    Raises :class:`PromptRefused`, after recording the refusal. *monitors* and *origin* are for this record.
     """
     from interwhen.clients._prompt_texts import checked_call
 

@@ -20,6 +20,7 @@ from interwhen._types.models import (
     ResumeMode,
     ResumeWay,
     Sampling,
+    Timeouts,
     Usage,
 )
 from interwhen.clients._calls import Api, ApiCall
@@ -74,7 +75,6 @@ from interwhen.models._transport import (
     FieldSupport,
     HttpResponse,
     SamplingSupport,
-    Timeouts,
     mentions,
     refuses,
     until_stop,
@@ -246,7 +246,7 @@ class CallTransport(Protocol):
         ...
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the body of a successful GET request for *facts*."""
+        """Return the body of a successful GET request for the path *facts*, such as ``models`` or ``slots``."""
         ...
 
 
@@ -491,10 +491,10 @@ class CallModel:
     async def _by_ids(
         self, request: Request, way: ResumeWay | None
     ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
-        """Return the server and the token ids to continue from, and the way in which *request* continues.
+        """Return the server, the token ids to continue from, and the way in which *request* continues.
 
-        Without such ids, the first two are ``None``. If the server refuses to tokenize, the way is another one than
-        *way*.
+        Server and ids are ``None`` if *way* does not use token ids, or if the server refuses to tokenize. In the latter
+        case, another way is returned in place of *way*.
         """
         if way is None or way.mode != "tokens":
             return None, None, way
@@ -551,7 +551,10 @@ class CallModel:
         raise StreamTimeout("total", PROBE_SECONDS)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues its text. *by_ids* is false if the server has refused token ids."""
+        """Decide how *request* continues the kept text, and return the way with its reason.
+
+        *by_ids* is false if the server has refused token ids.
+        """
         api = self._call.api
         if api == "completions":
             return ResumeWay("prefix", "the completions API continues any text")
@@ -636,7 +639,7 @@ class CallModel:
         return body
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Return the caller's body with the options of *sampling*.
+        """Return the body of the caller's request with the options of *sampling*. It has no kept text.
 
         *aside* is true for a fork, whose request always has a token limit.
         """
@@ -686,7 +689,7 @@ class CallModel:
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* and ask for a stream.
+        """Send *body*, ask for a stream, and return the open response.
 
         If the server refuses to stream and the caller did not want a stream, send *body* again without asking for one.
         """
@@ -708,7 +711,12 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*, and ask for token counts and token ids if the server accepts these fields."""
+        """Send *body* and return the open response.
+
+        Also ask for token counts and token ids, if the server accepts these fields.
+
+        If it refuses a field, send the request again without it.
+        """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:
             wanted[self._endpoint.stream_options] = {"include_usage": True}

@@ -162,7 +162,7 @@ def _summary(result: Result) -> dict[str, Any]:
 
 
 async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
-    """Answer the supervised call in *exchange*, and return the outcome for the metrics.
+    """Send the answer to the supervised call in *exchange*, and return its outcome as a label for the metrics.
 
     *api* and *path* are those of the call, *choice* has its monitors and settings. Raises :class:`HttpError` if the
     call fails before the answer begins.
@@ -283,7 +283,7 @@ def _context_header(use: ContextUse) -> bytes:
 
 
 def _in_header(ledger: Ledger) -> bytes:
-    """Format the counts of *ledger* as a header value: a dictionary of RFC 9651."""
+    """Format the token counts of *ledger* as a header value: names and numbers, as a dictionary of RFC 9651."""
     counts = {name.replace("_", "-"): getattr(ledger, name) for name in _COUNTS}
     return ", ".join(f"{name}={count}" for name, count in counts.items()).encode()
 
@@ -297,6 +297,7 @@ def _call(api: Api, body: Mapping[str, Any]) -> ApiCall:
         raise HttpError(
             400,
             "invalid_type",
-            "tools must be a list of objects as the API describes, got another form: correct the request",
+            f"tools must be a list of objects as the API describes, got {body.get('tools')!r:.100}: "
+            "correct the request",
         ) from error
     return call

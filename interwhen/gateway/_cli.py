@@ -71,9 +71,11 @@ def serve(
     locked
         Let requests add monitors, and change nothing else; refuse every route that no monitor reads.
     pass_unsupervised
-        Pass and count the routes that no monitor reads: other routes that generate text, and stored answers.
+        Serve the routes that no monitor reads (other routes that generate text, and stored answers), and count these
+        calls.
     off
-        The kill switch: pass every call unsupervised, and count it. SIGUSR1 switches off later, SIGUSR2 on.
+        Switch supervision off: serve every call unsupervised, and count it. The signal SIGUSR1 switches it off later,
+        and SIGUSR2 on.
     reading
         What clients see: text as it comes (live), only checked text (gate), or the complete answer (final).
     detail
@@ -81,15 +83,15 @@ def serve(
     host
         The address to listen on; default: 127.0.0.1, this machine only.
     port
-        The port to listen on; default: 8400; 0 takes a free one.
+        The port to listen on; default: 8400. With 0, the system chooses a free port.
     keys_file
         A file with keys, one per line; a client must send one of them.
     origin
-        The origin of a web page that may call.
+        The origin of a web page that may call the gateway.
     max_concurrent
-        The most calls that are served at one time.
+        The largest number of calls that are served at one time.
     max_waiting
-        The most calls that wait for a slot.
+        The largest number of calls that wait for a slot.
     max_body
         The largest request body, in bytes.
     drain_seconds

@@ -49,7 +49,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How calls to some models are supervised. The gateway's setting applies for a field that is left out."""
+    """How calls to some models are supervised. For a field that is left out, the setting of the gateway applies."""
 
     match: Annotated[str, Meta(description="A pattern of model names; the first rule that matches wins.")]
     monitors: Annotated[

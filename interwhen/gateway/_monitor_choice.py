@@ -187,9 +187,11 @@ class MonitorChooser:
         return MonitorChoice(bare, body, changed, settings, detail)
 
     def _context(self, asked: object, body: Mapping[str, Any], key: str, api: Api | None) -> NamedContext | None:
-        """Return the context for a request; ``None`` for no context. *asked* is the context that the request names.
+        """Return the context for a request; ``None`` for no context.
 
-        Raises :class:`HttpError` if the request may not use the named context.
+        *asked* is the context that the request names. Without it, the context is the one whose text the *body*
+        contains, or else the configured default. Raises :class:`HttpError` if a client with *key* may not use the
+        context.
         """
         if not isinstance(asked, str | None):
             raise HttpError(

@@ -20,7 +20,7 @@ from interwhen.gateway._upstream import Method, UpstreamServer
 
 
 def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
-    """Count and log *error*, and convert it to an answer for the client."""
+    """Count and log *error*, which a request to *upstream* raised, and convert it to the error for the client."""
     http_error = http_error_of(error)
     gateway.metrics.upstream_errors.labels(upstream.host, _kind(http_error)).inc()
     log_warning("upstream.failed", upstream=upstream.host, error=type(error).__name__, status=http_error.status)
@@ -56,10 +56,11 @@ async def relay(
     *,
     unsupervised: Unsupervised | None = None,
 ) -> str:
-    """Pass a request and its answer on without changes, and return the outcome for the metrics.
+    """Pass the request in *exchange* and its answer on without changes. Return the outcome as a label for the metrics.
 
-    *unsupervised* is the reason why no monitor reads the answer; the metrics count it. The head of the answer is sent
-    only with the first bytes of its body. So if an upstream sends no body in time, the client still gets the error 504.
+    *path* and *body* are those of the request. *unsupervised* is the reason why no monitor reads the answer; the
+    metrics count it. The head of the answer is sent only with the first bytes of its body. So if an upstream sends no
+    body in time, the client still gets the error 504.
     """
     patience = gateway.timeouts
     outcome = ""

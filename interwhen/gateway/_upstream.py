@@ -7,17 +7,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from interwhen._types.models import Timeouts
 from interwhen.clients._upstream import Facts, ModelEndpoint
 from interwhen.models._token_servers import Place
-from interwhen.models._transport import (
-    HttpRequest,
-    HttpResponse,
-    Timeouts,
-    Transport,
-    exchange,
-    open_stream,
-    send_again,
-)
+from interwhen.models._transport import HttpRequest, HttpResponse, Transport, exchange, open_stream, send_again
 
 Method = Literal["GET", "POST", "DELETE"]
 _KNOWN_MODELS = 256
@@ -96,7 +89,7 @@ class GatewayTransport:
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the server's answer to the GET request for *facts*."""
+        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``."""
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"
         request = self._upstream.request("GET", facts, headers, below_version=facts == "models")

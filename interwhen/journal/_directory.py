@@ -14,7 +14,6 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,12 +24,12 @@ from interwhen._log import log_info, log_warning
 from interwhen._types.errors import UsageError
 from interwhen.journal._files import JournalFile
 from interwhen.journal._records import CalledRecord
-from interwhen.journal._settings import CallHead, CallJournal
+from interwhen.journal._settings import CallHead, CallJournal, read_settings
 from interwhen.journal._writer import JournalWriter
 
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 2.0
 """How long records wait in memory. A write costs as much as the records of ten chunks, so it must have many of them."""
-QUEUED_BYTES = 256 << 10
+QUEUED_BYTES = 1 << 20
 """The most bytes of one call that wait for the disk. With more, its journal is given up."""
 STUCK_SECONDS = 5.0
 """When the disk has not answered for so long, new calls get no journal, so that memory stays bounded."""
@@ -331,7 +330,7 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal in a directory. It is both the file and the clerk of its writer."""
+    """One journal in a directory: the file of its writer, and also the clerk that writes the records to the file."""
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
@@ -490,14 +489,5 @@ def open_journals(wanted: object) -> JournalDirectory | None:
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted
-    fields = {"path": os.fspath(wanted)} if isinstance(wanted, str | os.PathLike) else wanted
-    if isinstance(fields, JournalSettings):
-        return JournalDirectory.at(fields) if fields.path else None
-    if not isinstance(fields, Mapping) or not fields.get("path"):
-        raise UsageError(f"journal must be a directory, or a mapping with a path, got {wanted!r:.200}")
-    try:
-        return JournalDirectory.at(msgspec.convert(dict(fields), JournalSettings))
-    except msgspec.ValidationError as error:
-        raise UsageError(
-            f"journal must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
-        ) from error
+    settings = read_settings("journal", wanted, JournalSettings)
+    return JournalDirectory.at(settings) if settings.path else None

@@ -7,12 +7,11 @@ not count.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import repeat
+from operator import mul, sub
 from typing import Any, TypeAlias, get_type_hints
 
 import msgspec
@@ -201,6 +200,8 @@ def encode(record: Record) -> bytes:
     try:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:
+        import json
+
         text = json.dumps(msgspec.to_builtins(record, enc_hook=_plain), default=_plain)
         return msgspec.msgpack.encode(EscapedRecord(text))
 
@@ -210,7 +211,11 @@ def decode(payload: bytes) -> Record:
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
-    return _convert(json.loads(found.json)) if isinstance(found, EscapedRecord) else found
+    if isinstance(found, EscapedRecord):
+        import json
+
+        return _convert(json.loads(found.json))
+    return found
 
 
 _ENDING = b"\xa6ending"  # the tag of an EndRecord, its first item; only this record has fields that were renamed
@@ -248,31 +253,47 @@ def _convert(plain: Any) -> Record:
     return record
 
 
-def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record]:
-    """Yield *items* as records. An item is a record, or a pair of a time and a chunk.
+class TextColumns:
+    """Consecutive plain chunks of one phase, which become a :class:`TextRecord`. One thread adds, another takes.
 
-    Consecutive plain chunks share one record.
+    A chunk is added to ``texts`` first and then to ``times``, so each time has its text whenever the other thread
+    looks.
     """
-    texts: list[str] = []
-    times: list[float] = []
-    phase: Phase = "answer"
-    for item in items:
-        if type(item) is tuple:
-            at, chunk = item
-            if _is_plain(chunk):
-                if texts and chunk.phase != phase:
-                    yield _text(times, phase, texts)
-                    texts, times = [], []
-                phase = chunk.phase
-                texts.append(chunk.text)
-                times.append(at)
-                continue
-        if texts:
-            yield _text(times, phase, texts)
-            texts, times = [], []
-        yield ChunkRecord(*item) if type(item) is tuple else item  # type: ignore[misc]
-    if texts:
-        yield _text(times, phase, texts)
+
+    __slots__ = ("is_awake", "phase", "taken", "texts", "times")
+
+    def __init__(self, phase: Phase | None) -> None:
+        self.phase = phase
+        self.texts: list[str] = []
+        self.times: list[float] = []
+        self.taken = 0
+        """How many chunks were taken."""
+        self.is_awake = False
+        """Whether the other thread will look again. If not, it must be woken after a chunk was added."""
+
+    def take(self) -> TextRecord | None:
+        """Return the record of the chunks that were not taken yet; ``None`` if there are none."""
+        self.is_awake = False  # before the count, so that a chunk that comes later wakes again
+        taken, count = self.taken, len(self.times)
+        if count == taken or self.phase is None:
+            return None
+        self.taken = count
+        times = self.times[taken:count]
+        first = times[0]
+        # Rounded down, so that no chunk seems to be later than what it caused. In C: no bytecode for each chunk.
+        micros = list(map(int, map(mul, map(sub, times, repeat(first)), repeat(1e6))))
+        return TextRecord(first, self.phase, tuple(self.texts[taken:count]), tuple(map(sub, micros[1:], micros)))
+
+
+def is_plain(chunk: Chunk) -> bool:
+    """Return whether *chunk* has nothing but the text of one token and its phase."""
+    return (
+        chunk.tokens == 1
+        and chunk.finish_reason is None
+        and chunk.usage is None
+        and chunk.logprob is None
+        and chunk.call is None
+    )
 
 
 def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
@@ -285,22 +306,6 @@ def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
         claims = tuple(Claim(key=str(claim.key), span=claim.span) for claim in fact.claims)
         fact = msgspec.structs.replace(fact, claims=claims)
     return FactRecord(at, length, fact)
-
-
-def _text(times: list[float], phase: Phase, texts: list[str]) -> TextRecord:
-    marks = [round((at - times[0]) * 1e6) for at in times]
-    gaps = tuple(later - earlier for earlier, later in pairwise(marks))
-    return TextRecord(times[0], phase, tuple(texts), gaps)
-
-
-def _is_plain(chunk: Chunk) -> bool:
-    return (
-        chunk.tokens == 1
-        and chunk.finish_reason is None
-        and chunk.usage is None
-        and chunk.logprob is None
-        and chunk.call is None
-    )
 
 
 def _plain(value: object) -> str:
@@ -319,16 +324,15 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
 
 # Monitors as data, and back, so that the core can be rebuilt without their code.
 
-_CODE = ("verifier", "extractor")
-"""The fields of a monitor that are not data."""
+_CODE = ("verifier", "extractor", "spec")
+"""The fields of a monitor that are not data, or that a record has elsewhere."""
 _CHOSEN = ("remedy", "scope", "trigger")
 """The fields whose default the plug-in chooses. Another version of the plug-in may choose another default."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))
 
 
-@dataclass(frozen=True, slots=True)
-class AbsentVerifier:
+class AbsentVerifier(msgspec.Struct, frozen=True):
     """Replaces a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
 
     name: str
@@ -348,7 +352,7 @@ def describe(
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
     """Return the records of the verifiers and of the *monitors*.
 
-    *specs* are the specifications of the monitors, in the same order.
+    *specs* are the specifications of those monitors that do not have their own, in the same order.
     """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
@@ -367,7 +371,8 @@ def describe(
         }
         code = tuple(name for name, value in values.items() if callable(value))
         fields = {name: _as_read(value) for name, value in values.items() if name not in code}
-        spec = specs[place] if place < len(specs) else None
+        # One specification may make several monitors. Then only the monitors themselves tell from which they were made.
+        spec = specs[place] if monitor.spec is None and len(specs) == len(monitors) else monitor.spec
         forks, tracker = isinstance(monitor.extractor, Fork), tracks(monitor.extractor)
         records.append(MonitorRecord(number, forks, fields, code, _writable(spec), tracker))
     return tuple(verifiers), tuple(records)

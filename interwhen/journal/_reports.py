@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from interwhen._types.events import Event
 from interwhen._types.results import CheckRecord, Result, ViolationRecord, notebook_page
 from interwhen.journal._rebuilding import Journaled
 
 
-@dataclass(frozen=True, slots=True)
-class RecheckFinding:
+class RecheckFinding(msgspec.Struct, frozen=True):
     """A violation that a monitor finds in a recorded trace."""
 
     request: int
@@ -20,8 +19,7 @@ class RecheckFinding:
     """Whether a run with this monitor would probably have interrupted or held back the text here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recheck:
+class Recheck(msgspec.Struct, frozen=True):
     """The result of checking the recorded text of a run with other monitors.
 
     The text is that of the original run. With these monitors, the run would have continued differently after the first
@@ -37,8 +35,7 @@ class Recheck:
     """Checks of the last trace whose outcome is neither a pass nor a violation."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """A run rebuilt from its journal, without its model, verifiers and extractors."""
 
     journaled: Journaled

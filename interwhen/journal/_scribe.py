@@ -741,7 +741,10 @@ class Scribe:
         return found
 
     def part(self, mark: PartMark, path: str) -> dict[str, Any]:
-        """Return the data that are new since *mark*, and move *mark* to the present."""
+        """Return what is new in the compact form since *mark*, as an object for JSON, and move *mark* to the present.
+
+        *path* is the journal's path.
+        """
         found: dict[str, Any] = {}
         if not mark.begun:
             found = {"version": VERSION, **self._head(path)}
@@ -822,7 +825,10 @@ class Scribe:
         )
 
     def _columns(self, mark: PartMark) -> dict[str, Any]:
-        """Return the new values of the columns since *mark*, and move *mark* to their ends."""
+        """Return the new values of all lists that only grow, such as texts and cuts, since *mark*.
+
+        Move *mark* to their ends.
+        """
         texts = self._texts[mark.entries :]
         times = [_micros(at) for at in self._times[mark.entries :]]
         tokens = self._tokens[mark.entries :]

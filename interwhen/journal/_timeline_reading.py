@@ -141,7 +141,7 @@ def _apply(outline: dict[str, Any], header: Header, record: Record) -> list[dict
 
 
 def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the compact form of the timeline in *part*, in which all parts so far must be joined."""
+    """Return the compact form of a timeline. *part* joins all parts of this timeline so far."""
     return {
         name: [value[number] for number in sorted(value, key=int)] if name in UPSERTED else value
         for name, value in part.items()

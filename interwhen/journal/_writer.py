@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
 
 import anyio
 import anyio.to_thread
 
 from interwhen._log import log_warning
-from interwhen._types.models import Chunk
+from interwhen._types.segments import Phase
 from interwhen.journal._files import Clerk, JournalFile, Writing, frame
-from interwhen.journal._records import Record, as_records, encode
+from interwhen.journal._records import OutlineRecord, Record, TextColumns, encode
 from interwhen.journal._settings import Journal
 
-Item: TypeAlias = tuple[float, Chunk] | Record
-
 _COST = 96
-"""The approximate memory of a queued item in bytes, without its text."""
+"""The approximate memory of a queued chunk or record in bytes, without its text."""
+COMPLETE = TextColumns(None)
+"""Stands for columns that take no more chunks: no chunk has their phase."""
 
 
 class JournalWriter:
@@ -57,24 +56,48 @@ class JournalWriter:
         self._head = head
         self._first = first
         self._on_give_up = on_give_up
-        self._items: deque[Item] = deque()
+        self._items: deque[Record | TextColumns] = deque()
+        self._columns = COMPLETE
+        """The columns that get the run's next plain chunk; they are the last item of the queue."""
         # Only the run's thread changes _put, only the clerk's changes _taken: their difference needs no lock.
         self._put = 0
         self._taken = 0
+        self._passed = 0
+        """What the clerk has taken from the queue, and the disk does not have yet."""
+        self._most = settings.buffer_bytes
+        """The value of ``_put`` above which nothing is queued; -1 if the journal was given up."""
         self._awake = False
         clerk.start(self, settings.flush_seconds)
 
     # ------------------------------------------------------------------ for the run
 
-    def put(self, item: Item, characters: int = 0) -> None:
-        """Queue *item* for writing. Its text has *characters* characters."""
-        if self.incomplete:
-            return
-        self._put += _COST + characters
-        if self._put - self._taken > self._settings.buffer_bytes:
+    def put(self, record: Record) -> None:
+        """Queue *record* for writing."""
+        self._close_columns()
+        self._put += _cost(record)
+        if self._put > self._most:
             self.give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were queued")
             return
-        self._items.append(item)
+        self._items.append(record)
+        self.wake()
+
+    def open_columns(self, phase: Phase) -> TextColumns:
+        """Queue new columns for plain chunks of *phase* and return them. The next record or columns complete them."""
+        self._close_columns()
+        if self._put > self._most:
+            self.give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were queued")
+            return COMPLETE
+        columns = self._columns = TextColumns(phase)
+        self._items.append(columns)
+        return columns
+
+    def _close_columns(self) -> None:
+        if self._columns is not COMPLETE:
+            self._put += _cost(self._columns)
+            self._columns = COMPLETE
+
+    def wake(self) -> None:
+        """Wake the clerk, unless it is awake: something was queued."""
         if not self._awake:
             self._awake = True
             self._clerk.wake()
@@ -101,7 +124,7 @@ class JournalWriter:
         """Stop writing this journal, for the reason *why*."""
         if self.incomplete:
             return
-        self.incomplete = why
+        self.incomplete, self._most = why, -1
         if self._on_give_up is not None:
             self._on_give_up(why)
         else:
@@ -136,19 +159,37 @@ class JournalWriter:
             self.give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
     def _drain(self) -> None:
-        items: list[Item] = []
-        while self._items:
-            items.append(self._items.popleft())
-        if not items or self.incomplete:
+        if self.incomplete:
             return
         data = bytearray()
         chain = self._chain
-        for record in as_records(items):
+        for record in self._queued():
             framed, chain = frame(encode(record), chain)
             data += framed
-        self._write(bytes(data))
+        if data:
+            self._write(bytes(data))
         self._chain = chain
-        self._taken = self._taken + sum(_cost(item) for item in items)
+        # Only now, because queued bytes count until the disk has them.
+        self._taken += self._passed
+        self._passed = 0
+        self._most = -1 if self.incomplete else self._taken + self._settings.buffer_bytes
+
+    def _queued(self) -> Iterator[Record]:
+        """Take all records out of the queue and yield them."""
+        items = self._items
+        while items:
+            item = items[0]
+            # The run's thread may still add chunks to the last item. Look for a later item first: when that is queued,
+            # these columns are complete.
+            is_last = len(items) == 1
+            if type(item) is not TextColumns:
+                yield item  # type: ignore[misc]
+            elif (record := item.take()) is not None:
+                yield record
+            if is_last and type(item) is TextColumns:
+                return
+            items.popleft()
+            self._passed += _cost(item)
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
@@ -160,8 +201,11 @@ class JournalWriter:
             self._file.sync()
 
 
-def _cost(item: Item) -> int:
-    return _COST + (len(item[1].text) if type(item) is tuple else 0)
+def _cost(item: Record | TextColumns) -> int:
+    """Return the approximate memory of *item* while it is queued."""
+    if type(item) is TextColumns:
+        return _COST * len(item.texts) + sum(map(len, item.texts))
+    return _COST + len(item.part) if type(item) is OutlineRecord else _COST
 
 
 # The thread that writes a journal.

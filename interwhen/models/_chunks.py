@@ -199,7 +199,7 @@ _FINISH: dict[str | None, FinishReason] = {
 
 
 def finish_reason(reason: str) -> FinishReason:
-    """Translate the server's finish reason; ``abort`` and unknown ones are ``other``."""
+    """Translate the server's finish *reason* to one of interwhen. ``abort`` and unknown reasons become ``other``."""
     return _FINISH.get(reason, "other")
 
 
@@ -410,7 +410,7 @@ def _is_summary(details: Any) -> bool:
 
 
 def noting_question(decode: Decode) -> Decode:
-    """Return a function that decodes like *decode*. It also marks token counts: the request asked for reasoning."""
+    """Return a function that decodes like *decode*, and adds to token counts that the request asked for reasoning."""
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         found = decode(data, offset, first)
@@ -450,7 +450,10 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
 
 
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
-    """Return a chunk of the answer; ``None`` if the chunk would be empty."""
+    """Return a chunk of the answer with *text*, the finish reason *reason* and the token counts *usage*.
+
+    ``None`` if the chunk would be empty.
+    """
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
     tokens, logprob = scored(logprobs)
@@ -639,7 +642,10 @@ class CallAssembler:
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:
-        """Add the pieces of the chunk *data*."""
+        """Add the pieces of tool calls in the chunk *data*.
+
+        Return the number of each piece's call, and the complete calls.
+        """
         choices = _call_decoder.decode(data).choices
         delta = choices[0].delta if choices else None
         if delta is None or not (delta.tool_calls or delta.function_call):
@@ -701,14 +707,20 @@ class CallAssembler:
         return call.number
 
     def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
-        """Return the call that a piece belongs to; ``None`` if the piece begins a new call."""
+        """Return the call that a piece belongs to; ``None`` if the piece begins a new call.
+
+        *index* and *name_of_call* are the index and the id of the call in this piece.
+        """
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last
         return self._by_id.get((index, name_of_call))
 
     def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
-        """Begin a new call. The previous call is parsed only here, once, so that the total work stays linear."""
+        """Begin and return a new call of *kind* at *index*. If the call before it is complete, add that call to *fed*.
+
+        That call is parsed only here, once, so that the total work stays linear.
+        """
         last = self._calls[-1] if self._calls else None
         if last is not None and last.has_all():
             last.is_settled = True

@@ -20,7 +20,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UpstreamError,
 )
-from interwhen._types.models import Chunk, Message, Piece, Request, ResumeMode, Sampling, Usage
+from interwhen._types.models import Chunk, Message, Piece, Request, ResumeMode, Sampling, Timeouts, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON
 from interwhen.models._httpx2_transport import Httpx2Transport
@@ -29,7 +29,7 @@ from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, ProbedChat,
 from interwhen.models._recorded_http import NotRecordedError
 from interwhen.models._sse import SseDecoder
 from interwhen.models._token_resume import FAMILIES, shared
-from interwhen.models._transport import HttpRequest, Timeouts, Transport, open_stream
+from interwhen.models._transport import HttpRequest, Transport, open_stream
 
 ContractMark = Literal["holds", "absent", "broken", "unknown"]
 """``absent``: the server lacks the feature, and interwhen can do without it. ``broken``: interwhen relies on the line,
@@ -259,7 +259,7 @@ class _Examiner(Prober):
 
 
 async def _asks(examiner: _Examiner, question: str, *, required: bool = False) -> _Evidence:
-    """Find out the answer to *question* with the code of ``interwhen doctor``.
+    """Answer *question*, one of those that ``interwhen doctor`` asks, and return the finding for a contract line.
 
     A negative answer makes the line "broken" if it is *required*, and "absent" otherwise.
     """
@@ -393,8 +393,8 @@ def _continues(
 ) -> _Evidence:
     """Compare the text of *chunks* with the *expected* text, and return the finding.
 
-    *resumed* is how the stream continued. With *tags*, the text of all phases counts, because the reasoning is between
-    tags.
+    *way* is how the text was to be continued in *place* (reasoning or answer), and *resumed* how the stream continued
+    it. With *tags*, the text of all phases counts, because the reasoning is between tags.
     """
     text = "".join(chunk.text for chunk in chunks if tags or chunk.phase == place)
     used = resumed or way

@@ -140,7 +140,10 @@ def why_turn(card: ModelCard | None) -> str:
 
 
 def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
-    """Return the reason why there is no proof of how the server in *card* continues an assistant message."""
+    """Return the reason why it is not proven how the server in *card* continues an assistant message.
+
+    *probe* is the option that says whether the server may be asked.
+    """
     name = repr(card.owned_by) if card else "the server"
     if probe == "never":
         return f"probe='never' forbids to find out how {name} continues an assistant message"
@@ -342,7 +345,10 @@ class _TextProbe:
         return size >= min(_SAME, len(expected)) > 0 and size > again
 
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
-        """Send *kept*, an unfinished assistant message, and return the reasoning and the answer that follow it."""
+        """Ask the question of the probe, and return the reasoning and the answer of the model.
+
+        If *kept* is given, an unfinished assistant message, the model continues it. *most* is the token limit.
+        """
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "user", "content": _QUESTION}],

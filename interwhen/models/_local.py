@@ -25,9 +25,11 @@ from interwhen._types.models import (
     Prompt,
     Request,
     ResumeMode,
+    Retries,
     Route,
     Sampling,
     Stream,
+    Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import ServerProps, SlotState
@@ -45,7 +47,7 @@ from interwhen.models._local_weights import (
 from interwhen.models._messages import prompt_turns
 from interwhen.models._openai_api import ChatModel, CompletionsModel, read_json
 from interwhen.models._token_resume import shared
-from interwhen.models._transport import HttpRequest, Retries, Timeouts, Transport, exchange
+from interwhen.models._transport import HttpRequest, Transport, exchange
 
 # The slots of a llama.cpp server, and their saved states. A fork can get its prefix from a slot or a saved state.
 
@@ -86,9 +88,10 @@ class Slots:
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
     async def prepare(self, request: Request) -> Request:
-        """Prepare a free slot by the route of *request*, and return *request* with this slot.
+        """Choose a free slot for *request*, a fork, and return *request* with this slot.
 
-        If no slot is free, *request* is returned unchanged, and the server chooses the slot.
+        The route of *request* says how the slot gets the prefix; if it is ``restored``, the saved state is restored
+        first. If no slot is free, *request* is returned unchanged, and the server chooses the slot.
         """
         slot = await self._free(request.prompt)
         if slot is None:
@@ -238,7 +241,10 @@ class LocalModel:
 
     @property
     def routes(self) -> frozenset[Route]:
-        """How forks can get their prefix: by all :data:`ROUTES` with a shelf, else only from the server's cache."""
+        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, else the server's cache only.
+
+        The latter is the route ``live``.
+        """
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:

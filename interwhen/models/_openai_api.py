@@ -31,8 +31,10 @@ from interwhen._types.models import (
     Request,
     ResumeMode,
     ResumeWay,
+    Retries,
     Sampling,
     ScoredToken,
+    Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import (
@@ -89,9 +91,7 @@ from interwhen.models._transport import (
     FieldSupport,
     HttpRequest,
     HttpResponse,
-    Retries,
     SamplingSupport,
-    Timeouts,
     Transport,
     exchange,
     mentions,
@@ -298,7 +298,7 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body* to *path*, with retries, and return the complete answer twice: decoded, and as bytes."""
+        """Post *body* to *path*, with retries. Return the complete answer twice: decoded by *decoder*, and as bytes."""
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
@@ -607,7 +607,10 @@ class ChatModel(OpenAICompatible):
         return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues its text. *by_ids* is false if the server has refused token ids."""
+        """Decide how *request* continues the kept text, and return the way with its reason.
+
+        *by_ids* is false if the server has refused token ids.
+        """
         if needs_turns(request.pieces):
             return AFTER_CALLS
         mode = await self._resume_mode()
@@ -645,9 +648,10 @@ class ChatModel(OpenAICompatible):
     async def _continued(
         self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> tuple[T, ResumeWay | None]:
-        """Call *send* with the body of *request*, which continues by *way*. Return its result, and how it continued.
+        """Call *send* with the body of *request*, which continues its text by *way*.
 
-        If the server refuses a prefill, the request is repeated with an extra turn.
+        Return the result of *send*, and the way that the server accepted. If it refuses a prefill, the request is
+        repeated with an extra turn.
         """
         payload = self._payload(request, way)
         try:
@@ -724,9 +728,9 @@ class ChatModel(OpenAICompatible):
         return {**self._sampling.extra, **request.sampling.extra}
 
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
-        """Return *decode*.
+        """Return a function that decodes events like *decode*, and also returns complete tool calls as chunks.
 
-        If *chat* offers tools, return a function that also returns complete tool calls as chunks.
+        If *chat* offers no tools, this is *decode* itself.
         """
         if not (chat.get("tools") or chat.get("functions")):
             return decode
@@ -764,7 +768,10 @@ class ChatModel(OpenAICompatible):
         return replace(found, text=until_stop(found.text, request.sampling.stop))
 
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
-        """Return the answer to the chat *payload* of *request*."""
+        """Send *payload*, the body of *request*, to the chat API, and return the complete answer.
+
+        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise.
+        """
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
             tokens: list[ScoredToken] = []

@@ -17,14 +17,16 @@ from interwhen._types.models import (
     Request,
     ResumeMode,
     ResumeWay,
+    Retries,
     Sampling,
     Stream,
+    Timeouts,
     Usage,
 )
 from interwhen.models._chunks import ModelCard, ModelList, ServerProps, SlotState
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel, CompletionsModel
-from interwhen.models._transport import FORK_OPTIONS, HttpRequest, Retries, Timeouts, Transport, exchange
+from interwhen.models._transport import FORK_OPTIONS, HttpRequest, Transport, exchange
 
 Mark = Literal["ok", "no", "unknown"]
 
@@ -159,7 +161,10 @@ class Prober:
         return await exchange(self.transport, HttpRequest("GET", url, self.headers), self.timeouts)
 
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
-        """Return a request for the adapter :attr:`either`. *text* is the prompt if this is the completions API."""
+        """Return a request for the adapter :attr:`either`, with *sampling* and with *pieces* as the kept text.
+
+        *text* is the prompt if the adapter uses the completions API; for the chat API, the prompt is a fixed question.
+        """
         return Request(text if self.has_text else _TURNS, pieces, sampling)
 
     @property
@@ -228,9 +233,9 @@ async def _prefill(prober: Prober) -> _Observation:
 
 
 async def _reasoning(prober: Prober) -> _Observation:
-    """Cut a reasoning text in the middle, and find out by which resume mode the model continues it.
+    """Cut a reasoning text in the middle, and find out whether and how the model continues it.
 
-    The reasoning comes from the reasoning field of the server.
+    The reasoning comes from the reasoning field of the server. The observation names the resume mode.
     """
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")
@@ -265,7 +270,10 @@ async def _reasoning(prober: Prober) -> _Observation:
 
 
 async def _way(prober: Prober) -> _Observation:
-    """Find out how a run or a wrapped call would resume at this endpoint, and why. This uses the code of a run."""
+    """Find out how a run or a wrapped call would continue kept text at this endpoint, and why it would do so.
+
+    The adapter for chats decides this here as it does in a run.
+    """
     if not prober.has_chat:
         return _Observation("unknown", "needs the chat API")
     chunks, _, _ = await chunks_of(prober, prober.auto, Request(_SUM, sampling=_THOUGHT))
@@ -368,7 +376,7 @@ _Ask: TypeAlias = Callable[[Prober], Awaitable[_Observation]]
 
 
 class ProbeQuestion(NamedTuple):
-    """A question about an endpoint, with the meaning of a good and of a bad result.
+    """A question about an endpoint, and what a good and a bad answer mean for interwhen.
 
     *ask* is a function that sends the requests and returns the observation.
     """

@@ -12,9 +12,8 @@ import anyio.lowlevel
 import msgspec
 
 from interwhen._types.errors import ModelError, UsageError
-from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream
+from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream, Timeouts
 from interwhen.models._token_stream import GuardedStream
-from interwhen.models._transport import Timeouts
 
 _BATCH = 64
 """The largest number of chunks that one read of a replay returns."""
@@ -110,7 +109,10 @@ class ReplayModel:
         return self._capabilities or Capabilities(resume="prefix", forks=self._forks is not None)
 
     async def stream(self, request: Request) -> Stream:
-        """Replay a recording, or let *then* answer. Raises :class:`ModelError` if no recording is left."""
+        """Return a stream that replays a recording, or the stream of the model *then*.
+
+        Raises :class:`ModelError` if no recording is left.
+        """
         self._requests += 1
         await anyio.lowlevel.checkpoint()
         if self._choose is not None:

@@ -306,7 +306,7 @@ def shows_tags(pieces: Sequence[Piece]) -> bool:
 
 
 def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
-    """Join the texts of consecutive *pieces* that have the same phase and writer.
+    """Return *pieces* as text runs: the texts of consecutive pieces with the same phase and writer are joined.
 
     With *tags_in_text*, the reasoning is a part of the answer text, between tags. So all text has the phase ``answer``.
     """
@@ -322,7 +322,7 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 
 
 def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
-    """Join consecutive *runs* that have the same phase, even if they have different writers."""
+    """Return *runs*, in which consecutive runs of the same phase are joined, even if they have different writers."""
     found: list[_TextRun] = []
     for run in runs:
         if found and found[-1].phase == run.phase:
@@ -473,7 +473,10 @@ class TokenPrompts:
         return known.markup
 
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
-        """Return whether *prompt* ends with an opening reasoning tag, which some chat templates add (DeepSeek-R1)."""
+        """Return whether *prompt* ends with the opening reasoning tag of *markup*.
+
+        Some chat templates add this tag (DeepSeek-R1).
+        """
         tag = await self._tag_ids(markup.opening)
         closing = await self._tag_ids(markup.closing)
         tail = prompt[-_SHOWN_END:]
@@ -485,7 +488,10 @@ def _rfind(ids: Ids, part: Ids) -> int:
 
 
 def _tag(markup: Markup, phase: Phase | None, wanted: Phase) -> str:
-    """Return the tag to write between a text in *phase* and a text in the phase *wanted*; empty if none is needed."""
+    """Return the tag to write between text in *phase* and text in the phase *wanted*; empty if none is needed.
+
+    *markup* has the tags. A *phase* of ``None`` means that there is no text before.
+    """
     if wanted == "reasoning":
         return "" if phase == "reasoning" else markup.opening
     return markup.closing if phase == "reasoning" else ""

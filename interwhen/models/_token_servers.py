@@ -38,7 +38,7 @@ _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_p
 
 
 class TokenServer(Protocol):
-    """One model of a server that can continue token ids."""
+    """Makes the requests to one model of a server that can continue token ids, and reads the answers."""
 
     place: Place
     """Where a prompt of token ids is posted to."""
@@ -93,7 +93,7 @@ def sends_ids(card: ModelCard | None) -> bool:
 
 
 class VllmTokens:
-    """Makes the requests for vLLM."""
+    """Makes the requests for vLLM: to tokenize text, and to continue a prompt of token ids."""
 
     place: Place = "completions"
 
@@ -185,7 +185,10 @@ class LlamaCppTokens:
 
 
 class SglangTokens:
-    """Makes the requests for SGLang, according to its documentation. They were never sent to a real server."""
+    """Makes the requests for SGLang: to tokenize text, and to continue a prompt of token ids.
+
+    They follow its documentation, and were never sent to a real server.
+    """
 
     place: Place = "/generate"
 

@@ -136,7 +136,8 @@ def check(
     folder
         The folder of the policy.
     situations
-        Recorded situations, a line of JSON each, as examples write them: how often each rule refuted one is counted.
+        A file of recorded situations, one JSON object a line, in the form of examples. For each rule, the situations
+        that it refutes are counted.
     json
         Print the findings as JSON.
     """
@@ -213,7 +214,7 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
     rule
         The id of the rule.
     smt
-        Print the rule as SMT-LIB instead: satisfiable where a call can break it.
+        Print the rule as SMT-LIB instead. The formula is satisfiable if a call can break the rule.
     """
     policy = read_policy(folder)
     found = next((known for known in policy.rules if known.id == rule), None)
@@ -315,17 +316,17 @@ def synth(
     Parameters
     ----------
     text
-        The policy.
+        The file with the text of the policy.
     tools
-        The tools of the agent: a .json file as the OpenAI API takes them, or a .py file, which is read and never run.
+        The tools of the agent: a .json file in the form of the OpenAI API, or a .py file, which is read and never run.
     schema
         A TOML file with the results of tools and the tables of the state (records, tools, returns, state).
     out
         The folder for the rules.
     rounds
-        How often the model may try, for each clause.
+        How many attempts the model has for each clause.
     seconds
-        The most that one answer may take.
+        The longest time for one answer of the model, in seconds.
     """
     from interwhen.policy._synthesis import Draft, Synthesis, keep, synthesise
 

@@ -49,13 +49,14 @@ def read_examples(
     """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-        raise UsageError("the examples must be a list of tables, got something else: write each as [[example]]")
+        raise UsageError(f"the examples must be a list of tables, got {listed!r:.100}: write each as [[example]]")
     if len(listed) > _limits.EXAMPLES:
         raise UsageError(f"a rule must have at most {_limits.EXAMPLES} examples, got {len(listed)}: remove some")
     found = [_example(entry, written.get("base"), schema, situations, now, tools) for entry in listed]
     names = [example.name for example in found]
     if len(set(names)) < len(names):
-        raise UsageError("the names of examples must differ, got one name twice: rename one")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"the names of examples must differ, got {twice!r:.100} twice: rename one")
     return tuple(found)
 
 

@@ -235,7 +235,10 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
 def kinds_in(
     rule_messages: tuple[MessageTemplate, ...], schema: Schema, tool: str | None, moment: WhenJudged
 ) -> dict[Any, Kind]:
-    """Return the kinds of the expressions in *rule_messages*. Expressions that fail the type check are left out."""
+    """Return the kinds of the expressions in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
+
+    Expressions that fail the type check are left out.
+    """
     scope, found = schema.scope(tool, moment), {}
     for message in rule_messages:
         for node in message.nodes():

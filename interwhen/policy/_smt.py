@@ -68,7 +68,7 @@ class Place:
 
 
 class ListItem(NamedTuple):
-    """An item of an unrolled list. ``there`` is the condition that the list is long enough to have this item."""
+    """An item of a list whose items are encoded one by one. ``there``: the condition that the list has this item."""
 
     there: Term
     value: Encoded
@@ -79,9 +79,9 @@ Encoded: TypeAlias = Any
 
 
 class Encoder:
-    """Encodes expressions in one context of Z3. The same part of the data becomes the same term in all formulas.
+    """Encodes expressions as terms in one context of Z3. Equal parts of the data become the same term in all formulas.
 
-    *scope* has the kinds of the names. *bound* is the most items of a list.
+    *scope* has the kinds of the names. *bound* is the largest number of items of a list.
     """
 
     def __init__(self, scope: Scope, bound: int = 3) -> None:
@@ -126,7 +126,7 @@ class Encoder:
     # The encoding of each type of node.
 
     def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:  # noqa: C901, PLR0912  # a line for each kind
-        """Encode *node*. *names* has the encodings of the quantifier variables in scope."""
+        """Return the term for *node*. *names* has the terms for the quantifier variables in scope."""
         self._terms += 1
         if self._terms > _LARGEST:
             raise TooLargeError(

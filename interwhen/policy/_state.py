@@ -179,7 +179,7 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
     one_of = ("into" in entry) != ("forget" in entry) and ("value" in entry) == ("into" in entry)
     if strange or not one_of or not isinstance(entry.get("from"), list) or "key" not in entry:
         raise UsageError(
-            "an entry must have from (a list), key, and either into and value, or forget, got "
+            "an entry must have 'from' (a list), 'key', and either 'into' and 'value', or 'forget', got "
             f"{dict(entry)!r:.160}: correct it"
         )
 
@@ -206,14 +206,14 @@ def _check(learning: Learning, schema: Schema) -> None:
     table = schema.state.field(learning.table)
     if not isinstance(table, MapOf) or len(table.keys) != len(learning.keys):
         raise UsageError(
-            f"into or forget must name a table of the state with {len(learning.keys)} keys, got "
+            f"'into' or 'forget' must name a table of the state with {len(learning.keys)} keys, got "
             f"{learning.table!r:.80}: correct the table or its keys"
         )
     for pattern in learning.tools:
         tools = [tool for tool in schema.tools if name_fits(tool, pattern)]
         if not tools:
             raise UsageError(
-                f"from must name tools ({', '.join(schema.tools)[:200]}), got {pattern!r:.80}, which fits "
+                f"'from' must name tools ({', '.join(schema.tools)[:200]}), got {pattern!r:.80}, which fits "
                 "none: correct it"
             )
         for tool in tools:
@@ -224,11 +224,11 @@ def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
     if learning.each is not None:
         listed = kind_of(learning.each, scope)
         if not isinstance(listed, ListOf):
-            raise ExpressionError(f"each must be a list, got {describe(listed)}: give the field that holds the list")
+            raise ExpressionError(f"'each' must be a list, got {describe(listed)}: give the field that holds the list")
         scope = scope.adding({"item": listed.item})
     if learning.when is not None and not isinstance(kind_of(learning.when, scope), Bool):
         raise ExpressionError(
-            f"when must be true or false, got {describe(kind_of(learning.when, scope))}: write a condition"
+            f"'when' must be true or false, got {describe(kind_of(learning.when, scope))}: write a condition"
         )
     for key, wanted in zip(learning.keys, table.keys, strict=True):
         _fits(kind_of(key, scope), wanted, "key")
@@ -238,7 +238,7 @@ def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
         wanted_field = table.value.field(name) if isinstance(table.value, RecordOf) else None
         if wanted_field is None:
             raise ExpressionError(
-                f"with must name fields of the entries of {learning.table}, got {name!r:.80}: correct it"
+                f"'with' must name fields of the entries of {learning.table}, got {name!r:.80}: correct it"
             )
         _fits(kind_of(node, scope), wanted_field, f"with {name}")
 

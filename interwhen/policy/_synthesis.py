@@ -106,7 +106,7 @@ def _tools(schema: Schema) -> Iterator[str]:
 
 
 def _kind(kind: Kind, records: dict[str, RecordOf]) -> str:
-    """Describe *kind*, and add its records at any depth to *records*."""
+    """Return *kind* in the notation of a schema, and add the records that it contains, at any depth, to *records*."""
     for part in parts_of(kind):
         if isinstance(part, RecordOf):
             records.setdefault(part.name, part)

@@ -43,7 +43,7 @@ class ContextRecord(msgspec.Struct, frozen=True):
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
-    """The cost of a context in all its generations, including work without a result."""
+    """What a context has cost in all its generations, including work that made no item."""
 
     cost: Cost = Cost()
     discarded: int = 0
@@ -157,10 +157,11 @@ class PreparedContext:
         key_settings: KeySettings,
         before: PreparedContext | None = None,
     ) -> None:
-        """Load the latest generation from the store.
+        """Load the latest generation from *store*, and decide which items are current.
 
-        The parameter *before* is the previous state of this context; items that it has in memory are not read again.
-        Exceptions from the ``plan`` of a producer are passed on.
+        *producers* make the plan, and *key_settings* are those of the items. The parameter *before* is the previous
+        state of this context; items that it has in memory are not read again. Exceptions from the ``plan`` of a
+        producer are passed on.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()

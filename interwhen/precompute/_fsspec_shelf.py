@@ -55,14 +55,15 @@ class FsspecShelf:
         if protocol not in _EXCLUSIVE and not one_writer:
             raise StoreError(
                 url,
-                f"{protocol!r} may not create files exclusively, so two writers could overwrite each other: set "
-                "one_writer=True if only one process writes here, or use a local folder, S3, GCS or Azure",
+                f"a file system must create files exclusively, got {protocol!r}, which may not, so that two writers "
+                "could overwrite each other: set one_writer=True if only one process writes here, or use a local "
+                "folder, S3, GCS or Azure",
             )
         if protocol in _LOCAL:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Read the file, without fsspec's cache of directory listings."""
+        """Return the content of the file *name*. fsspec's cache of directory listings is not used."""
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -71,7 +72,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Create the file, unless it exists."""
+        """Create the file *name* with *data*. Return false if it exists."""
         try:
             self._put(self._path(name), data)
         except FileExistsError:
@@ -107,7 +108,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def names(self, folder: str, /) -> list[str]:
-        """List the folder."""
+        """Return the names in *folder* and below it, sorted."""
         try:
             self._fs.invalidate_cache()
             found: Iterable[str] = self._fs.find(self._path(folder))

@@ -233,7 +233,7 @@ class GateRule(msgspec.Struct, frozen=True):
 
 
 class GateChoice(NamedTuple):
-    """The decision about an item for one query."""
+    """The decision of the gate for one query: whether the run uses the item, and whether a second run follows."""
 
     use: bool
     """Whether the reader's run uses the item."""

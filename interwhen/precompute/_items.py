@@ -33,11 +33,11 @@ guess is never served. Later steps of the same producer may read it; other produ
 BASES: dict[Kind, tuple[Basis, ...]] = {
     "facts": ("judged", "agreed"),
     "verifiers": ("derived",),
-    "answers": ("judged",),
+    "answers": ("judged", "agreed"),
     "prefixes": ("observed",),
 }
 """The bases on which an item of each kind may be served. Text of a model is served only if it was judged.
-Facts on the basis ``agreed`` are served, too, under a heading that says so."""
+On the basis ``agreed``, it is only put before the question, under a heading that says so."""
 
 Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
 """The outcome of making an item. Only ``accepted`` items are served. The other outcomes are stored too, so that no
@@ -170,12 +170,12 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def may_be_served(self) -> bool:
         """Whether the item was accepted on a basis that suffices for its kind, and its proof is for exactly this text.
 
-        An answer is served only if a check judged the answer itself, not only the steps.
+        An answer on the basis ``judged`` is served only if a check judged the answer itself, not only the steps.
         """
         proof = self.proof
         if self.status != "accepted" or proof is None or proof.basis not in BASES[self.key.kind]:
             return False
-        if self.key.kind == "answers" and proof.scope != "answer":
+        if self.key.kind == "answers" and proof.basis == "judged" and proof.scope != "answer":
             return False
         return proof.basis != "judged" or (
             bool(proof.verifiers)

@@ -174,13 +174,14 @@ class StepContext(Protocol):
         ...
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Ask the model for a complete answer."""
+        """Send *prompt* to the model with *sampling*, and return its complete answer."""
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors, which interrupt and repair as in a run for a reader.
+        """Let the model answer *prompt* under the monitors, and return the result of this run.
 
-        Like :meth:`ask`, it raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        The monitors interrupt and repair as in a run for a reader. Like :meth:`ask`, it raises
+        :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
         """
         ...
 

@@ -65,10 +65,10 @@ def _in_lines(path: Path) -> list[str]:
 
 
 def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the producers *specs* with *questions* added to their options.
+    """Return the producers *specs*, with *questions* added to the options of those that have the option ``questions``.
 
-    If *specs* is empty, all installed producers are meant. Each producer that has the option ``questions`` gets the
-    questions. Raises :class:`UsageError` if none has it.
+    If *specs* is empty, all installed producers are meant. Raises :class:`UsageError` if there are questions, but no
+    producer has this option.
     """
     read = [read_spec(spec) for spec in specs or [each.name for each in producers()]]
     takers = [name for name, _ in read if questions and "questions" in own_options(load(PRODUCERS, name))]

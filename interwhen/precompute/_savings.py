@@ -42,14 +42,14 @@ _CHARACTERS = 4
 
 
 class Charge(msgspec.Struct, frozen=True, tag=True):
-    """The cost of a reader's run, and whether it used the item."""
+    """One entry of the stored measurements: the cost of a reader's run, and whether the run used the item."""
 
     arm: Arm
     used: bool
 
 
 class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
-    """A pair of which both runs have ended."""
+    """One entry of the stored measurements: a pair of which both runs have ended."""
 
     pair: Pair
 

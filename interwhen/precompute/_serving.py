@@ -33,8 +33,10 @@ def everything(_item: Item) -> bool:
 class ServeReady:
     """The default :class:`~interwhen.precompute.ServingPolicy`: it uses a stored answer, or else relevant facts.
 
-    A stored answer is used only if the prompt asks its question, in the same words or in a known paraphrase. Otherwise,
-    the most relevant facts are put before the question: at most *most* facts with at most *budget* characters.
+    A stored answer is used only if the prompt asks its question, in the same words or in a known paraphrase. If a check
+    judged it, it is the reply. If it was only derived several times with the same result, it is put before the question
+    under a heading that says so. Otherwise, the most relevant facts are put before the question: at most *most* facts
+    with at most *budget* characters.
     """
 
     most: int = 6
@@ -52,6 +54,9 @@ class ServeReady:
         said = find_answer(allowed, whole)
         if said is None and self.paraphrases:
             said = find_same(allowed, whole)
+        if said is not None and is_agreed(said):
+            # Nothing has checked it, so the model decides what it does with it.
+            return Served(model, with_facts(prompt, (), (said.payload.text,)), (said.id,))
         if said is not None:
             answer = _chunks(said.payload.text, answer_of(said).reasoning)
             return Served(_say(answer, model), prompt, (said.id,), answer=answer)
@@ -63,6 +68,11 @@ class ServeReady:
         if not chosen and not agreed:
             return Served(model, prompt)
         return Served(model, with_facts(prompt, chosen, agreed), tuple(dict.fromkeys((*used, *weak))))
+
+
+def is_agreed(item: Item) -> bool:
+    """Return whether *item* was accepted because several derivations gave the same result, and not by a check."""
+    return item.proof is not None and item.proof.basis == "agreed"
 
 
 def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:

@@ -82,12 +82,15 @@ class MemoryShelf:
         return self.entries.get(name)
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Add the entry."""
+        """Add the entry *name* with *data*. Return false if the name is taken."""
         with self._lock:
             return self._add(name, data)
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Add generation *number*, and remove the older ones."""
+        """Add generation *number* of *folder*, and remove the older ones.
+
+        Return false if the latest generation is not ``number - 1``.
+        """
         with self._lock:
             old = self._in(folder)
             if latest_of(old) != number - 1 or not self._add(numbered(folder, number), data):

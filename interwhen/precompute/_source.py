@@ -41,7 +41,7 @@ def _refuse(request: Request) -> Recording:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What was read of a context the last time."""
+    """The content of a context when it was last read from the store."""
 
     ref: ContextRef | None
     worker: WorkerSettings | None

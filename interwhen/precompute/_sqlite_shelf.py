@@ -50,7 +50,7 @@ class SqliteShelf:
         self._open()
 
     def read(self, name: str, /) -> bytes | None:
-        """Select the row."""
+        """Return the bytes under *name*, by selecting the row."""
 
         def look(connection: sqlite3.Connection) -> bytes | None:
             row = connection.execute("SELECT data FROM entries WHERE name = ?", (name,)).fetchone()
@@ -59,12 +59,15 @@ class SqliteShelf:
         return self._do(look)
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Insert the row, unless it exists."""
+        """Insert a row with *name* and *data*. Return false if the name is taken."""
         insert = "INSERT OR IGNORE INTO entries VALUES (?, ?)"
         return bool(self._do(lambda connection: connection.execute(insert, (name, data)).rowcount == 1))
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Check the latest generation, insert the new one and delete the older ones in one transaction."""
+        """Insert generation *number* of *folder* and delete the older ones, in one transaction.
+
+        Return false, and change nothing, if the latest generation is not ``number - 1``.
+        """
 
         def replace(connection: sqlite3.Connection) -> bool:
             connection.execute("BEGIN IMMEDIATE")
@@ -87,11 +90,11 @@ class SqliteShelf:
         self._do(lambda connection: connection.execute("DELETE FROM entries WHERE name = ?", (name,)))
 
     def names(self, folder: str, /) -> list[str]:
-        """Select the names in the range of the folder."""
+        """Return the names in *folder* and below it, sorted."""
         return self._do(lambda connection: _names(connection, folder)) or []
 
     def names_now(self, folder: str, /) -> list[str]:
-        """Select the names in the range of the folder. Raises :class:`StoreError` if the file is locked now."""
+        """Return the names in *folder* and below it, sorted. Raises :class:`StoreError` if the file is locked now."""
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:

@@ -144,7 +144,10 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors, so that a mistake costs a repair and not the whole answer."""
+        """Let the model answer *prompt* under the monitors, and return the result of this run.
+
+        The monitors interrupt and repair, so a mistake costs a repair and not the whole answer.
+        """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -164,6 +167,7 @@ class StepWork:
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
     """Let the producer of *planned* make its item, and return the item, accepted or not.
 
+    *work* is what the producer may use, *key_settings* are those of the item's key, and *clock* gives the time.
     Exceptions of the producer are passed on. Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
     try:

@@ -217,7 +217,10 @@ class Store:
         )
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
-        """Return all items of *slot*, whatever their inputs, oldest first. Items in *known* are not read again."""
+        """Return all stored items of the *slot*, whatever inputs they were made from, oldest first.
+
+        Items in *known* are not read again.
+        """
         ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
         found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
@@ -234,7 +237,7 @@ class Store:
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
-        """Move an item into quarantine, where it can be inspected."""
+        """Move the item *id_* into quarantine, where it can be inspected. *why* is the reason that is logged."""
         self._isolate(f"{_ITEMS}/{id_}", why)
 
     def quarantined(self) -> tuple[Quarantined, ...]:

@@ -129,9 +129,9 @@ class Wrapper(Protocol):
 
 
 def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
-    """Run *plan*, inside *wrapper* if given, and block until all processes of the run have ended.
+    """Run *plan*, inside *wrapper* if given, and return what this process received: the answer and the output.
 
-    Another thread can end the run by calling *abort*.
+    This blocks until all processes of the run have ended. Another thread can end the run by calling *abort*.
     """
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
@@ -318,7 +318,10 @@ def _by_end(answer: KeeperAnswer, program: Program, limits: Limits, record: Reco
 
 
 def _by_report(answer: KeeperAnswer, program: Program, limits: Limits, record: Record) -> Outcome:
-    """Return the outcome of Python code from the report of its runner: nothing, an exception, or a value."""
+    """Return the outcome of *program*, which is Python code, from the report of its runner in *answer*.
+
+    The report is empty, or has an exception or a value.
+    """
     if len(answer["value"]) > limits.output_bytes:
         return Limited("output", record)
     word, _, rest = answer["value"].decode(errors="replace").partition("\0")

@@ -267,7 +267,7 @@ class Sandbox(Protocol):
         ...
 
     def run_sync(self, program: Program, limits: Limits = ...) -> Outcome:
-        """Run *program*, blocking this thread until it has ended."""
+        """Run *program* within *limits*, and return its outcome. This blocks the thread until the program has ended."""
         ...
 
     async def run(self, program: Program, limits: Limits = ...) -> Outcome:
@@ -362,7 +362,7 @@ class BlockingSandbox(abc.ABC):
 
     @abc.abstractmethod
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
-        """Run *program*, blocking; *abort* ends it."""
+        """Run *program* within *limits*, and return its outcome. This blocks the thread; *abort* ends the run."""
 
     @abc.abstractmethod
     def __enter__(self) -> Self: ...
@@ -373,7 +373,7 @@ class BlockingSandbox(abc.ABC):
     ) -> None: ...
 
     def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:
-        """Run *program*, blocking this thread until it has ended."""
+        """Run *program* within *limits*, and return its outcome. This blocks the thread until the program has ended."""
         return self._run(program, limits, Abort())
 
     async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:

@@ -25,9 +25,8 @@ class Fading(NamedTuple):
     """Models how the chance that a task succeeds falls with each failed try, since failures suggest a hard task.
 
     The success chances of tasks are assumed to have a Beta distribution. ``mean`` is its mean, and ``size`` is the sum
-    of its two parameters. After *n* failures the chance is ``mean * size
-
-    (size + n)`` (the beta-geometric model: Weinberg & Gladen 1986).
+    of its two parameters. After *n* failures the chance is ``mean * size / (size + n)`` (the beta-geometric model:
+    Weinberg & Gladen 1986).
     """
 
     mean: float = 0.5
@@ -337,7 +336,7 @@ class Beliefs:
         return self.after if failures else ("sample",)
 
     def _pool(self) -> dict[tuple[Action, int], float]:
-        """Return the chance of each action after each number of failures, over all classes."""
+        """Return the estimated chance of success of each action after each number of failures, over all classes."""
         pool: dict[tuple[Action, int], float] = {}
         for action in ("sample", *self.after):
             sums = [_Cell() for _ in range(self.most)]
@@ -376,7 +375,10 @@ class Beliefs:
         return 1.0 / share - 1.0
 
     def _level(self, key: str, action: Action, pool: dict[tuple[Action, int], float], alike: float) -> float:
-        """Return the odds of success of *action* in the class *key*, divided by the odds over all classes."""
+        """Return the odds of success of *action* in the class *key*, divided by the odds over all classes.
+
+        *pool* has the chances over all classes, and *alike* the weight of the pool, in tries (see :meth:`_alikeness`).
+        """
         worked, failed, expected_worked, expected_failed = 0.0, 0.0, 0.0, 0.0
         for failures in range(self.most):
             cell = self._cells.get((key, action, failures))

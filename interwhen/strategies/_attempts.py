@@ -108,7 +108,7 @@ def _is_to_be_judged(solution: Solution, question: Question) -> bool:
 
 def _is_handed(solution: Solution, answer: str | None) -> bool:
     written = tuple(one.inserted for one in solution.result.violations) if solution.result else ()
-    return answer is not None and any(holds(text, answer) for text in (*solution.told, *written))
+    return answer is not None and any(holds(text, answer) for text in (*solution.given, *written))
 
 
 class _Claim(NamedTuple):
@@ -118,7 +118,10 @@ class _Claim(NamedTuple):
 
 
 def _claimed(solution: Solution, answer: str | None) -> _Claim:
-    """Return the status of an attempt, the scope of its certificate, and why it failed or abstained."""
+    """Return the status of an attempt, the scope of its certificate, and the reason if it failed or abstained.
+
+    *solution* is what the strategy returned, and *answer* the answer in it.
+    """
     if solution.failed:
         return _Claim("failed", why=solution.failed)
     if solution.gave_up:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import ClassVar, Literal
@@ -46,22 +46,35 @@ class BestOf:
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the best sample. If several are equally good, take the first."""
-        best: tuple[Trace, Judgement] | None = None
-        longest = 0
-        for number in range(self.samples):
-            if number and not context.affords(longest):
-                break
-            trace = await context.sample(question, number)
-            if trace is None:
-                break
-            longest = max(longest, trace.tokens)
-            found = await context.judge(question, trace)
-            if best is None or merit(question, trace, found) > merit(question, *best):
-                best = trace, found
-            if self.until_verified and found.verified:
-                break
-        assert best is not None
-        return Solution(trace=best[0], result=best[1].result)
+        return await best_sample(
+            question, context, self.samples, lambda _number, _trace, found: self.until_verified and found.verified
+        )
+
+
+async def best_sample(
+    question: Question, context: StrategyContext, most: int, judged: Callable[[int, Trace, Judgement], bool]
+) -> Solution:
+    """Draw at most *most* samples, as far as the budget allows, and return the one that the verifiers rate best.
+
+    *judged* is called with the number of each sample, its trace and its judgement. If it returns true, no further
+    sample is drawn.
+    """
+    best: tuple[Trace, Judgement] | None = None
+    longest = 0
+    for number in range(most):
+        if number and not context.affords(longest):
+            break
+        trace = await context.sample(question, number)
+        if trace is None:
+            break
+        longest = max(longest, trace.tokens)
+        found = await context.judge(question, trace)
+        if best is None or merit(question, trace, found) > merit(question, *best):
+            best = trace, found
+        if judged(number, trace, found):
+            break
+    assert best is not None  # the first sample is always drawn
+    return Solution(trace=best[0], result=best[1].result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +178,7 @@ class Revision:
             longest = max(longest, trace.tokens)
             found = await context.judge(question, trace)
             if not found.refuted and trace.ended and question.answer(trace) is not None:
-                return Solution(trace=trace, result=found.result, told=said)
+                return Solution(trace=trace, result=found.result, given=said)
             if self.tell:
                 said = (*said, criticism(question, found, template))
                 prompt = asked_again(question, trace, said[-1])
@@ -230,7 +243,11 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Let the model continue *trace* until it has given its answer."""
+        """Let the model continue *trace* until it has given its answer, and return the longer trace.
+
+        If the trace has reached a token limit, the thinking is ended first, with the tag *closing* and the words
+        ``lead``.
+        """
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
         if trace.finish_reason == "length":
@@ -249,7 +266,7 @@ class BudgetForcing:
 
 
 def _thought(trace: Trace, closing: str) -> Trace:
-    """Return *trace* up to the end of its thinking."""
+    """Return *trace* up to the end of its thinking: up to the tag *closing*, or to the end of the reasoning phase."""
     text = trace.text
     end = text.find(closing) if closing else -1
     if end < 0:

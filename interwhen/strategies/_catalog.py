@@ -15,10 +15,19 @@ from interwhen._types.extensions import Task
 from interwhen._types.remedies import LADDER, Auto, Feedback, Repair, Resample
 from interwhen.registry import STRATEGIES, make
 from interwhen.strategies._allocation import AdaptiveAllocator, Classify, by_length
-from interwhen.strategies._baselines import MOST_SAMPLES, BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
+from interwhen.strategies._baselines import (
+    MOST_SAMPLES,
+    BestOf,
+    BudgetForcing,
+    Greedy,
+    Revision,
+    StepSearch,
+    Vote,
+    best_sample,
+)
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._remedy_beliefs import RemedyBeliefs
-from interwhen.strategies._strategy import Judgement, Question, Solution, Strategy, StrategyContext, merit
+from interwhen.strategies._strategy import Judgement, Question, Solution, Strategy, StrategyContext
 from interwhen.strategies._traces import Trace
 
 # Samples until an answer is verified, or no further sample is worth its tokens.
@@ -46,24 +55,15 @@ class Adaptive:
         """Answer with the verified sample. If there is none, answer with the best one."""
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
-        best: tuple[Trace, Judgement] | None = None
-        longest = 0
-        for number, step in enumerate(allocator.begin(key)):
-            if number and not context.affords(longest):
-                break
-            trace = await context.sample(question, number)
-            if trace is None:
-                break
-            longest = max(longest, trace.tokens)
-            found = await context.judge(question, trace)
-            allocator.saw(key, step.action, number, worked=found.verified, tokens=trace.tokens)
-            if best is None or merit(question, trace, found) > merit(question, *best):
-                best = trace, found
-            if found.verified:
-                break
+        steps = tuple(allocator.begin(key))
+
+        def judged(number: int, trace: Trace, found: Judgement) -> bool:
+            allocator.saw(key, steps[number].action, number, worked=found.verified, tokens=trace.tokens)
+            return found.verified
+
+        solution = await best_sample(question, context, len(steps), judged)
         allocator.ended()
-        assert best is not None  # an allocator always makes the first try
-        return Solution(trace=best[0], result=best[1].result)
+        return solution
 
     def _allocator(self, budget: int) -> AdaptiveAllocator:
         if budget not in self._allocators:
@@ -119,7 +119,10 @@ def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
 
 
 def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
-    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer."""
+    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer.
+
+    *minimum* and *maximum* limit the number of thinking tokens; see :class:`BudgetForcing` for their defaults.
+    """
     return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
 
 
@@ -143,8 +146,9 @@ def interrupt_auto(
 ) -> Interrupt:
     """Make a supervised run in which every monitor has the remedy ``Auto``, a ladder of remedies.
 
-    *order* is the order of the ladder, such as ``resample+restart``. Unless *learn* is false, the order is learned over
-    the questions; the share *explore* of the runs then tries another order.
+    At most *restarts* further runs may follow. *samples* and *order* are the fields of ``Auto``; an order is written
+    like ``resample+restart``. Unless *learn* is false, the order is learned over the questions; the share *explore* of
+    the runs then tries another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None

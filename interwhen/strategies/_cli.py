@@ -22,7 +22,10 @@ from interwhen.cli._text import as_json, one_line, stdout_console
 from interwhen.strategies._fork_planning import Explanation, explain, probe_rates
 from interwhen.strategies._remedy_beliefs import RemedyBelief, RemedyBeliefs, RunCounts
 
-app = App(name="plan", help="How forks get their prefix: recomputed or restored, whichever is cheaper.")
+app = App(name="plan", help="How forks get their prefix, and how many streams a machine carries.")
+# By name, since the commands of benchmarks are no part of this annex, and need not be imported for the other ones.
+app.command("interwhen.bench.capacity._command:measure", name="measure")
+app.command("interwhen.bench.capacity._command:capacity", name="capacity")
 
 
 @app.command(name="explain")
@@ -40,9 +43,9 @@ def explain_forks(
     Parameters
     ----------
     forks
-        The number of forks, one after the other.
+        How many forks are made, one after the other.
     disturb
-        Send other requests after this many forks, so that the server may evict its cache; 0: never.
+        Send other requests after each group of this many forks, so that the server may evict its cache; 0: never.
     json
         Print the explanation as one JSON object.
     """

@@ -265,7 +265,7 @@ KEPT = 512
 
 
 class Shown(NamedTuple):
-    """One fork: the prediction and the measurement."""
+    """One fork: the plan with the predicted time, and the measured cost."""
 
     planned: Planned
     actual: Actual

@@ -227,11 +227,11 @@ class VerifierBeliefs(msgspec.Struct):
     def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
         """Return the order in which a ladder should try *rungs*.
 
-        The best first remedy comes first. Then follow the others, ordered by how well they work after a failure. If
-        *lead* is given, it replaces the best first remedy; if it is a restart, it follows that remedy instead. A repair
-        comes before it while it is worth more, because a repair is possible only where the verifier knows the correct
-        value. A restart is never first, because it removes the most text. ``resample`` occurs twice in a row, or three
-        times if that has proved worth more than the next remedy.
+        The best first remedy comes first. The others follow, ordered by how well they work after a failure. If *lead*
+        is given, it is tried instead of the best first remedy; a restart is tried directly after that remedy. A repair
+        comes before all of them if it is worth at least as much, because it is possible only where the verifier knows
+        the correct value. A restart is never first, because it removes the most text. ``resample`` occurs twice in a
+        row, or three times if that has proved worth more than the next remedy.
         """
         rungs = tuple(dict.fromkeys(rungs))
         others: list[Rung] = [rung for rung in rungs if rung not in ("restart", "repair")]

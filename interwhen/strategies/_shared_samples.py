@@ -52,7 +52,7 @@ class SharedModel:
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._model = model
         self._clock = clock
-        self._told: dict[_Key, _Sample] = {}
+        self._samples: dict[_Key, _Sample] = {}
         self.borrowed = 0.0
         self.generated = 0
         """The tokens that the model really generated in streams."""
@@ -73,12 +73,12 @@ class SharedModel:
     async def stream(self, request: Request) -> Stream:
         """Open a stream that replays the recorded text. If *request* wants more text, the model continues it."""
         key = _key(request)
-        told = self._told.setdefault(key, _Sample())
+        sample = self._samples.setdefault(key, _Sample())
         most = request.sampling.max_tokens
-        if not told.chunks or (not told.ended and not await self._goes_on(told, most)):
-            told = self._told[key] = _Sample()
-        stream = _SharedStream(self, request, told)
-        if not told.chunks:
+        if not sample.chunks or (not sample.ended and not await self._can_continue(sample, most)):
+            sample = self._samples[key] = _Sample()
+        stream = _SharedStream(self, request, sample)
+        if not sample.chunks:
             # Ask now, so that an error is raised here.
             await stream.ask()
         return stream
@@ -98,8 +98,8 @@ class SharedModel:
         """Return the time of the clock in seconds."""
         return self._clock()
 
-    async def _goes_on(self, told: _Sample, most: int | None) -> bool:
-        if most is not None and told.tokens >= most:
+    async def _can_continue(self, sample: _Sample, most: int | None) -> bool:
+        if most is not None and sample.tokens >= most:
             return True
         return (await self._model.capabilities()).resume != "turn"
 
@@ -107,15 +107,15 @@ class SharedModel:
 class _SharedStream:
     """Streams the recorded text, then the continuation by the model, which it records."""
 
-    def __init__(self, shared: SharedModel, request: Request, told: _Sample) -> None:
+    def __init__(self, shared: SharedModel, request: Request, sample: _Sample) -> None:
         self._shared = shared
         self._request = request
-        self._told = told
+        self._sample = sample
         self._next = 0
-        self._said = 0
+        self._returned = 0
         """The number of tokens that this stream has returned so far."""
         self._stream: Stream | None = None
-        self._goes_on = False
+        self._continues = False
         """Whether the model continues a recorded text."""
         self._at = shared.now()
         self._is_closed = False
@@ -126,11 +126,11 @@ class _SharedStream:
             raise StreamClosed
         if self._is_over:
             return ()
-        if self._next < len(self._told.chunks):
+        if self._next < len(self._sample.chunks):
             await anyio.lowlevel.checkpoint()
             return self._known()
         if self._stream is None:
-            if self._told.ended:
+            if self._sample.ended:
                 self._is_over = True
                 return ()
             if self._is_full():
@@ -140,15 +140,15 @@ class _SharedStream:
 
     async def ask(self) -> None:
         """Ask the model to continue the recorded text."""
-        request, told = self._request, self._told
-        if told.chunks:
+        request, sample = self._request, self._sample
+        if sample.chunks:
             most = request.sampling.max_tokens
-            left = None if most is None else most - self._said
-            pieces = (*request.pieces, *_pieces(chunk for _, chunk in told.chunks))
+            left = None if most is None else most - self._returned
+            pieces = (*request.pieces, *_pieces(chunk for _, chunk in sample.chunks))
             request = replace(request, pieces=pieces, sampling=replace(request.sampling, max_tokens=left))
             # The server now counts the recorded text as a part of the prompt. A request without sharing would not have
             # these prompt tokens, so the recorded usage is reported instead.
-            self._goes_on = True
+            self._continues = True
         self._at = self._shared.now()
         self._stream = await self._shared.ask(request)
 
@@ -159,13 +159,13 @@ class _SharedStream:
 
     def _known(self) -> Sequence[Chunk]:
         """Return the next recorded chunk, or the end of the stream if ``max_tokens`` is reached."""
-        seconds, chunk = self._told.chunks[self._next]
+        seconds, chunk = self._sample.chunks[self._next]
         if self._is_full() and chunk.tokens:
             return self._full()
         self._next += 1
-        self._said += chunk.tokens
+        self._returned += chunk.tokens
         self._shared.borrowed += seconds
-        return (msgspec.structs.replace(chunk, usage=self._told.usage) if chunk.finish_reason else chunk,)
+        return (msgspec.structs.replace(chunk, usage=self._sample.usage) if chunk.finish_reason else chunk,)
 
     async def _news(self) -> Sequence[Chunk]:
         """Receive chunks from the model, record them, and return them.
@@ -176,30 +176,30 @@ class _SharedStream:
         chunks = await self._stream.receive()
         now = self._shared.now()
         seconds, self._at = now - self._at, now
-        told = self._told
-        if self._goes_on:
-            chunks = [msgspec.structs.replace(chunk, usage=chunk.usage and told.usage) for chunk in chunks]
+        sample = self._sample
+        if self._continues:
+            chunks = [msgspec.structs.replace(chunk, usage=chunk.usage and sample.usage) for chunk in chunks]
         for chunk in chunks:
-            self._said += chunk.tokens
+            self._returned += chunk.tokens
             self._shared.generated += chunk.tokens
-            told.usage = _of_prompt(chunk.usage) or told.usage
+            sample.usage = _of_prompt(chunk.usage) or sample.usage
             reason = None if chunk.finish_reason == "length" else chunk.finish_reason
             if chunk.text or reason:
-                told.chunks.append((seconds, msgspec.structs.replace(chunk, finish_reason=reason, usage=None)))
-                told.tokens += chunk.tokens
+                sample.chunks.append((seconds, msgspec.structs.replace(chunk, finish_reason=reason, usage=None)))
+                sample.tokens += chunk.tokens
                 seconds = 0.0
-            told.ended = told.ended or reason is not None
-        self._next = len(told.chunks)
+            sample.ended = sample.ended or reason is not None
+        self._next = len(sample.chunks)
         self._is_over = not chunks
         return chunks
 
     def _is_full(self) -> bool:
         most = self._request.sampling.max_tokens
-        return most is not None and self._said >= most
+        return most is not None and self._returned >= most
 
     def _full(self) -> Sequence[Chunk]:
         self._is_over = True
-        return (Chunk("", tokens=0, finish_reason="length", usage=self._told.usage),)
+        return (Chunk("", tokens=0, finish_reason="length", usage=self._sample.usage),)
 
 
 def _key(request: Request) -> _Key:

@@ -82,7 +82,7 @@ class Solution:
     """The error of the model that ended the attempt; empty if there was none."""
     remedies: int = 0
     """The number of remedies that cut or inserted text, in all runs of the strategy."""
-    told: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
     """The texts that the strategy gave to the model, such as feedback. Insertions of a run are not included."""
 
 
@@ -156,7 +156,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     warm: int = 0
     """The tokens of its first prompt that the server had in its cache, from attempts of other strategies."""
     handed: bool = False
-    """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.told``."""
+    """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.given``."""
     why: str = ""
     """The reason why the strategy gave up or failed; empty if it did not."""
     scope: Scope | None = None

@@ -156,7 +156,10 @@ def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tup
 
 
 def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
-    """Return a story after chunks without text: a role, an empty delta, no delta, and a null text."""
+    """Return the steps of a story that begins with chunks without text.
+
+    For the chat API, these are a role, an empty delta, no delta, and a null text.
+    """
     if pen.api == "completions":
         return pen.told(pen.say(""))
     deltas: tuple[dict[str, Any] | None, ...] = ({"role": "assistant"}, {}, None, {"content": None, "refusal": None})

@@ -233,7 +233,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Build the JSON object of one chunk. *choice* adds fields to its only choice."""
+    """Return the JSON object of one chunk of *api* with *text*. *choice* adds fields to its only choice."""
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
         "id": "scripted",
@@ -312,7 +312,10 @@ def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top:
 
 
 def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int = 0, size: int = 7) -> tuple[Send, ...]:
-    """Return the steps of a streamed tool call: first its name, then its arguments in pieces of *size* characters."""
+    """Return the steps of a streamed tool call: first its name, then its arguments in pieces of *size* characters.
+
+    *call_id* is the id of the call, and *index* its number in the answer.
+    """
     head = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
     pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
     return (
@@ -322,7 +325,7 @@ def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int 
 
 
 def counts(prompt: int, completion: int) -> Send:
-    """Return the step that sends the chunk with the token counts."""
+    """Return the step that sends a chunk with the token counts: *prompt* and *completion* tokens."""
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     body = {"id": "scripted", "object": "chat.completion.chunk", "created": 0, "model": "scripted", "choices": []}
     return Send(data({**body, "usage": usage}))

@@ -28,7 +28,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._core.segmenter import calls_in, scanner_for
+from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
 from interwhen._run import Run, Workers
 from interwhen._types.budgets import Budgets
@@ -214,7 +214,7 @@ def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Se
     transcript.append(text, 0)
     scanner = scanner_for(trigger)
     spans = scanner.flush(transcript)
-    return [Segment(text[span.start : span.end], span, phase, None, calls_in(scanner)) for span in spans]
+    return [Segment(text[span.start : span.end], span, phase, None, scanner.found) for span in spans]
 
 
 async def try_monitor(
@@ -238,19 +238,19 @@ def try_monitor_sync(
     *,
     seed: object = 0,
     model: Model | None = None,
-    told: Callable[[TrialResult], object] | None = None,
+    on_trial: Callable[[TrialResult], object] | None = None,
 ) -> list[TrialResult]:
     """Do the same as :func:`try_monitor`, for synchronous code.
 
-    After each trace, the function *told* is called with its result.
+    After each trace, the function *on_trial* is called with its result.
     """
     done: list[TrialResult] = []
 
     async def main() -> None:
         async for tried in try_monitor(monitor, traces, seed=seed, model=model):
             done.append(tried)
-            if told is not None:
-                told(tried)
+            if on_trial is not None:
+                on_trial(tried)
 
     try:
         asyncio.get_running_loop()

@@ -160,7 +160,7 @@ class ScriptedResponse:
         return data
 
     async def _next(self) -> Head | Send | None:
-        """Play up to the next step that sends something; ``None`` at the end of the body."""
+        """Play the script up to the next step that sends something, and return it; ``None`` at the end of the body."""
         for step in self._steps:
             match step:
                 case Head():

@@ -32,7 +32,7 @@ def export(
     Parameters
     ----------
     journals
-        Files of "interwhen run --journal FILE".
+        Journals that "interwhen run --journal FILE" wrote.
     format
         tpt (documents with their thinking), messages (chats), prm (steps with labels), preference (pairs).
     output

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 import msgspec
+from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -21,7 +22,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interwhen._types.errors import InterwhenError
+from interwhen.registry import VERIFIERS, names_of
 from interwhen.view._page import policy, render_page
+from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import GrowingRun, RunFolder, state_of
 from interwhen.view._verify import verify_claim
 
@@ -47,10 +50,18 @@ class PageServer:
     """Serves the page that shows the runs in *folder*. The function *guard* refuses requests that are not allowed."""
 
     def __init__(
-        self, folder: RunFolder, guard: Guard, *, verify: bool = False, closing: Callable[[], bool] = lambda: False
+        self,
+        folder: RunFolder,
+        guard: Guard,
+        *,
+        verify: bool = False,
+        any_monitor: bool = False,
+        closing: Callable[[], bool] = lambda: False,
     ) -> None:
-        """With *verify*, the page may request that a claim is checked again.
+        """With *verify*, the page may request that a claim is checked again, or a whole run with another monitor.
 
+        That monitor is one that a journal in *folder* records. With *any_monitor*, it may be any installed one, with
+        any options: that is for the user who started the server, because the options of some monitors name commands.
         *closing* is a function that returns true when the server is stopping, so that live answers must end.
         """
         self._folder = folder
@@ -58,7 +69,12 @@ class PageServer:
         self._verify = verify
         self._closing = closing
         self._live = 0
-        self._page = render_page({}, config={"mode": "served", "verify": verify}).encode()
+        self._any_monitor = any_monitor
+        self._rechecking = CapacityLimiter(1)
+        config: dict[str, object] = {"mode": "served", "verify": verify}
+        if any_monitor:
+            config["monitors"] = names_of(VERIFIERS)
+        self._page = render_page({}, config=config).encode()
 
     def app(self) -> ASGIApp:
         """Return the ASGI application. Its paths are relative to the path where it is mounted."""
@@ -70,6 +86,7 @@ class PageServer:
         ]
         if self._verify:
             routes.append(Route("/runs/{name}/verify", self._check, methods=["POST"]))
+            routes.append(Route("/runs/{name}/recheck", self._recheck, methods=["POST"]))
         inner = Starlette(routes=routes)
         guard = self._guard
 
@@ -165,12 +182,10 @@ class PageServer:
             self._live -= 1
 
     async def _check(self, request: Request) -> Response:
-        # A page of another origin cannot send this header without asking first, and is never allowed to.
-        if request.headers.get("x-interwhen") != "page":
-            return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
         path = self._path(request)
-        if path is None:
-            return _no_run()
+        if (refused := _refused_command(request, path)) is not None:
+            return refused
+        assert path is not None
         try:
             asked = msgspec.json.decode(await request.body(), type=_Asked)
             found = await verify_claim(path, asked.check)
@@ -180,12 +195,49 @@ class PageServer:
             return _error(422, str(error))
         return Response(msgspec.json.encode(found), media_type=_JSON, headers=_HEADERS)
 
+    async def _recheck(self, request: Request) -> Response:
+        path = self._path(request)
+        if (refused := _refused_command(request, path)) is not None:
+            return refused
+        assert path is not None
+        try:
+            asked = msgspec.json.decode(await request.body(), type=_AskedMonitor)
+        except msgspec.MsgspecError as error:
+            return _error(400, f'the body must be {{"monitor": NAME}}, got something else ({error}): correct it')
+        spec = await anyio.to_thread.run_sync(self._folder.spec, asked.monitor)
+        if spec is None and self._any_monitor:
+            spec = asked.monitor
+        if spec is None:
+            return _error(
+                422,
+                f"the monitor must be one that a journal of this page names, got {asked.monitor!r:.200}: choose "
+                "another one, or use interwhen view --recheck where the journal is",
+            )
+        try:
+            # A long text keeps a loop busy for seconds, so this does not run on the loop of the server.
+            body = await anyio.to_thread.run_sync(anyio.run, recheck_form, path, spec, limiter=self._rechecking)
+        except (InterwhenError, OSError) as error:
+            return _error(422, str(error))
+        return Response(body, media_type=_JSON, headers=_HEADERS)
+
     def _path(self, request: Request) -> Path | None:
         return self._folder.path(request.path_params["name"])
 
 
 class _Asked(msgspec.Struct):
     check: int
+
+
+class _AskedMonitor(msgspec.Struct):
+    monitor: str
+
+
+def _refused_command(request: Request, path: Path | None) -> Response | None:
+    """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed."""
+    # A page of another origin cannot send this header without asking first, and is never allowed to.
+    if request.headers.get("x-interwhen") != "page":
+        return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
+    return _no_run() if path is None else None
 
 
 def _part_from(path: Path, begin: int) -> bytes | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import quote
 
 import anyio
 import msgspec
@@ -19,10 +20,14 @@ from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.cli import _exits
 from interwhen.cli._run import replay
 from interwhen.cli._text import json_safe, one_line, stdout_console, table, visible
+from interwhen.registry import load_monitors
 from interwhen.view._page import render_page
-from interwhen.view._runs import RunFolder, RunRow
+from interwhen.view._recheck import recheck_form, rechecked_id, rechecked_row
+from interwhen.view._runs import RunFolder, RunRow, run_id
 
 T = TypeVar("T")
+_HALVES = 2
+"""How many runs are shown side by side."""
 _SLOW_SECONDS = 2.0
 """After this time, a command says how far it is."""
 
@@ -31,6 +36,7 @@ def view(
     places: Annotated[list[Path], Parameter(negative="")],
     /,
     *,
+    recheck: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     html: Annotated[Path | None, Parameter(alias="-o")] = None,
     plain: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -46,6 +52,9 @@ def view(
     ----------
     places
         Journals, or folders with journals.
+    recheck
+        Another monitor for the recorded text of one run: NAME or NAME:OPTION=VALUE. No model is asked. The page opens
+        with the recorded run beside it; given twice, with the two monitors side by side.
     html
         Write the page as one file, which needs no network, and exit.
     plain
@@ -59,17 +68,36 @@ def view(
     """
     folder = RunFolder(places)
     paths = folder.paths()
+    if recheck and (plain or json):
+        raise UsageError(
+            "--recheck must be used with the page, got it with --plain or --json: use interwhen replay --monitor"
+        )
+    if recheck and (len(paths) != 1 or len(recheck) > _HALVES):
+        raise UsageError(
+            f"--recheck must be used with one journal and at most {_HALVES} monitors, got {len(paths)} journals and "
+            f"{len(recheck)} monitors: name one journal"
+        )
     if plain and len(paths) == 1 and not json:
         return replay(paths[0])
     if plain or json or html is not None:
         rows = list(progress(paths, "read", quiet=quiet))
         found = [(path, folder.row(path)) for path in rows]
         if html is not None:
-            _write(folder, found, html, quiet=quiet)
+            _write(folder, found, html, recheck, quiet=quiet)
         else:
             _print([row for _, row in found], json=json)
         return _exits.OK
-    return _serve(folder, port)
+    load_monitors(recheck)  # report a wrong name here, not in the browser
+    return _serve(folder, port, _start(folder, recheck))
+
+
+def _start(folder: RunFolder, recheck: tuple[str, ...]) -> str:
+    """Return the place within the page that shows one run beside its text as checked by the monitors *recheck*."""
+    if not recheck:
+        return ""
+    run = run_id(folder.paths()[0])
+    halves = [rechecked_id(run, monitor) for monitor in recheck]
+    return "#/" + "/".join(["compare", *(quote(half, safe="") for half in [run, *halves][-_HALVES:])])
 
 
 def progress(items: Iterable[T], verb: str, *, quiet: bool) -> Iterator[T]:
@@ -92,13 +120,21 @@ def progress(items: Iterable[T], verb: str, *, quiet: bool) -> Iterator[T]:
         print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
 
 
-def _write(folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, *, quiet: bool) -> None:
+def _write(
+    folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, recheck: tuple[str, ...], *, quiet: bool
+) -> None:
     readable = [(path, row) for path, row in found if not row.error]
     if not readable:
         why = next((row.error for _, row in found), "")
         raise UsageError(f"there must be at least one readable journal, got none{f': {why}' if why else ''}")
     runs = {row.id: folder.form(path) for path, row in progress(readable, "read", quiet=quiet)}
-    page = render_page(runs, [row for _, row in found]).encode("utf-8", "backslashreplace")
+    rows = [row for _, row in found]
+    for monitor in recheck:
+        [(path, row)] = found
+        name = rechecked_id(row.id, monitor)
+        runs[name] = anyio.run(recheck_form, path, monitor)
+        rows.append(rechecked_row(row, name, monitor, runs[name]))
+    page = render_page(runs, rows, config={"start": _start(folder, recheck)}).encode("utf-8", "backslashreplace")
     try:
         html.write_bytes(page)
     except OSError as error:
@@ -126,7 +162,7 @@ def _print(rows: list[RunRow], *, json: bool) -> None:
     console.print(shown)
 
 
-def _serve(folder: RunFolder, port: int) -> int:
+def _serve(folder: RunFolder, port: int, start: str) -> int:
     try:
         from interwhen.view._server import serve_pages
     except ModuleNotFoundError as error:
@@ -142,7 +178,7 @@ def _serve(folder: RunFolder, port: int) -> int:
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/{word}/"
 
     def ready() -> None:
-        print(f"serving {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+        print(f"serving {address}{start} (Ctrl-C ends it)", file=sys.stderr, flush=True)
 
     with listener:
         anyio.run(serve_pages, folder, listener, word, ready)

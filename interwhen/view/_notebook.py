@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import html
-from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from interwhen._types.errors import InterwhenError
-from interwhen._types.results import CheckRecord, Result, Verified
-from interwhen._types.verdicts import Judged, Violation
+from interwhen._types.results import Result, Verified
 from interwhen.journal import timeline
 from interwhen.view._page import render_page
-from interwhen.view._verify import words_of
+from interwhen.view._verify import Units, check_fields
 
 _MOST_BYTES = 6_000_000
 """Notebooks keep what they show in their file: a larger page is left out, and the value is shown as text."""
@@ -61,7 +59,7 @@ def form_of_result(result: Result) -> dict[str, Any]:
 
     Its offsets are UTF-16 code units, as in every compact form.
     """
-    units = _Units(result.text)
+    units = Units(result.text)
     names = list(dict.fromkeys(check.monitor for check in result.checks))
     verifiers = {check.monitor: (check.verifier, check.version) for check in result.checks}
     end = max(1, round(result.timing.total * 1e6))
@@ -76,7 +74,7 @@ def form_of_result(result: Result) -> dict[str, Any]:
         "text": result.text,
         "tokens": {"chars": [units.of(len(result.text))], "gaps": [0]} if result.text else {"chars": [], "gaps": []},
         "frontier": {"gaps": [0], "to": [units.of(len(result.text)) if isinstance(result, Verified) else 0]},
-        "checks": [_check(check, names.index(check.monitor), units) for check in result.checks],
+        "checks": [check_fields(check, names.index(check.monitor), units) for check in result.checks],
         "result": {
             "finish_reason": result.finish_reason,
             "ledger": msgspec.to_builtins(result.ledger),
@@ -97,32 +95,3 @@ def form_of_result(result: Result) -> dict[str, Any]:
             "checks": list(range(len(certificate.checks))),
         }
     return form
-
-
-def _check(check: CheckRecord, monitor: int, units: _Units) -> dict[str, Any]:
-    outcome, why = words_of(check.outcome)
-    row: dict[str, Any] = {
-        "monitor": monitor,
-        "key": check.key,
-        "ordered": 0,
-        "ended": 0,
-        "outcome": outcome,
-        "why": why,
-    }
-    if check.span is not None:
-        row["span"] = row["tape"] = [units.of(check.span.start), units.of(check.span.end)]
-    if isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Violation):
-        verdict = check.outcome.verdict
-        row |= {"why": verdict.why, "witness": verdict.witness}
-    return row
-
-
-class _Units:
-    """Converts offsets of a text from code points to UTF-16 code units."""
-
-    def __init__(self, text: str) -> None:
-        self._wide = [at for at, character in enumerate(text) if ord(character) > 0xFFFF]
-
-    def of(self, offset: int) -> int:
-        """Convert *offset* from code points to UTF-16 code units."""
-        return offset + bisect_left(self._wide, offset)

@@ -16,6 +16,7 @@ from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
 from interwhen.journal._files import MAGIC, Frame, frames
 from interwhen.journal._records import EndRecord, Header, decode
+from interwhen.registry import MonitorSpec
 
 T = TypeVar("T")
 _ROWS_KEPT = 20_000
@@ -80,6 +81,7 @@ class RunFolder:
         self._ids: dict[str, Path] = {}
         self._rows: OrderedDict[Path, tuple[JournalStat, RunRow]] = OrderedDict()
         self._forms: OrderedDict[Path, tuple[JournalStat, bytes]] = OrderedDict()
+        self._specs: dict[str, MonitorSpec] = {}
 
     def paths(self) -> list[Path]:
         """Return the paths of all journals, the most recently changed file first."""
@@ -114,9 +116,12 @@ class RunFolder:
             kept = self._rows.get(path)
             if kept is not None and kept[0] == state:
                 return kept[1]
-            row = _row(path, path.read_bytes())
+            header, row = _row(path, path.read_bytes())
         except (JournalError, OSError) as error:
             return RunRow(run_id(path), str(path), error=str(error))
+        for one in header.monitors:
+            if one.spec is not None:
+                self._specs.setdefault(str(one.fields["name"]), one.spec)
         _keep(self._rows, path, (state, row), _ROWS_KEPT)
         return row
 
@@ -132,6 +137,15 @@ class RunFolder:
         found = timeline(path).compact
         _keep(self._forms, path, (state, found), _FORMS_KEPT)
         return found
+
+    def spec(self, monitor: str) -> MonitorSpec | None:
+        """Return how to make the monitor with the name *monitor*, as a journal of this folder records it.
+
+        Returns ``None`` if no journal does.
+        """
+        for path in self.paths():
+            self.row(path)
+        return self._specs.get(monitor)
 
 
 def _keep(kept: OrderedDict[Path, T], path: Path, value: T, most: int) -> None:
@@ -154,7 +168,7 @@ def _is_journal(path: Path) -> bool:
         return False
 
 
-def _row(path: Path, data: bytes) -> RunRow:
+def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
     first = None
     last: deque[Frame] = deque(maxlen=2)  # the record of the call may follow the end
     for found in frames(data, str(path)):
@@ -178,8 +192,8 @@ def _row(path: Path, data: bytes) -> RunRow:
         size=len(data),
     )
     if header.redacted:
-        return _outlined(begun, timeline(path).compact)
-    return _ended(begun, ends[-1].result) if ends else begun
+        return header, _outlined(begun, timeline(path).compact)
+    return header, _ended(begun, ends[-1].result) if ends else begun
 
 
 def _ended(row: RunRow, result: Result) -> RunRow:

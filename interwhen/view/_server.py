@@ -22,7 +22,7 @@ def local_app(folder: RunFolder, word: str, closing: Callable[[], bool] = lambda
 
     *closing* is a function that returns true when the server is stopping.
     """
-    pages = PageServer(folder, loopback_only, verify=True, closing=closing).app()
+    pages = PageServer(folder, loopback_only, verify=True, any_monitor=True, closing=closing).app()
     wanted = f"/{word}/".encode()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,14 +1,16 @@
-"""Checks one recorded claim again, with the installed verifier and without a model."""
+"""Checks recorded text again, with installed verifiers and without a model: one claim, or the whole text."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import msgspec
 
 from interwhen._run import check_claim_again
 from interwhen._types.errors import UsageError
+from interwhen._types.results import CheckRecord
 from interwhen._types.verdicts import (
     Cancelled,
     Errored,
@@ -75,3 +77,36 @@ def _of_verdict(verdict: Verdict) -> tuple[str, str]:
             return "unknown", why
         case _:
             assert_never(verdict)
+
+
+def check_fields(check: CheckRecord, monitor: int, units: Units) -> dict[str, Any]:
+    """Return *check* as a row of the compact form, without times. *monitor* is the index of its monitor.
+
+    *units* converts the offsets of the checked text.
+    """
+    outcome, why = words_of(check.outcome)
+    row: dict[str, Any] = {
+        "monitor": monitor,
+        "key": check.key,
+        "ordered": 0,
+        "ended": 0,
+        "outcome": outcome,
+        "why": why,
+    }
+    if check.span is not None:
+        row["span"] = row["tape"] = [units.of(check.span.start), units.of(check.span.end)]
+    if isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Violation):
+        verdict = check.outcome.verdict
+        row |= {"why": verdict.why, "witness": verdict.witness}
+    return row
+
+
+class Units:
+    """Converts offsets of a text from code points to UTF-16 code units."""
+
+    def __init__(self, text: str) -> None:
+        self._wide = [at for at, character in enumerate(text) if ord(character) > 0xFFFF]
+
+    def of(self, offset: int) -> int:
+        """Convert *offset* from code points to UTF-16 code units."""
+        return offset + bisect_left(self._wide, offset)

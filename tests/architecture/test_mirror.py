@@ -149,6 +149,11 @@ REACHES = {
     "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
     "journal/test_scribe.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
+    "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
+    "journal/test_writer.py": (
+        "interwhen._engine.journaling",
+        "the recorder of a run fills the columns that the clerk takes",
+    ),
     "local": ("interwhen", "a real model: what is private is its process"),
     "models/test_orphans.py": ("interwhen._engine.stream", "the engine's limit, made longer"),
     "precompute/world.py": ("interwhen.bench._precompute_world", "contexts in which it is known what is true"),

@@ -5,7 +5,7 @@ import json
 import pytest
 from interwhen import UsageError
 from interwhen.bench import _contexts
-from interwhen.bench._contexts import contexts, draw_contexts, is_right, read_questions, read_rows
+from interwhen.bench._contexts import HOW, contexts, draw_contexts, is_right, read_questions, read_rows
 from interwhen.testing import ScriptedModel
 
 pytestmark = pytest.mark.anyio
@@ -27,9 +27,9 @@ def data(tmp_path):
 
 def reply(request):
     """Write a fact when asked for statements; use it when it is in the prompt; else work long."""
-    prompt = request.prompt if isinstance(request.prompt, str) else request.prompt[-1].content
-    if not isinstance(request.prompt, str):
-        return [f"{FACT} [S1]" if "cups" in prompt else "Tom has 5 pens."]
+    prompt = request.prompt[-1].content
+    if request.prompt[0].content != HOW:
+        return [f"{FACT} [S1 S2]" if "cups" in prompt else "Tom has 5 pens."]
     if "= 55 cups" in prompt and "Monday and Tuesday?" in prompt:
         return ["Answer: 55"]
     long = ["First Monday, ", "then Tuesday, ", "and so on.\n"]

@@ -15,7 +15,6 @@ from interwhen import (
     Judged,
     Sampling,
     Span,
-    ToolCall,
     Violation,
     load_monitor,
     read_journal,
@@ -23,22 +22,10 @@ from interwhen import (
 from interwhen._core.messages import Ended, Extracted, Opened, Settled
 from interwhen.journal import _records as records
 from interwhen.journal._files import MAGIC, SCHEMA, START, frame, frames, preamble
-from interwhen.models import Chunk, Usage
 from journals import KINDS, borders, goes_on, recorded, taken_apart
 from sums import watch
 
 pytestmark = pytest.mark.anyio
-
-CALL = ToolCall("1", "search", '{"q": "x"}')
-CHUNKS = st.builds(
-    Chunk,
-    st.text(st.characters(codec=None), max_size=5),
-    st.sampled_from(["answer", "reasoning"]),
-    st.sampled_from([1, 1, 1, 2]),
-    finish_reason=st.sampled_from([None, None, "stop"]),
-    usage=st.sampled_from([None, None, Usage(1, None, 2)]),
-    call=st.sampled_from([None, None, CALL]),
-)
 
 
 @pytest.mark.fault("P4", injected="the file cut at every byte", happens="the longest whole prefix is read")
@@ -129,17 +116,6 @@ def test_frames_are_what_was_framed(payloads, junk):
     found = list(frames(data + junk, "x"))
     assert [entry.payload for entry in found][: len(payloads)] == payloads
     assert (found[len(payloads) - 1].end if payloads else START) == len(data)
-
-
-@given(st.lists(st.tuples(st.floats(0, 1e6), CHUNKS), max_size=8))
-def test_chunks_survive_with_their_phases_counts_and_times(items):
-    items.sort(key=lambda item: item[0])
-    from interwhen.journal._rebuilding import facts_of
-
-    back = [records.decode(records.encode(record)) for record in records.as_records(items)]
-    told = [fact for record in back for fact in facts_of(record)]
-    assert [chunk for _, chunk in told] == [chunk for _, chunk in items]
-    assert [at for at, _ in told] == pytest.approx([at for at, _ in items], abs=1e-5)
 
 
 class Word(str):

@@ -42,6 +42,7 @@ COMMANDS = {
 }
 # What an extra brings to Python, where no command needs it alone.
 CALLS = {
+    "capacity": "from interwhen.bench.capacity._simulation import environment\nenvironment()",
     "datasets": "from interwhen.bench._task_files import hub\nhub",
     "fast": "import interwhen, interwhen.testing as t\nwith interwhen.run_sync(t.ScriptedModel(['x']), '', uvloop=True) as r: r.drain()",
     "jsonschema": "from interwhen_verifiers.json_schema import json_schema\njson_schema(schema={'type': 'object'})",

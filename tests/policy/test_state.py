@@ -104,12 +104,12 @@ WRONG = {
         "must name a table of the state with 1 keys, got 'users'",
     ),
     "no tool": ({"from": ["drop_*"], "into": "orders", "key": "args.id", "value": "result"}, "which fits none"),
-    "no key": ({"from": ["get_order"], "into": "orders", "value": "result"}, "an entry must have from"),
+    "no key": ({"from": ["get_order"], "into": "orders", "value": "result"}, "an entry must have 'from'"),
     "both": (
         {"from": ["get_order"], "into": "orders", "forget": "orders", "key": "args.id"},
-        "an entry must have from",
+        "an entry must have 'from'",
     ),
-    "no value": ({"from": ["get_order"], "into": "orders", "key": "args.id"}, "an entry must have from"),
+    "no value": ({"from": ["get_order"], "into": "orders", "key": "args.id"}, "an entry must have 'from'"),
     "a key of another kind": (
         {"from": ["get_order"], "into": "orders", "key": "result.due", "value": "result"},
         "key must be text for this table, got date",
@@ -120,7 +120,7 @@ WRONG = {
     ),
     "a list that is none": (
         {"from": ["get_order"], "each": "result", "into": "orders", "key": "args.id", "value": "result"},
-        "each must be a list",
+        "'each' must be a list",
     ),
     "an argument that is none": (
         {"from": ["get_order"], "into": "orders", "key": "args.name", "value": "result"},
@@ -128,7 +128,7 @@ WRONG = {
     ),
     "a field that is none": (
         {"from": ["get_order"], "into": "orders", "key": "args.id", "value": "result", "with": {"x": "args.id"}},
-        "with must name fields of .*, got 'x'",
+        "'with' must name fields of .*, got 'x'",
     ),
 }
 

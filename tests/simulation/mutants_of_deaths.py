@@ -34,13 +34,13 @@ def open_checks_pass(patch):
 
 
 def last_text_is_not_written(patch):
-    real = _writer.as_records
+    real = _writer.JournalWriter._queued
 
-    def as_records(items):
-        found = list(real(items))
+    def queued(self):
+        found = list(real(self))
         return found[:-1] if found and isinstance(found[-1], TextRecord) else found
 
-    patch.setattr(_writer, "as_records", as_records)
+    patch.setattr(_writer.JournalWriter, "_queued", queued)
 
 
 def torn_record_stays(patch):

@@ -197,7 +197,7 @@ class TestRunning:
 
     def test_each_trace_is_told_as_soon_as_it_was_tried(self):
         told = []
-        done = tried(trace("bad", name="a"), trace("good", name="b"), told=told.append)
+        done = tried(trace("bad", name="a"), trace("good", name="b"), on_trial=told.append)
         assert told == done
 
     def test_in_an_event_loop(self):

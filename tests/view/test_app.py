@@ -136,6 +136,26 @@ async def test_a_claim_is_verified_again(folder):
 
 
 @pytest.mark.anyio
+async def test_a_run_is_checked_with_a_monitor_that_the_server_allows(folder):
+    name = run_id(folder / "repaired.journal")
+    headers = {"x-interwhen": "page"}
+    places = {False: {"arithmetic": 200, "regex:patterns=sells": 422}, True: {"regex:patterns=sells": 200, "none": 422}}
+    for any_monitor, wanted in places.items():
+        async with client(pages(folder, verify=True, any_monitor=any_monitor)) as http:
+            for monitor, status in wanted.items():
+                answer = await http.post(f"/runs/{name}/recheck", json={"monitor": monitor}, headers=headers)
+                assert answer.status_code == status, (any_monitor, monitor)
+                if status == 200:
+                    assert answer.json()["rechecked"] == monitor
+            assert (await http.post(f"/runs/{name}/recheck", json={}, headers=headers)).status_code == 400
+            assert (
+                await http.post("/runs/0/recheck", json={"monitor": "arithmetic"}, headers=headers)
+            ).status_code == 404
+            # Another page cannot ask.
+            assert (await http.post(f"/runs/{name}/recheck", json={"monitor": "arithmetic"})).status_code == 403
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("peer", "host", "status"),
     [

@@ -1,13 +1,16 @@
 """``interwhen view``: the page in a file, the terminal, JSON, and the command that serves."""
 
+import html
 import json
 import re
 import subprocess
 import sys
+from urllib.parse import unquote
 
 import httpx2
 import pytest
 from interwhen.view._cli import progress
+from interwhen.view._runs import run_id
 from interwhen_launcher import main
 from tests.view.recorded import PLAIN, REPAIRED, record
 
@@ -81,3 +84,24 @@ def test_it_serves_below_a_word_until_it_is_ended(folder):
 def test_progress_is_silent_for_short_work(capsys):
     assert list(progress(range(3), "read", quiet=False)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_another_monitor_stands_beside_the_record_or_beside_a_second_one(folder, tmp_path, capsys):
+    out = tmp_path / "run.html"
+    one, two = "arithmetic", "regex:patterns=sells"
+    run = run_id(folder / "repaired.journal")
+    for monitors, halves in (([one], [run, f"{run}@{one}"]), ([one, two], [f"{run}@{one}", f"{run}@{two}"])):
+        options = [part for monitor in monitors for part in ("--recheck", monitor)]
+        assert view(folder / "repaired.journal", *options, "--html", out) == 0
+        page = out.read_text()
+        config = json.loads(re.search(r'id="config">(.*?)</script>', page)[1])
+        assert [unquote(part) for part in config["start"].split("/")[2:]] == halves
+        assert all(f'id="run-{html.escape(half)}"' in page for half in halves)
+    capsys.readouterr()
+    for wrong in (
+        [folder, "--recheck", one, "--html", out],
+        [folder / "repaired.journal", "--recheck", one, "--plain"],
+        [folder / "repaired.journal", *["--recheck", one] * 3, "--html", out],
+        [folder / "repaired.journal", "--recheck", "no_such_monitor"],
+    ):
+        assert view(*wrong) == 2

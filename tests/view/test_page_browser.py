@@ -2,9 +2,13 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
+import anyio
 import pytest
 from interwhen.view._page import render_page
+from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import RunFolder, run_id
 from interwhen.view._server import local_app
 from tests.hostile.corpus import ARITHMETIC, HIDDEN, LOOKALIKES, MARKERS, TERMINAL, TOKENS
@@ -77,6 +81,12 @@ def watch(browser):
     yield opened
     for context in contexts:
         context.close()
+
+
+def rechecked(path, spec):
+    """Return the form of a recheck. Playwright has an event loop in this thread, so another thread runs it."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, recheck_form, path, spec).result()
 
 
 def at_run(address, folder, name):
@@ -217,6 +227,92 @@ def test_the_list_filters_sorts_and_compares(watch, address, folder):
     watched.assert_clean()
 
 
+def test_one_cursor_goes_through_both_halves(watch, address, folder):
+    ids = [run_id(folder / name) for name in ("bare.journal", "repaired.journal")]
+    watched = watch(f"{address}#/compare/{'/'.join(ids)}")
+    page = watched.page
+    slider = page.get_by_role("slider", name="Time")
+    written = re.compile(r"left .*?, ([\d,]+) characters; right .*?, ([\d,]+) characters")
+
+    def lengths():
+        found = written.match(slider.get_attribute("aria-valuetext"))
+        return [int(each.replace(",", "")) for each in found.groups()]
+
+    # Two runs of other lengths are compared by their text: both stand at the same line.
+    expect(page.get_by_role("button", name="same text")).to_have_attribute("aria-pressed", "true")
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(slider).to_have_attribute("aria-valuenow", "0")
+    expect(page.locator(".pair .row")).to_have_count(0)
+    for _ in range(14):
+        page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator(".times .cursor span")).to_have_count(2)
+    left, right = lengths()
+    assert 0 < left < len(REPAIRED[0])
+    # To within the token that ends the line.
+    assert abs(REPAIRED[0][:left].count("\n") - REPAIRED[0][:right].count("\n")) <= 1
+    last = page.locator(".pair:has(.row)").last
+    expect(last.locator(".half .row")).to_have_count(2)
+    # By time, both stand at one moment, and a drag moves both.
+    page.get_by_role("button", name="same time").click()
+    expect(page.locator(".times .cursor span")).to_have_count(1)
+    box = slider.bounding_box()
+    before = slider.get_attribute("aria-valuenow")
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.up()
+    expect(slider).not_to_have_attribute("aria-valuenow", before)
+    page.keyboard.press("End")
+    expect(page.locator(".times .cursor span")).to_have_count(0)
+    # The keys go through the places that differ, and say what was checked there.
+    page.keyboard.press("n")
+    expect(page.locator(".pair.chosen")).to_contain_text("17 * 164")
+    expect(page.locator(".judged-row")).to_contain_text("17 × 164 is 2788, not 2818")
+    watched.assert_clean()
+
+
+def test_two_monitors_on_one_record_stand_side_by_side(watch, folder, tmp_path):
+    with serving(local_app(RunFolder([folder]), WORD)) as port:
+        watched = watch(f"http://127.0.0.1:{port}/{WORD}/#/run/{run_id(folder / 'bare.journal')}")
+        page = watched.page
+        # A run without monitors: any installed one can read its text now.
+        page.get_by_role("tab", name="Evidence").click()
+        page.get_by_role("combobox", name="another monitor").fill("arithmetic")
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_role("heading", name="One run, checked again").wait_for()
+        wrong = page.locator(".pair.judged")
+        expect(wrong).to_have_count(1)
+        expect(wrong.locator(".half").first.locator(".sign")).to_have_count(0)
+        expect(wrong.locator(".half").last.locator(".sign")).to_have_text("✗")
+        expect(page.locator(".top")).to_contain_text("0 violations left, 1 violation right")
+        # From the rechecked half on: another monitor, on the same record.
+        page.get_by_role("link", name="bare.journal with arithmetic").click()
+        page.get_by_role("button", name="With another monitor").click()
+        page.get_by_role("combobox", name="another monitor").fill("regex:patterns=sells")
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_role("heading", name="One run, two monitors").wait_for()
+        first = page.locator(".pair").filter(has_text="Shop one sells")
+        expect(first.locator(".half").first.locator(".sign")).to_have_count(0)
+        expect(first.locator(".half").last.locator(".sign")).to_have_text("✗")
+        # A monitor that there is not: the page says why.
+        page.goto(page.url.rpartition("/")[0] + f"/{run_id(folder / 'bare.journal')}%40nothing_like_it")
+        expect(page.locator(".top")).to_contain_text("nothing_like_it")
+    errors = [each for each in watched.errors if "422" not in each]
+    assert (watched.requests, errors, page.evaluate("window.refused")) == ([], [], [])
+
+
+def test_without_a_server_the_page_gives_the_command_for_another_monitor(watch, address, folder):
+    watched = watch(at_run(address, folder, "repaired.journal"))
+    page = watched.page
+    page.get_by_role("button", name="With another monitor").click()
+    page.get_by_role("combobox", name="another monitor").fill("regex:patterns=a|b")
+    page.get_by_role("button", name="Copy command").click()
+    expect(page.locator(".another .note")).to_contain_text(
+        re.compile(r"interwhen view \S+ --recheck 'regex:patterns=a\|b'")
+    )
+    watched.assert_clean()
+
+
 def test_a_growing_run_survives_a_dropped_connection(watch, folder, tmp_path):
     path = tmp_path / "growing.journal"
     data = (folder / "repaired.journal").read_bytes()
@@ -295,6 +391,27 @@ def test_hostile_text_stays_text(watch, tmp_path):
         )
         == 0
     )
+    assert page.evaluate("document.querySelectorAll('*').length") < 3000
+    watched.assert_clean()
+    # The same beside itself, under a monitor that quotes what it finds.
+    spec = "regex:patterns=<b>"
+    run = run_id(path)
+    forms = {run: RunFolder([path]).form(path), f"{run}@{spec}": rechecked(path, spec)}
+    beside = tmp_path / "beside.html"
+    rows = [{"id": each, "path": path.name} for each in forms]
+    beside.write_text(render_page(forms, rows), encoding="utf-8", errors="backslashreplace")
+    watched = watch(f"{beside.as_uri()}#/compare/{'/'.join(quote(each, safe='') for each in forms)}")
+    page = watched.page
+    page.locator(".pair").first.wait_for()
+    expect(page.locator(".summary")).to_have_count(2)
+    for _ in range(8):
+        page.keyboard.press("n")
+        expect(page.locator(".pair.chosen")).to_have_count(1)
+        assert page.evaluate(inside) == []
+    for share in range(5):
+        page.evaluate("(y) => document.querySelector('main.text').scrollTop = y", height * share / 4)
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+        assert page.evaluate(inside) == []
     assert page.evaluate("document.querySelectorAll('*').length") < 3000
     watched.assert_clean()
 

@@ -88,7 +88,10 @@ def search(claim: PatternClaim, find: Find) -> Verdict:
 
 
 def _hidden(claim: PatternClaim, find: Find) -> str:
-    """Return the name of a pattern that matches only the normal form of the text, or an empty string."""
+    """Return the name of a pattern that the text of *claim* matches only in normal form; an empty string if none does.
+
+    *find* searches a text for a pattern.
+    """
     normal = normalize(claim.text)
     if not normal.changed:
         return ""
@@ -108,7 +111,11 @@ def make(
     delivery: Delivery,
     phase: PhaseFilter,
 ) -> Monitor:
-    """Make the monitor of ``regex`` or ``terms``. With ``present``, it searches the complete answer."""
+    """Make the monitor *name* (``regex`` or ``terms``), whose *verifier* searches for *patterns*.
+
+    *names* are the names of the patterns in messages. With ``present`` for *must*, the monitor searches the complete
+    answer. The other parameters are options of the monitor.
+    """
     if not patterns:
         raise UsageError(f"{name}: needs at least one {'pattern' if name == 'regex' else 'term'}, got none; give one")
     require_choice(name, get_args(Must), must=must)

@@ -140,7 +140,7 @@ def python(
 
     ``tests``: a program with asserts, in addition to the tests in the task. ``doctests``: also run the examples in the
     task and in the code. ``typecheck``: also run mypy, which must be installed. ``seconds``: the time limit of the
-    code. ``late``: the verdict on code that takes longer. ``level`` and ``delivery`` are those of
+    code. ``late``: the verdict on code that takes longer. ``level``, ``delivery`` and ``phase`` are those of
     :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an unknown option value.
     """
     require_choice("python", get_args(Late), late=late)

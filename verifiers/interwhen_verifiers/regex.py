@@ -46,8 +46,9 @@ def regex(
     """Make a monitor that refuses text that matches one of the patterns, or an answer that matches none of them.
 
     ``patterns``: regular expressions of Python. ``must``: ``absent`` (none of them may occur) or ``present`` (at least
-    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once. ``delivery``
-    and ``phase`` are those of :class:`~interwhen.Monitor`.
+    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once.
+    ``ignore_case``: letters match in upper and lower case. ``delivery`` and ``phase`` are those of
+    :class:`~interwhen.Monitor`.
 
     Raises :class:`UsageError` on a pattern that does not compile, and on an unknown option value.
     """

@@ -112,12 +112,12 @@ def terms(
 
     ``terms``: the words and phrases; a space in a phrase stands for any white space. ``must``: ``absent`` (none of them
     may occur) or ``present`` (at least one must occur in the answer). ``scope``: for ``absent``, the unit of text that
-    is searched at once. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. The text is read in normal
-    form (full-width letters become ordinary ones, and invisible characters are dropped). Where a word of four letters
-    or more may stand in another disguise (other scripts, digits, signs or spaces between the letters), the verdict is
-    ``Unknown``.
+    is searched at once. ``ignore_case``: letters match in upper and lower case. ``whole_words``: a term inside a longer
+    word does not count. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
 
-    Raises :class:`UsageError` on an empty term, and on an unknown option value.
+    The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. If a
+    word of four letters or more may be there in another disguise (other scripts, digits, signs or spaces between the
+    letters), the verdict is ``Unknown``. Raises :class:`UsageError` on an empty term, and on an unknown option value.
     """
     if len(terms) > MOST:
         raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")

@@ -238,10 +238,11 @@ class Evaluation:
 
     async def _run(self, todo: _Try, attempt: _Attempt) -> None:
         row, endpoint = attempt.row, attempt.endpoint
+        monitors = tuple(self.monitors(row.monitors))
         run = start(
             self.models[endpoint.url],
             row.prompt,
-            monitors=tuple(self.monitors(row.monitors)),
+            monitors=monitors,
             sampling=self.sampling,
             budgets=msgspec.structs.replace(self.budgets, reconnects=_NO_RECONNECTS),
             workers=self._workers,
@@ -260,7 +261,7 @@ class Evaluation:
         attempt.is_counted = True
         if error is None or not error.retryable:
             endpoint.end(attempt.begun, now, attempt.first)
-            self._commit(attempt, result, now)
+            self._commit(attempt, result, now, monitors)
             return
         self.results.spend({attempt.name: self._spent(attempt)})
         self.progress.tokens_again += attempt.tokens
@@ -275,8 +276,10 @@ class Evaluation:
         else:
             self.progress.left.append(row.number)
 
-    def _commit(self, attempt: _Attempt, result: Result, now: float) -> None:
+    def _commit(self, attempt: _Attempt, result: Result, now: float, monitors: Collection[Monitor]) -> None:
         row, ledger = attempt.row, result.ledger
+        in_workers = {str(one.verifier.name) for one in monitors if one.verifier.worker in ("thread", "process")}
+        worked = [check.seconds for check in result.checks if check.verifier in in_workers]
         text = result.text
         self.results.commit(
             ResultRow(
@@ -290,6 +293,12 @@ class Evaluation:
                 text=text,
                 violations=len(result.violations),
                 remedies=ledger.remedies,
+                checks=len(result.checks),
+                worker_checks=len(worked),
+                worker_seconds=sum(worked),
+                forks=ledger.forks,
+                fork_tokens=ledger.fork_tokens,
+                fork_prompt_tokens=ledger.fork_prompt_tokens,
                 tokens=ledger.total_tokens,
                 prompt_tokens=ledger.total_prompt_tokens,
                 cached_tokens=ledger.cached_tokens,

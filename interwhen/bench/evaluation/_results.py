@@ -67,6 +67,14 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     """The whole text, with the reasoning."""
     violations: int = 0
     remedies: int = 0
+    checks: int = 0
+    worker_checks: int = 0
+    """Checks that ran in worker threads or processes."""
+    worker_seconds: float = 0.0
+    """How long these took, with the time that they waited for a worker."""
+    forks: int = 0
+    fork_tokens: int = 0
+    fork_prompt_tokens: int = 0
     tokens: int = 0
     """Generated tokens: kept, discarded and those of forks."""
     prompt_tokens: int = 0

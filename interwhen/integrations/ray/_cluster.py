@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from interwhen._log import log_warning
 from interwhen._types.errors import InterwhenError, name_error
 from interwhen.integrations.ray._messages import Greeting
 
@@ -153,9 +154,10 @@ class RayCluster:
                     handle = waiting.pop(each)
                     try:
                         greeting = msgspec.msgpack.decode(ray.get(each), type=Greeting)
-                    except ray.exceptions.RayError:  # it died, or its node has no interwhen
+                    except ray.exceptions.RayError as error:  # it died, or its node has no interwhen
                         RayActor(handle).kill()
-                        raise
+                        log_warning("ray.actor_lost", actor=RayActor(handle).name[:8], why=name_error(error)[:300])
+                        continue
                     yield RayActor(handle), greeting
         finally:
             for handle in waiting.values():  # no processor was free for it

@@ -29,7 +29,7 @@ class _VerifierCost:
     """The average time of a check, with the newer ones counting more."""
 
 
-class Costs:
+class CostHistory:
     """Learns what the checks of each verifier cost, and so which of them leave the machine.
 
     A verifier leaves when its last ``PROOFS`` checks all needed ``LEAVING_SECONDS``. It comes back as soon as one of
@@ -99,7 +99,7 @@ class PlacedCheck:
 
     id: int
     verifier: str
-    """What identifies the verifier, for :class:`Costs`."""
+    """What identifies the verifier, for :class:`CostHistory`."""
     key: str
     """The key of the claim, by which its place is chosen."""
     seconds: float

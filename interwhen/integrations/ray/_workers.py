@@ -42,7 +42,7 @@ from interwhen.integrations.ray._messages import (
     named,
     own_greeting,
 )
-from interwhen.integrations.ray._placement import Costs, Lane, PlacedCheck, Waiting
+from interwhen.integrations.ray._placement import CostHistory, Lane, PlacedCheck, Waiting
 
 _GRACE = 2.0
 """How long after the deadline of a check its actor may answer, in seconds. An actor that does not is given up."""
@@ -149,7 +149,7 @@ class RayWorkers:
         if cluster is None and find_spec("ray") is None:
             raise UsageError("workers='ray' needs Ray, and it is not installed; run: pip install 'interwhen[ray]'")
         self._patience = float(patience)
-        self._costs = Costs()
+        self._costs = CostHistory()
         self._targets: dict[int, tuple[object, _RemoteTarget | None]] = {}
         self._codes: dict[str, str] = {}
         """The digests of the code of plug-ins; empty: it is being read, or there is none."""
@@ -606,7 +606,8 @@ class _Keeper:
                     self._cluster.close()
             return False
         if not self._alive:
-            pool.report(pool.went_away, "no actor could start on the cluster: it has no free processor")
+            why = "no actor could start on the cluster: it has no free processor, or no interwhen (the log says which)"
+            pool.report(pool.went_away, why)
         return len(self._alive) >= wanted
 
     def _start(self, missing: int) -> None:

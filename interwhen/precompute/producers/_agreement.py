@@ -46,7 +46,7 @@ PHRASINGS = len(_PHRASINGS)
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A statement whose result was replaced by a blank, and that result."""
+    """A statement with a blank in place of its result, and the value of this result."""
 
     text: str
     value: Fraction

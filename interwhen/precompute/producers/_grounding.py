@@ -102,6 +102,8 @@ _HAS = _set(
     "gives lays eats uses measures produces fits lasts needs moves pumps runs drives walks charges"
 )
 """Verbs of clauses such as "a pen costs 3 dollars"."""
+_OUTSIDE = 10**6
+"""The place of the first sentence of a cited line that is not in the text: an earlier fact. It has no neighbours."""
 _MOST_READINGS = 3000
 """How many combinations of readings of the numbers are tried."""
 
@@ -218,8 +220,9 @@ class _EquationCheck:
         for line in text or cited:
             begins.setdefault(line, count)
             count += sum(1 for _ in _sentences(line))
-        # A fact of an earlier pass has no place in the text, so it has no neighbours.
-        self._clauses = tuple(clause for line in cited for clause in _clauses(line, small, begins.get(line, 10**6)))
+        # A line that is cited twice is one line: its numbers count once.
+        lines = dict.fromkeys(cited)
+        self._clauses = tuple(clause for line in lines for clause in _clauses(line, small, begins.get(line, _OUTSIDE)))
         self._quantities = tuple(_quantities(self._clauses))
         everywhere = (word for line in (*cited, *text) for word in _words(line))
         self._all_names = frozenset(word.stem for word in everywhere if word.is_name) - small
@@ -296,6 +299,9 @@ class _EquationCheck:
             names = {each.clause.names for each, _ in term.factors if each.clause.names}
             if len(names) > 1:
                 return "its factors belong to different names"
+        if len(terms) > 1 and any(each.clause.place >= _OUTSIDE for term in terms for each, _ in term.factors):
+            # The fact may have been derived from a number that stands in the sum, too.
+            return "a sum with an earlier fact may count something twice"
         return next(filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), "")
 
     def _lack_of_pair(self, first: _Term, term: _Term) -> str:
@@ -468,10 +474,11 @@ def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
 def _with_heritage(
     parts: Sequence[tuple[_Word, ...]], small: frozenset[str], place: int, *, is_plain: bool
 ) -> Iterator[_Clause]:
-    """Yield the clauses of one sentence.
+    """Yield the clauses of one sentence, whose words are divided into *parts*.
 
     If a clause has only a number and the thing that it counts, the names and the verb of the previous clause apply to
-    it.
+    it. *small* has the stems of words that occur in lower case, *place* is the number of the sentence, and *is_plain*
+    tells whether all its numbers are plain amounts.
     """
     before: _Clause | None = None
     for words in parts:

@@ -38,6 +38,11 @@ _NUMBERS = r"(?:lines?\s+)?[SF]\d{1,5}(?:(?:\s{0,4}[,;&]\s{0,4}|\s{1,4}(?:and\s{
 _BRACKETS = re.compile(rf"\s{{0,4}}(?:\[\s?{_NUMBERS}\s?\]|\(\s?{_NUMBERS}\s?\))")
 _LEADING = re.compile(rf"\s{{0,8}}{_NUMBERS}\s?:\s")
 _LIST_MARK = re.compile(r"\A\s{0,8}(?:[-*\u2022] |\d{1,3}[.)] )?")
+_SENTENCE_END = re.compile(
+    r"(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|No|vs)\.)(?<!\b(?:Mrs|e\.g|i\.e)\.)(?<=[.!?])\s+(?=[A-Z\"'\u201c$(])"
+)
+_FEWEST_WORDS = 3
+"""A shorter part of a line, such as a list mark, is not a sentence of its own."""
 _CITED = re.compile(r"[SF]\d{1,5}")
 _NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 
@@ -64,8 +69,19 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
-    """Give numbers to *facts* and to the lines of *source* that are not blank."""
-    return Numbered(tuple(line.strip() for line in source.splitlines() if line.strip()), tuple(facts))
+    """Give numbers to *facts* and to the sentences of *source*. A sentence ends with its line at the latest."""
+    found = (sentence for line in source.splitlines() if line.strip() for sentence in _sentences(line.strip()))
+    return Numbered(tuple(found), tuple(facts))
+
+
+def _sentences(line: str) -> Iterator[str]:
+    """Yield the sentences of *line*. A part with few words is joined to the next one."""
+    begun = 0
+    for match in _SENTENCE_END.finditer(line):
+        if len(line[begun : match.start()].split()) >= _FEWEST_WORDS:
+            yield line[begun : match.start()]
+            begun = match.end()
+    yield line[begun:]
 
 
 def ask_for(given: Numbered, limit: int) -> tuple[Message, ...]:

@@ -15,9 +15,20 @@ from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.models import Message, Sampling
 from interwhen._types.results import Abstained, Failed, Result
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
-from interwhen.precompute._producer import Context, ContextPiece, Nothing, Proposal, Step, StepContext
+from interwhen.precompute._producer import (
+    Accepted,
+    Context,
+    ContextPiece,
+    Nothing,
+    Proposal,
+    Rejected,
+    Step,
+    StepContext,
+)
 from interwhen.precompute._retrieval import BUDGET, PassageIndex, characters_in, passage_of, within
-from interwhen.precompute.producers._statements import ask, is_plain_text
+from interwhen.precompute.producers._statements import LONGEST, ask, is_plain_text
+from interwhen.strategies._answers import normal, read_answer
+from interwhen.toolkit.quantities import read_number
 
 __all__ = [
     "answers",
@@ -30,6 +41,14 @@ _ANTICIPATE = (
 )
 _LEAD = re.compile(r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?")
 _TAGS = re.compile(r"</?think>")
+_AGAIN = (
+    "Read the text once more before you answer.",
+    "First pick out the numbers of the text that matter.",
+    "Take care what exactly is asked.",
+)
+"""Added to the question when its answer is derived again, so that the derivations differ. They go round."""
+_ANSWER = re.compile(r"\A\W{0,4}answer\W{0,3}:\s*", re.IGNORECASE)
+_NUMBERS = re.compile(r"\d[\d,]*+(?:\.\d++)?+")
 _LONGEST = 400
 _START = 160
 """The characters of each piece of a long document from which questions are anticipated."""
@@ -59,20 +78,32 @@ class _AnswerParams(msgspec.Struct, frozen=True):
     rank: int = -1
     """The index of a question that the model anticipates; -1 for a given question."""
     count: int = 0
+    derivations: int = 0
+    agreeing: int = 0
 
 
 class AnswerProducer:
     """Prepares answers to *questions*, and to *anticipate* further questions that the model considers most likely.
 
     An answer is stored with its whole reasoning. It is accepted only if the monitors passed each line, and a monitor
-    that knows the task judged the answer itself (scope ``answer``).
+    that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone is also
+    accepted if no monitor refuted it and further derivations agree; its basis is then ``agreed``.
     """
 
     name = "answers"
-    version = "1"
+    version = "2"
     kind: Kind = "answers"
 
-    def __init__(self, *, questions: Sequence[str], anticipate: int, max_tokens: int, seen: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        questions: Sequence[str],
+        anticipate: int,
+        max_tokens: int,
+        seen: int = 0,
+        derivations: int = 0,
+        agreeing: int = 2,
+    ) -> None:
         if isinstance(questions, str):
             raise UsageError(
                 f"answers: questions must be a list of texts, got a single text {questions!r:.80}; put it in a list"
@@ -82,6 +113,13 @@ class AnswerProducer:
             raise UsageError(
                 f"answers: anticipate and seen must be at least 0 and max_tokens at least 1, got {got}; correct them"
             )
+        if derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
+            raise UsageError(
+                "answers: derivations must be at least 0, and agreeing between 1 and derivations, got "
+                f"derivations={derivations!r}, agreeing={agreeing!r}; correct them"
+            )
+        self._derivations = derivations
+        self._agreeing = agreeing if derivations else 0
         self._seen = seen
         self._questions = rank(questions)
         self._anticipate = anticipate
@@ -93,7 +131,7 @@ class AnswerProducer:
         known = {asked(one.question) for one in self._questions}
         seen = [one for one in rank(context.questions) if asked(one.question) not in known]
         for one in (*self._questions, *seen[: self._seen]):
-            params = _AnswerParams(self._max_tokens, one.question)
+            params = self._params(one.question)
             yield Step(
                 name=asked(one.question)[:16],
                 reads=pieces,
@@ -105,13 +143,16 @@ class AnswerProducer:
         count = _AnswerParams(self._max_tokens, count=self._anticipate)
         yield Step(name="anticipated", reads=pieces, params=msgspec.json.encode(count))
         for number in range(self._anticipate):
-            params = _AnswerParams(self._max_tokens, rank=number)
+            params = self._params(rank=number)
             yield Step(
                 name=f"anticipated/{number}",
                 reads=pieces,
                 premises=("anticipated",),
                 params=msgspec.json.encode(params),
             )
+
+    def _params(self, question: str = "", rank: int = -1) -> _AnswerParams:
+        return _AnswerParams(self._max_tokens, question, rank, derivations=self._derivations, agreeing=self._agreeing)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Let the model list likely questions, or answer one question, depending on *step*."""
@@ -128,19 +169,36 @@ class AnswerProducer:
             if params.rank >= len(guesses):
                 return Nothing("the model anticipated fewer questions")
             wanted = guesses[params.rank]
-        return await _answer(await _text_for(wanted.question, pieces, room), wanted, params.max_tokens, context)
+        return await _answer(await _text_for(wanted.question, pieces, room), wanted, params, context)
 
 
 def answers(
-    *, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800, seen: int = 0
+    *,
+    questions: Sequence[str] = (),
+    anticipate: int = 0,
+    max_tokens: int = 800,
+    seen: int = 0,
+    derivations: int = 0,
+    agreeing: int = 2,
 ) -> AnswerProducer:
     """Make the producer.
 
     *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
     those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
+
+    With *derivations*, the model derives an answer that no monitor judged or refuted again, at most so many times, with
+    other words in the question. If *agreeing* derivations give the same result, this result is served before its
+    question as "Derived twice, not checked".
     """
-    return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens, seen=seen)
+    return AnswerProducer(
+        questions=questions,
+        anticipate=anticipate,
+        max_tokens=max_tokens,
+        seen=seen,
+        derivations=derivations,
+        agreeing=agreeing,
+    )
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
@@ -210,8 +268,8 @@ async def _anticipate(text: str, params: _AnswerParams, context: StepContext) ->
     return Proposal(payload=Payload("\n".join(found[: params.count]), msgspec.json.encode(guesses)), basis="guess")
 
 
-async def _answer(text: str, wanted: Anticipated, max_tokens: int, context: StepContext) -> Proposal | Nothing:
-    prompt = compose(text, wanted.question)
+async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context: StepContext) -> Proposal | Nothing:
+    prompt, max_tokens = compose(text, wanted.question), params.max_tokens
     result = await context.work_out(prompt, Sampling(max_tokens=max_tokens, temperature=0.0))
     match result:
         case Failed(error=error):
@@ -224,7 +282,55 @@ async def _answer(text: str, wanted: Anticipated, max_tokens: int, context: Step
     reasoning, answer = _untagged(result)
     asked_as = (asked(wanted.question), asked(prompt))
     kept = Answered(wanted.question, wanted.predictability, asked_as, len(reasoning))
+    if params.derivations and await _is_open(reasoning + answer, prompt, context):
+        agreed = await _agreed(answer, prompt, msgspec.structs.replace(kept, reasoning=0), params, context)
+        if agreed is not None:
+            return agreed
     return Proposal(payload=Payload(reasoning + answer, msgspec.json.encode(kept)), prompt=prompt)
+
+
+async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
+    """Return whether the monitors neither refuted *text* nor judged its answer."""
+    judged = await context.judge(text, prompt)
+    return not isinstance(judged, Rejected) and not (isinstance(judged, Accepted) and judged.proof.scope == "answer")
+
+
+async def _agreed(
+    answer: str, prompt: str, kept: Answered, params: _AnswerParams, context: StepContext
+) -> Proposal | None:
+    """Derive the result of *answer* again. Return it as a proposal if enough derivations agree, and else ``None``."""
+    said, result = _last_line(answer), _result_of(answer)
+    if not result or not said or len(said) > LONGEST or not is_plain_text(said):
+        return None
+    votes = 0
+    for number in range(params.derivations):
+        if votes == params.agreeing or votes + params.derivations - number < params.agreeing:
+            break
+        # The same words at temperature 0 would give the same reply. Small models are less often right at a higher one.
+        warmth = 0.0 if number < len(_AGAIN) else 0.7
+        sampling = Sampling(max_tokens=params.max_tokens, temperature=warmth, seed=number)
+        reply = await context.ask(f"{prompt}{_AGAIN[number % len(_AGAIN)]}\n", sampling)
+        votes += reply.finish_reason == "stop" and _result_of(reply.text) == result
+    if votes < params.agreeing:
+        return None
+    question = " ".join(kept.question.split())
+    return Proposal(
+        payload=Payload(f"{question} {_ANSWER.sub('', said)}", msgspec.json.encode(kept)),
+        prompt=prompt,
+        basis="agreed",
+        evidence=f"derived again with the same result: {votes} times",
+    )
+
+
+def _result_of(text: str) -> str:
+    """Return what two derivations must have in common: the last number of the answer, or else the whole answer."""
+    answer = read_answer(text) or ""
+    numbers = _NUMBERS.findall(_last_line(text)) if read_number(answer) is None else ()
+    return normal(numbers[-1].rstrip(",")) if numbers else answer
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _untagged(result: Result) -> tuple[str, str]:

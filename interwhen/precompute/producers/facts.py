@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, get_args
@@ -44,6 +45,7 @@ Link = Literal["none", "chain"]
 Grounding = Literal["text", "monitors"]
 """``text``: the lines that a statement cites must show it: each number is a quantity of them, and the units work out.
 ``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
+_NUMBERS = re.compile(r"\d+")
 _QUOTED = 120
 _SHORTEST = 200
 """A shorter text, in characters, is not cut to fit into the context window."""
@@ -81,7 +83,7 @@ class FactProducer:
     """
 
     name = "facts"
-    version = "3"
+    version = "4"
     kind: Kind = "facts"
 
     def __init__(
@@ -169,7 +171,7 @@ class FactProducer:
         generated, proposed, reply = await _propose_fitting(context, text, known, params)
         if not proposed:
             return Nothing(f"no statement could be read in the reply of the model: {reply!r:.{_QUOTED}}")
-        lacks = {found: await _lack(found, given, context, params.grounding) for found in proposed[: params.limit]}
+        lacks = await _lacks(proposed[: params.limit], given, context, params.grounding)
         facts = [found for found, why in lacks.items() if not why]
         doubtful = await _doubtful(lacks, context) if params.derivations else ()
         if doubtful and not facts:
@@ -257,7 +259,8 @@ async def _propose_fitting(
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
     """Ask the model for statements about *given*. If no statement can be read in the reply, ask once more.
 
-    Return the number of generated tokens, the statements, and the text of the last reply.
+    *params* limits the statements and the reply. Return the number of generated tokens, the statements, and the text of
+    the last reply.
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
@@ -282,7 +285,9 @@ _UNSTRUCTURED: set[str] = set()
 async def _propose_structured(
     context: StepContext, given: Numbered, params: _FactParams
 ) -> tuple[int, list[Statement] | None, str] | None:
-    """Ask for statements in JSON. Return the number of generated tokens, the statements, and the reply.
+    """Ask the model for statements about *given* in JSON.
+
+    Return the number of generated tokens, the statements, and the reply.
 
     The statements are ``None`` if the reply is not such JSON. The result is ``None`` if the endpoint refuses the JSON
     schema.
@@ -304,8 +309,37 @@ async def _propose_structured(
     return _tokens(reply), proposed, reply.text
 
 
+async def _lacks(
+    proposed: Sequence[Statement], given: Numbered, context: StepContext, grounding: Grounding
+) -> dict[Statement, str]:
+    """Return why each statement of *proposed* is not shown by its lines; an empty string if it is.
+
+    Models forget to cite lines, and build on statements of the same reply, which have no number yet. So with the
+    grounding ``text``, a statement that its lines do not show is tried again with all lines and accepted statements
+    that share a number with it.
+    """
+    lacks: dict[Statement, str] = {}
+    accepted: list[str] = []
+    for found in proposed:
+        tried, why = found, await _lack(found, given, context, grounding)
+        if why and grounding == "text":
+            numbers = set(_NUMBERS.findall(found.said))
+            near = (line for line in (*given.source, *accepted) if numbers & {*_NUMBERS.findall(line)})
+            wider = Statement(found.said, tuple(dict.fromkeys((*found.cited, *near))))
+            if wider != found and not await _lack(wider, given, context, grounding):
+                tried, why = wider, ""
+        lacks[tried] = why
+        if not why:
+            accepted.append(tried.said)
+    return lacks
+
+
 async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:
-    """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is."""
+    """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is.
+
+    With the *grounding* ``text``, its words and numbers are compared with these lines first. Then the monitors judge
+    it.
+    """
     if grounding == "text" and (lack := lack_of(found.said, found.cited, given.source)):
         return lack
     judged = await context.judge(found.said, _premises([found]))

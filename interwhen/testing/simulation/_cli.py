@@ -42,17 +42,17 @@ def simulate(
     Parameters
     ----------
     seeds
-        The number of worlds.
+        How many worlds are played.
     first
-        The first seed.
+        The seed of the first world.
     seed
         Play only the world of this seed, and print everything that happens in it.
     world
-        The same for a world as JSON, as it is printed for a failure.
+        Play only this world, given as JSON in the form that is printed for a failure.
     jobs
         The number of processor cores to use.
     shrink
-        Make the first failure as small as possible.
+        Make the first failing world as small as possible.
     """
     if seeds < 1 or jobs < 1:
         raise UsageError(f"--seeds and --jobs must be at least 1, got {seeds} and {jobs}")

@@ -95,20 +95,23 @@ class LoopClerk:
         self._seconds = 0.0
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Write the header after the urgent delay. *seconds* is the normal delay of later writes."""
+        """Schedule the first write, of the header, after the urgent delay.
+
+        *seconds* is the normal delay of later writes.
+        """
         self._writing, self._seconds = writing, seconds
         self.hurry()
 
     def wake(self) -> None:
-        """Write after the normal delay."""
+        """Schedule a write of all queued records after the normal delay."""
         self._later(max(self._seconds, self._urgent), self._write)
 
     def hurry(self) -> None:
-        """Write after the urgent delay."""
+        """Schedule a write of all queued records after the urgent delay."""
         self._later(self._urgent, self._write)
 
     def end(self) -> None:
-        """Write for the last time, after the urgent delay."""
+        """Schedule the last write, after the urgent delay."""
         self._later(self._urgent, self._end)
 
     async def ended(self, seconds: float) -> bool:
@@ -441,7 +444,10 @@ class Process:
         return self._clerk
 
     def _arm(self, scope: anyio.CancelScope) -> None:
-        """Schedule the cancellation of the reader."""
+        """Arrange that *scope*, in which the reader runs, is cancelled when the world says so.
+
+        The moment is a time, or an iteration of the event loop.
+        """
         reader, loop = self._log.reader, self.loop
         if reader.kind == "late_cancelled":
             scope.deadline = reader.at / 10

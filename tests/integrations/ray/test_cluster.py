@@ -50,6 +50,11 @@ def cluster():
     )
     made.add_node(num_cpus=1, object_store_memory=MEMORY)
     yield made
+    import ray
+
+    until = time.monotonic() + 30
+    while ray.is_initialized() and time.monotonic() < until:  # a pool that was closed while it connected
+        time.sleep(0.1)
     made.shutdown()
 
 

@@ -10,7 +10,7 @@ from interwhen.integrations.ray._placement import (
     PROOFS,
     SHORT_SECONDS,
     WINDOW,
-    Costs,
+    CostHistory,
     Lane,
     PlacedCheck,
     Waiting,
@@ -19,7 +19,7 @@ from interwhen.integrations.ray._placement import (
 
 
 def learned(*spent):
-    costs = Costs()
+    costs = CostHistory()
     for each in spent:
         costs.learn("v", each)
     return costs
@@ -29,7 +29,7 @@ def test_a_verifier_leaves_when_its_last_checks_were_all_expensive():
     assert not learned(*[0.02] * (PROOFS - 1)).leaves("v")
     assert learned(*[0.02] * PROOFS).leaves("v")
     assert not learned(*[0.02] * (PROOFS - 1), 0.001, 0.02).leaves("v")
-    assert not Costs().leaves("v")
+    assert not CostHistory().leaves("v")
 
 
 def test_between_the_two_limits_a_verifier_stays_where_it_is():
@@ -53,7 +53,7 @@ def test_cheap_checks_are_sent_away_at_most_a_few_times(seed):
     """A verifier whose costs vary goes away ever more rarely: 4096 checks with some cheap ones send few of these."""
     rng = random.Random(seed)
     share = rng.uniform(0.001, 0.2)
-    costs, sent = Costs(), 0
+    costs, sent = CostHistory(), 0
     for _ in range(4096):
         cheap = rng.random() < share
         sent += cheap and costs.leaves("v")

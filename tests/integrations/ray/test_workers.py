@@ -234,7 +234,7 @@ async def test_a_full_cluster_is_back_pressure_and_then_unknown(monitor):
     async def one(number):
         found.append(await ask(pool, monitor.verifier, work(number)))
 
-    async with RayWorkers(cluster=cluster, queue=3, patience=0.2) as pool, anyio.create_task_group() as group:
+    async with RayWorkers(cluster=cluster, queue=3, patience=0.5) as pool, anyio.create_task_group() as group:
         await joined(pool, 1)
         expensive(pool, monitor)
         for number in range(10):

@@ -144,3 +144,17 @@ HOSTILE = {
         ("30 / 2 = 15 girls", (*CLASS, "The class has 2 rooms.")),
     ],
 }
+
+RAN = ("Ann ran 6 miles on Monday.", "Ann ran 4 miles on Tuesday.")
+PENS = ("A pen costs 3 dollars.", "Mia buys 5 pens.", "She buys 2 pens.")
+BAGS = ("Ben has 2 bags.", "Each bag has 3 apples.", "Ben has 4 apples.")
+
+COUNTED_TWICE = [
+    ("Ann ran 10 + 6 = 16 miles.", RAN, "Ann ran 6 + 4 = 10 miles."),
+    ("Ann ran 4 + 10 = 14 miles.", RAN, "Ann ran 6 + 4 = 10 miles."),
+    ("Ann ran 10 + 6 + 4 = 20 miles.", RAN, "Ann ran 6 + 4 = 10 miles."),
+    ("Mia buys 7 + 5 = 12 pens.", PENS, "Mia buys 5 + 2 = 7 pens."),
+    ("Mia buys 7 * 3 + 5 * 3 = 36 dollars of pens.", PENS, "Mia buys 5 + 2 = 7 pens."),
+    ("10 + 4 = 14 apples", BAGS, "2 * 3 + 4 = 10 apples"),
+]
+"""Statements, the lines of the text, and an earlier fact with which a number of the text is counted a second time."""

@@ -4,6 +4,7 @@ import pytest
 from interwhen import UsageError
 from interwhen.models import Capabilities, Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute._serving import AGREED_HEADING, ServeReady
 from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
@@ -102,7 +103,9 @@ def test_white_space_does_not_count():
     assert asked("Who  is\nit?") == asked(" Who is it? ")
 
 
-@pytest.mark.parametrize("options", [{"questions": "one text"}, {"anticipate": -1}, {"max_tokens": 0}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"questions": "one text"}, {"anticipate": -1}, {"max_tokens": 0}, {"derivations": 1}], ids=str
+)
 def test_options_that_cannot_work_are_refused(options):
     with pytest.raises(UsageError):
         answers(**options)
@@ -123,3 +126,77 @@ async def test_a_long_context_is_answered_from_its_passages():
     assert "ant" not in prompts[0]
     (listed,) = [request.prompt[-1].content for request in model.requests if not isinstance(request.prompt, str)]
     assert all(name in listed for name in ("ant", "zebra", "cow"))  # the start of each piece
+
+
+# Answers that no check judged, and that were derived again.
+
+CUPS = "Tom sells 30 cups on Monday. Tom sells 25 cups on Tuesday."
+BOTH = "How many cups does Tom sell on both days?"
+
+
+async def derived(replies, *, monitors=("arithmetic",), derivations=3, agreeing=2):
+    """Prepare an answer to BOTH; *replies* has the first reply and the replies of the derivations."""
+    said = iter(replies)
+    model = ScriptedModel(lambda _: [next(said)])
+    producer = answers(questions=[BOTH], derivations=derivations, agreeing=agreeing)
+    pre = Precomputer(Store(MemoryShelf()), model, monitors, producers=[producer], debounce=0.0)
+    ref = await pre.add("cups", CUPS)
+    (done,) = await pre.work()
+    return pre, ref, model, done
+
+
+async def test_an_answer_that_is_derived_again_is_put_before_its_question_and_is_no_reply():
+    replies = ["30 + 25 = 55 cups\nAnswer: 55 cups", "Answer: 55 cups", "so 55\n**Answer:** 55 cups", "55 cups."]
+    pre, ref, model, _ = await derived(replies)
+    (item,) = pre.ready(ref)
+    assert item.payload.text == f"{BOTH} 55 cups"
+    assert item.proof.basis == "agreed"
+    assert len(model.requests) == 3  # two derivations agree, so the third one is not asked for
+    assert len({request.prompt for request in model.requests}) == 3
+    for question, used in ((BOTH, True), (f"{CUPS}\n{BOTH}", True), ("How many cups does Tom sell on Monday?", False)):
+        awake = ScriptedModel(["Answer: 55"])
+        served = ServeReady()(pre.ready(ref), awake, question)
+        assert served.answer == ()
+        assert served.items == ((item.id,) if used else ())
+        expected = f"{AGREED_HEADING}\n{BOTH} 55 cups\n\n{question}" if used else question
+        assert served.prompt == expected
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        ["Answer: 55", "Answer: 54", "Answer: 55", "Answer: 5"],  # one of three agrees
+        ["Answer: 55", "Answer: 54", "Answer: 53"],  # no two can agree any more: the third one is not asked for
+        ["", "", "", ""],
+        ["Answer: \u202e55", "Answer: \u202e55", "Answer: \u202e55"],
+        ["Tom sells 55 cups.", "It is 30 + 25.", "He has 54 cups."],
+    ],
+    ids=["one", "none", "empty", "hostile", "sentences"],
+)
+async def test_an_answer_that_is_not_derived_again_is_not_served(replies):
+    pre, ref, _, done = await derived(replies)
+    assert pre.ready(ref) == ()
+    assert done.came_to in ("unknown", "rejected")
+
+
+async def test_derivations_are_compared_by_their_last_number():
+    pre, ref, _, _ = await derived(["Tom sells 30 + 25 = 55 cups.", "That makes 55.", "Both days: 55 cups"])
+    (item,) = pre.ready(ref)
+    assert item.payload.text == f"{BOTH} Tom sells 30 + 25 = 55 cups."
+
+
+async def test_a_refuted_answer_is_not_derived_again():
+    _, _, model, done = await derived(
+        ["30 + 25 = 56\nAnswer: 56"] * 9, monitors=[{"name": "arithmetic", "remedy": "stop"}]
+    )
+    assert done.came_to != "accepted"
+    assert not any(
+        "Take care" in str(request.prompt) or "once more" in str(request.prompt) for request in model.requests
+    )
+
+
+async def test_an_answer_that_a_check_judged_is_not_derived_again():
+    model = ScriptedModel(["1 step above Ann is Bob.\n2 steps above Ann is Cid."])
+    (item,), _ = await prepared(model, questions=[WHO], derivations=2, agreeing=1)
+    assert item.proof.basis == "judged"
+    assert len(model.requests) == 1

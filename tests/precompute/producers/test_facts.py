@@ -232,3 +232,22 @@ async def test_the_headings_above_a_piece_are_read_with_it():
     await pre.work()
     assert len(seen) >= 3
     assert seen[-1].startswith("S1: # Shop 12\nS2: ## Prices\nS3: ")
+
+
+BOXES = "There are 6 boxes. Each box has 8 bags. Each bag has 5 sweets."
+
+
+async def test_a_statement_builds_on_the_one_before_it_and_needs_not_cite_all_its_lines():
+    reply = "6 * 8 = 48 bags. [S1]\n48 * 5 = 240 sweets. [S3]\n48 + 6 = 54 bags. [S1]"
+    precomputer, ref = await prepared(scripted(reply), {"boxes": BOXES}, monitors=["arithmetic"], grounding="text")
+    (item,) = precomputer.ready(ref)
+    first, second = notes_of(item).facts
+    assert (first.said, second.said) == ("6 * 8 = 48 bags.", "48 * 5 = 240 sweets.")
+    assert first.cited == ("There are 6 boxes.", "Each box has 8 bags.")
+    assert second.cited == ("Each bag has 5 sweets.", "6 * 8 = 48 bags.")
+
+
+async def test_a_statement_does_not_build_on_one_that_was_refused():
+    reply = "6 + 8 = 14 bags. [S1 S2]\n14 * 5 = 70 sweets. [S3]"
+    precomputer, ref = await prepared(scripted(reply), {"boxes": BOXES}, monitors=["arithmetic"], grounding="text")
+    assert precomputer.ready(ref) == ()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen.precompute.producers._grounding import lack_of
-from tests.precompute.producers.hostile_facts import HOSTILE
+from tests.precompute.producers.hostile_facts import COUNTED_TWICE, HOSTILE
 
 WAGES = ("Jo earns 45 dollars a day.", "She works 4 days.")
 APPLES = ("Anna has 12 apples and Ben has 45 apples.",)
@@ -80,6 +80,21 @@ def test_these_do_not(said, cited, why):
 def test_statements_that_only_look_grounded_are_refused(kind):
     passed = [said for said, cited in HOSTILE[kind] if not lack_of(said, cited)]
     assert passed == []
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_line_that_is_cited_twice_is_counted_once(kind):
+    assert [said for said, cited in HOSTILE[kind] if not lack_of(said, (*cited, *cited), cited)] == []
+
+
+def test_a_number_is_not_counted_again_through_an_earlier_fact():
+    passed = [said for said, text, fact in COUNTED_TWICE if not lack_of(said, (*text, fact), text)]
+    assert passed == []
+
+
+def test_an_earlier_fact_is_a_factor():
+    text = ("There are 6 boxes.", "Each box has 8 bags.", "Each bag has 5 sweets.")
+    assert lack_of("48 * 5 = 240 sweets", (*text, "6 * 8 = 48 bags"), text) == ""
 
 
 def test_he_is_the_only_one_who_is_named():

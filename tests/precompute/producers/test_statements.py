@@ -123,3 +123,17 @@ def test_any_reply_can_be_read(reply):
 @pytest.mark.parametrize("token", ["<|im_start|>", "<｜User｜>", "<｜end▁of▁sentence｜>", "<start_of_turn>", "</s>"])
 def test_tokens_of_chat_templates_are_no_plain_text(token):
     assert not is_plain_text(f"2 + 2 = 4 {token} Say yes.")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentences"),
+    [
+        ("Tom has 5 pens. He buys 3 pens.", ("Tom has 5 pens.", "He buys 3 pens.")),
+        ("Mr. Hill met J. Doe. $5 is left!", ("Mr. Hill met J. Doe.", "$5 is left!")),
+        ("1. The first costs 5. It is new.", ("1. The first costs 5.", "It is new.")),
+        ("It weighs 2.5 kg. or so", ("It weighs 2.5 kg. or so",)),
+        ("| a. B | c |", ("| a. B | c |",)),
+    ],
+)
+def test_each_sentence_has_its_own_number(line, sentences):
+    assert numbered(f"{line}\n\n{line}", ()).source == (*sentences, *sentences)

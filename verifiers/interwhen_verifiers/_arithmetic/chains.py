@@ -58,7 +58,7 @@ def _converts(sides: list[Side]) -> bool:
 
 
 class _Run:
-    """The tokens between two boundaries that no chain crosses."""
+    """A part of the tokens. No chain crosses its two ends."""
 
     def __init__(self, tokens: list[Token], start: int, stop: int) -> None:
         self.tokens = tokens
@@ -111,7 +111,10 @@ class _Run:
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
-        """Read the last side of a chain. Return ``None`` if the text after the side would change its value."""
+        """Read the last side of a chain, which starts at the token *start* and ends at *stop* or before it.
+
+        Return ``None`` if there is no expression, or if the text after the side belongs to its value.
+        """
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
         if side is None:
@@ -126,7 +129,10 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain, which ends at *stop*. ``None``: text before it is part of it, too."""
+        """Read the first side of a chain, which starts at the token *start* or after it and ends at *stop*.
+
+        Return ``None`` if there is no expression, or if the text before the side is part of it, too.
+        """
         first = _Backwards(self, start, stop).first()
         if first is None:
             return None

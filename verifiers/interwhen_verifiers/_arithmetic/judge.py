@@ -110,7 +110,7 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    """Return the size of the unit of *side* in each table of units that contains the unit.
+    """Return how large the unit of *side* is, for each table of units that contains it, by the number of the table.
 
     The result is empty for a number without a unit, and ``None`` if the unit is not known or *side* has several units.
     """
@@ -180,7 +180,10 @@ def _is_cut(full: Value, shown: Value, places: int) -> bool:
 
 
 def _units(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return why the units may explain the difference, or an empty string."""
+    """Return why the units of the sides may explain that their values differ; an empty string if they do not.
+
+    *value* and *other* are the values of *left* and *right*.
+    """
     named, result = set(left.units), set(right.units)
     is_value = bare(right.node) is not None
     if named and (bare(left.node) is not None or not is_value):
@@ -240,7 +243,10 @@ def _is_sum(node: Node) -> bool:
 
 
 def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return why the sides may mean something else, so that they are not wrong; an empty string if they do not."""
+    """Return why the sides may mean something else, so that they are not wrong; an empty string if they do not.
+
+    *value* and *other* are the values of *left* and *right*, which differ.
+    """
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
@@ -262,7 +268,10 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
-    """Return how the sides agree if operators or numbers are read in another way; an empty string if they do not."""
+    """Return how the sides agree if operators or numbers are read in another way; an empty string if they do not.
+
+    *value* and *other* are the values of *left* and *right* in the usual reading.
+    """
     for reread, why in _REREADINGS:
         if value_of(reread(left)) == other or value_of(reread(right)) == value:
             return why
@@ -363,28 +372,21 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
     )
 
 
-def _product_first(node: Node) -> Node:
-    """Read ``a / b * c`` as ``a / (b * c)``."""
+def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
+    """Return a function that reads ``a / b * c`` as ``a / (b * c)``, or ``a / b / c`` as ``a / (b / c)``.
+
+    *operator* is the second one. Authors who write ``a / b/c`` mean the latter.
+    """
+    sign = operator.strip("*")
 
     def change(node: Number | Binary) -> Node:
-        match node:
-            case Binary(operator="*", left=Binary(operator="/") as division):
-                return division._replace(right=Binary("*", "", division.right, node.right))
+        if isinstance(node, Binary) and node.operator == operator:
+            match node.left:
+                case Binary(operator="/") as division:
+                    return division._replace(right=Binary(operator, sign, division.right, node.right))
         return node
 
-    return mapped(node, change)
-
-
-def _division_last(node: Node) -> Node:
-    """Read ``a / b / c`` as ``a / (b / c)``: authors who write ``a / b/c`` mean that."""
-
-    def change(node: Number | Binary) -> Node:
-        match node:
-            case Binary(operator="/", left=Binary(operator="/") as division):
-                return division._replace(right=Binary("/", "/", division.right, node.right))
-        return node
-
-    return mapped(node, change)
+    return lambda node: mapped(node, change)
 
 
 def _bitwise(node: Node) -> Node:
@@ -402,8 +404,8 @@ def _bitwise(node: Node) -> Node:
 
 
 _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
-    (_product_first, "a product after a division can be read in two ways"),
-    (_division_last, "a division after a division can be read in two ways"),
+    (_regrouped("*"), "a product after a division can be read in two ways"),
+    (_regrouped("/"), "a division after a division can be read in two ways"),
     (_bitwise, "the sign for powers may be exclusive or"),
 )
 

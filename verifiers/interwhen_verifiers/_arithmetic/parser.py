@@ -417,7 +417,10 @@ def _is_rest(whole: Number, token: Token) -> bool:
 
 
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
-    """Return the index after the unit at index *at*: ``cups``, ``miles/hour``, ``tires per customer``."""
+    """Return the index of the token after the unit that begins at index *at*, or *at* itself if no unit begins there.
+
+    Units are such as ``cups``, ``miles/hour``, ``tires per customer``. The unit ends at the index *stop* at the latest.
+    """
     words = 0
     while at < stop and words <= MAX_UNIT_WORDS:
         token = tokens[at]

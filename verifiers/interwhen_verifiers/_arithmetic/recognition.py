@@ -27,6 +27,8 @@ BINARY = words_of(
     "difference quotient mal geteilt durch por más menos dividido entre fois moins divisé"
 )
 """Words for an operation on two numbers."""
+_BEFORE = words_of("sum product difference quotient")
+"""Those of them that stand before their numbers: ``the sum of 3 and 4``. The others stand between them."""
 UNARY = words_of("half twice thrice double triple squared cubed factorial hälfte doppelt mitad doble moitié")
 """Words for an operation on one number."""
 RELATIONS = words_of(
@@ -131,6 +133,8 @@ class _Part(NamedTuple):
 
     near: Token | None
     """The token with digits that is nearest to the relation."""
+    far: Token | None
+    """The token with digits that is farthest from the relation."""
     numbers: int
     """How many numbers there are, in words or digits."""
     distance: int
@@ -138,6 +142,8 @@ class _Part(NamedTuple):
     words: bool
     operates: bool
     """Whether it holds an operation, in words or signs, or a token that is not understood."""
+    combines: bool
+    """Whether a word for an operation stands beside two numbers: ``17 times 24``."""
     signs: bool
     begins: bool
     """Whether it begins with a number."""
@@ -172,14 +178,24 @@ def _spoken(tokens: list[Token], at: int) -> tuple[int, int] | None:
     if not (_has_near(tokens[max(0, at - NEAR - 1) : at]) and _has_near(tokens[at + 1 : at + NEAR + 2])):
         return None
     left = _part(tokens, at, -1, soft=frozenset("|"))
-    if left.near is None or not left.operates or left.distance > NEAR:
+    if left.near is None or left.distance > NEAR:
         return None
     right = _part(tokens, at, 1, soft=frozenset("|"))
-    if right.near is None or right.distance > NEAR:
+    if right.near is None or right.far is None or right.distance > NEAR:
         return None
+    if not left.operates and not (tokens[at].text in _MAKING and _counts_together(tokens, at)):
+        # The result may stand first: "408 is 17 times 24". Where another relation follows, that one is read instead.
+        return (left.near.start, right.far.end) if (right.combines or right.signs) and not right.related else None
     if left.numbers < 2 and right.signs and right.related:
         return None  # a name for an equation that follows: "Twice the 12 is 2 * 12 = 24"
     return left.near.start, right.near.end
+
+
+def _counts_together(tokens: list[Token], at: int) -> bool:
+    """Tell whether two amounts stand before the verb at index *at*: ``3 apples and 4 apples make``."""
+    before = tokens[max(0, at - 6) : at]
+    joined = next((index for index, token in enumerate(before) if token.text == "and"), 0)
+    return _has_near(before[max(0, joined - 2) : joined]) and _has_near(before[joined + 1 : joined + 2])
 
 
 def _has_near(tokens: list[Token]) -> bool:
@@ -199,8 +215,9 @@ def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT)
     *step* is -1 for the left side and 1 for the right side. The punctuation marks in *soft* do not end the clause.
     """
     near: Token | None = None
+    far: Token | None = None
     count = distance = 0
-    words = binary = unary = signs = related = False
+    words = binary = unary = signs = related = combines = False
     first: Token | None = None
     last: Token | None = None
     stop = min(len(tokens), at + REACH) if step > 0 else max(-1, at - REACH)
@@ -216,17 +233,20 @@ def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT)
         if kind == "word":
             words = True
             binary = binary or text in BINARY or _joins(tokens, index)
+            beside = text in _BEFORE or (index > 0 and _has_digits(tokens[index - 1]))
+            combines = combines or (beside and text in BINARY) or (text in _MORE and _joins(tokens, index))
             unary = unary or text in UNARY
         else:
             signs = signs or _is_sign(tokens, index)
         if _has_digits(here) and not _is_label(tokens, index):
             if near is None:
                 near, distance = here, abs(index - at) - 1
+            far = here
             count += 1
     edge = last if step < 0 else first
     begins = edge is not None and (edge.kind in {"num", "cur", "open"} or edge.text[:1].isdigit())
     operates = unary or signs or (binary and count >= 2)
-    return _Part(near, count, distance, words, operates, signs, begins, related)
+    return _Part(near, far, count, distance, words, operates, combines and count >= 2, signs, begins, related)
 
 
 def _joins(tokens: list[Token], at: int) -> bool:

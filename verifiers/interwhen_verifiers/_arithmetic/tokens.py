@@ -297,9 +297,10 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
 
 
 def _settle(tokens: list[Token], first: int) -> list[Token]:
-    """Resolve tokens that depend on their neighbours: ``of``, powers of units, approximate values, joined relations.
+    """Return *tokens*, in which each token whose meaning depends on its neighbours is replaced.
 
-    *first* is the index of the first token that may depend on a neighbour.
+    These are ``of``, powers of units, approximate values, and joined relations. *first* is the index of the first token
+    that may depend on a neighbour.
     """
     settled = tokens[:first]
     skip = 0

@@ -53,7 +53,7 @@ Directly around a call of the code, the sandbox evaluates them, too.
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one process must evaluate: the expression ``expression``, after the statements ``setup``."""
+    """An expression that the sandbox must evaluate in one process, after the statements ``setup``."""
 
     setup: str
     expression: str

@@ -59,7 +59,7 @@ class Tests:
 
 @dataclass
 class _Answers:
-    """The answers of the sandbox, by question."""
+    """The answers of the sandbox: a report for each question, or the outcome of a process without a report."""
 
     told: dict[Question, Told] = field(default_factory=dict)
     ended: dict[Question, Outcome] = field(default_factory=dict)
@@ -137,7 +137,10 @@ class _Asking:
         self._answers: dict[tuple[bool, bool], _Answers] = {}
 
     async def look(self, questions: list[Question]) -> Told | Outcome:
-        """Compile the code, and evaluate *questions* in the same call of the sandbox."""
+        """Compile the code, and return the report on it; if there is none, return the outcome of the sandbox.
+
+        *questions* are evaluated in the same call of the sandbox, and their answers are kept.
+        """
         first: tuple[Json, ...] = (self._code,)
         calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
         looked, *outcomes = await self._sandbox.run_each(calls, self._limits)
@@ -176,7 +179,12 @@ class _Asking:
                 known.told[question] = told
 
     async def hold(self, calls: list[Call]) -> list[Told | None]:
-        """Run the tests *calls*, which compare values by code of their own, in processes without the model's code."""
+        """Run the tests *calls* in processes without the model's code.
+
+        Return a report for each; ``None`` if there is none.
+
+        These tests compare values by code of their own.
+        """
         return [_told(outcome) for outcome in await self._sandbox.run_each(calls, self._limits)]
 
 
@@ -224,7 +232,10 @@ class _Found:
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
-        """Count the result of a test that needed code of its own to compare values. *told* is the report on it."""
+        """Count the result of the test *waiting*, which needed code of its own to compare values.
+
+        *told* is the report on this test; ``None`` if there is no report.
+        """
         case, _, values = waiting
         if told is None or told["kind"] != "held":
             # The test raises on this value, or took too long: a person must look.
@@ -299,7 +310,10 @@ def _holding(case: Case, told: list[Told]) -> Call:
 
 
 def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
-    """Return the report on a missing value: the code or the call *shown* raised an exception, or did not end."""
+    """Return the report on a test that has no value, because the code or the call *shown* raised, or did not end.
+
+    *told* is what the sandbox reported about it. *example*: the test is an example of a docstring or of the task.
+    """
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told
     return {"kind": "failed", "test": _short(shown), "raised": told, "example": example}

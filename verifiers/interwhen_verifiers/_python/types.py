@@ -43,7 +43,10 @@ async def _run(text: str) -> Ran:
 
 
 def both(found: Verdict, types: Verdict) -> Verdict:
-    """Return the verdict of tests and mypy together. *found* is the verdict of the tests, which is not a violation."""
+    """Return one verdict for the tests and for mypy: *found* is that of the tests, and *types* that of mypy.
+
+    *found* is not a violation.
+    """
     match found, types:
         case Pass(evidence=evidence, scope=scope), Pass():
             return Pass(f"{evidence}; mypy accepts it", scope=scope)

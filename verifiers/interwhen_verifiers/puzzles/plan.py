@@ -162,5 +162,7 @@ def _make_reader(domain: str, problem: str) -> Callable[[Task], PlanningProblem 
         known: Domain = BLOCKSWORLD if in_words else read_domain(domain)
         fixed = read_problem(problem, known) if problem else None
     except PddlError as error:
-        raise UsageError(f"plan: domain and problem must be PDDL that is supported: {error}") from error
+        raise UsageError(
+            f"plan: domain and problem must be PDDL that is supported, got an error: {error}; correct it"
+        ) from error
     return lambda task: fixed or problem_of(task.text, known, in_words=in_words)

@@ -1,15 +1,16 @@
 // Two runs side by side, aligned on the lines that they share.
 
-import { signal } from "@preact/signals";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { batch, signal } from "@preact/signals";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { timeParts, tokenParts, why } from "./account";
 import { shared } from "./diff";
-import { count, duration, oneLine, seconds } from "./format";
-import { layOut, LINE, type Rows } from "./layout";
-import type { Run } from "./model";
+import { count, duration, oneLine, plural, seconds } from "./format";
+import { drawPair, GUTTER, type LanePicture, PAIR, RIGHT, STRIP, stripTop } from "./lanes";
+import { layOut, LINE, rowOf, type Rows } from "./layout";
+import { kind, type Run, SIGNS, WORDS, worse } from "./model";
 import { Badge, Bar } from "./parts";
 import { Tools } from "./runpage";
-import { link, load } from "./state";
+import { halves, isDark, link, load } from "./state";
 import { buildRow, ROW, type Scene } from "./text";
 
 const both = signal<[Run, Run] | null>(null);
@@ -20,10 +21,13 @@ interface Aligned {
   scenes: [Scene, Scene];
   left: Int32Array;
   right: Int32Array;
-  /** Whether the two lines differ. */
+  /** 1: the two lines differ; VERDICT: they are the same, and the checks say different things of them. */
   other: Uint8Array;
+  /** The first row of both that differs. */
   first: number;
 }
+
+const VERDICT = 2;
 
 function sceneOf(run: Run, width: number): Scene {
   const cuts = run.data.cuts?.length ?? 0;
@@ -65,20 +69,105 @@ export function align(runs: [Run, Run], width: number): Aligned {
     i = x + 1;
     j = y + 1;
   }
-  return { scenes, left: Int32Array.from(left), right: Int32Array.from(right), other: Uint8Array.from(other), first };
+  const found = { scenes, left: Int32Array.from(left), right: Int32Array.from(right), other: Uint8Array.from(other), first };
+  // Only monitors on one record judge the same text. Other runs have different checks wherever one has no monitors.
+  if (runs[0].text === runs[1].text && (runs[0].data.rechecked ?? runs[1].data.rechecked) !== undefined) {
+    for (let index = 0; index < found.left.length; index++) {
+      if (found.other[index]) continue;
+      const words = [checkOn(scenes[0], found.left[index]), checkOn(scenes[1], found.right[index])].map((check, side) => (check < 0 ? "" : (runs[side].checks[check].outcome ?? "open")));
+      // A line that only one of them reads is no contradiction, unless it refutes something there.
+      const differ = words[0] !== words[1] && (words.includes("violation") || (words[0] && words[1]));
+      if (!differ) continue;
+      found.other[index] = VERDICT;
+      if (found.first < 0) found.first = index;
+    }
+  }
+  return found;
 }
 
-function Both({ runs }: { runs: [Run, Run] }) {
-  const scroller = useRef<HTMLElement>(null);
+// One cursor for both halves. It is a time; where the runs had different times, it can also be a place in their text:
+// each half then stands where it had written the shared lines up to there.
+
+/** The side on which the cursor was set, and its time there; null: the end of both. */
+const cursor = signal<{ side: 0 | 1; at: number } | null>(null);
+const byText = signal(false);
+/** The chosen row of the aligned texts. */
+const chosen = signal(-1);
+
+/** The time at which the other half had written what this half had written at time `at`. */
+export function timeAtSameText(found: Aligned, side: 0 | 1, at: number): number {
+  const [here, there] = side ? [found.scenes[1], found.scenes[0]] : [found.scenes[0], found.scenes[1]];
+  if (here.run.text === there.run.text && here.run.count === there.run.count) return at;
+  const tape = here.run.tape(at);
+  if (!tape) return 0;
+  const [mine, theirs] = side ? [found.right, found.left] : [found.left, found.right];
+  const row = rowOf(here.rows, tape - 1);
+  let index = mine.indexOf(row);
+  // The two halves share lines; within a part that differs, the other half has its own rows at the same height.
+  while (index >= 0 && theirs[index] < 0) index--;
+  return index < 0 ? 0 : there.run.writtenAt(there.rows.end[theirs[index]]);
+}
+
+export function timesOf(found: Aligned): [number, number] {
+  const at = cursor.value;
+  const ends: [number, number] = [found.scenes[0].run.end, found.scenes[1].run.end];
+  if (at === null) return ends;
+  const other = byText.value ? timeAtSameText(found, at.side, at.at) : at.at;
+  const times: [number, number] = at.side ? [other, at.at] : [at.at, other];
+  return [Math.min(times[0], ends[0]), Math.min(times[1], ends[1])];
+}
+
+function setTime(scene: Scene, at: number): void {
+  const { run } = scene;
+  scene.at = at;
+  scene.tape = run.tape(at);
+  scene.cuts = run.cuts(at);
+  scene.proven = run.onTape(run.proven(at), at);
+  scene.shown = run.shown ? run.onTape(run.sent(at), at) : scene.tape;
+}
+
+function moveTo(side: 0 | 1, at: number, ends: [number, number]): void {
+  const end = byText.value ? ends[side] : Math.max(...ends);
+  const to = Math.max(0, Math.min(end, at));
+  cursor.value = to >= end ? null : { side, at: to };
+}
+
+/** The worst check on a row, by its index in the run; -1: there is none. */
+function checkOn(scene: Scene, row: number): number {
+  if (row < 0) return -1;
+  const { run, rows } = scene;
+  let worst: string | null = null;
+  let found = -1;
+  for (const mark of run.touchingMarks(rows.start[row], Math.max(rows.end[row], rows.start[row] + 1))) {
+    const outcome = run.outcome(run.checks[mark.index], scene.at);
+    if (outcome === null || worse(worst, outcome) === worst) continue;
+    worst = worse(worst, outcome);
+    found = mark.index;
+  }
+  return found;
+}
+
+/** The first rows of the parts that differ, and the rows with a violation. */
+function stopsOf(found: Aligned): number[] {
+  const stops: number[] = [];
+  for (let index = 0; index < found.left.length; index++) {
+    const begins = found.other[index] === 1 && (index === 0 || found.other[index - 1] !== 1);
+    const refuted = ([0, 1] as const).some((side) => {
+      const check = checkOn(found.scenes[side], (side ? found.right : found.left)[index]);
+      return check >= 0 && found.scenes[side].run.checks[check].outcome === "violation";
+    });
+    if (begins || refuted || found.other[index] === VERDICT) stops.push(index);
+  }
+  return stops;
+}
+
+function Both({ found, box: scroller, onPaint }: { found: Aligned; box: { current: HTMLElement | null }; onPaint: (paint: () => void) => void }) {
   const box = useRef<HTMLDivElement>(null);
   const made = useRef(new Map<number, HTMLElement>());
-  const aligned = useRef<Aligned | null>(null);
-  const [width, setWidth] = useState(0);
 
   const paint = () => {
-    const found = aligned.current;
     const view = scroller.current;
-    if (!found || !view) return;
+    if (!view) return;
     const from = Math.max(0, Math.floor(view.scrollTop / ROW) - 8);
     const to = Math.min(found.left.length, Math.ceil((view.scrollTop + view.clientHeight) / ROW) + 8);
     for (const [index, row] of made.current) {
@@ -89,46 +178,238 @@ function Both({ runs }: { runs: [Run, Run] }) {
     for (let index = from; index < to; index++) {
       if (made.current.has(index)) continue;
       const pair = document.createElement("div");
-      pair.className = `pair${found.other[index] ? " other" : ""}`;
+      pair.className = `pair${found.other[index] === 1 ? " other" : found.other[index] === VERDICT ? " judged" : ""}${index === chosen.value ? " chosen" : ""}`;
       pair.style.transform = `translateY(${index * ROW}px)`;
+      pair.dataset.pair = String(index);
       for (const [side, row] of [
         [0, found.left[index]],
         [1, found.right[index]],
       ] as const) {
         const half = document.createElement("div");
-        half.className = row < 0 ? "half none" : "half";
-        if (row >= 0) half.append(buildRow(found.scenes[side], row));
+        const scene = found.scenes[side];
+        const later = row >= 0 && scene.rows.start[row] >= scene.tape;
+        half.className = row < 0 ? "half none" : later ? "half later" : "half";
+        if (row >= 0 && !later) half.append(buildRow(scene, row));
         pair.append(half);
       }
       made.current.set(index, pair);
       box.current!.append(pair);
     }
   };
-
-  useLayoutEffect(() => {
-    const seen = new ResizeObserver(() => {
-      const room = (scroller.current!.clientWidth - 2) / 2 - 96;
-      setWidth(Math.max(16, Math.floor(room / 7.83)));
-      paint();
-    });
-    seen.observe(scroller.current!);
-    return () => seen.disconnect();
-  }, []);
-  useLayoutEffect(() => {
-    if (!width) return;
-    aligned.current = align(runs, width);
+  const again = () => {
     made.current.clear();
     box.current!.textContent = "";
-    box.current!.style.height = `${aligned.current.left.length * ROW}px`;
-    const first = aligned.current.first;
-    if (first > 0) scroller.current!.scrollTop = Math.max(0, (first - 4) * ROW);
     paint();
-  }, [runs, width]);
+  };
+
+  useLayoutEffect(() => {
+    const seen = new ResizeObserver(paint);
+    seen.observe(scroller.current!);
+    return () => seen.disconnect();
+  }, [found]);
+  useLayoutEffect(() => {
+    box.current!.style.height = `${found.left.length * ROW}px`;
+    if (found.first > 0) scroller.current!.scrollTop = Math.max(0, (found.first - 4) * ROW);
+    again();
+    onPaint(again);
+  }, [found]);
 
   return (
-    <main class="text both" ref={scroller} tabIndex={0} aria-label="Both texts, aligned on the lines they share" onScroll={paint}>
+    <main
+      class="text both"
+      ref={(view) => {
+        scroller.current = view;
+      }}
+      tabIndex={0}
+      aria-label="Both texts, aligned on the lines they share"
+      onScroll={paint}
+      onClick={(event) => {
+        const index = (event.target as HTMLElement).closest<HTMLElement>("[data-pair]")?.dataset.pair;
+        if (index !== undefined) chosen.value = Number(index);
+      }}
+    >
       <div class="rows" ref={box} />
     </main>
+  );
+}
+
+/** The two runs on one axis of time, with the cursor that moves both texts. */
+function Times({ found, times, picked, width }: { found: Aligned; times: [number, number]; picked: [number, number]; width: number }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const pictures = useRef<[LanePicture, LanePicture] | null>(null);
+  const box = useRef<HTMLDivElement>(null);
+  const drag = useRef<0 | 1 | -1>(-1);
+  const runs: [Run, Run] = [found.scenes[0].run, found.scenes[1].run];
+  const end = Math.max(runs[0].end, runs[1].end);
+  useLayoutEffect(() => {
+    if (width) pictures.current = drawPair(canvas.current!, runs, width, picked);
+  }, [found, width, isDark.value, picked[0], picked[1]]);
+  const x = (t: number) => GUTTER + (Math.max(0, width - GUTTER - RIGHT) * t) / end;
+  const move = (event: PointerEvent) => {
+    const shown = pictures.current;
+    if (!shown || drag.current < 0) return;
+    const side = drag.current as 0 | 1;
+    moveTo(side, shown[side].time(event.clientX - box.current!.getBoundingClientRect().left), [runs[0].end, runs[1].end]);
+  };
+  const lead = cursor.value?.side ?? 0;
+  const at = cursor.value === null ? end : times[lead];
+  return (
+    <section class="times" aria-label="Both runs over time" ref={box} style={{ height: `${PAIR + 1}px` }}>
+      <canvas
+        ref={canvas}
+        tabIndex={0}
+        role="slider"
+        aria-label="Time"
+        aria-valuemin={0}
+        aria-valuemax={Math.round(end / 10) / 100}
+        aria-valuenow={Math.round(at / 10) / 100}
+        aria-valuetext={`left ${duration(times[0])}, ${count(runs[0].written(times[0]))} characters; right ${duration(times[1])}, ${count(runs[1].written(times[1]))} characters`}
+        onPointerDown={(event) => {
+          drag.current = event.clientY - box.current!.getBoundingClientRect().top < stripTop(1) ? 0 : 1;
+          event.currentTarget.setPointerCapture(event.pointerId);
+          move(event);
+        }}
+        onPointerMove={move}
+        onPointerUp={() => (drag.current = -1)}
+        onPointerCancel={() => (drag.current = -1)}
+      />
+      {([0, 1] as const).map((side) => (
+        <div key={side} class="cursor" style={{ transform: `translateX(${x(times[side])}px)`, top: `${stripTop(side)}px`, height: `${STRIP}px` }} aria-hidden="true">
+          {cursor.value !== null && (byText.value || side === 0) && <span class={x(times[side]) > width - 90 ? "left" : ""}>{duration(times[side])}</span>}
+        </div>
+      ))}
+    </section>
+  );
+}
+
+/** What each half says of the chosen row. */
+function Judged({ found, index }: { found: Aligned; index: number }) {
+  return (
+    <section class="judged-row" aria-label="The checks on the chosen line" aria-live="polite">
+      {([0, 1] as const).map((side) => {
+        const scene = found.scenes[side];
+        const at = index < 0 ? -1 : checkOn(scene, (side ? found.right : found.left)[index]);
+        const check = at < 0 ? null : scene.run.checks[at];
+        const outcome = check?.outcome ?? "open";
+        return (
+          <p key={side}>
+            {check ? (
+              <>
+                <b class={kind(outcome)}>
+                  {SIGNS[outcome] ?? "!"} {WORDS[outcome] ?? outcome}
+                </b>{" "}
+                {oneLine(scene.run.monitor(check.monitor), 40)} <span class="dim">{oneLine(check.witness || check.why || "", 200)}</span>
+              </>
+            ) : (
+              <span class="dim">{index < 0 ? "Choose a line to see its checks; n goes to the next difference." : "No check on this line."}</span>
+            )}
+          </p>
+        );
+      })}
+    </section>
+  );
+}
+
+/** What the keys do while two runs are shown; made by the page. */
+let keys: Record<string, (shift: boolean) => void> = {};
+export const compareKey = (key: string): ((shift: boolean) => void) | undefined => keys[key];
+
+function Pair({ runs }: { runs: [Run, Run] }) {
+  const scroller = useRef<HTMLElement | null>(null);
+  const outer = useRef<HTMLDivElement>(null);
+  const again = useRef<() => void>(() => {});
+  const [width, setWidth] = useState(0);
+  useLayoutEffect(() => {
+    const measure = () => setWidth(outer.current!.clientWidth);
+    const seen = new ResizeObserver(measure);
+    seen.observe(outer.current!);
+    measure();
+    return () => seen.disconnect();
+  }, []);
+  const columns = Math.max(16, Math.floor(((width - 18) / 2 - 96) / 7.83));
+  const found = useMemo(() => (width ? align(runs, columns) : null), [runs, width ? columns : 0]);
+  const stops = useMemo(() => (found ? stopsOf(found) : []), [found]);
+  const times = found ? timesOf(found) : ([0, 0] as [number, number]);
+
+  useLayoutEffect(() => {
+    if (!found) return;
+    found.scenes.forEach((scene, side) => setTime(scene, times[side]));
+    again.current();
+    const at = cursor.value;
+    if (at === null) return;
+    const scene = found.scenes[at.side];
+    const row = rowOf(scene.rows, Math.max(0, scene.tape - 1));
+    reveal(Math.max(0, (at.side ? found.right : found.left).indexOf(row)), false);
+  }, [found, times[0], times[1]]);
+  useLayoutEffect(() => again.current(), [chosen.value]);
+
+  const reveal = (index: number, centre: boolean) => {
+    const view = scroller.current!;
+    const top = index * ROW;
+    if (top >= view.scrollTop + ROW && top <= view.scrollTop + view.clientHeight - 3 * ROW) return;
+    view.scrollTop = centre ? top - view.clientHeight / 2 : top - view.clientHeight + 4 * ROW;
+  };
+  const choose = (index: number) => {
+    chosen.value = index;
+    cursor.value = null;
+    reveal(index, true);
+  };
+  const ends: [number, number] = [runs[0].end, runs[1].end];
+  const by = (share: number, entries: number) => (shift: boolean) => {
+    const side = cursor.value?.side ?? (ends[1] > ends[0] ? 1 : 0);
+    const at = cursor.value?.at ?? ends[side];
+    const run = runs[side];
+    const entry = Math.max(0, Math.min(run.count - 1, run.entries(at) - 1 + entries));
+    moveTo(side, shift ? (run.at[entry] ?? 0) : at + share * Math.max(...ends), ends);
+  };
+  const next = () => stops.find((stop) => stop > chosen.value) ?? stops[0];
+  const before = () => stops.findLast((stop) => stop < chosen.value) ?? stops[stops.length - 1];
+  keys = {
+    n: () => stops.length && choose(next()),
+    p: () => stops.length && choose(before()),
+    ArrowRight: by(0.01, 1),
+    ArrowLeft: by(-0.01, -1),
+    Home: () => moveTo(0, 0, ends),
+    End: () => (cursor.value = null),
+    t: () => (byText.value = !byText.value),
+  };
+  useEffect(() => () => void (keys = {}), []);
+
+  const picked: [number, number] = [-1, -1];
+  if (found && chosen.value >= 0) {
+    picked[0] = checkOn(found.scenes[0], found.left[chosen.value]);
+    picked[1] = checkOn(found.scenes[1], found.right[chosen.value]);
+  }
+  return (
+    <div class="compared" ref={outer}>
+      {found && (
+        <>
+          <div class="steps">
+            <span class="group">
+              <button aria-label="Previous difference" title="Previous difference (p)" disabled={!stops.length} onClick={() => choose(before())}>
+                ‹
+              </button>
+              <span class="what">{stops.length ? `${stops.indexOf(chosen.value) + 1 || "–"} / ${plural(stops.length, "place")} to look at` : "nothing differs"}</span>
+              <button aria-label="Next difference" title="Next difference (n)" disabled={!stops.length} onClick={() => choose(next())}>
+                ›
+              </button>
+            </span>
+            <span class="grow" />
+            <span class="group" role="group" aria-label="What the cursor is">
+              <button aria-pressed={!byText.value} title="Both halves at one time (t)" onClick={() => (byText.value = false)}>
+                same time
+              </button>
+              <button aria-pressed={byText.value} title="Both halves at one place of the text (t)" onClick={() => (byText.value = true)}>
+                same text
+              </button>
+            </span>
+          </div>
+          <Times found={found} times={times} picked={picked} width={width} />
+          <Both found={found} box={scroller} onPaint={(paint) => (again.current = paint)} />
+          <Judged found={found} index={chosen.value} />
+        </>
+      )}
+    </div>
   );
 }
 
@@ -137,7 +418,7 @@ function Side({ run, id }: { run: Run; id: string }) {
   return (
     <section class="summary" aria-label={run.data.path}>
       <h2>
-        <a href={link("run", id)}>{oneLine((run.data.path ?? id).split("/").pop() ?? id, 60)}</a> <Badge status={run.data.status} label={run.data.label} />
+        <a href={link("run", id)}>{oneLine(run.title, 70)}</a> <Badge status={run.data.status} label={run.data.label} />
       </h2>
       <p class="dim">
         {oneLine(run.data.model ?? "", 40)} · {(run.data.monitors ?? []).map((monitor) => oneLine(monitor.name, 30)).join(", ") || "no monitors"} · {count(run.checks.length)} checks ·{" "}
@@ -153,6 +434,10 @@ function Side({ run, id }: { run: Run; id: string }) {
 }
 
 function difference(runs: [Run, Run]): string {
+  if (runs[0].text === runs[1].text && (runs[0].data.rechecked ?? runs[1].data.rechecked) !== undefined) {
+    const [a, b] = runs.map((run) => plural(run.violations.length, "violation"));
+    return `one recorded text: ${a} left, ${b} right`;
+  }
   const sum = (parts: { value: number }[]) => parts.reduce((all, part) => all + part.value, 0);
   const tokens = sum(tokenParts(runs[1])) - sum(tokenParts(runs[0]));
   const time = sum(timeParts(runs[1])) - sum(timeParts(runs[0]));
@@ -164,8 +449,19 @@ export function ComparePage({ ids }: { ids: [string, string] }) {
   useEffect(() => {
     both.value = null;
     trouble.value = "";
+    batch(() => {
+      cursor.value = null;
+      chosen.value = -1;
+    });
     Promise.all(ids.map(load)).then(
-      (found) => (both.value = found as [Run, Run]),
+      (found) => {
+        const [left, right] = found as [Run, Run];
+        batch(() => {
+          // Runs of different lengths are compared by their text, until the reader chooses the time.
+          byText.value = left.text !== right.text;
+          both.value = [left, right];
+        });
+      },
       (error: Error) => (trouble.value = error.message),
     );
   }, [ids[0], ids[1]]);
@@ -176,7 +472,7 @@ export function ComparePage({ ids }: { ids: [string, string] }) {
         <a class="back" href={link()}>
           ‹ runs
         </a>
-        <h1>Two runs</h1>
+        <h1>{halves(ids[0])[0] !== halves(ids[1])[0] ? "Two runs" : ids.every((id) => halves(id)[1] !== null) ? "One run, two monitors" : "One run, checked again"}</h1>
         <span class="fact" role="status">
           {found ? difference(found) : trouble.value || "loading"}
         </span>
@@ -192,7 +488,7 @@ export function ComparePage({ ids }: { ids: [string, string] }) {
             <Side run={found[0]} id={ids[0]} />
             <Side run={found[1]} id={ids[1]} />
           </div>
-          <Both runs={found} />
+          <Pair runs={found} />
         </>
       )}
     </div>

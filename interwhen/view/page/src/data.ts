@@ -160,6 +160,8 @@ export interface RunData {
     hidden_reasoning?: boolean;
   };
   differences?: string[];
+  /** The monitor that checked the recorded text again; its checks stand in place of those of the run. */
+  rechecked?: string;
 }
 
 /** One row of the list of runs: what can be told without the whole journal. */

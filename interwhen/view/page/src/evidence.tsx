@@ -5,7 +5,7 @@ import type { CheckData } from "./data";
 import { claimOf, count, duration, oneLine, plural } from "./format";
 import { kind, type Run, SIGNS, spanText, WORDS } from "./model";
 import { Facts, Foreign } from "./parts";
-import { config, isWrong, listed, markWrong, name, neighbour, only, query, reason, say, select, selected } from "./state";
+import { command, config, go, halves, isWrong, listed, markWrong, name, neighbour, only, query, reason, runs, say, select, selected } from "./state";
 
 /** Copy text; where the browser forbids it, select it in a box so that a person can. */
 async function copy(text: string, fallback: (text: string) => void): Promise<void> {
@@ -105,6 +105,7 @@ export function Evidence({ run }: { run: Run }) {
   const check = run.checks[index];
   const [again, setAgain] = useState<{ index: number; text: string; good: boolean } | null>(null);
   const [manual, setManual] = useState<string | null>(null);
+  const [another, setAnother] = useState(false);
   if (!check) {
     return (
       <div class="evidence">
@@ -113,6 +114,7 @@ export function Evidence({ run }: { run: Run }) {
             ? "Choose a sign in the margin, an underlined claim or a mark in a lane; n goes to the next violation."
             : "No check ran on this text."}
         </p>
+        <Another run={run} />
       </div>
     );
   }
@@ -126,18 +128,14 @@ export function Evidence({ run }: { run: Run }) {
 
   const verify = async () => {
     if (config.mode !== "served" || !config.verify) {
-      const command = `interwhen recheck ${/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`}`;
-      setAgain({ index, text: `This page has no server. The command that checks again offline: ${command}`, good: true });
-      void copy(command, setManual);
+      const line = `interwhen recheck ${quoted(path)}`;
+      setAgain({ index, text: `This page has no server. The command that checks again offline: ${line}`, good: true });
+      void copy(line, setManual);
       return;
     }
     setAgain({ index, text: "checking …", good: true });
     try {
-      const answer = await fetch(`runs/${encodeURIComponent(name.value)}/verify`, {
-        method: "POST",
-        headers: { "content-type": "application/json", "x-interwhen": "page" },
-        body: JSON.stringify({ check: index }),
-      });
+      const answer = await command(`runs/${encodeURIComponent(name.value)}/verify`, { check: index });
       if (!answer.ok) throw new Error(await reason(answer));
       const found = (await answer.json()) as Verified;
       const same = found.outcome === outcome;
@@ -165,7 +163,7 @@ export function Evidence({ run }: { run: Run }) {
         <p class="dim">{check.interrupted ? "No remedy: an earlier violation was dealt with first, or the run ended." : "Noted only: this monitor does not interrupt here."}</p>
       )}
       <div class="buttons">
-        <button onClick={() => void verify()}>Verify again</button>
+        {run.data.rechecked === undefined && <button onClick={() => void verify()}>Verify again</button>}
         <button aria-pressed={contested} onClick={() => markWrong(index)}>
           {contested ? "Unmark" : "Mark as wrong verdict"}
         </button>
@@ -176,18 +174,19 @@ export function Evidence({ run }: { run: Run }) {
         >
           Copy as labelled case
         </button>
+        {canRecheck(run) && (
+          <button aria-expanded={another} onClick={() => setAnother(!another)}>
+            With another monitor
+          </button>
+        )}
       </div>
+      {another && <Another run={run} />}
       {again?.index === index && (
         <p class={again.good ? "note" : "note bad"} role="status">
           {again.text}
         </p>
       )}
-      {manual !== null && (
-        <label class="manual">
-          Copy this text:
-          <textarea readOnly rows={3} value={manual} ref={(box) => box?.select()} onBlur={() => setManual(null)} />
-        </label>
-      )}
+      {manual !== null && <Manual text={manual} onDone={() => setManual(null)} />}
       <Facts
         twice
         rows={[
@@ -196,15 +195,85 @@ export function Evidence({ run }: { run: Run }) {
           ["delivery", oneLine(monitor?.delivery ?? "", 20)],
           ["scope", check.scope === "answer" ? "the answer" : "a step"],
           ["worker", oneLine(check.worker ?? "", 40)],
-          ["read at", duration(check.ordered)],
-          ["lag", plural(check.lag ?? 0, "token")],
+          [run.data.rechecked === undefined ? "read at" : "written at", duration(check.ordered)],
+          run.data.rechecked === undefined ? ["lag", plural(check.lag ?? 0, "token")] : null,
           ["place", check.span ? `${spanText(check.span)}${check.cut === undefined ? "" : ", cut"}` : "not known"],
           (check.tries ?? 1) > 1 ? ["tries", count(check.tries)] : null,
-          ["took", <Split check={check} />],
+          run.data.rechecked === undefined ? ["took", <Split check={check} />] : null,
           check.repair !== undefined ? ["right value", <Foreign as="code" text={check.repair} />] : null,
         ]}
       />
     </div>
+  );
+}
+
+/** Whether the text of a run can be checked with other monitors. */
+const canRecheck = (run: Run): boolean => !run.data.redacted && run.over && run.text !== "";
+
+/** Check the recorded text with another monitor, and show both side by side. */
+function Another({ run }: { run: Run }) {
+  const [spec, setSpec] = useState("");
+  const [line, setLine] = useState("");
+  const [manual, setManual] = useState<string | null>(null);
+  if (!canRecheck(run)) return null;
+  const served = config.mode === "served" && config.verify;
+  // Without a server, and for the user of this machine, any installed monitor will do.
+  const known = config.monitors ?? [...new Set(runs.value.filter((row) => row.status !== "rechecked").flatMap((row) => row.monitors ?? []))].sort();
+  const free = !served || config.monitors !== undefined;
+  const [recorded] = halves(name.value);
+  const start = (event: Event) => {
+    event.preventDefault();
+    const wanted = spec.trim();
+    if (!wanted) return;
+    if (served) return go("compare", name.value, `${recorded}@${wanted}`);
+    const made = `interwhen view ${quoted(run.data.path ?? "FILE")} --recheck ${quoted(wanted)}`;
+    setLine(made);
+    void copy(made, setManual);
+  };
+  return (
+    <form class="another" onSubmit={start} aria-label="Check the text with another monitor">
+      <label>
+        another monitor
+        {free ? (
+          <input list="monitors" value={spec} placeholder="NAME or NAME:OPTION=VALUE" spellcheck={false} onInput={(event) => setSpec(event.currentTarget.value)} />
+        ) : (
+          <select value={spec} onChange={(event) => setSpec(event.currentTarget.value)}>
+            <option value="">choose</option>
+            {known.map((each) => (
+              <option key={each} value={each}>
+                {oneLine(each, 50)}
+              </option>
+            ))}
+          </select>
+        )}
+      </label>
+      <datalist id="monitors">
+        {known.map((each) => (
+          <option key={each} value={each} />
+        ))}
+      </datalist>
+      <button disabled={!spec.trim()}>{served ? "Compare" : "Copy command"}</button>
+      {line && (
+        <p class="note" role="status">
+          This page has no server. The command that shows both side by side: {oneLine(line, 300)}
+        </p>
+      )}
+      {manual !== null && <Manual text={manual} onDone={() => setManual(null)} />}
+    </form>
+  );
+}
+
+/** A word for a shell. */
+function quoted(word: string): string {
+  return /^[\w./:=,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+function Manual({ text, onDone }: { text: string; onDone: () => void }) {
+  return (
+    <label class="manual">
+      Copy this text:
+      <textarea readOnly rows={3} value={text} ref={(box) => box?.select()} onBlur={onDone} />
+    </label>
   );
 }
 

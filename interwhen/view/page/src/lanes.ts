@@ -12,6 +12,9 @@ export const RIGHT = 16;
 /** With more checks than this in a lane, passes are drawn as bars of their number. */
 const MANY = 240;
 const GAP = 0.02;
+export const STRIP = 2 * LANE;
+/** The height of the picture of two runs. */
+export const PAIR = 2 * (STRIP + PAD) + PAD + AXIS;
 
 interface Colours {
   fg: string;
@@ -75,15 +78,17 @@ export class LanePicture {
   constructor(
     private readonly canvas: HTMLCanvasElement,
     private readonly run: Run,
+    /** The time at the right end. */
+    private readonly end = run.end,
   ) {}
 
   x(t: number): number {
-    return GUTTER + ((this.width - GUTTER - RIGHT) * t) / this.run.end;
+    return GUTTER + ((this.width - GUTTER - RIGHT) * t) / this.end;
   }
 
   time(x: number): number {
     const share = (x - GUTTER) / Math.max(1, this.width - GUTTER - RIGHT);
-    return Math.max(0, Math.min(this.run.end, share * this.run.end));
+    return Math.max(0, Math.min(this.end, share * this.end));
   }
 
   /** The top of the lane with number `index`. */
@@ -125,6 +130,25 @@ export class LanePicture {
     this.axis(g, c, height);
   }
 
+  /** Draw the requests, the checks of all monitors and the cuts as two lanes, from `top` on. */
+  strip(g: CanvasRenderingContext2D, width: number, top: number, name: string, selected: number): void {
+    const { run } = this;
+    const c = colours();
+    this.width = width;
+    g.font = "12px system-ui, sans-serif";
+    g.textBaseline = "middle";
+    g.fillStyle = c.dim;
+    g.fillText(fitting(g, name), 14, top + LANE / 2);
+    g.save();
+    g.beginPath();
+    g.rect(GUTTER - 2, top, width - GUTTER + 2, STRIP);
+    g.clip();
+    this.requests(g, c, top);
+    (run.data.monitors ?? []).forEach((_, index) => this.monitor(g, c, top + LANE, index, null, selected));
+    this.cuts(g, c, top + STRIP, top);
+    g.restore();
+  }
+
   private grid(g: CanvasRenderingContext2D, c: Colours, lanes: number): void {
     g.fillStyle = c.line;
     g.globalAlpha = 0.55;
@@ -135,9 +159,7 @@ export class LanePicture {
   private labels(g: CanvasRenderingContext2D, c: Colours, lanes: Lane[]): void {
     g.fillStyle = c.dim;
     lanes.forEach((lane, index) => {
-      let name = lane.name.replace(/[^\x20-\x7e\u00a1-\u024f]/g, "·");
-      while (name.length > 3 && g.measureText(name).width > GUTTER - 26) name = `${name.slice(0, -2)}…`;
-      g.fillText(name, 14, this.laneTop(index) + LANE / 2);
+      g.fillText(fitting(g, lane.name), 14, this.laneTop(index) + LANE / 2);
     });
     const top = PAD + lanes.length * LANE + PAD + 12;
     const rows: [string, string, string][] = [
@@ -322,7 +344,7 @@ export class LanePicture {
         }
       }
       written[px] = length;
-      proven[px] = Math.min(frontier, length);
+      proven[px] = run.data.rechecked === undefined ? Math.min(frontier, length) : length;
     }
     g.fillStyle = c.line;
     g.fillRect(left, base, right - left, 0.75);
@@ -343,22 +365,23 @@ export class LanePicture {
     stroke(written, c.stream, 1.5);
   }
 
-  private cuts(g: CanvasRenderingContext2D, c: Colours, bottom: number): void {
+  private cuts(g: CanvasRenderingContext2D, c: Colours, bottom: number, top = PAD): void {
     g.strokeStyle = c.violation;
     g.lineWidth = 1;
     g.setLineDash([2, 3]);
     for (const cut of this.run.data.cuts ?? []) {
       const x = Math.round(this.x(cut[2])) + 0.5;
       g.beginPath();
-      g.moveTo(x, PAD);
+      g.moveTo(x, top);
       g.lineTo(x, bottom);
       g.stroke();
     }
     g.setLineDash([]);
   }
 
-  private axis(g: CanvasRenderingContext2D, c: Colours, height: number): void {
-    const to = this.run.end;
+  /** Draw the axis at the lower end of a picture of this height. */
+  axis(g: CanvasRenderingContext2D, c: Colours, height: number): void {
+    const to = this.end;
     const room = Math.max(1, Math.floor((this.width - GUTTER - RIGHT) / 96));
     const step = nice(to / room);
     g.fillStyle = c.dim;
@@ -372,6 +395,31 @@ export class LanePicture {
     }
     g.textAlign = "left";
   }
+}
+
+/** Draw two runs on one axis of time. Returns the picture of each. */
+export function drawPair(canvas: HTMLCanvasElement, runs: [Run, Run], width: number, selected: [number, number]): [LanePicture, LanePicture] {
+  const scale = devicePixelRatio || 1;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(PAIR * scale);
+  canvas.style.height = `${PAIR}px`;
+  const g = canvas.getContext("2d")!;
+  g.scale(scale, scale);
+  const end = Math.max(runs[0].end, runs[1].end);
+  const made: [LanePicture, LanePicture] = [new LanePicture(canvas, runs[0], end), new LanePicture(canvas, runs[1], end)];
+  const twins = runs.some((run) => run.data.rechecked !== undefined);
+  made.forEach((picture, side) => picture.strip(g, width, stripTop(side), runs[side].data.rechecked ?? (twins ? "as recorded" : runs[side].title), selected[side]));
+  made[0].axis(g, colours(), PAIR);
+  return made;
+}
+
+/** The top of the strip of a side. */
+export const stripTop = (side: number): number => PAD + side * (STRIP + PAD);
+
+function fitting(g: CanvasRenderingContext2D, text: string): string {
+  let name = text.replace(/[^\x20-\x7e\u00a1-\u024f]/g, "·");
+  while (name.length > 3 && g.measureText(name).width > GUTTER - 26) name = `${name.slice(0, -2)}…`;
+  return name;
 }
 
 function nice(least: number): number {

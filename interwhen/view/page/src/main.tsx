@@ -1,7 +1,7 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import "./style.css";
-import { ComparePage } from "./compare";
+import { compareKey, ComparePage } from "./compare";
 import type { RunRow } from "./data";
 import { ListPage } from "./list";
 import { RunPage } from "./runpage";
@@ -84,6 +84,12 @@ addEventListener("keydown", (event) => {
   }
   const found = run.value;
   if (event.key === "Escape" && route.value.page !== "list" && (runs.value.length > 1 || config.mode === "served")) return go();
+  if (route.value.page === "compare") {
+    const act = compareKey(event.key);
+    if (!act || (["Home", "End"].includes(event.key) && target.classList.contains("text"))) return;
+    event.preventDefault();
+    return act(event.shiftKey);
+  }
   if (!found || route.value.page !== "run") return;
   const entry = (by: number) => {
     const n = Math.max(0, Math.min(found.count - 1, found.entries(now.value) - 1 + by));

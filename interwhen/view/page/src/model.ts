@@ -242,6 +242,8 @@ export class Run {
 
   /** The frontier at time `t`. A cut takes it back. */
   proven(t: number): number {
+    // A monitor that only observes a recorded text has no frontier.
+    if (this.data.rechecked !== undefined) return this.written(t);
     return Math.min(this.frontier.value(t), this.written(t));
   }
 
@@ -302,6 +304,17 @@ export class Run {
   /** The text that stood at time `t`. */
   textAt(t: number): string {
     return this.standing(t).map((part) => this.text.slice(part.a, part.b)).join("");
+  }
+
+  /** The time at which the character of the tape before `to` was written. */
+  writtenAt(to: number): number {
+    return this.at[Math.min(after(this.tapeEnd, to - 1), this.count - 1)] ?? 0;
+  }
+
+  /** The name of the journal's file, and the monitor that checked it again. */
+  get title(): string {
+    const file = (this.data.path ?? "").split("/").pop() || "run";
+    return this.data.rechecked === undefined ? file : `${file} with ${this.data.rechecked}`;
   }
 
   monitor(index: number | undefined): string {

@@ -9,8 +9,9 @@ const LABELS: Record<string, string> = {
   unverified: "unverified",
   abstained: "abstained",
   failed: "failed",
+  rechecked: "rechecked",
 };
-const SIGN: Record<string, string> = { verified: "✓", unverified: "?", abstained: "⊘", failed: "✗", running: "●" };
+const SIGN: Record<string, string> = { verified: "✓", unverified: "?", abstained: "⊘", failed: "✗", running: "●", rechecked: "↻" };
 
 export function Badge({ status, label }: { status?: string; label?: string }) {
   const shown = status ?? "running";

@@ -23,7 +23,6 @@ export function Tools() {
 function Header({ run }: { run: Run }) {
   const { data } = run;
   const because = why(run);
-  const file = (data.path ?? "").split("/").pop() || "run";
   return (
     <header class="top">
       {runs.value.length > 1 || config.mode === "served" ? (
@@ -31,7 +30,7 @@ function Header({ run }: { run: Run }) {
           ‹ runs
         </a>
       ) : null}
-      <h1 title={data.path}>{oneLine(file, 60)}</h1>
+      <h1 title={data.path}>{oneLine(run.title, 70)}</h1>
       <Badge status={data.status} label={data.label} />
       {connection.value !== "none" && (
         <span class={`live ${connection.value}`} role="status">

@@ -9,6 +9,10 @@ export interface Config {
   version?: string;
   /** Whether the server can verify a check again. */
   verify?: boolean;
+  /** The installed monitors, if the server checks with any of them. */
+  monitors?: string[];
+  /** What the page opens with. */
+  start?: string;
 }
 
 function block<T>(id: string, otherwise: T): T {
@@ -26,7 +30,7 @@ export const announced = signal("");
 export type Route = { page: "list" } | { page: "run"; id: string } | { page: "compare"; ids: [string, string] };
 
 function read(): Route {
-  const [page, ...ids] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+  const [page, ...ids] = (location.hash || (config.start ?? "")).replace(/^#\/?/, "").split("/").map(decoded);
   if (page === "run" && ids[0]) return { page: "run", id: ids[0] };
   if (page === "compare" && ids[0] && ids[1]) return { page: "compare", ids: [ids[0], ids[1]] };
   if (config.mode === "file" && runs.value.length === 1) return { page: "run", id: runs.value[0].id };
@@ -66,13 +70,27 @@ export async function load(id: string): Promise<Run> {
     if (!found) throw new Error(`this page holds no run ${id}`);
     data = JSON.parse(found) as RunData;
   } else {
-    const answer = await fetch(`runs/${encodeURIComponent(id)}/timeline`);
+    const [recorded, monitor] = halves(id);
+    const place = `runs/${encodeURIComponent(recorded)}`;
+    const answer = monitor === null ? await fetch(`${place}/timeline`) : await command(`${place}/recheck`, { monitor });
     if (!answer.ok) throw new Error(await reason(answer));
-    data = apply({ version: 1 }, (await answer.json()) as Record<string, unknown>);
+    const found = (await answer.json()) as Record<string, unknown>;
+    data = monitor === null ? apply({ version: 1 }, found) : (found as unknown as RunData);
   }
   const run = new Run(data);
   if (run.over || config.mode === "file") loaded.set(id, run);
   return run;
+}
+
+/** The run that an id names, and the monitor that checks its text again; null: the run as it was recorded. */
+export function halves(id: string): [string, string | null] {
+  const at = id.indexOf("@");
+  return at < 0 ? [id, null] : [id.slice(0, at), id.slice(at + 1)];
+}
+
+/** Ask the server for work. */
+export function command(place: string, body: unknown): Promise<Response> {
+  return fetch(place, { method: "POST", headers: { "content-type": "application/json", "x-interwhen": "page" }, body: JSON.stringify(body) });
 }
 
 export async function reason(answer: Response): Promise<string> {

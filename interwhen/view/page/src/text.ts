@@ -52,7 +52,8 @@ export function buildRow(scene: Scene, index: number): HTMLElement {
   if (rows.kind[index] === FOLD) {
     const dead = run.dead[rows.dead[index]];
     const lines = run.text.slice(dead.a, dead.b).split("\n").length;
-    const fold = element("button", "fold", `${plural(dead.b - dead.a, "character")} taken back, ${plural(lines, "line")}`);
+    const when = dead.cut < scene.cuts ? "taken back" : "to be taken back";
+    const fold = element("button", "fold", `${plural(dead.b - dead.a, "character")} ${when}, ${plural(lines, "line")}`);
     fold.dataset.fold = String(rows.dead[index]);
     fold.setAttribute("aria-expanded", "false");
     row.append(fold);

@@ -41,7 +41,10 @@ class Axis:
 
 
 def _compared(name: str, low: tuple[str, str], high: tuple[str, str]) -> Axis:
-    """Make an axis from the comparatives and superlatives for its *low* end and for its *high* end."""
+    """Make an axis from patterns.
+
+    *low* has the comparative and the superlative for its low end, *high* for its high end.
+    """
     return Axis(
         name,
         rf"(?:{low[0]}) than",

@@ -230,9 +230,11 @@ def _is_list(text: str) -> bool:
 
 
 def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-    """Read *line*, a list of who holds what: after the next swap, or once more at the start or at the end.
+    """Return the state after *line*, and the statements in it.
 
-    The line has no sentences.
+    The line has no sentences: it is a list of who holds what.
+
+    The list describes the state after the next swap, or repeats the state at the start or at the end.
     """
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
@@ -279,9 +281,10 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
 
 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
-    """Decide after how many swaps the statements *said* are meant. They belong together.
+    """Return the state after *said*, statements that belong together, and the statements with the numbers of swaps set.
 
-    They are meant after the current number of swaps if it is certain, and otherwise after that number or any later one.
+    The statements are meant after the current number of swaps if this number is certain, and otherwise after that
+    number or any later one.
     """
     if not said:
         return told, []

@@ -34,7 +34,7 @@ _UNPLACED = Unknown("it is not known how the text counts rows and columns")
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """The walk so far. ``cell`` is where it has led; ``None`` if that is not known."""
+    """The walk so far: the current ``cell`` (``None`` if it is not known), the last directions, and the turns."""
 
     cell: Cell | None
     before: Direction | None = None

@@ -178,7 +178,10 @@ def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> t
 
 
 def _step(words: Atom, start: int, end: int, number: int | None, problem: PlanningProblem) -> ActionStep | Doubt | None:
-    """Return the action that *words* name; ``None`` if *words* are a fact or a remark."""
+    """Return the action that *words* name, a doubt if they may name another one, or ``None`` for a fact or a remark.
+
+    The words are at ``[start, end)`` in the line. *number* is the number of the step, if the text has one.
+    """
     name = _name(words, problem)
     if name not in problem.domain.operators:
         known = len(words) <= 1 or name in problem.domain.predicates
@@ -225,7 +228,10 @@ def _read_action(said: str) -> Atom | None:
 
 
 def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) -> Aside | Doubt:
-    """Decide whether a line that was not read is a remark, or may be an action in unknown words."""
+    """Return a remark or a doubt for the line *text*, which was not read as an action.
+
+    It is a doubt if the line may be an action in unknown words. The line begins at the offset *at*.
+    """
     operators = problem.domain.operators
     brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]
     if any(_name(tuple(words), problem) in operators for words in brackets):

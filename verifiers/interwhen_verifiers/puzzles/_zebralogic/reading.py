@@ -112,7 +112,10 @@ def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]
 
 
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
-    """Read a row of a table. The first row is the header. The houses may be the rows or the columns."""
+    """Read *line*, a row of a table. Return the state after it, and the statements in it.
+
+    The first row is the header. The houses may be the rows or the columns.
+    """
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
     if not reading.columns:

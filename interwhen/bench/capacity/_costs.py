@@ -1,0 +1,153 @@
+"""The inputs of the capacity model. Each value is measured by a command, never given by hand."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from interwhen import UsageError
+from interwhen.bench.evaluation._results import read_rows
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """What one unit of each kind of work costs on one machine. ``interwhen plan measure`` measures all of them."""
+
+    wake_us: float
+    """CPU time of the event loop to wake up for tokens, in microseconds."""
+    batch_ms: float
+    """The loop wakes up at most once in this time, for all tokens that came in it, in milliseconds."""
+    token_us: float
+    """CPU time of the event loop for a token beside that: decoding, the engine, and the inline work of the monitors."""
+    run_us: float
+    """CPU time of the event loop to begin and end a run."""
+    check_us: float
+    """CPU time of the event loop for a check in a worker: the claim, the messages and the verdict."""
+    worker_us: float
+    """How long a check occupies its worker process beyond the verifier itself."""
+    fork_us: float
+    """CPU time of the event loop for a fork."""
+    remedy_us: float
+    """CPU time of the event loop for a remedy: cut, feedback, and a new request."""
+    stream_kb: float
+    """Resident memory of an open supervised stream, in KiB."""
+    journal_run_bytes: float
+    journal_token_bytes: float
+    journal_check_bytes: float
+    learn_us: float
+    """How long the file of remedies is locked for one run with a remedy. All processes that share it wait in turn."""
+
+
+class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """What one answer asks for, in the mean: measured on a recorded stream, or by ``interwhen eval``."""
+
+    source: str
+    """Where the numbers come from."""
+    tokens: float
+    """Generated tokens of the stream, with those that were discarded."""
+    seconds: float
+    """How long an answer takes."""
+    checks: float = 0.0
+    """Checks in worker processes or threads."""
+    check_ms: float = 0.0
+    """How long one of them takes in its worker. From an evaluation it is an upper bound: it includes waiting."""
+    forks: float = 0.0
+    fork_tokens: float = 0.0
+    """Tokens that all forks of an answer generate."""
+    fork_prompt_tokens: float = 0.0
+    remedies: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second of one stream."""
+        return self.tokens / self.seconds
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What this machine has."""
+
+    cores: int
+    memory_mb: float
+    open_files: int
+    ports: int
+    """Local ports for connections to one address."""
+    disk_gb: float
+    """Free disk space at the current folder."""
+
+    @classmethod
+    def here(cls) -> Self:
+        """Ask the system."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        try:
+            low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+        except OSError:
+            low, high = 49152, 65535  # the range of IANA, which other systems use
+        return cls(
+            cores=cores,
+            memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6,
+            open_files=1 << 20 if files == resource.RLIM_INFINITY else files,
+            ports=high - low + 1,
+            disk_gb=shutil.disk_usage(".").free / 1e9,
+        )
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One point at which the model is compared with a measurement that it was not fitted to."""
+
+    what: str
+    unit: str
+    measured: float
+    predicted: float
+
+    @property
+    def error(self) -> float:
+        """The error of the prediction, as a share of the measured value."""
+        return abs(self.predicted - self.measured) / self.measured if self.measured else 0.0
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of ``interwhen plan measure``."""
+
+    costs: Costs
+    load: AnswerLoad
+    machine: Machine
+    points: tuple[Point, ...] = ()
+    monitors: tuple[str, ...] = ()
+    interwhen: str = ""
+
+
+def read_measured(path: Path) -> Measured:
+    """Read the file *path* of ``interwhen plan measure``. Raises :class:`~interwhen.UsageError` if that fails."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Measured)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(
+            f"--measured must be a file that `interwhen plan measure` wrote, got {str(path)!r} ({error}); measure again"
+        ) from error
+
+
+def load_of_results(folder: Path) -> AnswerLoad:
+    """Return the mean answer of the evaluation in *folder*.
+
+    Raises :class:`~interwhen.UsageError` if the folder has no row with a generated token.
+    """
+    rows = [row for row in read_rows(folder) if row.tokens and row.seconds]
+    if not rows:
+        raise UsageError(f"--results must be a folder of `interwhen eval` with results, got {str(folder)!r}")
+    count, checks = len(rows), sum(row.worker_checks for row in rows)
+    return AnswerLoad(
+        source=f"{count} rows of interwhen eval",
+        tokens=sum(row.tokens - row.fork_tokens for row in rows) / count,
+        seconds=sum(row.seconds for row in rows) / count,
+        checks=checks / count,
+        check_ms=1e3 * sum(row.worker_seconds for row in rows) / checks if checks else 0.0,
+        forks=sum(row.forks for row in rows) / count,
+        fork_tokens=sum(row.fork_tokens for row in rows) / count,
+        fork_prompt_tokens=sum(row.fork_prompt_tokens for row in rows) / count,
+        remedies=sum(row.remedies for row in rows) / count,
+    )

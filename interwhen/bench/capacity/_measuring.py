@@ -1,0 +1,431 @@
+"""Measures the inputs of the capacity model on this machine, and the points at which the model is checked.
+
+A load generator in a process of its own sends the streams; where the system allows it, generator and reader run on
+different cores. Costs of the event loop are CPU times of this process. No model is involved. The points are measured at
+other loads than the costs, so the model cannot be fitted to them.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+
+from interwhen import Claim, Fork, Lines, Monitor, Pass, Segment, Verdict, Verifier, Violation, Workers, run, verifier
+from interwhen._version import __version__
+from interwhen.bench._crowd import run_crowd
+from interwhen.bench._experiment import say
+from interwhen.bench._processes import memory_of, open_transport, pinned
+from interwhen.bench._statistics import percentile
+from interwhen.bench._streams import ReplayedFile, open_source, read_supervised
+from interwhen.bench.capacity._costs import AnswerLoad, Costs, Machine, Measured, Point
+from interwhen.bench.capacity._simulation import simulate
+from interwhen.models import CompletionsModel, Transport
+from interwhen.registry import load_monitors
+from interwhen.strategies._remedy_beliefs import RemedyBeliefs, RemedyUse
+from interwhen.testing._paced_server import paced_server
+
+CHECK_SECONDS = 0.02
+"""How long the checks of the measured points occupy a worker. They sleep, so that other processes change it little."""
+_LEARNED = 200
+_LOADS = ((20, 20.0), (120, 20.0), (300, 50.0))
+"""Streams and tokens a second of each, at which the costs of a token are measured."""
+_CHECKED = ((60, 20.0), (200, 20.0), (300, 35.0))
+"""The same, for the points at which the model is checked."""
+_LINE, _LINES = 60, 700
+"""Chunks of streams with some lines and with many, for the costs of remedies, checks and forks."""
+_MEMORY_STREAMS = 600
+_JOURNAL_RATE = 400.0
+_STEPS = tuple(0.1 * 1.1**number for number in range(60))
+"""The steps in milliseconds that a fit tries: 0.1 to 28."""
+_SPEED = 40.0
+"""How much faster the recorded answer is replayed to see which checks and forks it asks for."""
+
+
+def _extract(segment: Segment) -> Iterator[Claim]:
+    if segment.text.strip():
+        # The key contains the offset, so that no check is answered from the cache.
+        yield Claim(key=f"{segment.span.start} {segment.text}", span=segment.span)
+
+
+@verifier(name="occupy", version="1", worker="process", deadline=10.0)
+def occupy(_claim: Claim) -> Verdict:
+    """Occupy a worker process for :data:`CHECK_SECONDS`."""
+    time.sleep(CHECK_SECONDS)
+    return Pass("accepted by the measurement")
+
+
+@verifier(name="at_once", version="1", worker="process", deadline=10.0)
+def at_once(_claim: Claim) -> Verdict:
+    """Pass in a worker process, without any work."""
+    return Pass("accepted by the measurement")
+
+
+def _watching(judge: Verifier, *, claims: bool = True) -> Monitor:
+    return Monitor(name="checks", verifier=judge, extractor=_extract if claims else _no_claims, trigger=Lines())
+
+
+def _no_claims(_segment: Segment) -> tuple[Claim, ...]:
+    return ()
+
+
+def _no_claims_of_reply(_reply: str, _segment: Segment) -> tuple[Claim, ...]:
+    return ()
+
+
+def _forking() -> Monitor:
+    extractor = Fork(prompt="\nState so far:", parse=_no_claims_of_reply, max_tokens=16)
+    return Monitor(name="forks", verifier=at_once, extractor=extractor, trigger=Lines())
+
+
+def _refuting(count: int) -> Monitor:
+    """Return a monitor that refutes every second line, *count* times."""
+    seen = 0
+
+    @verifier(name="refute", version="1", worker="inline")
+    def refute(_claim: Claim) -> Verdict:
+        nonlocal seen
+        seen += 1
+        # The lines between two refuted ones pass, since a run gives up where the same place is refuted again and again.
+        if seen % 2 == 0 and seen <= 2 * count:
+            return Violation(why="refuted by the measurement")
+        return Pass("accepted by the measurement")
+
+    return _watching(refute)
+
+
+class _RunCosts(NamedTuple):
+    """What some runs cost this process."""
+
+    seconds: float
+    """CPU time."""
+    checks: int
+    forks: int
+    remedies: int
+    tokens: int
+
+
+class _CostReader:
+    """Reads streams of the load generator in supervised runs, and measures their CPU time."""
+
+    def __init__(self, url: str, crowd_url: str, transport: Transport, workers: Workers) -> None:
+        self._url, self._crowd_url = url, crowd_url
+        self._transport, self.workers = transport, workers
+
+    async def runs(
+        self, count: int, chunks: int, monitors: Sequence[Monitor], *, rate: float = 0.0, journal: Path | None = None
+    ) -> _RunCosts:
+        """Make *count* runs, one after the other, and return their cost."""
+        model = CompletionsModel(self._url, f"{chunks}@{rate:g}", api_key="", transport=self._transport)
+        checks = forks = remedies = tokens = 0
+        begun = time.process_time()
+        for _ in range(count):
+            async with run(model, "", monitors=monitors, workers=self.workers, journal=journal) as supervised:
+                await supervised.drain()
+            result = supervised.result
+            checks += len(result.checks)
+            forks += result.ledger.forks
+            remedies += result.ledger.remedies
+            tokens += result.ledger.kept + result.ledger.discarded
+        return _RunCosts(time.process_time() - begun, checks, forks, remedies, tokens)
+
+    async def crowd(self, streams: int, rate: float, seconds: float, monitors: Sequence[Monitor]) -> float:
+        """Read *streams* streams at once for *seconds*, and return the CPU time of a token, in microseconds."""
+        chunks = max(2, int(seconds * rate))
+        begun = time.process_time()
+        await run_crowd(self._crowd_url, streams, chunks, rate, self._transport, monitors)
+        return (time.process_time() - begun) / (streams * chunks) * 1e6
+
+
+async def _median(rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
+    return percentile([await measure() for _ in range(rounds)], 0.5)
+
+
+async def measure(
+    monitors: Sequence[str] = (), *, rounds: int = 5, seconds: float = 3.0, load: AnswerLoad | None = None
+) -> Measured:
+    """Measure all inputs and the points of the check.
+
+    *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often each cost is measured; the
+    median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
+    ``None`` takes a recorded one.
+    """
+    watching = load_monitors(tuple(monitors))
+    transport = open_transport("httpx2")
+    async with Workers(processes=1, blocked_loop_after=None) as workers:
+        # Streams with a time in their first chunk are for crowds: they are sent on time only, never all at once.
+        with paced_server(stamped=True) as crowd_url, paced_server() as url, pinned():
+            reader = _CostReader(url, crowd_url, transport, workers)
+            costs, points = await _costs(reader, watching, rounds, seconds)
+            points += await _loop_points(reader, watching, costs, rounds, seconds)
+            with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
+                points.append(await _journal_point(reader, costs, Path(folder)))
+            say("the points of the check: streams that share one worker")
+            for streams in (20, 40):
+                points.append(await _check_point(url, transport, costs, streams, seconds))
+    await transport.aclose()
+    return Measured(
+        costs=costs,
+        load=load or await recorded_load(monitors),
+        machine=Machine.here(),
+        points=tuple(points),
+        monitors=tuple(monitors),
+        interwhen=__version__,
+    )
+
+
+async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
+    """Return what the answer of a recorded stream asks for, with *monitors* on it."""
+    async with open_source(ReplayedFile(speed=_SPEED)) as source:
+        model, request = source.pair(0)
+        watching = load_monitors(tuple(monitors))
+        flow = await read_supervised(model, request, watching)
+    in_workers = {one.name for one in watching if one.verifier.worker in ("thread", "process")}
+    worked = [cost for cost in flow.costs if cost.monitor in in_workers]
+    checks = sum(cost.checks for cost in worked)
+    return AnswerLoad(
+        source=f"the recorded stream of interwhen bench, watched by {', '.join(monitors) or 'no monitor'}",
+        tokens=flow.tokens,
+        seconds=flow.arrivals[-1] * _SPEED,
+        checks=checks,
+        check_ms=1e3 * sum(cost.checking for cost in worked) / checks if checks else 0.0,
+        forks=flow.forks,
+        fork_tokens=flow.fork_tokens,
+        fork_prompt_tokens=flow.fork_prompt_tokens,
+    )
+
+
+# The costs.
+
+
+async def _costs(
+    reader: _CostReader, watching: Sequence[Monitor], rounds: int, seconds: float
+) -> tuple[Costs, list[Point]]:
+    say("the event loop: runs, tokens, checks, forks and remedies")
+    await reader.runs(3, 50, [_watching(at_once)])  # the worker process starts, and modules are imported
+
+    async def cpu_us(count: int, chunks: int, monitors: Sequence[Monitor]) -> float:
+        return (await reader.runs(count, chunks, monitors)).seconds / count * 1e6
+
+    async def each(kind: str, monitor: Monitor) -> float:
+        without = (await reader.runs(4, _LINES, [_watching(at_once, claims=False)])).seconds
+        spent = await reader.runs(4, _LINES, [monitor])
+        units: int = getattr(spent, kind)
+        return (spent.seconds - without) / units * 1e6
+
+    async def remedies(count: int) -> float:
+        return percentile([await cpu_us(1, _LINE, [_refuting(count)]) for _ in range(10)], 0.5)
+
+    start = await _median(rounds, lambda: cpu_us(40, 2, watching))
+    tokens = await _token_costs(reader, watching, rounds, seconds, start)
+    few, more, most = [await _median(rounds, partial(remedies, count)) for count in (1, 4, 10)]
+    remedy = (more - few) / 3
+    point = Point(
+        what="CPU of a run with 10 remedies", unit="ms", measured=most / 1e3, predicted=(few + 9 * remedy) / 1e3
+    )
+    say("memory, the journal and the file of remedies")
+    with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
+        journal = [
+            await _journal_bytes(reader, Path(folder), *one) for one in ((100, False), (400, False), (400, True))
+        ]
+        learn = _learn_us(Path(folder) / "remedies.sqlite")
+    bytes_of_token = (journal[1].size - journal[0].size) / 300
+    costs = Costs(
+        **tokens._asdict(),
+        run_us=start,
+        check_us=await _median(rounds, lambda: each("checks", _watching(at_once))),
+        worker_us=await _worker_us(reader),
+        fork_us=await _median(rounds, lambda: each("forks", _forking())),
+        remedy_us=remedy,
+        stream_kb=await _stream_kb(reader, watching),
+        journal_run_bytes=journal[0].size - 100 * bytes_of_token,
+        journal_token_bytes=bytes_of_token,
+        journal_check_bytes=(journal[2].size - journal[1].size) / journal[2].checks,
+        learn_us=learn,
+    )
+    return costs, [point]
+
+
+class TokenCosts(NamedTuple):
+    """The costs of the event loop for tokens, see :class:`Costs`."""
+
+    wake_us: float
+    token_us: float
+    batch_ms: float
+
+
+async def _token_costs(
+    reader: _CostReader, watching: Sequence[Monitor], rounds: int, seconds: float, start: float
+) -> TokenCosts:
+    found = []
+    for streams, rate in _LOADS:
+        cost = await _median(rounds, partial(reader.crowd, streams, rate, seconds, watching))
+        found.append((streams * rate, cost - start / (seconds * rate)))
+    return fit_tokens(found)
+
+
+def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
+    """Find the costs that fit *costs*: the CPU time of a token in microseconds at some numbers of tokens a second.
+
+    The loop wakes up at most once in ``batch_ms``, because senders and the scheduler work in steps. So a token pays
+    for a share of a wake-up, which falls with the rate. For each step the other two costs follow by least squares.
+    """
+    best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
+    for step in _STEPS:
+        shares = [wakes_of_a_token(rate, step) for rate, _ in costs]
+        wake, token = _line(shares, [cost for _, cost in costs])
+        # The error counts as a share: otherwise the expensive tokens of few streams would decide alone.
+        error = sum(((token + wake * share - cost) / cost) ** 2 for share, (_, cost) in zip(shares, costs, strict=True))
+        if wake >= 0 and token > 0 and error < least:
+            best, least = TokenCosts(wake, token, step), error
+    return best
+
+
+def wakes_of_a_token(rate: float, batch_ms: float) -> float:
+    """Return how often the loop wakes up for each token, if *rate* tokens a second come at random.
+
+    The loop wakes up at the end of each step of *batch_ms* in which a token came.
+    """
+    mean = rate * batch_ms / 1e3
+    return (1 - math.exp(-mean)) / mean
+
+
+def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
+    """Return slope and intercept of the least squares line, with errors as shares of *ys*."""
+    weights = [1 / y**2 for y in ys]
+    whole = sum(weights)
+    x_mean = sum(w * x for w, x in zip(weights, xs, strict=True)) / whole
+    y_mean = sum(w * y for w, y in zip(weights, ys, strict=True)) / whole
+    spread = sum(w * (x - x_mean) ** 2 for w, x in zip(weights, xs, strict=True))
+    both = sum(w * (x - x_mean) * (y - y_mean) for w, x, y in zip(weights, xs, ys, strict=True))
+    slope = both / spread if spread else 0.0
+    return slope, y_mean - slope * x_mean
+
+
+async def _worker_us(reader: _CostReader) -> float:
+    """Return how long a check that does nothing occupies a worker process, in microseconds."""
+    return 1e6 * await _seconds_of_check(reader.workers, at_once, _LEARNED)
+
+
+async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> float:
+    """Make *count* checks one after the other, and return how long one of them took, in the mean."""
+    claim, total = Claim(key="k", span=None), 0.0
+    for number in range(count + 1):
+        begun = time.perf_counter()
+        with anyio.CancelScope() as scope:
+            await workers.check(judge, claim, scope)
+        if number:  # the first one starts the process
+            total += time.perf_counter() - begun
+    return total / count
+
+
+async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
+    """Return the resident memory of an open stream in KiB: many streams at once, less few."""
+    idle = memory_of().resident or 0.0
+    peak = idle
+
+    async def watch() -> None:
+        nonlocal peak
+        while True:
+            peak = max(peak, memory_of().resident or 0.0)
+            await anyio.sleep(0.1)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await reader.crowd(_MEMORY_STREAMS, 10.0, 3.0, watching)
+        group.cancel_scope.cancel()
+    return (peak - idle) * 1e6 / 1024 / _MEMORY_STREAMS
+
+
+class _JournalSize(NamedTuple):
+    size: int
+    checks: int
+    tokens: int
+
+
+async def _journal_bytes(reader: _CostReader, folder: Path, chunks: int, has_checks: bool) -> _JournalSize:  # noqa: FBT001
+    """Write the journal of one run, and return its size in bytes."""
+    path = folder / f"{chunks}-{has_checks}.journal"
+    spent = await reader.runs(1, chunks, [_watching(at_once, claims=has_checks)], rate=_JOURNAL_RATE, journal=path)
+    return _JournalSize(path.stat().st_size, spent.checks, spent.tokens)
+
+
+def _learn_us(path: Path) -> float:
+    """Return how long the file of remedies is locked for one run, in microseconds."""
+    use = RemedyUse("arithmetic", "repair", is_fresh=True, worked=True)
+    job = ("model", "arithmetic"), (use,), False
+    with RemedyBeliefs(path) as beliefs:
+        # learn() would need a whole result. What a result costs is the write that learn() asks for.
+        beliefs._write(job)  # noqa: SLF001
+        beliefs.flush()
+        begun = time.perf_counter()
+        for _ in range(_LEARNED):
+            beliefs._write(job)  # noqa: SLF001
+        beliefs.flush()
+        return (time.perf_counter() - begun) / _LEARNED * 1e6
+
+
+# The points of the check.
+
+
+async def _loop_points(
+    reader: _CostReader, watching: Sequence[Monitor], costs: Costs, rounds: int, seconds: float
+) -> list[Point]:
+    points = []
+    say("the points of the check: streams on one event loop")
+    for streams, rate in _CHECKED:
+        measured = await _median(rounds, partial(reader.crowd, streams, rate, seconds, watching))
+        load = AnswerLoad(source="", tokens=int(seconds * rate), seconds=seconds)
+        busy = simulate(costs, load, streams=streams).loop_busy
+        what = f"CPU of a token, {streams} streams at {rate:g} tokens/s"
+        points.append(Point(what=what, unit="µs", measured=measured, predicted=busy / (streams * rate) * 1e6))
+    return points
+
+
+async def _journal_point(reader: _CostReader, costs: Costs, folder: Path) -> Point:
+    found = await _journal_bytes(reader, folder, 700, has_checks=True)
+    predicted = (
+        costs.journal_run_bytes + costs.journal_token_bytes * found.tokens + costs.journal_check_bytes * found.checks
+    )
+    return Point(what="journal of 700 tokens with checks", unit="bytes", measured=found.size, predicted=predicted)
+
+
+async def _check_point(url: str, transport: Transport, costs: Costs, streams: int, seconds: float) -> Point:
+    """Measure the time of checks of *streams* streams that share one worker process."""
+    rate, times = 20.0, list[float]()
+    chunks = int(2 * seconds * rate)
+    model = CompletionsModel(url, f"{chunks}@{rate:g}", api_key="", transport=transport)
+    rng = random.Random(streams)  # noqa: S311  (a simulation's phases)
+
+    async def one(wait: float) -> None:
+        await anyio.sleep(wait)
+        async with run(model, "", monitors=[_watching(occupy)], workers=workers) as supervised:
+            await supervised.drain()
+        times.extend(check.seconds for check in supervised.result.checks)
+
+    async with Workers(processes=1, blocked_loop_after=None) as workers:
+        alone = await _seconds_of_check(workers, occupy, 30)
+        async with anyio.create_task_group() as group:
+            for _ in range(streams):
+                group.start_soon(one, rng.uniform(0, seconds))
+    load = AnswerLoad(
+        source="",
+        tokens=chunks,
+        seconds=chunks / rate,
+        checks=len(times) / streams,
+        check_ms=alone * 1e3 - costs.worker_us / 1e3,
+    )
+    found = simulate(costs, load, streams=streams, workers=1)
+    return Point(
+        what=f"time of a check, {streams} streams on one worker",
+        unit="ms",
+        measured=sum(times) / len(times) * 1e3,
+        predicted=found.check_mean_ms,
+    )

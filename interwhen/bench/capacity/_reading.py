@@ -1,0 +1,179 @@
+"""Reads the capacity model: how many streams a core carries, what many streams need, and what breaks first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+
+from interwhen.bench.capacity._costs import Measured
+from interwhen.bench.capacity._simulation import Simulated, simulate
+
+BUSY = 0.7
+"""The share of a core or of workers that is planned for. Above it, waiting times grow fast."""
+LATE_MS = 10.0
+"""The 99th percentile of the delay that the event loop may add to a token."""
+_DAY = 86_400.0
+_FILES_OF_STREAM = 2
+"""A gateway has a connection to the client and one to the model server."""
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What *streams* simultaneous streams need."""
+
+    streams: int
+    loop_processes: int
+    """Processes with an event loop: gateways or drivers."""
+    worker_cores: float
+    """Cores for checks in workers."""
+    machines: int
+    """Machines like the measured one, by cores and memory."""
+    memory_mb: float
+    tokens_per_second: float
+    """What the model servers generate for the answers."""
+    fork_tokens_per_second: float
+    """What they generate for forks, in addition."""
+    journal_gb_per_day: float
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource that is used up at some number of streams, and what to do then."""
+
+    what: str
+    streams: int
+    """At how many simultaneous streams it is used up."""
+    then: str
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """The reading of the model."""
+
+    streams_per_core: int
+    workers_per_thousand: float
+    """Worker processes for a thousand streams."""
+    fork_tokens_per_answer: float
+    journal_bytes_per_answer: float
+    at: Simulated
+    """The simulation of one process with as many streams as a core carries."""
+    needs: tuple[Needs, ...]
+    limits: tuple[Limit, ...]
+    """The one that breaks first comes first."""
+
+
+def cpu_share(measured: Measured, streams: float) -> float:
+    """Return the share of a core that the event loop of *streams* streams needs, without simulating."""
+    costs, load = measured.costs, measured.load
+    rate = streams * load.rate
+    batches = rate * costs.batch_ms / 1e3
+    wakes = (1 - math.exp(-batches)) / costs.batch_ms * 1e3
+    answers = streams / load.seconds
+    extras = costs.run_us + load.checks * costs.check_us + load.forks * costs.fork_us + load.remedies * costs.remedy_us
+    return (wakes * costs.wake_us + rate * costs.token_us + answers * extras) / 1e6
+
+
+def workers_for(measured: Measured, streams: float) -> float:
+    """Return how many workers the checks of *streams* streams occupy, in the mean."""
+    load = measured.load
+    return streams / load.seconds * load.checks * (load.check_ms / 1e3 + measured.costs.worker_us / 1e6)
+
+
+def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulated]:
+    """Return the most streams that one event loop carries, and the simulation of them.
+
+    It may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile. The
+    first is computed, the second is simulated.
+    """
+    low, high = 1, 2
+    while cpu_share(measured, high) <= BUSY:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cpu_share(measured, middle) <= BUSY else (low, middle)
+    streams = low
+    while True:
+        workers = max(1, math.ceil(workers_for(measured, streams) / BUSY))
+        found = simulate(measured.costs, measured.load, streams=streams, workers=workers, seed=seed)
+        if found.late_p99_ms <= LATE_MS or streams == 1:
+            return streams, found
+        streams = max(1, int(streams * 0.9))
+
+
+def read_capacity(measured: Measured, streams: tuple[int, ...], *, seed: int = 0) -> Capacity:
+    """Read the model at each number of *streams*. The same arguments give the same result."""
+    each, at = streams_per_core(measured, seed=seed)
+    limits = sorted(_limits(measured, each), key=lambda limit: limit.streams)
+    return Capacity(
+        streams_per_core=each,
+        workers_per_thousand=workers_for(measured, 1000) / BUSY,
+        fork_tokens_per_answer=measured.load.fork_tokens,
+        journal_bytes_per_answer=journal_bytes(measured),
+        at=at,
+        needs=tuple(_needs(measured, each, number) for number in streams),
+        limits=tuple(limits),
+    )
+
+
+def journal_bytes(measured: Measured) -> float:
+    """Return the size of the journal of an answer in bytes."""
+    costs, load = measured.costs, measured.load
+    return costs.journal_run_bytes + load.tokens * costs.journal_token_bytes + load.checks * costs.journal_check_bytes
+
+
+def _needs(measured: Measured, each: int, streams: int) -> Needs:
+    load, machine = measured.load, measured.machine
+    processes = math.ceil(streams / each)
+    workers = workers_for(measured, streams) / BUSY
+    memory = streams * measured.costs.stream_kb * 1024 / 1e6
+    return Needs(
+        streams=streams,
+        loop_processes=processes,
+        worker_cores=workers,
+        machines=max(math.ceil((processes + workers) / machine.cores), math.ceil(memory / machine.memory_mb)),
+        memory_mb=memory,
+        tokens_per_second=streams * load.rate,
+        fork_tokens_per_second=streams / load.seconds * load.fork_tokens,
+        journal_gb_per_day=streams / load.seconds * _DAY * journal_bytes(measured) / 1e9,
+    )
+
+
+def _limits(measured: Measured, each: int) -> Iterator[Limit]:
+    machine, load, costs = measured.machine, measured.load, measured.costs
+    yield _limit("one event loop", each, "start more gateway processes behind one port")
+    cores = each * machine.cores / (1 + each * workers_for(measured, 1) / BUSY)
+    yield _limit(
+        f"the {machine.cores} cores of this machine",
+        cores,
+        "use more machines; checks of 5 ms and more can go to a Ray cluster (workers='ray')",
+    )
+    yield _limit(
+        "the memory of this machine", machine.memory_mb * 1e6 / 1024 / costs.stream_kb, "use more machines or memory"
+    )
+    yield _limit(
+        "the open files of one process",
+        machine.open_files / _FILES_OF_STREAM,
+        "raise the limit of open files, or start more processes",
+    )
+    yield _limit(
+        "the ports to one model server",
+        machine.ports,
+        "give the servers more addresses, or put gateways on more machines",
+    )
+    if load.remedies:
+        # Each answer with a remedy locks the file once. The share of such answers is at most 1.
+        answers = 1e6 / costs.learn_us * BUSY
+        yield _limit(
+            "the file of remedies",
+            answers * load.seconds / min(load.remedies, 1.0),
+            "give each gateway a file of its own, or take a fixed order of remedies",
+        )
+    if growth := journal_bytes(measured) / load.seconds * _DAY:
+        yield _limit(
+            "the disk for a day of journals",
+            machine.disk_gb * 1e9 / growth,
+            "keep the journals on an object store, or delete them earlier",
+        )
+
+
+def _limit(what: str, streams: float, then: str) -> Limit:
+    return Limit(what=what, streams=max(0, int(streams)), then=then)

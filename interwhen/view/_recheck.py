@@ -1,0 +1,219 @@
+"""The recorded text of a run with the checks of another monitor, as a timeline for the page."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from interwhen._run import observe_recorded, recorded_chunks
+from interwhen._types.errors import UsageError
+from interwhen._types.models import Chunk
+from interwhen._types.monitors import Monitor
+from interwhen._types.results import CheckRecord
+from interwhen._types.segments import Phase
+from interwhen.journal import Journaled, read_journal, timeline
+from interwhen.registry import MonitorSpec, load_monitors
+from interwhen.view._runs import RunRow
+from interwhen.view._verify import Units, check_fields
+
+
+async def recheck_form(path: Path, spec: MonitorSpec) -> bytes:
+    """Return the compact form of the run at *path* with the checks of the monitor *spec* in place of its own.
+
+    Text, cuts, requests and their times are those of the record, so both forms align. The monitor only observes, and no
+    model runs: a monitor that extracts claims by a fork finds nothing. Each check gets the time at which its segment
+    was complete. Raises :class:`~interwhen.JournalError` if the journal cannot be read, and
+    :class:`~interwhen.UsageError` if it is redacted or *spec* is not a monitor.
+    """
+    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(spec))
+    found = read_journal(path)
+    if found.header.redacted:
+        raise UsageError(
+            f"a journal must have its text to be checked again, got {str(path)!r}, which is redacted: use another one"
+        )
+    form: dict[str, Any] = json.loads(timeline(path).compact)
+    rows = [row async for row in _rows(found, form, watchers)]
+    rows.sort(key=lambda row: (row["ordered"], row.get("tape", [0])))
+    for name in ("remedies", "forks", "frontier", "certificate", "incidents"):
+        form.pop(name, None)
+    result = form.get("result") or {}
+    form |= {
+        "rechecked": _name_of(spec, watchers),
+        "status": "rechecked",
+        "label": "rechecked",
+        "monitors": [
+            {"name": one.name, "verifier": one.verifier.name, "version": one.verifier.version, "delivery": "observe"}
+            for one in watchers
+        ],
+        "checks": rows,
+        # The costs are those of the recorded run; its reasons are not those of this monitor.
+        "result": {name: result[name] for name in ("ledger", "timing", "finish_reason") if name in result},
+    }
+    return _encoded(form)
+
+
+def rechecked_id(run: str, spec: str) -> str:
+    """Return the id under which the page shows the run with the id *run* as rechecked with *spec*."""
+    return f"{run}@{spec}"
+
+
+class _Outcome(msgspec.Struct):
+    outcome: str = ""
+
+
+class _Checks(msgspec.Struct):
+    checks: tuple[_Outcome, ...] = ()
+
+
+def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
+    """Return the row of the list for *form*, which :func:`recheck_form` made with *spec*. Its id is *name*.
+
+    *row* is the row of the recorded run.
+    """
+    checks = msgspec.json.decode(form, type=_Checks).checks
+    return msgspec.structs.replace(
+        row,
+        id=name,
+        path=f"{row.path} with {spec}",
+        monitors=(spec,),
+        status="rechecked",
+        label="rechecked",
+        scope=None,
+        remedies=0,
+        violations=sum(check.outcome == "violation" for check in checks),
+        found=(),
+    )
+
+
+def _encoded(form: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(form)
+    except UnicodeEncodeError:  # a lone surrogate has no bytes, but an escape
+        return json.dumps(form, separators=(",", ":")).encode()
+
+
+def _name_of(spec: MonitorSpec, watchers: Sequence[Monitor]) -> str:
+    return spec if isinstance(spec, str) else ", ".join(one.name for one in watchers)
+
+
+# From the offsets of a trace to the tape, which holds all text that was ever written.
+
+
+class _Piece(NamedTuple):
+    """A part of the tape that stands in the trace. The offsets are UTF-16 code units."""
+
+    start: int
+    end: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The trace at the end of a request."""
+
+    pieces: tuple[_Piece, ...]
+    is_last: bool
+
+    def on_tape(self, offset: int) -> int:
+        """Return the place on the tape of the character at *offset* of the trace."""
+        at = 0
+        for piece in self.pieces:
+            if offset < at + piece.end - piece.start:
+                return piece.start + offset - at
+            at += piece.end - piece.start
+        return self.pieces[-1].end if self.pieces else 0
+
+
+def _snapshots(form: dict[str, Any]) -> Iterator[_Snapshot]:
+    """Yield the trace before each cut that follows new text of the model, and the trace at the end."""
+    styles = {number: (phase, origin == "model") for number, phase, origin in form.get("styles", ())}
+    cuts: dict[int, list[int]] = {}
+    for number, to, *_ in form.get("cuts", ()):
+        cuts.setdefault(number, []).append(to)
+    chars = form.get("tokens", {}).get("chars", [])
+    standing: list[_Piece] = []
+    phase: Phase = "answer"
+    is_model = True
+    tape, has_grown = 0, False
+    for number in range(len(chars) + 1):
+        for to in cuts.get(number, ()):
+            if has_grown:
+                yield _Snapshot(tuple(standing), is_last=False)
+            has_grown = False
+            _cut(standing, to)
+        if number == len(chars):
+            break
+        phase, is_model = styles.get(number, (phase, is_model))
+        standing.append(_Piece(tape, tape + chars[number], phase))
+        tape += chars[number]
+        has_grown |= is_model
+    yield _Snapshot(tuple(standing), is_last=True)
+
+
+def _cut(standing: list[_Piece], to: int) -> None:
+    length = sum(piece.end - piece.start for piece in standing)
+    while length > to:
+        last = standing.pop()
+        length -= last.end - last.start
+        if length < to:
+            standing.append(last._replace(end=last.start + to - length))
+            return
+
+
+# The checks.
+
+
+async def _rows(found: Journaled, form: dict[str, Any], watchers: Sequence[Monitor]) -> AsyncIterator[dict[str, Any]]:
+    tape = str(form.get("text", "")).encode("utf-16-le", "surrogatepass")
+    tokens = form.get("tokens", {})
+    ends = list(accumulate(tokens.get("chars", ())))
+    times = list(accumulate(tokens.get("gaps", ())))
+    recorded = recorded_chunks(found)
+    ended = {
+        check["tape"][0] + check["segment"][1] - check["span"][0] for check in form.get("checks", ()) if "tape" in check
+    }
+    """Where on the tape the segments end that the run itself judged."""
+    names = [one.name for one in watchers]
+    seen: set[tuple[object, ...]] = set()
+    for snapshot in _snapshots(form):
+        pieces = [
+            Chunk(tape[2 * piece.start : 2 * piece.end].decode("utf-16-le", "surrogatepass"), piece.phase)
+            for piece in snapshot.pieces
+        ]
+        text = "".join(piece.text for piece in pieces)
+        # The recorded chunks have the tool calls, too. Feedback that was appended is only on the tape.
+        chunks = recorded.get(text, pieces)
+        units = Units(text)
+        for check in (await observe_recorded(found, chunks, watchers)).checks:
+            last = snapshot.on_tape(max(units.of(check.segment.end) - 1, 0))
+            if not snapshot.is_last and not (_is_whole(check, text) or last + 1 in ended):
+                continue
+            span = check.span or check.segment
+            a, b = units.of(span.start), units.of(span.end)
+            place = (snapshot.on_tape(a), snapshot.on_tape(b - 1) + 1 if b > a else snapshot.on_tape(a))
+            key = (check.monitor, check.key, check.span is None, place)
+            if key in seen:
+                continue
+            seen.add(key)
+            entry = min(bisect_right(ends, last), len(times) - 1)
+            row = check_fields(check, names.index(check.monitor), units)
+            row["segment"] = [units.of(check.segment.start), units.of(check.segment.end)]
+            row["ordered"] = row["ended"] = times[entry] if times else 0
+            if check.span is not None:
+                row["tape"] = list(place)
+            yield row
+
+
+def _is_whole(check: CheckRecord, text: str) -> bool:
+    """Whether the segment of *check* was complete when a remedy ended its request, which has the trace *text*.
+
+    A line that was still being written is not judged: its last number may be cut.
+    """
+    return check.segment.end < len(text) or text.endswith("\n")

@@ -1,0 +1,109 @@
+"""The text of a recorded run with the checks of another monitor."""
+
+import json
+
+import interwhen
+import pytest
+from interwhen.testing import Pause, ScriptedModel
+from interwhen.view._recheck import recheck_form
+from interwhen.view._runs import RunFolder
+from tests.view.recorded import REPAIRED, record
+
+pytestmark = pytest.mark.anyio
+
+
+async def rechecked(path, spec):
+    return json.loads(await recheck_form(path, spec))
+
+
+def words(form, check):
+    """Return the outcome of *check*, and the text at its place on the tape."""
+    return check["outcome"], form["text"][slice(*check["tape"])]
+
+
+async def test_a_bare_run_gets_the_checks_of_a_monitor_at_their_places_and_times(tmp_path):
+    path = record(tmp_path / "bare.journal", REPAIRED[:1], monitors=())
+    form = await rechecked(path, "arithmetic")
+    assert form["status"] == form["label"] == "rechecked"
+    assert [words(form, check) for check in form["checks"]] == [
+        ("pass", "39 * 28 = 1092"),
+        ("violation", "17 * 164 = 2818"),
+        ("pass", "1092 + 2818 = 3910"),
+    ]
+    at, tape, times = 0, 0, []
+    for chars, gap in zip(form["tokens"]["chars"], form["tokens"]["gaps"], strict=True):
+        tape, at = tape + chars, at + gap
+        times.append((tape, at))
+    for check in form["checks"]:
+        # The time is that at which the last character of its line was written.
+        assert check["ordered"] == next(at for tape, at in times if tape >= check["tape"][1])
+
+
+async def test_text_that_was_cut_is_checked_as_it_stood_and_nothing_twice(tmp_path):
+    path = record(tmp_path / "a.journal", REPAIRED)
+    recorded = json.loads(interwhen.journal.timeline(path).compact)
+    form = await rechecked(path, "arithmetic")
+
+    def places(found):
+        return [(check["outcome"], check["key"], check["tape"][0]) for check in found["checks"]]
+
+    # The same monitor says the same of the same places, those of taken back text included.
+    assert places(form) == places(recorded)
+    assert all(form[name] == recorded[name] for name in ("text", "tokens", "cuts", "requests"))
+    assert not {"remedies", "frontier", "certificate"} & form.keys()
+    assert "unverified" not in form["result"]
+
+
+async def test_a_line_that_a_cut_ended_is_not_judged(tmp_path):
+    # The sum of 24 is being written when the first one is refuted. What there is of it, "2 + 2 = 2", is no claim.
+    path = tmp_path / "a.journal"
+    replies = iter([["1 + 1 = 3\n2 + 2 = 2", Pause(60.0), "4 - 20\n"], ["\n2 + 2 = 4\n"]])
+    model = ScriptedModel(lambda _: next(replies))
+    async with interwhen.run(model, "Q", monitors=["arithmetic"], journal=path) as run:
+        await run.drain()
+    form = await rechecked(path, "arithmetic")
+    assert "2 + 2 = 2" in form["text"]
+    found = [words(form, check) for check in form["checks"]]
+    assert ("violation", "1 + 1 = 3") in found
+    assert ("violation", "2 + 2 = 2") not in found
+    assert ("pass", "2 + 2 = 4") in found
+
+
+async def test_offsets_are_those_of_browsers(tmp_path):
+    path = record(tmp_path / "a.journal", ["\U0001f600 said 2 + 2 = 5\n", "\n"], monitors=())
+    form = await rechecked(path, "arithmetic")
+    [check] = form["checks"]
+    units = form["text"].encode("utf-16-le")
+    a, b = check["tape"]
+    assert units[2 * a : 2 * b].decode("utf-16-le") == "2 + 2 = 5"
+
+
+async def test_feedback_that_was_appended_is_in_the_text(tmp_path):
+    path = tmp_path / "a.journal"
+    model = ScriptedModel(["1 + 1 = 3\n", "So 1 + 1 = 2\n"], size=4)
+    monitors = ["arithmetic:remedy=feedback,place=append"]
+    async with interwhen.run(model, "Q", monitors=monitors, journal=path) as run:
+        await run.drain()
+    form = await rechecked(path, "arithmetic")
+    found = [words(form, check) for check in form["checks"] if "tape" in check]
+    assert ("violation", "1 + 1 = 3") in found
+    assert ("pass", "1 + 1 = 2") in found
+    assert "Wait, 1 + 1 is 2, not 3." in form["text"]
+
+
+async def test_what_cannot_be_rechecked_is_refused(tmp_path):
+    path = record(tmp_path / "a.journal", REPAIRED)
+    with pytest.raises(interwhen.InterwhenError, match="no_such_monitor"):
+        await recheck_form(path, "no_such_monitor")
+
+
+def test_a_folder_knows_the_monitors_of_its_journals(tmp_path):
+    record(tmp_path / "a.journal", REPAIRED)
+    folder = RunFolder([tmp_path])
+    assert folder.spec("arithmetic") == "arithmetic"
+    assert folder.spec("regex") is None
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
