@@ -18,8 +18,7 @@ from cyclopts import Parameter
 from interwhen import Model, Sampling, UsageError, Workers, load_model
 from interwhen._types.extensions import WorkerPool
 from interwhen.bench._experiment import Experiment, check_files, command_of, say
-from interwhen.bench._pictures import Chart, Series
-from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._report import Chart, Report, Row, Series, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar
 from interwhen.bench._task_files import SHIPPED
 from interwhen.registry import Api
