@@ -60,6 +60,8 @@ VLLM_SECONDS = 300
 """How long the installation of vLLM may take. With its tests, the job must end within eight minutes."""
 CANNOT = 3
 """The exit code of a command that cannot do its work on this machine."""
+REASONS, REASON_LENGTH = 40, 160
+"""How many lines of failed jobs are repeated at the end for each of two jobs, and how many characters of each line."""
 PACKAGES = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers")
 
 Version = tuple[int, int]
@@ -158,6 +160,8 @@ class Report:
     closings: list[str] = field(default_factory=list)
     """The closing lines of pytest."""
     output: list[str] = field(default_factory=list)
+    failure: list[str] = field(default_factory=list)
+    """What the failed command printed."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +207,10 @@ class Shell:
         if process.returncode == CANNOT:
             raise CannotRunError(lines[-1] if lines else f"exit code {CANNOT}")
         if process.returncode:
+            self.report.failure = lines
             raise JobError(
                 f"the command must exit with 0, got {process.returncode}: {Path(words[0]).name} "
-                f"{' '.join(words[1:4])}; see its output above"
+                f"{_short(' '.join(words[1:4]))}; see its output above"
             )
         return lines
 
@@ -216,6 +221,29 @@ def closing_line(lines: Sequence[str]) -> str:
         if match := re.match(r"=*\s*(.*?\d+ (?:passed|failed|error).* in [\d.]+s.*?)\s*=*$", line):
             return match[1]
     return ""
+
+
+def reasons(lines: Sequence[str], limit: int = REASONS) -> list[str]:
+    """Return at most *limit* of *lines*, the output of a failed command: those that say why it failed.
+
+    For pytest, these are the assertions, their places and the names of the failed tests. For another command, they are
+    its last lines.
+    """
+    named = [line for line in lines if re.match(r"(FAILED|ERROR) ", line)]
+    told = [line for line in lines if re.match(r"E  |_{3,} .* _{3,}$|\S+\.py:\d+: \w*$", line)]
+    if named or told:
+        # The names come last, since whatever shows the end of a log shows them.
+        names = named[: limit // 2]
+        if len(named) > len(names):
+            names[-1] = f"… and {len(named) - len(names) + 1} more"
+        chosen = [*told[: limit - len(names)], *names]
+    else:
+        chosen = list(lines[-limit:])
+    return [_short(line) for line in chosen]
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 1] + "…"
 
 
 def total(reports: Sequence[Report]) -> dict[str, int]:
@@ -283,6 +311,11 @@ def table(reports: Sequence[Report], seconds: float) -> list[str]:
         lines.append(f"jobs that cannot run on this machine: {', '.join(missing)}")
     passed = "every other job passed" if missing else "every job passed"
     lines.append(f"jobs that failed: {', '.join(failed)}" if failed else passed)
+    # What shows only the end of a long log must show why a job in its middle failed.
+    share = min(REASONS, 2 * REASONS // (len(failed) or 1))
+    for report in reports:
+        if report.error and report.failure:
+            lines += ["", f"===== why {report.name} failed", *reasons(report.failure, share)]
     lines.append(f"{sums} in {seconds:.2f}s")
     return lines
 
@@ -442,7 +475,7 @@ class Pipeline:
         )
         # Their own clients and loops are not always closed, and their own warnings are theirs.
         theirs = ("-p", "no:unraisableexception", "-W", "default")
-        shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS, f"--ignore={RAY}")
+        shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS)
 
     def _ray(self, shell: Shell) -> None:
         python = self._envs.make(
