@@ -140,6 +140,7 @@ REACHES = {
     "fuzz": ("interwhen.models", "fuzzes the readers themselves"),
     "gateway/test_gateway_switch.py": ("interwhen._engine", "the switch is the engine's"),
     "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),
+    "integrations/ray": ("interwhen", "gives an actor what the engine gives to a pool"),
     "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
     "journal/test_scribe.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
