@@ -348,6 +348,7 @@ class Run:
         starts_in: Phase = "answer",
         min_coverage: float = 0.0,
         workers: WorkerPool | None = None,
+        owns_workers: bool = False,
         threads: int = 8,
         processes: int = 2,
         owns_model: bool = False,
@@ -369,7 +370,7 @@ class Run:
         self._template = feedback or own_template(model)
         self._starts_in: Phase = starts_in
         self._min_coverage = min_coverage
-        self._owns_workers = workers is None
+        self._owns_workers = workers is None or owns_workers
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
         self._owned = model if owns_model else None
         self._context: Ready = context or Unprepared()
@@ -689,6 +690,9 @@ class Run:
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
         )
+        if away := self._jobs.cluster_away:
+            timing = msgspec.structs.replace(result.timing, cluster_away=away)
+            result = msgspec.structs.replace(result, timing=timing)
         if self._prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self._prompt_findings)
         # The traceback of an error refers to the run. Drop the error if it is not needed, so that the run can be freed.
