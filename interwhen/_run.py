@@ -786,6 +786,14 @@ class SyncRun:
         except StopAsyncIteration:
             raise StopIteration from None
 
+    def __repr__(self) -> str:
+        """Return one short line: how the run ended, or how far it is."""
+        return f"<SyncRun: {self}>"
+
+    def __str__(self) -> str:
+        """Return one line for a person: that of the result, or how far the run is."""
+        return str(self._inner)
+
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)

@@ -584,6 +584,16 @@ class Run:
             )
         return self._result
 
+    def __repr__(self) -> str:
+        """Return one short line: how the run ended, or how far it is."""
+        return f"<Run: {self}>"
+
+    def __str__(self) -> str:
+        """Return one line for a person: that of the result, or how far the run is."""
+        if self._result is not None:
+            return str(self._result)
+        return f"running, {len(self.text):,} characters" if self._open_for_readers else "not started"
+
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook.
 

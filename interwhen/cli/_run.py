@@ -17,6 +17,7 @@ from interwhen._run import resume as resume_run
 from interwhen._run import run as start
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, ContextFlags, ModelFlags, SamplingFlags, read_prompt
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
 from interwhen.cli._text import json_safe, one_line, stdout_console, visible
 from interwhen.cli._view import viewer_for
@@ -172,7 +173,8 @@ def replay(
     """
     console = stdout_console()
     if monitor:
-        found = anyio.run(recheck, file, monitor)
+        with ProgressLine("checking again"):
+            found = anyio.run(recheck, file, monitor)
         _print_findings(found, console, json=json)
         return _exits.BY_STATUS["unverified"] if found.findings else _exits.OK
     again = run_again(file)

@@ -49,6 +49,16 @@ class Replay(msgspec.Struct, frozen=True):
     """The names of the fields in which the recomputed result differs from the recorded one. There are none, unless
     this version of interwhen decides differently from the version that wrote the journal."""
 
+    def __repr__(self) -> str:
+        """Return one short line: the journal, and how the run ended."""
+        return f"<Replay of {self.journaled.path!r}: {self}>"
+
+    def __str__(self) -> str:
+        """Return one line for a person: that of the result, or how far the run was."""
+        ending = f"not over, {len(self.text):,} characters" if self.result is None else str(self.result)
+        changed = f", other than recorded: {', '.join(self.differences)}" if self.differences else ""
+        return ending + changed
+
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)

@@ -22,6 +22,7 @@ from interwhen.bench.evaluation._prompts import open_prompts
 from interwhen.bench.evaluation._results import EvaluationSummary, Manifest, Results, summarize
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, SamplingFlags
+from interwhen.cli._progress import is_quiet
 from interwhen.cli._supervise import closing, run_to_end
 from interwhen.cli._text import stdout_console
 from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
@@ -55,7 +56,6 @@ def evaluate(
     price_prompt: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
     price_tokens: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
     json: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
     sampling: SamplingFlags = _SAMPLING,
     budgets: BudgetFlags = _BUDGETS,
 ) -> int:
@@ -111,8 +111,6 @@ def evaluate(
         The price of a million generated tokens, to show costs.
     json
         Write the summary as JSON.
-    quiet
-        Show no progress.
     """
     for label, number in (("concurrency", concurrency), ("shard-size", shard_size), ("tries", tries)):
         if number < 1:
@@ -148,7 +146,7 @@ def evaluate(
             for one in fleet.endpoints:
                 opened = models[one.url] = load_model(one.url, name=model, api=api)
                 await stack.enter_async_context(closing(opened))
-            show = stack.enter_context(_shown(prices, quiet=quiet))
+            show = stack.enter_context(_shown(prices, quiet=is_quiet()))
             evaluation = Evaluation(
                 prompts=prompts,
                 results=results,
