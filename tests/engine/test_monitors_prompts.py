@@ -203,6 +203,28 @@ async def test_a_journal_holds_the_rewritten_prompt(tmp_path):
     assert interwhen.read_journal(path).header.prompt == "say ***"
 
 
+async def test_a_run_that_is_resumed_anywhere_keeps_the_findings_of_its_prompt(tmp_path):
+    path = tmp_path / "run.journal"
+    watching = [monitor("rewrite"), monitor("observe", words("say"), name="seen")]
+    async with interwhen.run(
+        ScriptedModel(["one\n", "two\n"]), "say BAD", prompt_monitors=watching, journal=path
+    ) as run:
+        findings = (await run.drain()).prompt_findings
+    assert [(one.monitor, one.outcome) for one in findings] == [("m", "rewritten"), ("seen", "observed")]
+    assert interwhen.replay(path).result.prompt_findings == findings
+    data, resumed = path.read_bytes(), 0
+    for size in range(len(data) - 1, 0, -7):
+        path.write_bytes(data[:size])
+        try:
+            run = interwhen.resume(path, model=ScriptedModel(["one\n", "two\n"]))
+        except interwhen.JournalError:  # the header is not whole
+            continue
+        async with run:
+            assert (await run.drain()).prompt_findings == findings
+        resumed += 1
+    assert resumed > 10
+
+
 async def test_nothing_is_read_while_supervision_is_off(monkeypatch):
     monkeypatch.setenv("INTERWHEN_OFF", "1")
     async with interwhen.run(ScriptedModel(["fine\n"]), "BAD", prompt_monitors=[monitor()]) as run:
