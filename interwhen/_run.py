@@ -68,7 +68,15 @@ from interwhen.journal._records import (
 )
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
-from interwhen.registry import Api, MonitorSpec, PromptMonitorSpec, load_model, load_monitors, load_prompt_monitors
+from interwhen.registry import (
+    Api,
+    MonitorSpec,
+    PromptMonitorSpec,
+    load_model,
+    load_monitors,
+    load_prompt_monitors,
+    load_workers,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -551,7 +559,7 @@ def run(
     feedback: FeedbackTemplate | None = None,
     starts_in: Phase = "answer",
     min_coverage: float = 0.0,
-    workers: WorkerPool | None = None,
+    workers: WorkerPool | str | None = None,
     threads: int = 8,
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
@@ -571,7 +579,8 @@ def run(
     *min_coverage* (0 to 1), the result is unverified if the checked claims cover a smaller share of the text.
 
     *workers* (:class:`~interwhen.Workers`) is a pool that several runs share for their checks; without it, the run has
-    its own pool with *threads* and *processes*. *journal* is the file for the journal, from which
+    its own pool with *threads* and *processes*. ``workers="ray"`` gives the run a pool of its own on a cluster
+    (:class:`~interwhen.integrations.ray.RayWorkers`). *journal* is the file for the journal, from which
     :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``): the
     run uses the items that are ready when it is entered, and does not wait for others. *allocator*
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
@@ -593,8 +602,8 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
+    pool = load_workers(workers)
     for label, given, protocol, must, todo in (
-        ("workers", workers, WorkerPool, "be a pool of workers", "write workers=Workers(...)"),
         ("allocator", allocator, Allocator, "have the methods allow() and learn()", "give an Allocator"),
         ("learner", learner, RemedyLearner, "have the methods order() and learn()", "give a RemedyLearner"),
         ("context", context, Ready, "be a prepared context", "give what Precomputer.add() returns"),
@@ -620,7 +629,8 @@ def run(
         feedback=feedback,
         starts_in=starts_in,
         min_coverage=min_coverage,
-        workers=workers,
+        workers=pool,
+        owns_workers=isinstance(workers, str),
         threads=threads,
         processes=processes,
         owns_model=owned,
@@ -835,7 +845,7 @@ def resume(
     *,
     model: Model | str | None = None,
     monitors: Iterable[MonitorSpec] | None = None,
-    workers: WorkerPool | None = None,
+    workers: WorkerPool | str | None = None,
     threads: int = 8,
     processes: int = 2,
 ) -> Run:
@@ -870,7 +880,8 @@ def resume(
         feedback=header.template,
         starts_in=header.starts_in,
         min_coverage=header.min_coverage,
-        workers=workers,
+        workers=load_workers(workers),
+        owns_workers=isinstance(workers, str),
         threads=threads,
         processes=processes,
         owns_model=not isinstance(model, Model),

@@ -10,14 +10,17 @@ import re
 import sys
 import types
 import typing
+import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
 from interwhen._types.errors import InterwhenError, PluginError, UsageError, without_user
+from interwhen._types.extensions import WorkerPool, fits
 from interwhen._types.models import Model
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.prompts import PromptMonitor
@@ -41,6 +44,7 @@ __all__ = [
     "TASKS",
     "TRACES",
     "VERIFIERS",
+    "WORKERS",
     "Api",
     "MonitorSpec",
     "Plugin",
@@ -95,6 +99,9 @@ TRACES = "interwhen.traces"
 CONTEXTS = "interwhen.contexts"
 """The entry-point group of prepared contexts: ``store`` is an ``interwhen._types.extensions.ContextOpener``, and
 ``source`` is a factory of a ``ContextSource``."""
+WORKERS = "interwhen.workers"
+"""The entry-point group of worker pools. A factory takes annotated options and returns an
+``interwhen._types.extensions.WorkerPool``."""
 PRODUCERS = "interwhen.producers"
 """The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 
@@ -524,7 +531,8 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
     """
     if isinstance(spec, Monitor):
         return spec
-    return _with_spec(make_monitor(*_taken_apart(spec)), spec)
+    name, factory, options = _taken_apart(spec)
+    return _with_spec(make_monitor(name, factory, options), spec, MonitorSource(name, options))
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
@@ -562,11 +570,49 @@ def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, 
 def _loaded(spec: MonitorSpec) -> tuple[Monitor, ...]:
     if isinstance(spec, Monitor):
         return (spec,)
-    return tuple(_with_spec(monitor, spec) for monitor in _make(*_taken_apart(spec)))
+    name, factory, options = _taken_apart(spec)
+    made = _make(name, factory, options)
+    return tuple(_with_spec(each, spec, MonitorSource(name, options, index)) for index, each in enumerate(made))
 
 
-def _with_spec(monitor: Monitor, spec: MonitorSpec) -> Monitor:
-    return dataclasses.replace(monitor, spec=spec) if isinstance(spec, str | Mapping) else monitor
+def _with_spec(monitor: Monitor, spec: MonitorSpec, source: MonitorSource) -> Monitor:
+    if not isinstance(spec, str | Mapping):
+        return monitor
+    _note_source(monitor, source)
+    return dataclasses.replace(monitor, spec=spec)
+
+
+# Where a verifier came from, so that another machine can make it again by its name.
+
+
+class MonitorSource(msgspec.Struct, frozen=True):
+    """The plug-in and the options from which a monitor was made."""
+
+    name: str
+    options: Mapping[str, object]
+    index: int = 0
+    """Which of the monitors that the factory made."""
+
+
+_sources: dict[tuple[int, int], tuple[tuple[weakref.ref[Any], ...], MonitorSource]] = {}
+"""By the ids of a verifier and of its monitor's ``prepare``. Weak references remove the entry, so that no id is reused
+for another object."""
+
+
+def source_of(verifier: Verifier, prepare: object = None) -> MonitorSource | None:
+    """Return the plug-in that made a monitor with exactly this *verifier* and this *prepare*; ``None`` if none did.
+
+    A verifier that a program made by itself, or put into a monitor of a plug-in later, has no source.
+    """
+    found = _sources.get((id(verifier), id(prepare)))
+    return None if found is None else found[1]
+
+
+def _note_source(monitor: Monitor, source: MonitorSource) -> None:
+    key = id(monitor.verifier), id(monitor.prepare)
+    parts = [monitor.verifier] if monitor.prepare is None else [monitor.verifier, monitor.prepare]
+    with suppress(TypeError):  # an object without weak references: its checks stay on this machine
+        _sources[key] = tuple(weakref.ref(each, lambda _: _sources.pop(key, None)) for each in parts), source
 
 
 def _make(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
@@ -739,6 +785,20 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
     from interwhen.models._openai_api import CompletionsModel
 
     return CompletionsModel(base_url, name, api_key=api_key)
+
+
+def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
+    """Return the worker pool that *spec* describes: a name with options (``"ray"``, ``"ray:actors=8"``).
+
+    If *spec* is a pool or ``None``, return it unchanged. Raises :class:`PluginError` if the plug-in is unknown or
+    fails, and :class:`UsageError` if *spec* is something else.
+    """
+    found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
+    if found is not None and not fits(found, WorkerPool):
+        raise UsageError(
+            f"workers must be a pool of workers or its name, got {found!r:.200}: write workers=Workers(...) or 'ray'"
+        )
+    return found
 
 
 # A monitor that is not installed: ``module:factory``, found from the working directory.

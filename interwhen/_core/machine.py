@@ -80,7 +80,7 @@ class RemedyPace(msgspec.Struct):
     _in_vain: int = 0
 
     def after(self, cut: int) -> float:
-        """Count a remedy that cuts at *cut*; return the pause before the next request, in seconds."""
+        """Count a remedy that cuts the trace at *cut*. Return the pause before the next request, in seconds."""
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -417,7 +417,7 @@ class Core:
     # ------------------------------------------------------------------ facts
 
     def begin(self) -> list[Order]:
-        """Return the first orders."""
+        """Return the orders that start the run."""
         return [Open((), 0, 0)]
 
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more

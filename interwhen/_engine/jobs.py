@@ -112,6 +112,8 @@ class Jobs:
         self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
+        self.cluster_away = ""
+        """Why checks ran on this machine, although their place was on a cluster; empty: none did."""
         self.loop_blocking = LoopBlocking(workers.blocked_loop_after)
         self.loop_blocking.start()
 
@@ -315,6 +317,7 @@ class Jobs:
             if verifier.worker not in ("thread", "process"):
                 note.worker = "loop"
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
+        self.cluster_away = note.cluster_away or self.cluster_away
         if self._would_write(order, outcome) and order.job in self._scopes:
             outcome = await self._vet(order, outcome, verifier, self._clock() - begun - order.after)
         if self._scopes.pop(order.job, None) is None:

@@ -24,7 +24,7 @@ from interwhen._log import log_info, log_warning
 from interwhen._types.errors import name_error, name_value
 from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Message, Prompt, Reply
-from interwhen._types.monitors import Fork, Monitor, Recognizer, Tracker, tracks
+from interwhen._types.monitors import Fork, Monitor, Prepare, Recognizer, Tracker, tracks
 from interwhen._types.prompts import PromptAction, PromptFinding, PromptMonitor, PromptRefused, PromptText
 from interwhen._types.results import PromptOutcome, PromptRecord
 from interwhen._types.segments import Claim, Segment, Span
@@ -250,6 +250,13 @@ class BoundVerifier(msgspec.Struct, frozen=True):
 
     inner: Verifier
     prepared: Any
+    prepare: Prepare | None = None
+    """The function that returned ``prepared``: a pool can call it again on another machine. It is not pickled."""
+    task: Task | None = None
+    """The task that ``prepare`` got."""
+
+    def __reduce__(self) -> tuple[type[BoundVerifier], tuple[Verifier, Any]]:
+        return BoundVerifier, (self.inner, self.prepared)
 
     @property
     def name(self) -> str:
@@ -329,7 +336,7 @@ class Watcher:
                     prepared = await monitor.prepare(task)
                 else:
                     prepared = await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
-                self._prepared(prepared)
+                self._prepared(prepared, task)
             except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
                 raise
             except BaseException as error:  # noqa: BLE001  (any error of the preparation is its outcome)
@@ -351,12 +358,12 @@ class Watcher:
         if self._ready is not None:
             await self._ready.wait()
 
-    def _prepared(self, prepared: Any) -> None:
+    def _prepared(self, prepared: Any, task: Task) -> None:
         if prepared is None:
             self._stands_aside = True
             log_info("monitor.stood_aside", monitor=self.monitor.name)
             return
-        self.verifier = BoundVerifier(self.monitor.verifier, prepared)
+        self.verifier = BoundVerifier(self.monitor.verifier, prepared, self.monitor.prepare, task)
         self._bind((prepared,))
 
     def _bind(self, more: tuple[Any, ...]) -> None:

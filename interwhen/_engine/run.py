@@ -348,6 +348,7 @@ class Run:
         starts_in: Phase = "answer",
         min_coverage: float = 0.0,
         workers: WorkerPool | None = None,
+        owns_workers: bool = False,
         threads: int = 8,
         processes: int = 2,
         owns_model: bool = False,
@@ -369,7 +370,7 @@ class Run:
         self._template = feedback or own_template(model)
         self._starts_in: Phase = starts_in
         self._min_coverage = min_coverage
-        self._owns_workers = workers is None
+        self._owns_workers = workers is None or owns_workers
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
         self._owned = model if owns_model else None
         self._context: Ready = context or Unprepared()
@@ -433,7 +434,14 @@ class Run:
                 min_coverage=self._min_coverage,
             )
             self._recorder = recorder = open_recorder(
-                self._journal, past, core, self._model.name, self._prompt, self._sampling, self._offline
+                self._journal,
+                past,
+                core,
+                self._model.name,
+                self._prompt,
+                self._sampling,
+                self._offline,
+                self._prompt_findings,
             )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
             await restore_watchers(None if is_off() else past, Task(self._prompt), watchers)
@@ -682,6 +690,9 @@ class Run:
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
         )
+        if away := self._jobs.cluster_away:
+            timing = msgspec.structs.replace(result.timing, cluster_away=away)
+            result = msgspec.structs.replace(result, timing=timing)
         if self._prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self._prompt_findings)
         # The traceback of an error refers to the run. Drop the error if it is not needed, so that the run can be freed.
@@ -719,6 +730,7 @@ class Run:
 
     def _go_on(self, past: RebuiltRun) -> None:
         """Resume the run *past*. The reader gets all events of the run, beginning with the first one."""
+        self._prompt_findings = past.journaled.header.prompt_findings
         known = known_result(past)
         if known is not None:
             self._conclude(known)

@@ -153,7 +153,7 @@ class Alarm:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Make the first call."""
+        """Call *check* for the first time, and set the alarm for the time that it returns."""
         now = self._clock()
         wake = self._check(now)
         if wake == _NEVER or self._check is _nothing:  # the check may have ended the run, which called stop()

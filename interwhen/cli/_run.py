@@ -36,6 +36,7 @@ def run(
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
     starts_in: Phase = "answer",
     min_coverage: float = 0.0,
+    workers: str = "",
     journal: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
@@ -63,6 +64,8 @@ def run(
         "reasoning" for models whose chat template has opened the reasoning already.
     min_coverage
         The share of the text, from 0 to 1, that checked claims must cover; with less, the run ends unverified.
+    workers
+        A pool for the checks, by its name and options: "ray", "ray:actors=8". See docs/ray.md.
     journal
         A new file for the record of the run, with which "interwhen resume" can resume it.
     json
@@ -89,6 +92,7 @@ def run(
                 budgets=spent,
                 starts_in=starts_in,
                 min_coverage=min_coverage,
+                workers=workers or None,
                 journal=record,
             )
             result = await show_run(supervised, viewer_for(stdout_console(), json=json, plain=plain))

@@ -237,9 +237,9 @@ class _Examiner(Prober):
         return tuple(found), resumed
 
     async def prepare(self, way: _Way) -> None:
-        """Read a first stream with the adapter for *way*.
+        """Read a first stream with the adapter for *way*, unless this was done before.
 
-        From it the adapter learns the reasoning field, as in a run.
+        From this stream the adapter learns the name of the reasoning field, as in a run.
         """
         if way in self._ready:
             return

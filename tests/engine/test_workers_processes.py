@@ -329,7 +329,7 @@ async def test_workers_make_a_pool_only_for_a_check_and_a_closed_one_after_they_
     made = []
 
     class Pool:
-        def __init__(self, size, memory):
+        def __init__(self, size, memory, **_options):
             self.is_closed = False
             made.append(self)
 

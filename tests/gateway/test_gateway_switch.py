@@ -127,7 +127,7 @@ def test_a_stream_in_flight_is_released_at_once_and_counted(reading, script, ups
         ) as answer,
     ):
         assert answer.headers["x-interwhen-monitors"] == "word"  # sent before the switch was thrown
-        # A gate opens by the switch, and the stream goes on after that. What is final comes with the next text.
+        # A gate opens by the switch, and then the stream continues. What is final comes with the next text.
         hand = throw_once(sent(server), running, script.may_end.set if reading == "final" else lambda: None)
         for line in answer.iter_lines():
             if line.startswith("data: {"):
