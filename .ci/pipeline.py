@@ -51,6 +51,7 @@ LIBRARIES = (
 """The libraries for which there are adapters. They are in an environment of their own, since they ask for each other's
 versions."""
 INTEGRATIONS = "tests/integrations"
+RAY = "tests/integrations/ray"
 EXTRAS = "tests/packaging/test_extras.py"
 PLAYWRIGHT = "playwright>=1.55"
 """Drives the browser of the system: it downloads none of its own."""
@@ -412,6 +413,7 @@ class Pipeline:
             Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
             Job("libraries", "the adapters with the real libraries, and a real model's mistake", self._libraries),
+            Job("ray", "checks on clusters of several nodes, which are killed", self._ray),
             Job("demo", "`make demo`", self._demo),
             Job("trace page", "its bundle against its sources, and the page in Chromium", self._page),
             Job("vllm", "`make test-vllm`: a real vLLM on the CPU, where it can be installed", self._vllm),
@@ -474,6 +476,13 @@ class Pipeline:
         # Their own clients and loops are not always closed, and their own warnings are theirs.
         theirs = ("-p", "no:unraisableexception", "-W", "default")
         shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS)
+
+    def _ray(self, shell: Shell) -> None:
+        python = self._envs.make(
+            shell, "ray", self._oldest, "--editable", ".[gateway,openai,ray]", *testers(), weights=False
+        )
+        # One cluster at a time: each node needs several processes.
+        shell.run(python, "-m", "pytest", RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]

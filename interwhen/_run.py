@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar, get_args
@@ -54,6 +54,7 @@ from interwhen.journal._rebuilding import (
     read_journal,
     rebuild,
     rebuild_to_go_on,
+    refuse_redacted,
     standing,
 )
 from interwhen.journal._records import (
@@ -67,8 +68,15 @@ from interwhen.journal._records import (
 )
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
-from interwhen.models._replay import Recording, ReplayModel
-from interwhen.registry import Api, MonitorSpec, PromptMonitorSpec, load_model, load_monitors, load_prompt_monitors
+from interwhen.registry import (
+    Api,
+    MonitorSpec,
+    PromptMonitorSpec,
+    load_model,
+    load_monitors,
+    load_prompt_monitors,
+    load_workers,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -146,8 +154,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
 # ---------------------------------------------------------------------- the recorded checks
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatedCheck:
+class RepeatedCheck(msgspec.Struct, frozen=True):
     """The result of repeating one recorded check that had passed."""
 
     check: CheckRecord
@@ -179,14 +186,41 @@ async def check_again(
             f"the monitors must be given to check the result in {os.fspath(path)!r}, which does not say how "
             "to make them: give monitors=[...]"
         )
-    specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
-    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
-    model = _replay(chunks, begins[0])
+    absent: dict[str, str] = {}
+    if monitors is None and header is not None:
+        monitors, absent = _specs_and_absent(header)
+    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(monitors or ()))
+    model = _recorded_model(chunks, think_tags=begins[0])
     async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
         again = await run.drain()
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
-    return result, tuple(_repeated(check, found.get((check.monitor, check.key, check.span))) for check in passed)
+    return result, tuple(
+        RepeatedCheck(check, passes=False, why=absent[check.monitor])
+        if check.monitor in absent
+        else _repeated(check, found.get((check.monitor, check.key, check.span)))
+        for check in passed
+    )
+
+
+def _specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[str, str]]:
+    """Return the specifications of the monitors in *header*, and for each monitor without one, why it cannot be made.
+
+    One specification may make several monitors; it is returned once.
+    """
+    specs: list[str | dict[str, Any]] = []
+    absent: dict[str, str] = {}
+    for record in header.monitors:
+        if record.spec is None:
+            name = str(record.fields["name"])
+            absent[name] = (
+                f"the journal must say how to make the monitor {name!r:.80}, and does not, because it was given as an "
+                "object or a function, has a secret option, or was made from the request: give it with --monitor or "
+                "monitors=[...]"
+            )
+        elif record.spec not in specs:
+            specs.append(record.spec)
+    return specs, absent
 
 
 class ClaimAgain(NamedTuple):
@@ -239,6 +273,7 @@ def _recorded(
         data = file.read()
     if data.startswith(MAGIC):
         journaled = read_journal(path)
+        refuse_redacted(journaled)
         if journaled.result is None:
             raise UsageError(f"the run in {os.fspath(path)!r} must be over, and is not: resume it to its end first")
         header = journaled.header
@@ -279,12 +314,11 @@ def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
 # ---------------------------------------------------------------------- the recorded text
 
 
-@dataclass(slots=True)
-class _RecordedTrace:
+class _RecordedTrace(msgspec.Struct):
     """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies inserted."""
 
-    chunks: list[Chunk] = field(default_factory=list)
-    ours: list[tuple[int, int]] = field(default_factory=list)
+    chunks: list[Chunk] = msgspec.field(default_factory=list)
+    ours: list[tuple[int, int]] = msgspec.field(default_factory=list)
 
     def is_ours(self, start: int, end: int) -> bool:
         return any(low < end and start < high for low, high in self.ours)
@@ -352,7 +386,7 @@ def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
 async def observe_recorded(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
     """Return the result of a run of *observers* over *chunks*, with the prompt and settings of the run in *found*."""
     header = found.header
-    model = _replay(chunks, header.think_tags)
+    model = _recorded_model(chunks, think_tags=header.think_tags)
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
         return await run.drain()
 
@@ -361,9 +395,13 @@ def _is_open(check: CheckRecord) -> bool:
     return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))
 
 
-def _replay(chunks: Sequence[Chunk], think_tags: tuple[str, str] | None) -> Model:
+def _recorded_model(
+    chunks: Sequence[Chunk], *, think_tags: tuple[str, str] | None = None, name: str = "recorded"
+) -> Model:
+    from interwhen.models._replay import Recording, ReplayModel  # only runs of recorded text need it
+
     able = Capabilities(resume="prefix", forks=False, think_tags=think_tags)
-    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name="recorded")
+    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name=name)
 
 
 # Event loops for synchronous code, each in its own thread: one for a run, or one for all users of a client.
@@ -521,7 +559,7 @@ def run(
     feedback: FeedbackTemplate | None = None,
     starts_in: Phase = "answer",
     min_coverage: float = 0.0,
-    workers: WorkerPool | None = None,
+    workers: WorkerPool | str | None = None,
     threads: int = 8,
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
@@ -541,7 +579,8 @@ def run(
     *min_coverage* (0 to 1), the result is unverified if the checked claims cover a smaller share of the text.
 
     *workers* (:class:`~interwhen.Workers`) is a pool that several runs share for their checks; without it, the run has
-    its own pool with *threads* and *processes*. *journal* is the file for the journal, from which
+    its own pool with *threads* and *processes*. ``workers="ray"`` gives the run a pool of its own on a cluster
+    (:class:`~interwhen.integrations.ray.RayWorkers`). *journal* is the file for the journal, from which
     :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``): the
     run uses the items that are ready when it is entered, and does not wait for others. *allocator*
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
@@ -563,8 +602,8 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
+    pool = load_workers(workers)
     for label, given, protocol, must, todo in (
-        ("workers", workers, WorkerPool, "be a pool of workers", "write workers=Workers(...)"),
         ("allocator", allocator, Allocator, "have the methods allow() and learn()", "give an Allocator"),
         ("learner", learner, RemedyLearner, "have the methods order() and learn()", "give a RemedyLearner"),
         ("context", context, Ready, "be a prepared context", "give what Precomputer.add() returns"),
@@ -590,7 +629,8 @@ def run(
         feedback=feedback,
         starts_in=starts_in,
         min_coverage=min_coverage,
-        workers=workers,
+        workers=pool,
+        owns_workers=isinstance(workers, str),
         threads=threads,
         processes=processes,
         owns_model=owned,
@@ -756,6 +796,14 @@ class SyncRun:
         except StopAsyncIteration:
             raise StopIteration from None
 
+    def __repr__(self) -> str:
+        """Return one short line: how the run ended, or how far it is."""
+        return f"<SyncRun: {self}>"
+
+    def __str__(self) -> str:
+        """Return one line for a person: that of the result, or how far the run is."""
+        return str(self._inner)
+
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)
@@ -797,7 +845,7 @@ def resume(
     *,
     model: Model | str | None = None,
     monitors: Iterable[MonitorSpec] | None = None,
-    workers: WorkerPool | None = None,
+    workers: WorkerPool | str | None = None,
     threads: int = 8,
     processes: int = 2,
 ) -> Run:
@@ -821,7 +869,7 @@ def resume(
     past = rebuild_to_go_on(found, watchers)
     header = found.header
     # A finished run sends no request: it needs a model only for its name.
-    adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
+    adapter = _model(found, model) if past.summary is None else _recorded_model((), name=header.model)
     listeners = _listeners()
     made = (ObservedRun if listeners else Run)(
         adapter,
@@ -832,7 +880,8 @@ def resume(
         feedback=header.template,
         starts_in=header.starts_in,
         min_coverage=header.min_coverage,
-        workers=workers,
+        workers=load_workers(workers),
+        owns_workers=isinstance(workers, str),
         threads=threads,
         processes=processes,
         owns_model=not isinstance(model, Model),
@@ -866,16 +915,13 @@ def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple
     return watchers
 
 
-def _specs(path: str, header: Header) -> list[MonitorSpec]:
-    specs: list[MonitorSpec] = []
-    for record in header.monitors:
-        if record.spec is None:
-            name = record.fields["name"]
-            raise JournalError(
-                path,
-                f"it must say how to make the monitor {name!r:.80}, and does not: give monitors=[...] as for its run",
-            )
-        specs.append(record.spec)
+def _specs(path: str, header: Header) -> Sequence[MonitorSpec]:
+    specs, absent = _specs_and_absent(header)
+    if absent:
+        name = next(iter(absent))
+        raise JournalError(
+            path, f"it must say how to make the monitor {name!r:.80}, and does not: give monitors=[...] as for its run"
+        )
     return specs
 
 

@@ -10,17 +10,17 @@ import re
 import sys
 import types
 import typing
+import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 
 from interwhen._types.errors import InterwhenError, PluginError, UsageError, without_user
+from interwhen._types.extensions import WorkerPool, fits
 from interwhen._types.models import Model
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.prompts import PromptMonitor
@@ -44,6 +44,7 @@ __all__ = [
     "TASKS",
     "TRACES",
     "VERIFIERS",
+    "WORKERS",
     "Api",
     "MonitorSpec",
     "Plugin",
@@ -98,12 +99,14 @@ TRACES = "interwhen.traces"
 CONTEXTS = "interwhen.contexts"
 """The entry-point group of prepared contexts: ``store`` is an ``interwhen._types.extensions.ContextOpener``, and
 ``source`` is a factory of a ``ContextSource``."""
+WORKERS = "interwhen.workers"
+"""The entry-point group of worker pools. A factory takes annotated options and returns an
+``interwhen._types.extensions.WorkerPool``."""
 PRODUCERS = "interwhen.producers"
 """The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(msgspec.Struct, frozen=True):
     """An installed plug-in, as the metadata of its distribution describes it."""
 
     name: str
@@ -240,8 +243,8 @@ def _tried(group: str, plugin: Plugin) -> Plugin:
     try:
         _load_described(group, plugin)
     except PluginError as error:
-        return replace(plugin, loaded=False, error=error.reason)
-    return replace(plugin, loaded=True)
+        return msgspec.structs.replace(plugin, loaded=False, error=error.reason)
+    return msgspec.structs.replace(plugin, loaded=True)
 
 
 def _load_described(group: str, plugin: Plugin) -> None:
@@ -528,7 +531,8 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
     """
     if isinstance(spec, Monitor):
         return spec
-    return make_monitor(*_taken_apart(spec))
+    name, factory, options = _taken_apart(spec)
+    return _with_spec(make_monitor(name, factory, options), spec, MonitorSource(name, options))
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
@@ -564,7 +568,51 @@ def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, 
 
 
 def _loaded(spec: MonitorSpec) -> tuple[Monitor, ...]:
-    return (spec,) if isinstance(spec, Monitor) else _make(*_taken_apart(spec))
+    if isinstance(spec, Monitor):
+        return (spec,)
+    name, factory, options = _taken_apart(spec)
+    made = _make(name, factory, options)
+    return tuple(_with_spec(each, spec, MonitorSource(name, options, index)) for index, each in enumerate(made))
+
+
+def _with_spec(monitor: Monitor, spec: MonitorSpec, source: MonitorSource) -> Monitor:
+    if not isinstance(spec, str | Mapping):
+        return monitor
+    _note_source(monitor, source)
+    return dataclasses.replace(monitor, spec=spec)
+
+
+# Where a verifier came from, so that another machine can make it again by its name.
+
+
+class MonitorSource(msgspec.Struct, frozen=True):
+    """The plug-in and the options from which a monitor was made."""
+
+    name: str
+    options: Mapping[str, object]
+    index: int = 0
+    """Which of the monitors that the factory made."""
+
+
+_sources: dict[tuple[int, int], tuple[tuple[weakref.ref[Any], ...], MonitorSource]] = {}
+"""By the ids of a verifier and of its monitor's ``prepare``. Weak references remove the entry, so that no id is reused
+for another object."""
+
+
+def source_of(verifier: Verifier, prepare: object = None) -> MonitorSource | None:
+    """Return the plug-in that made a monitor with exactly this *verifier* and this *prepare*; ``None`` if none did.
+
+    A verifier that a program made by itself, or put into a monitor of a plug-in later, has no source.
+    """
+    found = _sources.get((id(verifier), id(prepare)))
+    return None if found is None else found[1]
+
+
+def _note_source(monitor: Monitor, source: MonitorSource) -> None:
+    key = id(monitor.verifier), id(monitor.prepare)
+    parts = [monitor.verifier] if monitor.prepare is None else [monitor.verifier, monitor.prepare]
+    with suppress(TypeError):  # an object without weak references: its checks stay on this machine
+        _sources[key] = tuple(weakref.ref(each, lambda _: _sources.pop(key, None)) for each in parts), source
 
 
 def _make(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
@@ -715,7 +763,7 @@ def load_model(
     """
     if not isinstance(spec, str):
         return spec
-    if urlsplit(spec).scheme in {"http", "https"} and "//" in spec:
+    if spec.lstrip()[:8].lower().startswith(("http://", "https://")):
         return _served(spec, name=name, api=api, api_key=api_key)
     plugin, _, text = spec.strip().partition(":")
     model = call_factory(plugin, load(MODELS, plugin), text)
@@ -737,6 +785,20 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
     from interwhen.models._openai_api import CompletionsModel
 
     return CompletionsModel(base_url, name, api_key=api_key)
+
+
+def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
+    """Return the worker pool that *spec* describes: a name with options (``"ray"``, ``"ray:actors=8"``).
+
+    If *spec* is a pool or ``None``, return it unchanged. Raises :class:`PluginError` if the plug-in is unknown or
+    fails, and :class:`UsageError` if *spec* is something else.
+    """
+    found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
+    if found is not None and not fits(found, WorkerPool):
+        raise UsageError(
+            f"workers must be a pool of workers or its name, got {found!r:.200}: write workers=Workers(...) or 'ray'"
+        )
+    return found
 
 
 # A monitor that is not installed: ``module:factory``, found from the working directory.
@@ -826,13 +888,11 @@ def _split_factory(
 
 # The description of a verifier plug-in: its options, or the reason why it does not work.
 
-_HERE = Path(__file__).parent
 _FRAMES = 6
 """How many of the innermost frames of a traceback :func:`why_failed` shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifierReport:
+class VerifierReport(msgspec.Struct, frozen=True):
     """The description of one verifier plug-in, made by :func:`describe`."""
 
     plugin: Plugin
@@ -947,7 +1007,9 @@ def _explained(error: PluginError) -> str:
 
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     import traceback
+    from pathlib import Path
 
+    here = Path(__file__).parent
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent != _HERE]
+    own = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent != here]
     return own[-_FRAMES:]

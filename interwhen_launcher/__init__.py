@@ -43,6 +43,7 @@ the entry points of the group ``interwhen.commands``; other distributions can ad
 _OPTIONS = {
     "--log-level": "Which log events go to stderr: debug, info, warning or error. They never hold text of a trace.",
     "--debug": "Show a traceback if an error ends the command.",
+    "--quiet, -q": "Show no progress and no hints.",
     "--help, -h": "Display this message, or that of a command, and exit.",
     "--version": "Display the version and exit.",
 }

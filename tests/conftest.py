@@ -1,9 +1,13 @@
 """What all tests share: support modules on the path, the report of faults, and hypothesis without a stopwatch."""
 
+import gc
+import os
 import sys
+from functools import cache
 from pathlib import Path
 from zlib import crc32
 
+import httpcore2
 import pytest
 import structlog
 from hypothesis import settings
@@ -20,6 +24,22 @@ from tests.fault_rows import ROWS
 # CI machines are slow.
 settings.register_profile("interwhen", deadline=None)
 settings.load_profile("interwhen")
+
+
+# Each client would read the certificates of the system again: milliseconds, for each of thousands of clients.
+_new_ssl_context = httpcore2.default_ssl_context
+
+
+@cache
+def _shared_ssl_context(trust_env, _file, _folder):
+    return _new_ssl_context(_trust_env=trust_env)
+
+
+def _default_ssl_context(*, _trust_env=True):
+    return _shared_ssl_context(_trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+httpcore2.default_ssl_context = _default_ssl_context
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +76,12 @@ def pytest_collection_modifyitems(config, items):
             (kept if chosen else left).append(item)
         items[:] = kept
         config.hook.pytest_deselected(items=left)
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector the modules and the tests: it would walk a million objects in each of its passes."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import anyio
 import pytest
+from tests.forked_scripts import run_script
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +21,7 @@ def blocks(text: str) -> list[str]:
 
 def run(script: Path, code: str) -> str:
     script.write_text(code, encoding="utf-8")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    done = run_script(script, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -737,8 +736,7 @@ LAST_TRIAL = 128
 """The largest number of checks that are skipped between two trials."""
 
 
-@dataclass(slots=True)
-class Breaker:
+class Breaker(msgspec.Struct):
     """A circuit breaker for one verifier in one run, shared by its monitors. It counts failures in a row, not time."""
 
     limit: int | None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, assert_never
+
+import msgspec
 
 from interwhen._core.checks import CheckTable, Job
 from interwhen._core.messages import (
+    NO_OFFER,
     Abandoned,
     Broken,
     Close,
@@ -31,6 +33,7 @@ from interwhen._core.messages import (
     RunSummary,
     Settled,
     SwitchedOff,
+    ToolOffer,
 )
 from interwhen._core.release import (
     ENDED_WELL,
@@ -50,7 +53,6 @@ from interwhen._core.violations import (
     Violations,
     plan_surrender,
 )
-from interwhen._core.written_calls import NO_OFFER, ToolOffer
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
@@ -68,8 +70,7 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
 
-@dataclass(slots=True)
-class RemedyPace:
+class RemedyPace(msgspec.Struct):
     """Counts the remedies in a row without progress, and computes the pauses after them.
 
     A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
@@ -79,7 +80,7 @@ class RemedyPace:
     _in_vain: int = 0
 
     def after(self, cut: int) -> float:
-        """Count a remedy that cuts at *cut*; return the pause before the next request, in seconds."""
+        """Count a remedy that cuts the trace at *cut*. Return the pause before the next request, in seconds."""
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -416,7 +417,7 @@ class Core:
     # ------------------------------------------------------------------ facts
 
     def begin(self) -> list[Order]:
-        """Return the first orders."""
+        """Return the orders that start the run."""
         return [Open((), 0, 0)]
 
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more

@@ -6,6 +6,7 @@ create. Facts have tags, because a journal stores them: renaming a fact changes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -14,6 +15,35 @@ from interwhen._types.models import Chunk, FinishReason, Piece, Reply, ResumeMod
 from interwhen._types.results import Certificate, CheckRecord, Insertion, Status, UnverifiedReason, ViolationRecord
 from interwhen._types.segments import Claim, Segment, Span
 from interwhen._types.verdicts import Outcome
+
+# What the request says, which the core is given at its start.
+
+
+class ToolOffer(msgspec.Struct, frozen=True):
+    """The tools of one request, and the unmarked formats in which its prompt shows calls.
+
+    An unmarked format has no special tags, so it is read only if the request shows that such calls may come.
+    """
+
+    tools: Mapping[str, Mapping[str, str]] = {}
+    """The offered tools by name; for each tool the types of its parameters by name (an empty type: not known)."""
+    in_field: bool = False
+    """Whether the tools were offered in a field of the request, so that the server sends calls in a field, too."""
+    react: bool = False
+    """Whether the prompt asks for ``Action:`` lines."""
+    code: tuple[tuple[str, str], ...] = ()
+    """The tags around code, as opening and closing tag, if the prompt is that of an agent that writes code."""
+
+    @property
+    def expects_text(self) -> bool:
+        """Whether a client may run calls that the model writes as text, even quoted ones, such as in a fenced block."""
+        return bool(self.tools or self.react or self.code)
+
+
+NO_OFFER = ToolOffer()
+
+
+# Facts.
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):

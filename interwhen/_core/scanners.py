@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from interwhen._core.transcript import Transcript
-from interwhen._types.segments import Span
+from interwhen._types.segments import Span, WrittenCalls
 
 
 class Scanner:
@@ -51,6 +51,12 @@ class Scanner:
 
     reads_on: bool = True
     """Whether a segment that is ended early would include the text directly after it. If so, a cut there tears it."""
+
+    reads_calls: bool = False
+    """Whether the segments are tool calls."""
+
+    found: WrittenCalls | None = None
+    """The calls in the last segment that was yielded; ``None``: the scanner does not read the calls."""
 
     looks_early: bool = False
     """Whether an incomplete segment can be checked while the stream is silent."""
@@ -501,6 +507,7 @@ class TagScanner(Scanner):
     """Finds tool calls in the text: from an opening tag to the next closing tag, including both tags."""
 
     reads_on = False
+    reads_calls = True
 
     def __init__(self, opening: str, closing: str) -> None:
         super().__init__()

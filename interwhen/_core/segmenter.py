@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, assert_never, get_args
 
+from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.scanners import (
     CountScanner,
     FenceScanner,
@@ -21,9 +22,8 @@ from interwhen._core.scanners import (
     WholeScanner,
 )
 from interwhen._core.transcript import TagPart, ThinkTags, Transcript
-from interwhen._core.written_calls import NO_OFFER, CallScanner, ToolOffer
 from interwhen._types.errors import UsageError
-from interwhen._types.models import Origin
+from interwhen._types.models import Origin, Prompt
 from interwhen._types.monitors import Monitor
 from interwhen._types.segments import CallFormat, Phase, Segment, Span, ToolCall, WrittenCalls
 from interwhen._types.triggers import (
@@ -53,7 +53,7 @@ class SharedScanner(NamedTuple):
 
     def sees_calls(self) -> bool:
         """Tell whether the monitors read structured tool calls, which belong to the answer phase."""
-        return isinstance(self.scanner, CallScanner | TagScanner) and self.phase != "reasoning"
+        return self.scanner.reads_calls and self.phase != "reasoning"
 
     def sees(self, phase: Phase) -> bool:
         """Tell whether the monitors read text of *phase*."""
@@ -86,8 +86,8 @@ def scanner_for(trigger: Trigger, offer: ToolOffer | None = NO_OFFER) -> Scanner
             return SentenceScanner()
         case Markers(words=words):
             return MarkerScanner(words)
-        case ToolCalls(opening=opening, closing=closing):
-            return TagScanner(opening, closing) if offer is None else CallScanner(trigger, offer)
+        case ToolCalls():
+            return _call_scanner(trigger, offer)
         case CodeBlocks():
             return FenceScanner()
         case EveryChars(count=count):
@@ -100,9 +100,21 @@ def scanner_for(trigger: Trigger, offer: ToolOffer | None = NO_OFFER) -> Scanner
             assert_never(trigger)
 
 
-def calls_in(scanner: Scanner) -> WrittenCalls | None:
-    """Return the calls in the segment that *scanner* has just yielded; ``None``: it does not look for calls."""
-    return scanner.found if isinstance(scanner, CallScanner) else None
+def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
+    """Return :func:`read_offer` of *prompt* and *extra*, or an empty offer if no monitor reads tool calls."""
+    if not any(isinstance(monitor.trigger, ToolCalls) for monitor in monitors):
+        return NO_OFFER
+    from interwhen._core.written_calls import read_offer  # as in _call_scanner
+
+    return read_offer(prompt, extra)
+
+
+def _call_scanner(trigger: ToolCalls, offer: ToolOffer | None) -> Scanner:
+    if offer is None:
+        return TagScanner(trigger.opening, trigger.closing)
+    from interwhen._core.written_calls import CallScanner  # many patterns, which few runs need
+
+    return CallScanner(trigger, offer)
 
 
 def _refuse_useless(trigger: Trigger) -> None:
@@ -523,7 +535,7 @@ class Intake:
 
     def _due(self, span: Span, shared: SharedScanner) -> Due:
         transcript = self.transcript
-        written = calls_in(shared.scanner)
+        written = shared.scanner.found
         if written is not None:
             self._written[span] = written
         text = transcript.slice(span.start, span.end)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 import msgspec
@@ -182,8 +181,7 @@ class Ref(msgspec.Struct, eq=False):
 # The violation that gets the remedy is the earliest one in the trace, not the one that was found first.
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A violation, or an unproven claim, that may interrupt or end the run. ``span`` is its position in the trace.
 
     ``violation`` is ``None`` if no remedy is possible: the release rule holds the text back because its check proved

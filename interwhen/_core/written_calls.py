@@ -13,12 +13,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
+from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.scanners import Scanner
 from interwhen._core.transcript import Transcript
 from interwhen._types.models import Prompt
-from interwhen._types.monitors import Monitor
 from interwhen._types.segments import CallFormat, Span, ToolCall, WrittenCalls
 from interwhen._types.triggers import DEFAULT_TAGS, ToolCalls
 
@@ -27,29 +25,6 @@ from interwhen._types.triggers import DEFAULT_TAGS, ToolCalls
 _MOST_NAMES = 1_000
 """The largest number of tools that are read from a prompt."""
 
-
-class ToolOffer(msgspec.Struct, frozen=True):
-    """The tools of one request, and the unmarked formats in which its prompt shows calls.
-
-    An unmarked format has no special tags, so it is read only if the request shows that such calls may come.
-    """
-
-    tools: Mapping[str, Mapping[str, str]] = {}
-    """The offered tools by name; for each tool the types of its parameters by name (an empty type: not known)."""
-    in_field: bool = False
-    """Whether the tools were offered in a field of the request, so that the server sends calls in a field, too."""
-    react: bool = False
-    """Whether the prompt asks for ``Action:`` lines."""
-    code: tuple[tuple[str, str], ...] = ()
-    """The tags around code, as opening and closing tag, if the prompt is that of an agent that writes code."""
-
-    @property
-    def expects_text(self) -> bool:
-        """Whether somebody may run a call that the model quotes, for example in a fenced block."""
-        return bool(self.tools or self.react or self.code)
-
-
-NO_OFFER = ToolOffer()
 FENCES = (("```python", "\n```"), ("```py", "\n```"))
 """The opening and the closing of a fenced block of Python code."""
 _TAGS = (("<code>", "</code>"), *FENCES)
@@ -58,13 +33,6 @@ _NAME = re.compile(r'"name"\s*:\s*"([A-Za-z_][\w.-]{0,99})"')
 _DEFINED = re.compile(r"^[ \t]{0,40}def ([A-Za-z_]\w{0,99})\(([^()\n]{0,2000})\)", re.MULTILINE)
 _DESCRIBED_PARAMETER = re.compile(r"([A-Za-z_]\w*)\s*(?::\s*([^,=]+))?")
 _CODE = re.compile(r"(?:<code>|```\S{0,40})[ \t]{0,9}\n[ \t]{0,40}def [A-Za-z_]")
-
-
-def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
-    """Return :func:`read_offer` of *prompt* and *extra*, or an empty offer if no monitor reads tool calls."""
-    if not any(isinstance(monitor.trigger, ToolCalls) for monitor in monitors):
-        return NO_OFFER
-    return read_offer(prompt, extra)
 
 
 def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
@@ -943,11 +911,10 @@ class CallScanner(Scanner):
     """Finds tool calls in the text, in all formats that *trigger* and the *offer* of the request allow."""
 
     reads_on = False
+    reads_calls = True
 
     def __init__(self, trigger: ToolCalls, offer: ToolOffer = NO_OFFER) -> None:
         super().__init__()
-        self.found: WrittenCalls | None = None
-        """The calls in the last segment that was yielded."""
         self._offer = offer
         self._is_own = (trigger.opening, trigger.closing) != DEFAULT_TAGS
         self._openings: dict[str, list[Opening]] = {}

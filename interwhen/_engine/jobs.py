@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 import msgspec
@@ -50,8 +50,7 @@ from interwhen._types.verifiers import Verifier, WorkNote, take_note
 # Forks: short side inferences on the same prefix.
 
 
-@dataclass(slots=True)
-class ForkMeter:
+class ForkMeter(msgspec.Struct):
     """The tokens of all forks of a run, as counted by the server."""
 
     tokens: int = 0
@@ -113,6 +112,8 @@ class Jobs:
         self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
+        self.cluster_away = ""
+        """Why checks ran on this machine, although their place was on a cluster; empty: none did."""
         self.loop_blocking = LoopBlocking(workers.blocked_loop_after)
         self.loop_blocking.start()
 
@@ -316,6 +317,7 @@ class Jobs:
             if verifier.worker not in ("thread", "process"):
                 note.worker = "loop"
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
+        self.cluster_away = note.cluster_away or self.cluster_away
         if self._would_write(order, outcome) and order.job in self._scopes:
             outcome = await self._vet(order, outcome, verifier, self._clock() - begun - order.after)
         if self._scopes.pop(order.job, None) is None:

@@ -33,7 +33,7 @@ from interwhen._types.errors import JournalError, ModelError, UsageError
 from interwhen._types.events import Delta, Event
 from interwhen._types.extensions import Task
 from interwhen._types.ledger import BlockedLoop, Ledger, Offline, ResumeCost, Timing, WireReport
-from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling, Usage
+from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling, Timeouts, Usage
 from interwhen._types.results import (
     Abstained,
     CheckRecord,
@@ -63,7 +63,6 @@ from interwhen.journal._records import (
 )
 from interwhen.journal._settings import CallJournal, Journal
 from interwhen.journal._writer import COMPLETE, JournalWriter, ThreadClerk
-from interwhen.models._transport import Timeouts
 
 _TURNS = (Open, Close, Finish)
 """Orders after which the journal is written at once, because a crash is most likely near a request or the end."""

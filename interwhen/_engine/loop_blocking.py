@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
-from pathlib import PurePath
 from types import FrameType
 from typing import Any, Protocol
 
@@ -46,7 +46,7 @@ _TIMED = frozenset(("check_inline", "parse"))
 """The functions in ``_OURS`` whose time is measured and reported by their callers."""
 
 
-_CALLERS = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("monitors.py", "jobs.py"))
+_CALLERS = tuple(f"interwhen{os.sep}_engine{os.sep}{name}" for name in ("monitors.py", "jobs.py"))
 """The files of the functions in ``_OURS``."""
 
 
@@ -86,7 +86,7 @@ def _is_of_loop(frame: FrameType) -> bool:
 @functools.lru_cache(maxsize=4096)
 def _is_loop_function(file: str, function: str) -> bool:
     """Return whether the function *function* in the source file *file* belongs to the event loop itself."""
-    name = PurePath(file).name
+    name = file.rpartition(os.sep)[2]
     return name in _WAITS_IN or (name == "events.py" and function == "_run")  # asyncio's Handle
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import inspect
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from types import CoroutineType
 from typing import Any, cast
@@ -25,7 +24,7 @@ from interwhen._log import log_info, log_warning
 from interwhen._types.errors import name_error, name_value
 from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Message, Prompt, Reply
-from interwhen._types.monitors import Fork, Monitor, Recognizer, Tracker, tracks
+from interwhen._types.monitors import Fork, Monitor, Prepare, Recognizer, Tracker, tracks
 from interwhen._types.prompts import PromptAction, PromptFinding, PromptMonitor, PromptRefused, PromptText
 from interwhen._types.results import PromptOutcome, PromptRecord
 from interwhen._types.segments import Claim, Segment, Span
@@ -246,12 +245,18 @@ def _is_claim(claim: object) -> bool:
     return type(known.key) is str and (known.span is None or _is_span(known.span))
 
 
-@dataclass(frozen=True, slots=True)
-class BoundVerifier:
+class BoundVerifier(msgspec.Struct, frozen=True):
     """A verifier together with the value that ``prepare`` returned. Both are pickled together for a worker process."""
 
     inner: Verifier
     prepared: Any
+    prepare: Prepare | None = None
+    """The function that returned ``prepared``: a pool can call it again on another machine. It is not pickled."""
+    task: Task | None = None
+    """The task that ``prepare`` got."""
+
+    def __reduce__(self) -> tuple[type[BoundVerifier], tuple[Verifier, Any]]:
+        return BoundVerifier, (self.inner, self.prepared)
 
     @property
     def name(self) -> str:
@@ -331,7 +336,7 @@ class Watcher:
                     prepared = await monitor.prepare(task)
                 else:
                     prepared = await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
-                self._prepared(prepared)
+                self._prepared(prepared, task)
             except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
                 raise
             except BaseException as error:  # noqa: BLE001  (any error of the preparation is its outcome)
@@ -353,12 +358,12 @@ class Watcher:
         if self._ready is not None:
             await self._ready.wait()
 
-    def _prepared(self, prepared: Any) -> None:
+    def _prepared(self, prepared: Any, task: Task) -> None:
         if prepared is None:
             self._stands_aside = True
             log_info("monitor.stood_aside", monitor=self.monitor.name)
             return
-        self.verifier = BoundVerifier(self.monitor.verifier, prepared)
+        self.verifier = BoundVerifier(self.monitor.verifier, prepared, self.monitor.prepare, task)
         self._bind((prepared,))
 
     def _bind(self, more: tuple[Any, ...]) -> None:
@@ -647,8 +652,7 @@ MOST_FINDINGS = 100
 """The most findings of one monitor that are recorded. All of them are acted on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedPrompt:
+class CheckedPrompt(msgspec.Struct, frozen=True):
     """The texts of a prompt after all monitors have read and rewritten them, and the record of the findings."""
 
     texts: tuple[PromptText, ...]
@@ -709,7 +713,7 @@ def _apply_prompt_monitor(
             continue
         found = _findings(monitor, text)
         if monitor.action == "rewrite" and found:
-            changed[number] = dataclasses.replace(text, text=_rewritten(monitor, text, found))
+            changed[number] = msgspec.structs.replace(text, text=_rewritten(monitor, text, found))
         records += [_prompt_record(monitor, text, one) for one in found[: MOST_FINDINGS - len(records)]]
     return tuple(changed), records
 
@@ -745,7 +749,7 @@ def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptF
         parts += [text.text[at : one.span.start], _replacement(monitor, text, one)]
         at = one.span.end
     made = "".join(parts) + text.text[at:]
-    if _findings(monitor, dataclasses.replace(text, text=made)):
+    if _findings(monitor, msgspec.structs.replace(text, text=made)):
         raise ValueError("the rewritten text must have no findings")
     return made
 

@@ -24,7 +24,7 @@ import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
-from interwhen._core.written_calls import offer_for
+from interwhen._core.segmenter import offer_for
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
     Observation,
@@ -49,7 +49,7 @@ from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.events import Event, Finished
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Task, Unprepared, WorkerPool
 from interwhen._types.ledger import Offline
-from interwhen._types.models import Capabilities, Model, Prompt, Sampling
+from interwhen._types.models import Capabilities, Model, Prompt, Sampling, Timeouts
 from interwhen._types.monitors import GATING, Monitor
 from interwhen._types.prompts import PromptMonitor, PromptRefused
 from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
@@ -58,7 +58,6 @@ from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
 from interwhen.journal._settings import Journal
-from interwhen.models._transport import Timeouts
 
 # A signal for one waiting task. A signal without a waiting task costs nothing.
 
@@ -349,6 +348,7 @@ class Run:
         starts_in: Phase = "answer",
         min_coverage: float = 0.0,
         workers: WorkerPool | None = None,
+        owns_workers: bool = False,
         threads: int = 8,
         processes: int = 2,
         owns_model: bool = False,
@@ -370,7 +370,7 @@ class Run:
         self._template = feedback or own_template(model)
         self._starts_in: Phase = starts_in
         self._min_coverage = min_coverage
-        self._owns_workers = workers is None
+        self._owns_workers = workers is None or owns_workers
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
         self._owned = model if owns_model else None
         self._context: Ready = context or Unprepared()
@@ -585,6 +585,16 @@ class Run:
             )
         return self._result
 
+    def __repr__(self) -> str:
+        """Return one short line: how the run ended, or how far it is."""
+        return f"<Run: {self}>"
+
+    def __str__(self) -> str:
+        """Return one line for a person: that of the result, or how far the run is."""
+        if self._result is not None:
+            return str(self._result)
+        return f"running, {len(self.text):,} characters" if self._open_for_readers else "not started"
+
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook.
 
@@ -673,6 +683,9 @@ class Run:
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
         )
+        if away := self._jobs.cluster_away:
+            timing = msgspec.structs.replace(result.timing, cluster_away=away)
+            result = msgspec.structs.replace(result, timing=timing)
         if self._prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self._prompt_findings)
         # The traceback of an error refers to the run. Drop the error if it is not needed, so that the run can be freed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -24,12 +25,15 @@ from interwhen._types.models import (
     Request,
     ResumeMode,
     ResumeWay,
+    Retries,
     Sampling,
     Stream,
+    Timeouts,
     Usage,
 )
-from interwhen.models._token_stream import KEPT_SAMPLES, StreamNotes
-from interwhen.models._transport import Retries, Timeouts
+
+if TYPE_CHECKING:
+    from interwhen.models._token_stream import StreamNotes
 
 # When text arrives, and how fast the model writes.
 
@@ -293,6 +297,8 @@ class WireMeter:
     def report(self) -> WireReport:
         """Return the sum of all irregularities so far."""
         whole = self._before
+        if self.notes:
+            from interwhen.models._token_stream import KEPT_SAMPLES  # loaded, since it wrote the notes
         for note in self.notes:
             if note.is_odd:
                 whole = replace(
@@ -588,8 +594,11 @@ class ModelReader:
         self.wanted = None
         self.stream = stream
         self.trail = getattr(stream, "trail", None)
-        if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
-            self.wire.notes.append(notes)
+        if (notes := getattr(stream, "notes", None)) is not None:
+            from interwhen.models._token_stream import StreamNotes  # the readers of bytes: a model may need none
+
+            if isinstance(notes, StreamNotes):
+                self.wire.notes.append(notes)
         self.ended_at = None
         seconds = self._clock() - self._asked_at
         if not order.pieces:

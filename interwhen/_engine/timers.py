@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from interwhen._engine.stream import Meter
-from interwhen.models._transport import Timeouts
+from interwhen._types.models import Timeouts
 
 if TYPE_CHECKING:
     # Imported where it is used, so that a program on trio does not wait for the import of asyncio.
@@ -153,7 +153,7 @@ class Alarm:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Make the first call."""
+        """Call *check* for the first time, and set the alarm for the time that it returns."""
         now = self._clock()
         wake = self._check(now)
         if wake == _NEVER or self._check is _nothing:  # the check may have ended the run, which called stop()

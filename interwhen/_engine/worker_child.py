@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -141,12 +142,13 @@ def serve(sock: socket.socket, memory: int | None) -> None:
 def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tuple[bytes, bool]:
     """Run the check in *message*. Return the reply, and whether this process can run another check.
 
-    The reply is a pickle of three values: the return value of the check, its error text (or ``None``), and whether this
-    process can run another check. *checks* is the cache of loaded verifiers.
+    The reply is a pickle of four values: the return value of the check, its error text (or ``None``), whether this
+    process can run another check, and the CPU seconds of the check. *checks* is the cache of loaded verifiers.
     """
     value: Any = None
     failure: str | None = None
     fit = True
+    spent = 0.0
     try:
         target, argument, seconds = pickle.loads(message)  # noqa: S301  (our own parent wrote it)
         if target not in checks:
@@ -155,21 +157,38 @@ def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tupl
             checks[target] = pickle.loads(target).check  # noqa: S301  (the same)
         if argument is not None:
             _limit_processor_time(seconds)
+            before = cpu_seconds()
             with hold(Ticket(seconds)):
                 value = checks[target](pickle.loads(argument))  # noqa: S301  (the same)
+            spent = cpu_seconds() - before
     except MemoryError as error:
         failure, fit = name_error(error), False
     except Exception as error:  # noqa: BLE001  (whatever the verifier raises is the outcome)
         failure = name_error(error)
     try:
-        reply = pickle.dumps((value, failure, fit))
+        reply = pickle.dumps((value, failure, fit, spent))
         if len(reply) > MOST:
-            reply = pickle.dumps((None, f"the result is larger than {MOST} bytes", fit))
+            reply = pickle.dumps((None, f"the result is larger than {MOST} bytes", fit, spent))
     except MemoryError:
-        reply, fit = pickle.dumps((None, "the result cannot be pickled: MemoryError", False)), False
+        reply, fit = pickle.dumps((None, "the result cannot be pickled: MemoryError", False, spent)), False
     except Exception as error:  # noqa: BLE001  (pickling runs code of the user's classes)
-        reply = pickle.dumps((None, f"the result cannot be pickled: {name_error(error)}", fit))
+        reply = pickle.dumps((None, f"the result cannot be pickled: {name_error(error)}", fit, spent))
     return reply, fit
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of its children that have ended."""
+    return time.process_time() + children_seconds()
+
+
+def children_seconds() -> float:
+    """Return the CPU seconds of the children of this process that have ended."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _isolate() -> None:

@@ -11,7 +11,8 @@ import signal
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -19,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from interwhen._engine.loop_blocking import current_loop
-from interwhen._engine.worker_child import KEPT, GarbledMessage, receive, send, serve
+from interwhen._engine.worker_child import KEPT, GarbledMessage, children_seconds, receive, send, serve
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
@@ -42,12 +43,13 @@ class WorkerAnswer(NamedTuple):
     """The answer of a worker process to one check.
 
     ``value`` is the return value of the check. ``failure`` is its error text if it failed. ``fit`` says whether the
-    worker can run another check.
+    worker can run another check. ``spent`` is the CPU time of the check, in seconds.
     """
 
     value: Any
     failure: str | None
     fit: bool
+    spent: float = 0.0
 
 
 class WorkerProcess:
@@ -149,10 +151,18 @@ class WorkerProcess:
 class ProcessPool:
     """A pool of at most *size* worker processes.
 
-    A process starts when it is first needed; if it dies, another replaces it.
+    A process starts when it is first needed; if it dies, another replaces it. *when_measured* is called with each
+    verifier and the CPU seconds of its check.
     """
 
-    def __init__(self, size: int = 2, memory: int | None = None) -> None:
+    def __init__(
+        self,
+        size: int = 2,
+        memory: int | None = None,
+        *,
+        when_measured: Callable[[Any, float], object] | None = None,
+    ) -> None:
+        self._when_measured = when_measured
         self._limiter = anyio.CapacityLimiter(size)
         self._memory = memory
         self._idle: list[WorkerProcess] = []
@@ -173,6 +183,15 @@ class ProcessPool:
         except Exception as error:  # noqa: BLE001  (pickling runs code of the user's classes)
             hint = "(worker='process' needs a verifier and claims that can be pickled)"
             return None, f"{name_error(error)} {hint}"
+        return await self._check(verifier, target, argument, scope)
+
+    async def check_pickled(self, verifier: object, claim: bytes, scope: anyio.CancelScope) -> tuple[Any, str | None]:
+        """Do the same as :meth:`check` with a *claim* that is already pickled."""
+        return await self._check(verifier, self._target(verifier), claim, scope)
+
+    async def _check(
+        self, verifier: object, target: bytes, argument: bytes, scope: anyio.CancelScope
+    ) -> tuple[Any, str | None]:
         begun = anyio.current_time()
         left, scope.deadline = scope.deadline - begun, begun + _BOOT_SECONDS
         async with self._limiter:
@@ -190,6 +209,8 @@ class ProcessPool:
                 # The check was cancelled while it ran. A running check ends only if its process is killed.
                 await worker.stop()
                 raise
+            if self._when_measured is not None and answer.failure is None:
+                self._when_measured(verifier, answer.spent)
             if answer.fit and not self._closed:
                 self._idle.append(worker)
             else:
@@ -228,6 +249,34 @@ class ProcessPool:
         return found[1]
 
 
+class _ThreadMeter:
+    """Measures the CPU time of checks in threads, with the programs that they start."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._begun = 0
+
+    @contextmanager
+    def measuring(self) -> Iterator[list[float]]:
+        """Measure the ``with`` block. Its list gets the CPU seconds at the end, if they are known.
+
+        The system counts the ended children of all threads together. If other checks ran at the same time and there
+        were children, it is not known whose they were.
+        """
+        found: list[float] = []
+        self._running += 1
+        self._begun += 1
+        alone, begun = self._running == 1, self._begun
+        own, children = time.thread_time(), children_seconds()
+        try:
+            yield found
+        finally:
+            self._running -= 1
+            apart = children_seconds() - children
+            if apart == 0.0 or (alone and begun == self._begun):
+                found.append(time.thread_time() - own + apart)
+
+
 _LEAST_MEMORY = 64 << 20
 
 
@@ -239,8 +288,8 @@ class Workers:
 
     *threads* and *processes* are the largest numbers of each. *memory* limits the address space of each process, in
     bytes (``None``: no limit). Code that blocks the event loop for longer than *blocked_loop_after* seconds is reported
-    in the log and in ``result.timing.blocked_loop`` (``None``: no reports). Raises :class:`~interwhen.UsageError` on
-    wrong values.
+    in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is called with each
+    verifier and the CPU seconds of its check, in any thread. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     def __init__(
@@ -250,6 +299,7 @@ class Workers:
         processes: int = 2,
         memory: int | None = 2 << 30,
         blocked_loop_after: float | None = 0.02,
+        when_measured: Callable[[Any, float], object] | None = None,
     ) -> None:
         for label, value in (("threads", threads), ("processes", processes)):
             if type(value) is not int or value < 1:
@@ -265,6 +315,8 @@ class Workers:
                 f"Workers: blocked_loop_after must be a positive number of seconds or None, got {blocked_loop_after!r}"
             )
         self.blocked_loop_after = blocked_loop_after
+        self._when_measured = when_measured
+        self._meter = _ThreadMeter()
         self._sizes = threads, processes
         self._memory = memory
         self._threads: anyio.CapacityLimiter | None = None
@@ -298,7 +350,7 @@ class Workers:
         """
         if verifier.worker == "process":
             if self._processes is None:
-                self._processes = ProcessPool(self._sizes[1], self._memory)
+                self._processes = ProcessPool(self._sizes[1], self._memory, when_measured=self._when_measured)
                 if self._closed:  # a closed pool keeps no idle process
                     await self._processes.close()
             return await self._processes.check(verifier, claim, scope)
@@ -310,7 +362,13 @@ class Workers:
 
         def check() -> Any:
             note_work(f"thread {threading.get_native_id()}", time.monotonic() - asked)
-            return verifier.check(claim)
+            if self._when_measured is None:
+                return verifier.check(claim)
+            with self._meter.measuring() as measured:
+                value = verifier.check(claim)
+            if measured:
+                self._when_measured(verifier, measured[0])
+            return value
 
         try:
             with hold(ticket):

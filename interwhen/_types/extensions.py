@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import anyio
 import msgspec
@@ -18,6 +17,9 @@ from interwhen._types.models import Chunk, Message, Model, Prompt
 from interwhen._types.remedies import Rung
 from interwhen._types.results import Result
 from interwhen._types.verifiers import Verifier
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,13 @@ class ContextOpener(Protocol):
     """Opens a prepared context of a store for reading: an entry point of the group ``interwhen.contexts``."""
 
     def __call__(
-        self, name: str, model: Model, *, store: str | None, key_file: Path | None
+        self, name: str, model: Model, *, store: str | None, key_file: Path | None, passages: int = 0
     ) -> AbstractAsyncContextManager[Ready]:
         """Open the context *name* for runs of *model*, until the end of the ``async with`` block.
 
-        *store* is the place of the store, or ``None`` for the default place. *key_file* is a file with its key. Raises
-        :class:`~interwhen.UsageError` if there is no such context, or if it was prepared for another model.
+        *store* is the place of the store, or ``None`` for the default place. *key_file* is a file with its key. A run
+        whose prompt lacks the text gets at most *passages* characters of it. Raises :class:`~interwhen.UsageError` if
+        there is no such context, or if it was prepared for another model.
         """
         ...
 
@@ -110,14 +113,13 @@ class ContextSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Unprepared:
+class Unprepared(msgspec.Struct, frozen=True):
     """The :class:`Ready` of a run without a prepared context. It leaves the prompt unchanged.
 
     ``used`` names the items that a resumed run had used before, as recorded in its journal.
     """
 
-    used: Offline = field(default_factory=Offline)
+    used: Offline = msgspec.field(default_factory=Offline)
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
         """Return *model* and *prompt* unchanged."""
@@ -174,8 +176,7 @@ class WorkerPool(Protocol):
 # The task of a run, for verifiers that know the problem.
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """The prompt of a run: a text for the model to continue, or the messages of a chat."""
 
     prompt: Prompt

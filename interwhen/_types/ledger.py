@@ -161,6 +161,8 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     blocked_loop: tuple[BlockedLoop, ...] = ()
     """Code that blocked the event loop for longer than 20 ms (``Workers(blocked_loop_after=...)``): the 16 longest
     cases, in the order in which they happened."""
+    cluster_away: str = ""
+    """Why checks ran on this machine, although their place was on a cluster (``workers="ray"``); empty: none did."""
 
 
 # Irregularities of the connection to the model: each one is reported.

@@ -1,13 +1,15 @@
-"""The Protocol of a model, and the frozen records that its methods take and return."""
+"""The Protocol of a model, the frozen records that its methods take and return, and how long a caller waits for it."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
 from interwhen._types.segments import Phase, ToolCall
 
 Origin = Literal["model", "repair", "feedback"]
@@ -251,3 +253,76 @@ class Model(Protocol):
     async def aclose(self) -> None:
         """Close all connections and processes of the model."""
         ...
+
+
+# How long a caller waits for a model, and how often it asks again.
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Timeouts in seconds; ``None`` means no limit.
+
+    ``connect`` limits opening a connection. ``first_token`` limits the wait for the response headers, and again for the
+    first text. ``inter_token`` limits the time between two texts, and ``total`` limits the whole stream. The reader of
+    an open stream, such as a run, enforces the last three: it closes the stream. A timer for each read would cost more
+    than the read.
+
+    ``idle`` does not end a stream. If no text arrives for that time within a line, monitors check the unfinished line.
+
+    ``min_rate`` (tokens per second) does not end a stream either. If a model is slower, its run reports this in the log
+    and in ``result.wire``.
+    """
+
+    connect: float | None = 10.0
+    first_token: float | None = 120.0
+    inter_token: float | None = 60.0
+    total: float | None = None
+    min_rate: float | None = 1.0
+    idle: float | None = 2.0
+
+
+_RNG = random.Random()  # noqa: S311  (shared: seeding one takes longer than the rest of the start of a run)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """Retries a request up to *attempts* times, with exponential backoff and full jitter.
+
+    The upper limit of the random wait doubles from *base* to *cap* seconds. If the server sends ``Retry-After``, that
+    time is used instead. When all waits of a request would exceed *budget* seconds in total, its error is raised.
+    Method: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+
+    attempts: int = 2
+    base: float = 0.5
+    cap: float = 8.0
+    budget: float = 30.0
+    rng: random.Random = field(default=_RNG, repr=False, compare=False)
+
+    def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
+        """Return how many seconds to wait after failure number *attempt* (from 0); ``None`` to give up.
+
+        *waited* is the sum of the earlier waits in seconds.
+        """
+        if attempt >= self.attempts or not _worth_retrying(error):
+            return None
+        seconds = self.pause(attempt, error)
+        return seconds if waited + seconds <= self.budget else None
+
+    def pause(self, attempt: int, error: ModelError) -> float:
+        """Return how many seconds to wait after failure number *attempt* (from 0).
+
+        This ignores the limits ``attempts`` and ``budget``.
+        """
+        asked = error.retry_after if isinstance(error, UpstreamError) else None
+        return self.rng.uniform(0, min(self.cap, self.base * 2 ** min(attempt, 32))) if asked is None else asked
+
+
+def _worth_retrying(error: ModelError) -> bool:
+    """Return whether *error* is worth a retry: connection errors, 429 and 5xx are.
+
+    It is not worth one if the server accepted the request and then sent nothing.
+    """
+    if isinstance(error, StreamTimeout):
+        return error.timer == "connect"
+    return isinstance(error, ConnectError) or (isinstance(error, UpstreamError) and error.retryable)

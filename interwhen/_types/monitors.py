@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
@@ -155,6 +155,9 @@ class Monitor:
     claim is not checked."""
     scope: Scope = "steps"
     """The largest scope that a pass of this monitor may have. With ``answer``, ``Pass(scope="answer")`` counts."""
+    spec: str | Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    """The name and options from which the monitor was loaded; ``None`` if it was given as an object or a function.
+    Journals contain it, so that the checks can be repeated."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.verifier, Verifier):

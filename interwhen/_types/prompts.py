@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import msgspec
+
 from interwhen._types.errors import InterwhenError, UsageError
 from interwhen._types.models import Role
 from interwhen._types.results import Abstained, PromptRecord
@@ -16,8 +18,7 @@ PromptAction: TypeAlias = Literal["observe", "refuse", "rewrite"]
 the monitor replaces the found text."""
 
 
-@dataclass(frozen=True, slots=True)
-class PromptText:
+class PromptText(msgspec.Struct, frozen=True):
     """One text of a prompt, such as the content of a message, the result of a tool, or a retrieved document."""
 
     text: str
@@ -27,8 +28,7 @@ class PromptText:
     """The number of its message in the prompt."""
 
 
-@dataclass(frozen=True, slots=True)
-class PromptFinding:
+class PromptFinding(msgspec.Struct, frozen=True):
     """A part of a text that a monitor found. *why* must not quote the text, because it is logged and recorded."""
 
     span: Span

@@ -172,6 +172,10 @@ class JournalState(msgspec.Struct, frozen=True, gc=False):
     run itself."""
 
 
+_WHY_CHARACTERS = 80
+"""How much of a reason the short line of a result shows."""
+
+
 class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of every result."""
 
@@ -204,6 +208,29 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     prompt_findings: tuple[PromptRecord, ...] = ()
     """What the monitors of the prompt found, and what they did about it, before the model was asked."""
     status: ClassVar[Status]
+
+    def __repr__(self) -> str:
+        """Return one short line without the texts; the fields have them."""
+        return f"<{type(self).__name__}: {self}>"
+
+    def __str__(self) -> str:
+        """Return one line for a person: the label, why it is so, and what the run did and cost."""
+        counts = (
+            (len(self.checks), "check"),
+            (len(self.violations), "violation"),
+            (self.ledger.remedies, "remedy"),
+            (self.ledger.kept + self.ledger.discarded, "token"),
+        )
+        words = {"remedy": "remedies"}
+        said = [f"{n:,} {one if n == 1 else words.get(one, one + 's')}" for n, one in counts if n or one != "remedy"]
+        return ", ".join((f"{self.label}{self._because()}", *said, f"{self.timing.total:.2f} s"))
+
+    def _because(self) -> str:
+        """Return the reason for the status, shortened and without control characters; empty if it is verified."""
+        reasons: tuple[UnverifiedReason, ...] = getattr(self, "unverified_reasons", ())
+        why = getattr(self, "reason", "") or getattr(self, "error", "") or (reasons[0].why if reasons else "")
+        shown = ascii(why[:_WHY_CHARACTERS])[1:-1] if not why.isprintable() else why[:_WHY_CHARACTERS]
+        return f" ({shown}{'…' if len(why) > _WHY_CHARACTERS else ''})" if why else ""
 
     def _repr_html_(self) -> str | None:
         """Return the trace page of this result for a notebook; ``None``: it is shown as text."""

@@ -51,7 +51,7 @@ class Verifier(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class FunctionVerifier:
     """A verifier that :func:`verifier` made from a function. Calling the verifier calls the function."""
 
@@ -167,9 +167,11 @@ class WorkNote:
     A worker pool fills it, see :func:`note_work`.
     """
 
-    __slots__ = ("waited", "worker")
+    __slots__ = ("cluster_away", "waited", "worker")
 
     def __init__(self) -> None:
+        self.cluster_away = ""
+        """Why the check ran on this machine, although its place was on a cluster; empty: it ran where it should."""
         self.worker = ""
         """The worker; empty: the check has not begun."""
         self.waited = 0.0
@@ -195,6 +197,16 @@ def note_work(worker: str, waited: float) -> None:
     note = _NOTE.get()
     if note is not None and not note.worker:
         note.worker, note.waited = worker, waited
+
+
+def note_cluster_away(why: str) -> None:
+    """Say that the check runs on this machine because the cluster cannot be used; *why* is the reason.
+
+    A worker pool calls it, in the context of the check. Without a note, it does nothing.
+    """
+    note = _NOTE.get()
+    if note is not None:
+        note.cluster_away = why
 
 
 # The functions that a check calls.

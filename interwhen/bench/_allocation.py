@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from interwhen.bench._experiment import Experiment, command_of, require_positive, say
+from interwhen.bench._experiment import Experiment, command_of, require_positive
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.strategies import Action, AdaptiveAllocator
@@ -191,7 +191,6 @@ def allocation(
     arms = [(name, arm, depth) for name in WORLDS for arm in ARMS for depth in depths]
     found: dict[tuple[str, str, int], list[AllocationRun]] = {arm: [] for arm in arms}
     for number, order in Experiment(arms, pairs, seed, warm_up=0, minutes=minutes).rounds():
-        say(f"draw {number + 1} of {pairs}")
         # Run all arms of one world in sequence, so that its baselines stay in the cache.
         for name, arm, depth in sorted(order):
             found[name, arm, depth].append(_run_once(WORLDS[name], arm, depth, tasks, seed + number))

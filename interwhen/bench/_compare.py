@@ -17,9 +17,8 @@ from cyclopts import Parameter
 
 from interwhen import Model, Sampling, UsageError, Workers, load_model
 from interwhen._types.extensions import WorkerPool
-from interwhen.bench._experiment import Experiment, check_files, command_of, say
-from interwhen.bench._pictures import Chart, Series
-from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._experiment import Experiment, check_files, command_of
+from interwhen.bench._report import Chart, Report, Row, Series, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar
 from interwhen.bench._task_files import SHIPPED
 from interwhen.registry import Api
@@ -149,8 +148,6 @@ async def run_in_turn(
     for number, order in experiment.rounds():
         for name, one in rounds.items():
             found[name] = await one.run(number, order)
-        seconds = max(each.seconds for each in found.values())
-        say(f"{number + 1} of {len(first.exercises)} exercises, {seconds:.0f} s")
         if keep is not None:
             keep(dict(found))
     return found

@@ -26,6 +26,7 @@ from interwhen import Message, Model, Sampling, UsageError, run
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar
+from interwhen.cli._progress import each as progress_of
 from interwhen.models import Capabilities, Completion, Request, Stream, Timeouts, open_local
 from interwhen.precompute import Kind, MemoryShelf, Precomputer, Producer, Store
 from interwhen.precompute.producers.answers import answers, compose
@@ -149,7 +150,7 @@ async def contexts(
     measuring = Measuring(Instructed(opened), monitor, Sampling(max_tokens=tokens, temperature=0.0))
     rng, begun = random.Random(seed), time.monotonic()  # noqa: S311  (an order, not a secret)
     try:
-        for number, (text, questions) in enumerate(asked):
+        for number, (text, questions) in enumerate(progress_of(asked, "contexts", ticks=False)):
             if minutes is not None and time.monotonic() - begun > 60 * minutes:
                 say(f"the time is over: {number} of {len(asked)} contexts are done")
                 break
@@ -160,7 +161,6 @@ async def contexts(
                 for result in [one async for one in measuring.ask(text, due, each, plain)]:
                     found[result.id, each] = result
                     _append(rows, result)
-            say(f"{number + 1} of {len(asked)} contexts, {time.monotonic() - begun:.0f} s")
     finally:
         with anyio.CancelScope(shield=True):
             await opened.aclose()

@@ -16,11 +16,11 @@ from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 import anyio
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 
 from interwhen import UsageError
 from interwhen.bench._pictures import draw, page
 from interwhen.bench._report import Report, markdown, show
+from interwhen.cli._progress import ProgressLine, note
 from interwhen.toolkit import MissingExtraError
 
 A = TypeVar("A")
@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 
 def say(line: str) -> None:
-    """Print a line about the progress of a benchmark to standard error."""
-    Console(stderr=True).print(line, style="dim", highlight=False, markup=False)
+    """Print a line about the progress of a benchmark to standard error, unless ``--quiet`` was given."""
+    note(line)
 
 
 def require_positive(**options: float | None) -> None:
@@ -64,11 +64,14 @@ class Experiment(Generic[A]):
         """Yield for each round its number and its arms in random order. At least one counted round is run."""
         rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
         begun = time.monotonic()
-        for number in range(-self.warm_up, self.pairs):
-            if self.minutes is not None and number > 0 and time.monotonic() - begun > 60 * self.minutes:
-                say(f"the time is over: {number} of {self.pairs} rounds are counted")
-                return
-            yield number, rng.sample(list(self.arms), len(self.arms))
+        # No thread updates the line between two rounds: it would be measured, too.
+        with ProgressLine("rounds", self.warm_up + self.pairs, ticks=False) as progress:
+            for number in range(-self.warm_up, self.pairs):
+                if self.minutes is not None and number > 0 and time.monotonic() - begun > 60 * self.minutes:
+                    say(f"the time is over: {number} of {self.pairs} rounds are counted")
+                    return
+                yield number, rng.sample(list(self.arms), len(self.arms))
+                progress.advance()
 
     async def run(self, measure: Callable[[A, int], Awaitable[T]]) -> dict[A, list[T]]:
         """Call *measure* with each arm and the number of each round.

@@ -292,7 +292,10 @@ async def sdk_cost(
 
 
 async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> float:
-    """Read *stream* to its end, and return the CPU time in seconds. With *watched*, raise an error if no check ran."""
+    """Read *stream* with the SDK to its end, and return the CPU time in seconds.
+
+    Raise an error unless it brought *chunks* chunks and, with *watched*, at least one check ran.
+    """
     begun = time.process_time()
     texts, last = 0, None
     messages = [{"role": "user", "content": "How many apples are left?"}]

@@ -36,6 +36,7 @@ from interwhen import (
     run,
     verifier,
 )
+from interwhen._types.models import Retries, Timeouts
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits
 from interwhen.bench._report import Report, Table, lines
@@ -45,7 +46,6 @@ from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
 from interwhen.gateway._upstream import GatewayTransport, UpstreamServer
 from interwhen.models import CompletionsModel
-from interwhen.models._transport import Retries, Timeouts
 from interwhen.strategies import load_strategies
 from interwhen.testing._virtual_time import VirtualWorkers, run_virtual
 from interwhen.testing.server import ScriptedTransport

@@ -13,6 +13,7 @@ from interwhen.bench._experiment import Experiment, command_of, observations, re
 from interwhen.bench._processes import Memory, memory_of
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
+from interwhen.cli._progress import each as progress_of
 from interwhen.models import LocalModel, Piece, Request, open_local
 
 FORKS = (0, 1, 2)
@@ -81,7 +82,7 @@ async def local(
             f"got {model!r}; correct it"
         )
     say(f"from start to first token: {starts} starts")
-    first = [await _start_once(spec, threads) for _ in range(starts)]
+    first = [await _start_once(spec, threads) for _ in progress_of(range(starts), "starts", ticks=False)]
     async with open_local(spec, slots=1 + max(FORKS), threads=threads) as opened:
         say(f"streams of {tokens} tokens: {pairs} rounds of {', '.join(map(str, FORKS))} forks at a time")
         found = await experiment.run(

@@ -32,9 +32,8 @@ from interwhen import (
     verifier,
 )
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
-from interwhen.bench._pictures import Chart, Series
 from interwhen.bench._processes import TransportName, memory_of, open_transport, pinned
-from interwhen.bench._report import Report, Table, lines
+from interwhen.bench._report import Chart, Report, Series, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, growth_exponent, percentile
 from interwhen.models import CompletionsModel, HttpRequest, Request, Transport
 from interwhen.testing._paced_server import SentLog, paced_server

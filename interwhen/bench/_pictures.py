@@ -6,51 +6,15 @@ import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from interwhen import UsageError
+from interwhen.bench._report import Chart, Report, Series
 from interwhen.toolkit import MissingExtraError
 
-if TYPE_CHECKING:
-    from interwhen.bench._report import Report
-
-Point = tuple[float, float]
 _COLORS = ("#2a78d6", "#d9622b", "#18794e", "#8e4ec6", "#ad7f58", "#0d74ce", "#c62a2f", "#60646c")
-
-
-class Series(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a chart."""
-
-    label: str
-    points: tuple[Point, ...]
-    spread: tuple[Point, ...] = ()
-    """The interval of each point, from its lower to its upper end."""
-    color: int = 0
-    """The index of its colour. Related series have the same colour."""
-    dashed: bool = False
-    joined: bool = True
-    """Whether a line joins the points; otherwise each point is a dot."""
-
-
-class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A chart of several series. A logarithmic axis shows only positive values."""
-
-    title: str
-    x: str
-    """The label of the horizontal axis."""
-    y: str
-    series: tuple[Series, ...]
-    log_x: bool = False
-    log_y: bool = False
-    zero: bool = False
-    """Whether the vertical axis includes zero."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all horizontal values are whole numbers; the ticks are then whole numbers too."""
-        return not self.log_x and all(x == round(x) for series in self.series for x, _ in series.points)
 
 
 def draw(report: Report, path: Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from interwhen import Model, Sampling, UsageError, Verdict, run
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
-from interwhen.bench._pictures import Chart, Series
 from interwhen.bench._precompute_local import measure_local
 from interwhen.bench._precompute_world import (
     FAMILIES,
@@ -25,7 +24,7 @@ from interwhen.bench._precompute_world import (
     SlippingModel,
     sources,
 )
-from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._report import Chart, Report, Row, Series, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.models import Request
 from interwhen.precompute import ContextRef, Kind, MemoryShelf, Precomputer, Producer, Store

@@ -14,6 +14,7 @@ from interwhen import Claim, Lines, Model, Monitor, Pass, Sampling, Segment, Tas
 from interwhen.bench._experiment import say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate
+from interwhen.cli._progress import each as progress_of
 from interwhen.precompute import ContextRef, MemoryShelf, Precomputer, Store
 from interwhen.precompute._serving import ServeReady
 from interwhen.precompute.producers.answers import answers, compose
@@ -140,11 +141,14 @@ async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> R
     )
     refs = [await precomputer.add(f"total {at}", {"total": one.text}) for at, one in enumerate(asked)]
     say(f"{problems} totals with nothing prepared")
-    before = [await _ask(precomputer, one) for one in asked]
+    before = [await _ask(precomputer, one) for one in progress_of(asked, "totals", ticks=False)]
     say("preparing")
     await precomputer.work()
     say(f"{problems} totals with what is ready")
-    after = [await _ask(precomputer, one, context=ref) for one, ref in zip(asked, refs, strict=True)]
+    after = [
+        await _ask(precomputer, one, context=ref)
+        for one, ref in progress_of(list(zip(asked, refs, strict=True)), "totals", ticks=False)
+    ]
     items = [(one, item) for one, ref in zip(asked, refs, strict=True) for item in precomputer.ready(ref)]
     stored = [(one, item) for one, item in items if item.key.kind == "answers"]
     offline = statistics.fmean(prepared.spending.cost.generated for prepared in precomputer.contexts.values())

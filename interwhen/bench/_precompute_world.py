@@ -215,7 +215,7 @@ def _reading(pattern: re.Pattern[str], line: str, about: Callable[[re.Match[str]
 
 
 def _signed(parts: list[str], number: int) -> int:
-    """Return term *number* of a sum (from 1) with its sign."""
+    """Return term *number* (from 1) with its sign. *parts* are the terms and signs of a sum, e.g. 3, "-" and 2."""
     term = int(parts[2 * number - 2])
     return -term if number > 1 and parts[2 * number - 3] == "-" else term
 

@@ -13,7 +13,6 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from interwhen.bench._pictures import Chart
 from interwhen.bench._statistics import Estimate
 
 Cell: TypeAlias = Estimate | str | int | float | None
@@ -64,6 +63,42 @@ def text_of(cell: Cell) -> str:
 def machine_name() -> str:
     """Describe this machine for a report."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+
+
+Point: TypeAlias = tuple[float, float]
+
+
+class Series(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a chart."""
+
+    label: str
+    points: tuple[Point, ...]
+    spread: tuple[Point, ...] = ()
+    """The interval of each point, from its lower to its upper end."""
+    color: int = 0
+    """The index of its colour. Related series have the same colour."""
+    dashed: bool = False
+    joined: bool = True
+    """Whether a line joins the points; otherwise each point is a dot."""
+
+
+class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A chart of several series. A logarithmic axis shows only positive values."""
+
+    title: str
+    x: str
+    """The label of the horizontal axis."""
+    y: str
+    series: tuple[Series, ...]
+    log_x: bool = False
+    log_y: bool = False
+    zero: bool = False
+    """Whether the vertical axis includes zero."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all horizontal values are whole numbers; the ticks are then whole numbers too."""
+        return not self.log_x and all(x == round(x) for series in self.series for x, _ in series.points)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

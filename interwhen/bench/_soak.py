@@ -21,13 +21,14 @@ import anyio
 
 from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, Verdict, run, verifier
 from interwhen._log import log_warning
+from interwhen._types.models import Retries
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._processes import TransportName, child, memory_of, open_transport
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._soak_server import Story, prompt_of, story
 from interwhen.bench._statistics import Estimate
+from interwhen.cli._progress import ProgressLine
 from interwhen.models import CompletionsModel, Timeouts, Transport
-from interwhen.models._transport import Retries
 from interwhen.registry import load_monitors
 
 _TIMEOUTS = Timeouts(connect=10.0, first_token=8.0, inter_token=8.0)
@@ -191,10 +192,11 @@ async def soak(
     with child(command, r"(http://\S+)") as (process, url):
         begun = time.monotonic()
         readers = _Readers(url, way, streams=streams, seed=seed)
-        async with anyio.create_task_group() as group:
-            group.start_soon(_watch, samples, begun, readers, minutes)
-            await readers.read(begun + 60 * minutes)
-            group.cancel_scope.cancel()
+        with ProgressLine("seconds", round(60 * minutes), ticks=False) as progress:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_watch, samples, begun, readers, minutes, progress)
+                await readers.read(begun + 60 * minutes)
+                group.cancel_scope.cancel()
         await way.aclose()
         await anyio.sleep(0.5)
         tasks_left = len(anyio.get_running_tasks()) - 1
@@ -266,7 +268,9 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
     return Estimate(line.slope, f"{unit}/h", line.slope - t * error, line.slope + t * error, stretches)
 
 
-async def _watch(samples: array[float], begun: float, readers: _Readers, minutes: float) -> None:
+async def _watch(
+    samples: array[float], begun: float, readers: _Readers, minutes: float, progress: ProgressLine
+) -> None:
     """Append the time and the memory of this process to *samples* every few seconds.
 
     Plain numbers are stored, because objects would count as memory in use.
@@ -278,6 +282,7 @@ async def _watch(samples: array[float], begun: float, readers: _Readers, minutes
         mb = memory_of().resident
         if mb is not None:
             samples.extend((at, mb, sys.getallocatedblocks()))
+        progress.to(round(at))
         if at - shown >= 60:
             shown = at
             gc.collect()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from importlib.metadata import entry_points
 from typing import Annotated, Literal
 
@@ -12,7 +11,7 @@ from cyclopts import App, Parameter
 from interwhen_launcher import COMMANDS, EXIT_CODES, SUMMARY
 
 from interwhen._version import __version__
-from interwhen.cli._text import joined
+from interwhen.cli._progress import say, set_quiet
 
 # Logging of the command line: structlog to stderr. The library itself configures nothing.
 
@@ -23,7 +22,7 @@ class _Stderr:
     """Writes to the current ``sys.stderr``, which a live view redirects to keep its picture intact."""
 
     def msg(self, message: str) -> None:
-        print(joined(message), file=sys.stderr)
+        say(message)
 
     log = debug = info = warning = warn = error = critical = exception = failure = fatal = msg
 
@@ -69,6 +68,7 @@ def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     log_level: LogLevel = "error",
     debug: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
 ) -> int:
     """Run the command in *tokens*.
 
@@ -78,8 +78,11 @@ def launch(
         Which log events go to stderr. They never hold text of a trace.
     debug
         Show a traceback if an error ends the command.
+    quiet
+        Show no progress and no hints.
     """
     del debug  # main() reads it from the arguments, because it holds for errors of this parse, too.
     configure(log_level)
+    set_quiet(quiet=quiet)
     result = app(tokens)
     return result if isinstance(result, int) else 0

@@ -16,6 +16,7 @@ from rich.text import Text
 from interwhen import UsageError
 from interwhen._types.errors import without_user
 from interwhen.cli import _exits
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
 from interwhen.models import probe
 from interwhen.models._contract import ContractMark, ContractReport, check_contract
@@ -65,7 +66,8 @@ def doctor(
         raise UsageError("--record must be used with --contract, got it alone: add --contract")
     if contract:
         return _contract(base_url, model or "local", record, json=json)
-    diagnosis = anyio.run(_diagnosis, base_url, model or "local")
+    with ProgressLine("probing the endpoint"):
+        diagnosis = anyio.run(_diagnosis, base_url, model or "local")
     console = stdout_console()
     if json:
         print(as_json(diagnosis))
@@ -75,7 +77,8 @@ def doctor(
 
 
 def _contract(base_url: str | None, model: str, record: Path | None, *, json: bool) -> int:
-    report = anyio.run(_checked, base_url, model, record)
+    with ProgressLine("checking the contract"):
+        report = anyio.run(_checked, base_url, model, record)
     console = stdout_console()
     if json:
         print(as_json(report))

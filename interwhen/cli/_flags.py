@@ -145,17 +145,22 @@ class ContextFlags:
     """The store of that context: a path or a URL; default: interwhen-precompute.db."""
     key_file: Annotated[Path | None, Parameter(group=_CONTEXT)] = None
     """A file with the key of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
+    passages: Annotated[int, Parameter(group=_CONTEXT)] = 0
+    """If the prompt lacks the text of the context: at most so many characters of it, by relevance; default: none."""
 
     def open(self, model: Model) -> AbstractAsyncContextManager[Ready | None]:
         """Open the prepared context for runs of *model*. Without --context, the block gets ``None``."""
         if self.context is None:
-            if self.store is not None or self.key_file is not None:
+            if self.store is not None or self.key_file is not None or self.passages:
                 raise UsageError(
-                    "--store and --key-file must be used with --context, and it is missing: name a context, too"
+                    "--store, --key-file and --passages must be used with --context, and it is missing: name a "
+                    "context, too"
                 )
             return nullcontext()
+        if self.passages < 0:
+            raise UsageError(f"--passages must be at least 0, got {self.passages}; give a number of characters")
         opener: ContextOpener = load(CONTEXTS, "store")
-        return opener(self.context, model, store=self.store, key_file=self.key_file)
+        return opener(self.context, model, store=self.store, key_file=self.key_file, passages=self.passages)
 
 
 def default_api(prompt: Prompt) -> Api:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from interwhen._run import RepeatedCheck, check_again
 from interwhen.cli import _exits
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, json_safe, one_line, signs_for, stdout_console
 
 
@@ -40,7 +41,8 @@ def recheck(
         Write a line of JSON for each check.
     """
     text = prompt.read_text("utf-8") if prompt is not None else None
-    result, found = anyio.run(lambda: check_again(file, monitor or None, prompt=text))
+    with ProgressLine("checking again"):
+        result, found = anyio.run(lambda: check_again(file, monitor or None, prompt=text))
     console = stdout_console()
     signs = signs_for(console.encoding)
     for repeated in found:

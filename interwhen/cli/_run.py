@@ -17,6 +17,7 @@ from interwhen._run import resume as resume_run
 from interwhen._run import run as start
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, ContextFlags, ModelFlags, SamplingFlags, read_prompt
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
 from interwhen.cli._text import json_safe, one_line, stdout_console, visible
 from interwhen.cli._view import viewer_for
@@ -35,6 +36,7 @@ def run(
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
     starts_in: Phase = "answer",
     min_coverage: float = 0.0,
+    workers: str = "",
     journal: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
@@ -62,6 +64,8 @@ def run(
         "reasoning" for models whose chat template has opened the reasoning already.
     min_coverage
         The share of the text, from 0 to 1, that checked claims must cover; with less, the run ends unverified.
+    workers
+        A pool for the checks, by its name and options: "ray", "ray:actors=8". See docs/ray.md.
     journal
         A new file for the record of the run, with which "interwhen resume" can resume it.
     json
@@ -88,6 +92,7 @@ def run(
                 budgets=spent,
                 starts_in=starts_in,
                 min_coverage=min_coverage,
+                workers=workers or None,
                 journal=record,
             )
             result = await show_run(supervised, viewer_for(stdout_console(), json=json, plain=plain))
@@ -172,7 +177,8 @@ def replay(
     """
     console = stdout_console()
     if monitor:
-        found = anyio.run(recheck, file, monitor)
+        with ProgressLine("checking again"):
+            found = anyio.run(recheck, file, monitor)
         _print_findings(found, console, json=json)
         return _exits.BY_STATUS["unverified"] if found.findings else _exits.OK
     again = run_again(file)

@@ -6,14 +6,13 @@ import keyword
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from string import Template
 from tempfile import mkdtemp
-from typing import Annotated, Self
+from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
@@ -24,11 +23,11 @@ from interwhen import Fork, Monitor, PluginError, Span, UsageError, registry
 from interwhen._version import __version__
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import (
     STYLES,
     as_json,
     console_for,
-    is_live,
     joined,
     one_line,
     signs_for,
@@ -274,8 +273,6 @@ def _show_text(console: Console, tried: TrialResult, turn: int, span: Span | Non
 # ``interwhen verifiers try``: a verifier on labelled traces.
 
 _MODEL = ModelFlags()
-_BETWEEN = 0.2
-"""Seconds between two updates of the progress."""
 
 
 class _TrialReport(msgspec.Struct, frozen=True):
@@ -340,10 +337,17 @@ def try_(
             f"--model and --base-url must be used with a monitor that asks forks, got {name!r:.80}, which "
             "asks none: leave them out"
         )
-    found = islice(read_traces(traces, format), limit)
+    found = list(islice(read_traces(traces, format), limit))
     forks = model.open() if model.is_given else None
-    with _Progress(console_for(sys.stderr)) as progress:
-        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, on_trial=progress)
+    flagged = 0
+
+    def counted(one: TrialResult) -> None:
+        nonlocal flagged
+        flagged += one.is_flagged
+        progress.advance(f"{flagged} flagged")
+
+    with ProgressLine("traces", len(found)) as progress:
+        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, on_trial=counted)
     if not tried:
         raise UsageError(
             f"TRACES must hold at least one labelled trace, got {str(traces)!r} without any: name another file"
@@ -383,32 +387,6 @@ def _missed(what: str, rate: Rate, *, least: float = 0.0, most: float = 1.0) -> 
         yield f"{what}: {rate.value:.2%} is below the bar of {least:.2%}"
     elif rate.value > most:
         yield f"{what}: {rate.value:.2%} is above the bar of {most:.2%}"
-
-
-class _Progress:
-    """Shows on a terminal how many traces were tried; clears its line at the end of the block."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = is_live(console)
-        self._count = self._flagged = 0
-        self._next = self._begun = time.perf_counter()
-
-    def __call__(self, tried: TrialResult) -> None:
-        self._count += 1
-        self._flagged += tried.is_flagged
-        now = time.perf_counter()
-        if self._live and now >= self._next:
-            self._next = now + _BETWEEN
-            rate = self._count / max(now - self._begun, 1e-9)
-            self._console.print(f"\r{self._count} traces, {rate:.0f}/s, {self._flagged} flagged ", end="")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._live and self._count:
-            self._console.print("\r" + " " * 60 + "\r", end="")
 
 
 # ``interwhen verifiers new``: a plug-in package that works at once.

@@ -11,7 +11,6 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -21,6 +20,7 @@ from msgspec import Meta
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import UsageError
 from interwhen.clients._call_record import CallRecord
+from interwhen.journal._settings import read_settings
 
 _QUEUED = 1000
 """The most records that wait for the disk. Further ones are dropped."""
@@ -175,14 +175,5 @@ def open_audit(wanted: object) -> AuditFile | None:
     """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted
-    fields = {"path": os.fspath(wanted)} if isinstance(wanted, str | os.PathLike) else wanted
-    if isinstance(fields, AuditSettings):
-        return AuditFile.at(fields) if fields.path else None
-    if not isinstance(fields, Mapping) or not fields.get("path"):
-        raise UsageError(f"audit must be a path, or a mapping with a path, got {wanted!r:.200}")
-    try:
-        return AuditFile.at(msgspec.convert(dict(fields), AuditSettings))
-    except msgspec.ValidationError as error:
-        raise UsageError(
-            f"audit must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
-        ) from error
+    settings = read_settings("audit", wanted, AuditSettings)
+    return AuditFile.at(settings) if settings.path else None

@@ -10,21 +10,22 @@ import datetime as dt
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from interwhen._engine.journaling import EVERYWHERE, LISTENERS, Listener
 from interwhen._log import log_info
 from interwhen._types.ledger import Ledger, Timing
 from interwhen._types.models import FinishReason, Prompt, ResumeMode
 from interwhen._types.monitors import Delivery, Monitor
-from interwhen._types.results import PromptRecord, RemedyName, Result, Unverified, Verified, prompt_sha256
+from interwhen._types.results import PromptRecord, RemedyName, Result, Unverified, Verified, new_call_id, prompt_sha256
 from interwhen._types.segments import Span, sha256
 from interwhen._types.verdicts import Judged, Scope
 
 if TYPE_CHECKING:
-    from interwhen.clients._supervision import CallOrigin
     from interwhen.journal._settings import CallJournal
 
 SCHEMA = 1
@@ -39,6 +40,21 @@ def trace_id_of(traceparent: str | None) -> str:
     """Return the trace id in the header *traceparent*; empty if the header is missing or malformed."""
     found = _TRACEPARENT.fullmatch(traceparent or "")
     return found[1] if found is not None and found[1] != _NO_TRACE else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOrigin:
+    """Identifies a call: where it comes from, and when it began."""
+
+    source: Literal["wrap", "gateway"] = "wrap"
+    call_id: str = field(default_factory=new_call_id)
+    trace_id: str = ""
+    began: float = field(default_factory=time.time)
+    """In seconds since the epoch."""
+    clock: float = field(default_factory=time.monotonic)
+    """The same moment on the clock that only goes forward."""
+    listeners: tuple[Listener, ...] = field(default_factory=lambda: (*(LISTENERS.get() or ()), *EVERYWHERE))
+    """The listeners of the context in which the call began."""
 
 
 class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +81,7 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
-    """A violation, also in text that was cut. The record does not contain the text."""
+    """A violation in the record of a call. Its text may have been cut from the answer, and is not in the record."""
 
     monitor: str
     verifier: str

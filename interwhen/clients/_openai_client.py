@@ -26,7 +26,7 @@ from interwhen._engine.run import is_off
 from interwhen._run import LoopThread
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
-from interwhen.clients._call_record import trace_id_of
+from interwhen.clients._call_record import CallOrigin, trace_id_of
 from interwhen.clients._calls import PATHS, ApiCall, Settings, read_call
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._openai_streams import (
@@ -41,7 +41,7 @@ from interwhen.clients._openai_streams import (
     with_info,
 )
 from interwhen.clients._openai_wire import SdkError, SdkTransport, Send, raise_sdk_error, sync_sender
-from interwhen.clients._supervision import CallOrigin, Supervised, supervise
+from interwhen.clients._supervision import Supervised, supervise
 from interwhen.clients._upstream import ModelEndpoint
 
 # Supervised calls over an SDK client, with the SDK's errors, for sync and async code.

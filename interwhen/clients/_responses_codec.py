@@ -341,7 +341,10 @@ class OutputItems:
         return f"{name}_{self._next}" if name in self._names else name
 
     def _sent(self, body: ItemBody, source: int | None = None) -> ItemBody:
-        """Update the items for *body*, which is now sent to the reader, and return *body*."""
+        """Update the items for *body*, which is now sent to the reader, and return *body*.
+
+        *source* is the server's index of the item (default: the index in *body*).
+        """
         event = msgspec.convert(body, WireEvent)
         index = event.output_index
         if index is None:

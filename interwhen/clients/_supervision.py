@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
 
 from interwhen._engine.journaling import (
     ENDED,
-    EVERYWHERE,
-    LISTENERS,
     Callbacks,
-    Listener,
     SupervisedCall,
     without_text,
 )
@@ -27,14 +23,14 @@ from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.prompts import PromptRefused
 from interwhen._types.remedies import Feedback
-from interwhen._types.results import PromptRecord, Result, new_call_id
+from interwhen._types.results import PromptRecord, Result
 from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
 from interwhen.clients._call_context import ContextServed, answer_body, serve_context
-from interwhen.clients._call_record import CallRecord, log_call, record_call
+from interwhen.clients._call_record import CallOrigin, CallRecord, log_call, record_call
 from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
 from interwhen.clients._chat_codec import Composer, Part
 from interwhen.clients._chunk_buffer import ChunkBuffer
@@ -117,21 +113,6 @@ class RunTask:
                 self._ending.publish(None if self._error is not None else self._run.result)
             self._left.set()
             self._entered.set()
-
-
-@dataclass(frozen=True, slots=True)
-class CallOrigin:
-    """Identifies a call: where it comes from, and when it began."""
-
-    source: Literal["wrap", "gateway"] = "wrap"
-    call_id: str = field(default_factory=new_call_id)
-    trace_id: str = ""
-    began: float = field(default_factory=time.time)
-    """In seconds since the epoch."""
-    clock: float = field(default_factory=time.monotonic)
-    """The same moment on the clock that only goes forward."""
-    listeners: tuple[Listener, ...] = field(default_factory=lambda: (*(LISTENERS.get() or ()), *EVERYWHERE))
-    """The listeners of the context in which the call began."""
 
 
 class CallEnding:

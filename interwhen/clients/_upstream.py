@@ -20,6 +20,7 @@ from interwhen._types.models import (
     ResumeMode,
     ResumeWay,
     Sampling,
+    Timeouts,
     Usage,
 )
 from interwhen.clients._calls import Api, ApiCall
@@ -74,7 +75,6 @@ from interwhen.models._transport import (
     FieldSupport,
     HttpResponse,
     SamplingSupport,
-    Timeouts,
     mentions,
     refuses,
     until_stop,

@@ -335,6 +335,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = "auto"
     threads: Annotated[Positive, Meta(description="Threads for the checks of all calls.")] = 32
     processes: Annotated[Positive, Meta(description="Worker processes for the checks of all calls.")] = 2
+    workers: Annotated[
+        str,
+        Meta(
+            description="Another pool for the checks, by its name and options, such as `ray` or `ray:actors=8` "
+            "(docs/ray.md). It replaces `threads` and `processes`."
+        ),
+    ] = ""
     limits: GatewayLimits = GatewayLimits()
     patience: Patience = Patience()
 

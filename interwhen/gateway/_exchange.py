@@ -13,8 +13,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from interwhen._types.results import Result
-from interwhen.clients._call_record import trace_id_of
-from interwhen.clients._supervision import CallOrigin, Supervised
+from interwhen.clients._call_record import CallOrigin, trace_id_of
+from interwhen.clients._supervision import Supervised
 from interwhen.gateway._config import GatewayLimits
 from interwhen.gateway._http_errors import Headers, HttpError, overloaded, shutting_down, too_many
 from interwhen.gateway._json_bodies import SECONDS, TooManyValues, decode_object

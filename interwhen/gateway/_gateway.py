@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from interwhen._engine.run import is_off, switch
 from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
+from interwhen._types.models import Timeouts
 from interwhen._types.results import Result
 from interwhen._types.verdicts import Judged
 from interwhen.clients._audit import open_audit
@@ -32,7 +33,7 @@ from interwhen.gateway._monitor_choice import MonitorChooser
 from interwhen.gateway._routes import mode_of
 from interwhen.gateway._upstream import UpstreamServer
 from interwhen.journal._directory import JournalDirectory, open_journals
-from interwhen.models._transport import Timeouts, Transport
+from interwhen.models._transport import Transport
 from interwhen.registry import PAGES, load
 
 # Limits the number of calls that run and wait at the same time.

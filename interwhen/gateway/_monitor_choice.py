@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from interwhen._run import Workers
 from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.extensions import Allocator, RemedyLearner
+from interwhen._types.extensions import Allocator, RemedyLearner, WorkerPool
 from interwhen._types.strategies import CallStrategy
 from interwhen.clients import Reading, Settings
 from interwhen.clients._audit import open_audit
@@ -28,7 +28,7 @@ from interwhen.gateway._contexts import GatewayContexts, unknown_context
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
 from interwhen.journal._directory import open_journals
-from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors, load_prompt_monitors
+from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors, load_prompt_monitors, load_workers
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
@@ -97,7 +97,9 @@ class MonitorChooser:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.workers = Workers(threads=config.threads, processes=config.processes)
+        self.workers: WorkerPool = load_workers(config.workers or None) or Workers(
+            threads=config.threads, processes=config.processes
+        )
         """The workers for the checks of all calls. The owner of this object closes them."""
         told = config.allocator
         self.allocator: Allocator | None = (

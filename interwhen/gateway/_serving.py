@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interwhen._log import log_warning, logs_info
 from interwhen._types.errors import ModelError, UpstreamError
+from interwhen._types.models import Timeouts
 from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import log_call, record_call
 from interwhen.clients._calls import PATHS, Api
@@ -30,7 +31,6 @@ from interwhen.gateway._http_errors import HttpError, http_error_of, shutting_do
 from interwhen.gateway._relay import Unsupervised, list_models, relay
 from interwhen.gateway._routes import DECISIONS, Mode, RouteMatch, route_of
 from interwhen.gateway._upstream import UpstreamServer
-from interwhen.models._transport import Timeouts
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _UNCLEAN = re.compile(r"(^|/)\.{1,2}(/|$)|//|%2f|%2e|%5c|\\", re.IGNORECASE)

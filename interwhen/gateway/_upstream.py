@@ -7,17 +7,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from interwhen._types.models import Timeouts
 from interwhen.clients._upstream import Facts, ModelEndpoint
 from interwhen.models._token_servers import Place
-from interwhen.models._transport import (
-    HttpRequest,
-    HttpResponse,
-    Timeouts,
-    Transport,
-    exchange,
-    open_stream,
-    send_again,
-)
+from interwhen.models._transport import HttpRequest, HttpResponse, Transport, exchange, open_stream, send_again
 
 Method = Literal["GET", "POST", "DELETE"]
 _KNOWN_MODELS = 256

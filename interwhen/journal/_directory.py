@@ -14,7 +14,6 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,7 +24,7 @@ from interwhen._log import log_info, log_warning
 from interwhen._types.errors import UsageError
 from interwhen.journal._files import JournalFile
 from interwhen.journal._records import CalledRecord
-from interwhen.journal._settings import CallHead, CallJournal
+from interwhen.journal._settings import CallHead, CallJournal, read_settings
 from interwhen.journal._writer import JournalWriter
 
 FLUSH_SECONDS = 2.0
@@ -490,14 +489,5 @@ def open_journals(wanted: object) -> JournalDirectory | None:
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted
-    fields = {"path": os.fspath(wanted)} if isinstance(wanted, str | os.PathLike) else wanted
-    if isinstance(fields, JournalSettings):
-        return JournalDirectory.at(fields) if fields.path else None
-    if not isinstance(fields, Mapping) or not fields.get("path"):
-        raise UsageError(f"journal must be a directory, or a mapping with a path, got {wanted!r:.200}")
-    try:
-        return JournalDirectory.at(msgspec.convert(dict(fields), JournalSettings))
-    except msgspec.ValidationError as error:
-        raise UsageError(
-            f"journal must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
-        ) from error
+    settings = read_settings("journal", wanted, JournalSettings)
+    return JournalDirectory.at(settings) if settings.path else None

@@ -6,7 +6,6 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from interwhen._core.release import merge
@@ -97,6 +96,7 @@ def code_digest(verifier: Any) -> str:
 def _of_file(file: str) -> str:
     try:
         import hashlib
+        from pathlib import Path
 
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()
     except OSError:

@@ -6,7 +6,6 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -18,6 +17,8 @@ class Files:
 
     def read(self, name: str, /) -> bytes:
         """Return the whole file."""
+        from pathlib import Path
+
         return Path(name).read_bytes()
 
     def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:

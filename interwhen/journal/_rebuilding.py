@@ -30,8 +30,8 @@ from interwhen._core.messages import (
     Settled,
     Suspend,
 )
+from interwhen._core.segmenter import offer_for
 from interwhen._core.violations import READS_CALLS
-from interwhen._core.written_calls import offer_for
 from interwhen._types.errors import JournalError
 from interwhen._types.models import Chunk, Reply, Usage
 from interwhen._types.monitors import Monitor
@@ -56,8 +56,7 @@ from interwhen.journal._settings import Journal
 # Reading a journal: its complete records, and how many bytes after them cannot be read.
 
 
-@dataclass(frozen=True, slots=True)
-class Journaled:
+class Journaled(msgspec.Struct, frozen=True):
     """The contents of a journal file, up to the first incomplete or damaged record."""
 
     path: str

@@ -7,10 +7,8 @@ not count.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
 from operator import mul, sub
@@ -202,6 +200,8 @@ def encode(record: Record) -> bytes:
     try:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:
+        import json
+
         text = json.dumps(msgspec.to_builtins(record, enc_hook=_plain), default=_plain)
         return msgspec.msgpack.encode(EscapedRecord(text))
 
@@ -211,7 +211,11 @@ def decode(payload: bytes) -> Record:
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
-    return _convert(json.loads(found.json)) if isinstance(found, EscapedRecord) else found
+    if isinstance(found, EscapedRecord):
+        import json
+
+        return _convert(json.loads(found.json))
+    return found
 
 
 _ENDING = b"\xa6ending"  # the tag of an EndRecord, its first item; only this record has fields that were renamed
@@ -320,16 +324,15 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
 
 # Monitors as data, and back, so that the core can be rebuilt without their code.
 
-_CODE = ("verifier", "extractor")
-"""The fields of a monitor that are not data."""
+_CODE = ("verifier", "extractor", "spec")
+"""The fields of a monitor that are not data, or that a record has elsewhere."""
 _CHOSEN = ("remedy", "scope", "trigger")
 """The fields whose default the plug-in chooses. Another version of the plug-in may choose another default."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))
 
 
-@dataclass(frozen=True, slots=True)
-class AbsentVerifier:
+class AbsentVerifier(msgspec.Struct, frozen=True):
     """Replaces a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
 
     name: str
@@ -349,7 +352,7 @@ def describe(
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
     """Return the records of the verifiers and of the *monitors*.
 
-    *specs* are the specifications of the monitors, in the same order.
+    *specs* are the specifications of those monitors that do not have their own, in the same order.
     """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
@@ -368,7 +371,8 @@ def describe(
         }
         code = tuple(name for name, value in values.items() if callable(value))
         fields = {name: _as_read(value) for name, value in values.items() if name not in code}
-        spec = specs[place] if place < len(specs) else None
+        # One specification may make several monitors. Then only the monitors themselves tell from which they were made.
+        spec = specs[place] if monitor.spec is None and len(specs) == len(monitors) else monitor.spec
         forks, tracker = isinstance(monitor.extractor, Fork), tracks(monitor.extractor)
         records.append(MonitorRecord(number, forks, fields, code, _writable(spec), tracker))
     return tuple(verifiers), tuple(records)

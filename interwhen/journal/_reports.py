@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from interwhen._types.events import Event
 from interwhen._types.results import CheckRecord, Result, ViolationRecord, notebook_page
 from interwhen.journal._rebuilding import Journaled
 
 
-@dataclass(frozen=True, slots=True)
-class RecheckFinding:
+class RecheckFinding(msgspec.Struct, frozen=True):
     """A violation that a monitor finds in a recorded trace."""
 
     request: int
@@ -20,8 +19,7 @@ class RecheckFinding:
     """Whether a run with this monitor would probably have interrupted or held back the text here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recheck:
+class Recheck(msgspec.Struct, frozen=True):
     """The result of checking the recorded text of a run with other monitors.
 
     The text is that of the original run. With these monitors, the run would have continued differently after the first
@@ -37,8 +35,7 @@ class Recheck:
     """Checks of the last trace whose outcome is neither a pass nor a violation."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """A run rebuilt from its journal, without its model, verifiers and extractors."""
 
     journaled: Journaled
@@ -51,6 +48,16 @@ class Replay:
     differences: tuple[str, ...]
     """The names of the fields in which the recomputed result differs from the recorded one. There are none, unless
     this version of interwhen decides differently from the version that wrote the journal."""
+
+    def __repr__(self) -> str:
+        """Return one short line: the journal, and how the run ended."""
+        return f"<Replay of {self.journaled.path!r}: {self}>"
+
+    def __str__(self) -> str:
+        """Return one line for a person: that of the result, or how far the run was."""
+        ending = f"not over, {len(self.text):,} characters" if self.result is None else str(self.result)
+        changed = f", other than recorded: {', '.join(self.differences)}" if self.differences else ""
+        return ending + changed
 
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -122,3 +122,26 @@ class CallJournal(Journal):
         """
         if self.slot is not None:
             self.slot.called(record, has_problem=has_problem)
+
+
+# The settings of a file, or of a directory, that several calls write to.
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def read_settings(option: str, wanted: object, kind: type[S]) -> S:
+    """Return the settings that *wanted* gives for *option*, as a value of *kind*.
+
+    *wanted* is such a value, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` if it is not.
+    """
+    if isinstance(wanted, kind):
+        return wanted
+    fields = {"path": os.fspath(wanted)} if isinstance(wanted, str | os.PathLike) else wanted
+    if not isinstance(fields, Mapping) or not fields.get("path"):
+        raise UsageError(f"{option} must be a path, or a mapping with a path, got {wanted!r:.200}; give one of them")
+    try:
+        return msgspec.convert(dict(fields), kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{option} must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
+        ) from error

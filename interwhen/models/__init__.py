@@ -38,9 +38,11 @@ from interwhen._types.models import (
     Request,
     ResumeMode,
     ResumeWay,
+    Retries,
     Sampling,
     ScoredToken,
     Stream,
+    Timeouts,
     Usage,
 )
 
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from interwhen.models._probe import probe
     from interwhen.models._replay import Recording, RecordingModel, ReplayModel, TimedChunk, load_recordings
     from interwhen.models._token_stream import GuardedStream, IteratorStream, StreamNotes, collect
-    from interwhen.models._transport import HttpRequest, HttpResponse, Retries, Timeouts, Transport
+    from interwhen.models._transport import HttpRequest, HttpResponse, Transport
 
 __all__ = [
     "Capabilities",
@@ -129,10 +131,8 @@ _LAZY = {
     "Recording": "_replay",
     "RecordingModel": "_replay",
     "ReplayModel": "_replay",
-    "Retries": "_transport",
     "StreamNotes": "_token_stream",
     "TimedChunk": "_replay",
-    "Timeouts": "_transport",
     "Transport": "_transport",
     "collect": "_token_stream",
     "load_recordings": "_replay",

@@ -20,7 +20,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UpstreamError,
 )
-from interwhen._types.models import Chunk, Message, Piece, Request, ResumeMode, Sampling, Usage
+from interwhen._types.models import Chunk, Message, Piece, Request, ResumeMode, Sampling, Timeouts, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON
 from interwhen.models._httpx2_transport import Httpx2Transport
@@ -29,7 +29,7 @@ from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, ProbedChat,
 from interwhen.models._recorded_http import NotRecordedError
 from interwhen.models._sse import SseDecoder
 from interwhen.models._token_resume import FAMILIES, shared
-from interwhen.models._transport import HttpRequest, Timeouts, Transport, open_stream
+from interwhen.models._transport import HttpRequest, Transport, open_stream
 
 ContractMark = Literal["holds", "absent", "broken", "unknown"]
 """``absent``: the server lacks the feature, and interwhen can do without it. ``broken``: interwhen relies on the line,
@@ -237,9 +237,9 @@ class _Examiner(Prober):
         return tuple(found), resumed
 
     async def prepare(self, way: _Way) -> None:
-        """Read a first stream with the adapter for *way*.
+        """Read a first stream with the adapter for *way*, unless this was done before.
 
-        From it the adapter learns the reasoning field, as in a run.
+        From this stream the adapter learns the name of the reasoning field, as in a run.
         """
         if way in self._ready:
             return

@@ -25,9 +25,11 @@ from interwhen._types.models import (
     Prompt,
     Request,
     ResumeMode,
+    Retries,
     Route,
     Sampling,
     Stream,
+    Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import ServerProps, SlotState
@@ -45,7 +47,7 @@ from interwhen.models._local_weights import (
 from interwhen.models._messages import prompt_turns
 from interwhen.models._openai_api import ChatModel, CompletionsModel, read_json
 from interwhen.models._token_resume import shared
-from interwhen.models._transport import HttpRequest, Retries, Timeouts, Transport, exchange
+from interwhen.models._transport import HttpRequest, Transport, exchange
 
 # The slots of a llama.cpp server, and their saved states. A fork can get its prefix from a slot or a saved state.
 

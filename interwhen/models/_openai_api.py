@@ -31,8 +31,10 @@ from interwhen._types.models import (
     Request,
     ResumeMode,
     ResumeWay,
+    Retries,
     Sampling,
     ScoredToken,
+    Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import (
@@ -89,9 +91,7 @@ from interwhen.models._transport import (
     FieldSupport,
     HttpRequest,
     HttpResponse,
-    Retries,
     SamplingSupport,
-    Timeouts,
     Transport,
     exchange,
     mentions,

@@ -18,7 +18,8 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
-from interwhen.models._transport import HttpRequest, Timeouts, Transport, exchange
+from interwhen._types.models import Timeouts
+from interwhen.models._transport import HttpRequest, Transport, exchange
 
 ORPHAN_SECONDS = 60.0
 """The longest time in seconds that a closed stream counts as orphaned."""

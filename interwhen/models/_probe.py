@@ -17,14 +17,16 @@ from interwhen._types.models import (
     Request,
     ResumeMode,
     ResumeWay,
+    Retries,
     Sampling,
     Stream,
+    Timeouts,
     Usage,
 )
 from interwhen.models._chunks import ModelCard, ModelList, ServerProps, SlotState
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel, CompletionsModel
-from interwhen.models._transport import FORK_OPTIONS, HttpRequest, Retries, Timeouts, Transport, exchange
+from interwhen.models._transport import FORK_OPTIONS, HttpRequest, Transport, exchange
 
 Mark = Literal["ok", "no", "unknown"]
 

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from interwhen._core.segmenter import calls_in, scanner_for
+from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
 from interwhen._core.written_calls import openings_of, read_offer
 from interwhen._types.segments import CallFormat, ToolCall
@@ -50,7 +50,7 @@ class RawCalls:
         calls: list[ToolCall] = []
         other, at = "", 0
         for span in scanner.flush(transcript):
-            written = calls_in(scanner)
+            written = scanner.found
             if written is None or written.problem or not written.calls:
                 return RawAnswer(text, ())
             calls += written.calls

@@ -12,9 +12,8 @@ import anyio.lowlevel
 import msgspec
 
 from interwhen._types.errors import ModelError, UsageError
-from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream
+from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream, Timeouts
 from interwhen.models._token_stream import GuardedStream
-from interwhen.models._transport import Timeouts
 
 _BATCH = 64
 """The largest number of chunks that one read of a replay returns."""

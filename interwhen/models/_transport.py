@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import socket
 import time
@@ -32,35 +31,13 @@ from interwhen._types.errors import (
     UpstreamError,
     without_user,
 )
+from interwhen._types.models import Retries, Timeouts
 
 if TYPE_CHECKING:
     import asyncio
     import ssl
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Timeouts in seconds; ``None`` means no limit.
-
-    ``connect`` limits opening a connection. ``first_token`` limits the wait for the response headers, and again for the
-    first text. ``inter_token`` limits the time between two texts, and ``total`` limits the whole stream. The reader of
-    an open stream, such as a run, enforces the last three: it closes the stream. A timer for each read would cost more
-    than the read.
-
-    ``idle`` does not end a stream. If no text arrives for that time within a line, monitors check the unfinished line.
-
-    ``min_rate`` (tokens per second) does not end a stream either. If a model is slower, its run reports this in the log
-    and in ``result.wire``.
-    """
-
-    connect: float | None = 10.0
-    first_token: float | None = 120.0
-    inter_token: float | None = 60.0
-    total: float | None = None
-    min_rate: float | None = 1.0
-    idle: float | None = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,42 +467,6 @@ async def _read(response: HttpResponse, limit: int) -> bytes:
 
 # Retries before the first token.
 
-_RNG = random.Random()  # noqa: S311  (shared: seeding one takes longer than the rest of the start of a run)
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """Retries a request up to *attempts* times, with exponential backoff and full jitter.
-
-    The upper limit of the random wait doubles from *base* to *cap* seconds. If the server sends ``Retry-After``, that
-    time is used instead. When all waits of a request would exceed *budget* seconds in total, its error is raised.
-    Method: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    """
-
-    attempts: int = 2
-    base: float = 0.5
-    cap: float = 8.0
-    budget: float = 30.0
-    rng: random.Random = field(default=_RNG, repr=False, compare=False)
-
-    def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
-        """Return how many seconds to wait after failure number *attempt* (from 0); ``None`` to give up.
-
-        *waited* is the sum of the earlier waits in seconds.
-        """
-        if attempt >= self.attempts or not _worth_retrying(error):
-            return None
-        seconds = self.pause(attempt, error)
-        return seconds if waited + seconds <= self.budget else None
-
-    def pause(self, attempt: int, error: ModelError) -> float:
-        """Return how many seconds to wait after failure number *attempt* (from 0).
-
-        This ignores the limits ``attempts`` and ``budget``.
-        """
-        asked = error.retry_after if isinstance(error, UpstreamError) else None
-        return self.rng.uniform(0, min(self.cap, self.base * 2 ** min(attempt, 32))) if asked is None else asked
-
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
     """Call *call* and await it until it succeeds. When *retries* gives up, raise the last error."""
@@ -542,16 +483,6 @@ async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
         await anyio.sleep(seconds)
         waited += seconds
         attempt += 1
-
-
-def _worth_retrying(error: ModelError) -> bool:
-    """Return whether *error* is worth a retry: connection errors, 429 and 5xx are.
-
-    It is not worth one if the server accepted the request and then sent nothing.
-    """
-    if isinstance(error, StreamTimeout):
-        return error.timer == "connect"
-    return isinstance(error, ConnectError) or (isinstance(error, UpstreamError) and error.retryable)
 
 
 # Learn from the errors of a server whether it accepts an optional field of a request.

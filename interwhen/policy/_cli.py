@@ -18,6 +18,7 @@ from interwhen._types.errors import UsageError
 from interwhen._types.models import Message
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
+from interwhen.cli._progress import ProgressLine, each
 from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for, stdout_console
 from interwhen.policy._admission import Admission, Replayed, admit, fired_in, outcome
 from interwhen.policy._files import inner_folder, make_folder, read_policy, read_surroundings
@@ -142,7 +143,8 @@ def check(
         Print the findings as JSON.
     """
     policy = read_policy(folder)
-    admission = admit(policy, fired=None if situations is None else fired_in(policy, situations))
+    with ProgressLine("checking the rules"):
+        admission = admit(policy, fired=None if situations is None else fired_in(policy, situations))
     if json:
         print(json_safe(msgspec.json.encode(admission).decode()))
     else:
@@ -190,7 +192,8 @@ def lint(
         for turn in turns
         if not isinstance(turn.prompt, str) and any(message.role == "tool" for message in turn.prompt)
     )
-    found = replayed(policy, runs, None if state is None else read_database(policy, state))
+    database = None if state is None else read_database(policy, state)
+    found = replayed(policy, each(runs, "runs"), database)
     if not found.calls:
         raise UsageError(
             f"the runs at {str(replay)!r} must have tool calls with results, got none: give runs with "
@@ -305,6 +308,7 @@ def synth(
     out: Path = Path("policy"),
     rounds: int = 3,
     seconds: float = 300.0,
+    json: Annotated[bool, Parameter(negative="")] = False,
     model: ModelFlags = _MODEL,
 ) -> int:
     """Have a model write a rule for each clause of the policy TEXT; keep those that are admitted.
@@ -327,8 +331,10 @@ def synth(
         How many attempts the model has for each clause.
     seconds
         The longest time for one answer of the model, in seconds.
+    json
+        Print what is admitted as JSON, and nothing else on stdout.
     """
-    from interwhen.policy._synthesis import Draft, Synthesis, keep, synthesise
+    from interwhen.policy._synthesis import Draft, Synthesis, keep, open_clauses, synthesise
 
     make_folder(out, text, tools, schema)
     policy, around = read_policy(out), read_surroundings(out)[1]
@@ -337,7 +343,11 @@ def synth(
 
     def done(draft: Draft) -> None:
         counts[draft.status] += 1
-        say([f"{draft.status:8}  {keep(out, draft, opened.name).name}  {one_line(draft.clause)[:90]}"])
+        kept = keep(out, draft, opened.name).name
+        progress.clear()
+        progress.advance()
+        if not json:
+            say([f"{draft.status:8}  {kept}  {one_line(draft.clause)[:90]}"])
         if draft.rule is not None:
             _write_formula(out, draft.rule, policy.schema)
 
@@ -348,6 +358,10 @@ def synth(
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await opened.aclose()
 
-    result = anyio.run(main)
-    show_admission(result.policy, result.admission)
+    with ProgressLine("clauses", len(open_clauses(policy))) as progress:
+        result = anyio.run(main)
+    if json:
+        print(json_safe(msgspec.json.encode(result.admission).decode()))
+    else:
+        show_admission(result.policy, result.admission)
     return _exits.BROKEN if counts["queued"] or result.admission.problems else _exits.OK

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -167,6 +168,16 @@ class Synthesis:
     """The policy with the new admitted rules added."""
 
 
+def open_clauses(policy: WrittenPolicy) -> list[tuple[int, str]]:
+    """Return the clauses of *policy* that no rule quotes, with their numbers from 1."""
+    covered = {part for rule in policy.rules for clause in rule.clauses for part in sentences(clause)}
+    return [
+        (number, clause)
+        for number, clause in enumerate(islice(clauses(policy.text), _limits.RULES), 1)
+        if not any(part in clause or clause in part for part in covered)
+    ]
+
+
 async def synthesise(
     policy: WrittenPolicy,
     around: Surroundings,
@@ -186,12 +197,9 @@ async def synthesise(
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
     drafts: list[Draft] = []
-    covered = {part for rule in policy.rules for clause in rule.clauses for part in sentences(clause)}
-    for number, clause in enumerate(clauses(policy.text), 1):
-        if len(policy.rules) >= _limits.RULES or number > _limits.RULES:
+    for number, clause in open_clauses(policy):
+        if len(policy.rules) >= _limits.RULES:
             break
-        if any(part in clause or clause in part for part in covered):
-            continue
         drafter = _Drafter(policy, around, model, Sampling(max_tokens=max_tokens, temperature=0.0), seconds)
         draft = await drafter.draft(number, clause, rounds)
         if draft.rule is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -15,8 +15,9 @@ from rich.text import Text
 from interwhen._run import run as start
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits, _flags
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, run_to_end, show_run
-from interwhen.cli._text import joined, stdout_console, visible
+from interwhen.cli._text import as_json, joined, stdout_console, visible
 from interwhen.cli._view import viewer_for
 from interwhen.precompute import ContextPiece, Kind, Slice, Store, _contexts, load_producers
 from interwhen.precompute._contexts import (
@@ -166,6 +167,7 @@ def run(
     place: StoreFlags = _STORE,
     token_budget: int = 100_000,
     slices: int | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Do the due work, step by step, until there is none or the budget is spent. It can be stopped at any time.
 
@@ -186,12 +188,22 @@ def run(
         The largest number of generated tokens for one context, in all its generations and processes together.
     slices
         The largest number of steps.
+    json
+        Write a line of JSON for each step, and nothing else on stdout.
     """
     asked = [question for path in questions for question in read_questions(path)]
     producers = with_questions(producer, asked)
-    done = anyio.run(_work, names, model, monitor, producers, place, token_budget, slices, asked)
+    with ProgressLine("steps", slices) as progress:
+
+        def told(step: Slice) -> None:
+            progress.clear()
+            _print_step(step, json=json)
+            progress.advance()
+
+        done = anyio.run(_work, names, model, monitor, producers, place, token_budget, slices, asked, told)
     spent = sum(each.cost.generated for each in done)
-    stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
+    if not json:
+        stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
     return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
 
 
@@ -204,6 +216,23 @@ def _of_files(texts: Mapping[str, str], size: int) -> Iterator[ContextPiece]:
                 yield ContextPiece(f"{name}/{piece.name}", piece.text, piece.lead)
 
 
+def _print_step(step: Slice, *, json: bool) -> None:
+    console = stdout_console()
+    if json:
+        row = {
+            "context": step.context,
+            "step": step.step,
+            "outcome": step.came_to,
+            "tokens": step.cost.generated,
+            "why": step.why,
+        }
+        console.file.write(as_json(row) + "\n")
+        return
+    why = f"  {visible(step.why)}" if step.why else ""
+    line = f"{step.came_to:<10} {step.cost.generated:>6} tokens  {visible(step.context)}  {visible(step.step)}"
+    console.print(Text(line + why), soft_wrap=True)
+
+
 async def _work(
     names: tuple[str, ...],
     model: _flags.ModelFlags,
@@ -213,8 +242,8 @@ async def _work(
     token_budget: int,
     slices: int | None,
     asked: Sequence[str],
+    told: Callable[[Slice], None],
 ) -> list[Slice]:
-    console = stdout_console()
     adapter = model.open()
     found = place.open()
     done: list[Slice] = []
@@ -229,10 +258,7 @@ async def _work(
             if not step:
                 break
             done.extend(step)
-            [each] = step
-            why = f"  {visible(each.why)}" if each.why else ""
-            line = f"{each.came_to:<10} {each.cost.generated:>6} tokens  {visible(each.context)}  {visible(each.step)}"
-            console.print(Text(line + why), soft_wrap=True)
+            told(step[0])
     finally:
         found.close()
         await adapter.aclose()

@@ -53,16 +53,18 @@ def bare_model(name: str) -> str:
 
 @asynccontextmanager
 async def open_context(
-    name: str, model: Model, *, store: str | None = None, key_file: Path | None = None
+    name: str, model: Model, *, store: str | None = None, key_file: Path | None = None, passages: int = 0
 ) -> AsyncIterator[ContextRef]:
     """Open the context *name* for runs of *model*: a :class:`~interwhen._types.extensions.ContextOpener`.
 
-    The producers and monitors of the last worker on the context decide which items are current.
+    The producers and monitors of the last worker on the context decide which items are current. *passages* is a number
+    of characters, as in :class:`~interwhen.precompute.Precomputer`.
     """
     found = await anyio.to_thread.run_sync(open_place, store, key_file)
     try:
         worker = await anyio.to_thread.run_sync(last_worker, found, name)
-        precomputer = Precomputer(found, model, producers=None if worker is None else worker.specs, debounce=0.0)
+        specs = None if worker is None else worker.specs
+        precomputer = Precomputer(found, model, producers=specs, debounce=0.0, passages=passages)
         if worker is not None:
             if not is_same_model(worker.model, model.name):
                 raise UsageError(

@@ -18,7 +18,8 @@ from operator import mul
 import msgspec
 
 from interwhen._types.errors import UpstreamError, UsageError
-from interwhen.models._transport import HttpRequest, Timeouts, Transport, exchange
+from interwhen._types.models import Timeouts
+from interwhen.models._transport import HttpRequest, Transport, exchange
 from interwhen.precompute._items import Digest, digest
 from interwhen.precompute._producer import ContextPiece
 

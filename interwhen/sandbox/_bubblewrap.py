@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interwhen.sandbox._inside import mounts, namespaces
-from interwhen.sandbox._inside.plan import RunPlan
-from interwhen.sandbox._process import boot
+from interwhen.sandbox._inside.plan import RunPlan, boot
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interwhen.cli import _exits
+from interwhen.cli._progress import each
 from interwhen.cli._text import STYLES, LineKind, json_safe, one_line, signs_for, stdout_console
 from interwhen.sandbox import Guarantees, MontySandbox, ProcessSandbox
 
@@ -29,11 +30,12 @@ def probe(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     json
         Print the findings as one JSON array.
     """
-    reports = [ProcessSandbox().probe()]
+    sandboxes: list[ProcessSandbox | MontySandbox] = [ProcessSandbox()]
     if shutil.which("bwrap") is not None:
-        reports.append(ProcessSandbox(isolation="bubblewrap").probe())
+        sandboxes.append(ProcessSandbox(isolation="bubblewrap"))
     if find_spec("pydantic_monty") is not None:
-        reports.append(MontySandbox().probe())
+        sandboxes.append(MontySandbox())
+    reports = [one.probe() for one in each(sandboxes, "sandboxes")]
     if json:
         print(json_safe(msgspec.json.encode(reports).decode()))
     else:

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self, TypeAlias, assert_never, get_args
 
 from interwhen._types.errors import SandboxUnavailable, UsageError
-from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan
+from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan, boot
 from interwhen.sandbox._sandbox import (
     ALL,
     Abort,
@@ -55,20 +55,7 @@ _SET_UP_SECONDS = 20.0
 _END_SECONDS = 2.0
 _CHUNK = 65536
 
-# The launcher's modules keep their names, but no other module of the package is imported in its process.
 _HERE = Path(__file__).parent
-
-
-def boot(folder: str) -> str:
-    """Return the Python code that starts the launcher, whose modules are in *folder*."""
-    return (
-        "import sys\n"
-        f"for name, path in (('interwhen', ''), ('interwhen.sandbox', {folder!r})):\n"
-        "    module = sys.modules[name] = type(sys)(name)\n"
-        "    module.__path__ = [path]\n"
-        "from interwhen.sandbox._inside.launcher import main\n"
-        "main()\n"
-    )
 
 
 def interpreter() -> str:

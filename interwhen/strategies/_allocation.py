@@ -349,11 +349,11 @@ class Beliefs:
         return pool
 
     def _alikeness(self, pool: dict[tuple[Action, int], float]) -> float:
-        """Return the weight of the pool (all classes together) in the estimate of one class, in tries.
+        """Return how much the pool (the results of all classes together) counts in the estimate of one class, in tries.
 
-        A class with that many tries of its own counts as much as the pool. The weight is larger if the classes are more
-        alike. It is estimated by moments over all states, from the variance of the rates between classes beyond the
-        expected noise.
+        A class with that many tries of its own counts as much as the pool. The number is larger if the classes are more
+        alike. It is estimated from how much more the success rates of the classes differ than chance explains (method
+        of moments, over all states). *pool* has the chance of success in each state.
         """
         scatter, room, noise = 0.0, 0.0, 0.0
         by_state: dict[tuple[Action, int], list[_Cell]] = defaultdict(list)

@@ -18,6 +18,7 @@ from rich.text import Text
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Model
 from interwhen.cli._flags import ModelFlags
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import as_json, one_line, stdout_console
 from interwhen.strategies._fork_planning import Explanation, explain, probe_rates
 from interwhen.strategies._remedy_beliefs import RemedyBelief, RemedyBeliefs, RunCounts
@@ -65,7 +66,8 @@ async def _explain(flags: ModelFlags, shelf: str, forks: int, disturb: int) -> E
     model = _open(flags, shelf)
     try:
         rates = await probe_rates(model, mark=secrets.token_hex(3))
-        return await explain(model, rates, forks=forks, disturb=disturb)
+        with ProgressLine("forks", forks) as progress:
+            return await explain(model, rates, forks=forks, disturb=disturb, say=lambda _: progress.advance())
     finally:
         await model.aclose()
 

@@ -10,10 +10,9 @@ import anyio
 import anyio.lowlevel
 
 from interwhen._types.errors import ModelError
-from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Request, Usage
+from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Request, Timeouts, Usage
 from interwhen._types.segments import Phase, ToolCall
 from interwhen.models._token_stream import GuardedStream
-from interwhen.models._transport import Timeouts
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._core.segmenter import calls_in, scanner_for
+from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
 from interwhen._run import Run, Workers
 from interwhen._types.budgets import Budgets
@@ -214,7 +214,7 @@ def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Se
     transcript.append(text, 0)
     scanner = scanner_for(trigger)
     spans = scanner.flush(transcript)
-    return [Segment(text[span.start : span.end], span, phase, None, calls_in(scanner)) for span in spans]
+    return [Segment(text[span.start : span.end], span, phase, None, scanner.found) for span in spans]
 
 
 async def try_monitor(

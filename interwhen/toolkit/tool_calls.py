@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interwhen._core.segmenter import calls_in, scanner_for
+from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
 from interwhen._core.written_calls import read_offer
 from interwhen._types.extensions import Task
@@ -29,7 +29,7 @@ class CallReader:
         found: list[ToolCall] = []
         first = len(text)
         for span in scanner.flush(transcript):
-            written = calls_in(scanner)
+            written = scanner.found
             if written is not None and written.calls:
                 found += written.calls
                 first = min(first, span.start)

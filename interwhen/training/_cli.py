@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from interwhen._types.errors import UsageError
+from interwhen.cli._progress import each, is_quiet
 from interwhen.cli._text import console_for
 from interwhen.training import Format, export_journals
 from interwhen.training._decontamination import SIZE, read_texts
@@ -48,7 +49,9 @@ def export(
             f"--output must not be one of the journals that are read, got {str(output)!r}; name another file"
         )
     texts = [text for path in decontaminate for text in read_texts(path)]
-    done = export_journals(journals, output, format=format, keep_out=texts, overlap=overlap)
+    done = export_journals(each(journals, "journals"), output, format=format, keep_out=texts, overlap=overlap)
+    if is_quiet():
+        return 0
     console = console_for(sys.stderr)
     console.print(f"{done.rows} rows from {done.journals} journals in {output}", highlight=False, markup=False)
     for why, count in done.left_out.items():

@@ -56,11 +56,17 @@ def export_journals(
     """
     if format not in FORMATS:
         raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {format!r}; choose one of these")
-    paths = [os.fspath(path) for path in journals]
+    left_out: Counter[str] = Counter()
+    paths: list[str] = []
+
+    def read() -> Iterator[str]:
+        for path in journals:
+            paths.append(os.fspath(path))
+            yield paths[-1]
+
+    lines = list(_lines(read(), _MAKERS[format], Decontaminator(keep_out, overlap), left_out))
     if not paths:
         raise UsageError("an export needs at least one journal, got none; name journals or folders with journals")
-    left_out: Counter[str] = Counter()
-    lines = list(_lines(paths, _MAKERS[format], Decontaminator(keep_out, overlap), left_out))
     target = Path(to)
     part = target.with_name(f"{target.name}.part")
     try:

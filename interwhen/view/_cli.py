@@ -5,10 +5,8 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
-import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 from urllib.parse import quote
 
 import anyio
@@ -18,6 +16,7 @@ from rich.text import Text
 
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.cli import _exits
+from interwhen.cli._progress import each, is_quiet
 from interwhen.cli._run import replay
 from interwhen.cli._text import json_safe, one_line, stdout_console, table, visible
 from interwhen.registry import load_monitors
@@ -25,11 +24,8 @@ from interwhen.view._page import render_page
 from interwhen.view._recheck import recheck_form, rechecked_id, rechecked_row
 from interwhen.view._runs import RunFolder, RunRow, run_id
 
-T = TypeVar("T")
 _HALVES = 2
 """How many runs are shown side by side."""
-_SLOW_SECONDS = 2.0
-"""After this time, a command says how far it is."""
 
 
 def view(
@@ -41,7 +37,6 @@ def view(
     plain: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     port: int = 0,
-    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
 ) -> int:
     """Show recorded runs: what was cut, on what evidence, and what it cost.
 
@@ -63,8 +58,6 @@ def view(
         Write a line of JSON for each run, and nothing else on stdout.
     port
         The port to listen on; default: a free one.
-    quiet
-        Write no progress and no hints.
     """
     folder = RunFolder(places)
     paths = folder.paths()
@@ -80,10 +73,9 @@ def view(
     if plain and len(paths) == 1 and not json:
         return replay(paths[0])
     if plain or json or html is not None:
-        rows = list(progress(paths, "read", quiet=quiet))
-        found = [(path, folder.row(path)) for path in rows]
+        found = [(path, folder.row(path)) for path in each(paths, "runs")]
         if html is not None:
-            _write(folder, found, html, recheck, quiet=quiet)
+            _write(folder, found, html, recheck)
         else:
             _print([row for _, row in found], json=json)
         return _exits.OK
@@ -100,34 +92,12 @@ def _start(folder: RunFolder, recheck: tuple[str, ...]) -> str:
     return "#/" + "/".join(["compare", *(quote(half, safe="") for half in [run, *halves][-_HALVES:])])
 
 
-def progress(items: Iterable[T], verb: str, *, quiet: bool) -> Iterator[T]:
-    """Yield *items*. After some seconds, print to stderr how many are done and how long the rest takes.
-
-    *verb* is the past participle for the work, such as "read". With *quiet*, or if stderr is not a terminal, nothing is
-    printed.
-    """
-    known = list(items)
-    live = not quiet and sys.stderr.isatty()
-    began = shown = time.monotonic()
-    for done, item in enumerate(known):
-        now = time.monotonic()
-        if live and now - began > _SLOW_SECONDS and now - shown > 0.2:
-            shown = now
-            left = (now - began) / max(1, done) * (len(known) - done)
-            print(f"\r{done} of {len(known)} {verb}, about {left:.0f} s left ", end="", file=sys.stderr, flush=True)
-        yield item
-    if live and shown > began:
-        print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
-
-
-def _write(
-    folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, recheck: tuple[str, ...], *, quiet: bool
-) -> None:
+def _write(folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, recheck: tuple[str, ...]) -> None:
     readable = [(path, row) for path, row in found if not row.error]
     if not readable:
         why = next((row.error for _, row in found), "")
         raise UsageError(f"there must be at least one readable journal, got none{f': {why}' if why else ''}")
-    runs = {row.id: folder.form(path) for path, row in progress(readable, "read", quiet=quiet)}
+    runs = {row.id: folder.form(path) for path, row in each(readable, "runs")}
     rows = [row for _, row in found]
     for monitor in recheck:
         [(path, row)] = found
@@ -141,7 +111,7 @@ def _write(
         raise UsageError(
             f"--html must be a file that can be written, got {str(html)!r} ({error.strerror}): choose another path"
         ) from error
-    if not quiet:
+    if not is_quiet():
         left_out = len(found) - len(readable)
         more = f"; {left_out} cannot be read" if left_out else ""
         print(f"{visible(str(html))}: {len(readable)} runs, {len(page):,} bytes{more}", file=sys.stderr)

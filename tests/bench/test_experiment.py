@@ -12,8 +12,7 @@ import pytest
 from interwhen import UsageError
 from interwhen.bench import _experiment
 from interwhen.bench._experiment import Experiment, Output, command_of, observations, require, require_positive
-from interwhen.bench._pictures import Chart, Series
-from interwhen.bench._report import Report, Table
+from interwhen.bench._report import Chart, Report, Series, Table
 from interwhen.bench._statistics import Estimate
 from interwhen.toolkit import MissingExtraError
 from interwhen_launcher import main

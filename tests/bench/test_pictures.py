@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 from interwhen import UsageError
-from interwhen.bench._pictures import Chart, Series, draw, page, svg
-from interwhen.bench._report import Report, Table
+from interwhen.bench._pictures import draw, page, svg
+from interwhen.bench._report import Chart, Report, Series, Table
 
 LINE = Series("bare & <b>", ((0.0, 1.0), (1.0, 10.0), (2.0, 100.0)))
 DOTS = Series("supervised", ((1.0, 2.0), (2.0, 3.0)), ((1.0, 3.0), (2.5, 3.5)), color=1, dashed=True, joined=False)

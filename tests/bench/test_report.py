@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from interwhen.bench import Estimate
-from interwhen.bench._pictures import Chart, Series
-from interwhen.bench._report import Report, Table, lines, markdown, show
+from interwhen.bench._report import Chart, Report, Series, Table, lines, markdown, show
 
 ROWS = (
     {"what": "first [text]", "measured": Estimate(1.23456, "ms", 1.1, 1.3, 5, limit=2.0)},

@@ -1,11 +1,13 @@
 """``interwhen recheck``: what of a record still holds, without a model."""
 
+import dataclasses
 import json
 
 import interwhen
 import msgspec
 import pytest
 from interwhen.cli._main import main
+from interwhen.journal._settings import CallHead
 from interwhen.testing import ScriptedModel
 
 RIGHT = "17 * 3 = 51\nso 51 + 9 = 60\n"
@@ -58,3 +60,54 @@ def test_what_does_not_pass_any_more_is_named(path, capsys):
     out = capsys.readouterr().out
     assert out.count("its claim is not found again") == 2
     assert "0 of 2 checks that passed pass again" in out
+
+
+def test_a_monitor_that_the_journal_does_not_name_is_said_for_each_of_its_checks(tmp_path, capsys):
+    path = tmp_path / "run.journal"
+    made = interwhen.load_monitor("arithmetic")
+    odd = dataclasses.replace(made, name="ours", spec=None)
+    with interwhen.run_sync(ScriptedModel([RIGHT]), "Q", monitors=[odd, "arithmetic"], journal=path) as run:
+        assert len(run.drain().checks) == 4
+    assert recheck(path, "--json") == 3
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["passes"] for row in rows if row["monitor"] == "arithmetic"] == [True, True]
+    whys = [row["why"] for row in rows if row["monitor"] == "ours"]
+    assert len(whys) == 2
+    assert all("must say how to make the monitor 'ours'" in why and "give it with --monitor" in why for why in whys)
+    assert recheck(path, "-m", "arithmetic:label=ours", "-m", "arithmetic") == 0
+
+
+def several(*, level: interwhen.Level = "witness"):
+    """Make two monitors, as a factory of one name may."""
+    return [
+        interwhen.load_monitor({"name": "arithmetic", "level": level}),
+        interwhen.load_monitor("arithmetic:label=second"),
+    ]
+
+
+def test_a_name_that_makes_several_monitors_is_used_once(tmp_path, monkeypatch, capsys):
+    real = interwhen.registry.load_verifier
+    monkeypatch.setattr(interwhen.registry, "load_verifier", lambda name: several if name == "several" else real(name))
+    path = tmp_path / "run.journal"
+    specs = ["several:level=explain", "arithmetic:label=third"]
+    with interwhen.run_sync(ScriptedModel([RIGHT]), "Q", monitors=specs, journal=path) as run:
+        assert len(run.drain().checks) == 6
+    assert [one.spec for one in interwhen.read_journal(path).header.monitors] == [specs[0], specs[0], specs[1]]
+    assert recheck(path) == 0
+    assert "6 of 6 checks that passed pass again" in capsys.readouterr().out
+
+
+def test_a_redacted_journal_says_that_it_has_no_text_to_check(tmp_path, capsys):
+    folder = tmp_path / "journals"
+    directory = interwhen.journal.JournalDirectory.at(
+        interwhen.journal.JournalSettings(path=str(folder), text="redacted")
+    )
+    head = CallHead("0193" + "0" * 28, "wrap", "chat", "m")
+    journal = directory.begin(head, shows_path=True)
+    with interwhen.run_sync(ScriptedModel([RIGHT]), "Q", monitors=["arithmetic"], journal=journal) as run:
+        run.drain()
+    journal.called({}, has_problem=False)
+    directory.close()
+    [path] = folder.iterdir()
+    assert recheck(path) == 2
+    assert "it is redacted" in capsys.readouterr().err

@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from interwhen.testing.server import delta, events, reply
 from responses_writer import Writer
+from tests.forked_scripts import run_script
 
 PAGE = Path(__file__).parents[2] / "docs" / "wrap.md"
 
@@ -55,14 +54,6 @@ def run(script, folder, url=""):
     path = folder / "page.py"
     path.write_text(script)
     environment = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "k", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
-    done = subprocess.run(
-        [sys.executable, path],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        cwd=folder,
-        env=environment,
-    )
+    done = run_script(path, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -13,8 +13,7 @@ import pytest
 from interwhen import UsageError
 from interwhen.clients import _audit
 from interwhen.clients._audit import AuditFile, AuditSettings, open_audit
-from interwhen.clients._call_record import SCHEMA, CallRecord, record_call
-from interwhen.clients._supervision import CallOrigin
+from interwhen.clients._call_record import SCHEMA, CallOrigin, CallRecord, record_call
 
 
 def record(number=0):
@@ -137,7 +136,7 @@ FORKING = """
 import os, sys
 from interwhen.clients._audit import open_audit
 from interwhen.clients._call_record import record_call
-from interwhen.clients._supervision import CallOrigin
+from interwhen.clients._call_record import CallOrigin
 
 file = open_audit({"path": sys.argv[1]})
 write = lambda number: file.write(record_call(CallOrigin(call_id=f"{number:032x}"), api="chat", model="m"))

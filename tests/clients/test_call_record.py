@@ -183,6 +183,28 @@ async def test_a_call_has_a_journal_that_tells_its_run_and_its_record(kind, stre
     assert [one.remedy for one in interwhen.timeline(path).remedies] == ["repair"]
 
 
+async def test_the_journal_of_a_call_names_its_monitors_with_their_options(serve, clients, tmp_path):
+    """Also after the call changed their deliveries. A monitor that was given as an object cannot be named."""
+    journals = {"path": str(tmp_path / "journals")}
+    script = events(["2 + 2 = 4\n", "3 + 3 = 6\n"], api="chat")
+    named = ["arithmetic:level=explain", {"name": "arithmetic", "label": "second", "deadline": 2.5}, passing()]
+    client = interwhen.wrap(clients(KINDS["async"], serve(lambda _: script)), monitors=named, journal=journals)
+    await ask(client, "chat", stream=False, interwhen={"reading": "gate"})
+    JournalDirectory.at(JournalSettings(**journals)).close()
+    [path] = (tmp_path / "journals").iterdir()
+    found = interwhen.read_journal(path)
+    assert [one.spec for one in found.header.monitors] == [*named[:2], None]
+    assert [one.fields["delivery"] for one in found.header.monitors[:2]] == ["gate", "gate"]
+    assert all("spec" not in one.fields for one in found.header.monitors)
+    arithmetic = interwhen.load_monitor(named[0])
+    assert found.header.verifiers[0].version == arithmetic.verifier.version
+    again = [interwhen.load_monitor(one.spec) for one in found.header.monitors[:2]]
+    assert [(one.name, one.level, one.verifier.deadline) for one in again] == [
+        ("arithmetic", "explain", arithmetic.verifier.deadline),
+        ("second", "witness", 2.5),
+    ]
+
+
 async def test_only_calls_with_a_problem_keep_their_journal_if_that_is_wanted(serve, clients, tmp_path):
     def script(request):
         return events(["one\n", "BAD\n"] if request.number == 1 else ["fine\n"], api="chat")

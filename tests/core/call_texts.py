@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from interwhen._core.written_calls import FENCES, ToolOffer
+from interwhen._core.messages import ToolOffer
+from interwhen._core.written_calls import FENCES
 
 WEATHER = {
     "type": "function",

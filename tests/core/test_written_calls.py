@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import ToolCalls
-from interwhen._core.segmenter import calls_in, scanner_for
+from interwhen._core.messages import NO_OFFER, ToolOffer
+from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
-from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, NO_OFFER, ToolOffer, read_written
+from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_written
 from tests.core.call_texts import CODE, OFFER, TEXTS, UNREADABLE
 
 FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "json",
@@ -19,7 +20,7 @@ def found_in(text, offer):
     transcript = Transcript("answer")
     transcript.append(text, 1)
     scanner = scanner_for(ToolCalls(), offer)
-    return [calls_in(scanner) for _ in scanner.flush(transcript)]
+    return [scanner.found for _ in scanner.flush(transcript)]
 
 
 @pytest.mark.parametrize("name", TEXTS)

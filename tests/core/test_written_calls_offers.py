@@ -2,7 +2,9 @@
 
 import pytest
 from interwhen import Lines, Message, Monitor, Pass, ToolCalls, verifier
-from interwhen._core.written_calls import NO_OFFER, offer_for, read_offer
+from interwhen._core.messages import NO_OFFER
+from interwhen._core.segmenter import offer_for
+from interwhen._core.written_calls import read_offer
 from tests.core.call_texts import WEATHER
 
 TYPES = {"get_weather": {"city": "string", "days": "integer"}}

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from interwhen._core.written_calls import NO_OFFER, ToolOffer
+from interwhen._core.messages import NO_OFFER, ToolOffer
 from tests.core.test_written_calls import found_in
 
 DATA = Path(os.environ.get("INTERWHEN_DATA", Path(__file__).parents[3] / "shared" / "data"))

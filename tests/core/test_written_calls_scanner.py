@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Monitor, Pass, ToolCalls, UsageError, verifier
+from interwhen._core.messages import NO_OFFER
 from interwhen._core.segmenter import Intake, scanner_for
-from interwhen._core.written_calls import NO_OFFER, openings_of
+from interwhen._core.written_calls import openings_of
 from tests.core.call_texts import CODE, OFFER, PROSE, REACT, TEXTS, UNREADABLE
 
 ALL = {**TEXTS, **UNREADABLE}

@@ -1,11 +1,10 @@
 """The page about failing verifiers: its code runs as it stands."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.forked_scripts import run_script
 
 PAGE = Path(__file__).parents[2] / "docs" / "verifier-faults.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -14,7 +13,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | r
 def run(script, tmp_path):
     path = tmp_path / "page.py"
     path.write_text(script)
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=100, check=False)
+    done = run_script(path)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -117,8 +117,8 @@ async def test_a_real_block_of_50_ms_is_found(who, loop):
 async def test_checks_of_plain_functions_run_in_threads_by_default(loop):
     @verifier(name="blocks")
     def check(claim):
-        time.sleep(0.05)
         assert threading.current_thread() is not threading.main_thread()
+        time.sleep(0.05)
         return Pass()
 
     assert check.worker == "thread"

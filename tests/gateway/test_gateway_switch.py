@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from helpers import ASK, post, sse
 from interwhen._engine import run as engine_run
-from interwhen.testing.server import Sleep, delta, events, tool_call
+from interwhen.testing.server import Sleep, Stall, delta, events, tool_call
 from processes import serving
 from watchers import no_call_with, word
 
@@ -74,20 +74,51 @@ def slow(delivery):
     return word(slow=60, delivery=delivery)
 
 
-def held_and_more(_request):
-    first, *rest = events(["held\n", "more\n"], api="chat")
-    return (first, Sleep(1.0), *rest)
+class HeldBack:
+    """A script that sends a text, and the rest once it may."""
+
+    def __init__(self, first, *rest):
+        self.first, self.rest = first, rest
+        self.may_end = threading.Event()
+
+    def __call__(self, _request):
+        yield self.first
+        until = time.monotonic() + 20
+        while not self.may_end.is_set():
+            yield Stall() if time.monotonic() > until else Sleep(0.01)
+        yield from self.rest
 
 
-def thrown(running, seconds=0.4):
-    timer = threading.Timer(seconds, running.gateway.switch, kwargs={"off": True})
-    timer.start()
-    return timer
+@pytest.fixture
+def script():
+    return HeldBack(*events(["held\n", "more\n"], api="chat"))
+
+
+def throw_once(ready, running, then=lambda: None):
+    """Throw the switch of *running* in a thread, once *ready* says so."""
+
+    def throw():
+        until = time.monotonic() + 20
+        while not ready() and time.monotonic() < until:
+            time.sleep(0.005)
+        time.sleep(0.05)  # in most runs, the gateway has read what was sent; what must happen is the same in each
+        running.gateway.switch(off=True)
+        then()
+
+    thread = threading.Thread(target=throw)
+    thread.start()
+    return thread
+
+
+def sent(server):
+    """Return a condition: *server* has sent the first text of a stream."""
+    return lambda: server.posts and server.posts[0].generated
 
 
 @pytest.mark.parametrize("reading", ["gate", "final"])
-def test_a_stream_in_flight_is_released_at_once_and_counted(reading, upstream, gateway, caplog):
-    running = gateway(upstream(held_and_more), watchers=[slow("gate")], reading=reading)
+def test_a_stream_in_flight_is_released_at_once_and_counted(reading, script, upstream, gateway, caplog):
+    server = upstream(script)
+    running = gateway(server, watchers=[slow("gate")], reading=reading)
     got = []
     with (
         caplog.at_level(logging.WARNING, "interwhen"),
@@ -96,28 +127,30 @@ def test_a_stream_in_flight_is_released_at_once_and_counted(reading, upstream, g
         ) as answer,
     ):
         assert answer.headers["x-interwhen-monitors"] == "word"  # sent before the switch was thrown
-        timer = thrown(running)
-        lines = ((time.monotonic(), line) for line in answer.iter_lines() if line.startswith("data: {"))
-        got = [(at, json.loads(line.removeprefix("data: "))) for at, line in lines]
-    timer.join()
-    texts = ["".join(choice["delta"].get("content") or "" for choice in chunk["choices"]) for _, chunk in got]
+        # A gate opens by the switch, and then the stream continues. What is final comes with the next text.
+        hand = throw_once(sent(server), running, script.may_end.set if reading == "final" else lambda: None)
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                got.append(json.loads(line.removeprefix("data: ")))
+            if "held" in line:
+                assert reading == "final" or not script.may_end.is_set()
+                script.may_end.set()
+    hand.join()
+    texts = [choice["delta"].get("content") or "" for chunk in got for choice in chunk["choices"]]
     assert "".join(texts) == "held\nmore\n"
-    held, more = (
-        next(at for (at, _), text in zip(got, texts, strict=True) if part in text) for part in ("held", "more")
-    )
-    assert held < more  # released by the switch, not by the end
-    result = got[-1][1]["interwhen"]["result"]
+    result = got[-1]["interwhen"]["result"]
     assert result["type"] == "unverified"
     assert "switched off" in result["unverified_reasons"][0]["why"]
     assert running.metric('interwhen_unsupervised_answers_total{why="off"}') == 1
     assert "calls_in_flight=1" in caplog.text
 
 
-def test_an_answer_in_flight_that_is_not_streamed_says_so_in_its_head(upstream, gateway):
-    running = gateway(upstream(held_and_more), watchers=[slow("gate")])
-    timer = thrown(running)
+def test_an_answer_in_flight_that_is_not_streamed_says_so_in_its_head(script, upstream, gateway):
+    server = upstream(script)
+    running = gateway(server, watchers=[slow("gate")])
+    hand = throw_once(sent(server), running, script.may_end.set)
     answer = post(running, ASK)
-    timer.join()
+    hand.join()
     assert answer.json()["choices"][0]["message"]["content"] == "held\nmore\n"
     assert answer.headers["x-interwhen-supervision"] == "off"
     assert answer.headers["x-interwhen-status"] == "unverified"
@@ -125,38 +158,39 @@ def test_an_answer_in_flight_that_is_not_streamed_says_so_in_its_head(upstream, 
 
 def test_a_tool_call_in_flight_is_released(upstream, gateway):
     script = (*tool_call("move", '{"to": "BAD"}', size=100), delta({}, finish_reason="tool_calls"), *events([]))
-    running = gateway(upstream(script), watchers=[no_call_with(slow=60)])
+    server = upstream(script)
+    running = gateway(server, watchers=[no_call_with(slow=60)])
     tools = [{"type": "function", "function": {"name": "move", "parameters": {"type": "object"}}}]
-    timer = thrown(running)
+    hand = throw_once(sent(server), running)
     answer = post(running, {**ASK, "tools": tools})
-    timer.join()
+    hand.join()
     assert answer.json()["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == '{"to": "BAD"}'
     assert answer.headers["x-interwhen-supervision"] == "off"
 
 
 def test_fields_that_no_monitor_reads_are_let_through_once_it_is_thrown(upstream, gateway):
-    def script(_request):
-        first, *rest = events(["held\n"], api="chat")
-        return (first, Sleep(1.0), delta({"thinking": "unread"}), *rest)
-
-    running = gateway(upstream(script), watchers=[slow("gate")])
-    timer = thrown(running)
+    first, *rest = events(["held\n"], api="chat")
+    script = HeldBack(first, delta({"thinking": "unread"}), *rest)
+    server = upstream(script)
+    running = gateway(server, watchers=[slow("gate")])
+    hand = throw_once(sent(server), running, script.may_end.set)
     chunks = sse(post(running, {**ASK, "stream": True}).text)
-    timer.join()
+    hand.join()
     assert any(choice["delta"].get("thinking") for chunk in chunks[:-1] for choice in chunk["choices"])
 
 
-def test_a_call_that_waits_for_its_place_is_passed_on(upstream, gateway):
-    running = gateway(upstream(held_and_more), watchers=[slow("gate")], limits={"concurrent": 1})
+def test_a_call_that_waits_for_its_place_is_passed_on(script, upstream, gateway):
+    running = gateway(upstream(script), watchers=[slow("gate")], limits={"concurrent": 1})
     first = threading.Thread(target=post, args=(running, {**ASK, "stream": True}))
     first.start()
     until = time.monotonic() + 10
     while running.gateway.slots.taken < 1:
         assert time.monotonic() < until
-    timer = thrown(running)
+        time.sleep(0.005)
+    hand = throw_once(lambda: running.gateway.slots.waiting, running, script.may_end.set)
     answer = post(running, {**ASK, "stream": True})
     assert answer.headers["x-interwhen-supervision"] == "off"
     assert answer.headers["x-interwhen-monitors"] == "none"
-    for thread in (first, timer):
+    for thread in (first, hand):
         thread.join(20)
     assert running.metric('interwhen_unsupervised_answers_total{why="off"}') == 2

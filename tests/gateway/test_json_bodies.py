@@ -8,7 +8,7 @@ import anyio
 import msgspec
 import pytest
 from helpers import ASK, post, refused
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen.gateway import _json_bodies
 from interwhen.gateway._json_bodies import INLINE, TooManyValues, decode_object, in_pieces, values
@@ -31,7 +31,8 @@ def made(value):
 
 JSON = st.recursive(
     st.one_of(st.none(), st.integers(), st.text(st.sampled_from('a",\\{[\n'))),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=5), inner, max_size=6),
+    max_leaves=20,
 )
 
 
@@ -90,7 +91,9 @@ async def test_errors_are_the_same_in_place_and_in_another_process(size, data, e
         await decode_object(data % (b"a" * size), 50_000)
 
 
-@given(st.dictionaries(st.text(max_size=5), JSON))
+# An event loop for each example: small texts, and fewer of them.
+@settings(max_examples=40)
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
 def test_pieces_spell_the_same_object(value):
     data = json.dumps(value).encode()
     _json_bodies._PIECE, size = 2, _json_bodies._PIECE
@@ -133,6 +136,7 @@ def test_the_gateway_decodes_no_large_body_in_its_own_process(decoded_here, upst
     large = {**ASK, "messages": [{"role": "user", "content": "ab" * INLINE}]}
     for asked in (ASK, large, {**large, "interwhen": False}):
         assert post(running, asked).status_code == 200
+    refused(post(running, b'{"m": [' + b"{}," * INLINE + b"{}]}"), 413, "request_too_complex")
     assert max(decoded_here) < INLINE
     assert len(server.posts[1].body) > INLINE
 

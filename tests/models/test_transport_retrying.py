@@ -13,12 +13,13 @@ from interwhen.models import (
     Piece,
     RateLimited,
     Request,
+    Retries,
     StreamProtocolError,
     StreamTimeout,
     Timeouts,
     UpstreamError,
 )
-from interwhen.models._transport import Retries, retrying
+from interwhen.models._transport import retrying
 from interwhen.testing.server import Head, ScriptedTransport, Stall, events, reply
 
 pytestmark = pytest.mark.anyio

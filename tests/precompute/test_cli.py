@@ -149,9 +149,20 @@ def test_a_question_is_asked_with_what_was_prepared(producer, book, capsys):
     assert json.loads(last)["result"]["precomputed"]
 
 
+@pytest.mark.parametrize(("options", "used"), [((), "none"), (("--passages", "4000"), "passages")])
+def test_a_run_gets_the_passages_of_its_question(options, used, producer, book, capsys):
+    run("add", "book", book)
+    with pytest.raises(SystemExit):
+        main(["run", "words 3 4 and the number 6", "--context", "book", "--json", *options])
+    *_, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last)["result"]["context"]["used"] == used
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--passages", "400"), "must be used with --context, and it is missing"),
+        (("--context", "book", "--passages", "-1"), "--passages must be at least 0, got -1"),
         (("--context", "never"), "context 'never' must be in the store"),
         (("--store", "elsewhere.db"), "must be used with --context, and it is missing"),
     ],

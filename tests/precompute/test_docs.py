@@ -1,11 +1,10 @@
 """The page about work ahead of time: its examples run as they stand and print what it says."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.forked_scripts import run_script
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "precompute.md").read_text(encoding="utf-8")
@@ -20,9 +19,7 @@ EXAMPLES = list(
 def test_the_examples_print_what_the_page_says(code, said, tmp_path):
     script = tmp_path / "page.py"
     script.write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
-    )
+    done = run_script(script, cwd=tmp_path, warn="error")
     assert done.returncode == 0, done.stderr
     assert done.stdout == said
 

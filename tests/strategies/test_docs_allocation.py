@@ -1,9 +1,9 @@
 """The page about allocation: its code runs as it stands, one block after the other."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.forked_scripts import run_script
 
 PAGE = Path(__file__).parents[2] / "docs" / "allocation.md"
 
@@ -12,6 +12,6 @@ def test_the_page(tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     path = tmp_path / "page.py"
     path.write_text("\n".join(blocks))
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=100, check=False)
+    done = run_script(path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2 True\n120.0\n"

@@ -1,9 +1,9 @@
 """The page about the fork planner: its code runs as it stands."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.forked_scripts import run_script
 
 PAGE = Path(__file__).parents[2] / "docs" / "fork-planner.md"
 
@@ -12,7 +12,7 @@ def test_the_page(tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     path = tmp_path / "page.py"
     path.write_text("\n".join(blocks))
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=100, check=False)
+    done = run_script(path)
     assert done.returncode == 0, done.stderr
     first, *forks = done.stdout.splitlines()
     assert first == "two apples live"

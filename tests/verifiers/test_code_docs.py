@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.forked_scripts import run_script
 
 PAGES = Path(__file__).parents[2] / "docs" / "verifiers"
 
@@ -19,5 +19,5 @@ def test_the_code_of_a_page(page, tmp_path):
     assert blocks
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    done = run_script(script, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-import reasoning_gym
 import z3
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -253,6 +252,8 @@ def test_prompts_that_are_not_understood(text):
 
 def test_what_can_be_concluded_against_reasoning_gym():
     """Where its example follows by Z3 it passes, and where it does not it is refuted."""
+    import reasoning_gym  # takes seconds, which the collection of every worker would pay
+
     seen = 0
     for item in reasoning_gym.create_dataset("propositional_logic", size=80, seed=7):
         problem = logic().prepare(Task(item["question"]))

@@ -6,7 +6,6 @@ import string
 from itertools import groupby
 
 import pytest
-import reasoning_gym
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from interwhen import Pass, Unknown, Violation
@@ -203,6 +202,8 @@ def test_prompts_without_words_to_sort(prompt):
 
 def test_against_reasoning_gym():
     """Its answers pass, and with two neighbours exchanged they do not."""
+    import reasoning_gym  # takes seconds, which the collection of every worker would pay
+
     seen = 0
     for item in reasoning_gym.create_dataset("word_sorting", size=120, seed=5):
         words = item["answer"].split(", ")

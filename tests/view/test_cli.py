@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 import httpx2
 import pytest
-from interwhen.view._cli import progress
 from interwhen.view._runs import run_id
 from interwhen_launcher import main
 from tests.view.recorded import PLAIN, REPAIRED, record
@@ -79,11 +78,6 @@ def test_it_serves_below_a_word_until_it_is_ended(folder):
         process.terminate()
         process.wait(10)
         process.stderr.close()
-
-
-def test_progress_is_silent_for_short_work(capsys):
-    assert list(progress(range(3), "read", quiet=False)) == [0, 1, 2]
-    assert capsys.readouterr().err == ""
 
 
 def test_another_monitor_stands_beside_the_record_or_beside_a_second_one(folder, tmp_path, capsys):

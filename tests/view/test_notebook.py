@@ -6,7 +6,9 @@ import re
 
 import interwhen
 import pytest
+from interwhen.journal._files import frames
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, try_monitor_sync
+from interwhen.toolkit import UnverifiedReason
 from interwhen.view._notebook import form_of_result
 from tests.view.recorded import REPAIRED, record
 
@@ -57,6 +59,36 @@ async def test_a_run_can_be_awaited_and_trials_work_in_a_running_loop():
     traces = [LabelledTrace(name="a", turns=(Turn(prompt="Q", text="2 + 2 = 5\n"),), label="wrong")]
     [tried] = try_monitor_sync("arithmetic", traces)
     assert tried.found
+
+
+def test_a_terminal_gets_one_short_line(tmp_path):
+    path = tmp_path / "a.journal"
+    run = interwhen.run_sync(ScriptedModel(REPAIRED, size=4), "Q", monitors=["arithmetic"], journal=path)
+    assert repr(run) == "<SyncRun: not started>"
+    with run:
+        next(iter(run))
+        assert re.fullmatch(r"<SyncRun: running, [\d,]+ characters>", repr(run))
+        result = run.drain()
+    line = r"steps verified, \d checks, 1 violation, 1 remedy, \d+ tokens, \d+\.\d\d s"
+    assert re.fullmatch(line, str(result))
+    assert repr(result) == f"<Verified: {result}>"
+    assert repr(run) == f"<SyncRun: {result}>"
+    assert repr(interwhen.replay(path)).startswith(f"<Replay of {str(path)!r}: steps verified, ")
+    data = path.read_bytes()
+    (tmp_path / "b.journal").write_bytes(data[: list(frames(data, str(path)))[2].end])
+    assert "not over, " in str(interwhen.replay(tmp_path / "b.journal"))
+
+
+def test_the_line_says_why_and_holds_no_control_characters():
+    said = "\x1b[31m" + "x" * 500
+    result = interwhen.Failed(text="", reasoning="", answer="", finish_reason=None, error=said)
+    assert str(result).startswith("failed (\\x1b[31mxxx")
+    assert len(repr(result)) < 200
+    reason = UnverifiedReason("m", None, "no required monitor watched this run")
+    result = interwhen.Unverified(
+        text="t", reasoning="", answer="t", finish_reason="stop", unverified_reasons=(reason,)
+    )
+    assert str(result) == "unverified (no required monitor watched this run), 0 checks, 0 violations, 0 tokens, 0.00 s"
 
 
 @pytest.fixture

@@ -166,9 +166,10 @@ def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
 
 
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the range of the tag around the match from *start* to *end*.
+    """Return the range of the innermost element (``<name>...</name>``) that contains the match from *start* to *end*.
 
-    Without a tag, the range is from the start of the line to the end of the text.
+    An element that is not closed extends to the end of the text. If there is no element, the range is from the start of
+    the line to the end of the text.
     """
     for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
         close = text.find(f"</{tag['name']}>", tag.end())

@@ -17,6 +17,7 @@ from interwhen import UsageError
 from interwhen.bench.capacity._costs import Measured, Point, load_of_results, read_measured
 from interwhen.bench.capacity._reading import BUSY, LATE_MS, Capacity, Needs, read_capacity
 from interwhen.cli import _exits
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import stdout_console
 
 STREAMS = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -67,7 +68,8 @@ def measure(
     from interwhen.bench.capacity import _measuring
 
     load = None if results is None else load_of_results(results)
-    found: Measured = anyio.run(lambda: _measuring.measure(monitor, rounds=rounds, seconds=seconds, load=load))
+    with ProgressLine("measuring"):
+        found: Measured = anyio.run(lambda: _measuring.measure(monitor, rounds=rounds, seconds=seconds, load=load))
     out.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     console = stdout_console()
     _show_points(console, found.points)
@@ -101,7 +103,8 @@ def capacity(
     if not streams or min(streams) < 1:
         raise UsageError(f"--streams must be numbers of at least 1, got {streams}; leave it out for 10^4 to 10^7")
     given = read_measured(measured)
-    found = read_capacity(given, streams, seed=seed)
+    with ProgressLine("simulating"):
+        found = read_capacity(given, streams, seed=seed)
     if json:
         said = {"is_model": True, "valid": is_valid(given), "capacity": found, "measured": given}
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")

@@ -20,6 +20,7 @@ from interwhen.bench.evaluation._results import EvaluationSummary, summarize
 from interwhen.bench.evaluation._settings import Settings, run_shards
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlagsWithoutReconnects, SamplingFlags
+from interwhen.cli._progress import is_quiet
 from interwhen.cli._supervise import run_to_end
 from interwhen.cli._text import stdout_console
 from interwhen.registry import Api
@@ -57,7 +58,6 @@ def evaluate(
     price_prompt: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
     price_tokens: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
     json: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
     sampling: SamplingFlags = _SAMPLING,
     budgets: BudgetFlagsWithoutReconnects = _BUDGETS,
 ) -> int:
@@ -120,8 +120,6 @@ def evaluate(
         The price of a million generated tokens, to show costs.
     json
         Write the summary as JSON.
-    quiet
-        Show no progress.
     """
     for label, number in (("concurrency", concurrency), ("shard-size", shard_size), ("tries", tries)):
         if number < 1:
@@ -153,7 +151,7 @@ def evaluate(
     prices = price_prompt, price_tokens
 
     async def main() -> int:
-        with _shown(prices, quiet=quiet) as show:
+        with _shown(prices, quiet=is_quiet()) as show:
             if engine == "ray":
                 from interwhen.bench.evaluation._ray_engine import run_on_ray
 

@@ -306,8 +306,9 @@ async def _agreed(
     for number in range(params.derivations):
         if votes == params.agreeing or votes + params.derivations - number < params.agreeing:
             break
-        # The same words at temperature 0 would give the same reply.
-        sampling = Sampling(max_tokens=params.max_tokens, temperature=0.7, seed=number)
+        # The same words at temperature 0 would give the same reply. Small models are less often right at a higher one.
+        warmth = 0.0 if number < len(_AGAIN) else 0.7
+        sampling = Sampling(max_tokens=params.max_tokens, temperature=warmth, seed=number)
         reply = await context.ask(f"{prompt}{_AGAIN[number % len(_AGAIN)]}\n", sampling)
         votes += reply.finish_reason == "stop" and _result_of(reply.text) == result
     if votes < params.agreeing:

@@ -1,8 +1,21 @@
-"""The request to the launcher and its answer: plain values, encoded with ``marshal``."""
+"""The code that starts the launcher, the request to it, and its answer: plain values, encoded with ``marshal``."""
 
 from __future__ import annotations
 
 from typing import TypedDict
+
+
+def boot(folder: str) -> str:
+    """Return the Python code that starts the launcher, whose modules are in *folder*."""
+    # The launcher's modules keep their names, but no other module of the package is imported in its process.
+    return (
+        "import sys\n"
+        f"for name, path in (('interwhen', ''), ('interwhen.sandbox', {folder!r})):\n"
+        "    module = sys.modules[name] = type(sys)(name)\n"
+        "    module.__path__ = [path]\n"
+        "from interwhen.sandbox._inside.launcher import main\n"
+        "main()\n"
+    )
 
 
 class RunPlan(TypedDict):

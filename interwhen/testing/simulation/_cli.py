@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
@@ -13,8 +13,10 @@ from rich.table import Table
 
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits
-from interwhen.cli._text import console_for, is_live, stdout_console
+from interwhen.cli._progress import ProgressLine
+from interwhen.cli._text import as_json, stdout_console
 from interwhen.testing.simulation._campaign import Campaign, run_campaign, shrink_failure
+from interwhen.testing.simulation._cases import BrokenInvariant
 from interwhen.testing.simulation._coverage import all_labels, blind_spots
 from interwhen.testing.simulation._description import report
 from interwhen.testing.simulation._generation import generate
@@ -30,6 +32,7 @@ def simulate(
     world: str | None = None,
     jobs: int = 1,
     shrink: bool = True,
+    json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Play simulated worlds in virtual time, and find those that break a promise.
 
@@ -53,16 +56,19 @@ def simulate(
         The number of processor cores to use.
     shrink
         Make the first failing world as small as possible.
+    json
+        Write the counts and the failures as one JSON object, with the world of each failure, and nothing else on
+        stdout.
     """
     if seeds < 1 or jobs < 1:
         raise UsageError(f"--seeds and --jobs must be at least 1, got {seeds} and {jobs}")
     if seed is not None and world is not None:
         raise UsageError("--seed and --world must not be used together, got both: give one of them")
     if seed is not None:
-        return _one(generate(seed), shrink=shrink)
+        return _one(generate(seed), shrink=shrink, json=json)
     if world is not None:
-        return _one(_parse(world), shrink=shrink)
-    return _many(range(first, first + seeds), jobs, shrink=shrink)
+        return _one(_parse(world), shrink=shrink, json=json)
+    return _many(range(first, first + seeds), jobs, shrink=shrink, json=json)
 
 
 def _parse(text: str) -> World:
@@ -74,15 +80,37 @@ def _parse(text: str) -> World:
         ) from error
 
 
-def _one(world: World, *, shrink: bool) -> int:
+def _one(world: World, *, shrink: bool, json: bool) -> int:
     console = stdout_console()
     examined = examine(world)
+    if json:
+        _write(1, {}, [(None, world, examined.broken)])
+        return _exits.BROKEN if examined.broken else _exits.OK
     console.print(report(examined))
     if not examined.broken:
         return _exits.OK
     if shrink:
-        _show_small(console, shrink_failure(world, examined.broken))
+        _show_small(console, _smallest(world, examined.broken))
     return _exits.BROKEN
+
+
+def _smallest(world: World, broken: tuple[BrokenInvariant, ...]) -> World:
+    with ProgressLine("making the world small"):
+        return shrink_failure(world, broken)
+
+
+def _write(worlds: int, counts: Mapping[str, int], found: Iterable[tuple[int | None, World, Any]]) -> None:
+    """Write the outcome as JSON. *found* has the seed, the world and the broken promises of each failed world."""
+    failures = [
+        {
+            "seed": seed,
+            "broken": [{"promise": one.invariant, "detail": one.detail} for one in broken],
+            "world": to_json(world),
+        }
+        for seed, world, broken in found
+        if broken
+    ]
+    stdout_console().file.write(as_json({"worlds": worlds, "reached": counts, "failures": failures}) + "\n")
 
 
 def _show_small(console: Console, world: World) -> None:
@@ -91,18 +119,17 @@ def _show_small(console: Console, world: World) -> None:
     console.print(f"\ninterwhen simulate --world '{to_json(world)}'")
 
 
-def _many(seeds: range, jobs: int, *, shrink: bool) -> int:
-    console, errors = stdout_console(), console_for(sys.stderr)
+def _many(seeds: range, jobs: int, *, shrink: bool, json: bool) -> int:
+    console = stdout_console()
     begun = time.perf_counter()
-
-    def progress(campaign: Campaign) -> None:
-        if is_live(errors):
-            rate = campaign.worlds / (time.perf_counter() - begun)
-            errors.print(f"\r{campaign.worlds} of {len(seeds)} worlds, {rate:.0f}/s, {campaign.failed} broken ", end="")
-
-    campaign = run_campaign(seeds, jobs=jobs, progress=progress)
-    if is_live(errors):
-        errors.print()
+    with ProgressLine("worlds", len(seeds)) as progress:
+        campaign = run_campaign(
+            seeds, jobs=jobs, progress=lambda all_: progress.to(all_.worlds, f"{all_.failed} broken")
+        )
+    if json:
+        counts = {f"{kind} {name}": campaign.counts[kind, name] for kind, name in all_labels()}
+        _write(campaign.worlds, counts, ((one.seed, generate(one.seed), one.broken) for one in campaign.failures))
+        return _exits.BROKEN if campaign.failures else _exits.OK
     _show(console, campaign, seeds, time.perf_counter() - begun)
     if not campaign.failures:
         return _exits.OK
@@ -112,7 +139,7 @@ def _many(seeds: range, jobs: int, *, shrink: bool) -> int:
             console.print(f"  {one.invariant}: {one.detail}")
     if shrink:
         first = campaign.failures[0]
-        _show_small(console, shrink_failure(generate(first.seed), first.broken))
+        _show_small(console, _smallest(generate(first.seed), first.broken))
     return _exits.BROKEN
 
 

@@ -13,9 +13,8 @@ import anyio
 import anyio.lowlevel
 
 from interwhen._types.errors import ConnectError, ContextOverflow, StreamProtocolError, UpstreamError
-from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Request, Usage
+from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Request, Retries, Timeouts, Usage
 from interwhen.models._token_stream import GuardedStream
-from interwhen.models._transport import Retries, Timeouts
 from interwhen.testing.simulation._truth import claims_in
 from interwhen.testing.simulation._worlds import AT_OPENING, TAGS, TextPart, WireFault, World, go_on
 

@@ -202,7 +202,7 @@ def _last_time(records: Sequence[Record]) -> float:
 
 
 class SeenEvent(NamedTuple):
-    """An event that the reader got, the time in seconds, and how many checks had ended by then."""
+    """The event ``event``, which the reader got at the time ``at`` (in seconds), when ``judged`` checks had ended."""
 
     at: float
     judged: int

@@ -50,9 +50,7 @@ def test_kills_lose_no_row_and_make_none_twice(tmp_path):
     numbers = [row.row for row in read_rows(tmp_path / "killed")]
     assert sorted(numbers) == list(range(50))
     with serving() as url:
-        code = evaluate(
-            task=str(tmp_path / "prompts.jsonl"), endpoint=(url,), model="m", out=tmp_path / "whole", quiet=True
-        )
+        code = evaluate(task=str(tmp_path / "prompts.jsonl"), endpoint=(url,), model="m", out=tmp_path / "whole")
     assert code == 0
     assert kept(tmp_path, "killed") == kept(tmp_path, "whole")
     assert summarize(tmp_path / "whole").tokens_again == 0
@@ -69,7 +67,6 @@ def test_the_summary_names_what_is_left(tmp_path, capsys):
             budget_tokens=20,
             concurrency=1,
             price_tokens=1e6,
-            quiet=True,
         )
     said = capsys.readouterr().out
     assert code == 3

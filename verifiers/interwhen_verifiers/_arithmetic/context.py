@@ -79,7 +79,7 @@ def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
 
 
 class _Reach(NamedTuple):
-    """The words in the clause and the sentence of a chain, and the indices where these start or end."""
+    """The words in the clause and in the sentence of a chain, and the indices where these two start or end."""
 
     clause: set[str]
     sentence: set[str]

@@ -1,0 +1,179 @@
+"""Progress of commands that take a while: one line on stderr, with counts and the remaining time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Self, TypeVar
+
+from interwhen.cli._text import joined
+
+T = TypeVar("T")
+
+_SILENT_SECONDS = 2.0
+"""A command that is done by then shows nothing."""
+_REDRAW_SECONDS = 0.2
+_LINE_SECONDS = 10.0
+"""The time between two lines where stderr is not a terminal."""
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def set_quiet(*, quiet: bool) -> None:
+    """Switch all progress and hints of this process off (*quiet*) or on."""
+    _quiet.set(quiet)
+
+
+def is_quiet() -> bool:
+    """Return whether the user gave ``--quiet``."""
+    return _quiet.get()
+
+
+_LOCK = threading.RLock()
+_blocks: list[ProgressLine] = []
+"""The blocks that were entered and not left. The line is that of the last one."""
+
+
+class ProgressLine:
+    """A block of work whose progress is shown on stderr: on a terminal one line that is redrawn, else a line at times.
+
+    *verb* names the work, such as "checking". *total* is the number of its steps; ``None`` if it is not known. A thread
+    updates the time while a step takes long; a benchmark switches it off with *ticks*, because it would be measured.
+    Nothing is shown in the first two seconds, nor with ``--quiet``.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        total: int | None = None,
+        *,
+        ticks: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._verb = verb
+        self._total = total
+        self._clock = clock
+        self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._done = 0
+        self._note = ""
+        self._is_drawn = False
+        self._begun = self._shown = clock()
+        self._over = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True) if ticks else None
+        self._is_quiet = is_quiet()
+
+    def __enter__(self) -> Self:
+        self._begun = self._shown = self._clock()
+        with _LOCK:
+            _blocks.append(self)
+        if self._ticker is not None and not self._is_quiet:
+            self._ticker.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        with _LOCK:
+            self.clear()
+            _blocks.remove(self)
+
+    def to(self, done: int, note: str = "") -> None:
+        """Say that *done* steps are done. *note* follows the counts."""
+        self._done, self._note = done, note
+        self._show()
+
+    def advance(self, note: str = "") -> None:
+        """Say that one more step is done."""
+        self.to(self._done + 1, note)
+
+    def clear(self) -> None:
+        """Remove the line from the terminal, before another line is printed."""
+        with _LOCK:
+            if self._is_drawn:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+                self._is_drawn = False
+
+    def line(self) -> str:
+        """Return the progress as one line."""
+        seconds = self._clock() - self._begun
+        done, total = self._done, self._total
+        parts = [self._verb]
+        if total is not None:
+            parts[0] += f" {done:,} of {total:,}"
+        elif done:
+            parts[0] += f" {done:,}"
+        if total is not None and done > 0:
+            parts.append(f"about {duration(seconds / done * max(0, total - done))} left")
+        else:
+            parts.append(duration(seconds))
+        if self._note:
+            parts.append(joined(self._note))
+        return ", ".join(parts)
+
+    def _tick(self) -> None:
+        while not self._over.wait(0.5):
+            self._show()
+
+    def _show(self) -> None:
+        if self._is_quiet:
+            return
+        now = self._clock()
+        if now - self._begun < _SILENT_SECONDS:
+            return
+        if now - self._shown < (_REDRAW_SECONDS if self._is_live else _LINE_SECONDS):
+            return
+        with _LOCK:
+            if self._over.is_set() or _blocks[-1] is not self:
+                return
+            self._shown = now
+            if self._is_live:
+                sys.stderr.write(f"\r\x1b[K{self.line()[: _columns() - 1]}")
+                self._is_drawn = True
+            else:
+                sys.stderr.write(f"{self.line()}\n")
+            sys.stderr.flush()
+
+
+def each(items: Iterable[T], verb: str, *, ticks: bool = True) -> Iterator[T]:
+    """Yield *items*, and show as progress how many of them are done. *verb* and *ticks* are those of ProgressLine."""
+    total = len(items) if isinstance(items, Sized) else None
+    with ProgressLine(verb, total, ticks=ticks) as progress:
+        for item in items:
+            yield item
+            progress.advance()
+
+
+def note(line: str) -> None:
+    """Print *line* to stderr, above the progress. With ``--quiet``, print nothing."""
+    if not is_quiet():
+        say(line)
+
+
+def say(line: str) -> None:
+    """Print *line* to stderr, above the progress, also with ``--quiet``."""
+    with _LOCK:
+        for block in _blocks:
+            block.clear()
+        print(joined(line), file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Return *seconds* as a person says it: ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns

@@ -1,0 +1,215 @@
+"""Decides where a check runs: on this machine or on the cluster, and there on which actor. No I/O, no clock.
+
+Why: docs/decisions/0064-checks-on-a-cluster.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
+
+LEAST_SECONDS = 0.005
+"""The CPU seconds of a check below which it must not leave the machine: a call would cost more than it saves."""
+LEAVING_SECONDS = 0.0075
+"""The CPU seconds that the checks of a verifier must need before they leave. Higher than ``LEAST_SECONDS``, so that a
+verifier near the limit does not go back and forth."""
+PROOFS = 8
+"""How many checks in a row must need so much before the verifier leaves the machine."""
+MOST_PROOFS = 4096
+
+
+@dataclass(slots=True)
+class _VerifierCost:
+    needed: int = PROOFS
+    streak: int = 0
+    leaves: bool = False
+    seconds: float = 0.0
+    """The average time of a check, with the newer ones counting more."""
+
+
+class CostHistory:
+    """Learns what the checks of each verifier cost, and so which of them leave the machine.
+
+    A verifier leaves when its last ``PROOFS`` checks all needed ``LEAVING_SECONDS``. It comes back as soon as one of
+    them needed less than ``LEAST_SECONDS``, and must then prove itself four times as often before it leaves again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, _VerifierCost] = {}
+
+    def leaves(self, key: str) -> bool:
+        """Return whether the checks of the verifier *key* may leave the machine."""
+        found = self._known.get(key)
+        return found is not None and found.leaves
+
+    def seconds(self, key: str) -> float:
+        """Return the usual time of a check of the verifier *key*, in seconds; 0 if none was measured."""
+        found = self._known.get(key)
+        return 0.0 if found is None else found.seconds
+
+    def learn(self, key: str, spent: float) -> None:
+        """Learn that a check of the verifier *key* needed *spent* CPU seconds, wherever it ran."""
+        known = self._known.setdefault(key, _VerifierCost())
+        known.seconds = spent if known.seconds == 0.0 else 0.8 * known.seconds + 0.2 * spent
+        if known.leaves and spent < LEAST_SECONDS:
+            known.leaves = False
+            known.needed = min(known.needed * 4, MOST_PROOFS)
+            known.streak = 0
+        elif not known.leaves:
+            known.streak = known.streak + 1 if spent >= LEAVING_SECONDS else 0
+            known.leaves = known.streak >= known.needed
+
+
+class Named(Protocol):
+    """Something with a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
+
+
+def rank(key: str, members: Iterable[str]) -> list[str]:
+    """Return *members*, best place for *key* first (rendezvous hashing).
+
+    If a member leaves, only the keys whose best place it was move.
+    """
+    data = key.encode("utf-8", "surrogatepass")
+    return sorted(members, key=lambda member: blake2b(data, digest_size=8, key=_short(member)).digest(), reverse=True)
+
+
+def _short(member: str) -> bytes:
+    return blake2b(member.encode(), digest_size=32).digest()
+
+
+SHORT_SECONDS = 0.25
+"""A check that usually takes longer does not wait behind another one in an actor: the time of a call is small against
+it, and the check would be stuck if the other one hangs."""
+WINDOW_SECONDS = 0.05
+"""How much work, in seconds, an actor gets ahead, beyond the two checks that keep it busy."""
+WINDOW = 32
+"""The largest number of checks that an actor has at once."""
+
+
+@dataclass(slots=True)
+class PlacedCheck:
+    """One check that waits for a place on the cluster, or is there."""
+
+    id: int
+    verifier: str
+    """What identifies the verifier, for :class:`CostHistory`."""
+    key: str
+    """The key of the claim, by which its place is chosen."""
+    seconds: float
+    """How long the check usually takes; 0 if this is not known."""
+    tries: int = 0
+    """How many actors got it."""
+    place: str = ""
+    """The name of the actor that has it."""
+    begun: bool = False
+    """Whether it is the check that its actor is running."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """What the pool knows of one actor: the checks that it has, in their order."""
+
+    name: str
+    checks: dict[int, PlacedCheck] = field(default_factory=dict)
+    work: float = 0.0
+    """The sum of their usual times."""
+
+    def add(self, check: PlacedCheck) -> None:
+        """Give *check* to the actor."""
+        check.place = self.name
+        check.tries += 1
+        check.begun = not self.checks
+        self.checks[check.id] = check
+        self.work += check.seconds
+
+    def remove(self, number: int) -> PlacedCheck | None:
+        """Take the check with the id *number* away; ``None`` if the actor does not have it."""
+        check = self.checks.pop(number, None)
+        if check is not None:
+            self.work = self.work - check.seconds if self.checks else 0.0
+        return check
+
+    def has_room(self, check: PlacedCheck) -> bool:
+        """Return whether the actor may get *check* although it has others."""
+        count = len(self.checks)
+        if count == 0:
+            return True
+        if count >= WINDOW or self.work > SHORT_SECONDS or check.seconds > SHORT_SECONDS:
+            return False
+        return count < 2 or self.work + check.seconds <= WINDOW_SECONDS
+
+
+class Waiting:
+    """The checks that wait for a place, oldest first, and the lanes of the actors.
+
+    *most* limits the checks that wait. The lanes pull: a check is given to an actor when that one has room, so that a
+    slow actor does not collect checks.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.lanes: dict[str, Lane] = {}
+        self._checks: dict[int, PlacedCheck] = {}
+
+    def __len__(self) -> int:
+        return len(self._checks)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further check may wait."""
+        return len(self._checks) >= self.most
+
+    def add(self, check: PlacedCheck, *, first: bool = False) -> None:
+        """Let *check* wait: at the end, or as the *first* one."""
+        if first:
+            self._checks = {check.id: check, **self._checks}
+        else:
+            self._checks[check.id] = check
+
+    def remove(self, number: int) -> PlacedCheck | None:
+        """Take the waiting check with the id *number* away; ``None`` if it does not wait."""
+        return self._checks.pop(number, None)
+
+    def take_all(self) -> list[PlacedCheck]:
+        """Take all waiting checks away and return them."""
+        found = list(self._checks.values())
+        self._checks.clear()
+        return found
+
+    def assign(self) -> dict[str, list[PlacedCheck]]:
+        """Give as many waiting checks to actors as these have room for. Return them by the name of the actor.
+
+        A check goes to the best place for its key. If that actor is busy, it goes to the next best one that is idle,
+        and only if none is idle to the best one that has room.
+        """
+        given: dict[str, list[PlacedCheck]] = {}
+        if not self.lanes:
+            return given
+        for check in list(self._checks.values()):
+            lane = self._place(check)
+            if lane is None:
+                if not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
+                    break
+                continue
+            del self._checks[check.id]
+            lane.add(check)
+            given.setdefault(lane.name, []).append(check)
+        return given
+
+    def _place(self, check: PlacedCheck) -> Lane | None:
+        lanes = [self.lanes[name] for name in rank(check.key, self.lanes)]
+        best = lanes[0]
+        if best.work + check.seconds <= WINDOW_SECONDS / 2 and best.has_room(check):
+            return best
+        return _first(lanes, lambda lane: not lane.checks) or _first(lanes, lambda lane: lane.has_room(check))
+
+
+def _first(lanes: Sequence[Lane], fits: Callable[[Lane], bool]) -> Lane | None:
+    return next((lane for lane in lanes if fits(lane)), None)

@@ -1,0 +1,635 @@
+"""A pool of workers on a Ray cluster.
+
+Why: docs/decisions/0064-checks-on-a-cluster.md.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from interwhen._engine.loop_blocking import current_loop
+from interwhen._engine.worker_child import KEPT
+from interwhen._engine.workers import Workers
+from interwhen._log import log_info, log_warning
+from interwhen._types.errors import InterwhenError, UsageError, name_error
+from interwhen._types.extensions import WorkDone
+from interwhen._types.verdicts import Unknown
+from interwhen._types.verifiers import Verifier, note_cluster_away, note_work
+from interwhen.integrations.ray._cluster import Actor, Cluster, RayCluster
+from interwhen.integrations.ray._messages import (
+    ActorReply,
+    ActorRequest,
+    CheckItem,
+    CheckResult,
+    NamedVerifier,
+    code_of,
+    encoded_digest,
+    named,
+    own_greeting,
+)
+from interwhen.integrations.ray._placement import CostHistory, Lane, PlacedCheck, Waiting
+
+_GRACE = 2.0
+"""How long after the deadline of a check its actor may answer, in seconds. An actor that does not is given up."""
+_BOOT_SECONDS = 60.0
+"""The same, if the actor must still load the verifier or start its worker process."""
+_START_SECONDS = 60.0
+"""How long new actors may take to greet, in seconds."""
+_CLOSE_SECONDS = 10.0
+_LONGEST_PAUSE = 60.0
+"""The longest time between two tries to reach the cluster, in seconds."""
+_TRIES = 2
+_KNOWN = 64
+"""How many verifiers an actor keeps. One of them may hold a whole prompt."""
+_decode = msgspec.msgpack.Decoder(ActorReply).decode
+
+_HOME: Literal["home"] = "home"
+
+
+@dataclass(slots=True)
+class _RemoteTarget:
+    """A verifier that another machine can make by its name."""
+
+    name: str
+    """The plug-in."""
+    key: str
+    verifier: NamedVerifier
+    encoded: bytes = b""
+    """Empty until the digest of the code of the plug-in is known."""
+    digest: bytes = b""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A check whose task waits for the cluster."""
+
+    check: PlacedCheck
+    target: _RemoteTarget
+    claim: bytes
+    left: float
+    """How long the check may still take, in seconds."""
+    scope: anyio.CancelScope
+    patience: anyio.CancelScope
+    asked: float
+    done: anyio.Event = field(default_factory=anyio.Event)
+    result: CheckResult | Literal["home"] | None = None
+    began: float | None = None
+    worker: str = ""
+
+    def end(self, result: CheckResult | Literal["home"]) -> None:
+        self.result = result
+        self.done.set()
+
+
+@dataclass(slots=True)
+class _Link:
+    """The connection to one actor."""
+
+    actor: Actor
+    lane: Lane
+    known: set[bytes] = field(default_factory=set)
+    calls: int = 0
+
+
+class RayWorkers:
+    """Runs expensive checks on a Ray cluster, and all others on this machine: ``interwhen.run(..., workers=...)``.
+
+    A check leaves this machine if its verifier comes from a plug-in by name, and if its last checks all needed more
+    than 7.5 ms of CPU time. *address* is the address of the cluster (empty: ``RAY_ADDRESS``, or the cluster on this
+    machine). *actors* is the number of actors, each with one processor (0: all processors of the cluster). At most
+    *queue* checks wait; a check that waits longer than *patience* seconds for an actor becomes ``Unknown``. If the
+    cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why.
+
+    *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
+    also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,
+    and raises :class:`~interwhen.UsageError` if the cluster runs other code. Without it, the first check connects.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str = "",
+        actors: int = 0,
+        queue: int = 1000,
+        patience: float = 10.0,
+        threads: int = 8,
+        processes: int = 2,
+        memory: int | None = 2 << 30,
+        blocked_loop_after: float | None = 0.02,
+        cluster: Cluster | None = None,
+    ) -> None:
+        if type(actors) is not int or actors < 0:
+            raise UsageError(f"RayWorkers: actors must be a whole number of at least 0, got {actors!r}")
+        if type(queue) is not int or queue < 1:
+            raise UsageError(f"RayWorkers: queue must be a whole number of at least 1, got {queue!r}")
+        if not isinstance(patience, int | float) or not patience >= 0:
+            raise UsageError(f"RayWorkers: patience must be seconds, of at least 0, got {patience!r}")
+        self._home = Workers(
+            threads=threads,
+            processes=processes,
+            memory=memory,
+            blocked_loop_after=blocked_loop_after,
+            when_measured=self._measured_at_home,
+        )
+        if cluster is None and find_spec("ray") is None:
+            raise UsageError("workers='ray' needs Ray, and it is not installed; run: pip install 'interwhen[ray]'")
+        self._patience = float(patience)
+        self._costs = CostHistory()
+        self._targets: dict[int, tuple[object, _RemoteTarget | None]] = {}
+        self._codes: dict[str, str] = {}
+        """The digests of the code of plug-ins; empty: it is being read, or there is none."""
+        self._waiting = Waiting(queue)
+        self._open: dict[int, _Open] = {}
+        self._links: dict[str, _Link] = {}
+        self._rooms: deque[anyio.Event] = deque()
+        self._number = 0
+        self._pumps = False
+        self._away = ""
+        self._refused = ""
+        self._known: anyio.Event | None = None
+        """Set when the first try to reach the cluster has ended."""
+        self._later: Callable[..., object] = _not_bound
+        self._from_thread: Callable[..., object] = _not_bound
+        self._now: Callable[[], float] = time.monotonic
+        """The clock of the loop. Callbacks of the loop are no tasks, and so anyio does not know their clock."""
+        self._loop: object = None
+        self._keeper = _Keeper(cluster or RayCluster(address or None), actors, memory, self)
+        self._closed = False
+
+    # ------------------------------------------------------------------ the pool
+
+    @property
+    def blocked_loop_after(self) -> float | None:
+        """The longest time, in seconds, that code may block the event loop without a report; ``None``: no reports."""
+        return self._home.blocked_loop_after
+
+    def bind(self) -> None:
+        """Bind the pool to the running event loop. Raises :class:`UsageError` if it is closed or has another loop."""
+        self._home.bind()
+        if self._loop is None:
+            loop: Any = current_loop()
+            self._loop = loop
+            self._known = anyio.Event()
+            if hasattr(loop, "call_soon_threadsafe"):
+                self._later, self._from_thread, self._now = loop.call_soon, loop.call_soon_threadsafe, loop.time
+            else:
+                import trio
+
+                self._later = self._from_thread = loop.run_sync_soon
+                self._now = trio.current_time
+
+    async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
+        """Run a check on the cluster or on this machine.
+
+        See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
+        """
+        self.bind()
+        self._keeper.start()
+        target = self._target(verifier)
+        if target is None or not self._costs.leaves(target.key):
+            return await self._home.check(verifier, claim, scope)
+        if self._refused:
+            return None, self._refused
+        if not self._links or not self._is_encoded(target):
+            return await self._check_at_home(verifier, claim, scope)
+        try:
+            data = pickle.dumps(claim)
+        except Exception as error:  # noqa: BLE001  (pickling runs code of the user's classes)
+            return None, f"{name_error(error)} (workers='ray' needs claims that can be pickled)"
+        found = await self._check_away(target, claim.key, data, scope)
+        if found is None:
+            return await self._check_at_home(verifier, claim, scope)
+        if found.is_late:
+            scope.deadline = -math.inf
+            await anyio.sleep_forever()
+        return found.verdict, found.failure
+
+    async def aclose(self) -> None:
+        """Kill the actors and stop all workers. Checks that are still open end with an error."""
+        if self._closed:
+            return
+        self._closed = True
+        self._keeper.is_closed = True
+        failure = CheckResult(0, failure="the workers were closed during the check")
+        for each in list(self._open.values()):
+            each.end(failure)
+        self._links.clear()
+        self._waiting.lanes.clear()
+        self._waiting.take_all()
+        with anyio.CancelScope(shield=True):
+            await self._home.aclose()
+            await anyio.to_thread.run_sync(self._keeper.stop)
+
+    async def __aenter__(self) -> Self:
+        self.bind()
+        self._keeper.start()
+        assert self._known is not None
+        try:
+            await self._known.wait()
+        except BaseException:
+            await self.aclose()
+            raise
+        if self._refused:
+            await self.aclose()
+            raise UsageError(self._refused)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # ------------------------------------------------------------------ one check
+
+    async def _check_at_home(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
+        if not self._links:
+            note_cluster_away(self._away or "the cluster was not connected yet")
+        return await self._home.check(verifier, claim, scope)
+
+    async def _check_away(
+        self, target: _RemoteTarget, key: str, claim: bytes, scope: anyio.CancelScope
+    ) -> CheckResult | None:
+        """Run one check on the cluster and return its result; ``None``: it must run on this machine."""
+        now = self._now()
+        self._number += 1
+        check = PlacedCheck(self._number, target.key, key, self._costs.seconds(target.key))
+        each = _Open(check, target, claim, scope.deadline - now, scope, anyio.CancelScope(), now)
+        self._open[check.id] = each
+        scope.deadline = math.inf  # it is set when the check begins
+        each.patience.deadline = now + self._patience
+        try:
+            with each.patience:
+                while self._waiting.is_full:
+                    room = anyio.Event()
+                    self._rooms.append(room)
+                    await room.wait()
+                self._waiting.add(check)
+                self._pump_soon()
+                await each.done.wait()
+        finally:
+            del self._open[check.id]
+            if each.result is None:
+                self._withdraw(each)
+            if each.began is not None:
+                note_work(each.worker, each.began - each.asked)
+        if each.result is None:
+            return CheckResult(
+                check.id,
+                verdict=Unknown(
+                    f"the cluster was full: no actor was free within {self._patience:g} s; add actors or raise patience"
+                ),
+            )
+        if each.result == _HOME:
+            scope.deadline = self._now() + each.left
+            return None
+        return each.result
+
+    def _withdraw(self, each: _Open) -> None:
+        """Remove a check that was cancelled or timed out: the actor kills the process that runs it."""
+        check = each.check
+        if self._waiting.remove(check.id) is not None:
+            return
+        link = self._links.get(check.place)
+        if link is None or link.lane.remove(check.id) is None:
+            self._make_room()  # the room that it got is free again
+            return
+        if each.began is not None and self._now() >= each.scope.deadline:
+            self._lose(link, f"the actor {link.actor.name[:8]} did not answer in time")
+            return
+        self._begin_first(link)
+        self._send(link, ActorRequest(cancelled=[check.id], waits=False))
+        self._pump_soon()
+
+    def _target(self, verifier: Verifier) -> _RemoteTarget | None:
+        found = self._targets.get(id(verifier))
+        if found is None:
+            if len(self._targets) >= KEPT:
+                self._targets.clear()
+            found = self._targets[id(verifier)] = verifier, _target(verifier)
+        return found[1]
+
+    def _is_encoded(self, target: _RemoteTarget) -> bool:
+        """Tell whether *target* can be sent. If not, the keeper reads the code of its plug-in meanwhile."""
+        if target.encoded:
+            return True
+        code = self._codes.get(target.name)
+        if code is None:
+            self._codes[target.name] = ""
+            self._keeper.read_code(target.name)
+        if code:
+            target.encoded = msgspec.msgpack.encode(msgspec.structs.replace(target.verifier, code=code))
+            target.digest = encoded_digest(target.encoded)
+        return bool(code)
+
+    def _measured_at_home(self, verifier: Any, spent: float) -> None:
+        # A thread may call it. Each learning changes one entry, and a lost one costs nothing.
+        found = self._targets.get(id(verifier))
+        if found is not None and found[1] is not None:
+            self._costs.learn(found[1].key, spent)
+
+    # ------------------------------------------------------------------ sending and receiving, on the event loop
+
+    def _pump_soon(self) -> None:
+        """Give waiting checks to actors in the next turn of the loop, so that checks of one moment share a call."""
+        if not self._pumps:
+            self._pumps = True
+            self._later(self._pump)
+
+    def _pump(self) -> None:
+        self._pumps = False
+        for name, checks in self._waiting.assign().items():
+            self._give(self._links[name], checks)
+        for link in list(self._links.values()):
+            if link.lane.checks and not link.calls:
+                self._send(link, ActorRequest())
+        self._make_room()
+
+    def _make_room(self) -> None:
+        for _ in range(min(len(self._rooms), self._waiting.most - len(self._waiting))):
+            self._rooms.popleft().set()
+
+    def _give(self, link: _Link, checks: list[PlacedCheck]) -> None:
+        items: list[CheckItem] = []
+        targets: list[bytes] = []
+        forgets = len(link.known) > _KNOWN
+        if forgets:
+            # The checks that the actor still has keep their verifiers: it looks them up when a check begins.
+            link.known = {self._open[number].target.digest for number in link.lane.checks}
+            targets = list({self._open[number].target.encoded for number in link.lane.checks})
+        for check in checks:
+            each = self._open[check.id]
+            each.patience.deadline = math.inf
+            target = each.target
+            if check.begun:
+                self._begin(link, each)
+            if target.digest not in link.known:
+                link.known.add(target.digest)
+                if target.encoded not in targets:
+                    targets.append(target.encoded)
+            items.append(CheckItem(check.id, target.digest, each.claim, each.left))
+        self._send(link, ActorRequest(items, targets, [], forgets))
+
+    def _begin(self, link: _Link, each: _Open) -> None:
+        each.check.begun = True
+        each.began = now = self._now()
+        each.worker = f"ray {link.actor.name[:8]}"
+        grace = _GRACE if each.target.digest in link.known else _BOOT_SECONDS
+        each.scope.deadline = now + each.left + grace
+
+    def _begin_first(self, link: _Link) -> None:
+        """Note that the actor now runs its oldest check."""
+        for number, check in link.lane.checks.items():
+            if not check.begun:
+                self._begin(link, self._open[number])
+            return
+
+    def _send(self, link: _Link, request: ActorRequest) -> None:
+        if request.waits:
+            link.calls += 1
+        answered = partial(self._answered, link.actor.name, request.waits)
+        link.actor.exchange(msgspec.msgpack.encode(request), answered)
+
+    def _answered(self, name: str, waited: bool, data: bytes | None, why: str) -> None:  # noqa: FBT001
+        with suppress(RuntimeError):  # the loop has ended, and with it all checks
+            self._from_thread(self._receive, name, waited, data, why)
+
+    def _receive(self, name: str, waited: bool, data: bytes | None, why: str) -> None:  # noqa: FBT001
+        link = self._links.get(name)
+        if link is None:
+            return
+        link.calls -= waited
+        if data is None:
+            self._lose(link, f"the actor {name[:8]} ended: {why}")
+            return
+        for result in _decode(data).results:
+            check = link.lane.remove(result.id)
+            each = self._open.get(result.id)
+            if check is None or each is None:
+                continue
+            if result.spent:
+                self._costs.learn(check.verifier, result.spent)
+            if result.failure is not None and result.failure.startswith("CodeDiffers"):
+                log_warning("ray.refused", why=result.failure)
+            each.end(result)
+        self._begin_first(link)
+        self._pump_soon()
+
+    def _lose(self, link: _Link, why: str) -> None:
+        """Give up an actor before any check is given to it again, and make its checks elsewhere, once."""
+        log_warning("ray.actor_lost", actor=link.actor.name[:8], why=why)
+        checks = list(link.lane.checks.values())
+        self._forget(link)
+        now = self._now()
+        for check in reversed(checks):
+            each = self._open[check.id]
+            if check.begun and each.began is not None:
+                each.left -= now - each.began
+            check.begun = False
+            if each.left <= 0:
+                each.end(CheckResult(check.id, is_late=True))
+            elif check.tries >= _TRIES:
+                each.end(CheckResult(check.id, failure=f"two actors ended during the check; the last one: {why}"))
+            else:
+                each.scope.deadline = math.inf
+                each.patience.deadline = now + self._patience
+                self._waiting.add(check, first=True)
+        if not self._links:
+            self._go_home(why)
+        self._keeper.wake()
+        self._pump_soon()
+
+    def _forget(self, link: _Link) -> None:
+        self._links.pop(link.actor.name, None)
+        self._waiting.lanes.pop(link.actor.name, None)
+        self._keeper.remove(link.actor)
+
+    def _go_home(self, why: str) -> None:
+        """Let all checks run on this machine until the cluster is there again."""
+        if why != self._away:
+            log_warning("ray.cluster_away", why=why)
+        self._away = why
+        for check in self._waiting.take_all():
+            self._open[check.id].end(_HOME)
+        self._make_room()
+
+    # ------------------------------------------------------------------ what the keeper's thread reports
+
+    def report(self, method: Callable[..., object], *given: object) -> None:
+        """Call *method* on the event loop. Called in the thread of the keeper."""
+        with suppress(RuntimeError):
+            self._from_thread(method, *given)
+
+    def joined(self, actor: Actor) -> None:
+        """Use a new *actor*."""
+        if self._closed:
+            return  # the keeper kills it
+        lane = Lane(actor.name)
+        self._waiting.lanes[actor.name] = lane
+        self._links[actor.name] = _Link(actor, lane)
+        if self._away:
+            log_info("ray.cluster_back")
+        self._away = self._refused = ""
+        self._set_known()
+        self._pump_soon()
+
+    def went_away(self, why: str) -> None:
+        """Note that the cluster cannot be reached, unless there are actors that still answer."""
+        if not self._links:
+            self._go_home(why)
+        self._set_known()
+
+    def refuse(self, why: str) -> None:
+        """Refuse the cluster: it runs other code."""
+        if why != self._refused:
+            log_warning("ray.refused", why=why)
+        if not self._links:
+            self._refused = why
+        self._set_known()
+
+    def has_code(self, name: str, code: str) -> None:
+        """Note the digest of the code of a plug-in."""
+        self._codes[name] = code
+
+    def _set_known(self) -> None:
+        if self._known is not None:
+            self._known.set()
+
+
+def _not_bound(*_given: object) -> object:
+    raise RuntimeError("bind() must be called before the pool is used")
+
+
+def _target(verifier: Verifier) -> _RemoteTarget | None:
+    found = named(verifier)
+    return None if found is None else _RemoteTarget(found.name, found.key, found)
+
+
+class _Keeper:
+    """Keeps the actors of one pool alive, in a thread, since calls to a cluster may block."""
+
+    def __init__(self, cluster: Cluster, actors: int, memory: int | None, pool: RayWorkers) -> None:
+        self._cluster = cluster
+        self._wanted = actors
+        self._memory = memory
+        self._pool = pool
+        self._news = threading.Event()
+        self._lock = threading.Lock()
+        self._alive: dict[str, Actor] = {}
+        self._doomed: list[Actor] = []
+        self._unread: deque[str] = deque()
+        self._thread: threading.Thread | None = None
+        self.is_closed = False
+        """Whether it starts no more actors, and ends."""
+
+    def start(self) -> None:
+        """Start the thread, once."""
+        if self._thread is None and not self.is_closed:
+            self._thread = threading.Thread(target=self._run, name="interwhen-ray", daemon=True)
+            self._thread.start()
+
+    def read_code(self, name: str) -> None:
+        """Read the code of the plug-in *name*, and report its digest: files must not be read on the event loop."""
+        self._unread.append(name)
+        self._news.set()
+
+    def wake(self) -> None:
+        """Look at the cluster now."""
+        self._news.set()
+
+    def remove(self, actor: Actor) -> None:
+        """Kill *actor*, and start another one in its place."""
+        with self._lock:
+            self._alive.pop(actor.name, None)
+            self._doomed.append(actor)
+        self._news.set()
+
+    def stop(self) -> None:
+        """Kill all actors, disconnect, and wait for the thread, for a bounded time."""
+        self.is_closed = True
+        self._news.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        pause = 0.5
+        while not self.is_closed:
+            self._news.clear()
+            self._kill_doomed()
+            while self._unread:
+                name = self._unread.popleft()
+                with suppress(InterwhenError):  # the plug-in was uninstalled meanwhile
+                    self._pool.report(self._pool.has_code, name, code_of(name))
+            if self._look():
+                pause, patience = 0.5, _LONGEST_PAUSE
+            else:
+                pause = patience = min(pause * 2, _LONGEST_PAUSE)
+            self._news.wait(patience)
+        with self._lock:
+            self._doomed += self._alive.values()
+            self._alive.clear()
+        self._kill_doomed()
+        with suppress(Exception):  # the cluster may be gone
+            self._cluster.close()
+
+    def _look(self) -> bool:
+        """Start the actors that are missing; return whether none is missing now."""
+        pool = self._pool
+        try:
+            processors = self._cluster.connect()
+            wanted = min(self._wanted, processors) if self._wanted else processors
+            missing = wanted - len(self._alive)
+            if missing > 0:
+                self._start(missing)
+        except UsageError as error:
+            pool.report(pool.refuse, str(error))
+            return False
+        except Exception as error:  # noqa: BLE001  (whatever Ray raises: the cluster cannot be used now)
+            if not self.is_closed:
+                pool.report(pool.went_away, str(error)[:500])
+            if not self._alive:
+                with suppress(Exception):
+                    self._cluster.close()
+            return False
+        if not self._alive:
+            why = "no actor could start on the cluster: it has no free processor, or no interwhen (the log says which)"
+            pool.report(pool.went_away, why)
+        return len(self._alive) >= wanted
+
+    def _start(self, missing: int) -> None:
+        mine = own_greeting()
+        until = time.monotonic() + _START_SECONDS
+        for actor, greeting in self._cluster.start(
+            missing, self._memory, lambda: self.is_closed or time.monotonic() > until
+        ):
+            self._welcome(actor, mine.difference(greeting))
+
+    def _welcome(self, actor: Actor, difference: str) -> None:
+        if difference:
+            with self._lock:
+                self._doomed.append(actor)
+            raise UsageError(f"the cluster must run the code of this program: {difference}; install the same version")
+        with self._lock:
+            self._alive[actor.name] = actor
+        self._pool.report(self._pool.joined, actor)
+
+    def _kill_doomed(self) -> None:
+        with self._lock:
+            doomed, self._doomed = self._doomed, []
+        for actor in doomed:
+            with suppress(Exception):
+                actor.kill()

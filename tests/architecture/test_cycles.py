@@ -1,0 +1,57 @@
+"""No module imports itself through others: not at its head, not in a function, and not for type checkers alone."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+
+import pytest
+from tests.architecture.mirror import modules
+
+# They read the source, which is not there beside an installed wheel.
+pytestmark = pytest.mark.source
+
+LATER = {
+    # The importer, and what it imports in a function, on purpose.
+    ("interwhen_launcher", "interwhen.cli._main"): "the launcher shows help and version without loading the framework",
+}
+
+
+def graph():
+    """Return, for each module, the modules whose names it takes."""
+    known = modules()
+    found = {}
+    for name, module in known.items():
+        taken = found[name] = set()
+        for node in ast.walk(ast.parse(module.path.read_text())):
+            if isinstance(node, ast.Import):
+                taken |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                full = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                taken |= {path if path in known else node.module for path in full.values()}
+        found[name] = {other for other in taken if other in known and other != name and (name, other) not in LATER}
+    return found
+
+
+def circle(imports):
+    """Return the modules of a circle, in order, or nothing if there is none."""
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_imports_run_in_a_circle():
+    assert " <- ".join(circle(graph())) == ""
+
+
+def test_each_exception_is_still_needed():
+    for importer, other in LATER:
+        imports = graph()
+        imports[importer].add(other)
+        assert circle(imports), (importer, other)
+
+
+def test_a_circle_is_seen():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})

@@ -1,0 +1,20 @@
+"""A plug-in with checks of known cost, and a cluster that exists only in this process."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGIN = Path(__file__).parent / "plugin"
+
+
+@pytest.fixture(autouse=True)
+def _plugin(monkeypatch):
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
+    assert str(PLUGIN) in sys.path
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
