@@ -93,7 +93,7 @@ class SamplingFlags:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class BudgetFlagsWithoutReconnects:
-    """The budgets of a run, for a command that decides itself where a broken run goes on."""
+    """The budgets of a run, for a command that starts a broken run again itself."""
 
     max_remedies: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.remedies
     """The most violations that are remedied."""

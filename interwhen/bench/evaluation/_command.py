@@ -17,7 +17,7 @@ from interwhen import UsageError
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._fleet import EndpointReport
 from interwhen.bench.evaluation._results import EvaluationSummary, summarize
-from interwhen.bench.evaluation._settings import Settings, run_shards
+from interwhen.bench.evaluation._settings import EvaluationSettings, run_shards
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlagsWithoutReconnects, SamplingFlags
 from interwhen.cli._progress import is_quiet
@@ -125,8 +125,10 @@ def evaluate(
         if number < 1:
             raise UsageError(f"--{label} must be at least 1, got {number}; give a larger number")
     if engine == "local" and (ray_address is not None or ray_tasks is not None):
-        raise UsageError("--ray-address and --ray-tasks must be used with --engine ray; add it, or leave them out")
-    settings = Settings(
+        raise UsageError(
+            "--ray-address and --ray-tasks must be used with --engine ray, got --engine local; change it, or leave them out"
+        )
+    settings = EvaluationSettings(
         task=task,
         source=str(Path(task).resolve()) if Path(task).exists() else task,
         out=str(out.resolve()),

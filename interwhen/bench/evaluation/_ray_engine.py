@@ -21,7 +21,7 @@ from interwhen import InterwhenError, UsageError
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._fleet import EndpointReport
 from interwhen.bench.evaluation._results import ResultRow, Results, shard_name
-from interwhen.bench.evaluation._settings import Ended, Settings, run_shards
+from interwhen.bench.evaluation._settings import EvaluationEnd, EvaluationSettings, run_shards
 from interwhen.toolkit import MissingExtraError
 
 _GROUPS = 4
@@ -40,7 +40,7 @@ class TaskResult(NamedTuple):
     error: str = ""
 
 
-def run_task(settings: Settings, shards: tuple[int, ...], part: str) -> TaskResult:
+def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -> TaskResult:
     """Run *shards* in this process, which is a worker of Ray."""
     try:
         ended = anyio.run(lambda: run_shards(settings, shards=shards, part=part))
@@ -79,12 +79,12 @@ class ResultTail:
 
 
 async def run_on_ray(
-    settings: Settings,
+    settings: EvaluationSettings,
     *,
     address: str | None = None,
     tasks: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
-) -> Ended:
+) -> EvaluationEnd:
     """Run all shards in tasks of the Ray cluster at *address*, at most *tasks* at the same time.
 
     Raises :class:`~interwhen.UsageError` if a task ends with an error that another start cannot help.
@@ -128,7 +128,7 @@ class _Tasks:
     """The tasks of one start."""
 
     def __init__(
-        self, ray: Any, settings: Settings, parallel: int, count: int, on_progress: Callable[[Progress], None]
+        self, ray: Any, settings: EvaluationSettings, parallel: int, count: int, on_progress: Callable[[Progress], None]
     ) -> None:
         self._ray, self._settings, self._parallel = ray, settings, parallel
         self._on_progress = on_progress
@@ -139,7 +139,7 @@ class _Tasks:
         self._running: dict[Any, tuple[int, ...]] = {}
         self._remote = ray.remote(run_task).options(num_cpus=1, max_retries=_RETRIES)
 
-    async def run(self, groups: list[tuple[int, ...]]) -> Ended:
+    async def run(self, groups: list[tuple[int, ...]]) -> EvaluationEnd:
         begun = anyio.current_time()
         progress = self._progress
         progress.before = sum(1 for _ in self._tail.rows())
@@ -156,7 +156,7 @@ class _Tasks:
             for one in self._running:
                 self._ray.cancel(one, force=True)
         self._look(begun)
-        return Ended(progress, list(self._reports.values()))
+        return EvaluationEnd(progress, list(self._reports.values()))
 
     def _start(self, shards: tuple[int, ...]) -> None:
         settings, share = self._settings, self._parallel

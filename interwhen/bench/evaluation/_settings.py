@@ -17,11 +17,12 @@ from interwhen.bench.evaluation._fleet import EndpointReport, Fleet, read_endpoi
 from interwhen.bench.evaluation._prompts import Prompts, open_prompts
 from interwhen.bench.evaluation._results import Manifest, Results, summarize
 from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
+from interwhen.strategies._answers import ANSWER
 
 _CLOSE_SECONDS = 5.0
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of ``interwhen eval``, see there.
 
     They hold names and numbers alone, so another process can use them.
@@ -36,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_seed: int = 0
     prompt_field: str = "prompt"
     answer_field: str = "answer"
-    answer: str
+    answer: str = ANSWER
     endpoints: tuple[str, ...]
     model: str
     api: Api = "chat"
@@ -83,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return summary.tokens + summary.tokens_again
 
 
-class Ended(NamedTuple):
+class EvaluationEnd(NamedTuple):
     """How a start of an evaluation ended."""
 
     progress: Progress
@@ -91,12 +92,12 @@ class Ended(NamedTuple):
 
 
 async def run_shards(
-    settings: Settings,
+    settings: EvaluationSettings,
     *,
     shards: Collection[int] | None = None,
     part: str = "",
     on_progress: Callable[[Progress], None] = lambda _progress: None,
-) -> Ended:
+) -> EvaluationEnd:
     """Run the prompts of *shards* (``None``: all) that have no result yet.
 
     *part* names the file of spending of this process, if several processes work in the folder. Raises
@@ -129,7 +130,7 @@ async def run_shards(
             on_progress=on_progress,
         )
         progress = await evaluation.run()
-    return Ended(progress, [one.report() for one in fleet.endpoints])
+    return EvaluationEnd(progress, [one.report() for one in fleet.endpoints])
 
 
 async def _close(model: Model) -> None:

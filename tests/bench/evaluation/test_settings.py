@@ -6,8 +6,7 @@ import anyio
 import pytest
 from interwhen import UsageError
 from interwhen.bench.evaluation._results import read_manifest, read_rows
-from interwhen.bench.evaluation._settings import Settings, run_shards
-from interwhen.strategies._answers import ANSWER
+from interwhen.bench.evaluation._settings import EvaluationSettings, run_shards
 
 from .support import serving, written
 
@@ -18,11 +17,10 @@ def settings(folder, url, **options):
         "task": path,
         "source": path,
         "out": str(folder / "out"),
-        "answer": ANSWER,
         "endpoints": (url,),
         "model": "m",
     }
-    return Settings(**names | options)
+    return EvaluationSettings(**names | options)
 
 
 def test_shards_are_run_by_another_process_with_the_same_manifest(tmp_path):
