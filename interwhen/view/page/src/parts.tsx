@@ -73,7 +73,7 @@ export function Facts({ rows, twice = false }: { rows: ([string, ComponentChildr
   return (
     <dl class={twice ? "facts twice" : "facts"}>
       {rows
-        .filter((row): row is [string, ComponentChildren] => row !== null && row[1] !== "" && row[1] !== undefined)
+        .filter((row): row is [string, ComponentChildren] => row !== null && row[1] !== "" && row[1] !== undefined && row[1] !== null && row[1] !== false)
         .map(([term, value]) => (
           <div key={term} class={WIDE.has(term) ? "wide" : ""}>
             <dt>{term}</dt>

@@ -189,7 +189,7 @@ function grow(data: RunData): void {
       run.value = new Run(data);
       last = performance.now() - began;
     },
-    Math.max(120, last * 25),
+    Math.max(250, last * 25),
   );
 }
 
