@@ -45,6 +45,7 @@ ROWS = {
     "V10": "a storm of violations",
     "V11": "a loop that does not converge",
     "V12": "text that makes matching slow",
+    "V13": "a monitor of the prompt that fails",
     "P1": "a reader that leaves early",
     "P2": "a reader that is cancelled",
     "P3": "Ctrl-C",

@@ -36,7 +36,7 @@ class ToolOffer(msgspec.Struct, frozen=True):
 
     @property
     def expects_text(self) -> bool:
-        """Whether somebody may run a call that the model quotes, for example in a fenced block."""
+        """Whether a client may run calls that the model writes as text, even quoted ones, such as in a fenced block."""
         return bool(self.tools or self.react or self.code)
 
 

@@ -39,6 +39,7 @@ from interwhen._types.results import (
     CheckRecord,
     Failed,
     JournalState,
+    PromptRecord,
     Result,
     Unverified,
     Verified,
@@ -259,6 +260,7 @@ def open_recorder(
     prompt: Prompt,
     sampling: Sampling,
     offline: Offline,
+    prompt_findings: tuple[PromptRecord, ...] = (),
 ) -> Recorder | None:
     """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
 
@@ -269,16 +271,25 @@ def open_recorder(
     if settings is None:
         return None
     if past is None:
-        return _first(settings, core, model, prompt, sampling, offline)
+        return _first(settings, core, model, prompt, sampling, offline, prompt_findings)
     if past.summary is not None and past.journaled.result is not None:
         return None
     return _next(settings, core, past.journaled)
 
 
-def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline) -> Recorder:
+def _first(
+    settings: Journal,
+    core: Core,
+    model: str,
+    prompt: Prompt,
+    sampling: Sampling,
+    offline: Offline,
+    prompt_findings: tuple[PromptRecord, ...],
+) -> Recorder:
     if isinstance(settings, CallJournal):
         return _of_call(settings, core, model, prompt, sampling, offline)
     header = _header(settings, core, model, prompt, sampling, offline, time.time())
+    header = msgspec.structs.replace(header, prompt_findings=prompt_findings)
     try:
         payload = encode(header)
     except (TypeError, ValueError) as error:
@@ -582,7 +593,7 @@ def result_of(past: RebuiltRun) -> Result | None:
     header, recorded = past.journaled.header, past.journaled.result
     # A client learns the host of its server with the first response, so the header of a call may lack it.
     learned = recorded.certificate.model if header.call is not None and isinstance(recorded, Verified) else ""
-    return build_result(
+    result = build_result(
         past.summary,
         model=learned or header.model,
         requests=past.core.counts.requests,
@@ -595,8 +606,9 @@ def result_of(past: RebuiltRun) -> Result | None:
         blocked_loop=(),
         wire=spent.wire or WireReport(),
         wasted=spent.wasted,
-        offline=past.journaled.header.offline,
+        offline=header.offline,
     )
+    return msgspec.structs.replace(result, prompt_findings=header.prompt_findings)
 
 
 def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:

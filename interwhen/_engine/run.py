@@ -434,7 +434,14 @@ class Run:
                 min_coverage=self._min_coverage,
             )
             self._recorder = recorder = open_recorder(
-                self._journal, past, core, self._model.name, self._prompt, self._sampling, self._offline
+                self._journal,
+                past,
+                core,
+                self._model.name,
+                self._prompt,
+                self._sampling,
+                self._offline,
+                self._prompt_findings,
             )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
             await restore_watchers(None if is_off() else past, Task(self._prompt), watchers)
@@ -723,6 +730,7 @@ class Run:
 
     def _go_on(self, past: RebuiltRun) -> None:
         """Resume the run *past*. The reader gets all events of the run, beginning with the first one."""
+        self._prompt_findings = past.journaled.header.prompt_findings
         known = known_result(past)
         if known is not None:
             self._conclude(known)

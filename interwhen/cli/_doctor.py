@@ -1,7 +1,11 @@
-"""``interwhen doctor``: what an endpoint can do, and what that means for interwhen."""
+"""``interwhen doctor``: what an endpoint can do, what that means for interwhen, and the state of the journals."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,14 +17,16 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from interwhen import UsageError
+import interwhen
+from interwhen import JournalError, UsageError
 from interwhen._types.errors import without_user
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
+from interwhen.journal import JournalSettings
 from interwhen.models import probe
 from interwhen.models._contract import ContractMark, ContractReport, check_contract
-from interwhen.models._probe import Diagnosis, Mark
+from interwhen.models._probe import Diagnosis, Mark, ProbeFinding
 from interwhen.models._recorded_http import HttpRecording, RecordingTransport, save_recording
 
 _KINDS: dict[Mark, LineKind] = {"ok": "passed", "no": "violated", "unknown": "unproven"}
@@ -30,6 +36,13 @@ _CONTRACT_KINDS: dict[ContractMark, LineKind] = {
     "absent": "unproven",
     "unknown": "unproven",
 }
+_LOOKED_INTO = 200
+"""How many journals are read, the newest first."""
+_STILL_WRITTEN = 60.0
+"""A journal that was changed within these seconds may belong to a running call, so it needs no end."""
+_LITTLE_DISK = 64 << 20
+"""With fewer free bytes, the disk counts as full."""
+_DROPPED = re.compile(r'^interwhen_journals\{what="dropped"\} ([0-9.e+]+)$', re.MULTILINE)
 
 
 def doctor(
@@ -38,9 +51,10 @@ def doctor(
     model: str = "",
     contract: Annotated[bool, Parameter(negative="")] = False,
     record: Path | None = None,
+    journals: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Probe what an endpoint can do, and show what that means for interwhen.
+    """Probe what an endpoint can do, and show what that means for interwhen; or show the state of the journals.
 
     Exit codes: 0 usable, 1 a line of the contract is broken, 5 not usable, 2 wrong usage.
 
@@ -54,9 +68,16 @@ def doctor(
         Check line by line what interwhen relies on: streams, reasoning, every way to resume, tool calls, errors.
     record
         With --contract: a file for all requests and answers, without keys. FILE.gz is compressed.
+    journals
+        Examine this directory of journals and no endpoint. With --base-url, also ask the gateway there how many
+        journals it lost. Without this option, the directory in interwhen.toml is examined after the endpoint.
     json
         Print the findings as one JSON object.
     """
+    if journals is not None:
+        if contract or model:
+            raise UsageError("--journals must be used without --contract and --model, got both: use two commands")
+        return _report(_journal_diagnosis(journals, base_url), json=json)
     if base_url is not None and not model:
         raise UsageError(
             "--model must be given with --base-url, got none: "
@@ -68,12 +89,21 @@ def doctor(
         return _contract(base_url, model or "local", record, json=json)
     with ProgressLine("probing the endpoint"):
         diagnosis = anyio.run(_diagnosis, base_url, model or "local")
-    console = stdout_console()
+    settings = _configured()
+    if settings is not None and settings.path:
+        more = examine_journals(settings)
+        diagnosis = Diagnosis(diagnosis.base_url, diagnosis.model, (*diagnosis.findings, *more))
+    return _report(diagnosis, json=json)
+
+
+def _report(diagnosis: Diagnosis, *, json: bool) -> int:
     if json:
         print(as_json(diagnosis))
     else:
-        _show(console, diagnosis)
-    return _exits.OK if diagnosis.usable else _exits.FAILED
+        _show(stdout_console(), diagnosis)
+    marks = {finding.name: finding.mark for finding in diagnosis.findings}
+    is_usable = diagnosis.usable or "reachable" not in marks
+    return _exits.OK if is_usable and marks.get("journal directory") != "no" else _exits.FAILED
 
 
 def _contract(base_url: str | None, model: str, record: Path | None, *, json: bool) -> int:
@@ -87,6 +117,118 @@ def _contract(base_url: str | None, model: str, record: Path | None, *, json: bo
     if not report.is_usable:
         return _exits.FAILED
     return _exits.OK if report.is_kept else _exits.BROKEN
+
+
+# The journals.
+
+
+def _configured() -> JournalSettings | None:
+    """Return the settings of journals in ``interwhen.toml`` or the environment; ``None`` without such settings."""
+    try:
+        from interwhen.gateway._config import load_config
+    except ImportError:  # the gateway is not installed
+        return None
+    try:
+        return load_config({}).journal
+    except UsageError:  # `interwhen serve` shows the error
+        return None
+
+
+def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
+    found = _configured()
+    is_same = found is not None and bool(found.path) and Path(found.path).absolute() == folder.absolute()
+    settings = found if found is not None and is_same else JournalSettings(path=str(folder))
+    findings = examine_journals(settings)
+    if base_url is not None:
+        findings = (*findings, _lost(base_url))
+    return Diagnosis(base_url or "", f"journals in {folder}", findings)
+
+
+def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
+    """Return what is found in the directory of *settings*: its access, sizes, numbers and free disk space."""
+    folder = Path(settings.path)
+    access = _access(folder)
+    if access.mark == "no" and not folder.is_dir():
+        return (access,)
+    files = []
+    for path in folder.glob("*.journal"):
+        try:
+            files.append((path.stat().st_mtime, path.stat().st_size, path))
+        except OSError:  # deleted in the meantime
+            continue
+    files.sort(reverse=True)
+    size = sum(one for _, one, _ in files)
+    free = shutil.disk_usage(folder).free
+    days = (time.time() - files[-1][0]) / 86_400 if files else 0.0
+    return (
+        access,
+        ProbeFinding(
+            "journals",
+            "ok",
+            f"{len(files)} runs, {_size(size)} of at most {_size(settings.max_bytes)}, the oldest {days:.1f} days old",
+            f"the oldest are deleted above {_size(settings.max_bytes)}, and after {settings.max_days:g} days",
+        ),
+        _ends(files[:_LOOKED_INTO]),
+        ProbeFinding(
+            "free disk",
+            "ok" if free >= _LITTLE_DISK else "no",
+            _size(free),
+            "journals can be written" if free >= _LITTLE_DISK else "journals will be lost: free some space",
+        ),
+    )
+
+
+def _access(folder: Path) -> ProbeFinding:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        meaning = "no journal can be written: correct the path, its mode or the disk; no call is lost"
+        return ProbeFinding("journal directory", "no", f"{folder}: {error.strerror or error}", meaning)
+    return ProbeFinding("journal directory", "ok", f"{folder} is writable", "each call gets a file there")
+
+
+def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
+    unfinished, damaged, now = 0, 0, time.time()
+    for changed, _, path in files:
+        if now - changed < _STILL_WRITTEN:
+            continue
+        try:
+            found = interwhen.read_journal(path)
+        except JournalError:
+            damaged += 1
+            continue
+        damaged += bool(found.left_out)
+        unfinished += found.result is None and found.call is None
+    wrong = unfinished + damaged
+    return ProbeFinding(
+        "complete",
+        "no" if wrong else "ok",
+        f"of the newest {len(files)}: {unfinished} without an end, {damaged} damaged",
+        "their process was killed, or the disk took no more: they can be read up to there" if wrong else "",
+    )
+
+
+def _lost(base_url: str) -> ProbeFinding:
+    """Ask the gateway at *base_url* how many journals it lost."""
+    import httpx2
+
+    url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
+    try:
+        answer = httpx2.get(url, timeout=5.0)
+        found = _DROPPED.search(answer.text) if answer.is_success else None
+    except httpx2.HTTPError as error:
+        return ProbeFinding("lost journals", "unknown", f"{url}: {type(error).__name__}", "name a running gateway")
+    if found is None:
+        return ProbeFinding("lost journals", "unknown", f"{url} has no interwhen_journals", "name a running gateway")
+    count = int(float(found[1]))
+    meaning = "the disk did not take them; the log has journal.failed with the reason" if count else ""
+    return ProbeFinding("lost journals", "no" if count else "ok", f"{count} since the gateway began", meaning)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 class _Endpoint(NamedTuple):
@@ -147,7 +289,8 @@ async def _checked(base_url: str | None, model: str, record: Path | None) -> Con
 
 def _show(console: Console, diagnosis: Diagnosis) -> None:
     signs = signs_for(console.encoding)
-    console.print(Text.assemble((one_line(diagnosis.model), "bold"), f" at {one_line(diagnosis.base_url)}\n"))
+    where = f" at {one_line(diagnosis.base_url)}" if diagnosis.base_url else ""
+    console.print(Text.assemble((one_line(diagnosis.model), "bold"), f"{where}\n"))
     rows = table("", "asked", "found", "so")
     rows.columns[0].no_wrap = rows.columns[1].no_wrap = True
     for finding in diagnosis.findings:

@@ -92,8 +92,8 @@ class SamplingFlags:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class BudgetFlags:
-    """The budgets of the run."""
+class BudgetFlagsWithoutReconnects:
+    """The budgets of a run, for a command that starts a broken run again itself."""
 
     max_remedies: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.remedies
     """The most violations that are remedied."""
@@ -105,8 +105,6 @@ class BudgetFlags:
     """The most prompt tokens of all requests together."""
     max_forks: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.forks
     """The most side inferences."""
-    max_reconnects: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.reconnects
-    """The most broken streams that are resumed."""
     max_seconds: Annotated[Seconds | None, Parameter(group=_BUDGETS)] = _DEFAULTS.seconds
     """The most seconds of the run."""
 
@@ -118,9 +116,22 @@ class BudgetFlags:
             discarded_tokens=self.max_discarded,
             prompt_tokens=self.max_prompt_tokens,
             forks=self.max_forks,
-            reconnects=self.max_reconnects,
             seconds=self.max_seconds,
         )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class BudgetFlags(BudgetFlagsWithoutReconnects):
+    """The budgets of the run."""
+
+    max_reconnects: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.reconnects
+    """The most broken streams that are resumed."""
+
+    def value(self) -> Budgets:
+        """Return the budgets that these options select."""
+        # Not super(): a dataclass with slots is a copy of its class, which super() without arguments does not know.
+        return msgspec.structs.replace(BudgetFlagsWithoutReconnects.value(self), reconnects=self.max_reconnects)
 
 
 @Parameter(name="*")

@@ -81,7 +81,7 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
-    """A violation, also in text that was cut. The record does not contain the text."""
+    """A violation in the record of a call. Its text may have been cut from the answer, and is not in the record."""
 
     monitor: str
     verifier: str

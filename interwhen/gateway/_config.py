@@ -158,10 +158,14 @@ class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The page of recorded runs below ``/ui``. Without a folder, the page is off."""
+    """The page of recorded runs below ``/ui``."""
+
+    enabled: Annotated[
+        bool, Meta(description="Whether there is a page; it shows the journals of [journal] unless others are named.")
+    ] = False
 
     journals: Annotated[
-        tuple[str, ...], Meta(description="The folders with the journals to show; empty: there is no page.")
+        tuple[str, ...], Meta(description="The folders with the journals to show; naming some enables the page.")
     ] = ()
     key: Annotated[
         str,

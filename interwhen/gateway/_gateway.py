@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -26,7 +27,7 @@ from interwhen._types.models import Timeouts
 from interwhen._types.results import Result
 from interwhen._types.verdicts import Judged
 from interwhen.clients._audit import open_audit
-from interwhen.gateway._config import SHORTEST_KEY, Config, GatewayLimits, UiConfig, UpstreamConfig, load_keys
+from interwhen.gateway._config import SHORTEST_KEY, Config, GatewayLimits, UpstreamConfig, load_keys
 from interwhen.gateway._exchange import Bodies, Exchange
 from interwhen.gateway._http_errors import HttpError, head_too_large, overloaded, shutting_down, too_many
 from interwhen.gateway._monitor_choice import MonitorChooser
@@ -207,7 +208,7 @@ class Gateway:
         self.bodies = Bodies(config.limits)
         self.slots = CallSlots(config.limits)
         self.metrics = Metrics(self.slots)
-        self.pages = self._pages(config.ui)
+        self.pages = self._pages(config)
         """The application below ``/ui``; ``None`` if it is off."""
         self.audit = open_audit(config.audit)
         """The audit file; ``None`` if none is configured."""
@@ -234,11 +235,24 @@ class Gateway:
         """Whether new calls are refused."""
         self._stack = AsyncExitStack()
 
-    def _pages(self, settings: UiConfig) -> ASGIApp | None:
-        if not settings.journals:
+    def _pages(self, config: Config) -> ASGIApp | None:
+        settings = config.ui
+        if not settings.enabled and not settings.journals:
             if settings.key:
-                raise UsageError("ui.key must guard a page, got no ui.journals: name a folder, or remove the key")
+                raise UsageError(
+                    "ui.key must guard a page, got a page that is off: add enabled = true, or remove the key"
+                )
             return None
+        folders = settings.journals
+        if not folders:
+            if not config.journal.path:
+                raise UsageError(
+                    "ui.enabled must have journals to show, and no journals are written: switch them on with [journal] "
+                    "and a path, or name folders in ui.journals"
+                )
+            # The directory is made with the first journal, which may be later than the first look at the page.
+            Path(config.journal.path).mkdir(mode=0o700, parents=True, exist_ok=True)
+            folders = (config.journal.path,)
         if settings.key and len(settings.key) < SHORTEST_KEY:
             raise UsageError(
                 f"ui.key must have at least {SHORTEST_KEY} characters, got {len(settings.key)}: write a longer one"
@@ -249,7 +263,7 @@ class Gateway:
                 "keys: choose another"
             )
         make = load(PAGES, "ui")
-        app: ASGIApp = make(settings.journals, settings.key, lambda: self.closing or self.unready)
+        app: ASGIApp = make(folders, settings.key, lambda: self.closing or self.unready)
         return app
 
     async def __aenter__(self) -> Self:

@@ -35,7 +35,7 @@ from interwhen._types.ledger import Offline, WireReport
 from interwhen._types.models import Chunk, Prompt, ResumeMode, Sampling, Usage
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker, tracks
 from interwhen._types.remedies import Auto, FeedbackTemplate
-from interwhen._types.results import Result
+from interwhen._types.results import PromptRecord, Result
 from interwhen._types.segments import Claim, Phase, Segment
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Worker
@@ -105,6 +105,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """The call to which the run belongs; ``None`` for a run without a client or a gateway."""
     redacted: bool = False
     """Whether the journal has an outline in place of the text. Then ``prompt`` is empty, and only its hash is there."""
+    prompt_findings: tuple[PromptRecord, ...] = ()
+    """What the monitors of the prompt observed or rewrote. ``prompt`` is what they allowed."""
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):

@@ -105,7 +105,7 @@ class MemoryShelf:
             self._remove(name)
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names below *folder*: a slice of the sorted list."""
+        """Return the names in *folder* and below it, which are a slice of the sorted list."""
         with self._lock:
             return self._in(folder)
 

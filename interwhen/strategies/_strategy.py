@@ -208,7 +208,7 @@ class StrategyContext:
         return self.model.left >= max(tokens, 1)
 
     async def need_prefix(self, strategy: str) -> None:
-        """Raise :class:`UsageError` if the model cannot continue a partial text."""
+        """Raise :class:`UsageError`, which names *strategy*, if the model cannot continue a partial text."""
         if await self.model.resume_mode() == "turn":
             raise UsageError(
                 f"strategy {strategy!r} needs a model that continues a partial text, got "

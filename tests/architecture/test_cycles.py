@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 
 import pytest
@@ -17,6 +18,7 @@ LATER = {
 }
 
 
+@functools.cache
 def graph():
     """Return, for each module, the modules whose names it takes."""
     known = modules()
@@ -49,8 +51,7 @@ def test_no_imports_run_in_a_circle():
 def test_each_exception_is_still_needed():
     for importer, other in LATER:
         imports = graph()
-        imports[importer].add(other)
-        assert circle(imports), (importer, other)
+        assert circle({**imports, importer: imports[importer] | {other}}), (importer, other)
 
 
 def test_a_circle_is_seen():

@@ -1,9 +1,13 @@
 """The doctor: what is found out about endpoints that can all, some or nothing."""
 
 import json
+import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import anyio
+import httpx2
+import interwhen
 import msgspec
 import pytest
 from interwhen.cli import _doctor as command
@@ -12,6 +16,7 @@ from interwhen.models import ConnectError, probe
 from interwhen.models import _probe as probing
 from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
 from interwhen.models._recorded_http import load_recording
+from interwhen.testing import ScriptedModel
 from interwhen.testing.server import ScriptedServer, ScriptedTransport, Send, data, reply
 from tests.contract_server import ContractServer
 from tests.hosted_server import Hosted
@@ -284,3 +289,84 @@ async def test_a_turn_that_happens_to_continue_is_no_prefill():
         found = await probe(server.base_url, "scripted")
     assert found["assistant prefill"].mark == "no"
     assert "refuses" in found["assistant prefill"].detail
+
+
+class TestJournals:
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        folder = tmp_path / "journals"
+        folder.mkdir()
+        return folder
+
+    def findings(self, capsys, *words, code=0):
+        assert run_main("--journals", *map(str, words), "--json") == code
+        return {one["name"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
+
+    def test_their_number_size_limit_and_ends_are_shown(self, folder, capsys):
+        for number in range(3):
+            path = folder / f"{number}.journal"
+            with interwhen.run_sync(ScriptedModel(["2 + 2 = 4\n"]), "Q", journal=path) as run:
+                run.drain()
+        found = self.findings(capsys, folder)
+        assert {one["mark"] for one in found.values()} == {"ok"}
+        assert found["journals"]["detail"].startswith("3 runs, 0.0 MB of at most 1.1 GB")
+        (folder / "0.journal").write_bytes(path.read_bytes()[:-3])
+        (folder / "1.journal").write_bytes(b"not a journal")
+        assert self.findings(capsys, folder)["complete"]["mark"] == "ok"  # they may still be written
+        for path in folder.iterdir():
+            os.utime(path, (0, 0))
+        found = self.findings(capsys, folder)
+        assert (found["complete"]["mark"], found["complete"]["detail"]) == (
+            "no",
+            "of the newest 3: 1 without an end, 2 damaged",
+        )
+
+    def test_the_limits_are_those_of_the_configuration(self, folder, capsys):
+        Path("interwhen.toml").write_text(f'[journal]\npath = "{folder}"\nmax_bytes = 5_000_000\nmax_days = 2\n')
+        found = self.findings(capsys, "journals")
+        assert "of at most 5.0 MB" in found["journals"]["detail"]
+        assert found["journals"]["meaning"].endswith("after 2 days")
+
+    def test_a_configured_directory_is_examined_after_the_endpoint(self, folder, monkeypatch, capsys):
+        async def found(base_url, model):
+            return Diagnosis(
+                base_url, model, (ProbeFinding("reachable", "ok", "", ""), ProbeFinding("chat API", "ok", "", ""))
+            )
+
+        monkeypatch.setattr(command, "_diagnosis", found)
+        monkeypatch.setenv("INTERWHEN_JOURNAL_PATH", str(folder))
+        assert run_main("--base-url", "http://h/v1", "--model", "m") == 0
+        assert "is writable" in " ".join(capsys.readouterr().out.split())
+        monkeypatch.setenv("INTERWHEN_JOURNAL_PATH", str(folder / "none"))
+        assert run_main("--base-url", "http://h/v1", "--model", "m") == 5
+        assert "no journal can be written" in " ".join(capsys.readouterr().out.split())
+
+    def test_a_directory_that_takes_nothing_is_named(self, folder, capsys):
+        (folder / "file").write_text("")
+        found = self.findings(capsys, folder / "file", code=5)
+        assert found["journal directory"]["mark"] == "no"
+
+    @pytest.mark.parametrize(
+        ("text", "mark", "detail"),
+        [
+            (b'interwhen_journals{what="kept"} 8.0\ninterwhen_journals{what="dropped"} 3.0\n', "no", "3 since"),
+            (b'interwhen_journals{what="dropped"} 0.0\n', "ok", "0 since"),
+            (b"other 1\n", "unknown", "has no interwhen_journals"),
+            (None, "unknown", "Connect"),
+        ],
+    )
+    def test_a_gateway_says_how_many_it_lost(self, text, mark, detail, folder, capsys, monkeypatch):
+        def get(url, **_options):
+            assert url == "http://host:1/metrics"
+            if text is None:
+                raise httpx2.ConnectError("no")
+            return httpx2.Response(200, content=text)
+
+        monkeypatch.setattr(httpx2, "get", get)
+        found = self.findings(capsys, folder, "--base-url", "http://host:1/v1")["lost journals"]
+        assert (found["mark"], detail in found["detail"]) == (mark, True)
+
+    def test_it_is_a_command_of_its_own(self, folder, capsys):
+        assert run_main("--journals", str(folder), "--contract") == 2
+        assert "--journals must be used without" in capsys.readouterr().err

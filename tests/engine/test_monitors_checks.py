@@ -303,10 +303,10 @@ async def test_real_checks_time_out_and_raise(loop, kind):
             await anyio.sleep(5)
         raise SystemExit(claim.key)
 
-    who = verifier(name="v", deadline=0.15, worker=kind)(check_async if kind == "async" else check)
+    who = verifier(name="v", deadline=0.5, worker=kind)(check_async if kind == "async" else check)
     result, _ = await supervise(ScriptedModel(["1+1=2\n2+2=4\n"]), watch(who))
     gate.set()
-    assert [record.outcome for record in result.checks] == [TimedOut(0.15), Errored("SystemExit: 2+2=4")]
+    assert [record.outcome for record in result.checks] == [TimedOut(0.5), Errored("SystemExit: 2+2=4")]
 
 
 async def test_a_plain_function_that_returns_an_awaitable_is_awaited(loop):

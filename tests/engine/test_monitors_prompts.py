@@ -104,6 +104,11 @@ FAILURES = {
 }
 
 
+@pytest.mark.fault(
+    "V13",
+    injected="it raises, is late, or returns something else",
+    happens="where it refuses or rewrites, the model is not asked; where it observes, the failure is recorded",
+)
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize(
     ("action", "on_error", "is_sent"),
@@ -124,6 +129,11 @@ async def test_what_fails_is_closed_where_it_acts(failure, action, on_error, is_
     assert any(log["event"] == "prompt_monitor.failed" for log in logs)
 
 
+@pytest.mark.fault(
+    "V13",
+    injected="its rewriting raises, is no text, or leaves what was found",
+    happens="the prompt is refused",
+)
 @pytest.mark.parametrize(
     "rewrite", [lambda *_: 3, lambda *_: "BAD", lambda *_: 1 / 0], ids=["number", "again", "raises"]
 )
@@ -132,6 +142,7 @@ async def test_a_rewriting_that_does_not_help_is_a_failure(rewrite):
         await check_prompt("say BAD", [monitor("rewrite", rewrite=rewrite)])
 
 
+@pytest.mark.fault("V13", injected="it blocks its thread", happens="the event loop does not stop")
 async def test_a_monitor_that_blocks_does_not_stop_the_loop():
     ticks = []
 
@@ -201,6 +212,31 @@ async def test_a_journal_holds_the_rewritten_prompt(tmp_path):
     again = interwhen.replay(path)
     assert again.differences == ()
     assert interwhen.read_journal(path).header.prompt == "say ***"
+
+
+@pytest.mark.fault(
+    "P4", injected="a run with findings in its prompt, cut at every seventh byte", happens="its result has the findings"
+)
+async def test_a_run_that_is_resumed_anywhere_keeps_the_findings_of_its_prompt(tmp_path):
+    path = tmp_path / "run.journal"
+    watching = [monitor("rewrite"), monitor("observe", words("say"), name="seen")]
+    async with interwhen.run(
+        ScriptedModel(["one\n", "two\n"]), "say BAD", prompt_monitors=watching, journal=path
+    ) as run:
+        findings = (await run.drain()).prompt_findings
+    assert [(one.monitor, one.outcome) for one in findings] == [("m", "rewritten"), ("seen", "observed")]
+    assert interwhen.replay(path).result.prompt_findings == findings
+    data, resumed = path.read_bytes(), 0
+    for size in range(len(data) - 1, 0, -7):
+        path.write_bytes(data[:size])
+        try:
+            run = interwhen.resume(path, model=ScriptedModel(["one\n", "two\n"]))
+        except interwhen.JournalError:  # the header is not whole
+            continue
+        async with run:
+            assert (await run.drain()).prompt_findings == findings
+        resumed += 1
+    assert resumed > 10
 
 
 async def test_nothing_is_read_while_supervision_is_off(monkeypatch):

@@ -124,7 +124,7 @@ async def test_one_that_is_stopped_by_its_own_call_sets_no_timer(loop):
 
 
 async def test_a_stalled_stream_is_taken_up_by_the_timer_of_the_loop(loop):
-    model = ScriptedModel([["1+1=2\n", NEVER], ["2+2=4\n"]], timeouts=Timeouts(first_token=0.05, inter_token=0.05))
+    model = ScriptedModel([["1+1=2\n", NEVER], ["2+2=4\n"]], timeouts=Timeouts(first_token=0.4, inter_token=0.2))
     with anyio.fail_after(10):
         async with interwhen.run(model, "Q", monitors=[watch()]) as run:
             await run.drain()

@@ -35,6 +35,21 @@ def test_it_is_served_beside_the_calls(gateway, journals):
     assert httpx2.get(f"{root}/ui/runs", headers={"host": "evil.example"}).status_code == 403
 
 
+def test_it_shows_the_journals_that_the_gateway_writes(gateway, tmp_path):
+    written = tmp_path / "calls"
+    running = gateway("http://127.0.0.1:9/v1", ui={"enabled": True}, journal={"path": str(written)})
+    root = running.base_url.removesuffix("/v1")
+    assert httpx2.get(f"{root}/ui/runs").json()["runs"] == []
+    with interwhen.run_sync(ScriptedModel(["2 + 2 = 4\n"]), "Q", journal=written / "a.journal") as run:
+        run.drain()
+    assert len(httpx2.get(f"{root}/ui/runs").json()["runs"]) == 1
+
+
+def test_a_page_without_journals_says_what_to_switch_on():
+    with pytest.raises(UsageError, match=r"switch them on with \[journal\] and a path"):
+        Gateway(Config(upstreams=("http://127.0.0.1:9/v1",), ui=ui_of({"enabled": True})))
+
+
 def test_its_key_is_its_own(journals):
     def made(**ui):
         return Gateway(Config(upstreams=("http://127.0.0.1:9/v1",), keys=(CLIENT,), ui=ui_of(ui)))
@@ -43,7 +58,7 @@ def test_its_key_is_its_own(journals):
         made(journals=(str(journals),), key=CLIENT)
     with pytest.raises(UsageError, match="at least 8 characters"):
         made(journals=(str(journals),), key="short")
-    with pytest.raises(UsageError, match=r"got no ui\.journals"):
+    with pytest.raises(UsageError, match=r"got a page that is off"):
         made(key=KEY)
     assert made(journals=(str(journals),), key=KEY).pages is not None
 

@@ -196,7 +196,7 @@ async def test_who_leaves_the_queue_leaves_no_place_taken(upstream, gateway):
         while not running.gateway.slots.taken:
             await anyio.sleep(0.005)
         with pytest.raises(httpx2.ReadTimeout):
-            await client.post(f"{running.base_url}/chat/completions", json=ASK, timeout=0.3)
+            await client.post(f"{running.base_url}/chat/completions", json=ASK, timeout=httpx2.Timeout(20, read=0.3))
         while running.gateway.slots.waiting:
             await anyio.sleep(0.005)
         first.cancel()

@@ -150,6 +150,9 @@ def test_the_journal_of_a_call_names_monitors_of_the_configuration_and_of_the_re
     assert [one.level for one in map(interwhen.load_monitor, specs)] == ["explain", "locate"]
 
 
+@pytest.mark.fault(
+    "P5", injected="a directory for journals that takes none", happens="every call is answered; log and metric say it"
+)
 def test_a_disk_without_room_costs_the_journal_and_no_call_and_is_visible(upstream, journaled, tmp_path):
     running, _ = journaled(upstream(corrected), watchers=[word(good="good")])
     (tmp_path / "journals").rmdir()

@@ -281,6 +281,9 @@ anyio.run(main)
     assert done.stderr.count("journal.failed") <= 1
 
 
+@pytest.mark.fault(
+    "P5", injected="a disk that hangs during calls", happens="no call waits; the lost journals are counted"
+)
 async def test_a_disk_that_hangs_fills_the_queue_and_holds_no_call_back(directory, monkeypatch):
     freed = threading.Event()
     real = os.write

@@ -2,6 +2,7 @@
 
 import stat
 import struct
+from dataclasses import replace
 
 import interwhen
 import msgspec
@@ -167,10 +168,12 @@ async def test_nothing_secret_is_written(path):
 def test_specs_with_something_secret_are_not_written():
     from interwhen.journal._records import describe
 
-    monitor = load_monitor("arithmetic")
+    monitor = replace(load_monitor("arithmetic"), spec=None)
     specs = ["arithmetic:level=explain", "arithmetic:api_key=x", {"name": "a", "token": "x"}, lambda: monitor]
     _, found = describe([monitor] * 4, specs)
     assert [record.spec for record in found] == [specs[0], None, None, None]
+    _, found = describe([replace(monitor, spec=spec) for spec in specs[:3]])
+    assert [record.spec for record in found] == [specs[0], None, None]
 
 
 async def test_monitors_come_back_as_the_core_needs_them(path):

@@ -55,7 +55,7 @@ def test_no_more_idle_connections_are_kept_than_there_may_be(monkeypatch):
             async with anyio.create_task_group() as group:
                 for _ in range(5):
                     group.start_soon(ask, transport, server)
-            with anyio.fail_after(2):
+            with anyio.fail_after(20):
                 while server.open_connections != 2:
                     await anyio.sleep(0.001)
             await transport.aclose()
@@ -150,7 +150,7 @@ def test_on_uvloop_a_close_wakes_the_reader_and_the_server_sees_it():
             await response.aclose()
             with pytest.raises(StreamClosed):
                 await reader
-            with anyio.fail_after(2):
+            with anyio.fail_after(20):
                 await server.posts[0].gone.wait()
             await transport.aclose()
 
@@ -181,7 +181,7 @@ def test_closing_the_transport_wakes_whoever_waits_for_a_head():
         async with ScriptedServer(lambda _: (Stall(),)) as server:
             request = HttpRequest("POST", server.base_url, body=b"{}")
             waiting = asyncio.ensure_future(transport.send(request, connect_timeout=5))
-            with anyio.fail_after(2):
+            with anyio.fail_after(20):
                 while not server.posts:
                     await anyio.sleep(0.001)
                 await transport.aclose()

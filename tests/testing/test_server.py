@@ -2,8 +2,7 @@
 
 import httpx2
 import pytest
-from interwhen import UsageError
-from interwhen.testing.server import FAULTS, Disconnect, Head, ScriptedServer, Send, events, fault, reply
+from interwhen.testing.server import Disconnect, Head, ScriptedServer, Send, events, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -42,14 +41,3 @@ async def test_a_reply_is_whole():
     async with ScriptedServer(lambda _: reply(418, b'{"a": 1}')) as server, httpx2.AsyncClient() as client:
         answer = await client.post(f"{server.base_url}/chat/completions", json={})
     assert (answer.status_code, answer.json()) == (418, {"a": 1})
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_each_fault_is_a_script_with_a_description(name):
-    assert FAULTS[name].says
-    assert fault(name, "chat")
-
-
-def test_an_unknown_fault_is_named():
-    with pytest.raises(UsageError, match="must be one of"):
-        fault("earthquake")

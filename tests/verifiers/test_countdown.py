@@ -16,9 +16,8 @@ from interwhen import Feedback, Pass, Segment, Span, Task, Unknown, UsageError, 
 from interwhen.testing import ScriptedModel
 
 from interwhen_verifiers.puzzles._countdown.expressions import read_whole, tokenize
-from interwhen_verifiers.puzzles._countdown.judge import reaches
 from interwhen_verifiers.puzzles._countdown.problem import read_puzzle
-from interwhen_verifiers.puzzles.countdown import countdown, game24
+from interwhen_verifiers.puzzles.countdown import countdown, game24, reaches
 
 TOT = "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: {}\n"
 

@@ -261,7 +261,7 @@ _FUNCTIONS = frozenset(("compile", "search", "match", "fullmatch", "findall", "f
 ALLOWED = {
     "_json_schema/validator.py:_found": "what RE2 cannot express, in a worker process",
     "_patterns.py:search_by_re": "terms, escaped; and what RE2 cannot express, in a worker process",
-    "_python/verdicts.py:_failed": "a name, escaped",
+    "python.py:_failed": "a name, escaped",
     "puzzles/_logic/orders.py:read_order": "our own words for an order",
     "puzzles/_logic/orders.py:read_facts": "our own words",
     "puzzles/_logic/orders.py:_grammar": "names of the puzzle, escaped",

@@ -16,7 +16,8 @@ from interwhen import Pass, PluginError, Segment, Span, Task, Unknown, UsageErro
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, recut, try_monitor_sync
 from interwhen.testing.complexity import assert_linear, assert_quick, read_and_check, suspicious
 
-from interwhen_verifiers.puzzles._plan import lines, pddl, replay
+from interwhen_verifiers.puzzles import plan as replay
+from interwhen_verifiers.puzzles._plan import lines, pddl
 from interwhen_verifiers.puzzles._plan.pddl import PddlError, read_domain, read_problem
 from interwhen_verifiers.puzzles.plan import check_whole, plan
 from interwhen_verifiers.traces.planbench import planbench

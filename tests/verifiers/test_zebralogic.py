@@ -18,12 +18,19 @@ from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Verdict, Viol
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
 
-from interwhen_verifiers.puzzles._zebralogic import solving
 from interwhen_verifiers.puzzles._zebralogic.clues import Cell, HouseRelation
 from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle
-from interwhen_verifiers.puzzles._zebralogic.reading import ReadingState, read_line
-from interwhen_verifiers.puzzles._zebralogic.solving import Finding, examine, holds
-from interwhen_verifiers.puzzles.zebralogic import Prepared, check, prepare, zebralogic
+from interwhen_verifiers.puzzles.zebralogic import (
+    Finding,
+    Prepared,
+    ReadingState,
+    check,
+    examine,
+    holds,
+    prepare,
+    read_line,
+    zebralogic,
+)
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "zebra" / "puzzles.jsonl.gz"
 PUZZLE = """There are 3 houses, numbered 1 to 3 from left to right. Each house has a unique attribute:
@@ -135,7 +142,7 @@ def test_a_puzzle_is_read_once_by_each_thread(monkeypatch: pytest.MonkeyPatch) -
     wrong += ["Peter is directly left of Eric.", "The cat lover is in house 3."]
     prepared = prepare(Task(PUZZLE))
     del read[:]
-    monkeypatch.setattr(solving, "_READ", threading.local())
+    monkeypatch.setattr("interwhen_verifiers.puzzles.zebralogic._READ", threading.local())
     found = [verdicts(line, prepared) for line in (*wrong, *wrong[::-1], *wrong)]
     assert len([each for some in found for each in some if isinstance(each, Violation)]) >= 12
     assert len(read) == 1

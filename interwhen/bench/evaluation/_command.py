@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Group, Parameter
 from rich.table import Table
 
-from interwhen import Model, Monitor, UsageError
-from interwhen._version import __version__
-from interwhen.bench.evaluation._evaluation import Evaluation, Progress
-from interwhen.bench.evaluation._fleet import EndpointReport, Fleet, read_endpoint
-from interwhen.bench.evaluation._prompts import open_prompts
-from interwhen.bench.evaluation._results import EvaluationSummary, Manifest, Results, summarize
+from interwhen import UsageError
+from interwhen.bench.evaluation._evaluation import Progress
+from interwhen.bench.evaluation._fleet import EndpointReport
+from interwhen.bench.evaluation._results import EvaluationSummary, summarize
+from interwhen.bench.evaluation._settings import EvaluationSettings, run_shards
 from interwhen.cli import _exits
-from interwhen.cli._flags import BudgetFlags, SamplingFlags
+from interwhen.cli._flags import BudgetFlagsWithoutReconnects, SamplingFlags
 from interwhen.cli._progress import is_quiet
-from interwhen.cli._supervise import closing, run_to_end
+from interwhen.cli._supervise import run_to_end
 from interwhen.cli._text import stdout_console
-from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
+from interwhen.registry import Api
 from interwhen.strategies._answers import ANSWER
 
-_SAMPLING, _BUDGETS = SamplingFlags(), BudgetFlags()
-_PROMPTS, _SERVERS, _LIMITS = Group("Prompts", sort_key=0), Group("Servers", sort_key=1), Group("Limits", sort_key=4)
+_SAMPLING, _BUDGETS = SamplingFlags(), BudgetFlagsWithoutReconnects()
+_PROMPTS, _SERVERS, _ENGINE = Group("Prompts", sort_key=0), Group("Servers", sort_key=1), Group("Engine", sort_key=2)
+_LIMITS = Group("Limits", sort_key=4)
 _LINE_SECONDS = 10.0
 """The time between two lines of progress where stderr is no terminal."""
 
@@ -51,13 +50,16 @@ def evaluate(
     max_concurrency: Annotated[int, Parameter(group=_SERVERS)] = 256,
     patience: Annotated[float, Parameter(group=_SERVERS)] = 300.0,
     tries: Annotated[int, Parameter(group=_SERVERS)] = 3,
+    engine: Annotated[Literal["local", "ray"], Parameter(group=_ENGINE)] = "local",
+    ray_address: Annotated[str | None, Parameter(group=_ENGINE)] = None,
+    ray_tasks: Annotated[int | None, Parameter(group=_ENGINE)] = None,
     shard_size: Annotated[int, Parameter(group=_LIMITS)] = 1000,
     budget_tokens: Annotated[int | None, Parameter(group=_LIMITS)] = None,
     price_prompt: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
     price_tokens: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
     json: Annotated[bool, Parameter(negative="")] = False,
     sampling: SamplingFlags = _SAMPLING,
-    budgets: BudgetFlags = _BUDGETS,
+    budgets: BudgetFlagsWithoutReconnects = _BUDGETS,
 ) -> int:
     """Run many prompts on one or several servers while verifiers check the streams, and keep all results in a folder.
 
@@ -101,6 +103,13 @@ def evaluate(
         How long, in seconds, all servers together may fail before the command gives up.
     tries
         How often a row is tried if its server fails. A refusal because of too many requests does not count.
+    engine
+        Where the shards run: in this process, or in tasks of a Ray cluster (extra ray). The folder of results, and a
+        file of prompts, must then be on storage that all nodes share. The results are the same.
+    ray_address
+        The cluster; without it, Ray takes the one of RAY_ADDRESS, or one on this machine, or starts one here.
+    ray_tasks
+        The most Ray tasks at the same time; default: the CPUs of the cluster. They share --concurrency.
     shard_size
         Rows in one file of results.
     budget_tokens
@@ -115,76 +124,47 @@ def evaluate(
     for label, number in (("concurrency", concurrency), ("shard-size", shard_size), ("tries", tries)):
         if number < 1:
             raise UsageError(f"--{label} must be at least 1, got {number}; give a larger number")
-    prompts = open_prompts(
-        task,
+    if engine == "local" and (ray_address is not None or ray_tasks is not None):
+        raise UsageError(
+            "--ray-address and --ray-tasks must be used with --engine ray, got local; change it or leave them out"
+        )
+    settings = EvaluationSettings(
+        task=task,
+        source=str(Path(task).resolve()) if Path(task).exists() else task,
+        out=str(out.resolve()),
         count=count,
-        seed=task_seed,
+        task_seed=task_seed,
         prompt_field=prompt_field,
         answer_field=answer_field,
-        answer_pattern=answer,
-    )
-    fleet = Fleet([read_endpoint(each, limit=concurrency, most=max_concurrency) for each in endpoint], patience)
-    watching = load_monitors(monitor)
-    manifest = Manifest(
-        task=task,
-        digest=prompts.digest,
+        answer=answer,
+        endpoints=endpoint,
         model=model,
         api=api,
         monitors=monitor,
-        versions={str(one.verifier.name): str(one.verifier.version) for one in watching},
-        sampling=msgspec.to_builtins(sampling.value()),
-        budgets=msgspec.to_builtins(budgets.value()),
+        concurrency=concurrency,
+        max_concurrency=max_concurrency,
+        patience=patience,
+        tries=tries,
         shard_size=shard_size,
-        interwhen=__version__,
+        budget_tokens=budget_tokens,
+        sampling=sampling.value(),
+        budgets=budgets.value(),
     )
     prices = price_prompt, price_tokens
 
     async def main() -> int:
-        async with AsyncExitStack() as stack:
-            results = stack.enter_context(Results(out, manifest))
-            models: dict[str, Model] = {}
-            for one in fleet.endpoints:
-                opened = models[one.url] = load_model(one.url, name=model, api=api)
-                await stack.enter_async_context(closing(opened))
-            show = stack.enter_context(_shown(prices, quiet=is_quiet()))
-            evaluation = Evaluation(
-                prompts=prompts,
-                results=results,
-                fleet=fleet,
-                models=models,
-                monitors=_monitors_of(watching),
-                sampling=sampling.value(),
-                budgets=budgets.value(),
-                tries=tries,
-                budget_tokens=budget_tokens,
-                spent_tokens=_spent(out),
-                on_progress=show,
-            )
-            progress = await evaluation.run()
-        summary = summarize(out)
-        _print(summary, progress, [one.report() for one in fleet.endpoints], prices, json=json)
+        with _shown(prices, quiet=is_quiet()) as show:
+            if engine == "ray":
+                from interwhen.bench.evaluation._ray_engine import run_on_ray
+
+                ended = await run_on_ray(settings, address=ray_address, tasks=ray_tasks, on_progress=show)
+            else:
+                ended = await run_shards(settings, on_progress=show)
+        progress = ended.progress
+        _print(summarize(out), progress, ended.endpoints, prices, json=json)
         return _exits.BY_STATUS["unverified"] if progress.left or progress.is_budget_spent else _exits.OK
 
     return run_to_end(main, "to continue: run the same command again")
-
-
-def _spent(out: Path) -> int:
-    summary = summarize(out)
-    return summary.tokens + summary.tokens_again
-
-
-def _monitors_of(common: tuple[Monitor, ...]) -> Callable[[tuple[MonitorSpec, ...]], tuple[Monitor, ...]]:
-    """Return a function that takes the monitors of a row and returns all monitors of its run.
-
-    The parameter *common* has the monitors of the command. They replace monitors of the row with the same name.
-    """
-    taken = {one.name for one in common}
-
-    @functools.lru_cache(maxsize=256)
-    def more(specs: tuple[MonitorSpec, ...]) -> tuple[Monitor, ...]:
-        return tuple(one for one in load_monitors(specs) if one.name not in taken)
-
-    return lambda specs: (*common, *more(specs)) if specs else common
 
 
 # What is shown.

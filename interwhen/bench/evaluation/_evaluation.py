@@ -188,6 +188,8 @@ class Evaluation:
         for row in self.prompts.rows():
             shard = row.number // size
             if self.shards is not None and shard not in self.shards:
+                if shard > max(self.shards):
+                    break
                 continue
             if shard != current:
                 self._close(current)

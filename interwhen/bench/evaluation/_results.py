@@ -18,7 +18,7 @@ import msgspec
 from interwhen import UsageError
 
 _MANIFEST = "manifest.json"
-_SPENDING = "spending.jsonl"
+_SPENDING = "spending{}.jsonl"
 _FORMAT = 1
 _Line = TypeVar("_Line")
 
@@ -141,11 +141,15 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
 class Results:
     """The folder *place* with the results of one evaluation. Use it in a ``with`` block.
 
+    Processes that work on different shards at the same time give different names as *part*: each has a file of spending
+    of its own.
+
     Raises :class:`~interwhen.UsageError` if the folder holds the results of another evaluation.
     """
 
-    def __init__(self, place: str | os.PathLike[str], manifest: Manifest) -> None:
+    def __init__(self, place: str | os.PathLike[str], manifest: Manifest, part: str = "") -> None:
         self.place = Path(place)
+        self._part = part
         self.manifest = manifest
         self._open: dict[int, _Shard] = {}
         self._left: list[_Shard] = []
@@ -157,7 +161,9 @@ class Results:
         try:
             self.place.mkdir(parents=True, exist_ok=True)
             self._vet_manifest()
-            self._spending = os.open(self.place / _SPENDING, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._spending = os.open(
+                self.place / _SPENDING.format(self._part), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644
+            )
             _mend(self._spending)
         except OSError as error:
             raise UsageError(
@@ -183,7 +189,7 @@ class Results:
                     "files; name a new folder"
                 )
             # Written whole under another name first, so that a kill never leaves half a manifest.
-            draft = path.with_suffix(".new")
+            draft = path.with_suffix(f".new{self._part}")
             draft.write_bytes(msgspec.json.format(msgspec.json.encode(self.manifest)))
             draft.replace(path)
             return
@@ -302,9 +308,10 @@ def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
         found.add(row)
         committed.add(row.attempt)
     spent: dict[str, _Spent] = {}
-    for line in _lines(Path(place) / _SPENDING, msgspec.json.Decoder(_Spent).decode):
-        if line.attempt not in committed:
-            spent[line.attempt] = line
+    for path in sorted(Path(place).glob(_SPENDING.format("*"))):
+        for line in _lines(path, msgspec.json.Decoder(_Spent).decode):
+            if line.attempt not in committed:
+                spent[line.attempt] = line
     found.tokens_again = sum(line.tokens for line in spent.values())
     found.attempts_again = len(spent)
     return found

@@ -299,7 +299,8 @@ async def _agreed(
     answer: str, prompt: str, kept: Answered, params: _AnswerParams, context: StepContext
 ) -> Proposal | None:
     """Derive the result of *answer* again. Return it as a proposal if enough derivations agree, and else ``None``."""
-    said, result = _last_line(answer), _result_of(answer)
+    result = _result_of(answer)
+    said = _ANSWER.sub("", _last_line(answer)) if _ANSWER.match(_last_line(answer)) else result
     if not result or not said or len(said) > LONGEST or not is_plain_text(said):
         return None
     votes = 0
@@ -315,7 +316,7 @@ async def _agreed(
         return None
     question = " ".join(kept.question.split())
     return Proposal(
-        payload=Payload(f"{question} {_ANSWER.sub('', said)}", msgspec.json.encode(kept)),
+        payload=Payload(f"{question} Answer: {said}", msgspec.json.encode(kept)),
         prompt=prompt,
         basis="agreed",
         evidence=f"derived again with the same result: {votes} times",

@@ -139,7 +139,10 @@ class SimulatedTrace:
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
-        """Yield the parts between tags, calls and feedback. With *through_feedback*, parts may contain feedback."""
+        """Yield the stretches of the trace that contain no tag, call or feedback.
+
+        With *through_feedback*, they may contain feedback.
+        """
         walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
         spans = self.phases()
         for number, (low, high, phase) in enumerate(spans):

@@ -1,15 +1,17 @@
 """Servers without sockets for evaluations, whose answer depends on the prompt alone."""
 
 import json
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, contextmanager
 
+import anyio
 from interwhen.bench.evaluation._evaluation import Evaluation
 from interwhen.bench.evaluation._fleet import Endpoint, Fleet
 from interwhen.bench.evaluation._prompts import open_prompts
 from interwhen.bench.evaluation._results import Manifest, Results
 from interwhen.models import ChatModel
 from interwhen.registry import load_monitors
-from interwhen.testing.server import Disconnect, Head, ScriptedTransport, Send, Sleep, events
+from interwhen.testing.server import Disconnect, Head, ScriptedServer, ScriptedTransport, Send, Sleep, events
 
 
 def written(folder, count, name="prompts.jsonl"):
@@ -56,3 +58,24 @@ async def evaluation(folder, scripts, *, count=None, shard_size=10, limit=4, mon
             **options,
         )
         yield made
+
+
+@contextmanager
+def serving(pause=0.0):
+    """Serve answers in another thread; the value is the base URL."""
+    found, ready, done = [], threading.Event(), threading.Event()
+
+    async def main():
+        async with ScriptedServer(lambda request: doubling(request, pause)) as server:
+            found.append(server.base_url)
+            ready.set()
+            await anyio.to_thread.run_sync(done.wait)
+
+    thread = threading.Thread(target=anyio.run, args=(main,))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield found[0]
+    finally:
+        done.set()
+        thread.join()

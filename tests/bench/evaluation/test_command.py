@@ -5,42 +5,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 
-import anyio
 import pytest
 from interwhen import UsageError
 from interwhen.bench.evaluation._command import describe, evaluate
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._results import read_rows, summarize
-from interwhen.testing.server import ScriptedServer
 
-from .support import doubling, written
+from .support import serving, written
 
 START = "import sys; from interwhen_launcher import main; main(sys.argv[1:])"
-
-
-@contextmanager
-def serving(pause=0.0):
-    """Serve answers in another thread; the value is the base URL."""
-    found, ready, done = [], threading.Event(), threading.Event()
-
-    async def main():
-        async with ScriptedServer(lambda request: doubling(request, pause)) as server:
-            found.append(server.base_url)
-            ready.set()
-            await anyio.to_thread.run_sync(done.wait)
-
-    thread = threading.Thread(target=anyio.run, args=(main,))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield found[0]
-    finally:
-        done.set()
-        thread.join()
 
 
 def command(folder, url, out, *more):

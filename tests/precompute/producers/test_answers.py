@@ -149,7 +149,7 @@ async def test_an_answer_that_is_derived_again_is_put_before_its_question_and_is
     replies = ["30 + 25 = 55 cups\nAnswer: 55 cups", "Answer: 55 cups", "so 55\n**Answer:** 55 cups", "55 cups."]
     pre, ref, model, _ = await derived(replies)
     (item,) = pre.ready(ref)
-    assert item.payload.text == f"{BOTH} 55 cups"
+    assert item.payload.text == f"{BOTH} Answer: 55 cups"
     assert item.proof.basis == "agreed"
     assert len(model.requests) == 3  # two derivations agree, so the third one is not asked for
     assert len({request.prompt for request in model.requests}) == 3
@@ -158,7 +158,7 @@ async def test_an_answer_that_is_derived_again_is_put_before_its_question_and_is
         served = ServeReady()(pre.ready(ref), awake, question)
         assert served.answer == ()
         assert served.items == ((item.id,) if used else ())
-        expected = f"{AGREED_HEADING}\n{BOTH} 55 cups\n\n{question}" if used else question
+        expected = f"{AGREED_HEADING}\n{BOTH} Answer: 55 cups\n\n{question}" if used else question
         assert served.prompt == expected
 
 
@@ -182,7 +182,7 @@ async def test_an_answer_that_is_not_derived_again_is_not_served(replies):
 async def test_derivations_are_compared_by_their_last_number():
     pre, ref, _, _ = await derived(["Tom sells 30 + 25 = 55 cups.", "That makes 55.", "Both days: 55 cups"])
     (item,) = pre.ready(ref)
-    assert item.payload.text == f"{BOTH} Tom sells 30 + 25 = 55 cups."
+    assert item.payload.text == f"{BOTH} Answer: 55"
 
 
 async def test_a_refuted_answer_is_not_derived_again():

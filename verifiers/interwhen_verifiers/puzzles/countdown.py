@@ -8,28 +8,377 @@ complete search. See ``docs/verifiers/countdown.md``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from itertools import combinations, product
+from typing import Literal, NamedTuple, TypeAlias
 
 from interwhen import (
     Delivery,
     Level,
     Monitor,
+    Pass,
     PhaseFilter,
     Segment,
+    Span,
     Task,
+    Unknown,
     Verdict,
+    Violation,
     verifier,
 )
 
 from interwhen_verifiers._factories import require_choice, task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
-from interwhen_verifiers.puzzles._countdown.judge import Numbers, follow, judge_final, judge_hopeless, judge_step
+from interwhen_verifiers.puzzles._countdown.expressions import Expression
 from interwhen_verifiers.puzzles._countdown.lines import CalculationStep, ExpressionAnswer, Hopeless, Said, read_line
 from interwhen_verifiers.puzzles._countdown.problem import NumberPuzzle, Use, read_puzzle
 from interwhen_verifiers.puzzles._statements import Statement, make_statement, track_phases
+
+# Judging the steps and answers of a text, by exact arithmetic and a complete search.
+
+
+# An exact search for the values that numbers make.
+#
+# To make a target from numbers, the last operation joins what one part of them makes with what the rest makes. The
+# smaller part is listed; what the other must make then follows, and is searched for in turn. So only small parts are
+# ever listed, and six numbers take no longer than the thousands of values of three.
+
+SearchNumbers: TypeAlias = tuple[Fraction, ...]
+
+MOST = 6
+"""The search runs only for at most this many numbers."""
+_LISTED = 3
+"""For at most this many numbers, all possible values are computed at once."""
+_BUDGET = 400_000
+"""The largest number of subproblems that one search may look at."""
+
+
+class _Spent(Exception):
+    pass
+
+
+@lru_cache(maxsize=4096)
+def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -> bool | None:
+    """Tell whether *target* can be made from all *numbers*. Return ``None`` if the search takes too long.
+
+    With *partly*, the target may also be made from only some of the numbers. *numbers* must be sorted. The search tries
+    every order and bracketing of ``+ - * /`` on exact fractions.
+    """
+    if len(numbers) > MOST:
+        return None
+    search = _Search()
+    sizes = range(1, len(numbers) + 1) if partly else (len(numbers),)
+    try:
+        return any(search.makes(part, target) for size in sizes for part in sorted(set(combinations(numbers, size))))
+    except _Spent:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def values(numbers: SearchNumbers) -> frozenset[Fraction]:
+    """Return all values that can be made from all *numbers*, which must be sorted and at most three."""
+    if len(numbers) == 1:
+        return frozenset(numbers)
+    return frozenset(
+        value
+        for one, other in _parts(numbers)
+        for left, right in product(values(one), values(other))
+        for value in _joined(left, right)
+    )
+
+
+class _Search:
+    def __init__(self) -> None:
+        self._looked = 0
+        self._known: dict[tuple[SearchNumbers, Fraction], bool] = {}
+
+    def makes(self, numbers: SearchNumbers, target: Fraction) -> bool:
+        self._looked += 1
+        if self._looked > _BUDGET:
+            raise _Spent
+        if len(numbers) <= _LISTED:
+            return target in values(numbers)
+        known = self._known.get((numbers, target))
+        if known is None:
+            known = self._known[numbers, target] = any(
+                self.makes(rest, wanted)
+                for part, rest in _parts(numbers)
+                for value in values(part)
+                for wanted in _wanted(value, target, rest)
+            )
+        return known
+
+
+def _wanted(value: Fraction, target: Fraction, rest: SearchNumbers) -> Iterator[Fraction]:
+    """Yield each value that gives *target* if one operation combines it with *value*.
+
+    The yielded value must then be made from the numbers *rest*. They are used only if *value* and *target* are 0: then
+    any value that can be made from them will do.
+    """
+    yield target - value
+    yield value - target
+    yield value + target
+    if value:
+        yield target / value
+        yield target * value
+        if target:
+            yield value / target
+        # 0 / x and 0 * x are 0, whatever x is.
+    elif not target:
+        # Any value of *rest* will do, such as its sum.
+        yield sum(rest, Fraction(0))
+
+
+def _joined(left: Fraction, right: Fraction) -> Iterable[Fraction]:
+    yield left + right
+    yield left - right
+    yield right - left
+    yield left * right
+    if right:
+        yield left / right
+    if left:
+        yield right / left
+
+
+@lru_cache(maxsize=4096)
+def _parts(numbers: SearchNumbers) -> tuple[tuple[SearchNumbers, SearchNumbers], ...]:
+    """Return all ways to split *numbers* into two parts, of which the first is not larger than the second."""
+    places = range(len(numbers))
+    found = {
+        (tuple(numbers[at] for at in chosen), tuple(numbers[at] for at in places if at not in chosen))
+        for size in range(1, len(numbers) // 2 + 1)
+        for chosen in combinations(places, size)
+    }
+    return tuple(sorted(found, key=lambda parts: (len(parts[0]), parts)))
+
+
+Numbers: TypeAlias = tuple[Fraction, ...]
+
+_LONGEST = 60
+"""The most characters of an expression, or of a value, that a message repeats."""
+_SHORT = 1000
+"""The largest denominator of a fraction that a message shows as a decimal."""
+_PLACES = 12
+"""A decimal is compared with at most this many places."""
+_LOST = Unknown("the numbers left are not known: an earlier line was not understood, or was wrong")
+
+
+class Followed(NamedTuple):
+    """The result of a step: the numbers that are left after it (``None`` if not known), and the error in it, if any."""
+
+    left: Numbers | None
+    fault: Verdict | None = None
+
+
+def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
+    """Apply *step* to the numbers *left*; if that fails, to all numbers of *puzzle*.
+
+    The second attempt is needed because the text may begin a new try without saying so.
+    """
+    fault = _miscalculated(step.equation.sides, step.start)
+    if fault is not None:
+        return Followed(None, fault)
+    tries = [_taken(numbers, step) for numbers in dict.fromkeys((left, puzzle.numbers)) if numbers is not None]
+    if right := next((found for found in tries if found.fault is None), None):
+        return right
+    if step.listed is None:
+        return Followed(None)  # The numbers may come from anywhere.
+    return Followed(None, _LOST if left is None else tries[0].fault)
+
+
+def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep, *, dead_ends: bool) -> Verdict:
+    """Judge whether *step* calculates correctly, uses available numbers, and leaves numbers that can make the target.
+
+    *left* are the numbers before the step (``None`` if they are not known). If *dead_ends* is false, a correct step
+    passes even if the target cannot be made any more.
+    """
+    followed = follow(puzzle, left, step)
+    if followed.fault is not None:
+        return followed.fault
+    after = followed.left
+    if after is None:
+        return Pass("the value was computed exactly")
+    if step.listed is None or not dead_ends or step.is_given_up:
+        return Pass("the value was computed exactly, and its numbers are there")
+    found = reaches(tuple(sorted(after)), puzzle.target, partly=puzzle.use != "all")
+    if found is None:
+        return Pass("the value was computed exactly; there are too many numbers left for a search")
+    if found:
+        return Pass(f"computed exactly; a search found that {puzzle.target} can still be made")
+    named = _names(n.value for n in step.listed)
+    why = f"{puzzle.target} cannot be made from {named}" if len(after) > 1 else f"{named} is not {puzzle.target}"
+    witness = f"{why}: {_tried(after)}" if len(after) > 1 else ""
+    return Violation(why=why, witness=witness, where=_at(step.list_start, step.end, step.start))
+
+
+def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
+    """Judge the expression *final*: the numbers that it uses, and its value. *line* is the line that contains it."""
+    if final.chain:
+        return _judge_chain(puzzle, final)
+    expression = next((side for side in final.sides if not side.is_bare), None)
+    if expression is None:
+        return Unknown("the answer is no expression")
+    shown = _short(line[expression.start : expression.end])
+    if expression.value is None:
+        return Violation(why=f"{shown} divides by zero")
+    if expression.value != puzzle.target:
+        why = f"{shown} is not {puzzle.target}"
+        return Violation(why=why, witness=f"{shown} is {_value(expression.value)}, not {puzzle.target}")
+    return _judge_use(puzzle, [number.value for number in expression.numbers])
+
+
+def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
+    """Judge the statement that the target cannot be made from the numbers of *puzzle*."""
+    numbers = tuple(sorted(puzzle.numbers))
+    if reaches(numbers, puzzle.target):
+        why = f"{puzzle.target} can be made from {puzzle.listed}"
+        return Violation(why=why, witness=f"{why}: a complete search found a way")
+    partly = reaches(numbers, puzzle.target, partly=True)
+    if partly is None:
+        return Unknown("there are too many numbers for a search")
+    if not partly:
+        return Pass(f"a complete search found no way to make {puzzle.target} from {puzzle.listed}")
+    if puzzle.use == "all":
+        return Pass(f"a complete search found no way to make {puzzle.target} from all of {puzzle.listed}")
+    return Unknown("it can be made from some of the numbers, and the text does not say whether all must be used")
+
+
+def _judge_chain(puzzle: NumberPuzzle, final: ExpressionAnswer) -> Verdict:
+    left: Numbers = puzzle.numbers
+    for equation in final.chain:
+        fault = _miscalculated(equation.sides, final.start)
+        if fault is not None:
+            return replace(fault, repair=None) if isinstance(fault, Violation) else fault
+        followed = _taken(left, CalculationStep(final.start, equation.end, equation, None, equation.end))
+        if followed.left is None:
+            return followed.fault or _LOST
+        left = followed.left
+    value = final.chain[-1].sides[-1].value
+    if value != puzzle.target:
+        return Violation(why=f"the last value is not {puzzle.target}")
+    unused = list(left)
+    unused.remove(value)
+    return _judge_unused(puzzle, unused)
+
+
+def _judge_use(puzzle: NumberPuzzle, used: Sequence[Fraction]) -> Verdict:
+    counts, given = Counter(used), Counter(puzzle.numbers)
+    for number, count in counts.items():
+        if number not in given:
+            return Violation(why=f"{_value(number)} is none of the numbers {puzzle.listed}")
+        if count > given[number]:
+            times = "once" if given[number] == 1 else f"{given[number]} times"
+            return Violation(why=f"{_value(number)} is used {count} times, and it is given {times}")
+    return _judge_unused(puzzle, list((given - counts).elements()))
+
+
+def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
+    if unused and puzzle.use == "all":
+        return Violation(why=f"{_names(unused)} is not used")
+    if unused and puzzle.use == "unclear":
+        return Unknown(f"{_names(unused)} is not used, and the text does not say whether all numbers must be")
+    return Pass("the value was computed exactly, and no number is used more often than it is given")
+
+
+def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
+    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict.
+
+    Only these two are compared, because ``5 * 9 = 45 / 2 = 24`` may mean steps one after another. *base* is the start
+    of the statement.
+    """
+    computed, stated = sides[-2], sides[-1]
+    if stated.value is None or computed.value is None:
+        return Violation(why="it divides by zero") if len(sides) == 2 else Unknown("it divides by zero")
+    if computed.value == stated.value:
+        return None
+    if computed.is_bare:
+        return Unknown("the sides differ, and either may be meant")
+    if _is_rounded(computed.value, stated):
+        return Unknown("the value is rounded, so that what follows from it is not known")
+    said, right = _value(stated.value), _value(computed.value)
+    return Violation(
+        why=f"the value is not {said}",
+        witness=f"the value is {right}, not {said}",
+        where=_at(stated.start, stated.end, base),
+        repair=right if stated.is_bare and len(right) <= _LONGEST else None,
+    )
+
+
+def _is_rounded(value: Fraction, stated: Expression) -> bool:
+    """Tell whether the decimal *stated* is *value* after rounding or cutting."""
+    said = stated.value
+    if said is None or not stated.is_bare or said.denominator == 1:
+        return False
+    places = next((n for n in range(1, _PLACES) if (said * 10**n).denominator == 1), _PLACES)
+    unit: int = 10**places
+    return abs(value - said) * unit < 1
+
+
+def _taken(left: Numbers, step: CalculationStep) -> Followed:
+    sides = step.equation.sides
+    value = sides[-1].value
+    assert value is not None
+    rest = Counter(left)
+    # In a = b = c, b may be a step of its own.
+    for number in sides[0].numbers if len(sides) == 2 else ():
+        if not rest[number.value]:
+            why = f"there is no {_value(number.value)} left"
+            where = _at(number.start, number.end, step.start)
+            return Followed(None, Violation(why=why, witness=f"the numbers left are {_names(left)}", where=where))
+        rest[number.value] -= 1
+    if len(sides) != 2:
+        return Followed(None, _LOST)
+    rest[value] += 1
+    after = tuple(rest.elements())
+    if step.listed is not None and Counter(number.value for number in step.listed) != rest:
+        return Followed(None, _mislisted(step, after))
+    return Followed(after)
+
+
+def _mislisted(step: CalculationStep, after: Numbers) -> Verdict:
+    assert step.listed is not None
+    if any(number.value.denominator > 1 for number in step.listed) or any(n.denominator > 1 for n in after):
+        rounded = all(any(abs(n.value - m) < Fraction(1, 50) for m in after) for n in step.listed)
+        if rounded and len(step.listed) == len(after):
+            return Unknown("a number left is rounded")
+    right, said = _names(sorted(after)), _names(number.value for number in step.listed)
+    return Violation(
+        why=f"the numbers left are not {said}",
+        witness=f"the numbers left are {right}",
+        where=_at(step.list_start, step.end, step.start),
+        repair=None if "…" in right else right,
+    )
+
+
+def _tried(left: Numbers) -> str:
+    if 1 < len(left) <= 2:
+        return f"they make {', '.join(_value(value) for value in sorted(values(tuple(sorted(left)))))} and nothing else"
+    return "all operations in all orders were tried"
+
+
+def _at(start: int, end: int, base: int) -> Span:
+    return Span(start - base, end - base)
+
+
+def _value(value: Fraction) -> str:
+    """Format *value* for people: as a decimal if that is short and exact, and otherwise as a fraction."""
+    if 1 < value.denominator <= _SHORT and _SHORT % value.denominator == 0:
+        return f"{float(value):g}"
+    return _short(str(value))
+
+
+def _names(numbers: Iterable[Fraction]) -> str:
+    return _short(" ".join(_value(number) for number in numbers))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
 
 _EQUATION = re.compile(r"(?=(\d[\s)\]|*$`}]{0,8}[=\u2260\u2248\u2261<>\u2264\u2265]{1,2}[\s(\[|*$`{\u2212-]{0,8}\d))")
 _IN_WORDS = re.compile(

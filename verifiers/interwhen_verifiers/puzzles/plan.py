@@ -6,8 +6,9 @@ Problems are in a small part of PDDL or, for the built-in domain ``blocksworld``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
@@ -30,10 +31,193 @@ from interwhen import (
 )
 
 from interwhen_verifiers._factories import require_choice
-from interwhen_verifiers.puzzles._plan.lines import corrects, read_line
-from interwhen_verifiers.puzzles._plan.model import Domain, PlanningProblem
-from interwhen_verifiers.puzzles._plan.pddl import BLOCKSWORLD, PddlError, read_domain, read_problem
-from interwhen_verifiers.puzzles._plan.replay import Progress, Taken, advance, begin, left_open, objection, problem_of
+from interwhen_verifiers.puzzles._plan.lines import ActionStep, Aside, Doubt, End, Line, corrects, read_line
+from interwhen_verifiers.puzzles._plan.model import Domain, PlanningProblem, State, after, bind, show, unmet
+from interwhen_verifiers.puzzles._plan.pddl import (
+    BLOCKSWORLD,
+    LONGEST,
+    PddlError,
+    read_domain,
+    read_problem,
+    read_statement,
+)
+
+# Following a plan: the possible states after its actions, one for each way to read the text.
+
+
+_MOST = 8
+"""The largest number of readings of a text that are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the plan has come.
+
+    There are several possible states if the plan may have begun again from the start in the text between actions.
+    """
+
+    states: tuple[State, ...]
+    """The possible states, one for each reading."""
+    steps: int = 0
+    fresh: bool = False
+    """Whether other text has come after the last action."""
+    numbered: bool = False
+    """Whether the text has numbered an action. Then an action without a number may only explain a numbered one."""
+    dropped: bool = False
+    """Whether the plan must have begun again before it reached its goal, because no other reading is possible."""
+    ended: bool = False
+    """Whether the text says that the plan ends here."""
+    last: int | None = None
+    """The number of the last action in the numbered list."""
+    before: ActionStep | None = None
+    """The last action that was taken."""
+    doubt: str = ""
+    """Why the state is not known any more; empty if it is known."""
+    broken: bool = False
+    """Whether the preconditions of an action did not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An action of the plan. ``against`` are its preconditions that are not met; empty if the action is possible."""
+
+    step: ActionStep
+    place: int
+    """The position of the action in the plan, counted from 1."""
+    against: tuple[str, ...] = ()
+
+
+def begin(problem: PlanningProblem) -> Progress:
+    """Return the progress before the first action."""
+    return Progress((problem.start,))
+
+
+def advance(progress: Progress, line: Line, problem: PlanningProblem) -> tuple[Progress, tuple[Taken, ...]]:
+    """Return the progress after *line*, and the actions in *line*, up to the first one that is not possible."""
+    if progress.broken or progress.doubt or progress.ended:
+        return progress, ()
+    match line:
+        case Aside(item=item):
+            if item is not None and progress.last is not None and item == progress.last + 1:
+                return replace(progress, doubt="an item of the list of actions is not understood"), ()
+            return replace(progress, fresh=progress.steps > 0), ()
+        case Doubt(why=why):
+            return replace(progress, doubt=why), ()
+        case End():
+            return replace(progress, ended=True), ()
+    taken = []
+    for at, step in enumerate(line):
+        again = at == 0 and (progress.fresh or (step.number == 1 and progress.steps > 0))
+        progress, one = _take(progress, step, problem, again=again)
+        taken.append(one)
+        if progress.broken:
+            break
+    return progress, tuple(taken)
+
+
+def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, again: bool) -> tuple[Progress, Taken]:
+    states = progress.states
+    if again and problem.start not in states and len(states) < _MOST:
+        states = (*states, problem.start)
+    place = progress.steps + 1
+    if step.fault:
+        return replace(progress, broken=True), Taken(step, place, (step.fault,))
+    operator = problem.domain.operators[step.action[0]]
+    bound = bind(operator, step.action[1:])
+    able = [state for state in states if not unmet(operator.needs, state, bound)]
+    perhaps = _may_explain(progress, step)
+    if not able and not perhaps:
+        if step.form == "other words":
+            return replace(progress, doubt="an action in other words cannot be done as it is read"), Taken(step, place)
+        return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
+    reached = tuple(dict.fromkeys(after(operator, state, bound) for state in able))
+    if perhaps:
+        dropped = progress.dropped or (progress.fresh and _says_again(progress, step))
+        return replace(_explained(progress, reached), dropped=dropped), Taken(step, progress.steps)
+    left = not any(state in able for state in progress.states) and all(
+        unmet(problem.goal, state) for state in progress.states
+    )
+    return Progress(
+        reached,
+        place,
+        numbered=progress.numbered or step.number is not None,
+        dropped=progress.dropped or left,
+        last=progress.last if step.number is None else step.number,
+        before=step,
+    ), Taken(step, place)
+
+
+def _may_explain(progress: Progress, step: ActionStep) -> bool:
+    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words."""
+    is_below = step.form != "pddl" and progress.numbered
+    return step.number is None and (is_below or _says_again(progress, step))
+
+
+def _says_again(progress: Progress, step: ActionStep) -> bool:
+    before = progress.before
+    return before is not None and step.action == before.action and step.form != before.form
+
+
+def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
+    """Return the progress after an action that may have been taken, or may only explain another action.
+
+    *reached* are the states after the action if it was taken. Both possibilities are kept as states.
+    """
+    states = tuple(dict.fromkeys((*progress.states, *reached)))
+    if len(states) > _MOST:
+        return replace(progress, doubt="the text can be read in too many ways")
+    return replace(progress, states=states)
+
+
+def objection(taken: Taken) -> str:
+    """Say why the action of *taken* cannot be done."""
+    if taken.step.fault:
+        return f"action {taken.place}, {show(taken.step.action)[:100]}, is none: {taken.step.fault}"
+    return f"action {taken.place}, {show(taken.step.action)}, cannot be done: {' and '.join(taken.against)}"
+
+
+def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
+    """Return the parts of the goal that are not met.
+
+    The result is empty if the goal is reached in each possible state, and ``None`` if it is reached only in some of
+    them.
+    """
+    lacking = [unmet(problem.goal, state) for state in progress.states]
+    if all(lacking):
+        return lacking[0]
+    return None if any(lacking) else ()
+
+
+# From the prompt to the problem: PDDL in the prompt, PDDL of the options, or blocksworld in English.
+
+_DEFINITION = re.compile(r"\(\s*+define\s*+\(\s*+(domain|problem)\b", re.IGNORECASE)
+_BRACKET = re.compile(r"[()]|;[^\n]*+")
+
+
+def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem | None:
+    """Read the last problem in *text*. Its domain is the one in *text*, or else *domain*.
+
+    With *in_words*, it may be a blocksworld problem in English. Return ``None`` if no problem can be read.
+    """
+    found = {match[1].lower(): match.start() for match in _DEFINITION.finditer(text)}
+    if "problem" not in found:
+        return read_statement(text) if in_words and not found else None
+    try:
+        own = read_domain(_definition(text, found["domain"])) if "domain" in found else domain
+        return read_problem(_definition(text, found["problem"]), own)
+    except PddlError:
+        return None
+
+
+def _definition(text: str, at: int) -> str:
+    """Return the text from the bracket at the offset *at* to the bracket that closes it."""
+    depth = 0
+    for match in _BRACKET.finditer(text, at, at + LONGEST):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth == 0:
+            return text[at : match.end()]
+    raise PddlError(f"each '(' must be closed, got one that is not in {text[at : at + 60]!r}; write a ')' for it")
+
 
 Judge: TypeAlias = Literal["steps", "whole"]
 MAX_ANSWER = 200_000

@@ -7,8 +7,13 @@ statement. See ``docs/verifiers/zebralogic.md``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+import z3
 from interwhen import (
     Delivery,
     Level,
@@ -22,14 +27,412 @@ from interwhen import (
     Unknown,
     Verdict,
     Violation,
+    time_left,
     verifier,
 )
+from interwhen.toolkit.solving import problem
 
-from interwhen_verifiers.puzzles._statements import Statement, make_statement
-from interwhen_verifiers.puzzles._zebralogic.clues import HouseRelation
+from interwhen_verifiers.puzzles._statements import Spanned, Statement, make_statement
+from interwhen_verifiers.puzzles._zebralogic.clues import MAX_CLUE, Cell, HouseRelation, read_relation
 from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle, read_puzzle
-from interwhen_verifiers.puzzles._zebralogic.reading import ReadingState, Stated, read_line
-from interwhen_verifiers.puzzles._zebralogic.solving import Finding, Solved, examine, holds, solve
+
+# Solving puzzles with Z3: the arrangement, and the clues that contradict a statement.
+
+
+Arrangement: TypeAlias = tuple[tuple[int, ...], ...]
+"""For each attribute, the houses of its values."""
+
+_SHARE = 0.9
+"""The share of the remaining time that Z3 may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """The arrangement that fits the clues that were understood."""
+
+    status: Literal["unique", "open", "contradiction", "late"]
+    arrangement: Arrangement | None = None
+    """An arrangement that fits the clues, if Z3 found one."""
+    text: str = ""
+    """The puzzle in the language of Z3, for :func:`examine`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Whether one statement follows from the clues or contradicts them, and which clues show this."""
+
+    status: Literal["follows", "refuted", "open", "late"]
+    clues: tuple[int, ...] = ()
+    """The numbers of the clues that contradict the statement (with ``follows``: that contradict its opposite)."""
+
+
+def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
+    """Tell whether *relation* is true in *arrangement*."""
+    one = arrangement[relation.one.attribute][relation.one.value]
+    other = arrangement[relation.other.attribute][relation.other.value] if relation.other is not None else 0
+    return relation.holds(one, other)
+
+
+def solve(puzzle: HousePuzzle) -> Solved:
+    """Find an arrangement that fits the clues, and find out whether there is another one."""
+    text = write(puzzle)
+    with problem() as found:
+        houses = _Houses(puzzle, found.context)
+        solver = z3.SolverFor("QF_FD", ctx=found.context)
+        solver.from_string(text)
+        solver.add(*(_label(clue.number, found.context) for clue in puzzle.understood))
+        answer = _ask(solver)
+        if answer != z3.sat:
+            return Solved("contradiction" if answer == z3.unsat else "late", text=text)
+        arrangement = houses.arrangement(solver.model())
+        solver.add(houses.differs_from(arrangement))
+        other = _ask(solver)
+        if other == z3.unknown:
+            return Solved("late", text=text)
+        return Solved("unique" if other == z3.unsat else "open", arrangement, text)
+
+
+def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
+    """Tell whether *relation* follows from the clues, or is contradicted by a minimal set of them.
+
+    *text* is the puzzle in the form that :func:`write` returns.
+    """
+    refuted = _core(puzzle, text, relation)
+    if isinstance(refuted, tuple):
+        return Finding("refuted", refuted)
+    if refuted == "late":
+        return Finding("late")
+    follows = _core(puzzle, text, relation._replace(denied=not relation.denied))
+    return Finding("follows", follows) if isinstance(follows, tuple) else Finding(follows)
+
+
+def write(puzzle: HousePuzzle) -> str:
+    """Return the puzzle as a text for Z3. Each clue has a label, and applies only if this label is assumed.
+
+    Z3 reads a text several times faster than it receives the same conditions one by one.
+    """
+    with problem() as found:
+        houses = _Houses(puzzle, found.context)
+        solver = houses.writer()
+        for clue in puzzle.understood:
+            assert clue.relation is not None
+            solver.add(z3.Implies(_label(clue.number, found.context), houses.states(clue.relation)))
+        return str(solver.to_smt2()).replace("(check-sat)", "")
+
+
+def _label(number: int, context: Any) -> Any:
+    return z3.Bool(f"clue{number}", context)
+
+
+class _Read(NamedTuple):
+    """A puzzle that Z3 has read, in the context of one thread."""
+
+    text: str
+    context: Any
+    solver: Any
+    """The solver with the clues alone. Each question is added and removed again (``push``, ``pop``)."""
+    houses: _Houses
+    numbers: dict[str, int]
+    labels: tuple[Any, ...]
+
+
+_READ = threading.local()
+"""The last puzzle that each thread has read."""
+
+
+def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
+    """Return the puzzle in *text*. Each thread reads it only once for all its questions."""
+    last: _Read | None = getattr(_READ, "last", None)
+    if last is not None and last.text == text and last.context is context:
+        return last
+    solver = z3.SolverFor("QF_FD", ctx=context)
+    solver.from_string(text)
+    numbers = {f"clue{clue.number}": clue.number for clue in puzzle.understood}
+    labels = tuple(_label(number, context) for number in numbers.values())
+    read = _Read(text, context, solver, _Houses(puzzle, context), numbers, labels)
+    _READ.last = read
+    return read
+
+
+def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
+    """Return a minimal set of clues that contradict *relation*; ``"open"`` if the clues do not contradict it."""
+    with problem() as found:
+        read = _read(puzzle, text, found.context)
+        solver = read.solver
+        solver.push()
+        try:
+            solver.add(read.houses.states(relation))
+            answer = _ask(solver, *read.labels)
+            if answer == z3.unsat:
+                return tuple(read.numbers[str(label)] for label in _needed(solver, read.labels))
+        finally:
+            solver.pop()
+        return "open" if answer == z3.sat else "late"
+
+
+def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a minimal part of *labels* that is still contradictory, by leaving out one label after the other.
+
+    Z3's own cores depend on what it was asked before, and are not always minimal.
+    """
+    kept = labels
+    for one in reversed(labels):
+        less = tuple(label for label in kept if label is not one)
+        if _ask(solver, *less) == z3.unsat:
+            kept = less
+    return kept
+
+
+def _ask(solver: Any, *assumed: Any) -> Any:
+    left = time_left() * _SHARE
+    if left != float("inf"):
+        solver.set("timeout", max(int(left * 1000), 1))
+    try:
+        return solver.check(*assumed)
+    except z3.Z3Exception:
+        return z3.unknown
+
+
+class _Houses:
+    """The variables of a puzzle: one Boolean for each value and house, true if the value is in the house."""
+
+    def __init__(self, puzzle: HousePuzzle, context: Any) -> None:
+        self._context = context
+        self._numbers = range(1, puzzle.houses + 1)
+        self._attributes = puzzle.attributes
+        self._rows: dict[tuple[int, int], list[Any]] = {}
+
+    def writer(self) -> Any:
+        """Return a solver with the rules of the puzzle, to be written as text.
+
+        The rules: each value has one house, and each house has one value of each attribute.
+        """
+        solver = z3.SimpleSolver(ctx=self._context)
+        for values in self._all():
+            for row in (*values, *map(list, zip(*values, strict=True))):
+                solver.add(z3.Or(row))
+                solver.add(z3.AtMost(*row, 1))
+        return solver
+
+    def states(self, relation: HouseRelation) -> Any:
+        """Return *relation* as a condition of Z3 on the variables."""
+        one = self._row(relation.one)
+        if relation.other is None:
+            pairs: Iterable[Sequence[Any]] = (
+                [here] for house, here in zip(self._numbers, one, strict=True) if relation.holds(house, 0)
+            )
+        else:
+            other = self._row(relation.other)
+            pairs = ((one[a - 1], other[b - 1]) for a in self._numbers for b in self._numbers if relation.holds(a, b))
+        cases = [z3.And(*pair) if len(pair) > 1 else pair[0] for pair in pairs]
+        return z3.Or(*cases) if cases else z3.BoolVal(False, self._context)
+
+    def arrangement(self, model: Any) -> Arrangement:
+        """Read the houses of all values from *model*."""
+        return tuple(
+            tuple(
+                next(n for n, here in zip(self._numbers, row, strict=True) if z3.is_true(model[here])) for row in values
+            )
+            for values in self._all()
+        )
+
+    def differs_from(self, arrangement: Arrangement) -> Any:
+        """Return the condition that at least one value is in another house than in *arrangement*."""
+        return z3.Or(
+            [
+                z3.Not(row[house - 1])
+                for values, homes in zip(self._all(), arrangement, strict=True)
+                for row, house in zip(values, homes, strict=True)
+            ]
+        )
+
+    def _all(self) -> list[list[list[Any]]]:
+        return [
+            [self._row(Cell(number, value)) for value in range(len(attribute.values))]
+            for number, attribute in enumerate(self._attributes)
+        ]
+
+    def _row(self, cell: Cell) -> list[Any]:
+        row = self._rows.get(cell)
+        if row is None:
+            names = (f"a{cell.attribute}v{cell.value}h{house}" for house in self._numbers)
+            row = self._rows[cell] = [z3.Bool(name, self._context) for name in names]
+        return row
+
+
+# Reading the statements of a trace about the houses, line by line: sentences, lists, tables and JSON.
+
+
+MAX_LINE = 20_000
+"""Longer lines are not read."""
+_MAX_COLUMNS = 32
+
+_SUPPOSED = re.compile(
+    r"\b(?:suppose|assum\w*|if|let'?s (?:try|say|test|consider|see|put|place)|try(?:ing)?|case \d|case [a-z]\b|"
+    r"scenario|option|possibilit\w*|possible|hypothes\w*|what if|perhaps|maybe|"
+    r"might|may (?:be|have|not|live|well)|could|would|should|either|"
+    r"unless|guess|tentativ\w*|contradict\w*|wrong|mistake|incorrect|wait|alternatively|or|"
+    r"then again|not sure|example)\b|\?",
+    re.IGNORECASE,
+)
+"""A line with any of these words may not assert anything."""
+_OPENS = re.compile(
+    r"\b(?:suppose|assum\w*|let'?s (?:try|say|test|consider|put|place)|try(?:ing)?|case \d|case [a-z]\b|"
+    r"scenario|option|possibility|what if|guess|tentativ\w*|if|either|example)\b",
+    re.IGNORECASE,
+)
+"""The lines after one with any of these words may depend on a supposition."""
+_FINAL = re.compile(
+    r"\b(?:final|complete) (?:answer|solution|arrangement|grid|table|assignment|result)|\bsolution\b[^\n]{0,20}:"
+    r"|\bthe (?:answer|solution) is\b|\"solution\"",
+    re.IGNORECASE,
+)
+_JSON = re.compile(r'"((?:[^"\\\n]|\\.){1,80})"\s{0,8}:\s{0,8}(?:"((?:[^"\\\n]|\\.){0,80})"|(\{))', re.IGNORECASE)
+_HOUSE = re.compile(r"(?:house|position)[ _#-]{0,3}(\d{1,2})$", re.IGNORECASE)
+_LISTED = re.compile(r"[-*\u2022#\s]{0,12}(?:house|position)[ #]{1,2}(\d{1,2})[*_ ]{0,4}[:=-][*_ ]{0,4}", re.IGNORECASE)
+_PART = re.compile(r"[^,;|]+")
+_LABEL = re.compile(r"([A-Za-z' _*-]{1,40})[:=]")
+_CELLS = re.compile(r"[^|\n]+")
+_SENTENCE = re.compile(r"[^.;!\n]+[.;!]?")
+_BULLET = re.compile(r"[-*\u2022\s]+|\d{1,3}[.)]")
+_LEAD = re.compile(
+    r"(?:(?:and|but|so|thus|hence|therefore|then|now|also|finally|clearly|this means|this implies|we know|we get|"
+    r"we have|it follows|which means|meaning)(?: that)?|"
+    r"(?:from |by |using )?clues? #?\d{1,3}(?: says| states| tells us| means)?(?: that)?)[,:]?\s+",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated(Spanned):
+    """The statement that *relation* is true."""
+
+    relation: HouseRelation
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingState:
+    """What the lines so far tell about the meaning of the next line."""
+
+    puzzle: HousePuzzle
+    house: int = 0
+    """The house whose JSON object is open; 0 if none is."""
+    columns: tuple[str, ...] = ()
+    """The header of the table in which the next line may be a row."""
+    supposing: bool = False
+    """Whether the next line may depend on a supposition."""
+
+
+def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
+    """Return the state after *line*, and the statements in the line. Takes time linear in the length of *line*.
+
+    *answer*: the line is in the answer.
+    """
+    if len(line) > MAX_LINE:
+        return reading, []
+    final = _FINAL.search(line) is not None
+    opens = not final and _OPENS.search(line) is not None
+    reading = replace(reading, supposing=not final and (reading.supposing or opens))
+    if '"' in line and _JSON.search(line):
+        reading, found = _json(reading, line)
+        return reading, [] if reading.supposing and not final and not answer else found
+    if line.lstrip().startswith("|"):
+        reading, found = _table(reading, line)
+        return reading, [] if reading.supposing else found
+    reading = replace(reading, columns=())
+    if reading.supposing or _SUPPOSED.search(line):
+        return reading, []
+    listed = _LISTED.match(line)
+    return reading, list(_list(reading, line, listed) if listed else _sentences(reading, line))
+
+
+def _placed(reading: ReadingState, label: str, value: str, house: int, span: tuple[int, int]) -> Iterator[Stated]:
+    cell = reading.puzzle.phrases.labelled(label, value) if 1 <= house <= reading.puzzle.houses else None
+    if cell is not None:
+        yield Stated(*span, HouseRelation("house", cell, number=house))
+
+
+def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
+    found: list[Stated] = []
+    house = reading.house
+    for match in _JSON.finditer(line):
+        named = _HOUSE.fullmatch(match[1].strip())
+        if match[3]:
+            house = int(named[1]) if named else 0
+        elif house and match[2] is not None:
+            found.extend(_placed(reading, match[1], match[2], house, match.span(2)))
+    return replace(reading, house=house), found
+
+
+def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
+    """Read *line*, a row of a table. Return the state after it, and the statements in it.
+
+    The first row is the header. The houses may be the rows or the columns.
+    """
+    cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
+    texts = tuple(text for text, _ in cells)
+    if not reading.columns:
+        return replace(reading, columns=texts), []
+    if len(texts) != len(reading.columns):
+        return reading, []
+    found: list[Stated] = []
+    by_column = [_house(text) for text in reading.columns]
+    row = _house(texts[0], bare=True)
+    for (text, match), label, column in list(zip(cells, reading.columns, by_column, strict=True))[1:]:
+        span = _trimmed(match)
+        if column and not row:
+            found.extend(_placed(reading, texts[0], text, column, span))
+        elif row and not any(by_column) and _house(reading.columns[0] + " 1"):
+            found.extend(_placed(reading, label, text, row, span))
+    return reading, found
+
+
+def _house(text: str, *, bare: bool = False) -> int:
+    match = _HOUSE.fullmatch(text) or (re.fullmatch(r"#?(\d{1,2})", text) if bare else None)
+    return int(match[1]) if match else 0
+
+
+def _bare(text: str) -> str:
+    return text.strip(" \t*_`")
+
+
+def _trimmed(match: re.Match[str]) -> tuple[int, int]:
+    text = match[0].lstrip(" \t*_`")
+    start = match.end() - len(text)
+    return start, start + len(_bare(text))
+
+
+def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[Stated]:
+    """Read *line*, such as "House 2: Eric, color: red". Return no statement if any part is not understood."""
+    found: list[Stated] = []
+    for match in _PART.finditer(line, listed.end()):
+        start, end = _trimmed(match)
+        text = line[start:end].rstrip(".")
+        label = _LABEL.match(text)
+        value = _bare(text[label.end() :]) if label else text
+        stated = list(_placed(reading, label[1] if label else "", value, int(listed[1]), (start, start + len(text))))
+        if text and not stated:
+            return []
+        found.extend(stated)
+    return found
+
+
+def _skip(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:
+    """Return the offset after all consecutive matches of *pattern* from *start* on."""
+    while found := pattern.match(line, start, end):
+        start = found.end()
+    return start
+
+
+def _sentences(reading: ReadingState, line: str) -> Iterator[Stated]:
+    for match in _SENTENCE.finditer(line):
+        start = _skip(_LEAD, line, _skip(_BULLET, line, match.start(), match.end()), match.end())
+        text = line[start : match.end()].rstrip(" .;!*_")
+        plain = text.replace("*", "").replace("`", "") if len(text) <= MAX_CLUE else ""
+        relation = read_relation(plain, reading.puzzle.phrases, reading.puzzle.houses)
+        if relation is not None:
+            yield Stated(start, start + len(text), relation)
+
 
 _SHOWN_CLUES = 3
 

@@ -177,7 +177,7 @@ export function ListPage() {
             ))}
           </div>
         </div>
-        {!all.length && <p class="empty">{runs.value.length ? "No run passes these filters." : config.mode === "served" ? "No journal yet." : "This page holds no run."}</p>}
+        {!all.length && <p class="empty">{runs.value.length ? "No run passes these filters." : config.mode === "served" ? "No journal yet: interwhen run --journal FILE writes one, and a gateway with [journal] one for each call." : "This page holds no run."}</p>}
       </main>
     </div>
   );

@@ -11,9 +11,8 @@ from interwhen import Pass, Segment, Span, Task, Unknown, Verdict, Violation
 from interwhen.sandbox import Call, Limits, ProcessSandbox
 
 from interwhen_verifiers._python.cases import Case, cases_of, free_names
-from interwhen_verifiers._python.evaluation import names_in
+from interwhen_verifiers._python.evaluation import examples_of, names_in
 from interwhen_verifiers._python.given import completed, read_given
-from interwhen_verifiers._python.sessions import examples_of
 from interwhen_verifiers.python import python, start, step
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")

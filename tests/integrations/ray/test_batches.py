@@ -1,0 +1,79 @@
+"""Answers for the rows of a Ray dataset: one result for each row, in its order, and a failed row stops no other one."""
+
+import threading
+from contextlib import contextmanager
+
+import anyio
+import pytest
+from interwhen import UsageError
+from interwhen.integrations.ray import map_batches
+from interwhen.integrations.ray._batches import COLUMNS, SupervisedBatches
+from interwhen.testing.server import Disconnect, Head, ScriptedServer, Send, events
+
+
+def doubling(request):
+    text = request.json["messages"][-1]["content"]
+    if text == "Refuse.":
+        return [Head(400, headers={"content-length": "2"}), Send(b"{}"), Disconnect()]
+    number = int(text.split()[1].rstrip("."))
+    return [Head(), *events([f"2 * {number} =", f" {2 * number}\n", f"Answer: {2 * number}"], api="chat")]
+
+
+@contextmanager
+def serving():
+    found, ready, done = [], threading.Event(), threading.Event()
+
+    async def main():
+        async with ScriptedServer(doubling) as server:
+            found.append(server.base_url)
+            ready.set()
+            await anyio.to_thread.run_sync(done.wait)
+
+    thread = threading.Thread(target=anyio.run, args=(main,))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield found[0]
+    finally:
+        done.set()
+        thread.join()
+
+
+class Rows:
+    """A dataset of one batch, which calls the class that it is given as Ray Data does."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def map_batches(self, made, *, fn_constructor_args, fn_constructor_kwargs, batch_size, concurrency):
+        self.asked = batch_size, concurrency
+        return made(*fn_constructor_args, **fn_constructor_kwargs)(self.batch)
+
+
+def test_each_row_gets_its_result_in_order():
+    rows = Rows({"prompt": [f"Double {number}." for number in range(20)], "id": list(range(20))})
+    with serving() as url:
+        found = map_batches(rows, url, model="m", monitors=["arithmetic"], batch_size=20, actors=3)
+    assert rows.asked == (20, 3)
+    assert found["id"] == list(range(20))
+    assert [text.rpartition(" ")[2] for text in found["text"]] == [str(2 * number) for number in range(20)]
+    assert set(found) == {"prompt", "id", *COLUMNS}
+    assert set(found["status"]) <= {"verified", "unverified"}
+    assert all(found["tokens"])
+
+
+def test_a_row_that_fails_says_why_and_stops_no_other():
+    with serving() as url:
+        found = SupervisedBatches(url, "m")({"prompt": ["Double 1.", "Refuse.", "Double 2."]})
+    assert [status == "failed" for status in found["status"]] == [False, True, False]
+    assert "400" in found["why"][1]
+
+
+def test_wrong_names_and_numbers_are_refused_before_any_actor_starts():
+    rows = Rows({"question": ["x"]})
+    with pytest.raises(UsageError, match="no_such"):
+        map_batches(rows, "http://a/v1", model="m", monitors=["no_such"])
+    with pytest.raises(UsageError, match="actors must be at least 1"):
+        map_batches(rows, "http://a/v1", model="m", actors=0)
+    with pytest.raises(UsageError, match=r"'prompt'.*question"):
+        map_batches(rows, "http://a/v1", model="m")
