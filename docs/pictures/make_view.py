@@ -9,10 +9,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import anyio
 import interwhen
 from interwhen.testing import Pause, ScriptedModel
 from interwhen.view._page import render_page
+from interwhen.view._recheck import recheck_form, rechecked_id
 from interwhen.view._runs import RunFolder, run_id
 from playwright.sync_api import sync_playwright
 
@@ -79,12 +82,16 @@ def main() -> None:
         runs = RunFolder([folder])
         paths = runs.paths()
         page = folder / "runs.html"
-        page.write_text(render_page({run_id(p): runs.form(p) for p in paths}, [runs.row(p) for p in paths]))
         ids = {path.stem: run_id(path) for path in paths}
+        forms = {run_id(path): runs.form(path) for path in paths}
+        again = rechecked_id(ids["screws-bare"], "arithmetic")
+        forms[again] = anyio.run(recheck_form, folder / "screws-bare.journal", "arithmetic")
+        page.write_text(render_page(forms, [runs.row(path) for path in paths]))
         places = {
             "view": f"#/run/{ids['screws']}",
             "view-list": "",
             "view-compare": f"#/compare/{ids['screws-bare']}/{ids['screws']}",
+            "view-monitors": f"#/compare/{ids['screws-bare']}/{quote(again)}",
         }
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
@@ -94,6 +101,9 @@ def main() -> None:
                 for picture, place in places.items():
                     tab.goto(page.as_uri() + place)
                     tab.wait_for_timeout(500)
+                    if picture in {"view-compare", "view-monitors"}:
+                        tab.keyboard.press("n")
+                        tab.wait_for_timeout(200)
                     if scheme == "light" or picture == "view":
                         ending = "" if scheme == "light" else "-dark"
                         tab.screenshot(path=HERE / f"{picture}{ending}.png")
