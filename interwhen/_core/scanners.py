@@ -424,7 +424,7 @@ class SentenceScanner(Scanner):
     looks_early = True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each sentence after the white space that follows it."""
+        """Yield each sentence as soon as the white space that ends it has arrived."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.hot = False

@@ -264,11 +264,11 @@ class Instructed:
         return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream of the wrapped model."""
+        """Open a stream of the wrapped model. If the prompt is a plain text, the system prompt is added first."""
         return await self._model.stream(_instructed(request))
 
     async def complete(self, request: Request) -> Completion:
-        """Let the wrapped model answer."""
+        """Return the answer of the wrapped model. If the prompt is a plain text, the system prompt is added first."""
         return await self._model.complete(_instructed(request))
 
     async def aclose(self) -> None:

@@ -242,7 +242,7 @@ class ForkTimer:
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """The measurements of one run; times are in seconds since it began."""
+    """The measurements of one run. Points in time are in seconds since the run began; durations are in seconds."""
 
     arrivals: tuple[float, ...]
     """The times at which pieces of the model's text reached the reader."""

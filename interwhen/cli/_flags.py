@@ -181,7 +181,8 @@ class _Conversation(msgspec.Struct, frozen=True):
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
     """Return the prompt from the option that the user gave: *text*, *prompt_file* or *chat*.
 
-    Raises :class:`UsageError` if none or several of them were given, or if a file cannot be read.
+    Raises :class:`UsageError` if none or several of them were given, if *text* is empty, if a file cannot be read, or
+    if *chat* holds no valid chat.
     """
     given = [
         name

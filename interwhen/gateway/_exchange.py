@@ -167,7 +167,7 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads request bodies, and limits their size, the time to receive them, and their number.
+    """Reads request bodies, and limits the size of each, of all together, their number, and the time to receive one.
 
     A request waits for its slot only after its body has been read. So bodies that are still arriving need a limit of
     their own.

@@ -399,7 +399,7 @@ class JournalSlot:
             self._directory.wake(self)
 
     def gave_up(self, why: str) -> None:
-        """Count this journal as lost, for the reason *why*."""
+        """Add one to the number of lost journals, and log the reason *why*."""
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread

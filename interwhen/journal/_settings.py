@@ -92,7 +92,7 @@ class CallSlot(Clerk, JournalFile, Protocol):
         ...
 
     def gave_up(self, why: str) -> None:
-        """Count the journal as lost, for the reason *why*."""
+        """Add one to the number of lost journals, and log the reason *why*."""
         ...
 
 

@@ -195,7 +195,7 @@ class _Evidence(NamedTuple):
 
 
 class _Examiner(Prober):
-    """Checks the lines of the contract in order, and stores the results that later lines need."""
+    """Checks what interwhen expects of a server, line by line, and stores the results that later lines need."""
 
     def __init__(
         self, base_url: str, model: str, transport: Transport, api_key: str | None, timeouts: Timeouts

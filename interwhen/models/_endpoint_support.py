@@ -174,11 +174,12 @@ def choose_prefill(
     by_ids: bool,
     why_unproven: str,
 ) -> ResumeWay:
-    """Decide how a chat continues *pieces* at an endpoint that may continue an unfinished assistant message.
+    """Decide how to let a chat model continue after *pieces*, the text of the assistant so far.
 
-    *has_field* is true if the server sends reasoning in a separate field. *documented* is true if the documentation of
-    the server says that it continues such a message. *by_ids* is true if the server can also continue token ids, which
-    needs more requests. *why_unproven* is the reason that is reported if *proof* is ``None``.
+    *proof* says whether this endpoint was seen to continue an unfinished assistant message, and how; ``None``: this is
+    not known. *has_field* is true if the server sends reasoning in a separate field. *documented* is true if the
+    documentation of the server says that it continues such a message. *by_ids* is true if the server can also continue
+    token ids, which needs more requests. *why_unproven* is the reason that is reported if *proof* is ``None``.
     """
     phase: Phase = next((piece.phase for piece in reversed(pieces) if piece.text), "answer")
     in_field = has_field and any(piece.phase == "reasoning" for piece in pieces)

@@ -61,7 +61,7 @@ class Drafts:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Forget the drafts of the requests *keys*: their step has an item now."""
+        """Forget the drafts of the requests *keys*, because the step that made them has produced its item."""
         for key in keys:
             self._drafts.pop(key, None)
 

@@ -90,7 +90,10 @@ class ForegroundGate:
             self.yield_now()
 
     def end(self) -> None:
-        """Register the end of a run."""
+        """Register that a run, or another use of the model, has ended.
+
+        Background work may continue after the *debounce* time if no other run needs the model.
+        """
         with self._lock:
             self._wanting -= 1
             self._changes += 1

@@ -156,7 +156,10 @@ class StepContext(Protocol):
         ...
 
     def lead(self, piece: str) -> str:
-        """Return the lead of a piece that the step may read (see :attr:`ContextPiece.lead`); often empty."""
+        """Return the headings above *piece* and the end of the text before it; often empty.
+
+        The step must be allowed to read *piece*. The same text is :attr:`ContextPiece.lead`.
+        """
         ...
 
     def premise(self, step: str) -> Item | None:

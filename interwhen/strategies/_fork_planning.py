@@ -392,9 +392,10 @@ class ForkPlanner:
         return move < lost
 
     def _follow(self, work: Work, actual: Actual) -> bool:
-        """Update the rates with the measured times of *work*. Return whether the old estimates became unreliable.
+        """Update the estimated speeds of the server with the measured times *actual* of *work*.
 
-        If the server reports separate times for the prompt and the reply, each time updates its own rate.
+        Return whether the old estimates became unreliable. If the server reports the time for the prompt and the time
+        for the reply separately, the first updates the speed of reading and the second the speed of writing.
         """
         read, written = actual.prompt_seconds, actual.reply_seconds
         if read is None or written is None:

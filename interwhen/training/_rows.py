@@ -329,7 +329,11 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
 
 
 def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
-    """Return the pair for *violation*, which ended *attempt*, or the reason why there is none."""
+    """Return a preference pair: the text with *violation*, which ended *attempt*, and the text that replaced it.
+
+    *history* holds the attempts at the problem, and *name* is the name of the pair. If there is no pair, the reason is
+    returned.
+    """
     before, last = attempt.text, history.last
     after = last.text
     cut = violation.cut

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from interwhen import Answer, CodeBlocks, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
+from interwhen._core.messages import NO_OFFER
+from interwhen._core.written_calls import read_written
 
 TRIGGERS = (
     Lines(),
@@ -147,8 +149,11 @@ def is_quoted(before):
     return fences % 2 == 1 or last.count("`") % 2 == 1
 
 
-def written_calls(text):
-    """Return the calls between the default tags, for a request that offers no tools."""
+def written_calls(text, phase="answer"):
+    """Return the calls between the default tags, for a request that offers no tools.
+
+    Models write about calls in the reasoning, so what cannot be read is not a call there.
+    """
     found, at = [], 0
     while (low := text.find("<tool_call>", at)) >= 0:
         body = low + len("<tool_call>")
@@ -160,6 +165,10 @@ def written_calls(text):
             at = low + 1
             continue
         at = len(text) if high < 0 else high + len("</tool_call>")
+        read = read_written("tagged", text[low:at], NO_OFFER, ("<tool_call>", "</tool_call>"))
+        if phase == "reasoning" and (read is None or read.problem):
+            at = low + 1 if high < 0 else at
+            continue
         found.append((low, at))
     return found
 
@@ -190,7 +199,7 @@ def every_chars(text, count):
     return full + [(rest, len(text))] * bool(text[rest:].strip())
 
 
-def reference(trigger, text):
+def reference(trigger, text, phase="answer"):
     match trigger:
         case Lines(joins=words) if words:
             return joined_lines(text, words)
@@ -203,7 +212,7 @@ def reference(trigger, text):
         case Markers(words=words):
             return markers(text, words)
         case ToolCalls(opening=opening, closing=closing):
-            return written_calls(text) if opening == "<tool_call>" else tool_calls(text, opening, closing)
+            return written_calls(text, phase) if opening == "<tool_call>" else tool_calls(text, opening, closing)
         case CodeBlocks():
             return code_blocks(text)
         case EveryChars(count=count):

@@ -139,6 +139,8 @@ def test_a_rewind_leaves_the_segments_of_the_text_that_stands(trigger, parts, la
 
 
 @settings(max_examples=100, deadline=None)
+@example([("reasoning", '<tool_call>\n{"name": "f"}a')], ToolCalls(), "reasoning", 1.0, ("reasoning", ""))
+@example([("answer", '<tool_call>\n{"name": "f"}a')], ToolCalls(), "answer", 1.0, ("answer", ""))
 @given(
     parts=st.lists(st.tuples(st.sampled_from(["reasoning", "answer"]), TEXT), max_size=6),
     trigger=st.sampled_from(TRIGGERS),
@@ -178,7 +180,7 @@ def test_phases_part_segments_also_after_a_rewind(parts, trigger, phase, share, 
         if at == len(standing) or standing[at][1] != standing[low][1]:
             if seen in ("both", standing[low][1]):
                 part = "".join(c for c, _ in standing[low:at])
-                expected += [(low + a, low + b) for a, b in reference(trigger, part)]
+                expected += [(low + a, low + b) for a, b in reference(trigger, part, standing[low][1])]
             low = at
     assert found == expected
 
@@ -369,3 +371,10 @@ def test_a_complete_line_counts_although_the_model_did_not_finish_its_text(after
     scanner = JoinedLineScanner(("no",))
     transcript.append(f"1 + 1 = 3\n{after}", 1)
     assert [transcript.slice(span.start, span.end) for span in scanner.finish(transcript)] == read
+
+
+@pytest.mark.parametrize("closing", ["\"')", "\"')*"])
+def test_a_sentence_may_end_in_three_closing_signs_and_no_more(closing):
+    text = f"It is 4.{closing} Then 5."
+    found = dues_of(Intake([monitor(Sentences())], tags=None, phase="answer"), [text])
+    assert found == ([f"It is 4.{closing}", "Then 5."] if len(closing) <= 3 else [text])

@@ -229,6 +229,13 @@ def test_another_monitor_still_interrupts():
     assert {event.violation.monitor for event in driver.of(Remedied)} == {"a", "b"}
 
 
+def test_a_monitor_that_is_passed_over_leaves_the_violations_of_the_others():
+    ladder = Auto(order=("feedback",))
+    driver = drive(monitor("a", remedy=Auto(order=("feedback",), end="unverified")), monitor("b", remedy=ladder))
+    answer(driver, "3+2=9\n", "3+2=9\n")  # both find the second one; b acts on it at once, without more text
+    assert [event.violation.monitor for event in driver.of(Remedied)] == ["a", "b"]
+
+
 def test_the_same_facts_give_the_same_ladder():
     def play():
         driver = drive(auto(samples=2), resume="prefix", think_tags=TAGS)

@@ -82,10 +82,16 @@ def test_a_constant_that_is_set_once_is_known():
     ]
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("function_tag", "<function=get_weather><parameter=city>5</parameter></function>"),
+        ("invoke", '<invoke name="get_weather"><parameter name="city">5</parameter></invoke>'),
+    ],
+)
 @pytest.mark.parametrize(("offer", "value", "untyped"), [(OFFER, "5", False), (NO_OFFER, 5, True)])
-def test_a_format_without_types_is_read_by_the_types_of_the_tool(offer, value, untyped):
-    text = "<function=get_weather><parameter=city>5</parameter></function>"
-    written = read_written("function_tag", text, offer)
+def test_a_format_without_types_is_read_by_the_types_of_the_tool(form, text, offer, value, untyped):
+    written = read_written(form, text, offer)
     assert written.calls[0].values() == {"city": value}
     assert written.untyped is untyped
 

@@ -270,6 +270,12 @@ def test_one_cursor_goes_through_both_halves(watch, address, folder):
     page.keyboard.press("n")
     expect(page.locator(".pair.chosen")).to_contain_text("17 * 164")
     expect(page.locator(".judged-row")).to_contain_text("17 × 164 is 2788, not 2818")
+    # They do so for the next two runs, too.
+    page.get_by_role("link", name="swap").click()
+    expect(page.locator(".summary h2").first).to_contain_text("repaired.journal")
+    expect(page.locator(".pair.chosen")).to_have_count(0)
+    page.keyboard.press("n")
+    expect(page.locator(".pair.chosen")).to_have_count(1)
     watched.assert_clean()
 
 

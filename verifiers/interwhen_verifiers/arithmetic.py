@@ -128,9 +128,9 @@ class _Source:
     """How many characters of earlier lines come before it."""
 
     def place(self, start: int, end: int) -> Span:
-        """Return the span in the original line for the range from *start* to *end* of this text.
+        """Return the span in the original line for the range from *start* to *end* of the text that was read.
 
-        Parts of the range that are in earlier lines are left out.
+        That text may begin with earlier lines; the part of the range that lies in them is left out.
         """
         return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
 

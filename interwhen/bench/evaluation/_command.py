@@ -126,7 +126,8 @@ def evaluate(
             raise UsageError(f"--{label} must be at least 1, got {number}; give a larger number")
     if engine == "local" and (ray_address is not None or ray_tasks is not None):
         raise UsageError(
-            "--ray-address and --ray-tasks must be used with --engine ray, got --engine local; change it, or leave them out"
+            "--ray-address and --ray-tasks must be used with --engine ray, got --engine local; change it, or leave "
+            "them out"
         )
     settings = EvaluationSettings(
         task=task,

@@ -72,10 +72,11 @@ def _has_ended(played: PlayedWorld, act: int) -> bool:
 
 
 def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, late: int) -> None:
-    """Remove late text from *trace*: text of the stream *before* that arrived after the run had closed this stream.
+    """Remove text from *trace* that arrived too late to count.
 
-    The run closed the stream for a remedy, but the budget for remedies was used up, so no cut removed the text. The
-    model writes the same text again in the stream *sent*. *late* is the number of late tokens in the ledger.
+    The run had closed a stream for a remedy when the rest of its text arrived. The budget for remedies was used up, so
+    no cut removed that text. The model writes it again in the next stream. *before* is the request of the closed
+    stream, *sent* that of the next one, and *late* is the number of late tokens in the ledger.
     """
     lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix
     if before is None or not lost or not trace.text.startswith(prefix):

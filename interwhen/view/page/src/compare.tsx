@@ -364,7 +364,7 @@ function Pair({ runs }: { runs: [Run, Run] }) {
   };
   const next = () => stops.find((stop) => stop > chosen.value) ?? stops[0];
   const before = () => stops.findLast((stop) => stop < chosen.value) ?? stops[stops.length - 1];
-  keys = {
+  const made: typeof keys = {
     n: () => stops.length && choose(next()),
     p: () => stops.length && choose(before()),
     ArrowRight: by(0.01, 1),
@@ -373,7 +373,13 @@ function Pair({ runs }: { runs: [Run, Run] }) {
     End: () => (cursor.value = null),
     t: () => (byText.value = !byText.value),
   };
-  useEffect(() => () => void (keys = {}), []);
+  // In an effect, because the page before this one takes its keys away only after this one was made.
+  useLayoutEffect(() => {
+    keys = made;
+    return () => {
+      if (keys === made) keys = {};
+    };
+  });
 
   const picked: [number, number] = [-1, -1];
   if (found && chosen.value >= 0) {
