@@ -53,6 +53,8 @@ _START_SECONDS = 60.0
 _CLOSE_SECONDS = 10.0
 _LONGEST_PAUSE = 60.0
 """The longest time between two tries to reach the cluster, in seconds."""
+_LONGEST_START_PAUSE = 5.0
+"""The longest time between two tries to start missing actors on a cluster that answers, in seconds."""
 _TRIES = 2
 _KNOWN = 64
 """How many verifiers an actor keeps. One of them may hold a whole prompt."""
@@ -532,6 +534,7 @@ class _Keeper:
         self._alive: dict[str, Actor] = {}
         self._doomed: list[Actor] = []
         self._unread: deque[str] = deque()
+        self._is_reachable = False
         self._thread: threading.Thread | None = None
         self.is_closed = False
         """Whether it starts no more actors, and ends."""
@@ -577,7 +580,8 @@ class _Keeper:
             if self._look():
                 pause, patience = 0.5, _LONGEST_PAUSE
             else:
-                pause = patience = min(pause * 2, _LONGEST_PAUSE)
+                longest = _LONGEST_START_PAUSE if self._is_reachable else _LONGEST_PAUSE
+                pause = patience = min(pause * 2, longest)
             self._news.wait(patience)
         with self._lock:
             self._doomed += self._alive.values()
@@ -590,7 +594,9 @@ class _Keeper:
         """Start the actors that are missing; return whether none is missing now."""
         pool = self._pool
         try:
+            self._is_reachable = False
             processors = self._cluster.connect()
+            self._is_reachable = True
             wanted = min(self._wanted, processors) if self._wanted else processors
             missing = wanted - len(self._alive)
             if missing > 0:

@@ -48,6 +48,7 @@ def cluster():
         initialize_head=True,
         head_node_args={"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False},
     )
+    made._shutdown_at_exit = False  # nodes are added in threads, where no signal handler can be set
     made.add_node(num_cpus=1, object_store_memory=MEMORY)
     yield made
     import ray
@@ -166,8 +167,8 @@ async def test_actors_killed_in_their_checks_lose_nothing(cluster):
 
     async def kill(rng, pool):
         nonlocal killed
-        with anyio.fail_after(60):
-            while not (found := actors()):
+        with anyio.fail_after(100):
+            while not any(link.lane.checks for link in pool._links.values()) or not (found := actors()):
                 await anyio.sleep(0.02)
         os.kill(rng.choice(found), signal.SIGKILL)
         killed += 1

@@ -402,6 +402,12 @@ def test_wrong_values_are_refused():
             RayWorkers(cluster=FakeCluster(), **wrong)
 
 
+def test_without_ray_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setattr("interwhen.integrations.ray._workers.find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match=r"pip install 'interwhen\[ray\]'"):
+        load_workers("ray:actors=2")
+
+
 def test_a_source_lives_as_long_as_its_verifier(monkeypatch):
     from interwhen import registry
 

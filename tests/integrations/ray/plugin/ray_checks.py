@@ -87,3 +87,13 @@ def lines(segment):
 
 def speaking() -> Monitor:
     return Monitor(name="speaking", verifier=check_in_thread, extractor=lines)
+
+
+def sized(*, ms: float) -> Monitor:
+    """A verifier of its own for each cost."""
+
+    @verifier(name=f"sized-{ms:g}", worker="thread", deadline=20.0)
+    def check_sized(claim):
+        return verdict(claim)
+
+    return Monitor(name=f"sized-{ms:g}", verifier=check_sized, extractor=nothing)

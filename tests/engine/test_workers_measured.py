@@ -1,0 +1,67 @@
+"""What the workers measure of each check: its CPU time, with that of the programs that it starts."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import anyio
+import interwhen
+import pytest
+from interwhen import Claim, Pass, verifier
+
+pytestmark = pytest.mark.anyio
+BURN = "import time\nwhile time.process_time() < {}: pass"
+CLAIM = Claim(key="k", span=None)
+
+
+def burn(seconds):
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+@verifier(name="burns", worker="thread", deadline=30.0)
+def burns(claim):
+    burn(0.03)
+    return Pass()
+
+
+@verifier(name="starts", worker="thread", deadline=30.0)
+def starts(claim):
+    subprocess.run([sys.executable, "-c", BURN.format(0.2)], check=True)
+    return Pass()
+
+
+@verifier(name="waits", worker="thread", deadline=30.0)
+def waits(claim):
+    time.sleep(0.05)
+    return Pass()
+
+
+async def measured(*verifiers):
+    found = []
+    pool = interwhen.Workers(when_measured=lambda each, spent: found.append((each.name, spent)))
+    async with pool as workers, anyio.create_task_group() as group:
+        for each in verifiers:
+            group.start_soon(workers.check, each, CLAIM, anyio.CancelScope(deadline=anyio.current_time() + 30))
+    return dict(found)
+
+
+async def test_a_check_in_a_thread_is_measured_by_its_own_time_and_its_programs():
+    assert (await measured(burns))["burns"] >= 0.03
+    assert (await measured(waits))["waits"] < 0.03
+    assert (await measured(starts))["starts"] >= 0.2
+
+
+async def test_programs_of_two_checks_at_once_are_not_attributed():
+    both = threading.Barrier(2)
+
+    @verifier(name="together", worker="thread", deadline=30.0)
+    def together(claim):
+        both.wait(20)
+        subprocess.run([sys.executable, "-c", BURN.format(0.05)], check=True)
+        both.wait(20)
+        return Pass()
+
+    assert await measured(together, together) == {}
