@@ -50,7 +50,7 @@ from interwhen._types.events import Event, Finished
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Task, Unprepared, WorkerPool
 from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling, Timeouts
-from interwhen._types.monitors import GATING, Monitor
+from interwhen._types.monitors import HOLDING, Monitor
 from interwhen._types.prompts import PromptMonitor, PromptRefused
 from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
 from interwhen._types.results import PromptRecord, Result, notebook_page, prompt_bytes, prompt_sha256
@@ -387,7 +387,8 @@ class Run:
         self._entered = False
         self._open_for_readers = False
         self._is_awaited = False
-        self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
+        # Text that is held back may be released while the model is silent: by a verdict, or by the kill switch.
+        self._reads_ahead = any(monitor.delivery in HOLDING for monitor in self._monitors)
         self._wake = Wakeup()
         self._news = Wakeup()
         self._drained = Wakeup()

@@ -20,7 +20,7 @@ from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
-from interwhen._types.monitors import GATING, Delivery, Monitor
+from interwhen._types.monitors import GATING, HOLDING, Monitor
 from interwhen._types.prompts import PromptRefused
 from interwhen._types.remedies import Feedback
 from interwhen._types.results import PromptRecord, Result
@@ -316,10 +316,6 @@ def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
 
 
-HOLDING: tuple[Delivery, ...] = (*GATING, "final")
-"""Deliveries that hold text back until it is checked. They also hold back text of fields that no monitor reads."""
-
-
 class Supervised:
     """The answer to one call, chunk by chunk. :func:`supervise` creates it. Read it to its end, or close it."""
 
@@ -460,7 +456,8 @@ async def supervise(
         asking = CallModel(call, transport, endpoint, make_buffer(call), resume=settings.resume)
         served = await serve_context(call, settings.context, asking, takes_answer=settings.strategy is None)
         call = served.call
-    buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
+    has_held_text = any(monitor.delivery in HOLDING for monitor in monitors)
+    buffer = make_buffer(call, holds=has_held_text)  # holds back text of unknown fields, too
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
@@ -498,8 +495,8 @@ async def supervise(
     composer.prompt_findings = findings
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
     supervised.context_use = served.use
-    # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
-    ahead = not has_gates and not served.answer
+    # A run that holds text back opens its stream at once by itself, so the request must not be sent ahead.
+    ahead = not has_held_text and not served.answer
     await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
 

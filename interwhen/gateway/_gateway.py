@@ -247,8 +247,8 @@ class Gateway:
         if not folders:
             if not config.journal.path:
                 raise UsageError(
-                    "ui.enabled must have journals to show, got neither [journal] nor ui.journals: add [journal] with a "
-                    "path, or name folders in ui.journals"
+                    "ui.enabled must have journals to show, got neither [journal] nor ui.journals: add [journal] with "
+                    "a path, or name folders in ui.journals"
                 )
             # The directory is made with the first journal, which may be later than the first look at the page.
             Path(config.journal.path).mkdir(mode=0o700, parents=True, exist_ok=True)
