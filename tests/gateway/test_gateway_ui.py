@@ -46,7 +46,7 @@ def test_it_shows_the_journals_that_the_gateway_writes(gateway, tmp_path):
 
 
 def test_a_page_without_journals_says_what_to_switch_on():
-    with pytest.raises(UsageError, match=r"switch them on with \[journal\] and a path"):
+    with pytest.raises(UsageError, match=r"add \[journal\] with a path"):
         Gateway(Config(upstreams=("http://127.0.0.1:9/v1",), ui=ui_of({"enabled": True})))
 
 
