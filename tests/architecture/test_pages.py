@@ -75,3 +75,8 @@ def test_pages_for_users_name_no_private_module():
         for name in private.findall(page.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_no_page_keeps_the_marks_of_a_merge():
+    marked = re.compile(r"^(<{7} |>{7} |={7}$)", re.MULTILINE)
+    assert [str(page.relative_to(ROOT)) for page in pages() if marked.search(page.read_text())] == []
