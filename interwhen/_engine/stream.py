@@ -297,10 +297,10 @@ class WireMeter:
     def report(self) -> WireReport:
         """Return the sum of all irregularities so far."""
         whole = self._before
-        if self.notes:
-            from interwhen.models._token_stream import KEPT_SAMPLES  # loaded, since it wrote the notes
         for note in self.notes:
             if note.is_odd:
+                from interwhen.models._token_stream import KEPT_SAMPLES  # loaded, since it wrote the notes
+
                 whole = replace(
                     whole,
                     skipped_events=whole.skipped_events + note.skipped_events,
