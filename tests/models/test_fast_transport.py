@@ -30,7 +30,7 @@ async def ask(transport, server, path="/models"):
 
 
 def test_idle_connections_are_closed_after_a_while(monkeypatch):
-    monkeypatch.setattr(_fast_transport, "KEEPALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(_fast_transport, "KEEPALIVE_SECONDS", 0.3)
 
     async def main():
         transport = FastTransport()
