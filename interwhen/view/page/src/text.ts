@@ -5,7 +5,7 @@ import { FOLD, GONE, type Rows, rowsUntil } from "./layout";
 import { FEEDBACK, kind, REPAIR, type Run, SIGNS, type Standing, WORDS, worse } from "./model";
 
 export const ROW = 20;
-const SPARE = 10;
+const SPARE = 6;
 
 export interface Scene {
   run: Run;
