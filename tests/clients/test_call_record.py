@@ -8,8 +8,7 @@ import openai
 import pytest
 import structlog
 from both import KINDS, ask, read
-from interwhen._types.results import new_call_id
-from interwhen.clients._call_record import trace_id_of
+from interwhen.clients._call_record import new_call_id, trace_id_of
 from interwhen.journal import JournalDirectory, JournalSettings
 from interwhen.testing.server import Sleep, events, reply
 from watchers import passing, word

@@ -56,9 +56,9 @@ def test_questions_go_to_the_producers_that_take_some():
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ("answers:anticipat=2", "its options must be among anticipate, max_tokens, questions"),
+        ("answers:anticipat=2", "its options must be among agreeing, anticipate, derivations, max_tokens, questions"),
         ("answers:anticipate=two", "its option anticipate must have a value that fits"),
-        ("answers:deadline=2", "its options must be among anticipate"),
+        ("answers:deadline=2", "its options must be among agreeing, anticipate"),
         ("answers:anticipate=-1", "anticipate and seen must be at least 0"),
         ({"anticipate": 2}, "must be described with its name"),
         ("anwers", "not installed"),

@@ -40,7 +40,7 @@ async def ended(does, **options):
     ("kind", "basis", "asks", "said"),
     [
         ("facts", "derived", False, "of kind 'facts' must be judged or agreed, got 'derived'"),
-        ("answers", "observed", False, "of kind 'answers' must be judged, got 'observed'"),
+        ("answers", "observed", False, "of kind 'answers' must be judged or agreed, got 'observed'"),
         ("verifiers", "judged", False, "of kind 'verifiers' must be derived, got 'judged'"),
         ("verifiers", "derived", True, "must be made without a model"),
     ],
