@@ -103,6 +103,7 @@ def by_openai_agents(endpoint, problem, options):
 
     found = Spans()
     agents.set_trace_processors([found])
+    agents.set_tracing_disabled(False)  # another test may have switched it off
     try:
         anyio.run(ask)
     finally:
