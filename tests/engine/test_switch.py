@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import weakref
 
 import anyio
 import interwhen
@@ -30,6 +31,8 @@ def fresh(monkeypatch):
     monkeypatch.delenv(engine_run.VARIABLE, raising=False)
     monkeypatch.setattr(engine_run._Switch, "said", None)
     monkeypatch.setattr(engine_run._Switch, "logged", None)
+    # A run that another test abandoned may not be collected yet.
+    monkeypatch.setattr(engine_run._Switch, "running", weakref.WeakValueDictionary())
 
 
 def status(**options):

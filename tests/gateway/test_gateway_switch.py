@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 import time
+import weakref
 
 import httpx2
 import pytest
@@ -21,6 +22,8 @@ WRONG = "2 + 2 = 5\n"
 def fresh(monkeypatch):
     monkeypatch.delenv(engine_run.VARIABLE, raising=False)
     monkeypatch.setattr(engine_run._Switch, "said", None)
+    # A run that another test abandoned may not be collected yet.
+    monkeypatch.setattr(engine_run._Switch, "running", weakref.WeakValueDictionary())
 
 
 def wrong(_request):
