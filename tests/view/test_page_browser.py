@@ -31,7 +31,8 @@ MARKUP = [
 ]
 
 
-@pytest.fixture(scope="session")
+# For this module only: while Playwright runs, no other test can start an event loop in this thread.
+@pytest.fixture(scope="module")
 def browser():
     path = chromium()
     from playwright.sync_api import sync_playwright
