@@ -107,7 +107,7 @@ def _name_of(spec: MonitorSpec, watchers: Sequence[Monitor]) -> str:
 
 
 class _Piece(NamedTuple):
-    """A part of the tape that stands in the trace. The offsets are UTF-16 code units."""
+    """A part of the tape that is still in the trace. Its offsets count UTF-16 code units."""
 
     start: int
     end: int

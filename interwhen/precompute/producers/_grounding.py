@@ -300,7 +300,7 @@ class _EquationCheck:
             if len(names) > 1:
                 return "its factors belong to different names"
         if len(terms) > 1 and any(each.clause.place >= _OUTSIDE for term in terms for each, _ in term.factors):
-            # The fact may have been derived from a number that stands in the sum, too.
+            # The earlier fact may have been computed from another number of this sum.
             return "a sum with an earlier fact may count something twice"
         return next(filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), "")
 

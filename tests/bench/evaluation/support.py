@@ -1,10 +1,9 @@
 """Servers without sockets for evaluations, whose answer depends on the prompt alone."""
 
 import json
-import threading
 from contextlib import asynccontextmanager, contextmanager
 
-import anyio
+from anyio.from_thread import start_blocking_portal
 from interwhen.bench.evaluation._evaluation import Evaluation
 from interwhen.bench.evaluation._fleet import Endpoint, Fleet
 from interwhen.bench.evaluation._prompts import open_prompts
@@ -63,19 +62,6 @@ async def evaluation(folder, scripts, *, count=None, shard_size=10, limit=4, mon
 @contextmanager
 def serving(pause=0.0):
     """Serve answers in another thread; the value is the base URL."""
-    found, ready, done = [], threading.Event(), threading.Event()
-
-    async def main():
-        async with ScriptedServer(lambda request: doubling(request, pause)) as server:
-            found.append(server.base_url)
-            ready.set()
-            await anyio.to_thread.run_sync(done.wait)
-
-    thread = threading.Thread(target=anyio.run, args=(main,))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield found[0]
-    finally:
-        done.set()
-        thread.join()
+    scripted = ScriptedServer(lambda request: doubling(request, pause))
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(scripted) as server:
+        yield server.base_url

@@ -1,10 +1,9 @@
 """Answers for the rows of a Ray dataset: one result for each row, in its order, and a failed row stops no other one."""
 
-import threading
 from contextlib import contextmanager
 
-import anyio
 import pytest
+from anyio.from_thread import start_blocking_portal
 from interwhen import UsageError
 from interwhen.integrations.ray import map_batches
 from interwhen.integrations.ray._batches import COLUMNS, SupervisedBatches
@@ -21,22 +20,8 @@ def doubling(request):
 
 @contextmanager
 def serving():
-    found, ready, done = [], threading.Event(), threading.Event()
-
-    async def main():
-        async with ScriptedServer(doubling) as server:
-            found.append(server.base_url)
-            ready.set()
-            await anyio.to_thread.run_sync(done.wait)
-
-    thread = threading.Thread(target=anyio.run, args=(main,))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield found[0]
-    finally:
-        done.set()
-        thread.join()
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(doubling)) as server:
+        yield server.base_url
 
 
 class Rows:
