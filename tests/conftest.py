@@ -11,6 +11,7 @@ import httpcore2
 import pytest
 import structlog
 from hypothesis import settings
+from interwhen._engine import stream
 
 # For the modules that tests share, however pytest was started.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -47,6 +48,15 @@ def unconfigured():
     """Leave structlog as it was found: a command that a test runs configures it."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def unhurried(request, monkeypatch):
+    """In real time, wait long for what is being closed: a busy machine may not run the test for half a second."""
+    backend = request.getfixturevalue("anyio_backend") if "anyio_backend" in request.fixturenames else "asyncio"
+    if isinstance(backend, str) or "clock" not in backend[1]:  # virtual time counts exactly
+        monkeypatch.setattr(stream, "STREAM_SECONDS", 30.0)
+        monkeypatch.setattr(stream, "ABORT_SECONDS", 30.0)
 
 
 @pytest.fixture

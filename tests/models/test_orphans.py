@@ -4,7 +4,6 @@ import anyio
 import pytest
 import trio.testing
 from interwhen import Sampling, UsageError
-from interwhen._engine import stream
 from interwhen.models import Request, Retries, Timeouts, _orphans
 from interwhen.models._orphans import ORPHAN_SECONDS, AbortCall, OrphanedStream, OrphanedStreams
 from interwhen.testing.server import ScriptedServer, ScriptedTransport, fault, faulty, reply
@@ -45,7 +44,6 @@ async def test_a_server_that_ignores_the_close_delays_nothing(api, transport):
 )
 async def test_an_abort_call_ends_it(api, transport, monkeypatch):
     # A busy machine may take longer over its first connection than a user would wait.
-    monkeypatch.setattr(stream, "ABORT_SECONDS", 30.0)
     monkeypatch.setattr(_orphans, "_TIMEOUTS", Timeouts(connect=30.0, first_token=30.0, total=30.0))
     async with ScriptedServer(IGNORES) as server:
         async with open_model(api, server.base_url, transport=transport, abort=AbortCall(), max_orphans=1) as model:
