@@ -124,6 +124,7 @@ _GLM_NAME = re.compile(rf"({NAME})\s*(?=<arg_key>|\Z)")
 _BAR = "\uff5c"  # the wide bar in the tags of DeepSeek
 _INVOKE = re.compile(rf'<(?:{_BAR}DSML{_BAR})?invoke name="([^"\n]{{1,100}})">')
 _INVOKED = re.compile(rf'<(?:{_BAR}DSML{_BAR})?parameter name="([^"\n]{{1,100}})"(?: string="(true|false)")?>')
+_JSON = re.compile(r"\s*(?:\[\s*)?\{")
 _DEEPSEEK_BEGIN = re.compile(f"<{_BAR}tool\u2581call\u2581begin{_BAR}>")
 _DEEPSEEK = re.compile(
     rf"(?:function<{_BAR}tool\u2581sep{_BAR}>)?({NAME})(?:<{_BAR}tool\u2581sep{_BAR}>|\s)(.*)", re.DOTALL
@@ -319,7 +320,7 @@ def _function_tags(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 def _invoked(reading: _Reading, body: str) -> Iterator[ToolCall]:
     if _INVOKE.search(body) is None:
-        yield from _json_calls(reading, body) if body.strip()[:1] in ("{", "[{") else _pythonic(reading, body)
+        yield from _json_calls(reading, body) if _JSON.match(body) is not None else _pythonic(reading, body)
         return
     ends = ("</invoke>", f"</{_BAR}DSML{_BAR}invoke>")
     for match, inner in _elements(body, _INVOKE, ends):

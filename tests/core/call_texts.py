@@ -51,6 +51,12 @@ TEXTS = {
         calls=TWO,
         segments=2,
     ),
+    "a list of JSON objects between the tags of function_calls": CallText(
+        "invoke",
+        '<function_calls>\n[ {"name": "get_weather", "arguments": {"city": "Paris"}},'
+        ' {"name": "get_weather", "arguments": {"city": "Oslo"}}]\n</function_calls>',
+        calls=TWO,
+    ),
     "qwen 3 coder": CallText(
         "tagged",
         "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n"

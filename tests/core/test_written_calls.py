@@ -112,3 +112,69 @@ def test_a_text_that_is_too_long_or_too_deep_has_a_problem(form):
 
 def test_code_that_is_too_long_is_not_parsed():
     assert "20,000" in read_written("code", "x = 1\n" * 4_000, ToolOffer()).problem
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments"),
+    [
+        ('get_weather(city={"name": "Rome"})', '{"city": {"name": "Rome"}}'),
+        ('get_weather(city=[{"name": true}])', '{"city": [{"name": true}]}'),
+        ("get_weather(city={1: 2})", "city={1: 2}"),
+        ("get_weather(city={**x})", "city={**x}"),
+    ],
+)
+def test_keys_of_a_dict_are_texts(body, arguments):
+    [call] = read_written("pythonic", body, OFFER).calls
+    assert call.arguments == arguments
+    assert call.kind == ("function" if arguments[0] == "{" else "code")
+
+
+@pytest.mark.parametrize(
+    ("offer", "value", "untyped"), [(OFFER, "3", False), (NO_OFFER, "3", True), (NO_OFFER, "[3]", False)]
+)
+def test_the_type_of_an_argument_is_guessed_if_nothing_says_it(offer, value, untyped):
+    """A list is no guess: no text is written like one."""
+    text = f"<function=get_weather><parameter=days>{value}</parameter></function>"
+    written = read_written("function_tag", text, offer)
+    assert written.calls[0].values() == {"days": json.loads(value)}
+    assert written.untyped is untyped
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "names"),
+    [
+        ("tagged", 'get_weather(city="Paris")', ["get_weather"]),
+        ("llama", '[get_weather(city="Paris")]<|eom_id|>', ["get_weather"]),
+        ("llama", 'get_weather(city="Paris")', ["python_interpreter", "get_weather"]),
+        ("llama", 'get_weather.call(city="Paris")', ["get_weather"]),
+        ("llama", '{"name": "get_weather", "parameters": {"city": "Paris"}}', ["get_weather"]),
+    ],
+)
+def test_python_and_json_are_told_apart(form, text, names):
+    calls = read_written(form, text, OFFER).calls
+    assert [call.name for call in calls] == names
+    assert calls[-1].values() == {"city": "Paris"}
+
+
+@pytest.mark.parametrize(
+    ("code", "known"),
+    [
+        ("city = 'Rome'\nimport json as other", True),
+        ("city = 'Rome'\nimport json as city", False),
+        ("city = 'Rome'\nimport city", False),
+        ("city = 'Rome'\ndef city(): pass", False),
+        ("city = 'Rome'\ndef ask(city): pass", False),
+        ("city = 'Rome'\ndef ask():\n    global city", False),
+        ("city = 'Rome'\ntry:\n    pass\nexcept ValueError as city:\n    pass", False),
+        ("city = 'Rome'\ntry:\n    pass\nexcept ValueError:\n    pass", True),
+        ("city = 'Rome'\nmatch 1:\n    case city: pass", False),
+        ("city = 'Rome'\nmatch 1:\n    case _: pass", True),
+        ("city = 'Rome'\ndel city", False),
+        ("city = other = 'Rome'", False),
+        ("city = ['Rome']", False),
+        ("city: str = 'Rome'", False),
+    ],
+)
+def test_a_variable_is_known_if_nothing_else_binds_its_name(code, known):
+    call = read_written("code", f"{code}\nget_weather(city)", CODE).calls[-1]
+    assert call.kind == ("function" if known else "code")
