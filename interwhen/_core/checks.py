@@ -69,17 +69,20 @@ class OpenSegment(msgspec.Struct, eq=False):
         return any(tear.start < span.end <= tear.end for tear in self.tears)
 
     def await_more(self, checks: int) -> None:
-        """Wait for *checks* more checks."""
+        """Increase the number of checks that must end before the segment is settled by *checks*."""
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
-        """Count the end of one check. Returns whether it was the last one."""
+        """Record that one check of the segment has ended; *passed* is true if it passed.
+
+        Returns whether it was the last one.
+        """
         self.pending -= 1
         self.clear = self.clear and passed
         return self.pending <= 0
 
     def forgive(self) -> None:
-        """Count all checks so far as passed, because feedback answers the segment."""
+        """Treat all checks that have ended so far as passed, because feedback answers the segment."""
         self.clear = True
 
 
@@ -113,7 +116,7 @@ class Job(msgspec.Struct, eq=False):
     """The total time of the tries that have ended."""
 
     def retry(self, seconds: float) -> None:
-        """Count one more try. *seconds* is the total time of all tries so far."""
+        """Add one to the number of tries. *seconds* is the total time of all tries so far."""
         self.tries += 1
         self.seconds = seconds
 
@@ -123,7 +126,7 @@ class Job(msgspec.Struct, eq=False):
 
 
 class _Loss(NamedTuple):
-    """The claims that one job lost because their text was cut."""
+    """The claims that one job lost because their text was cut, and whether the job itself was dropped."""
 
     job: int
     refs: tuple[PendingRef, ...]
@@ -150,7 +153,7 @@ class _MonitorSegments:
         """Segments with checks that have not ended, in the order in which they were opened."""
 
     def has(self, span: Span) -> bool:
-        """Tell whether the last segment is at *span*."""
+        """Tell whether the last segment that was opened has exactly this *span*."""
         return bool(self._opened) and self._opened[-1] == span
 
     def add(self, home: OpenSegment) -> None:
@@ -260,7 +263,12 @@ class CheckTable:
         return any(self._may_precede(start, job) for job in self.jobs.values())
 
     def watch(self, monitor: int) -> None:
-        """Reset :attr:`changed`, and from now on set it only for *monitor*, which holds the frontier back."""
+        """Set :attr:`changed` to false.
+
+        From now on, only changes of the monitor with the number *monitor* set it to true.
+
+        The gates call this for the monitor that keeps the frontier from moving.
+        """
         self._watched = monitor
         self.changed = False
 
@@ -323,9 +331,10 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, of which a journal has only key and span, by the full claims.
+        """Replace the claims of job *number*, which were read from a journal, by the full claims.
 
-        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep the old one.
+        A journal stores only the key and the span of a claim. *read* takes the monitor's number and the claim, and
+        returns the full claim, or ``None`` to keep the old one.
         """
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
@@ -350,7 +359,10 @@ class CheckTable:
         )
 
     def forgive(self, span: Span) -> None:
-        """Let the frontier pass over the refuted segments in *span*, which feedback answers."""
+        """Treat the ended checks of the refuted segments in *span* as passed, so that the frontier can pass them.
+
+        Feedback in the trace answers these segments.
+        """
         self.changed = True
         for segments in self._segments:
             segments.forgive(span)
@@ -358,7 +370,11 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        """Settle an extraction that is not run, because the last line is torn or the budget of forks is spent."""
+        """Record that the extraction *job* is not run.
+
+        If the last line of its segment is torn (a cut ended it in the middle), the segment is unread. Otherwise the
+        budget of forks is spent, and the extraction is skipped.
+        """
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
             return
@@ -457,7 +473,10 @@ class CheckTable:
         return any(_may_act(ref, self._monitors[ref.monitor]) and ref.span.start <= start for ref in job.refs)
 
     def _is_moot(self, monitor: int) -> bool:
-        """Tell whether *monitor* need not run: its remedy is ``Conclude``, and the reasoning or the budget is over."""
+        """Tell whether *monitor* need not run.
+
+        This is so if its remedy is ``Conclude``, and the reasoning has ended or the budget for this remedy is spent.
+        """
         if not isinstance(self._monitors[monitor].remedy, Conclude):
             return False
         transcript = self._transcript
@@ -465,10 +484,10 @@ class CheckTable:
         return is_over or self._violations.remedies >= self._budgets.remedies
 
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
-        """Tell whether the segment of monitor *number* at *span* is new; false if it is already open or checked.
+        """Tell whether *span* is a new segment of monitor *number*; false if it is already open or checked.
 
-        The new segment may contain older ones, which were complete only because of text that is cut now. These are
-        removed, and the orders to drop their jobs are added to *orders*.
+        A new segment removes the older segments from its start on, which were complete only because of text that is cut
+        now. The orders to drop their jobs are added to *orders*.
         """
         segments = self._segments[number]
         if segments.has(span):
@@ -540,7 +559,7 @@ class CheckTable:
         return self._verifier_ids[ref.monitor], ref.claim.key, ref.text
 
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Record an extraction that failed."""
+        """Record that the extraction of *job* failed with *outcome*. This may end the run, like an unproven check."""
         self._record_extraction(job, outcome, seconds)
         ref = PendingRef(job.monitor, Claim(key="", span=job.segment.span), job.segment, job.home)
         if job.home.certain is None:
@@ -688,9 +707,10 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 
 
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
-    """Return the claims of *fact* that count in *home*, and the spans that count as unread claims.
+    """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
 
-    In an unfinished segment, claims after the certain words are left out. In a torn line, claims count as unread.
+    In an unfinished segment, claims after the certain words are left out. Claims in a torn line (a line that a cut
+    ended in the middle) are not checked, and their spans are unread.
     """
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:
@@ -704,7 +724,10 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
 
 
 def _stops(monitor: Monitor, kind: Kind) -> bool:
-    """Tell whether a check of *monitor* that ended as *kind* (unknown or failure) ends the run."""
+    """Tell whether a check of *monitor* that ended as *kind* (``unknown`` or ``failure``) ends the run.
+
+    It does if the release rule then holds or retracts the text.
+    """
     fate = fate_of(kind, way_of(monitor.delivery), unproven=monitor.unproven, on_error=monitor.on_error)
     return fate in ("held", "retracted")
 
@@ -747,7 +770,10 @@ class Breaker(msgspec.Struct):
     _wait: int = FIRST_TRIAL
 
     def admits(self) -> bool:
-        """Tell whether the next check may run. If not, count it as skipped."""
+        """Tell whether the next check may run. If not, add one to the number of skipped checks.
+
+        While the breaker is open, one check is tried after a number of skipped ones, and this number doubles each time.
+        """
         if not self.is_open:
             return True
         if self._skipped < self._wait:
@@ -759,7 +785,10 @@ class Breaker(msgspec.Struct):
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        """Count the *outcome* of a check. Return true if the breaker changed: it opened, or it closed again."""
+        """Update the breaker after a check that ended with *outcome*.
+
+        Return true if the breaker changed: it opened after too many failures in a row, or a verdict closed it again.
+        """
         was_open = self.is_open
         if isinstance(outcome, Judged):
             self.failures, self.is_open = 0, False

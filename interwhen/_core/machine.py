@@ -71,7 +71,7 @@ LONGEST_PAUSE = 2.0
 
 
 class RemedyPace(msgspec.Struct):
-    """Counts the remedies in a row without progress, and computes the pauses after them.
+    """Counts the remedies in a row without progress, and computes the pauses (in seconds) after them.
 
     A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
     """
@@ -80,7 +80,10 @@ class RemedyPace(msgspec.Struct):
     _in_vain: int = 0
 
     def after(self, cut: int) -> float:
-        """Count a remedy that cuts the trace at *cut*. Return the pause before the next request, in seconds."""
+        """Add a remedy that cuts the trace at the offset *cut*.
+
+        Return the pause before the next request, in seconds.
+        """
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -121,7 +124,7 @@ class Window:
             self._prompt = usage.prompt_tokens
 
     def is_full(self, kept: int) -> bool:
-        """Tell whether the model has used up ``max_tokens`` with its *kept* tokens."""
+        """Tell whether the *kept* tokens of the model have used up ``max_tokens``."""
         return self._most is not None and kept >= self._most
 
     def room(self, inserted_bytes: int, kept: int) -> int | None:
@@ -250,7 +253,10 @@ class Counts:
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
     def reported(self, usage: Usage) -> int:
-        """Return the tokens of the main stream by the server's counts. *usage* has those of the current request."""
+        """Return the tokens of the main stream as the server counts them, over all requests.
+
+        *usage* has the count of the current request.
+        """
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
@@ -262,11 +268,11 @@ class Counts:
         self.prompts.opened(transcript.kept_tokens, transcript.inserted_bytes)
 
     def reconnected(self) -> None:
-        """Count a reconnect after a stream broke."""
+        """Add one to the number of reconnects, because a stream broke and is opened again."""
         self.reconnects += 1
 
     def came_late(self, chunk: Chunk) -> None:
-        """Count the tokens of a *chunk* from a stream that we closed."""
+        """Add the tokens of *chunk*, which came from a stream that we had closed, to the late tokens."""
         self.late += chunk.tokens
         self.late += max(self._missing(chunk.usage), 0)
 
@@ -487,7 +493,10 @@ class Core:
                 assert_never(fact)
 
     def _textless(self, chunk: Chunk) -> None:
-        """Process a chunk that has no text, or that comes from a closed stream."""
+        """Count the tokens of a *chunk* that has no text, and store its finish reason.
+
+        If the stream was already closed, the tokens are counted as late, and the finish reason is ignored.
+        """
         if self.state != "streaming":
             # We closed this stream, so its finish reason does not count.
             self.counts.came_late(chunk)
@@ -498,12 +507,15 @@ class Core:
         self.counts.audit(chunk.usage, ended=self._finish_reason is not None)
 
     def _hear(self, reason: FinishReason) -> None:
-        """Store the finish reason. A bad one, such as ``length``, is kept even if a good one follows it."""
+        """Store the finish *reason* of the model.
+
+        A reason that shows an incomplete text, such as ``length``, is not replaced by a later one.
+        """
         if self._finish_reason is None or self._finish_reason in ENDED_WELL:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """Close a stream that is too long, because its server does not end it."""
+        """End a stream that is too long, because its server does not end it. The finish reason becomes ``length``."""
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -518,9 +530,10 @@ class Core:
         self.events.append(StreamStarted(self.violations.remedies, None if resume is None else resume.mode))
 
     def _idle(self, *, dead: bool) -> None:
-        """Check the incomplete segments while the model is silent. Only violations in them count.
+        """Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
 
-        When the model continues, these checks are withdrawn, because the complete segment will be checked.
+        When the model continues, these checks are withdrawn, because the complete segment will be checked. *dead*: the
+        stream is probably dead, so the last words are complete.
         """
         if self.state != "streaming" or self._finish_reason is not None:
             return
@@ -805,7 +818,7 @@ class Core:
             self._show(self.gates.limit())
 
     def _show(self, limit: int) -> None:
-        """Show the reader the text up to *limit*."""
+        """Send the reader the text up to offset *limit* that was not sent before, as ``Delta`` events."""
         if limit > self.released:
             for run in self.transcript.runs(self.released, limit):
                 self.events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
@@ -853,7 +866,7 @@ class Core:
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
-        """Yield a reason for each call that the model wrote as text, although it got its tools in a field."""
+        """Yield a reason for each tool call that the model wrote as text, although its tools came in a field."""
         for span, written in self.intake.written_calls() if self._tools_in_field else ():
             names = ", ".join(repr(call.name) for call in written.calls[:3]) or "a tool"
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")

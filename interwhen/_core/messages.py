@@ -155,7 +155,10 @@ class Close(msgspec.Struct, frozen=True, gc=False):
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
-    """Extract the claims of *segment* for monitor number *monitor*. For a fork, *pieces* is the prefix to ask after."""
+    """Extract the claims of *segment* for monitor number *monitor*.
+
+    For a fork, *pieces* is the trace after which the question of the fork is asked.
+    """
 
     job: int
     monitor: int

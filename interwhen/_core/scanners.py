@@ -175,11 +175,9 @@ def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], fr
 
 
 class JoinedLineScanner(Scanner):
-    """Finds lines that are not blank.
+    """Finds lines that are not blank. A line that begins with a word of *joins* continues the line before it.
 
-    If a line begins with a word of *joins*, the line before it is in its segment too.
-
-    A single sign counts as a word too.
+    Both lines are then one segment. A word of *joins* may also be a single sign, such as ``=``.
     """
 
     __slots__ = (
@@ -240,7 +238,10 @@ class JoinedLineScanner(Scanner):
                 yield self._release(base + known)
 
     def finish(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield a held line, unless the text after it joins it. The end of the text counts as the end of a word."""
+        """Yield the held line, unless the rest of the text continues it.
+
+        The end of the text ends the last word.
+        """
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
             text = transcript.slice(self.pos, transcript.length)
@@ -251,7 +252,10 @@ class JoinedLineScanner(Scanner):
                 yield self._release(transcript.length + 1)
 
     def _release(self, known_at: int) -> Span:
-        """Return the held line and clear it. *known_at*: the trace length at which the line is known to be complete."""
+        """Return the held line, and hold no line any more.
+
+        *known_at* is the trace length at which the line is known to be complete.
+        """
         held = self._held
         assert held is not None
         self._held = None
@@ -389,7 +393,7 @@ class PollScanner(CountScanner):
         super().rewind(transcript)
 
     def remedied(self) -> None:
-        """Count a remedy."""
+        """Add one to the number of remedies in the run, which the function *length* gets."""
         self._remedies += 1
 
     def _begin(self, start: int, known_at: int) -> None:
@@ -475,7 +479,7 @@ class MarkerScanner(Scanner):
         return self._until(transcript, transcript.length - self._reach)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining text, split at its markers. The end of the text counts as the end of a word."""
+        """Yield the remaining text, split at its markers. The end of the text also ends a marker."""
         yield from self._until(transcript, transcript.length)
         yield from super().flush(transcript)
 

@@ -171,7 +171,7 @@ def _any_of(characters: str) -> Callable[[str], object]:
 
 
 def _tear(due: Due) -> Due:
-    """Return *due* with its last line marked as torn, because this line may end inside a number."""
+    """Return *due* with its last line marked as torn: a cut ended it in the middle, perhaps inside a number."""
     return due._replace(torn=due.segment.span.start + due.segment.text.rfind("\n") + 1)
 
 
@@ -337,7 +337,10 @@ class Intake:
         self._plan()
 
     def keep_held(self) -> None:
-        """At the end of the run, add the text that was held back as a possible half tag. It is not scanned."""
+        """Add the text that was held back as a possible half tag to the trace, because the run ends.
+
+        This text is not scanned for segments.
+        """
         if self._tags is not None:
             for part in self._tags.drain():
                 self.transcript.append(part.text, self.owed)
@@ -345,22 +348,28 @@ class Intake:
         self._owe()
 
     def credit(self, tokens: int) -> None:
-        """Add *tokens* (which may be negative) to the count of the last text."""
+        """Add *tokens* (which may be negative) to the count of the last text, to correct it by the server's count.
+
+        If tokens without text are waiting, or there is no text, the number of waiting tokens changes instead.
+        """
         if self.owed or not self.transcript.credit(tokens):
             self.owed = max(self.owed + tokens, 0)
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at offset *to* would remove, including :attr:`owed` ones."""
+        """Return how many tokens a cut at offset *to* would remove.
+
+        Tokens that arrived without text at the end of the trace are included.
+        """
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
-        """Count a remedy for the trigger :class:`Polls`, whose next segments may be shorter."""
+        """Tell the trigger :class:`Polls` that one more remedy was used; its next segments may be shorter."""
         for shared in self.scanners:
             if isinstance(shared.scanner, PollScanner):
                 shared.scanner.remedied()
 
     def owe(self, tokens: int) -> None:
-        """Count *tokens* that arrived without text."""
+        """Store *tokens* that arrived without text, until the next text arrives."""
         self.owed += tokens
 
     def cut(self, to: int) -> None:
@@ -438,7 +447,10 @@ class Intake:
         return dues
 
     def hold(self, monitor: int) -> int:
-        """Return the offset from which on the text may become part of an incomplete segment of *monitor*."""
+        """Return the offset at which the incomplete segment of *monitor* begins, or may begin.
+
+        If the monitor does not read this phase, it is the end of the trace.
+        """
         shared = self._scanner_of[monitor]
         return shared.scanner.hold if shared.sees(self.phase) else self.transcript.length
 
@@ -492,7 +504,7 @@ class Intake:
         self._skip(self.scanners)
 
     def _owe(self) -> None:
-        """Move the count of :attr:`owed` tokens to the transcript."""
+        """Move the tokens that arrived without text to the token count of the transcript."""
         self.transcript.count(self.owed)
         self.owed = 0
 

@@ -193,7 +193,10 @@ class _Reading:
         return self.call(name, {each: self.value(name, each, text) for each, text in arguments.items()})
 
     def value(self, name: str, parameter: str, text: str) -> Any:
-        """Return the value of *parameter* of tool *name* that is written as *text*, without a type."""
+        """Convert *text*, the written value of *parameter* of tool *name*, to the type that the tool declares for it.
+
+        If the tool declares no type, valid JSON is decoded, except strings, and other text stays a string.
+        """
         kind = self.offer.tools.get(name, {}).get(parameter, "")
         if kind == "string":
             return text
@@ -255,7 +258,7 @@ def _json_call(reading: _Reading, entry: Any) -> ToolCall:
 
 
 def _decoded(text: str) -> Any:
-    """Return the JSON object in *text*, or a single argument with the whole *text*."""
+    """Return the JSON object in *text*. If *text* is not a JSON object, return ``{"input": text}``."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -571,7 +574,7 @@ def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[
 
 
 def _constants(module: ast.Module) -> dict[str, Any]:
-    """Return the values of the variables that *module* sets exactly once, at its top, to a constant."""
+    """Return the values of the variables that *module* sets exactly once, at its top level, to a constant."""
     stores: dict[str, int] = {}
     for node in ast.walk(module):
         for name in _bound(node):
@@ -586,7 +589,7 @@ def _constants(module: ast.Module) -> dict[str, Any]:
 
 
 def _bound(node: ast.AST) -> Sequence[str]:
-    """Return the names that *node* binds."""
+    """Return the names to which the statement or expression *node* assigns or binds a value."""
     match node:
         case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
             return (name,)
@@ -635,7 +638,10 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
-    """Return *text* as the only argument of the tool *name*."""
+    """Return *text* as the value of the only parameter of the tool *name*.
+
+    If the tool does not have exactly one parameter, the name of the parameter is ``input``.
+    """
     parameters: Sequence[str] = list(reading.offer.tools.get(name, {}))
     return {parameters[0] if len(parameters) == 1 else "input": text}
 
@@ -682,7 +688,7 @@ _INDENT = 40
 
 
 class Opening(NamedTuple):
-    """How calls of one format begin and end."""
+    """A text that begins a tool call, such as ``<tool_call>``, with its format and with what ends the call."""
 
     text: str
     form: CallFormat
@@ -770,9 +776,10 @@ _UNMARKED: tuple[CallFormat, ...] = ("json", "pythonic", "react", "code")
 
 
 def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, *, chosen: bool) -> list[Opening]:
-    """Return the openings of a format without tags, if *offer* shows that it may come, or if the user has *chosen* it.
+    """Return the openings (texts that begin a call) of *form*, a format without tags; empty if it must not be read.
 
-    *tags* are the tags around code that the user has chosen, if any.
+    It is read if *offer* shows that such calls may come, or if the user has *chosen* it. *tags* are the tags around
+    code that the user has chosen, if any.
     """
     match form:
         case "json" if chosen or offer.tools:
@@ -796,7 +803,7 @@ def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, 
 
 
 def openings_of(trigger: ToolCalls, offer: ToolOffer) -> list[Opening]:
-    """Return the openings of all calls that *trigger* reads in the answer to a request with *offer*."""
+    """Return the texts that begin a call, for all formats that *trigger* reads when the request has *offer*."""
     formats, tags = trigger.formats, (trigger.opening, trigger.closing)
     own = None if tags == DEFAULT_TAGS else tags
     found: list[Opening] = []
@@ -1005,7 +1012,10 @@ class CallScanner(Scanner):
     # ------------------------------------------------------------------ where a call begins
 
     def _find(self, transcript: Transcript, *, last: bool) -> bool:
-        """Find the next opening of a call, and return whether there is one. *last*: no more text will come."""
+        """Find the next text that begins a call, from the current position on, and store it.
+
+        Return whether there is one. *last*: no more text will come.
+        """
         search, text, base = self._search, self._text, self._base
         at = max(self.pos - search.reach + 1, self.start, self._from) - base
         self._half = transcript.length
@@ -1026,7 +1036,10 @@ class CallScanner(Scanner):
         return False
 
     def _half_opening(self, least: int) -> int:
-        """Return the start of the text at the end, from *least* on, that may become an opening."""
+        """Return the start of an incomplete opening at the end of the text, at *least* or later.
+
+        If there is none, return the end of the text.
+        """
         text, length = self._text, self._base + len(self._text)
         for size in range(min(self._search.reach - 1, length - least), 0, -1):
             if text[-size:] in self._search.prefixes:
@@ -1034,7 +1047,11 @@ class CallScanner(Scanner):
         return length
 
     def _counts(self, transcript: Transcript, at: int, opening: Opening) -> bool:
-        """Tell whether *opening* at offset *at* is in a place where a call may begin."""
+        """Tell whether *opening*, found at offset *at*, may begin a call there.
+
+        An opening without a tag must start a line and must not be in the reasoning. Quoted text begins no call, unless
+        the client also runs quoted calls.
+        """
         if not opening.marked and not self._is_line_start(transcript, at):
             return False
         if opening.form in _UNMARKED and transcript.phase == "reasoning":
@@ -1080,7 +1097,10 @@ class CallScanner(Scanner):
         return end
 
     def _read_head(self, *, last: bool) -> Opening | None:
-        """Return the opening that the following text fits; ``None`` if none fits, or if more text must decide."""
+        """Return the opening whose pattern the text after it matches; ``None`` if none matches, or not yet.
+
+        *last*: no more text will come. Otherwise, a longer text may still decide.
+        """
         after = self._at + len(self._open[0].text)
         head = self._text[after - self._base : after - self._base + _HEAD]
         decided = last or len(head) == _HEAD
@@ -1111,7 +1131,7 @@ class CallScanner(Scanner):
         return base + match.start() if opening.form == "react" else self._known
 
     def _whole(self, transcript: Transcript) -> int:
-        """Return the end of the trace, which ends the open call."""
+        """Return the end of the trace, where the open call ends. If a cut is made there, the call may continue."""
         self._known = transcript.length + 1  # after a cut right there, the call may continue
         return transcript.length
 
@@ -1136,7 +1156,7 @@ class CallScanner(Scanner):
         self._open, self._body, self._brackets = [], None, None
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back after a cut."""
+        """Go back after a cut: the state is then that of a scanner that has read only the shortened *transcript*."""
         self._quoting = _Quoting(0, 0)
         super().rewind(transcript)
 

@@ -42,7 +42,7 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatText(msgspec.Struct, frozen=True, gc=False):
-    """The text of a chat answer: the ``delta`` of a chunk, or the ``message`` of a whole answer."""
+    """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -51,7 +51,7 @@ class ChatText(msgspec.Struct, frozen=True, gc=False):
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
-    """A choice of ``/v1/completions``."""
+    """One of the answers (``choices``) in a chunk or a whole answer of ``/v1/completions``."""
 
     index: int = 0
     text: str | UnsetType | None = UNSET
@@ -60,7 +60,10 @@ class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatChoice(msgspec.Struct, frozen=True, gc=False):
-    """A choice of ``/v1/chat/completions``, streamed (``delta``) or whole (``message``)."""
+    """One of the answers (``choices``) of ``/v1/chat/completions``.
+
+    Its text is in ``delta`` if it is streamed, and in ``message`` if it is whole.
+    """
 
     index: int = 0
     delta: ChatText | UnsetType | None = UNSET
@@ -76,7 +79,7 @@ class PromptDetails(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServerUsage(msgspec.Struct, frozen=True, gc=False):
-    """Token counts of the server."""
+    """The field ``usage`` of an answer: the token counts that the server reports, not yet validated."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -160,7 +163,7 @@ class ServerProps(msgspec.Struct, frozen=True, gc=False):
 
 
 def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
-    """Return the entry of *model* in *cards*, or the first entry if none has this name."""
+    """Return the entry of *model* in *cards*, or the first entry if none has this name; ``None`` without entries."""
     return next((card for card in cards if card.id == model), cards[0] if cards else None)
 
 
@@ -170,7 +173,7 @@ models_decoder = msgspec.json.Decoder(ModelList)
 
 
 class EndMark(enum.Enum):
-    """The end mark of a stream."""
+    """The event ``[DONE]``, which ends a stream of the OpenAI APIs."""
 
     DONE = enum.auto()
 
@@ -232,9 +235,9 @@ def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | 
 
 
 def _counted(body: CompletionBody | ChatBody) -> Usage | None:
-    """Return the token counts in the event *body*.
+    """Return the token counts in the event *body*; ``None`` if it has none.
 
-    The server sends them at the end of a stream; llama.cpp also sends them while it reads the prompt.
+    Most servers send counts at the end of a stream; llama.cpp also sends them while it reads the prompt.
     """
     if body.prompt_progress is None or body.usage is not None:
         return usage_of(body.usage)
@@ -246,7 +249,7 @@ def _counted(body: CompletionBody | ChatBody) -> Usage | None:
 
 
 def count_of(value: object) -> int | None:
-    """Return *value* if it is a valid count of tokens, else ``None``."""
+    """Return *value* if it is an integer that can be a count of tokens (not negative, not huge), else ``None``."""
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
@@ -322,9 +325,9 @@ def _listed(found: Any, size: int) -> list[Any]:
 
 
 def _pairs(top: Any) -> Iterator[tuple[str, float]]:
-    """Yield the alternative tokens in *top* with their log-probabilities.
+    """Yield the alternative tokens in *top*, the value of a field ``top_logprobs``, with their log-probabilities.
 
-    The completions API has an object for them, the chat API a list.
+    The completions API sends an object that maps tokens to numbers, and the chat API a list of objects.
     """
     if isinstance(top, dict):
         items = list(top.items())
@@ -346,10 +349,11 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
 
 
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode an event of ``/v1/completions``; see :data:`Decode` for the parameters.
+    """Decode *data*, the data of an event of ``/v1/completions``. *offset* is its byte offset in the body.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` for an invalid chunk, and
-    :class:`~interwhen.models.UpstreamError` for an error object.
+    *first* is true until the stream has had a valid chunk. Then an event of unknown form raises
+    :class:`~interwhen.models.StreamProtocolError`; later it is ignored. Data that is not JSON always raises this error,
+    and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
     """
     try:
         body = completion_decoder.decode(data)
@@ -410,7 +414,10 @@ def _is_summary(details: Any) -> bool:
 
 
 def noting_question(decode: Decode) -> Decode:
-    """Return a function that decodes like *decode*, and adds to token counts that the request asked for reasoning."""
+    """Return a function that decodes like *decode*, for a request that turns on reasoning.
+
+    It sets ``asked_to_reason`` in the token counts of a chunk that have ``completion_tokens``.
+    """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         found = decode(data, offset, first)
@@ -623,8 +630,8 @@ class CallAssembler:
 
     A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
     only at the end, because pieces of parallel calls may alternate. A new id also begins a new call, because servers
-    use the field ``index`` in different ways. *extras* is filled with the field ``extra_content`` of each call, by the
-    id of the call.
+    use the field ``index`` in different ways. *extras* maps the id of a call to its field ``extra_content``; the
+    assembler adds an entry for each call that has one.
     """
 
     def __init__(self, extras: dict[str, Any] | None = None) -> None:
@@ -740,7 +747,8 @@ _CALL_FIELDS = (b'"tool_calls"', b'"function_call"')
 def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decode:
     """Return a function that decodes events like *decode*, and returns complete tool calls as chunks.
 
-    The function is for one stream. *extras* has the same meaning as in :class:`CallAssembler`.
+    Use the function for one stream only. It stores the ``extra_content`` of each call in *extras*, by the id of the
+    call.
     """
     calls = CallAssembler(extras)
 

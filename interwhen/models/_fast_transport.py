@@ -72,10 +72,10 @@ class ResponseConnection(Protocol):
 
 
 class FastResponse:
-    """A response; see :class:`~interwhen.models.HttpResponse`.
+    """A response that arrives on a connection; see :class:`~interwhen.models.HttpResponse`.
 
-    *name* names the server in errors, and *line* is the connection. One read returns all bytes that have arrived since
-    the previous read, so that the reading task wakes up only once.
+    *name* names the server in errors, and *line* is the connection that the response controls. One read returns all
+    bytes that have arrived since the previous read, so that the reading task wakes up only once.
     """
 
     __slots__ = (
@@ -332,7 +332,7 @@ def _ignore(_data: bytes) -> None:
 
 
 class FastConnection(asyncio.Protocol):
-    """A connection. The event loop calls it as an asyncio protocol.
+    """An HTTP connection for one request at a time. The event loop calls it as an asyncio protocol.
 
     It calls *on_idle* when it is ready for the next request, and *on_lost* when it is closed.
     """
@@ -479,7 +479,7 @@ class ConnectionPool:
         self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: ServerAddress) -> FastConnection:
-        """Return the protocol for a new connection to *server*. It returns to this pool after each response."""
+        """Create the protocol object for a new connection to *server*. It returns to this pool after each response."""
 
         def keep(connection: FastConnection) -> None:
             self._keep(server, connection)
@@ -487,7 +487,7 @@ class ConnectionPool:
         return FastConnection(keep, self._open.discard)
 
     def add(self, connection: FastConnection) -> None:
-        """Add an open *connection*."""
+        """Add *connection*, which is now open, to the open connections of this pool."""
         self._open.add(connection)
 
     def take_idle(self, server: ServerAddress) -> FastConnection | None:

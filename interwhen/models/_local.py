@@ -83,7 +83,10 @@ class Slots:
         self._files = 0
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* a saved state contains."""
+        """Count the characters at the start of the prefix of *request* that a saved state for its prompt contains.
+
+        Return 0 if no state is saved.
+        """
         saved = self._saved.get(request.prompt)
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
@@ -213,11 +216,14 @@ class LocalModel:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests."""
+        """Whether :meth:`prove` would send requests to find out how the chat API continues kept text."""
         return self._running is not None and getattr(self._running.inner, "needs_proof", False)
 
     async def prove(self) -> int:
-        """Find out how the chat API continues kept text. Return how many tokens this took, which is always 0."""
+        """Find out how the chat API continues kept text, for later requests.
+
+        Return how many tokens this took: 0, because the server renders prompts without generating.
+        """
         inner = (await self._ready()).inner
         return await inner.prove() if isinstance(inner, ChatModel) else 0
 
@@ -241,14 +247,17 @@ class LocalModel:
 
     @property
     def routes(self) -> frozenset[Route]:
-        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, else the server's cache only.
+        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, otherwise only ``live``.
 
-        The latter is the route ``live``.
+        ``live`` uses the prompt cache of the server.
         """
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* a saved state contains."""
+        """Count the characters at the start of the prefix of *request* that a saved state for its prompt contains.
+
+        Return 0 if no state is saved or the server is not running.
+        """
         slots = None if self._running is None else self._running.slots
         return 0 if slots is None else slots.stored(request)
 

@@ -178,10 +178,10 @@ class MeteredModel:
         """Do nothing. The caller closes the metered model."""
 
     def take(self, tokens: int, most: int) -> bool:
-        """Count the *tokens* of one chunk, and return whether they are within the limits.
+        """Add the *tokens* of one chunk to the generated tokens, and return true, if they are within the limits.
 
-        *most* is how many tokens the stream may still generate. Tokens beyond *most* or beyond the budget count as
-        wasted.
+        Otherwise add them to the wasted tokens and return false. The limits are the budget and *most*, the number of
+        tokens that the stream may still generate.
         """
         if tokens > min(self._unspent, most):
             self.wasted += tokens
@@ -190,10 +190,11 @@ class MeteredModel:
         return True
 
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
-        """Count the tokens of a stream that has ended, if the server's *usage* has them.
+        """Correct the counts at the end of a stream by *usage*, the counts of the server; do nothing if it is ``None``.
 
-        *size* is the size of its prompt in bytes, and *came* the number of its tokens by chunks. *finished* says
-        whether the stream had a finish reason.
+        *size* is the size of the prompt in bytes, and *came* is how many tokens were counted by chunks. *finished* is
+        true if the stream had a finish reason. Before that, the server may not have counted its last tokens, so a lower
+        count is ignored.
         """
         if usage is None:
             return

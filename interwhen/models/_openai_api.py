@@ -224,8 +224,9 @@ class OpenAICompatible:
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
         """Wait until the server can take the kept text of *body* from its cache; return the body to send.
 
-        For llama.cpp, this waits until the previous stream has released its slot, and asks for the token counts of the
-        prompt at the beginning of the stream. (The counts at the end do not arrive if the stream is cut again.)
+        Only for llama.cpp, this waits until the previous stream has released its slot, and adds a field that asks for
+        the token counts of the prompt at the beginning of the stream. (The counts at the end do not arrive if the
+        stream is cut again.)
         """
         card = await self._known_card()
         if card is None or card.owned_by != LLAMACPP:
@@ -237,7 +238,7 @@ class OpenAICompatible:
         return await self.ask_beside("GET", "slots")
 
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
-        """Return the answer to a request for *path*, which does not include the version.
+        """Send a request for *path*, resolved beside the version (``/v1``) in the base URL, and return the answer.
 
         Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots.
         """
@@ -467,12 +468,19 @@ _CALL_EXTRAS = 256
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
-    """Return how a server continues kept text. Its name decides: the field ``owned_by`` of *card* in its model list."""
+    """Return how a server continues kept text.
+
+    The server's name decides, which is the field ``owned_by`` of *card*, an entry of its model list. An unknown server
+    gets ``turn``.
+    """
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
 def refuses_prefill(error: UpstreamError) -> bool:
-    """Return whether *error* may mean that the server does not continue an unfinished assistant turn."""
+    """Return whether *error* may mean that the server does not continue an unfinished assistant turn.
+
+    This is so for the statuses 400 and 422, unless the prompt was too long for the context.
+    """
     return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
@@ -594,7 +602,7 @@ class ChatModel(OpenAICompatible):
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests."""
+        """Whether :meth:`prove` would send requests to find out how the endpoint continues kept text."""
         return (
             self._option == "auto" and self._resume == "prefill" and self._probe != "never" and not self._proof.is_known
         )
@@ -648,10 +656,10 @@ class ChatModel(OpenAICompatible):
     async def _continued(
         self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> tuple[T, ResumeWay | None]:
-        """Call *send* with the body of *request*, which continues its text by *way*.
+        """Call *send* with the body of *request*, whose kept text is continued by *way* (``None`` without kept text).
 
-        Return the result of *send*, and the way that the server accepted. If it refuses a prefill, the request is
-        repeated with an extra turn.
+        Return the result of *send*, and the way that the server accepted. If the server refuses a prefill, the request
+        is repeated with an extra turn.
         """
         payload = self._payload(request, way)
         try:
@@ -795,7 +803,7 @@ class ChatModel(OpenAICompatible):
         return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
     def _sampled(self, request: Request) -> dict[str, Any]:
-        """Return the body of *request* without its messages."""
+        """Return the request body of *request* without its messages: model, sampling options and other settings."""
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True

@@ -163,7 +163,7 @@ class Prober:
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
         """Return a request for the adapter :attr:`either`, with *sampling* and with *pieces* as the kept text.
 
-        *text* is the prompt if the adapter uses the completions API; for the chat API, the prompt is a fixed question.
+        *text* is the prompt if the completions API works; otherwise the prompt is a fixed question to the chat API.
         """
         return Request(text if self.has_text else _TURNS, pieces, sampling)
 
@@ -376,9 +376,9 @@ _Ask: TypeAlias = Callable[[Prober], Awaitable[_Observation]]
 
 
 class ProbeQuestion(NamedTuple):
-    """A question about an endpoint, and what a good and a bad answer mean for interwhen.
+    """A question about an endpoint: its name, and what a good and a bad answer mean for interwhen.
 
-    *ask* is a function that sends the requests and returns the observation.
+    *ask* is the function that sends the requests and returns the observation.
     """
 
     name: str

@@ -116,7 +116,7 @@ class RecordingTransport:
         return recorded
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections of the wrapped transport."""
         await self._transport.aclose()
 
     def exchanges(self) -> tuple[RecordedExchange, ...]:
@@ -218,7 +218,7 @@ class PlaybackTransport:
 
 
 class PlaybackResponse:
-    """A recorded answer. Each read returns one event."""
+    """A recorded answer to one request. Each :meth:`receive` returns one of its events."""
 
     def __init__(self, exchange: RecordedExchange) -> None:
         self.status = exchange.status

@@ -143,7 +143,7 @@ class ReplayModel:
 
 
 class _ReplayStream(GuardedStream):
-    """The stream of one recording.
+    """Streams the chunks of one recording, each at its recorded time.
 
     One read returns the chunks that arrived at the same time, at most :data:`_BATCH`.
     """
@@ -168,7 +168,10 @@ class _ReplayStream(GuardedStream):
 
 
 class RecordingModel:
-    """Wraps *model* and records its streams. ``recordings`` gets each stream when it is closed, complete or not."""
+    """Wraps *model* and records its streams.
+
+    Each stream is appended to the list ``recordings`` when it is closed, complete or not.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model

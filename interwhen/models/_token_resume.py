@@ -126,7 +126,8 @@ class TokenTrail:
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
         """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
 
-        With *hides*, *decode* gets the events without their token ids.
+        If the server sends no count of prompt tokens with the first event, the function adds one. With *hides*,
+        *decode* gets the events without their token ids.
         """
         is_told = False
 
@@ -369,9 +370,9 @@ class TokenPrompt(NamedTuple):
 
 
 class KnownTags:
-    """The token ids of reasoning tags, as one server has tokenized them for one model.
+    """A cache of reasoning tags: their token ids, and the family of tags, that one server has for one model.
 
-    All calls to the model share them.
+    All calls to the model share the cache.
     """
 
     __slots__ = ("ids", "markup")
@@ -460,7 +461,10 @@ class TokenPrompts:
         return known[tag]
 
     async def _family(self) -> Markup:
-        """Return the tags of the model: those of the first family whose opening tag is one token for the server."""
+        """Return the reasoning tags of the model: of the first family whose opening tag is one token for the server.
+
+        If there is none, return those of the first family. The server is asked only once.
+        """
         known = self._known
         if known.markup is None:
             markup = FAMILIES[0]

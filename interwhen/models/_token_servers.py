@@ -93,7 +93,7 @@ def sends_ids(card: ModelCard | None) -> bool:
 
 
 class VllmTokens:
-    """Makes the requests for vLLM: to tokenize text, and to continue a prompt of token ids."""
+    """Tokenizes text with vLLM, makes requests that continue a prompt of token ids, and reads the answers."""
 
     place: Place = "completions"
 
@@ -185,9 +185,9 @@ class LlamaCppTokens:
 
 
 class SglangTokens:
-    """Makes the requests for SGLang: to tokenize text, and to continue a prompt of token ids.
+    """Tokenizes text with SGLang, makes requests that continue a prompt of token ids, and reads the answers.
 
-    They follow its documentation, and were never sent to a real server.
+    The requests follow its documentation, and were never sent to a real server.
     """
 
     place: Place = "/generate"

@@ -339,7 +339,7 @@ class TokenStream:
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
         """Store *exc* for the next read. If this read has no chunks or the stream was closed, raise *exc* now.
 
-        After a finish reason, a broken connection does not count as an error.
+        A connection that breaks after the finish reason is no error; the stream then ends.
         """
         if isinstance(exc, ConnectError) and self._finished:
             self._ended = True  # only the end mark and the token counts are lost
@@ -376,7 +376,10 @@ class TokenStream:
 
 
 async def collect(stream: Stream) -> Completion:
-    """Read *stream* to its end, close it, and return its completion. The text does not include reasoning."""
+    """Read *stream* to its end, close it, and return its completion: answer text, finish reason and token counts.
+
+    Reasoning is left out.
+    """
     chunks: list[Chunk] = []
     try:
         while more := await stream.receive():
@@ -424,7 +427,7 @@ class SlotRelease:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Count a request without streaming. It occupies a slot until the block ends."""
+        """Count one running request without streaming as long as the block runs, because it occupies a slot."""
         self._asking += 1
         try:
             yield

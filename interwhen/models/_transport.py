@@ -123,7 +123,7 @@ def environment_proxy(scheme: str, host: str) -> str | None:
     """Return the URL of the proxy that the environment sets for *host* and *scheme*; ``None`` if there is none.
 
     The variables are ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``. On macOS and Windows, the
-    settings of the system count too.
+    settings of the system are used as well.
     """
     import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
 
@@ -331,9 +331,9 @@ async def open_stream(
 async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> bytes:
     """Send *request* and return the whole body of its response.
 
-    Raises :class:`~interwhen.models.UpstreamError` for a status other than 2xx,
-    :class:`~interwhen.models.ConnectError`, and :class:`~interwhen.models.StreamTimeout` after ``timeouts.total``
-    seconds (if that is ``None``: after ``first_token`` for the head, and the same time again for the body).
+    Raises :class:`~interwhen.models.UpstreamError` for a status other than 2xx, :class:`~interwhen.models.ConnectError`
+    if the connection fails, and :class:`~interwhen.models.StreamTimeout` after ``timeouts.total`` seconds (if that is
+    ``None``: after ``first_token`` for the head, and the same time again for the body).
     """
     response = await _send(transport, request, timeouts)
     limit = timeouts.first_token if timeouts.total is None else timeouts.total
@@ -469,7 +469,10 @@ async def _read(response: HttpResponse, limit: int) -> bytes:
 
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """Call *call* and await it until it succeeds. When *retries* gives up, raise the last error."""
+    """Call *call* and await it until it succeeds, with the waiting times of *retries* between the attempts.
+
+    When *retries* allows no further attempt, the last error is raised.
+    """
     waited = 0.0
     attempt = 0
     while True:

@@ -124,7 +124,7 @@ class ReceivedRequest:
 
     @property
     def api(self) -> Api:
-        """The API of the request, by its path."""
+        """The API of the request: ``chat`` if its path contains "chat", otherwise ``completions``."""
         return "chat" if "chat" in self.path else "completions"
 
     @property
@@ -137,7 +137,7 @@ class ReceivedRequest:
         return "".join((turn.get("reasoning_content") or "") + (turn.get("content") or "") for turn in turns)
 
     def leave(self) -> None:
-        """Record that the client closed the connection."""
+        """Record that the client closed the connection: set ``gone``, and ``gone_at`` to the current time."""
         if self.gone_at is None:
             self.gone_at = anyio.current_time()
             self.gone.set()
@@ -194,7 +194,10 @@ class ScriptedEndpoint:
         return [request for request in self.requests if _is_abort(request)]
 
     def answer(self, request: ReceivedRequest) -> Iterable[Step]:
-        """Record *request* and return the steps of its answer."""
+        """Record *request*, and return the steps of its answer.
+
+        A POST for text is answered by the script. An abort call sets ``aborted`` of the requests with the same ``rid``.
+        """
         request.number = len(self.posts)
         self.requests.append(request)
         if _is_abort(request):
@@ -207,7 +210,11 @@ class ScriptedEndpoint:
         return self._script(request) if request.method == "POST" else self._pages(request)
 
     def _render(self, request: ReceivedRequest) -> tuple[Step, ...]:
-        """Answer as llama.cpp does for a template that continues an unfinished assistant message."""
+        """Answer the request to render a chat template that continues an unfinished message, as llama.cpp does.
+
+        The rendered prompt is the text of all messages. If ``owned_by`` is not ``llamacpp``, the answer has the status
+        404.
+        """
         if self._card["owned_by"] != "llamacpp":
             return reply(404, b'{"error": {"message": "File Not Found"}}')
         texts = [
@@ -245,12 +252,12 @@ def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **cho
 
 
 def data(value: object) -> bytes:
-    """Encode *value* as one event, with non-ASCII characters as UTF-8."""
+    """Encode *value* as JSON in one server-sent event, with non-ASCII characters as UTF-8."""
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
 def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str | None = "stop") -> tuple[Step, ...]:
-    """Return the steps of a valid stream with one event per text."""
+    """Return the steps of a valid stream: one event per text, one with *finish_reason* if given, and the end mark."""
     sends = [Send(data(chunk(api, text))) for text in texts]
     last = [Send(data(chunk(api, "", finish_reason=finish_reason)))] if finish_reason else []
     return (*sends, *last, Send(DONE))
@@ -258,7 +265,11 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 
 @dataclass(frozen=True, slots=True)
 class EventWriter:
-    """Builds the events of one API for the scripts of faults. Most faults come after the first token of *story*."""
+    """Builds the server-sent events of one API for the scripts of faults.
+
+    *story* is the text of the stream, as tokens; most faults come after its first token. *wrong* is text that a
+    verifier should refute, and *seed* selects the random choices of a fault.
+    """
 
     api: Api
     story: Sequence[str]
@@ -266,11 +277,11 @@ class EventWriter:
     seed: int
 
     def say(self, text: str | None, **choice: Any) -> Send:
-        """Return the step that sends one chunk."""
+        """Return the step that sends one chunk with *text*. *choice* adds fields to its only choice."""
         return Send(data(chunk(self.api, text, **choice)))
 
     def raw(self, text: str, **choice: Any) -> bytes:
-        """Return the JSON of one chunk."""
+        """Return the JSON of one chunk with *text*. *choice* adds fields to its only choice."""
         return json.dumps(chunk(self.api, text, **choice), ensure_ascii=False).encode()
 
     @property
@@ -283,15 +294,15 @@ class EventWriter:
         return (self.first, *middle, *self.ending())
 
     def ending(self) -> tuple[Step, ...]:
-        """Return the steps of the story from its second token on."""
+        """Return the steps that send the story from its second token on, up to the end mark."""
         return events(self.story[1:], api=self.api)
 
     def body(self) -> bytes:
-        """Return the bytes of the whole story."""
+        """Return the bytes of all events of the story, with the end mark."""
         return b"".join(step.data for step in self.told() if isinstance(step, Send))
 
     def cut(self, last: Step) -> tuple[Step, ...]:
-        """Return steps that send the first token and a part of the second event. The step *last* follows them."""
+        """Return steps that send the first token and half of the second event; the step *last* follows them."""
         half = b"data: " + self.raw(self.story[1] if len(self.story) > 1 else "more")
         return (self.first, Send(half[: len(half) // 2]), last)
 

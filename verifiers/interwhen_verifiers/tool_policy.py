@@ -192,7 +192,7 @@ class Policy(Generic[StateT]):
 
 
 def open_policy(folder: Path) -> Policy[State]:
-    """Return the policy in *folder*. Raises :class:`interwhen.UsageError`."""
+    """Return the policy in *folder*. Raises :class:`interwhen.UsageError` if the folder holds no valid policy."""
     return adapt(read_policy(folder))
 
 
@@ -220,14 +220,17 @@ def _function(rule: WrittenRule, written: WrittenPolicy, situations: _Situations
 
 
 class _Situations:
-    """Builds the situation of a call for written rules. It caches the last one, because all rules need it in turn."""
+    """Builds the facts that written rules judge: the call, the state, earlier calls and the conversation.
+
+    It caches the last result, because all rules of a policy need it in turn.
+    """
 
     def __init__(self, written: WrittenPolicy) -> None:
         self._now = written.now
         self._last: tuple[Call[State], Situation] | None = None
 
     def of(self, call: Call[State]) -> Situation:
-        """Return the situation of *call*."""
+        """Return the :class:`Situation` of *call*: its arguments and result, the state, the earlier calls, the time."""
         last = self._last  # read once: checks may run in several threads
         if last is not None and last[0] is call:
             return last[1]

@@ -78,9 +78,11 @@ def _split(text: str) -> list[tuple[str, str]]:
 
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
-    """Compare the result of an example with *want*, the expected output; where they differ, return both as texts.
+    """Compare the result of an example with *want*, the output that the example expects.
 
-    *value* is the result, *shown* is its ``repr``, and *printed* is the text that the example printed.
+    Return ``"held"`` if they agree, the two values as texts (result, expected) if they differ, and ``"unclear"`` if
+    they cannot be compared. *value* is the result, *shown* is its ``repr``, and *printed* is the text that the example
+    printed.
     """
     if not want:
         return "unclear"
@@ -323,9 +325,10 @@ class _Found:
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
-        """Count the result of the test *waiting*, which needed code of its own to compare values.
+        """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
 
-        *told* is the report on this test; ``None`` if there is no report.
+        If it is the first test that failed, its failure becomes ``first``. *told* is the report on the test; ``None``
+        if there is no report.
         """
         case, _, values = waiting
         if told is None or told["kind"] != "held":

@@ -155,7 +155,11 @@ def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
 
 
 def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-    """Return a minimal set of clues that contradict *relation*; ``"open"`` if the clues do not contradict it."""
+    """Return a minimal set of clues (their numbers) that contradict *relation*.
+
+    The result is ``"open"`` if the clues do not contradict it, and ``"late"`` if Z3 gave no answer within its limit.
+    *text* is the puzzle in the form that :func:`write` returns.
+    """
     with problem() as found:
         read = _read(puzzle, text, found.context)
         solver = read.solver
