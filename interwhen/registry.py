@@ -327,7 +327,10 @@ def _show_option(key: str, value: object) -> str:
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the keyword parameters of *factory* by name. A ``**kwargs`` parameter has the key ``"**"``."""
+    """Return the parameters of *factory* that can be given by keyword, by name.
+
+    A ``**kwargs`` parameter has the key ``"**"``. The result is empty if *factory* has no readable signature.
+    """
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -955,7 +958,10 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Return a text that says why the verifier *name* does not load, with the innermost frames, or that it works."""
+    """Load the verifier *name*, and return a text for its author: that it works, or why it does not load.
+
+    An error is shown with its innermost stack frames.
+    """
     try:
         made = load_monitors(name)
     except PluginError as error:

@@ -390,7 +390,7 @@ class Watcher:
         self._waiting[order.job] = order
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Remove the waiting segment of a job that the core dropped, or the tracker states of invalid text."""
+        """Remove the waiting segment of the job that *order* drops, or the tracker states that it invalidates."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:

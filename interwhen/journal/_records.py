@@ -256,10 +256,10 @@ def _convert(plain: Any) -> Record:
 
 
 class TextColumns:
-    """Consecutive plain chunks of one phase, which become a :class:`TextRecord`. One thread adds, another takes.
+    """Collects consecutive plain chunks of one phase, which become a :class:`TextRecord`.
 
-    A chunk is added to ``texts`` first and then to ``times``, so each time has its text whenever the other thread
-    looks.
+    One thread adds chunks while another takes them. A chunk is added to ``texts`` first and then to ``times``, so each
+    time has its text whenever the other thread looks.
     """
 
     __slots__ = ("is_awake", "phase", "taken", "texts", "times")
@@ -343,7 +343,7 @@ class AbsentVerifier(msgspec.Struct, frozen=True):
     worker: Worker
 
     def check(self, _claim: Claim, /) -> Unknown:
-        """Return ``Unknown``."""
+        """Return ``Unknown``, because the real verifier is absent."""
         return Unknown(
             "the code of this verifier is not in the journal, only its record: give monitors=[...] to check again"
         )
@@ -388,9 +388,9 @@ def _extractor_of(record: MonitorRecord) -> Extractor:
 
 
 def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
-    """Return monitors that replace those of the recorded run.
+    """Return monitors with the recorded settings in *header*, but without the code of the originals.
 
-    The core behaves the same, but their code does not run.
+    With them, the core makes the same decisions from the recorded facts.
     """
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
@@ -474,7 +474,7 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
 
 
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
-    """Return *options* without each option whose name suggests a secret, such as ``api_key``."""
+    """Return a copy of *options* without the options whose name suggests a secret, such as ``api_key``."""
     return {name: value for name, value in options.items() if not _is_secret(name)}
 
 

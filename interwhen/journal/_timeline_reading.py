@@ -107,7 +107,7 @@ def _read(past: RebuiltRun, scribe: Scribe, record: Record) -> None:
 
 
 def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
-    """Append the part *second* of a timeline to the part *first*, which comes directly before it."""
+    """Add the part *second* of a timeline to the part *first*, which comes directly before it. Changes *first*."""
     for name, value in second.items():
         if name == "text" or name in _APPENDED:
             first[name] = first[name] + value if name in first else value
@@ -141,7 +141,7 @@ def _apply(outline: dict[str, Any], header: Header, record: Record) -> list[dict
 
 
 def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the compact form of a timeline. *part* joins all parts of this timeline so far."""
+    """Convert *part*, which joins all parts of a timeline so far, to the compact form of the whole timeline."""
     return {
         name: [value[number] for number in sorted(value, key=int)] if name in UPSERTED else value
         for name, value in part.items()
@@ -395,7 +395,7 @@ class TimelineReader:
         return self._scribe.timeline(self.path, self.offset, len(self._data))
 
     def _restart(self) -> None:
-        """Start again, so that the next part is the first one."""
+        """Forget which data were already returned, so that the next part contains all of them."""
         self._mark, self._given = PartMark(), 0
         if self._scribe is not None:
             self._scribe.touch_all()

@@ -72,7 +72,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, record: Record) -> None:
-        """Queue *record* for writing."""
+        """Queue *record* for writing. Does not wait."""
         self._close_columns()
         self._put += _cost(record)
         if self._put > self._most:
@@ -97,7 +97,7 @@ class JournalWriter:
             self._columns = COMPLETE
 
     def wake(self) -> None:
-        """Wake the clerk, unless it is awake: something was queued."""
+        """Tell the clerk that something was queued, unless it already knows."""
         if not self._awake:
             self._awake = True
             self._clerk.wake()
@@ -121,7 +121,10 @@ class JournalWriter:
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
-        """Stop writing this journal, for the reason *why*."""
+        """Stop writing this journal, for the reason *why*.
+
+        The reason goes to *on_give_up*, or to the log without it. Later calls do nothing.
+        """
         if self.incomplete:
             return
         self.incomplete, self._most = why, -1
@@ -133,7 +136,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write all queued records. Return false after a failure: then the clerk must stop."""
+        """Write all queued records to the file. Return false after a failure: then the clerk must stop."""
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
@@ -230,7 +233,7 @@ class ThreadClerk:
         self._wake.set()
 
     def hurry(self) -> None:
-        """Write all queued records now, without the delay."""
+        """Tell the thread to write all queued records now, without the delay. Does not wait."""
         self._hurry.set()
 
     def end(self) -> None:

@@ -112,7 +112,7 @@ class Problem:
         """Return a pass if *conclusion* follows from the conditions, and a violation if its negation follows.
 
         Otherwise the verdict is ``Unknown``. Use this method for a step that the conditions may leave undecided.
-        :attr:`reasons` has the conditions that decide it.
+        Afterwards, :attr:`reasons` has the names of the conditions that decide it.
         """
         for claimed in (True, False):
             wanted = z3.BoolSort(self.context).cast(conclusion)
@@ -141,7 +141,7 @@ class Problem:
         self._names[label] = name
 
     def _solve(self) -> Any:
-        """Return the answer of Z3 (``sat`` or ``unsat``), or a text with the reason why there is none."""
+        """Let Z3 solve the conditions. Return its answer (``sat`` or ``unsat``), or the reason why there is none."""
         self.reasons = ()
         left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
         if left != float("inf"):
@@ -198,10 +198,10 @@ _NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
 
 
 class WarmProblem(Problem):
-    """A problem that is used for many checks. *build* adds its conditions once.
+    """A problem that is used for many checks. *build* is a function that adds its conditions once, at the start.
 
-    With *ahead*, Z3 also solves them once at the start. Only one thread at a time may use the problem. *minimal*: see
-    :class:`WarmProblems`.
+    With *ahead*, Z3 also solves them then. *memory_mb* limits the memory of Z3. Without *minimal*, the reasons of a
+    verdict may include unnecessary conditions, which is faster. Only one thread at a time may use the problem.
     """
 
     def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
@@ -226,7 +226,7 @@ class WarmProblem(Problem):
         return len(self._names)
 
     def consistent(self) -> Verdict:
-        """Return a pass if all conditions can be true at once.
+        """Return a pass if all conditions can be true at once, otherwise a violation that names a contradiction.
 
         The verdict is cached for checks that add no conditions.
         """
@@ -239,7 +239,8 @@ class WarmProblem(Problem):
     def lent(self, seconds: float | None) -> Iterator[None]:
         """Let the current thread use the problem in a ``with`` block. *seconds* limits the time of Z3.
 
-        Conditions that the block adds are removed at its end.
+        If it is ``None``, only the deadline of the check limits the time. Conditions that the block adds are removed at
+        its end.
         """
         self._thread = threading.get_ident()
         self._seconds = seconds
@@ -291,10 +292,10 @@ class WarmProblems:
 
     @contextmanager
     def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
-        """Lend a problem with this *key* to the running check. If none is idle, *build* makes a new one.
+        """Lend a problem with this *key* to the running check, for the ``with`` block.
 
-        Deadlines apply as in :func:`interwhen.toolkit.solving.problem`. If the check is cancelled or raises, the
-        problem is not used again.
+        If none is idle, *build* makes a new one. Z3 may use nine tenths of the time that the check has left, or of
+        *seconds* if that is less. If the check is cancelled or raises, the problem is not used again.
         """
         found = self._take(key)
         if found is None:
