@@ -162,7 +162,10 @@ class Keeper:
         self._failure = ""
 
     def keep(self) -> KeeperAnswer:
-        """Run all tasks of the plan, and return the answer."""
+        """Run all tasks of the plan; return the answer for the first one, with the answers for the others in ``more``.
+
+        No further task is started after a failure to start, or after the time for all tasks.
+        """
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         syscalls.ignore(syscalls.SIGINT)
@@ -191,7 +194,7 @@ class Keeper:
         return self._report(kind, code, what, findings)
 
     def _clear(self) -> None:
-        """End the processes of a task, and delete its files."""
+        """End the processes of a task, delete its files, and write the files of the plan for the next task."""
         if "pid" in self._entered.names:
             # This process is the first of the namespace: -1 means all others of it, and no process outside.
             with contextlib.suppress(ProcessLookupError):
@@ -210,7 +213,7 @@ class Keeper:
         self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
-        """Make the file system of the program, and record which guarantees the namespaces enforce."""
+        """Make the file system of the program with its files, and record which guarantees the namespaces enforce."""
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names
         if own_processes:
@@ -354,7 +357,10 @@ class Keeper:
         return "limit", 0, "seconds"
 
     def _answer_kernel(self, notifications: int) -> str | None:
-        """Refuse one forbidden system call. Returns its name if the program must be ended because of it."""
+        """Refuse one forbidden system call, and record its name.
+
+        Return the name if the program must be ended because of the call; otherwise ``None``.
+        """
         tried = answer(notifications)
         if tried is None:
             return None  # the process that asked has ended
@@ -449,7 +455,7 @@ def _empty(folder: str) -> None:
 
 
 def _file_of(content: bytes) -> int:
-    """Return a descriptor from which *content* can be read."""
+    """Return a new descriptor from which *content* can be read; the caller must close it."""
     if not content:
         return os.open("/dev/null", os.O_RDONLY)
     writing = os.memfd_create("input")

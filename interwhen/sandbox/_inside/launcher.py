@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Read a plan from stdin, run it, and write the answer to the descriptor ``argv[1]``.
+    """Read a plan from stdin, run it, write the answer to the descriptor ``argv[1]``, and exit.
 
-    When the other end of the pipe ``argv[2]`` closes, all processes of the sandbox end. ``argv[3]`` is the id of our
-    process, or 0.
+    When the other end of the pipe ``argv[2]`` closes, all processes of the sandbox end. ``argv[3]`` is the id of the
+    process that started this one; with 0, the id is not checked.
     """
     status, control, parent = map(int, sys.argv[1:4])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)

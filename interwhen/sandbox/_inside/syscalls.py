@@ -39,7 +39,10 @@ def _checked(result: int, what: str) -> int:
 
 
 def syscall(number: int, what: str, *arguments: object) -> int:
-    """Make the system call *number*. Raises OSError, with *what* in its message."""
+    """Make the system call *number* with *arguments*, and return its result.
+
+    Raises OSError, with *what* in its message.
+    """
     given = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *given), what)
 
