@@ -366,8 +366,8 @@ def split_options(
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
     """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
-    *name* is the plug-in and *key* the option, for error messages. Raises :class:`PluginError` if *value* has the wrong
-    type.
+    A value for a type that cannot be checked, such as a callable, stays unchanged. *name* is the plug-in and *key* the
+    option, for error messages. Raises :class:`PluginError` if *value* has the wrong type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)

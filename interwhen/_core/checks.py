@@ -385,7 +385,8 @@ class CheckTable:
     def extracted(self, fact: Extracted) -> list[Order]:
         """Process *fact*: the claims that an extractor found in a segment.
 
-        Return the orders to check those claims that have no cached verdict.
+        Return the orders to check those claims that have no cached verdict. If a claim lies outside the segment, the
+        extraction has failed.
         """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]

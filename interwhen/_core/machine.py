@@ -263,7 +263,7 @@ class Counts:
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
-        """Start counting for a new request."""
+        """Add one to the number of requests, and start to count the tokens of the new request."""
         self.requests += 1
         self._before = self.tokens()
         transcript = self._intake.transcript

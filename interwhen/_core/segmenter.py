@@ -377,7 +377,7 @@ class Intake:
         self.owed += tokens
 
     def cut(self, to: int) -> None:
-        """Remove the text from offset *to* on, and rewind the scanners."""
+        """Remove the text from offset *to* on, add its tokens to the discarded tokens, and rewind the scanners."""
         transcript = self.transcript
         self._finished = False
         while self._written and next(reversed(self._written)).end > to:

@@ -224,7 +224,10 @@ def _json(text: str) -> Any:
 
 
 def _json_calls(reading: _Reading, text: str) -> Iterator[ToolCall]:
-    """Yield the calls in *text*: one call as JSON, a list of calls, or calls that are separated by semicolons."""
+    """Yield the calls in *text*: one call as JSON, a list of calls, or calls that are separated by semicolons.
+
+    Raises :class:`Unreadable` if *text* is empty or not valid JSON.
+    """
     decoder = json.JSONDecoder()
     at, text = 0, text.strip()
     if not text:
@@ -414,7 +417,10 @@ def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _as_json(text: str) -> str:
-    """Return *text*, an object in Gemma's notation with bare keys, as JSON."""
+    """Convert *text*, an object in Gemma's notation with bare keys, to JSON.
+
+    Raises :class:`Unreadable` if it is not in this notation.
+    """
     written: list[str] = []
     at, bare = 0, ""
     while at < len(text):

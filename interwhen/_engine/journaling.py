@@ -910,7 +910,10 @@ class _CallbackThread:
 
     @classmethod
     def put(cls, key: tuple[int, int], job: _Job) -> None:
-        """Queue *job* for the pair of callbacks *key*. If too many jobs are waiting, drop it."""
+        """Queue *job*, a call of one of the two callbacks whose ids are *key*.
+
+        If too many jobs are waiting, the job is dropped; the first drop is logged.
+        """
         with cls.changed:
             found = cls.known.get(key)
             if found is None:

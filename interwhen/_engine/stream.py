@@ -564,7 +564,10 @@ class ModelReader:
             log_warning("probe.failed", error=type(error).__name__)
 
     async def open(self, order: Open) -> None:
-        """Wait until the previous stream is closed, and then send the request of *order*."""
+        """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
+
+        If the request fails, the core gets this as a fact.
+        """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
@@ -695,7 +698,7 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Handle an *error* that reading *stream* raised."""
+        """Close *stream*, and report to the core that it broke by *error*. Ignored if another stream is open now."""
         if stream is not self.stream:
             return  # we closed it, on an order of the core
         self._release(stream)

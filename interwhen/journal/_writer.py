@@ -72,7 +72,10 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, record: Record) -> None:
-        """Queue *record* for writing. Does not wait."""
+        """Queue *record* for writing. Does not wait.
+
+        If more than ``buffer_bytes`` are waiting, the journal is given up, because the disk is too slow.
+        """
         self._close_columns()
         self._put += _cost(record)
         if self._put > self._most:

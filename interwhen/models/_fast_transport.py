@@ -219,7 +219,10 @@ class FastResponse:
     # ------------------------------------------------------------------ the connection's side
 
     def take(self, data: bytes) -> None:
-        """Parse *data*, which has arrived on the connection."""
+        """Parse *data*, which has arrived on the connection, and wake the reader.
+
+        Invalid data end the response with an error. If too many bytes are unread, the connection stops reading.
+        """
         before = self._size
         try:
             self._feed(data)
@@ -539,7 +542,10 @@ class ConnectionPool:
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
-        """Store an idle *connection* for :data:`KEEPALIVE_SECONDS`."""
+        """Store an idle *connection* to *server* for :data:`KEEPALIVE_SECONDS`.
+
+        It is closed instead if :data:`KEPT_CONNECTIONS` of this server are stored already.
+        """
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
             connection.abort()

@@ -292,7 +292,10 @@ class _SglangEvents:
         self._scores = 0
 
     def event(self, body: Body) -> Body:
-        """Convert the event *body* to the form of `/v1/completions`."""
+        """Convert the event *body* of `/generate` to the form of `/v1/completions`, with only the new text and ids.
+
+        Call it once for each event, in order. An error is returned unchanged.
+        """
         meta = body.get("meta_info")
         if not isinstance(meta, dict):
             return body  # an error
