@@ -331,9 +331,10 @@ TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    """Ask *model* for its capabilities. Return the error if the model fails or a timeout runs out.
+    """Ask *model* for its capabilities, within the limits of *timeouts*.
 
-    If the time *budget* of the run, in seconds, runs out first, return the budget.
+    Return the error if the model fails or a timeout runs out. If the time *budget* of the run, in seconds, runs out
+    first, return the budget.
     """
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
@@ -483,7 +484,10 @@ class ModelReader:
     # ------------------------------------------------------------------ waiting for the model
 
     async def receive(self, stream: Stream) -> None:
-        """Read once from *stream*, and process the chunks or the error."""
+        """Read once from *stream*, and process the chunks or the error.
+
+        Raises :class:`UsageError` if another task is reading already.
+        """
         meter = self._meter
         if meter.waiting:
             raise UsageError(TWO_READERS)

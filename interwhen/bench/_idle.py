@@ -24,7 +24,10 @@ _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the resu
 
 
 class AskingProducer:
-    """A producer that asks the model about each piece and stores nothing, because only its requests matter here."""
+    """A producer that asks the model about each piece, and stores nothing, because only its requests matter here.
+
+    Each answer has *tokens* tokens.
+    """
 
     name, version = "asking", "1"
     kind: Kind = "facts"
@@ -169,9 +172,10 @@ async def idle(
 
 
 def _row(what: str, alone: Sequence[float], beside: Sequence[float], limit: float | None) -> Row:
-    """Return a row that compares the 95th percentiles of *alone* and *beside*.
+    """Return a table row that compares the 95th percentiles of *alone* and *beside*, in milliseconds.
 
-    The interval of their ratio is a bootstrap over pairs. *limit* is the maximum for the ratio.
+    Both have one value for each pair. The interval of their ratio is a bootstrap over pairs. *limit* is the maximum for
+    the ratio.
     """
 
     def ratio(pairs: Sequence[tuple[float, float]]) -> float:

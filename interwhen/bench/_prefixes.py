@@ -127,7 +127,7 @@ async def prefixes(
 
 
 def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
-    """Return the report on *found*."""
+    """Return the report on *found*, which has the runs of both arms in the order of the pairs."""
     times = {arm: [1000 * one.seconds for one in runs] for arm, runs in found.items()}
     rows: tuple[Row, ...] = tuple(
         {

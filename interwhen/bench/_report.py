@@ -61,7 +61,7 @@ def text_of(cell: Cell) -> str:
 
 
 def machine_name() -> str:
-    """Describe this machine for a report."""
+    """Describe this machine in one line for a report: processor, cores, Python version, system."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
 
 
@@ -102,7 +102,7 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an experiment."""
+    """The result of a benchmark: tables, charts, warnings, and whether it meets its requirements."""
 
     benchmark: str
     subject: str = ""
@@ -124,7 +124,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return " · ".join(filter(None, (f"interwhen bench {self.benchmark}", self.subject, self.machine)))
 
     def row(self, label: str) -> Row:
-        """Return the first row whose label is *label*. Raises :class:`KeyError`."""
+        """Return the first row of all tables whose label is *label*. Raises :class:`KeyError` if there is none."""
         for table in self.tables:
             for row in table.rows:
                 if next(iter(row.values())) == label:
@@ -132,7 +132,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(label)
 
     def value(self, label: str, column: str = "measured") -> float:
-        """Return the number in *column* of the row with *label*. Raises :class:`KeyError`."""
+        """Return the number in *column* of the row with *label*. Raises :class:`KeyError` if there is none."""
         cell = self.row(label)[column]
         assert not isinstance(cell, str | None)
         return cell.value if isinstance(cell, Estimate) else cell

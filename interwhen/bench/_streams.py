@@ -91,7 +91,7 @@ Source: TypeAlias = ReplayedFile | LocalSource | ServerSource
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
-    """An opened source: its name, and its models, each with a request."""
+    """An opened source of streams: its name, and its models, each with a request."""
 
     name: str
     asked: tuple[tuple[Model, Request], ...]
@@ -172,7 +172,7 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimedMonitor:
-    """Wraps a monitor to measure the time in its parser."""
+    """Wraps a monitor to measure the seconds in its parser. Use the attribute ``monitor`` in the run."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._parsing = 0.0
@@ -192,8 +192,8 @@ class TimedMonitor:
     def cost(self, result: Result, last_check: Mapping[str, float], ended: float) -> MonitorCost:
         """Return the checks and times of the monitor in the run with *result*.
 
-        *last_check* has the time at which the last check of each monitor ended. The stream ended *ended* seconds after
-        its start.
+        *last_check* has the time at which the last check of each monitor ended, by its name. The stream ended at
+        *ended*. Both are in seconds after the start of the run.
         """
         name, judge = self._inner.name, self._inner.verifier
         mine = [check for check in result.checks if check.monitor == name]
@@ -242,7 +242,7 @@ class ForkTimer:
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """The measurements of one run. Points in time are in seconds since the run began; durations are in seconds."""
+    """The measurements of one run. Points in time are seconds since the run began; durations are in seconds."""
 
     arrivals: tuple[float, ...]
     """The times at which pieces of the model's text reached the reader."""
@@ -268,7 +268,10 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_bare(model: Model, request: Request) -> Flow:
-    """Read the stream of *model* for *request*, and do nothing else. Raises the errors of the model."""
+    """Read the stream of *model* for *request* without supervision, and return the measurements.
+
+    Raises the errors of the model.
+    """
     clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
     begun = clock()
     stream = await model.stream(request)
@@ -287,7 +290,10 @@ async def read_bare(model: Model, request: Request) -> Flow:
 
 
 async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
-    """Read the answer of *model* to *request* through a run with *monitors*, as users of :func:`interwhen.run` do."""
+    """Read the answer of *model* to *request* through a run with *monitors*, and return the measurements.
+
+    It reads as users of :func:`interwhen.run` do.
+    """
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)
     timed = [TimedMonitor(monitor) for monitor in monitors]
@@ -322,7 +328,7 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
 
 
 def _why_not(result: Result) -> str:
-    """Return why the run does not count as correct; empty if it does.
+    """Return why the run with *result* does not count as correct; an empty string if it does.
 
     A run is not correct if a violation interrupted it, or if it abstained or failed.
     """

@@ -224,7 +224,7 @@ class ThreadClerk:
         self._ended = threading.Event()
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Start the thread, which writes each record at most *seconds* after it was queued."""
+        """Start the thread, which writes each record of *writing* at most *seconds* after it was queued."""
         # A daemon thread: a disk that does not answer must not keep the process alive.
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 

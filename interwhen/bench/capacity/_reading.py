@@ -47,7 +47,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """The reading of the model."""
+    """What the capacity model says: streams per core, the needs of many streams, and the limits that they reach."""
 
     streams_per_core: int
     workers_per_thousand: float
@@ -62,7 +62,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cpu_share(measured: Measured, streams: float) -> float:
-    """Return the share of a core that the event loop of *streams* streams needs, without simulating."""
+    """Compute the share of a core that the event loop of *streams* streams needs, without a simulation."""
     costs, load = measured.costs, measured.load
     rate = streams * load.rate
     batches = rate * costs.batch_ms / 1e3
@@ -73,16 +73,16 @@ def cpu_share(measured: Measured, streams: float) -> float:
 
 
 def workers_for(measured: Measured, streams: float) -> float:
-    """Return how many workers the checks of *streams* streams occupy, in the mean."""
+    """Return how many workers are busy on average with the checks of *streams* streams."""
     load = measured.load
     return streams / load.seconds * load.checks * (load.check_ms / 1e3 + measured.costs.worker_us / 1e6)
 
 
 def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulated]:
-    """Return the most streams that one event loop carries, and the simulation of them.
+    """Return the largest number of streams that one event loop carries, and the simulation of these streams.
 
-    It may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile. The
-    first is computed, the second is simulated.
+    The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
+    The first is computed, the second is simulated.
     """
     low, high = 1, 2
     while cpu_share(measured, high) <= BUSY:
@@ -100,7 +100,7 @@ def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulat
 
 
 def read_capacity(measured: Measured, streams: tuple[int, ...], *, seed: int = 0) -> Capacity:
-    """Read the model at each number of *streams*. The same arguments give the same result."""
+    """Compute what each number of *streams* needs and what breaks first. The same arguments give the same result."""
     each, at = streams_per_core(measured, seed=seed)
     limits = sorted(_limits(measured, each), key=lambda limit: limit.streams)
     return Capacity(
