@@ -366,8 +366,8 @@ def split_options(
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
     """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
-    *name* is the plug-in and *key* the option, for error messages. Raises :class:`PluginError` if *value* has the wrong
-    type.
+    A value for a type that cannot be checked, such as a callable, stays unchanged. *name* is the plug-in and *key* the
+    option, for error messages. Raises :class:`PluginError` if *value* has the wrong type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)
@@ -638,7 +638,10 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
+    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options.
+
+    Raises :class:`UsageError` if it is no specification.
+    """
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, load_verifier(name), parse_options(name, text)
@@ -710,7 +713,8 @@ PromptMonitorSpec: TypeAlias = str | Mapping[str, Any] | PromptMonitor
 def load_prompt_monitors(specs: Iterable[PromptMonitorSpec]) -> tuple[PromptMonitor, ...]:
     """Return the prompt monitors that *specs* describe, in order.
 
-    Raises the same errors as :func:`load_monitors`.
+    Raises :class:`PluginError` if one cannot be made, and :class:`UsageError` for a wrong specification or a name that
+    occurs twice.
     """
     if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
         raise UsageError(f"prompt_monitors must be a list of monitors, got {specs!r:.200}: put a single one in a list")

@@ -222,7 +222,9 @@ class CheckTable:
         events: deque[Event],
         codes: Sequence[str] = (),
     ) -> None:
-        """Start with an empty table. *events* gets the events for the reader.
+        """Start with an empty table for *monitors*.
+
+        Checks add their violations to *violations*, and events to *events*.
 
         *codes* has, for each monitor, the hash of its verifier's source file, or an empty string.
         """
@@ -381,7 +383,11 @@ class CheckTable:
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
     def extracted(self, fact: Extracted) -> list[Order]:
-        """Process the claims of a segment; return the orders to check those that have no cached verdict."""
+        """Process *fact*: the claims that an extractor found in a segment.
+
+        Return the orders to check those claims that have no cached verdict. If a claim lies outside the segment, the
+        extraction has failed.
+        """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
         if job.refs is not None:
@@ -407,7 +413,7 @@ class CheckTable:
         return orders
 
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
-        """Process the end of job *number*: a check, or an extraction that failed. Return the orders that follow.
+        """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
 
         *seconds* is the time that the job has taken.
         """
@@ -567,7 +573,10 @@ class CheckTable:
         self._settle(job.monitor, job.home, passed=self._violations.is_refuted(ref))
 
     def _judge(self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1) -> None:
-        """Record the *outcome* of the check of one claim. If it may interrupt or end the run, add a candidate."""
+        """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate.
+
+        *seconds* is the time that the check took, in *tries* tries.
+        """
         self._record(ref, outcome, seconds, tries)
         is_pass = passed(outcome)
         if not is_pass:
@@ -600,7 +609,7 @@ class CheckTable:
             violations.add(Candidate(ref.span, ref, None, why))
 
     def _may_become_right(self, candidate: Candidate) -> bool:
-        """Tell whether the wrong part may become right when the model continues.
+        """Tell whether the wrong part of *candidate* may become right when the model continues.
 
         That is so if it is the end of the text and the beginning of the right value.
         """
@@ -620,7 +629,10 @@ class CheckTable:
         self._events.append(CheckSettled(record))
 
     def _describe(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
-        """Return the record of one claim's check that ended with *outcome*."""
+        """Return the record of the check of the claim *ref*, which ended with *outcome*.
+
+        *seconds* is the time that the check took, in *tries* tries.
+        """
         name, verifier, version, code = self._names[ref.monitor]
         span = ref.claim.span
         words = "" if span is None else sha256(ref.text)
@@ -733,7 +745,7 @@ def _stops(monitor: Monitor, kind: Kind) -> bool:
 
 
 def _may_act(ref: Ref, monitor: Monitor) -> bool:
-    """Tell whether some outcome of the check of *ref* can interrupt or end the run.
+    """Tell whether some outcome of the check of *ref*, a claim of *monitor*, can interrupt or end the run.
 
     A refuted claim without a span can do that only in a gating monitor.
     """

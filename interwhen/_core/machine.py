@@ -202,7 +202,10 @@ class PromptCounts:
         return self._counted + self.estimated()
 
     def next(self, kept: int, inserted_bytes: int) -> int:
-        """Estimate the prompt tokens of a further request; the arguments are those of :meth:`opened`."""
+        """Estimate the prompt tokens of a further request, without counting it.
+
+        Its prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
+        """
         return max(self._size_of(kept, inserted_bytes) + self._error, 0)
 
     def _size_of(self, kept: int, inserted_bytes: int) -> int:
@@ -260,7 +263,7 @@ class Counts:
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
-        """Start counting for a new request."""
+        """Add one to the number of requests, and start to count the tokens of the new request."""
         self.requests += 1
         self._before = self.tokens()
         transcript = self._intake.transcript
@@ -289,7 +292,10 @@ class Counts:
             self._intake.credit(missing)
 
     def _missing(self, usage: Usage | None) -> int:
-        """Return the server's count minus our count; 0 if the server sent no count."""
+        """Store the prompt tokens in *usage*, the server's count of the current request.
+
+        Return the server's count of generated tokens minus our count; 0 if the server sent none.
+        """
         if usage is None:
             return 0
         self._window.learn(usage, self.requests)

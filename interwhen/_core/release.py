@@ -346,7 +346,10 @@ def certificate(
 def judges_answer(
     transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], monitors: Sequence[Monitor]
 ) -> bool:
-    """Tell whether a check that passed shows that the answer itself is right."""
+    """Tell whether a check that passed shows that the answer itself is right.
+
+    *records* are the checks on the text of *transcript*, and *refuted* the spans of reasoning that feedback answers.
+    """
     return any(_answers(record, transcript, monitors) for record in _good(records, refuted))
 
 

@@ -203,7 +203,7 @@ class JoinedLineScanner(Scanner):
         """Whether the next line belongs to the held line."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each line as soon as the beginning of the next line shows whether it joins."""
+        """Yield each line as soon as the beginning of the next line shows whether the next line continues it."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         at = 0

@@ -101,7 +101,10 @@ def scanner_for(trigger: Trigger, offer: ToolOffer | None = NO_OFFER) -> Scanner
 
 
 def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
-    """Return :func:`read_offer` of *prompt* and *extra*, or an empty offer if no monitor reads tool calls."""
+    """Return what *prompt* and *extra* (additional fields of the request) say about tool calls.
+
+    If no monitor in *monitors* reads tool calls, return an empty offer.
+    """
     if not any(isinstance(monitor.trigger, ToolCalls) for monitor in monitors):
         return NO_OFFER
     from interwhen._core.written_calls import read_offer  # as in _call_scanner
@@ -153,7 +156,7 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
 
 
 def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer | None) -> tuple[SharedScanner, ...]:
-    """Create one scanner for all monitors with the same trigger and phase."""
+    """Create one scanner for all monitors with the same trigger and phase. *offer* is given to each scanner."""
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
@@ -216,10 +219,11 @@ class Intake:
         offer: ToolOffer | None = NO_OFFER,
         knows_tears: bool = True,
     ) -> None:
-        """Start with an empty transcript in *phase*.
+        """Start with an empty transcript in *phase*, and with the scanners of *monitors*.
 
-        *knows_tears* is false for runs of an old version, in which a segment that continues after feedback did not know
-        which of its lines were cut in the middle.
+        *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
+        scanners are called after every chunk. *knows_tears* is false for runs of an old version, in which a segment
+        that continues after feedback did not know which of its lines were cut in the middle.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
@@ -268,7 +272,7 @@ class Intake:
         return ()
 
     def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
-        """Add a structured tool call of the model, and return the complete segments.
+        """Add *call*, a structured tool call of the model with *tokens* tokens; return the segments that are complete.
 
         They are the segment before the call, which ends here, and the call itself.
         """
@@ -373,7 +377,7 @@ class Intake:
         self.owed += tokens
 
     def cut(self, to: int) -> None:
-        """Remove the text from offset *to* on, and rewind the scanners."""
+        """Remove the text from offset *to* on, add its tokens to the discarded tokens, and rewind the scanners."""
         transcript = self.transcript
         self._finished = False
         while self._written and next(reversed(self._written)).end > to:

@@ -287,7 +287,7 @@ def plan(
     again: bool = False,
     cuts: bool = False,
 ) -> RemedyPlan:
-    """Return the plan of the monitor's remedy for *candidate*.
+    """Return the plan of the remedy of *monitor* for *candidate*. Feedback is written with *template*.
 
     *wrong_text* is the refuted text, which feedback may quote. *again*: the same words were refuted at this position
     before, so a repair does not help. *cuts*: a repair may cut a number or a name short, as in runs of version 0 of the
@@ -409,7 +409,10 @@ class Violations:
         *,
         continues_reasoning: bool = False,
     ) -> None:
-        """Start without candidates. *continues_reasoning*: the model can continue inside the reasoning after a cut."""
+        """Start without candidates. *intake* has the text, and *rules* is the version of the rules for remedies.
+
+        *continues_reasoning*: the model can continue inside the reasoning after a cut.
+        """
         self.unproven: list[UnverifiedReason] = []
         """Unproven claims that ended the run. Their spans are offsets of the trace before the cut that followed."""
         self.concluded: list[UnverifiedReason] = []
@@ -572,9 +575,9 @@ class Violations:
         return todo, self._overspent(todo, times)
 
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
-        """Return the plan of the next rung of *auto*, and how often the same words were refuted at this place.
+        """Choose the next rung of the ladder *auto* for *best*, and return its plan.
 
-        The plan is ``None`` if the ladder has ended.
+        Also return how often the same words were refuted at this place. The plan is ``None`` if the ladder has ended.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -692,9 +695,10 @@ class Violations:
         return next((tag.start for tag in transcript.tags if tag.end == end), end)
 
     def _floor(self, segment: Span) -> int:
-        """Return the offset below which the ladder does not cut, such as the end of earlier calls.
+        """Return the offset below which the ladder does not cut for a violation in *segment*.
 
-        If the model cannot continue inside the reasoning, a violation in the answer does not cut into it.
+        It is the end of earlier tool calls and of ended reasoning. If the model cannot continue inside the reasoning, a
+        violation in the answer does not cut into it.
         """
         if not self._goes_back:
             return segment.start

@@ -53,7 +53,10 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
 
 
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
-    """Return the tools in the fields ``tools`` and ``functions``, in the form of the chat or of the Responses API."""
+    """Return the tools in the fields ``tools`` and ``functions`` of *extra*, each with the types of its parameters.
+
+    The entries have the form of the chat API or of the Responses API.
+    """
     found: dict[str, Mapping[str, str]] = {}
     for field in ("tools", "functions"):
         entries = extra.get(field)
@@ -154,7 +157,8 @@ def read_written(
 ) -> WrittenCalls | None:
     """Return the calls in *text*, which a scanner found as *form*; ``None``: it is not a call.
 
-    *tags* are the opening and closing tag around the call, for formats that have them.
+    *offer* has the tools of the request, whose types the arguments get. *tags* are the opening and closing tag around
+    the call, for formats that have them.
     """
     if len(text) > LONGEST_JSON:
         return WrittenCalls(form, problem=f"a call of more than {LONGEST_JSON:,} characters is not read")
@@ -220,7 +224,10 @@ def _json(text: str) -> Any:
 
 
 def _json_calls(reading: _Reading, text: str) -> Iterator[ToolCall]:
-    """Yield the calls in *text*: one call as JSON, a list of calls, or calls that are separated by semicolons."""
+    """Yield the calls in *text*: one call as JSON, a list of calls, or calls that are separated by semicolons.
+
+    Raises :class:`Unreadable` if *text* is empty or not valid JSON.
+    """
     decoder = json.JSONDecoder()
     at, text = 0, text.strip()
     if not text:
@@ -410,7 +417,10 @@ def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _as_json(text: str) -> str:
-    """Return *text*, an object in Gemma's notation with bare keys, as JSON."""
+    """Convert *text*, an object in Gemma's notation with bare keys, to JSON.
+
+    Raises :class:`Unreadable` if it is not in this notation.
+    """
     written: list[str] = []
     at, bare = 0, ""
     while at < len(text):
@@ -498,7 +508,11 @@ def _called(node: ast.AST) -> str:
 
 
 def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[str, Any]) -> ToolCall:
-    """Return *node* as a tool call. *known* are the values of variables that the code sets to a constant."""
+    """Convert *node*, a call of the tool *name* in Python, to a tool call.
+
+    *known* are the values of variables that the code sets to a constant. If an argument is not known before the code
+    runs, the call has the arguments as source text.
+    """
     try:
         values = _values(node, list(reading.offer.tools.get(name, {})), known)
     except (ValueError, TypeError):
@@ -508,7 +522,11 @@ def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[st
 
 
 def _values(node: ast.Call, parameters: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of *node* by name. Raises :class:`ValueError` if some are known only when the code runs."""
+    """Return the arguments of *node* by name. *parameters* names the positional ones.
+
+    *known* are the values of variables that the code sets to a constant. Raises :class:`ValueError` if a name or a
+    value is known only when the code runs.
+    """
     if len(node.args) > len(parameters):
         raise ValueError("the name of an argument is not known")
     values = {key: _literal(arg, known) for key, arg in zip(parameters, node.args, strict=False)}

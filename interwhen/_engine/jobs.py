@@ -146,7 +146,7 @@ class Jobs:
         return fact
 
     def check(self, order: Check) -> Fact | None:
-        """Run an inline check and return its fact; start any other check and return ``None``."""
+        """Perform *order*: run an inline check and return its fact, or start any other check and return ``None``."""
         verifier = self.watchers[order.monitor].verifier
         if verifier.worker == "inline" and not order.after:
             return self._check_inline(verifier, order)

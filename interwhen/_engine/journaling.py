@@ -312,9 +312,10 @@ def _first(
 def _of_call(
     settings: CallJournal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline
 ) -> Recorder:
-    """Return the recorder of a call to a client or gateway.
+    """Return the recorder of a call to a client or gateway, whose journal is *settings*.
 
-    The thread that writes the journal also makes its header, so that no call waits for this.
+    The other parameters are written to the header, in a redacted journal without the prompt. The thread that writes the
+    journal makes the header, so that no call waits for this.
     """
     assert settings.slot is not None
     redacted = settings.redacted
@@ -456,7 +457,7 @@ PARSER_HINT = "start the server with the tool call parser of the model, or pass 
 
 
 def log_result(result: Result) -> None:
-    """Log how a run ended, in numbers only. The content of a trace is never logged."""
+    """Log how the run with *result* ended, in numbers only. The content of a trace is never logged."""
     log_info(
         "run.finished",
         status=result.label,
@@ -494,9 +495,10 @@ async def capabilities_for(
 
 
 async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers* of a resumed run. Trackers read their segments again, which restores their states.
+    """Prepare all *watchers* of the resumed run *past* with *task*. Does nothing for a new or finished run.
 
-    When the time budget of the run is spent, the preparation stops, because the run then ends.
+    Trackers read their segments again, which restores their states. When the time budget of the run is spent, the
+    preparation stops, because the run then ends.
     """
     if past is None or past.summary is not None:
         return
@@ -584,7 +586,7 @@ def known_result(past: RebuiltRun) -> Result | None:
 
 
 def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
-    """Return monitor, verifier, key and span of each check in the certificate, to compare two results."""
+    """Return monitor, verifier, key and span of each check in the certificate of *result*, to compare two results."""
     checks = result.certificate.checks if isinstance(result, Verified) else ()
     return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
 
@@ -908,7 +910,10 @@ class _CallbackThread:
 
     @classmethod
     def put(cls, key: tuple[int, int], job: _Job) -> None:
-        """Queue *job* for the pair of callbacks *key*. If too many jobs are waiting, drop it."""
+        """Queue *job*, a call of one of the two callbacks whose ids are *key*.
+
+        If too many jobs are waiting, the job is dropped; the first drop is logged.
+        """
         with cls.changed:
             found = cls.known.get(key)
             if found is None:

@@ -474,7 +474,10 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
-        """Parse a segment with the fork's local parser and return the fact; ``None`` if the model must be asked."""
+        """Parse the segment of *order* with the fork's local parser and return the fact.
+
+        Return ``None`` if the model must be asked. *seconds* is the time that the job has taken so far.
+        """
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
             return None

@@ -96,7 +96,7 @@ def core_for(
     *,
     min_coverage: float = 0.0,
 ) -> Core:
-    """Return a new core, or the core of *past* if that run is resumed.
+    """Return a new core for a run with these settings, or the core of *past* if that run is resumed.
 
     *able* is the result of asking the model for its capabilities: the capabilities, an error, or the time budget in
     seconds if it ran out before the answer. Without an answer, the core gets no capabilities.

@@ -331,9 +331,10 @@ TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    """Ask *model* for its capabilities. Return the error if the model fails or a timeout runs out.
+    """Ask *model* for its capabilities, within the limits of *timeouts*.
 
-    If the time *budget* of the run, in seconds, runs out first, return the budget.
+    Return the error if the model fails or a timeout runs out. If the time *budget* of the run, in seconds, runs out
+    first, return the budget.
     """
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
@@ -483,7 +484,10 @@ class ModelReader:
     # ------------------------------------------------------------------ waiting for the model
 
     async def receive(self, stream: Stream) -> None:
-        """Read once from *stream*, and process the chunks or the error."""
+        """Read once from *stream*, and process the chunks or the error.
+
+        Raises :class:`UsageError` if another task is reading already.
+        """
         meter = self._meter
         if meter.waiting:
             raise UsageError(TWO_READERS)
@@ -560,7 +564,10 @@ class ModelReader:
             log_warning("probe.failed", error=type(error).__name__)
 
     async def open(self, order: Open) -> None:
-        """Wait until the previous stream is closed, and then send the request of *order*."""
+        """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
+
+        If the request fails, the core gets this as a fact.
+        """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
@@ -691,7 +698,7 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Handle an *error* that reading *stream* raised."""
+        """Close *stream*, and report to the core that it broke by *error*. Ignored if another stream is open now."""
         if stream is not self.stream:
             return  # we closed it, on an order of the core
         self._release(stream)

@@ -486,9 +486,9 @@ class JournalSlot:
 
 
 def _is_chosen(call_id: str, share: float) -> bool:
-    """Return whether the call is in the chosen *share* of calls.
+    """Return whether the call *call_id* is in the chosen *share* (0 to 1) of calls.
 
-    Its random digits decide, so that all processes choose the same calls.
+    The random digits of the id decide, so that all processes choose the same calls.
     """
     return int(call_id[-8:], 16) < share * (1 << 32)
 

@@ -311,7 +311,10 @@ def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
 
 
 def _plain(value: object) -> str:
-    """Convert a subclass of ``str``, which some libraries return, to ``str``."""
+    """Convert *value*, an instance of a subclass of ``str`` (some libraries return them), to ``str``.
+
+    Raises :class:`TypeError` for anything else, because it has no form in a journal.
+    """
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(
@@ -437,7 +440,7 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
-    """Raise :class:`JournalError` if *monitors* differ from those in *header*.
+    """Raise :class:`JournalError` if *monitors* differ from those in *header*, that of the journal at *path*.
 
     The recorded facts are valid only for the recorded monitors.
     """

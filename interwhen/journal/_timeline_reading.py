@@ -150,9 +150,10 @@ def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int, left_out: int) -> Timeline:
-    """Return the timeline for the joined parts *outline*.
+    """Return the timeline of a redacted journal from the joined parts *outline*.
 
-    Its offsets are in UTF-16 code units, because a redacted journal has no text.
+    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read. Its offsets
+    are in UTF-16 code units, because a redacted journal has no text.
     """
     whole = {**whole_of(outline), "path": path, "size": size}
     if left_out:
@@ -348,7 +349,10 @@ class TimelineReader:
         return isinstance(last, CalledRecord) or (isinstance(last, EndRecord) and not has_call)
 
     def feed(self, data: bytes) -> None:
-        """Read *data*, the next bytes of the file. They may end anywhere, also inside a record."""
+        """Read *data*, the next bytes of the file. They may end anywhere, also inside a record.
+
+        Raises :class:`~interwhen.JournalError` if they are not those of a journal that this version knows.
+        """
         self._data += data
         if not self._schema:
             if len(self._data) < START:

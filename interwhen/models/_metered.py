@@ -143,7 +143,7 @@ class MeteredModel:
         return (await self._model.capabilities()).resume if ask is None else await ask()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
+        """Open a stream for *request*, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
         capped, most = await self._cap(request)
         self.requests += 1
         size = prompt_bytes(request.prompt) + len(request.prefix.encode(errors="replace"))
@@ -152,7 +152,10 @@ class MeteredModel:
         return _MeteredStream(self, stream, most, size)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
+        """Let the metered model answer *request*, a fork, limited to the remaining tokens; count its tokens.
+
+        Raises :class:`OutOfTokens` if none remain.
+        """
         capped, most = await self._cap(request)
         self.forks += 1
         # Until the answer arrives, all tokens of the fork count: if it is cancelled or times out, the server may have

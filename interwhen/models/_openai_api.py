@@ -187,7 +187,10 @@ class OpenAICompatible:
         await self.aclose()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """Return the fields of the request body that are the same for both APIs."""
+        """Return the fields of the body of *request* that are the same for both APIs: model and sampling options.
+
+        Raises :class:`~interwhen.UsageError` if the option ``n`` is not 1.
+        """
         own, default = request.sampling, self._sampling
         body: dict[str, Any] = {"model": self.model}
         for key in ("max_tokens", "temperature", "top_p", "seed"):
@@ -238,7 +241,7 @@ class OpenAICompatible:
         return await self.ask_beside("GET", "slots")
 
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
-        """Send a request for *path*, resolved beside the version (``/v1``) in the base URL, and return the answer.
+        """Send *body* by *method* to *path*, resolved beside the version (``/v1``) in the base URL; return the answer.
 
         Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots.
         """
@@ -309,13 +312,13 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Return the decoded answer to a GET request for *path*. This does not retry."""
+        """Send a GET request for *path*, and return the answer, decoded by *decoder*. This does not retry."""
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
 
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        """Return a POST request to *path*.
+        """Return a POST request to *path* with *body* as JSON. It is not sent.
 
         *path* is relative to the version (``/v1``), or to the root of the server if it starts with a slash.
         """
@@ -574,7 +577,10 @@ class ChatModel(OpenAICompatible):
         return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request*, and return the open stream when the server has accepted the request."""
+        """Send *request*, and return the open stream when the server has accepted the request.
+
+        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which.
+        """
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
         if asks_to_reason(extra):
@@ -674,7 +680,10 @@ class ChatModel(OpenAICompatible):
         return found, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
-        """Open a stream whose events contain token ids, so that these ids can later continue the text."""
+        """Send *request*, whose text is not continued, and return the open stream. *decode* decodes its events.
+
+        If the server can send token ids, the stream has them, so that they can later continue the text.
+        """
         trail = TokenTrail()
         body = self._payload(request, None)
         read = trail.reading(decode)
@@ -692,7 +701,10 @@ class ChatModel(OpenAICompatible):
         return await self._open("chat/completions", body, decode)
 
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
-        """Open a stream that continues the kept text by its token ids; ``None`` if the server cannot do that."""
+        """Send *request*, whose kept text is continued by its token ids, and return the open stream.
+
+        *way* is stored in the stream. The result is ``None`` if the server cannot continue token ids.
+        """
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
         if prompt is None:
@@ -747,7 +759,7 @@ class ChatModel(OpenAICompatible):
         return reading_calls(decode, self._call_extras)
 
     def _chat(self, request: Request) -> dict[str, Any]:
-        """Return the body of the chat request, without the kept text."""
+        """Return the body for the chat API with the prompt and the options of *request*, without the kept text."""
         chat = {**self._body(request), "messages": prompt_turns(request)}
         if self._wants_logprobs(request):
             chat |= {"logprobs": True, "top_logprobs": request.sampling.top_logprobs}
@@ -828,7 +840,10 @@ class ChatModel(OpenAICompatible):
         return body
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body*, a request to the chat API, and return all chunks of its stream. Used by probes."""
+        """Send *body*, a request to the chat API, and return all chunks of its stream. Used by probes.
+
+        Raises :class:`~interwhen.models.StreamTimeout` after ``PROBE_SECONDS``.
+        """
         stream = await self._open("chat/completions", body, decode_chat)
         found: list[Chunk] = []
         try:
@@ -850,7 +865,10 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode an event, and remember the name of the reasoning field, if the event has one."""
+        """Decode *data*, an event of the chat API, and remember the name of its reasoning field, if it has one.
+
+        *offset* and *first* are the same as in :func:`decode_chat`.
+        """
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
             # Later streams use decode_chat directly, because the field is known.

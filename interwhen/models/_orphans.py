@@ -108,7 +108,7 @@ class AbortCall:
         return str(body.setdefault(self.field, uuid4().hex))
 
     async def send(self, transport: Transport, base_url: str, headers: dict[str, str], name: str) -> None:
-        """Tell the server at *base_url* to stop the request with the id *name*.
+        """Tell the server at *base_url* to stop the request with the id *name*, by a POST with *headers*.
 
         Raises :class:`~interwhen.ModelError` if the call fails.
         """

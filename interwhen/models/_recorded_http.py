@@ -198,7 +198,11 @@ class PlaybackTransport:
             self._answers[_key(exchange)].append(exchange)
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> PlaybackResponse:  # noqa: ARG002
-        """Return the recorded answer to *request*."""
+        """Return the recorded answer to *request*.
+
+        Raises :class:`NotRecordedError` if there is none, and :class:`~interwhen.models.ConnectError` if the recorded
+        request failed.
+        """
         await anyio.lowlevel.checkpoint()
         asked = _asked(request)
         self.requests.append(asked)
@@ -231,7 +235,10 @@ class PlaybackResponse:
         self._is_closed = False
 
     async def receive(self) -> bytes:
-        """Return the next event; empty at the end. Raises ``ConnectError`` where the recorded answer broke off."""
+        """Return the next event of the answer; empty at the end.
+
+        Raises ``ConnectError`` where the recorded answer broke off, and ``StreamClosed`` after :meth:`aclose`.
+        """
         await anyio.lowlevel.checkpoint()
         if self._is_closed:
             raise StreamClosed

@@ -163,7 +163,10 @@ class TokenTrail:
         return found
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
-        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows."""
+        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows.
+
+        If text has no ids, the trail is incomplete from then on.
+        """
         lead = len(self._ids)
         try:
             self._ids.extend(ids)

@@ -107,18 +107,24 @@ class VllmTokens:
         return _tokens(await self._post(body, "/tokenize"))
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM always reads special tokens
-        """Return the token ids of *text*."""
+        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request that continues *prompt*."""
+        """Return the request body for vLLM that continues *prompt* with the settings of *chat*.
+
+        With *with_ids*, it asks for the token ids of the continuation.
+        """
         return completion_body(chat, prompt, with_ids=with_ids)
 
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response* as a stream of the chat API."""
+        """Return *response*, the streamed answer of vLLM to *prompt*, as a stream of the chat API.
+
+        *field* is the field for reasoning, and *calls* finds tool calls in the text.
+        """
         return ChatEvents(response, prompt, field, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
@@ -143,11 +149,14 @@ class LlamaCppTokens:
         return await self._ids(rendered.prompt, add_special=True, parse_special=True)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
-        """Return the token ids of *text*."""
+        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
         return await self._ids(text, add_special=False, parse_special=special)
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request that continues *prompt*."""
+        """Return the request body for llama.cpp that continues *prompt* with the settings of *chat*.
+
+        With *with_ids*, it asks for the token ids of the continuation.
+        """
         body = {name: chat[name] for name in _LLAMACPP_FIELDS if chat.get(name) is not None}
         if (limit := chat.get("max_completion_tokens", chat.get("max_tokens"))) is not None:
             body["n_predict"] = limit
@@ -172,7 +181,10 @@ class LlamaCppTokens:
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response* as a stream of the chat API."""
+        """Return *response*, the streamed answer of llama.cpp to *prompt*, as a stream of the chat API.
+
+        *field* is the field for reasoning, and *calls* finds tool calls in the text.
+        """
         return ChatEvents(response, prompt, field, read=_llamacpp_event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
@@ -197,9 +209,9 @@ class SglangTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*.
+        """Return the token ids of *chat*. The server reports them in a chat answer of one token (since SGLang 0.5.13).
 
-        The server reports them in a chat answer of one token (since SGLang 0.5.13).
+        Raises :class:`~interwhen.models.UnexpectedForm` for an older server.
         """
         body = {
             **_template_fields(chat, "reasoning_effort"),
@@ -215,12 +227,15 @@ class SglangTokens:
         return tuple(answer.choices[0].prompt_token_ids)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  SGLang always reads special tokens
-        """Return the token ids of *text*."""
+        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
-        """Return the request that continues *prompt*."""
+        """Return the request body for SGLang that continues *prompt* with the settings of *chat*.
+
+        With *with_ids*, it asks for the token ids of the continuation.
+        """
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:
             options["sampling_seed"] = chat["seed"]
@@ -243,7 +258,10 @@ class SglangTokens:
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response* as a stream of the chat API."""
+        """Return *response*, the streamed answer of SGLang to *prompt*, as a stream of the chat API.
+
+        *field* is the field for reasoning, and *calls* finds tool calls in the text.
+        """
         return ChatEvents(response, prompt, field, read=_SglangEvents().event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
@@ -274,7 +292,10 @@ class _SglangEvents:
         self._scores = 0
 
     def event(self, body: Body) -> Body:
-        """Convert the event *body* to the form of `/v1/completions`."""
+        """Convert the event *body* of `/generate` to the form of `/v1/completions`, with only the new text and ids.
+
+        Call it once for each event, in order. An error is returned unchanged.
+        """
         meta = body.get("meta_info")
         if not isinstance(meta, dict):
             return body  # an error

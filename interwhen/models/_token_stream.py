@@ -73,7 +73,10 @@ class IteratorStream(GuardedStream):
         self._is_whole = True
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Return the next text as one chunk."""
+        """Return the next text as one chunk.
+
+        Raises :class:`~interwhen.models.ConnectError` after the iterator has failed.
+        """
         if self._over:
             return ()
         if not self._is_whole:
@@ -326,7 +329,10 @@ class TokenStream:
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return how many bytes have arrived after the end mark, which is at *offset*."""
+        """Return how many bytes have arrived after the end mark, which is at *offset*.
+
+        *events* are those of the read.
+        """
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
@@ -337,7 +343,7 @@ class TokenStream:
             chunks.append(Chunk("", tokens=0, finish_reason=reason))
 
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
-        """Store *exc* for the next read. If this read has no chunks or the stream was closed, raise *exc* now.
+        """Store *exc* for the next read. If this read has no *chunks*, or the stream was closed, raise *exc* now.
 
         A connection that breaks after the finish reason is no error; the stream then ends.
         """

@@ -327,7 +327,10 @@ class WarmProblems:
 
 
 def to_smt2(conditions: Mapping[str, Any]) -> str:
-    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which any solver reads."""
+    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which any solver reads.
+
+    Raises :class:`UsageError` if there are none.
+    """
     if not conditions:
         raise UsageError(
             "to_smt2: conditions must hold at least one condition, got none; give a mapping of names to conditions"

@@ -261,7 +261,10 @@ def _goes_on(state: State, segment: Segment) -> bool:
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    """Yield the equations of *segment* alone. Linear in the length of the text."""
+    """Yield the equations of *segment* alone, and an unread claim for text beyond the limit of parts.
+
+    Takes time linear in the length of the text.
+    """
     parts, rest = _first_parts(segment)
     for part in parts:
         yield from _equations(part, None)
@@ -310,7 +313,10 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 
 
 def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
-    """Yield the equations that end in *segment*. *before* is the text before it, which is read together with it."""
+    """Yield the equations that end in *segment*, and an unread claim for each statement there that cannot be read.
+
+    *before* is the text before it, which is read together with it. *doubt*: why later text may reject them.
+    """
     line = _read(segment.text)
     line.chains = None  # the chains of the line alone are not claims
     source = _Source(line.normalized, len(before))
@@ -391,7 +397,10 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
 
 
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
-    """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words."""
+    """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
+
+    *prepared* is not used.
+    """
     del prepared
     text = segment.text
     if len(text) > MAX_SEGMENT or "\n" in text:

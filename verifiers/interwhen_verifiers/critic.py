@@ -152,7 +152,7 @@ def _side(criterion: str) -> str:
 
 
 def parse(reply: str, segment: Segment) -> Iterator[Opinion]:
-    """Yield the opinion in *reply* about *segment*.
+    """Yield one claim: the opinion in *reply* about *segment*.
 
     An objection must quote words that occur in *segment* exactly once. Otherwise the opinion gets no span.
     """

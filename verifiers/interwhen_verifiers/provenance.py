@@ -209,7 +209,8 @@ class _Text:
     def find(self, value: str, sent: int) -> Source | None:
         """Return the place of *value* in this message; ``None`` if the message does not contain it.
 
-        *sent* is the number of the message with the first call that used *value*.
+        *sent* is the number of the message with the first call that used *value*. A field of a record from then on does
+        not count as a place, because it may only repeat the call.
         """
         field = self.fields.get(value)
         if field is not None:

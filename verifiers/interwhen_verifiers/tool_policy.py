@@ -121,7 +121,7 @@ class Rule:
 
 @dataclass
 class Policy(Generic[StateT]):
-    """A written policy: rules for tool calls, and the state that they need.
+    """A policy in the form that this verifier uses: rules for tool calls as functions, and the state that they need.
 
     *begin* returns the state before the first call. *advance* returns the state after a call, from the state before it
     and the call (with its result, if that is known); it must not change the state before. *load* makes a first state
@@ -138,7 +138,8 @@ class Policy(Generic[StateT]):
     def before(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
         """Decorate a function as a rule that judges a call of *tools* (by default any tool) before it is made.
 
-        *says* is the sentence of the policy. The function returns a verdict, or ``None`` if the rule does not apply.
+        The rule is added to ``rules``. *says* is the sentence of the policy. The function returns a verdict, or
+        ``None`` if the rule does not apply.
         """
         return self._adding(tools, says, "before")
 

@@ -60,7 +60,7 @@ def plain(value: Value, places: int = 0) -> str | None:
 def result(left: Node, value: Value, stated: Node) -> str | None:
     """Return *value*, which is the value of *left*, as text for a message; ``None`` if the text would be too long.
 
-    The text is a percentage if *stated* is one.
+    The text is a percentage if *stated* is one. It begins with "about" if the value is rounded.
     """
     number = bare(stated)
     if number and number.percent:

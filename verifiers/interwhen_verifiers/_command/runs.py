@@ -65,9 +65,10 @@ class Ran:
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
-    """Run the commands of *checker* in the process sandbox, on a file that contains *text*.
+    """Run the commands of *checker* in the process sandbox, on a file that contains *text*; return how they ended.
 
-    The commands can also read the paths *readable*. Raises :class:`~interwhen.sandbox.SandboxUnavailable`.
+    The commands can also read the paths *readable*. *seconds* limits all commands together. Raises
+    :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
     """
     limits = Limits(
         seconds=seconds,
@@ -133,8 +134,9 @@ def _told(output: str) -> Ran:
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
     """Run the commands of *checker* on a file with *text*, outside of a sandbox, with all the rights of this process.
 
-    They run in a scratch directory, or in *directory*. When this function returns or is cancelled, the process group of
-    each command is gone, and so is the scratch directory.
+    They run in a scratch directory, or in *directory*; *seconds* limits all commands together. Return how they ended.
+    When this function returns or is cancelled, the process group of each command is gone, and so is the scratch
+    directory.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()

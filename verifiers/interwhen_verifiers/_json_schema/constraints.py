@@ -34,7 +34,8 @@ class Refutation:
 def apply(node: Node, test: Test, told: Refutation) -> Node | None:
     """Return *node* without the members that fail *test*; ``None`` if *node* itself fails.
 
-    The reasons for the failures are added to *told*.
+    *test* returns why a leaf fails, or an empty text. If *node* fails, *told* has the reasons; otherwise *told* is
+    emptied.
     """
     for leaf in node.leaves:
         if why := test(leaf):
@@ -106,7 +107,7 @@ def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Co
 
 
 def of_kind(kind: Kind) -> Test:
-    """Return a test that a value of the type *kind* may begin here."""
+    """Return a test that a value of the type *kind* may begin here (see :func:`apply` for tests)."""
 
     def test(leaf: Leaf) -> str:
         if kind in leaf.kinds:

@@ -101,7 +101,7 @@ def cases_of(program: str, code_names: frozenset[str]) -> Cases:
 
 
 def free_names(code: str) -> frozenset[str]:
-    """Return the names that *code*, a program of the task, uses but does not define."""
+    """Return the names that *code*, a program of the task, uses but does not define; none if it is not valid Python."""
     try:
         top = symtable.symtable(code, "names", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -370,7 +370,11 @@ class _Inside(ast.NodeTransformer):
         """Whether a comprehension or a lambda uses the code. Such a test cannot be taken apart."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Replace *node* if the sandbox must evaluate all of it; otherwise visit its parts."""
+        """Replace *node* if the sandbox must evaluate all of it; otherwise visit its parts.
+
+        A replaced node is added to ``questions``. If a comprehension or lambda uses the code, the test cannot be taken
+        apart: ``impossible`` becomes true.
+        """
         if isinstance(node, ast.expr) and self._goes_in(node):
             self.questions.append(node)
             return ast.Name(f"_v{len(self.questions) - 1}", ast.Load())
@@ -429,7 +433,10 @@ class _Folding(ast.NodeTransformer):
         return found
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Replace *node* by its value, if the table and the index have literal values."""
+        """Replace *node* by its value, if the table and the index have literal values.
+
+        The names in a replaced node are added to ``used``.
+        """
         try:
             found = ast.parse(repr(plain(node, self._names)), mode="eval").body
         except (NotPlainError, SyntaxError, ValueError, RecursionError, MemoryError):

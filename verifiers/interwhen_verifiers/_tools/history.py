@@ -48,7 +48,7 @@ class History:
     """The calls of earlier turns, in order."""
 
     def texts(self, *roles: str) -> Iterator[str]:
-        """Yield the messages of *roles*, in order."""
+        """Yield the texts of the messages whose role is one of *roles*, in order."""
         return (message.content for message in self.messages if message.role in roles)
 
     def of(self, *names: str) -> Iterator[PastCall]:
@@ -62,7 +62,7 @@ class History:
 
     @cached_property
     def last_user(self) -> str:
-        """The last message of the user."""
+        """The text of the last message of the user; empty if there is none."""
         return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
 
 

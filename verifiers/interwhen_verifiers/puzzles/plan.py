@@ -210,7 +210,10 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 
 
 def _definition(text: str, at: int) -> str:
-    """Return the text from the bracket at the offset *at* to the bracket that closes it."""
+    """Return the text from the bracket at the offset *at* to the bracket that closes it.
+
+    Raises :class:`PddlError` if no bracket closes it.
+    """
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):
         depth += {"(": 1, ")": -1}.get(match[0], 0)

@@ -74,7 +74,10 @@ def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
 
 
 def solve(puzzle: HousePuzzle) -> Solved:
-    """Find an arrangement that fits the clues, and find out whether there is another one."""
+    """Find an arrangement that fits the clues, and find out whether there is another one.
+
+    If Z3 does not answer within its limit, the status is ``late``.
+    """
     text = write(puzzle)
     with problem() as found:
         houses = _Houses(puzzle, found.context)
@@ -95,7 +98,8 @@ def solve(puzzle: HousePuzzle) -> Solved:
 def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
     """Tell whether *relation* follows from the clues, or is contradicted by a minimal set of them.
 
-    *text* is the puzzle in the form that :func:`write` returns.
+    The status is ``open`` if neither is true, and ``late`` if Z3 gave no answer within its limit. *text* is the puzzle
+    in the form that :func:`write` returns.
     """
     refuted = _core(puzzle, text, relation)
     if isinstance(refuted, tuple):
@@ -232,7 +236,7 @@ class _Houses:
         return z3.Or(*cases) if cases else z3.BoolVal(False, self._context)
 
     def arrangement(self, model: Any) -> Arrangement:
-        """Read the houses of all values from *model*."""
+        """Return the house of each value in *model*, a solution that Z3 found."""
         return tuple(
             tuple(
                 next(n for n, here in zip(self._numbers, row, strict=True) if z3.is_true(model[here])) for row in values

@@ -46,7 +46,8 @@ def _said(text: str) -> str | None:
 def read_expression(text: str) -> str | None:
     """Return the expression after the last "Answer:", without an equality sign and the value after it.
 
-    Only numbers, operators and brackets are allowed, and no powers, since the grader evaluates the expression.
+    Only numbers, operators and brackets are allowed, and no powers, since the grader evaluates the expression. The
+    result is ``None`` if there is no such expression.
     """
     said = (_said(text) or "").partition("=")[0].replace("\u00d7", "*").replace("\u2212", "-").replace("\u00f7", "/")
     said = " ".join(said.strip("` $.").split())
@@ -56,7 +57,10 @@ def read_expression(text: str) -> str | None:
 
 
 def read_moves(text: str) -> str | None:
-    """Return the moves after the last "Answer:", in lower case with spaces between them."""
+    """Return the moves after the last "Answer:", in lower case with spaces between them, or ``infeasible``.
+
+    The result is ``None`` if there are no moves.
+    """
     said = _said(text)
     if said is None:
         return None

@@ -41,7 +41,10 @@ _ORDERS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
 
 
 def read(text: str) -> str | None:
-    """Return the number after the last "Answer:" at the start of a line in *text*, in a normal form."""
+    """Return the number after the last "Answer:" at the start of a line in *text*; ``None`` if there is none.
+
+    The number is returned as text in a normal form, so that answers can be compared.
+    """
     found = [match["number"] for match in _ANSWER.finditer(text)]
     value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
     return None if value is None else write_number(value)
@@ -53,7 +56,7 @@ def chain_sum(
     """Generate *count* sums and differences of *terms* numbers, which have up to *digits* digits.
 
     *wording* is the form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the
-    operations in words.
+    operations in words. Raises :class:`UsageError` for a number of terms or digits that is not supported.
     """
     _vet("chain_sum", terms, digits)
 

@@ -275,7 +275,10 @@ def _words(said: str, depth: int) -> Formula | None:
 
 
 def _name(said: str) -> str:
-    """Normalise the sentence *said*, so that "it rains" and "it does not rain" get the same name."""
+    """Return a name for *said*, a sentence without negation: each long word loses an "s" at its end.
+
+    So "it rains" gets the same name as the "it rain" in "it does not rain".
+    """
     return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
 
 

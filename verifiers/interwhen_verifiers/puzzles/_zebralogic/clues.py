@@ -158,7 +158,7 @@ class Phrases:
         return None if found is None else self._chosen(*found)
 
     def labelled(self, label: str, phrase: str) -> Cell | None:
-        """Return the value that *phrase* names in a column with the header *label*."""
+        """Return the value that *phrase* names in a column with the header *label*; ``None`` unless it names one."""
         found = self._mention(phrase)
         if found is None:
             return None
@@ -174,7 +174,8 @@ class Phrases:
     def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
         """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
 
-        Several cells are possible if attributes share the value.
+        Several cells are possible if attributes share the value. The result is ``None`` if there is no value or a
+        second one, or if a word is not understood.
         """
         if len(phrase) > MAX_PHRASE:
             return None
