@@ -366,8 +366,8 @@ def split_options(
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
     """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
-    *name* is the plug-in and *key* the option, for error messages. Raises :class:`PluginError` if *value* has the wrong
-    type.
+    A value for a type that cannot be checked, such as a callable, stays unchanged. *name* is the plug-in and *key* the
+    option, for error messages. Raises :class:`PluginError` if *value* has the wrong type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)
@@ -916,7 +916,10 @@ class VerifierReport(msgspec.Struct, frozen=True):
 
 
 def describe(name: str) -> VerifierReport:
-    """Import the verifier *name* and describe it. Raises :class:`PluginError` if the import fails."""
+    """Import the verifier *name*, and return a description: its options, its monitors and its scope.
+
+    Raises :class:`PluginError` if the import fails.
+    """
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)

@@ -92,7 +92,7 @@ class Meter:
 
     @property
     def has_text(self) -> bool:
-        """Whether the current stream has sent text."""
+        """Whether the current stream has sent text so far."""
         return self.last is not None
 
     def waited_until(self, now: float) -> float:
@@ -257,7 +257,7 @@ class Backoff:
         return True
 
     async def wait(self) -> None:
-        """Wait until the next request may be sent."""
+        """Wait until the computed pause is over, so that the next request may be sent."""
         seconds = self._until - self._clock()
         if seconds > 0:
             log_info("stream.reconnect_delayed", wait=round(seconds, 3))
@@ -299,7 +299,7 @@ class WireMeter:
             self._pace.finish(now)
 
     def report(self) -> WireReport:
-        """Return the sum of all irregularities so far."""
+        """Return the sum of all irregularities of the connection so far, over all streams of the run."""
         whole = self._before
         for note in self.notes:
             if note.is_odd:
@@ -564,7 +564,10 @@ class ModelReader:
             log_warning("probe.failed", error=type(error).__name__)
 
     async def open(self, order: Open) -> None:
-        """Wait until the previous stream is closed, and then send the request of *order*."""
+        """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
+
+        If the request fails, the core gets this as a fact.
+        """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
@@ -695,7 +698,7 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Handle an *error* that reading *stream* raised."""
+        """Close *stream*, and report to the core that it broke by *error*. Ignored if another stream is open now."""
         if stream is not self.stream:
             return  # we closed it, on an order of the core
         self._release(stream)

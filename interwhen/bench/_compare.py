@@ -303,7 +303,7 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
 
 
 def _uncached(outcome: Outcome) -> int:
-    """Return the prompt tokens that a server would read for the attempt without a cache from earlier attempts."""
+    """Return the prompt tokens that a server would read for the attempt if nothing of earlier attempts were cached."""
     return outcome.ledger.total_prompt_tokens - outcome.ledger.cached_tokens + outcome.warm
 
 

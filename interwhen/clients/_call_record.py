@@ -81,7 +81,10 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
-    """A violation in the record of a call. Its text may have been cut from the answer, and is not in the record."""
+    """A violation in the record of a call: monitor, verifier, place, and the remedy that followed.
+
+    Its text may have been cut from the answer, and is not in the record.
+    """
 
     monitor: str
     verifier: str
@@ -91,7 +94,7 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallContent(msgspec.Struct, frozen=True, gc=False):
-    """The texts of a call. A record has them only if the settings ask for them."""
+    """The texts of a call: prompt, answer, and what was wrong. A record has them only if the settings ask for them."""
 
     prompt: Prompt
     text: str
@@ -141,7 +144,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_problem(self) -> bool:
-        """Whether the call had a violation, a reason for doubt or a failure."""
+        """Whether the call had a violation, or ended in another way than verified."""
         return bool(self.violations) or self.outcome not in ("answer verified", "steps verified")
 
 
@@ -216,7 +219,7 @@ def record_call(
 
 
 def log_call(record: CallRecord, *, watching: str = "") -> None:
-    """Log *record* as the event ``call.ended``, without its lists and without content.
+    """Log *record* as the event ``call.ended``: its outcome and counts, without the list of checks and without texts.
 
     If *watching* is given, it replaces the names of the monitors, for example by ``arithmetic (demoted)``.
     """

@@ -55,7 +55,7 @@ class ResponseConnection(Protocol):
     """The methods of a connection that a response uses."""
 
     def pause(self) -> None:
-        """Stop reading from the socket."""
+        """Stop reading from the socket, because too many bytes are unread."""
         ...
 
     def resume(self) -> None:
@@ -219,7 +219,10 @@ class FastResponse:
     # ------------------------------------------------------------------ the connection's side
 
     def take(self, data: bytes) -> None:
-        """Parse *data*, which has arrived on the connection."""
+        """Parse *data*, which has arrived on the connection, and wake the reader.
+
+        Invalid data end the response with an error. If too many bytes are unread, the connection stops reading.
+        """
         before = self._size
         try:
             self._feed(data)
@@ -294,7 +297,7 @@ class FastResponse:
     # ------------------------------------------------------------------ what the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header; ignore trailers."""
+        """Store the header *name* of the response with its *value*. Ignore headers after the body (trailers)."""
         if not self.status:
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
@@ -333,7 +336,7 @@ class FastResponse:
 
 
 def _ignore(_data: bytes) -> None:
-    """Ignore bytes after the end of a response."""
+    """Ignore *_data*, bytes that arrive after the end of a response."""
 
 
 # One connection, which serves one response after the other.
@@ -387,7 +390,7 @@ class FastConnection(asyncio.Protocol):
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport of the loop."""
+        """Store *transport*, with which the event loop has opened the connection."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -467,7 +470,7 @@ KEEPALIVE_SECONDS = 4.0
 
 
 class ServerAddress(NamedTuple):
-    """The server of a connection."""
+    """The scheme, host and port of the server of a connection."""
 
     scheme: str
     host: str
@@ -539,7 +542,10 @@ class ConnectionPool:
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
-        """Store an idle *connection* for :data:`KEEPALIVE_SECONDS`."""
+        """Store an idle *connection* to *server* for :data:`KEEPALIVE_SECONDS`.
+
+        It is closed instead if :data:`KEPT_CONNECTIONS` of this server are stored already.
+        """
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
             connection.abort()

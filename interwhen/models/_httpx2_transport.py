@@ -105,7 +105,10 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        """Wait for bytes and return all bytes that have arrived: possibly more than *max_bytes*. Ignores *timeout*."""
+        """Wait for bytes and return all bytes that have arrived: possibly more than *max_bytes*; empty at the end.
+
+        Ignores *timeout*. Raises ``httpcore2.ReadError`` if the connection broke or this side closed it.
+        """
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:

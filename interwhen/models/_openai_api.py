@@ -577,7 +577,10 @@ class ChatModel(OpenAICompatible):
         return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request*, and return the open stream when the server has accepted the request."""
+        """Send *request*, and return the open stream when the server has accepted the request.
+
+        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which.
+        """
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
         if asks_to_reason(extra):

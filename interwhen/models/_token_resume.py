@@ -151,7 +151,7 @@ class TokenTrail:
 
     @property
     def events(self) -> list[TrailEvent]:
-        """The events that have text."""
+        """The stored events that have text, each with its token ids."""
         found, text, start = [], self._text.getvalue(), 0
         for number, end in enumerate(self._ends):
             before = self._stops[number - 1] if number else 0
@@ -163,7 +163,10 @@ class TokenTrail:
         return found
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
-        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows."""
+        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows.
+
+        If text has no ids, the trail is incomplete from then on.
+        """
         lead = len(self._ids)
         try:
             self._ids.extend(ids)
@@ -356,7 +359,7 @@ def without_ids(data: bytes) -> bytes:
 
 
 class TokenPrompt(NamedTuple):
-    """A prompt for `/v1/completions` that consists of token ids."""
+    """A prompt for `/v1/completions` that consists of token ids, with the reasoning tags of its model."""
 
     ids: Ids
     phase: Phase

@@ -338,7 +338,7 @@ class _ScriptedConnection:
         """Store bytes that arrive during the answer for the next request.
 
         When the client closes the connection, end the answer. *scope* contains the answer. After a step :class:`Deaf`,
-        the answer goes on.
+        the answer continues.
         """
         try:
             while True:
