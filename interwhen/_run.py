@@ -507,7 +507,7 @@ class LoopThread:
             return self._now
 
     def close(self) -> None:
-        """End the loop if it is running."""
+        """End the loop in the other thread, if it is running."""
         with self._own_lock:
             now, self._now = self._now, None
         if now is not None:
@@ -814,7 +814,7 @@ class SyncRun:
 
     @property
     def result(self) -> Result:
-        """The result. Raises :class:`UsageError` before the run has ended."""
+        """The result of the run. Raises :class:`UsageError` before the run has ended."""
         return self._inner.result
 
     def drain(self) -> Result:

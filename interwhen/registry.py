@@ -916,7 +916,10 @@ class VerifierReport(msgspec.Struct, frozen=True):
 
 
 def describe(name: str) -> VerifierReport:
-    """Import the verifier *name* and describe it. Raises :class:`PluginError` if the import fails."""
+    """Import the verifier *name*, and return a description: its options, its monitors and its scope.
+
+    Raises :class:`PluginError` if the import fails.
+    """
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)

@@ -197,7 +197,7 @@ class _MonitorSegments:
         return gone
 
     def remove(self, span: Span) -> None:
-        """Remove the segment at *span*."""
+        """Remove the segment at *span* with its records, whether its checks have ended or not."""
         if self.has(span):
             self._opened.pop()
         self.open.pop(span, None)
@@ -257,7 +257,7 @@ class CheckTable:
 
     @property
     def awaited(self) -> bool:
-        """Whether any segment waits for an open job."""
+        """Whether an extraction, or a check whose verdict a claim waits for, has not ended."""
         return any(job.refs is None or job.refs for job in self.jobs.values())
 
     def may_precede(self, start: int) -> bool:

@@ -194,7 +194,7 @@ class PromptCounts:
         self._error = tokens - self._last_size
 
     def estimated(self) -> int:
-        """Return the estimated prompt tokens of all requests without a count."""
+        """Return the estimated prompt tokens of all requests whose prompt the server has not counted."""
         return max(self._uncounted_size + self._uncounted * self._error, 0)
 
     def total(self) -> int:
@@ -251,7 +251,7 @@ class Counts:
         """The offset in the trace at which the current request began."""
 
     def tokens(self) -> int:
-        """Return how many tokens of the main stream have arrived."""
+        """Return how many tokens of the main stream have arrived: kept, discarded and late ones."""
         intake = self._intake
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
@@ -801,7 +801,7 @@ class Core:
         self._reopen()
 
     def _is_full(self) -> bool:
-        """Tell whether the model may write no more tokens."""
+        """Tell whether the model may write no more tokens: ``max_tokens`` or the context window is used up."""
         kept = self.transcript.kept_tokens
         return self.window.is_full(kept) or self.window.room(self.transcript.inserted_bytes, kept) == 0
 

@@ -156,7 +156,7 @@ _NOTHING: Mapping[int, int] = {}
 
 
 class OpenChecks(Protocol):
-    """The part of the :class:`~interwhen._core.checks.CheckTable` that the gates need."""
+    """What the gates ask about the checks of a run. :class:`~interwhen._core.checks.CheckTable` implements it."""
 
     @property
     def changed(self) -> bool:
@@ -164,7 +164,7 @@ class OpenChecks(Protocol):
         ...
 
     def watch(self, monitor: int, /) -> None:
-        """Reset :attr:`changed`, and from now on set it only for changes of *monitor*."""
+        """Set :attr:`changed` to false, and from now on to true only for changes of the monitor number *monitor*."""
         ...
 
     def first_open(self, monitor: int, /) -> int | None:
@@ -209,7 +209,7 @@ class Gates:
 
     @property
     def holding(self) -> bool:
-        """Whether any monitor holds text back."""
+        """Whether any monitor may hold text back from the reader."""
         return bool(self._gating or self._final)
 
     @property
@@ -254,7 +254,7 @@ class Gates:
         return min((self._cleared(number, None) for number in self._gating), default=length)
 
     def cut(self, to: int) -> None:
-        """Forget the text from *to* on."""
+        """Move the frontier back to offset *to*, because the text from there on was cut."""
         self.frontier = min(self.frontier, to)
 
     def _verified(self, monitor: int) -> int:

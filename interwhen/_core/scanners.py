@@ -111,7 +111,7 @@ class Scanner:
         self._borders.append((start, known_at))
 
     def _reset(self) -> None:
-        """Reset the state of the partly read segment."""
+        """Forget what was read of the current segment. Subclasses reset their own state here."""
         self.hot = False
 
     def _trimmed(self, transcript: Transcript, start: int, end: int) -> Span | None:
@@ -142,7 +142,7 @@ class LineScanner(Scanner):
         self._line = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each complete group of lines."""
+        """Read the new text of *transcript*, and yield each group of lines that is complete now."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -304,7 +304,7 @@ class ParagraphScanner(Scanner):
         self._line = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each paragraph that a blank line has ended."""
+        """Read the new text of *transcript*, and yield each paragraph that a blank line has ended."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -349,7 +349,7 @@ class CountScanner(Scanner):
         self.due = self.count
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each part that has its full length."""
+        """Read the new text of *transcript*, and yield each part that has its full length now."""
         self.pos = transcript.length
         while transcript.length - self.start >= self.count:
             start, end = self.start, self.start + self.count
@@ -523,7 +523,7 @@ class TagScanner(Scanner):
         """The offset of a possible half opening tag at the end of the text; the end of the text if there is none."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each call whose closing tag is in the transcript."""
+        """Read the new text of *transcript*, and yield each tool call whose closing tag has arrived."""
         tag, base = self._sought()
         text, first = transcript.slice(base, transcript.length), base
         while (found := text.find(tag, base - first)) >= 0:
@@ -560,7 +560,7 @@ class TagScanner(Scanner):
         return self._open_at is not None
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the complete calls. An open call without a closing tag is dropped."""
+        """Yield the remaining complete tool calls. An open call without a closing tag is dropped."""
         yield from self.feed(transcript)
         # The border needs one more character than there is: after a cut right here, the call may continue.
         self._begin(transcript.length, transcript.length + 1)

@@ -52,11 +52,11 @@ class SharedScanner(NamedTuple):
     """Searches a text for a character that can end a segment of this scanner. The result is falsy if there is none."""
 
     def sees_calls(self) -> bool:
-        """Tell whether the monitors read structured tool calls, which belong to the answer phase."""
+        """Tell whether the monitors of this scanner read structured tool calls, which belong to the answer phase."""
         return self.scanner.reads_calls and self.phase != "reasoning"
 
     def sees(self, phase: Phase) -> bool:
-        """Tell whether the monitors read text of *phase*."""
+        """Tell whether the monitors of this scanner read text of *phase*."""
         return self.phase in ("both", phase)
 
 
@@ -336,7 +336,7 @@ class Intake:
                 yield due, span.start + len(words[0])
 
     def stop_scanning(self) -> None:
-        """Stop looking for segments, because no monitor reads the text that follows."""
+        """Stop finding segments, because no monitor reads the text that follows."""
         self.scanners, self._active, self._eager, self._wake = (), [], False, _any_of("")
         self._plan()
 

@@ -48,7 +48,7 @@ FEW = 4
 
 
 class Trouble(NamedTuple):
-    """What is known about a refuted claim when its remedy is chosen."""
+    """What is known about a refuted claim when the next rung of the ladder is chosen for it."""
 
     times: int
     """How often in a row the same words were refuted at this place, this time included."""
@@ -164,12 +164,12 @@ class Ref(msgspec.Struct, eq=False):
 
     @property
     def span(self) -> Span:
-        """The span of the claim; the span of its segment if the claim has none."""
+        """The span of the claim that this refers to; the span of its segment if the claim has none."""
         return self.segment.span if self.claim.span is None else self.claim.span
 
     @property
     def text(self) -> str:
-        """The text of the claim; empty if the claim has no span."""
+        """The text of the claim that this refers to; empty if the claim has no span."""
         span = self.claim.span
         if span is None:
             return ""
@@ -457,15 +457,15 @@ class Violations:
         """The cache of :meth:`first`: the list it searched, how many entries of it, and the result."""
 
     def __bool__(self) -> bool:
-        """Whether there is a candidate."""
+        """Whether there is a candidate (a violation or unproven claim that may interrupt or end the run)."""
         return bool(self._candidates)
 
     def add(self, candidate: Candidate) -> None:
-        """Add a candidate."""
+        """Add *candidate*, a violation or unproven claim that may interrupt or end the run."""
         self._candidates.append(candidate)
 
     def first(self) -> Candidate | None:
-        """Return the earliest candidate known so far; ``None``: there is no candidate."""
+        """Return the earliest candidate in the trace that is known so far; ``None``: there is no candidate."""
         # Compare only the candidates added since the last call. There may be thousands during one slow check.
         known, count, best = self._ranked
         if known is not self._candidates:
@@ -797,9 +797,10 @@ class Violations:
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        """Drop the candidates with the remedy ``Conclude``, and record them as violations.
+        """Drop the candidates whose monitor has the remedy ``Conclude``, and record them as violations.
 
-        The candidate *but* is dropped without a record.
+        The candidate *but* is dropped without a record. A candidate is a violation or unproven claim that may interrupt
+        the run.
         """
         standing, self._candidates = self._candidates, []
         for other in standing:
@@ -827,7 +828,7 @@ class Violations:
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:
-        """Drop all candidates, because supervision was switched off."""
+        """Drop all candidates without a record, because supervision was switched off."""
         self._candidates = []
 
     def note_all(self) -> None:
@@ -900,7 +901,7 @@ class RefutationCounts:
         """Record that the words of *candidate* were refuted. Return how often this happened, and the position.
 
         The number includes this time, and counts only the same words of the same monitor at the same position. The
-        position is the one that the class describes.
+        position is the number of characters before the segment, without white space, feedback and answered segments.
         """
         ref = candidate.ref
         place = self._place(ref.segment.span.start)
@@ -922,7 +923,7 @@ class RefutationCounts:
         self._answered.append(segment)
 
     def cut(self, to: int) -> None:
-        """Forget everything about the text from offset *to* on."""
+        """Forget the answered segments from offset *to* on, because their text was cut."""
         while self._marks[-1][0] > to:
             self._marks.pop()
         while self._answered and self._answered[-1].end > to:

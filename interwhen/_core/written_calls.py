@@ -79,14 +79,14 @@ def _types(schema: Any) -> dict[str, str]:
 
 
 def _described(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* describes as JSON schemas."""
+    """Return the tools that *text* describes as JSON schemas, by name, each with the types of its parameters."""
     if '"parameters"' not in text or '"properties"' not in text:
         return {}
     return {name: {} for name in _first(_NAME.findall(text))}
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* describes as Python functions."""
+    """Return the tools that *text* defines as Python functions, by name, each with the types of its parameters."""
     found: dict[str, Mapping[str, str]] = {}
     for name, parameters in _first(_DEFINED.findall(text)):
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
@@ -357,7 +357,7 @@ def _object(name: str, text: str) -> dict[str, Any]:
 
 
 def _unfenced(text: str) -> str:
-    """Return *text* without the fence of Markdown around it."""
+    """Return *text* without the fence of a Markdown code block (three backticks) around it."""
     text = text.strip()
     if not text.startswith("```"):
         return text
@@ -842,7 +842,7 @@ _STRING_ENDS = {quote: re.compile(rf"\\.?|{quote}", re.DOTALL) for quote in ('"'
 
 
 class _Brackets:
-    """Finds the bracket that closes the first one, in JSON or Python."""
+    """Finds the bracket that closes the first one in a text of JSON or Python, which may arrive in parts."""
 
     __slots__ = ("_depth", "_python", "_quote", "at")
 
@@ -921,7 +921,7 @@ class _Quoting(NamedTuple):
     """The first three characters of the current line, without its indentation."""
 
     def after(self, text: str) -> _Quoting:
-        """Return the state after the next part of the transcript, *text*."""
+        """Return the state of the quotations after *text*, the next part of the transcript."""
         _, _, in_block, ticks, lead = self
         for number, part in enumerate(text.split("\n")):
             if number:
@@ -983,7 +983,7 @@ class CallScanner(Scanner):
         return bool(self._open)
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each call that is complete."""
+        """Read the new text of *transcript*, and yield the span of each tool call that is complete now."""
         return self._scan(transcript, last=False)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:

@@ -170,7 +170,7 @@ class Recorder:
         return msgspec.structs.replace(result, journal=state)
 
     def leave(self) -> None:
-        """Close the writer without a result, because the run could not start."""
+        """Close the journal without a result, because the run could not start."""
         self._over, self._columns = True, COMPLETE
         self._writer.close()
 
@@ -705,7 +705,7 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:
-        """The checks of the text that was returned."""
+        """The records of the checks on the text that was returned."""
         return () if self.result is None else self.result.checks
 
     def __str__(self) -> str:
@@ -764,7 +764,7 @@ class WatchedCalls(Sequence[SupervisedCall]):
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """The violations of all calls."""
+        """The violations of all calls in this sequence."""
         return tuple(violation for call in tuple(self._calls) for violation in call.violations)
 
     def saw(self, call_id: str, events: Sequence[Event]) -> None:
@@ -773,7 +773,7 @@ class WatchedCalls(Sequence[SupervisedCall]):
             self._events.setdefault(call_id, []).extend(events)
 
     def ended(self, call: SupervisedCall) -> None:
-        """Add *call*, with its events."""
+        """Add *call*, which has ended, with the events that were stored for it."""
         with self._lock:
             events = tuple(self._events.pop(call.call_id, ()))
             self._calls.append(msgspec.structs.replace(call, events=events) if events else call)

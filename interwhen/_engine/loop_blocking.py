@@ -437,7 +437,7 @@ class LoopBlocking:
 
     @property
     def found(self) -> tuple[BlockedLoop, ...]:
-        """The stored records, in the order in which they happened."""
+        """The stored records of calls that blocked the loop, in the order in which they happened."""
         return tuple(self._found)
 
 

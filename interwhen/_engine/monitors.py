@@ -548,7 +548,7 @@ class _TrackerStates:
         self._refuted = standing
 
     def read(self, segment: Segment) -> Iterable[Claim]:
-        """Return the claims of *segment* without storing a state."""
+        """Return the claims that the tracker finds in *segment*, without storing its new state."""
         states = (state for end, state in reversed(self._states) if end <= segment.span.start)
         begun = next(states, None)
         state = self._tracker.start(self._prepared) if begun is None else begun

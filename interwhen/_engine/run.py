@@ -232,7 +232,7 @@ emergencies."""
 
 
 class _Switch:
-    """Stores whether supervision is turned off in this process."""
+    """The switch that turns supervision off for the process, and the active runs, which it stops."""
 
     said: bool | None = None
     """Whether the program turned supervision off; ``None``: the program did not set it, so the environment decides."""

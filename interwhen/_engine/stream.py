@@ -92,7 +92,7 @@ class Meter:
 
     @property
     def has_text(self) -> bool:
-        """Whether the current stream has sent text."""
+        """Whether the current stream has sent text so far."""
         return self.last is not None
 
     def waited_until(self, now: float) -> float:
@@ -257,7 +257,7 @@ class Backoff:
         return True
 
     async def wait(self) -> None:
-        """Wait until the next request may be sent."""
+        """Wait until the computed pause is over, so that the next request may be sent."""
         seconds = self._until - self._clock()
         if seconds > 0:
             log_info("stream.reconnect_delayed", wait=round(seconds, 3))
@@ -299,7 +299,7 @@ class WireMeter:
             self._pace.finish(now)
 
     def report(self) -> WireReport:
-        """Return the sum of all irregularities so far."""
+        """Return the sum of all irregularities of the connection so far, over all streams of the run."""
         whole = self._before
         for note in self.notes:
             if note.is_odd:

@@ -218,13 +218,13 @@ class ProcessPool:
             return answer.value, answer.failure
 
     async def close(self) -> None:
-        """Stop all idle workers. Busy workers stop at the end of their checks."""
+        """Stop all idle worker processes, and start no more. Busy workers stop at the end of their checks."""
         self._closed = True
         while self._idle:
             await self._idle.pop().stop()
 
     async def _take(self) -> WorkerProcess:
-        """Return an idle worker that is alive, or a new one."""
+        """Take an idle worker that is alive out of the pool and return it, or return a new one, not yet started."""
         while self._idle:
             worker = self._idle.pop()
             if worker.is_well:

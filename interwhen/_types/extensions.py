@@ -56,7 +56,7 @@ class Ready(Protocol):
         ...
 
     def end(self) -> None:
-        """Signal that the run has released the model."""
+        """Signal that the run does not need the model any more, so that background work may continue."""
         ...
 
 
@@ -109,7 +109,7 @@ class ContextSource(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the store. Contexts serve nothing afterwards."""
+        """Close the store. Its open contexts change no prompt afterwards."""
         ...
 
 

@@ -121,7 +121,7 @@ class Request:
 
     @property
     def prefix(self) -> str:
-        """The trace so far as one string."""
+        """The trace so far (the text of all pieces) as one string."""
         return "".join(piece.text for piece in self.pieces)
 
 

@@ -19,7 +19,7 @@ class BudgetedModel(Model, Protocol):
 
     @property
     def budget(self) -> int:
-        """How many tokens may be generated in total."""
+        """How many tokens this model may generate in total, over all requests."""
         ...
 
     @property

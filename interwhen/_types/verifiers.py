@@ -43,7 +43,11 @@ class Verifier(Protocol):
 
     @property
     def worker(self) -> Worker:
-        """Where a check runs."""
+        """Where a check runs.
+
+        ``inline``: directly on the event loop; ``async``: as a task of the loop; ``thread`` or ``process``: in a
+        worker.
+        """
         ...
 
     def check(self, claim: Any, /) -> Verdict | Awaitable[Verdict]:
@@ -125,7 +129,7 @@ class Ticket:
         self._lock = Lock()
 
     def add(self, callback: Callable[[], object]) -> None:
-        """Call *callback* when the check is cancelled, or now if it is already cancelled."""
+        """Call *callback* when the check of this ticket is cancelled, or now if it is already cancelled."""
         with self._lock:
             if not self.cancelled:
                 self._callbacks.append(callback)
@@ -133,13 +137,13 @@ class Ticket:
         callback()
 
     def remove(self, callback: Callable[[], object]) -> None:
-        """Remove *callback*. It is never called after this method has returned."""
+        """Remove *callback*, which :meth:`add` got. It is never called after this method has returned."""
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
 
     def cancel(self) -> None:
-        """Cancel the check, and call the callbacks."""
+        """Cancel the check of this ticket, and call the callbacks."""
         # Under the lock, so that a callback that was removed is not called.
         with self._lock:
             self.cancelled = True

@@ -123,7 +123,7 @@ START = _HEAD.size + _U32.size
 
 
 class Preamble(NamedTuple):
-    """The data in the first bytes of a journal file."""
+    """What the first bytes of a journal file contain: the schema version, and the start of the checksums."""
 
     schema: int
     chain: int
@@ -131,7 +131,7 @@ class Preamble(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One complete record of a file."""
+    """One complete record of a journal file, as bytes, with its end and its checksum."""
 
     payload: bytes
     end: int

@@ -48,7 +48,7 @@ RareFact: TypeAlias = (
 
 
 class VerifierRecord(msgspec.Struct, frozen=True):
-    """A verifier of the run."""
+    """The record of a verifier of the run: name, version, deadline (seconds), worker, and hash of its code."""
 
     name: str
     version: str
@@ -110,7 +110,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
-    """Consecutive chunks of plain text."""
+    """The record of consecutive chunks of plain text, with their times."""
 
     at: float
     """The time of the first chunk."""
@@ -121,14 +121,14 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
-    """A chunk that has more than plain text, such as a finish reason, token counts or a tool call."""
+    """The record of a chunk that has more than plain text, such as a finish reason, token counts or a tool call."""
 
     at: float
     chunk: Chunk
 
 
 class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
-    """A fact that the core received, of any type except a chunk."""
+    """The record of a fact that the core received, of any type except a chunk."""
 
     at: float
     length: int
@@ -162,7 +162,7 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
-    """How the run ended."""
+    """The record of the end of the run: its time and the result."""
 
     at: float
     result: Result

@@ -55,7 +55,7 @@ class Journal:
 
     @property
     def name(self) -> str:
-        """The path as text."""
+        """The path of the journal as text."""
         return os.fspath(self.path)
 
 

@@ -157,7 +157,7 @@ class JournalWriter:
         return not self.incomplete
 
     def shut(self) -> None:
-        """Close the file."""
+        """Close the file of the journal."""
         self._items.clear()
         try:
             self._file.close()
@@ -208,7 +208,7 @@ class JournalWriter:
 
 
 def _cost(item: Record | TextColumns) -> int:
-    """Return the approximate memory of *item* while it is queued."""
+    """Return the approximate memory of *item*, in bytes, while it is queued."""
     if type(item) is TextColumns:
         return _COST * len(item.texts) + sum(map(len, item.texts))
     return _COST + len(item.part) if type(item) is OutlineRecord else _COST

@@ -129,7 +129,7 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
 
 
 class ModelCard(msgspec.Struct, frozen=True, gc=False):
-    """An entry of ``GET /v1/models``."""
+    """An entry of ``GET /v1/models``: a model's id, its server (``owned_by``) and its context length in tokens."""
 
     id: str = ""
     owned_by: str | None = None
@@ -137,13 +137,13 @@ class ModelCard(msgspec.Struct, frozen=True, gc=False):
 
 
 class ModelList(msgspec.Struct, frozen=True, gc=False):
-    """The answer of ``GET /v1/models``."""
+    """The answer of ``GET /v1/models``: the models of a server."""
 
     data: list[ModelCard] = []
 
 
 class SlotState(msgspec.Struct, frozen=True, gc=False):
-    """An entry of llama.cpp's ``GET /slots``."""
+    """An entry of llama.cpp's ``GET /slots``: whether a slot (the memory for one prompt) is generating now."""
 
     id: int = 0
     is_processing: bool = False
@@ -151,7 +151,7 @@ class SlotState(msgspec.Struct, frozen=True, gc=False):
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
-    """The settings in :class:`ServerProps`."""
+    """The settings in :class:`ServerProps`: the context length in tokens."""
 
     n_ctx: int | None = None
 
@@ -438,7 +438,10 @@ def noting_question(decode: Decode) -> Decode:
 
 
 def reasoning_field(data: bytes) -> str:
-    """Return the name of the field with reasoning in the chat chunk *data*."""
+    """Return the name of the field that holds the reasoning in the chat chunk *data*.
+
+    It is ``reasoning_content`` or ``reasoning``.
+    """
     choices = chat_decoder.decode(data).choices or []
     names = [
         "reasoning_content" if choice.delta.reasoning_content else "reasoning"

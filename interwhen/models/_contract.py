@@ -254,7 +254,7 @@ class _Examiner(Prober):
 
     @property
     def whole(self) -> Sampling:
-        """The sampling options of the first stream: greedy, and short enough for the context."""
+        """The sampling options of the first stream, which is read whole: greedy, and short enough for the context."""
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)
 

@@ -64,7 +64,7 @@ MOST_PROBES = 3
 
 
 def parse_probe(probe: str) -> ResumeProbe:
-    """Return *probe* if it is a valid option; raise :class:`~interwhen.UsageError` otherwise."""
+    """Return *probe* if it is ``auto``, ``always`` or ``never``; raise :class:`~interwhen.UsageError` otherwise."""
     if probe not in get_args(ResumeProbe):
         raise UsageError(f"probe must be one of {', '.join(get_args(ResumeProbe))}, got {probe!r}")
     return probe  # type: ignore[return-value]
@@ -476,7 +476,7 @@ _MOST_BYTES = 8192
 
 
 class _StoredProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of a file with a proof."""
+    """The content of a file with the observed behaviour of an endpoint (a proof), and when it expires."""
 
     format: int
     place: str

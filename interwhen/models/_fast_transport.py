@@ -55,7 +55,7 @@ class ResponseConnection(Protocol):
     """The methods of a connection that a response uses."""
 
     def pause(self) -> None:
-        """Stop reading from the socket."""
+        """Stop reading from the socket, because too many bytes are unread."""
         ...
 
     def resume(self) -> None:
@@ -297,7 +297,7 @@ class FastResponse:
     # ------------------------------------------------------------------ what the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header; ignore trailers."""
+        """Store the header *name* of the response with its *value*. Ignore headers after the body (trailers)."""
         if not self.status:
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
@@ -336,7 +336,7 @@ class FastResponse:
 
 
 def _ignore(_data: bytes) -> None:
-    """Ignore bytes after the end of a response."""
+    """Ignore *_data*, bytes that arrive after the end of a response."""
 
 
 # One connection, which serves one response after the other.
@@ -390,7 +390,7 @@ class FastConnection(asyncio.Protocol):
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport of the loop."""
+        """Store *transport*, with which the event loop has opened the connection."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -470,7 +470,7 @@ KEEPALIVE_SECONDS = 4.0
 
 
 class ServerAddress(NamedTuple):
-    """The server of a connection."""
+    """The scheme, host and port of the server of a connection."""
 
     scheme: str
     host: str

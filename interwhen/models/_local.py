@@ -121,7 +121,7 @@ class Slots:
         self._saved[request.prompt] = _Saved(file, request.prefix)
 
     def clear(self) -> None:
-        """Delete the files of all saved states."""
+        """Delete the files of all saved states of slots."""
         for saved in self._saved.values():
             (self._shelf / saved.file).unlink(missing_ok=True)
         self._saved.clear()
@@ -169,7 +169,7 @@ _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
 
 
 class _Rendered(msgspec.Struct, frozen=True):
-    """The answer of ``POST /apply-template``."""
+    """The answer of ``POST /apply-template``: a chat as the text of a prompt."""
 
     prompt: str
 
@@ -228,7 +228,7 @@ class LocalModel:
         return await inner.prove() if isinstance(inner, ChatModel) else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* and return the open stream."""
+        """Send *request* to the server of the model, and return the open stream. Starts the server if necessary."""
         running = await self._ready()
         try:
             return await running.inner.stream(await running.render(request))
@@ -237,7 +237,7 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming."""
+        """Send *request* and return the complete answer, without streaming. Starts the server if necessary."""
         running = await self._ready()
         try:
             return await running.complete(request)
@@ -318,7 +318,7 @@ class LocalModel:
 
 
 class _Running:
-    """A running server and the client that talks to it."""
+    """A running server of a local model, and the client that talks to it."""
 
     def __init__(
         self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport, shelf: str = ""

@@ -67,7 +67,7 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 class _ChildReport(msgspec.Struct, frozen=True):
-    """The report of the child process: its URL, or an error."""
+    """The report of the child process when its server has started: the URL of the server, or an error."""
 
     url: str = ""
     error: str = ""

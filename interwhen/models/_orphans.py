@@ -71,7 +71,7 @@ class OrphanedStreams:
         return len(self._streams)
 
     def add(self, stream: OrphanedStream) -> None:
-        """Count *stream* as orphaned until its time ``over_at``."""
+        """Add *stream*, which was closed early: it is orphaned until its time ``over_at``."""
         self._streams.append(stream)
 
     def stop(self, stream: OrphanedStream) -> None:

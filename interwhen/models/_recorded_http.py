@@ -37,7 +37,7 @@ further fields, and the recording still answers."""
 
 
 class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One HTTP request and its answer."""
+    """One recorded HTTP request, and its answer or error."""
 
     method: str
     path: str
@@ -55,7 +55,7 @@ class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The exchanges with one server, in order."""
+    """The recorded exchanges (requests and answers) with one server, in order."""
 
     server: str
     """The name and the version of the server."""
@@ -120,7 +120,7 @@ class RecordingTransport:
         await self._transport.aclose()
 
     def exchanges(self) -> tuple[RecordedExchange, ...]:
-        """Return all exchanges so far, in the order of their requests."""
+        """Return all recorded exchanges so far, in the order of their requests."""
         return tuple(each if isinstance(each, RecordedExchange) else each.exchange() for each in self._responses)
 
 
@@ -251,7 +251,7 @@ class PlaybackResponse:
         return b""
 
     async def aclose(self) -> None:
-        """Close the response."""
+        """Close the response. A later :meth:`receive` raises ``StreamClosed``."""
         self._is_closed = True
 
 

@@ -151,7 +151,7 @@ class TokenTrail:
 
     @property
     def events(self) -> list[TrailEvent]:
-        """The events that have text."""
+        """The stored events that have text, each with its token ids."""
         found, text, start = [], self._text.getvalue(), 0
         for number, end in enumerate(self._ends):
             before = self._stops[number - 1] if number else 0
@@ -359,7 +359,7 @@ def without_ids(data: bytes) -> bytes:
 
 
 class TokenPrompt(NamedTuple):
-    """A prompt for `/v1/completions` that consists of token ids."""
+    """A prompt for `/v1/completions` that consists of token ids, with the reasoning tags of its model."""
 
     ids: Ids
     phase: Phase

@@ -102,7 +102,7 @@ class VllmTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*."""
+        """Return the token ids of *chat*, up to the place where the answer begins. vLLM tokenizes the chat."""
         body = {"model": self._model, **_template_fields(chat), "add_generation_prompt": True}
         return _tokens(await self._post(body, "/tokenize"))
 
@@ -128,7 +128,7 @@ class VllmTokens:
         return ChatEvents(response, prompt, field, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*."""
+        """Return the completion in *data*, an answer of vLLM without streaming."""
         return _completion(data, data)
 
 
@@ -188,7 +188,7 @@ class LlamaCppTokens:
         return ChatEvents(response, prompt, field, read=_llamacpp_event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*."""
+        """Return the completion in *data*, an answer of llama.cpp without streaming."""
         return _completion(msgspec.json.encode(_llamacpp_event(_object(data))), data)
 
     async def _ids(self, text: str, *, add_special: bool, parse_special: bool) -> Ids:
@@ -265,7 +265,7 @@ class SglangTokens:
         return ChatEvents(response, prompt, field, read=_SglangEvents().event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*."""
+        """Return the completion in *data*, an answer of SGLang without streaming."""
         return _completion(msgspec.json.encode(_SglangEvents().event(_object(data))), data)
 
 

@@ -110,7 +110,7 @@ KEPT_SAMPLES = 16
 
 @dataclass(slots=True)
 class StreamNotes:
-    """Counts the irregularities of one stream, for ``result.wire``."""
+    """Counts the irregularities of one stream, such as skipped events, for ``result.wire``."""
 
     skipped_events: int = 0
     skipped: list[SkippedEvent] = field(default_factory=list)
@@ -136,7 +136,8 @@ def lenient(decode: Decode, notes: StreamNotes) -> Decode:
     """Return a function that decodes like *decode*, but skips malformed events and counts them in *notes*.
 
     If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD and the event is used. Errors of the
-    server, unknown forms and a second choice still raise, because they concern more than a single event.
+    server, unknown forms and a second answer (``n`` above 1) still raise, because they concern more than a single
+    event.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode

@@ -68,12 +68,12 @@ class HttpResponse(Protocol):
 
     @property
     def status(self) -> int:
-        """The status code."""
+        """The HTTP status code of the response."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, with names in lower case."""
+        """The headers of the response, with names in lower case."""
         ...
 
     async def receive(self) -> bytes:
@@ -106,7 +106,7 @@ class Transport(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection of this transport."""
         ...
 
 
@@ -575,14 +575,14 @@ class FieldSupport:
 
     @property
     def is_likely(self) -> bool:
-        """Whether the server probably accepts the field, so that it should be sent."""
+        """Whether the server probably accepts the field of the request, so that it should be sent."""
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        """Record that the server answered *request* with *error* and then accepted it without the field.
+        """Record that the server answered *request* with *error*, and then accepted it without this object's field.
 
-        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat
-        fields of *request*.
+        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat fields
+        of *request*.
         """
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return

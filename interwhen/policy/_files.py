@@ -135,7 +135,10 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
-    """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry."""
+    """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
+
+    Raises :class:`UsageError` if *path* has too many steps.
+    """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
         raise UsageError(f"a path must have at most {_DEEPEST} steps, got {path!r:.80}: shorten it")
@@ -205,7 +208,10 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return *value* with dates converted to ISO texts, as in JSON. *depth* is the number of levels around *value*."""
+    """Return *value* with dates converted to ISO texts, as in JSON. *depth* is the number of levels around *value*.
+
+    Raises :class:`UsageError` if *value* is nested too deeply.
+    """
     if depth > 2 * _DEEPEST:
         raise UsageError(f"a situation must be nested at most {2 * _DEEPEST} levels deep, got more: make it flatter")
     if isinstance(value, Mapping):
@@ -259,9 +265,10 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
-    """Parse a rule from the *text* of its file. Raises :class:`UsageError`; *what* names the rule in its message.
+    """Parse a rule from the *text* of its file, within the context *around*.
 
-    The rule is not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
+    Raises :class:`UsageError`; *what* names the rule in its message. The rule is not checked yet: see
+    :func:`interwhen.policy._rules.problems_of` and the admission checks.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)

@@ -57,7 +57,11 @@ class MessageTemplate:
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
-    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace. Raises :class:`ExpressionError`."""
+    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace.
+
+    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if a brace is not closed or an expression
+    cannot be parsed.
+    """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
             f"a message must have at most {_limits.MESSAGE} characters, got {len(text):,}: shorten it"

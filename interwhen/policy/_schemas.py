@@ -316,7 +316,10 @@ def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str
 
 
 def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:
-    """Convert a type annotation to a kind; :class:`Anything` if it is missing or not understood."""
+    """Convert a type annotation to a kind; :class:`Anything` if it is missing or not understood.
+
+    *records* are the records that it may name, and *depth* is the number of annotations around it.
+    """
     match node:
         case _ if depth > _DEEPEST:
             return Anything()

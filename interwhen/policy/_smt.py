@@ -120,7 +120,7 @@ class Encoder:
         return self.encode(node, {})
 
     def calls_of(self, tool: str) -> Place:
-        """Return the earlier calls of a tool, as a list."""
+        """Return the earlier calls of *tool*, as the :class:`Place` of a list."""
         return Place(f'calls("{tool}")', (), ListOf(self._scope.calls[tool]))
 
     # The encoding of each type of node.
@@ -192,9 +192,10 @@ class Encoder:
         return z3.Function(name, *(key.sort() for key in keys), sort)(*keys)
 
     def _part(self, path: str, keys: tuple[Term, ...], kind: Kind) -> Encoded:
-        """Return the part of the data at *path*: a :class:`Place` if it has parts itself, else a term.
+        """Return the part of the data at *path*, of the kind *kind*.
 
-        If the part must be one of a few words, this is recorded as a condition of the domain.
+        It is a :class:`Place` if it has parts itself, else a term. *keys* are the keys and list positions along the
+        path. If the part must be one of a few words, this is recorded as a condition of the domain.
         """
         if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf):
             return Place(path, keys, kind)
@@ -635,7 +636,8 @@ def _enabled(
 def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
-    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``open``: Z3 found no answer.
+    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference. ``open``:
+    Z3 found no answer.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

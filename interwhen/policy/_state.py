@@ -166,7 +166,10 @@ _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "un
 
 
 def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
-    """Read the entries ``[[learn]]`` of a policy, and check them. Raises :class:`UsageError`."""
+    """Read the entries ``[[learn]]`` of a policy (*listed*), and check them by *schema*.
+
+    Definitions in them are expanded. Raises :class:`UsageError` for an entry that is not valid.
+    """
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
         raise UsageError(f"learn in policy.toml must be a list of tables, got {listed!r:.80}: write each as [[learn]]")
     found = []

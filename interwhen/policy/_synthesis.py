@@ -262,8 +262,8 @@ def judge_candidate(
 ) -> tuple[Rule | None, tuple[str, ...]]:
     """Parse the rule for *clause* in *text*, and check whether it can be added to *policy*. This blocks the thread.
 
-    Returns the rule with the problems that prevent its admission. The rule is ``None`` if the admission checks did not
-    run, for example because the text cannot be parsed.
+    *around* is the context in which the rule is read. Returns the rule with the problems that prevent its admission.
+    The rule is ``None`` if the admission checks did not run, for example because the text cannot be parsed.
     """
     if not text.strip():
         return None, ("the answer must have a block ```toml ... ```, got none: write the rule in one",)
@@ -326,9 +326,9 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
 
 
 def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
-    """Write the rule *text* to a new file, with the name of *model* as its origin. Returns the path.
+    """Write the rule *text* to a new file named *rule_id*, with the name of *model* as its origin. Returns the path.
 
-    Raises :class:`UsageError` if the file exists already.
+    Raises :class:`UsageError` if the file exists already, or if *rule_id* is no valid id.
     """
     place = inner_folder(folder, "rules", make=True) / f"{checked_id(rule_id)}.toml"
     origin = "".join(char for char in model if char.isprintable() and char not in "\"'\\")[:80]

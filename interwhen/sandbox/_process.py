@@ -200,7 +200,8 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
     """Read *streams* until all of them have ended; return an empty text.
 
-    After *seconds*, or if a stream has too much data, end the sandbox and return the reason: ``seconds`` or ``output``.
+    After *seconds*, or if a stream has too much data, end the sandbox by *closing* and return the reason: ``seconds``
+    or ``output``.
     """
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds
@@ -223,7 +224,7 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 
 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
-    """End the sandbox and wait for the launcher; kill it if it does not end in time.
+    """End the sandbox by *closing* and wait for the launcher, *process*; kill it if it does not end in time.
 
     The launcher waits for the keeper, and all other processes of the sandbox end with the keeper.
     """
@@ -259,7 +260,8 @@ def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
     """Return the outcomes of *programs*, which ran one after another and share one stdout and one stderr.
 
-    A program that was never started, because the shared time or output was used up, is :class:`Limited`.
+    *heard* is what our process received from the run. A program that was never started, because the shared time or
+    output was used up, is :class:`Limited`.
     """
     answer = heard.answer
     if isinstance(answer, str):

@@ -182,7 +182,7 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Raise :class:`UsageError` for a name outside the program's directory."""
+    """Raise :class:`UsageError` if a name in *files* is outside the program's directory."""
     for name in files:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:

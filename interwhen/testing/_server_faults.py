@@ -157,7 +157,7 @@ def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tup
 
 
 def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
-    """Return the steps of a story that begins with chunks without text.
+    """Return the steps of the story of *pen*, which begins with chunks without text.
 
     For the chat API, these are a role, an empty delta, no delta, and a null text.
     """

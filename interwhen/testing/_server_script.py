@@ -77,7 +77,10 @@ Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | F
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
-    """Return the steps of a complete response with a ``content-length``. It is JSON unless *headers* say otherwise."""
+    """Return the steps of a complete response with the status *status*, the body *body* and a ``content-length``.
+
+    The body is JSON unless *headers* say otherwise.
+    """
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))
 
@@ -240,7 +243,10 @@ DONE = b"data: [DONE]\n\n"
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Return the JSON object of one chunk of *api* with *text*. *choice* adds fields to its only choice."""
+    """Return the JSON object of one chunk of *api* with *text* and *finish_reason*.
+
+    *choice* adds fields to its only choice.
+    """
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
         "id": "scripted",
@@ -311,7 +317,10 @@ class EventWriter:
 
 
 def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top: Any) -> Send:
-    """Return the step that sends a chat chunk with *fields* in its delta. *top* adds fields beside ``choices``."""
+    """Return the step that sends a chat chunk with *fields* in its delta, and with *finish_reason*.
+
+    *top* adds fields beside ``choices``.
+    """
     body: dict[str, Any] = {
         "id": "scripted",
         "object": "chat.completion.chunk",

@@ -366,7 +366,7 @@ class _ScriptedConnection:
         return self._head.chunked or "content-length" in self._head.headers
 
     async def _do(self, step: Step) -> bool:
-        """Perform one step; return false if it ended the connection."""
+        """Perform *step*; return false if it ended the connection."""
         match step:
             case Head():
                 await self._send_head(step)

@@ -222,7 +222,7 @@ class WarmProblem(Problem):
 
     @property
     def size(self) -> int:
-        """The number of conditions."""
+        """The number of conditions in this problem."""
         return len(self._names)
 
     def consistent(self) -> Verdict:

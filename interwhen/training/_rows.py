@@ -72,7 +72,7 @@ def _said(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(called: dict[str, Any]) -> Iterator[str]:
-    """Yield the arguments of a call: all strings in them if they are JSON, else the whole text."""
+    """Yield the arguments of the call *called*: all strings in them if they are JSON, else the whole text."""
     text = called["input"] if "input" in called else called["arguments"]
     try:
         yield from strings_in(json.loads(text))
@@ -369,7 +369,7 @@ def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: Violatio
 
 
 def _after_feedback(last: RecordedAttempt, at: int) -> int:
-    """Return the offset at which the feedback that starts at *at* ends, or *at* itself if no feedback starts there."""
+    """Return the offset at which the feedback in *last* that starts at *at* ends; *at* itself if none starts there."""
     for span in last.ours:
         if span.origin == "feedback" and span.start == at:
             at = span.end

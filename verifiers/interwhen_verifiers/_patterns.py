@@ -62,9 +62,9 @@ Find: TypeAlias = Callable[[str, str], Place | None]
 
 
 def search_by_re(pattern: str, text: str) -> Place | None:
-    """Return the first match of *pattern* in *text* by :mod:`re`, which may take exponential time.
+    """Return the first match of *pattern* in *text* by :mod:`re`; ``None`` if there is none.
 
-    So call this function only for our own patterns, or in a worker process.
+    This may take exponential time, so call this function only for our own patterns, or in a worker process.
     """
     found = re.search(pattern, text)
     return None if found is None else Place(*found.span())

@@ -264,7 +264,10 @@ def _whole(text: str, value: str) -> int | None:
 
 @verifier(name="provenance", version="1", deadline=5.0)
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
-    """Judge whether a trusted source has named the destination of *claim*."""
+    """Judge whether a trusted source has named the destination of *claim*.
+
+    *prepared* has the messages before the run.
+    """
     if claim.problem:
         return Unknown(claim.problem)
     value = _normal(claim.value)

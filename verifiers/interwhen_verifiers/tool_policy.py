@@ -73,7 +73,10 @@ class Call(Generic[StateT]):
     """For a rule over results: the call as it was made, with its result."""
 
     def __getitem__(self, name: str) -> Any:
-        """Return the argument *name*. If it is missing, the verdict of the rule is ``Unknown``."""
+        """Return the argument *name*.
+
+        If it is missing, raise :class:`MissingArgumentError`: the verdict of the rule is then ``Unknown``.
+        """
         try:
             return self.arguments[name]
         except KeyError as error:
@@ -329,7 +332,7 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
 
 @verifier(name="tool_policy", version="1", deadline=5.0)
 def check(claim: Ruled, prepared: _Prepared) -> Verdict:
-    """Judge the call of *claim* by the policy."""
+    """Judge the call of *claim* by the policy in *prepared*. A call that cannot be read is ``Unknown``."""
     if claim.problem:
         return Unknown(claim.problem)
     return judge(prepared.policy, claim.call, claim.moment)

@@ -113,9 +113,10 @@ def become(
 ) -> None:
     """Drop rights, and execute the program in this process. Returns only if a required guarantee is missing.
 
-    *fds* are the descriptors for stdin and, for Python code, for the task and the returned value. *folder* is the
-    program's directory. The findings are sent over *channel*, which closes when the program starts. Raises OSError if
-    the program cannot be executed.
+    *entered* are the namespaces of this process, and *enforced* collects which guarantees are enforced. *fds* are the
+    descriptors for stdin and, for Python code, for the task and the returned value. *folder* is the program's
+    directory. The findings are sent over *channel*, which closes when the program starts. Raises OSError if the program
+    cannot be executed.
     """
     stdin, *extra = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for fd in fds]
     os.setsid()

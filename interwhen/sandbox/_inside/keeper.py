@@ -37,8 +37,9 @@ _REPLY = struct.Struct("=QqiI")
 def answer(descriptor: int) -> seccomp.SyscallRule | None:
     """Refuse a forbidden system call about which the kernel asks, and return the rule for the call.
 
-    The call fails with EACCES. If the rule is ``deny``, the call gets no reply, and the caller of this function must
-    end the program. The result is None if the process that made the call has ended.
+    *descriptor* is the listener of the filter. The call fails with EACCES. If the rule is ``deny``, the call gets no
+    reply, and the caller of this function must end the program. The result is None if the process that made the call
+    has ended.
     """
     buffer = bytearray(_QUESTION.size)
     try:
@@ -280,7 +281,8 @@ class Keeper:
     def _start(self, task: bytes | None, *, last: bool) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
         """Fork a process that becomes the program. *last*: no task follows, so this process closes its own pipes.
 
-        Returns the word that the process reported, its findings, and the listener of the filter (-1: none).
+        Returns whether the program started (``READY``, ``FAILED`` or ``UNAVAILABLE``), the findings, and the listener
+        of the filter (-1: none). *task* is the input of the runner of Python code.
         """
         plan = self._plan
         fds = [_file_of(plan["stdin"])]

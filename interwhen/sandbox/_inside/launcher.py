@@ -49,7 +49,11 @@ def main() -> None:
 
 
 def _keep(plan: RunPlan, entered: Entered, control: int, status: int) -> NoReturn:
-    """Run the keeper in this process, write its answer, and exit."""
+    """Run the keeper in this process, write its answer to the descriptor *status*, and exit.
+
+    *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the keeper ends the
+    task.
+    """
     try:
         answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
     except BaseException as error:  # noqa: BLE001  (the program does not run, and the answer says why)

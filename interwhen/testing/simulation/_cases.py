@@ -174,7 +174,7 @@ class PlayedCase:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run."""
+        """The result of the run; ``None`` if it has none."""
         return self.played.result
 
 

@@ -93,7 +93,10 @@ def all_labels() -> list[tuple[str, str]]:
 
 
 def blind_spots(counts: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the labels that no world reached."""
+    """Return the coverage labels that no world reached.
+
+    *counts* has the number of worlds for each label that was reached.
+    """
     return [label for label in all_labels() if not counts[label]]
 
 

@@ -96,7 +96,7 @@ class LoopClerk:
         self._seconds = 0.0
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Schedule the first write, of the header, after the urgent delay.
+        """Begin to write the records of *writing*: schedule the first write, of the header, after the urgent delay.
 
         *seconds* is the normal delay of later writes.
         """

@@ -139,7 +139,7 @@ class SimulatedTrace:
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
-        """Yield the stretches of the trace that contain no tag, call or feedback.
+        """Yield the parts of the trace that lie within one phase and contain no tag, call or feedback.
 
         With *through_feedback*, they may contain feedback.
         """
@@ -201,7 +201,10 @@ def _between(text: str, part: TraceStretch, trigger: str) -> Iterator[tuple[int,
 
 
 def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
-    """Yield the offsets in *text* at which segments end. *closed*: no more text can follow *text*."""
+    """Yield the offsets in *text* at which segments of the kind *trigger* end.
+
+    *closed*: no more text can follow *text*.
+    """
     match trigger:
         case "sentences":
             at = 0

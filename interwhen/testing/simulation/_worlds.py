@@ -321,7 +321,7 @@ def whole_text(world: World, generation: int) -> str:
 
 
 def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[TextPart]:
-    """Yield the text with which the model continues *pieces* in generation number *generation*.
+    """Yield the text with which the model continues *pieces*, the trace so far, in generation number *generation*.
 
     Raises :class:`LostTextError` if the model cannot have written *pieces*.
     """

@@ -153,7 +153,7 @@ class _Run:
 
 
 def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
-    """Return a map from the index of each closing bracket to the index of its opening bracket."""
+    """Return a map from the index of each closing bracket to that of its opening bracket in ``tokens[start:stop]``."""
     opening: dict[int, int] = {}
     stack: list[int] = []
     for at, (kind, _, _, _) in enumerate(tokens[start:stop], start):

@@ -122,7 +122,10 @@ def scales(side: Side) -> dict[int, int] | None:
 
 
 def _converted(left: Side, right: Side, relation: str) -> Link:
-    """Compare two quantities such as ``90 minutes = 1.5 hours``; return ``None`` if they agree."""
+    """Compare two quantities such as ``90 minutes = 1.5 hours``, with the sign *relation* between them.
+
+    Return ``None`` if the relation holds, also after a conversion of units.
+    """
     sizes, others = scales(left), scales(right)
     value, other = exact(left.node), exact(right.node)
     same = set(left.units) == set(right.units) and left.currency == right.currency
@@ -344,7 +347,10 @@ def _adds_percentage(node: Node) -> bool:
 
 
 def _bullet_value(side: Side) -> Value | None:
-    """Return the value of *side* if its start is read the other way: ``-`` as a sign, ``1.`` as a list marker."""
+    """Return the value of *side* if its start is read the other way: ``-`` as a sign, ``1.`` as a list marker.
+
+    The result is ``None`` if the side then has no value.
+    """
     return value_of(_reread_first(side.node, side.bullet))
 
 

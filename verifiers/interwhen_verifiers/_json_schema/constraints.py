@@ -76,8 +76,8 @@ def prune(parent: Node, child: Node) -> Node | None:
 def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Compiler) -> Node:
     """Return the constraints of one property or item of the value that *node* constrains.
 
-    *schemas* returns the schemas that a leaf has for this inner value. If there are too many of them, the result is a
-    node without constraints, and the document is judged only when it is complete.
+    *schemas* returns the schemas that a leaf has for this inner value; *compiler* compiles them. If there are too many
+    of them, the result is a node without constraints, and the document is judged only when it is complete.
     """
     found, size = _inside(node, schemas, compiler)
     return found if size <= _LARGEST else Node(())

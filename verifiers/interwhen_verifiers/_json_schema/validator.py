@@ -277,7 +277,7 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether ``unevaluatedProperties`` makes the library itself match names by :mod:`re`.
+    """Tell whether ``unevaluatedProperties`` in *schemas* makes the library itself match names by :mod:`re`.
 
     This module cannot replace that keyword.
     """

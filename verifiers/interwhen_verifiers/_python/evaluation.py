@@ -220,7 +220,7 @@ def _lacking(free: frozenset[str]) -> frozenset[str]:
 
 
 class _Asking:
-    """Evaluates questions with the code, each question in a fresh process."""
+    """Evaluates questions with the code of one block, each question in a fresh process, and caches the answers."""
 
     def __init__(self, sandbox: ProcessSandbox, limits: Limits, code: str, earlier: tuple[str, ...]) -> None:
         self._sandbox = sandbox
@@ -289,9 +289,10 @@ def _told(outcome: Outcome) -> Told | None:
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge the code by *tests*. If it lacks a name of an earlier block, judge it again after the earlier blocks.
+    """Judge the code of *asking* by *tests*, and return the report.
 
-    If the code itself raises, judge only its definitions. *before* are the names that the earlier blocks bind.
+    If the code lacks a name of an earlier block, judge it again after the earlier blocks. If the code itself raises,
+    judge only its definitions. *before* are the names that the earlier blocks bind.
     """
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
@@ -355,7 +356,10 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
 
 
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
-    """Return the reports on the values of *questions*; if a value is missing, return only the report that says why."""
+    """Return the reports on the values of *questions*, from *answers*.
+
+    If a value is missing, return only the report that says why.
+    """
     found: list[Told] = []
     for question in questions:
         if question in answers.ended:

@@ -145,7 +145,10 @@ _READ = threading.local()
 
 
 def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
-    """Return the puzzle in *text*. Each thread reads it only once for all its questions."""
+    """Return the puzzle in *text*, read into the Z3 context *context*.
+
+    Each thread reads it only once for all questions.
+    """
     last: _Read | None = getattr(_READ, "last", None)
     if last is not None and last.text == text and last.context is context:
         return last
@@ -179,9 +182,10 @@ def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int,
 
 
 def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a minimal part of *labels* that is still contradictory, by leaving out one label after the other.
+    """Return a minimal part of *labels* that *solver* still finds contradictory.
 
-    Z3's own cores depend on what it was asked before, and are not always minimal.
+    It is found by leaving out one label after the other, because Z3's own cores depend on what it was asked before, and
+    are not always minimal.
     """
     kept = labels
     for one in reversed(labels):
@@ -334,7 +338,7 @@ class ReadingState:
 def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
     """Return the state after *line*, and the statements in the line. Takes time linear in the length of *line*.
 
-    *answer*: the line is in the answer.
+    *reading* is the state before it. *answer*: the line is in the answer.
     """
     if len(line) > MAX_LINE:
         return reading, []
@@ -375,7 +379,7 @@ def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
     """Read *line*, a row of a table. Return the state after it, and the statements in it.
 
-    The first row is the header. The houses may be the rows or the columns.
+    *reading* is the state before it. The first row is the header. The houses may be the rows or the columns.
     """
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
@@ -470,7 +474,10 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 
 @verifier(name="zebralogic", version="1", deadline=10.0)
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
-    """Judge a statement by the arrangement that fits the clues; if several arrangements fit, by all of them."""
+    """Judge a statement by the arrangement that fits the clues; if several fit, by all of them.
+
+    *prepared* is the puzzle with its solution.
+    """
     puzzle, solved = prepared.puzzle, prepared.solved
     if solved.status == "contradiction":
         return Unknown("the clues, as they were understood, contradict each other")

@@ -53,7 +53,7 @@ def read(text: str) -> str | None:
 def chain_sum(
     *, count: int, seed: int, terms: int = 6, digits: int = 4, wording: Wording = "worked"
 ) -> Iterator[Exercise]:
-    """Generate *count* sums and differences of *terms* numbers, which have up to *digits* digits.
+    """Generate *count* sums and differences of *terms* numbers, which have up to *digits* digits, from *seed*.
 
     *wording* is the form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the
     operations in words. Raises :class:`UsageError` for a number of terms or digits that is not supported.
@@ -84,7 +84,7 @@ def chained_arithmetic(
     """Generate *count* chains of sums, differences and products of *terms* numbers, worked out from left to right.
 
     They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order.
-    *digits* and *wording* are those of :func:`chain_sum`.
+    *seed*, *digits*, *wording* and the errors are those of :func:`chain_sum`.
     """
     _vet("chained_arithmetic", terms, digits)
 
@@ -113,7 +113,10 @@ def chained_arithmetic(
 
 
 def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
-    """Generate *count* word problems in the style of the data set GSM-Symbolic."""
+    """Generate *count* word problems in the style of the data set GSM-Symbolic.
+
+    The same *seed* gives the same problems.
+    """
     return exercises(
         "gsm_symbolic",
         count,

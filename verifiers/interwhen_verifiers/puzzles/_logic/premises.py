@@ -365,7 +365,10 @@ class Sentences:
         return formula if formula and formula.atoms <= set(self.atoms) else None
 
     def status(self, formula: Formula, *, are_peopled: bool = False) -> Status:  # noqa: ARG002 (there are no classes)
-        """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``)."""
+        """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``).
+
+        *are_peopled* has no meaning for sentences, and is ignored.
+        """
         cases = self.mask(formula)
         if not self.cases & ~cases:
             return "follows"
@@ -451,7 +454,7 @@ class Premises:
         return is_supposed, found
 
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
-        """Judge a conclusion, or the answer to the question."""
+        """Judge *said*: a conclusion, or the answer to the question."""
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
         # A conclusion is wrong if its contrary follows, and unknown if neither does.

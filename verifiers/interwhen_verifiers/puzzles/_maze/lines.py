@@ -258,7 +258,10 @@ def way_of(word: str) -> Direction:
 
 
 def _is_enumeration(steps: list[Move], label: str) -> bool:
-    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving."""
+    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving.
+
+    *label* is the word before the list; after some words, such as "path", a list always moves.
+    """
     ways = [step.way for step in steps]
     if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
         return False

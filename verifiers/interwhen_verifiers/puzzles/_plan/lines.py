@@ -228,7 +228,7 @@ def _told(
 
 
 def _read_action(said: str) -> Atom | None:
-    """Read the action in the English text *said*, with or without a remark after it."""
+    """Read the action in the English text *said*, with or without a remark after it; ``None`` if there is none."""
     action = read_telling(said.rstrip(_TRAILING))
     remark = _REMARK.search(said)
     if action is not None or remark is None or _NO_REMARK.search(said, remark.end()) or corrects(said, remark.end()):

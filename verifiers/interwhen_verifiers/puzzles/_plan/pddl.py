@@ -295,5 +295,8 @@ def _match(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str) -> Atom
 
 
 def read_telling(text: str) -> Atom | None:
-    """Read an action in lower-case English, such as ``stack the red block on top of the blue block``."""
+    """Read an action in lower-case English, such as ``stack the red block on top of the blue block``.
+
+    Return ``None`` if *text* has another form.
+    """
     return _match(_TELLINGS, text)

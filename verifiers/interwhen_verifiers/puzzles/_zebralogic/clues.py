@@ -335,9 +335,10 @@ def _house_number(match: re.Match[str], houses: int) -> int | None:
 def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
 ) -> HouseRelation | None:
-    """Return the relation of the two values before and after *between*; ``None`` unless the text has one meaning.
+    """Return the relation of the kind *kind* between the two values before and after the pattern *between* in *text*.
 
-    "Eric is the person who is tall" can be split at either "is", with the same result.
+    *phrases* finds the values. The result is ``None`` unless the text has one meaning. "Eric is the person who is tall"
+    can be split at either "is", with the same result. *number* and *denied* are those of :class:`HouseRelation`.
     """
     found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):
