@@ -43,9 +43,10 @@ class Verifier(Protocol):
 
     @property
     def worker(self) -> Worker:
-        """Where a check runs:
+        """Where a check runs.
 
-        ``inline`` on the event loop, ``async`` in a task, in a ``thread`` or in a ``process``.
+        ``inline``: directly on the event loop; ``async``: as a task of the loop; ``thread`` or ``process``: in a
+        worker.
         """
         ...
 

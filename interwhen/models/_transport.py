@@ -579,10 +579,10 @@ class FieldSupport:
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        """Record that the server answered *request* with *error* and then accepted it without the field.
+        """Record that the server answered *request* with *error*, and then accepted it without this object's field.
 
-        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat
-        fields of *request*.
+        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat fields
+        of *request*.
         """
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return
