@@ -30,7 +30,7 @@ MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class TaskWorld:
-    """Describes a simulated world: how difficult its tasks are, and how often its verifier errs."""
+    """The parameters of simulated tasks: how difficult and how long they are, and how often the verifier errs."""
 
     spread: float = 2.5
     """Standard deviation of the mean difficulty of the classes, in logits: how informative a class is."""

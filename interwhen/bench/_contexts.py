@@ -63,7 +63,7 @@ class DatedQuestion(msgspec.Struct, frozen=True):
 
 
 class ContextRun(msgspec.Struct, frozen=True):
-    """The result of one question in one arm: a line of the file of rows."""
+    """The result of one question in one arm: one line of the file of results."""
 
     id: str
     arm: Arm
@@ -88,7 +88,7 @@ class ContextRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The work ahead of time for one context in one arm: what it cost, and what it prepared."""
+    """What was prepared for one context in one arm, and how many tokens and seconds that took."""
 
     tokens: int = 0
     seconds: float = 0.0

@@ -79,7 +79,7 @@ METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings of a measurement: the streams, and the monitors that watch them."""
+    """The settings of the measurement of what monitors cost: the streams that are read, and the monitors on them."""
 
     source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()

@@ -358,7 +358,9 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
 def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
     """Simulate *queries* queries with one item, and return the gate of the item and three total costs.
 
-    The costs are those with the gate, with the item in every query, and with the item in no query.
+    A run with the item generates *ratio* times as many tokens, on average, as one without it. A token for which a
+    reader waits costs *weight* times as much as another one. The costs are those with the gate, with the item in every
+    query, and with the item in no query.
     """
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
@@ -603,9 +605,11 @@ async def simulate(
     families: Sequence[FamilyName] = tuple(FAMILIES),
     jobs: Sequence[int] = (20, 40, 60),
 ) -> Report:
-    """Ask all questions in all arms, compute the pass curve, and simulate the decisions of the gate.
+    """Run the whole simulated benchmark of precompute, and return its report.
 
-    *jobs* are the sizes of the timetables for the questions to Z3.
+    It asks *questions* questions on each of *contexts* contexts for each family and each share in *predictable*,
+    computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
+    items. *jobs* are the sizes of the timetables for the questions to Z3.
     """
     rates = MistakeRates()
     costs: list[Row] = []

@@ -25,7 +25,10 @@ _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """When the first token of a run arrived, for a prompt that begins with a context."""
+    """How long a run took to its first token, and how much of its prompt the server had in its cache.
+
+    The prompt begins with a context, which may have been sent ahead of time.
+    """
 
     seconds: float
     prompt: int

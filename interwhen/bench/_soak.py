@@ -41,7 +41,7 @@ _SHAKY_DEADLINE = 0.3
 
 
 class MemorySample(NamedTuple):
-    """The memory of the process *at* seconds after the soak began."""
+    """How much memory the process had *at* seconds after the soak (the long test) began."""
 
     at: float
     mb: float

@@ -146,7 +146,7 @@ class Teller:
         self.injected = dict.fromkeys(FAULTS, 0)
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step]:
-        """Return the steps of the answer to *request*."""
+        """Return the steps of the answer to *request*, and count the fault if the answer has one."""
         self._number += 1
         rng = random.Random(f"{self._seed} {self._number}")  # noqa: S311  (a script, no secret)
         told, prefix = asked(request.json["prompt"])

@@ -214,7 +214,7 @@ def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
 
 
 def _lost(base_url: str) -> ProbeFinding:
-    """Ask the gateway at *base_url* how many journals it lost."""
+    """Ask the gateway at *base_url* how many journals it could not write, and return the finding."""
     import httpx2
 
     url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"

@@ -55,7 +55,7 @@ _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C, and the run was closed; the text says how to resume it."""
+    """Raised after the user pressed Ctrl-C and the run was closed. Its message says how to resume the run."""
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:

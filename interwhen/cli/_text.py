@@ -141,7 +141,10 @@ AHEAD = "dim"
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The signs of a view, in characters that the terminal can show."""
+    """The characters with which a view marks passed checks, violations, cuts and so on.
+
+    They are replaced if the terminal cannot show them.
+    """
 
     passed: str = "✓"
     open: str = "…"

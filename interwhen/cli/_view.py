@@ -104,7 +104,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """Everything that is needed to draw a run, except the time."""
+    """What a view needs to draw a run, except the time: its text, its open checks, its counts and its result."""
 
     mood: Mood = "starting"
     stretches: tuple[Stretch, ...] = ()
@@ -382,7 +382,7 @@ class PlainLog:
     """The offset up to which the text was logged."""
 
     def after(self, event: Event) -> tuple[PlainLog, list[Text]]:
-        """Return the log after *event*, and the lines that it adds."""
+        """Return the log as it is after *event*, and the lines to print for this event."""
         log = PlainLog(self.signs, apply(self.state, event), self.logged)
         match event:
             case Delta(text=text):
@@ -483,7 +483,7 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return one line on the progress of a run, *seconds* after its start."""
+    """Return one line that shows how far a run is *seconds* after its start: tokens, rate, and counts of checks."""
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),

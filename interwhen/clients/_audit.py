@@ -28,7 +28,7 @@ _CLOSE_SECONDS = 5.0
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the records of calls are written."""
+    """Where the records of calls are written, how large the files become, and whether they contain texts."""
 
     path: Annotated[
         str,

@@ -436,7 +436,7 @@ class FieldFilter:
         return msgspec.json.encode(value), False
 
     def _remember(self, data: bytes) -> None:
-        """Remember the bytes before and after the text of the clean chunk *data*, if exactly one field has text."""
+        """If the clean chunk *data* has text in exactly one field, remember the bytes before and after this text."""
         found = _TEXT.findall(data)
         if len(found) != 1:
             return

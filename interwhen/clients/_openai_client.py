@@ -49,7 +49,7 @@ from interwhen.clients._upstream import ModelEndpoint
 
 @dataclass(frozen=True, slots=True)
 class SdkCall:
-    """One supervised call through an SDK client."""
+    """One call of an SDK client that is supervised, with all that is needed to send its requests."""
 
     client: Any
     call: ApiCall

@@ -90,7 +90,7 @@ Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
 
 
 class SdkBody:
-    """Wraps an open response of the SDK as an :class:`~interwhen.models.HttpResponse`."""
+    """Makes *response*, which the SDK opened, usable as an :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status: int = response.status_code
@@ -326,7 +326,7 @@ class _Relay(httpx2.Client):
 
 
 class _ThreadStream(httpx2.AsyncByteStream):
-    """The body of a sync response. Worker threads read it."""
+    """Makes the body of a sync *response* readable on an event loop. Worker threads do the blocking reads."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response

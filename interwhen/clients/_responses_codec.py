@@ -45,7 +45,7 @@ _HINT = "check that base_url is that of an OpenAI-compatible API"
 
 
 class ItemPart:
-    """One part of the content or of the summary of an output item."""
+    """One part of the content or of the summary of an output item, as far as the reader has got it."""
 
     __slots__ = ("announced", "closed", "index", "kind", "pieces", "said", "source")
 
@@ -87,7 +87,7 @@ class ItemPart:
 
 
 class OutputItem:
-    """An output item that was announced to the reader and has not ended yet."""
+    """An output item that the reader knows (by an event that announced it), and that has not ended yet."""
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
         self.index = index

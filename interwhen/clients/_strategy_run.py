@@ -825,7 +825,7 @@ class StrategyRun:
         return [Finished(result)]
 
     def _of_live(self, result: Result) -> Result:
-        """Return *result*, the result of the last run, with the cost of all runs."""
+        """Return *result*, the result of the last run, with a ledger that has the cost of all runs of the call."""
         return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
@@ -860,9 +860,9 @@ class StrategyRun:
         return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
 
     def _ledger(self, *, kept: int) -> Ledger:
-        """Return the ledger of a strategy that chooses an answer, or of runs without a result.
+        """Return the ledger (the token counts) of the call if the last run has no result, or if there was no run.
 
-        *kept* is the number of tokens that are shown.
+        There is no run if the strategy chooses among samples. *kept* is the number of tokens that are shown.
         """
         if self._live is not None:
             return self._summed(Ledger())

@@ -432,11 +432,11 @@ class Supervised:
         self._run_task.leave()
 
     async def aclose(self) -> None:
-        """End the run, close its stream, and wait for its tasks."""
+        """End the call, even before the end of its answer: cancel the run, close its stream, await its tasks."""
         await self._run_task.aclose()
 
     def _raise(self) -> None:
-        """If an error ended the run, raise it."""
+        """If the run failed with an error, raise this error."""
         result = self._run_task.result
         if result is not None and result.status == "failed" and self._run.error is not None:
             self._raised = True

@@ -84,9 +84,10 @@ from interwhen.models._transport import (
 
 
 def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return *given* and the trace *pieces* as items of the Responses API; see `in_turns`.
+    """Return the input for a request that continues a trace, as a list of items of the Responses API.
 
-    *given* is the field ``input`` of the request. *side* is the side text of a fork.
+    It has the items of *given*, the field ``input`` of the caller's request, and then the trace *pieces* as items.
+    *side* is the side text of a fork. :func:`in_turns` does the same for the chat API.
     """
     items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
     own = len(items)
@@ -242,11 +243,14 @@ class CallTransport(Protocol):
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return a successful response, whose body is an event stream."""
+        """Send *body* and return the response, whose body is an event stream.
+
+        A refusal by the server raises the error.
+        """
         ...
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of a successful response."""
+        """Send *body* and return the whole body of the response. A refusal by the server raises the error."""
         ...
 
     async def get(self, facts: Facts) -> bytes:
@@ -306,7 +310,10 @@ class ResumeSupport:
 
 
 class ModelEndpoint:
-    """Stores what calls have learned about one model of a server. All calls to the model share this object."""
+    """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
+
+    All calls to the model share this object.
+    """
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
@@ -538,7 +545,11 @@ class CallModel:
         return self._probe == "always" or known.known == "prefill"
 
     async def prove(self) -> int:
-        """Find out how the server continues kept text. Return how many tokens this took, including prompts."""
+        """Test by requests how the server continues kept text, if this is not known yet.
+
+        Return the tokens that this took. The result is remembered for later calls. Only servers that may continue an
+        unfinished message are tested.
+        """
         if await self._mode() != "prefill":
             return 0
         known = self._endpoint.resume
@@ -761,7 +772,7 @@ class CallModel:
 
 
 class _CallWire:
-    """Sends the requests of a probe over the transport of *model*."""
+    """Sends the requests that find out how a server continues text (the probe). They use the transport of *model*."""
 
     def __init__(self, model: CallModel) -> None:
         self._model = model

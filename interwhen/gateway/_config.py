@@ -158,7 +158,7 @@ class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The page of recorded runs below ``/ui``."""
+    """Settings of the web page below ``/ui``, which shows recorded runs."""
 
     enabled: Annotated[
         bool, Meta(description="Whether there is a page; it shows the journals of [journal] unless others are named.")
@@ -218,7 +218,7 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The timeouts for upstreams, in seconds; null for no timeout."""
+    """How long the gateway waits for an upstream, in seconds; null: without limit."""
 
     connect: Seconds | None = 10.0
     first_token: Seconds | None = 300.0

@@ -118,9 +118,9 @@ class Exchange:
             self._scope.cancel()
 
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run *work*. Cancel it if the client disconnects or :meth:`leave` is called.
+        """Call *work*, which answers the request. Cancel it if the client disconnects or :meth:`leave` is called.
 
-        Raises the exceptions of *work*.
+        Exceptions of *work* are passed on.
         """
         # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")

@@ -190,7 +190,10 @@ class ApiApp:
 
 
 def _found(exchange: Exchange) -> RouteMatch:
-    """Return the route of the request. Raises :class:`HttpError` if the path is ambiguous or not below ``/v1``."""
+    """Return the route for the path of *exchange*.
+
+    Raises :class:`HttpError` if it is ambiguous or not below ``/v1``.
+    """
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
         raise HttpError(

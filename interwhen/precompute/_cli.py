@@ -103,7 +103,7 @@ _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothin
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class StoreFlags:
-    """Options that select the store."""
+    """Command-line options that say where the store of precomputed items is, and with which key it is sealed."""
 
     store: str = PLACE
     """A path (one SQLite file), or a URL that fsspec knows (extra "precompute")."""

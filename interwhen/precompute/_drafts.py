@@ -64,7 +64,7 @@ class Drafts:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Forget the drafts of the requests *keys*, because the step that made them has produced its item."""
+        """Forget the drafts whose keys are in *keys*, because the step that made them has produced its item."""
         for key in keys:
             self._drafts.pop(key, None)
 

@@ -63,7 +63,10 @@ class FsspecShelf:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the content of the file *name*. fsspec's cache of directory listings is not used."""
+        """Return the content of the file *name*; ``None`` if there is no such file.
+
+        It looks in the file system itself, and not in fsspec's cache of directory listings.
+        """
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):

@@ -168,11 +168,17 @@ class Arm(msgspec.Struct, frozen=True):
     """Whether the run has a usable result. If not, it is charged at least the whole token limit of a run."""
 
     def cost(self, weights: Weights) -> float:
-        """Return the cost of the run in offline tokens if a reader waits for it (see :class:`Weights`)."""
+        """Return the price of the run if a reader waited for it.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return weights.test * self.alone(weights)
 
     def alone(self, weights: Weights) -> float:
-        """Return the cost of the run in offline tokens if no reader waits for it (see :class:`Weights`)."""
+        """Return the price of the run if no reader waited for it.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return self.generated + weights.reading * self.read
 
 
@@ -196,7 +202,10 @@ class Pair(msgspec.Struct, frozen=True):
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return how much the run with the item saved, in offline tokens. It is negative if that run cost more."""
+        """Return how much cheaper the run with the item was; negative if it was more expensive.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:

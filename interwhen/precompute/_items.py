@@ -68,7 +68,10 @@ class Input(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ItemKey(msgspec.Struct, frozen=True, gc=False):
-    """Everything that an item depends on. Items with equal keys are the same item, in any context."""
+    """Everything that an item depends on: its producer, the model, the monitors, the step and the inputs.
+
+    Items with equal keys are the same item, in any context.
+    """
 
     kind: Kind
     producer: str

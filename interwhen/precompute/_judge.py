@@ -155,7 +155,11 @@ class Judge:
         their verifiers. It is part of item keys, so items that other monitors judged are not used."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
-        """Judge *text* as a continuation of *prompt*. The model *forks* answers the forks of the monitors."""
+        """Let the monitors judge *text*, as if a model had continued *prompt* with it, and return their judgement.
+
+        The model *forks* answers the short questions (forks) that monitors ask. Without monitors, and for a blank text,
+        the judgement is :class:`Undecided`.
+        """
         if not self.monitors:
             return Undecided("no monitor can verify it")
         if not text.strip():

@@ -128,7 +128,10 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the ``with`` block as one slice of background work. A run that begins cancels it."""
+        """Run the ``with`` block as one slice of background work, once no run needs the model.
+
+        A run that begins cancels it.
+        """
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
             self._slice = scope

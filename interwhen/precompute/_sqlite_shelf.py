@@ -101,7 +101,7 @@ class SqliteShelf:
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the connection to the SQLite file."""
         with self._lock:
             self._close()
 

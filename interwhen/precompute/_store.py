@@ -50,7 +50,7 @@ _HEAD = struct.Struct(">4sH32s")
 
 
 class Damaged(Exception):
-    """The bytes differ from those that were written under this name."""
+    """Raised if the bytes of an entry differ from those that were written under its name."""
 
 
 class Foreign(Exception):
@@ -176,7 +176,7 @@ class Store:
         return self.shelf.blocks
 
     def close(self) -> None:
-        """Close the shelf."""
+        """Close the shelf of the store. The store cannot be used afterwards."""
         self.shelf.close()
 
     # ------------------------------------------------------------------ items

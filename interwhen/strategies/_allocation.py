@@ -287,7 +287,7 @@ class Beliefs:
         cost.tries += 1.0
 
     def met(self, key: str) -> None:
-        """Record that a task of class *key* was begun."""
+        """Add one to the number of tasks of class *key*, because a task of this class was begun."""
         self._seen[key] += 1.0
 
     def weights(self) -> dict[str, float]:

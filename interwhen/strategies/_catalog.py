@@ -77,7 +77,7 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make adaptive sampling whose mean tokens per question are *share* times the budget."""
+    """Make the strategy "adaptive sampling": it spends on average *share* times the token budget on a question."""
     return Adaptive(share=share)
 
 
@@ -92,22 +92,25 @@ Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
 
 
 def best_of_n(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N: it draws at most *n* samples, and answers with the one that the verifiers rate best."""
+    """Make the strategy "best-of-N": draw at most *n* samples, and answer with the one that verifiers rate best."""
     return BestOf(samples=n)
 
 
 def until_verified(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N that stops at the first sample whose answer is verified."""
+    """Make a strategy that draws at most *n* samples, and stops at the first one whose answer is verified."""
     return BestOf("until-verified", n, until_verified=True)
 
 
 def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make self-consistency: a vote among at most *n* samples that have equal weights."""
+    """Make the strategy "self-consistency": at most *n* samples vote on the answer, with equal weights."""
     return Vote(samples=n)
 
 
 def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make the vote in which verifiers determine the weights of the samples."""
+    """Make a strategy in which at most *n* samples vote on the answer.
+
+    Verifiers determine the weight of each sample.
+    """
     return Vote("weighted-vote", n, "by verifiers")
 
 

@@ -200,7 +200,7 @@ _Matrix = list[list[float]]
 
 @dataclass(slots=True)
 class Tracking:
-    """The estimated rates of a server (seconds per unit of work), with the covariance of their errors."""
+    """Estimates how many seconds a server needs for a unit of each kind of work, and how certain this is."""
 
     rates: Rates
     surprises: int = 0
@@ -211,7 +211,7 @@ class Tracking:
         self._errors = self._spread(TRUST)
 
     def learn(self, work: Work, seconds: float) -> bool:
-        """Update the rates after *work* took *seconds*.
+        """Improve the estimates with a request that caused *work* and took *seconds*.
 
         Return whether the time differed so much that the earlier estimates are no longer trusted.
         """
@@ -268,7 +268,7 @@ KEPT = 512
 
 
 class Shown(NamedTuple):
-    """One fork: the plan with the predicted time, and the measured cost."""
+    """A fork that was answered: the plan for it, and what it really cost."""
 
     planned: Planned
     actual: Actual

@@ -81,7 +81,10 @@ class Interrupt:
 
 
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
-    """Return *remedy* for a monitor whose remedy is *own*. If both give feedback, the options of *own* are used."""
+    """Return the remedy for a monitor that has the remedy *own*, if the strategy was given *remedy*.
+
+    This is *remedy*, but feedback is given with the options of *own* if *own* gives feedback, too.
+    """
     fallback = own.otherwise if isinstance(own, Repair) else own
     if isinstance(remedy, Feedback):
         return fallback if isinstance(fallback, Feedback) else remedy

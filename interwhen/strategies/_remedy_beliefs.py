@@ -279,7 +279,7 @@ class RemedyBelief(NamedTuple):
 
 
 class RunCounts(NamedTuple):
-    """How many runs the learner has used, for one model and one verifier."""
+    """From how many runs the learner has learned, for one model and one verifier."""
 
     runs: int
     """Runs with a remedy."""

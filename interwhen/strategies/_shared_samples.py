@@ -29,7 +29,7 @@ _Key: TypeAlias = tuple[Prompt, tuple[tuple[str, str], ...], str]
 
 @dataclass(slots=True)
 class _Sample:
-    """The recorded chunks for a request, with their times."""
+    """The recorded answer to a request: its chunks with their times, and the token counts."""
 
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
     """Each chunk with the seconds since the previous one (the first one: since the request)."""
@@ -209,14 +209,17 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return the part of *request* that determines the text: everything except ``max_tokens``."""
+    """Return the key under which the answer to *request* is recorded: all of it that determines the text.
+
+    That is everything except ``max_tokens``.
+    """
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)
     return request.prompt, pieces, msgspec.json.encode(sampling).decode()
 
 
 def _of_prompt(usage: Usage | None) -> Usage | None:
-    """Return *usage* with only its prompt counts, because the generated tokens differ between the requests."""
+    """Return only the prompt counts of *usage*, because the generated tokens differ between the requests."""
     return None if usage is None else Usage(usage.prompt_tokens, usage.cached_tokens)
 
 

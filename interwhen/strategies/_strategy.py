@@ -52,7 +52,7 @@ class Question:
     starts_in: Phase = "answer"
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
-        """Return new monitors for one run. Unless *acting* is true, they only observe."""
+        """Return new monitors for one run. If *acting* is false, they only observe, and so never change the text."""
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
@@ -88,11 +88,11 @@ class Solution:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Spends tokens of a model to answer a question."""
+    """A way to answer questions with a model: it decides what is generated, and which text is the answer."""
 
     @property
     def name(self) -> str:
-        """A name for tables and for ``--strategies``."""
+        """The name of the strategy in tables, and for the option ``--strategies``."""
         ...
 
     @property
@@ -127,7 +127,7 @@ class CheckCounts(msgspec.Struct):
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
-        """Add the counts of the judgement *one*."""
+        """Add the numbers of passed, refuted and open checks of *one* to these counts."""
         self.passed += one.passed
         self.refuted += one.refuted
         self.open += one.open
@@ -272,7 +272,7 @@ class Judgement:
 
     @property
     def verified(self) -> bool:
-        """Whether the engine verified the text, including the answer itself."""
+        """Whether the verifiers verified the text, including the answer itself and not only its steps."""
         return self.result.answer_verified
 
     @property

@@ -188,7 +188,7 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Return what the answer of a recorded stream asks for, with *monitors* on it."""
+    """Replay a recorded answer under *monitors*, and return its tokens, checks and forks."""
     async with open_source(ReplayedFile(speed=_SPEED)) as source:
         model, request = source.pair(0)
         watching = load_monitors(tuple(monitors))
@@ -278,10 +278,12 @@ async def _token_costs(
 
 
 def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
-    """Find the costs that fit *costs*: the CPU time of a token in microseconds at some numbers of tokens a second.
+    """Find the three costs of reading tokens that fit the measured points *costs* best.
 
-    The loop wakes up at most once in ``batch_ms``, because senders and the scheduler work in steps. So a token pays
-    for a share of a wake-up, which falls with the rate. For each step the other two costs follow by least squares.
+    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. The three
+    costs are that of a wake-up of the event loop, that of a token, and ``batch_ms``, the shortest time between two
+    wake-ups. At a higher rate, more tokens share one wake-up, so a token is cheaper. Several values of ``batch_ms`` are
+    tried; for each, the other two costs follow by least squares.
     """
     best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
     for step in _STEPS:
@@ -319,7 +321,7 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 async def _worker_us(reader: _CostReader) -> float:
-    """Return how long a check that does nothing occupies a worker process, in microseconds."""
+    """Return how long a check that does nothing occupies a process of the pool, in microseconds."""
     return 1e6 * await _seconds_of_check(reader.workers, at_once, _LEARNED)
 
 
@@ -367,7 +369,7 @@ async def _journal_bytes(reader: _CostReader, folder: Path, chunks: int, has_che
 
 
 def _learn_us(path: Path) -> float:
-    """Return how long the file of remedies is locked for one run, in microseconds."""
+    """Return how long the file of learned remedies is locked to record one run, in microseconds."""
     use = RemedyUse("arithmetic", "repair", is_fresh=True, worked=True)
     job = ("model", "arithmetic"), (use,), False
     with RemedyBeliefs(path) as beliefs:

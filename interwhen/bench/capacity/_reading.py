@@ -20,7 +20,7 @@ _FILES_OF_STREAM = 2
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What *streams* simultaneous streams need."""
+    """The processes, cores, machines, memory and rates of tokens that *streams* simultaneous streams need."""
 
     streams: int
     loop_processes: int
@@ -38,7 +38,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource that is used up at some number of streams, and what to do then."""
+    """A resource that is used up at *streams* simultaneous streams, and what helps then."""
 
     what: str
     streams: int
@@ -115,7 +115,7 @@ def read_capacity(measured: Measured, streams: tuple[int, ...], *, seed: int = 0
 
 
 def journal_bytes(measured: Measured) -> float:
-    """Return the size of the journal of an answer in bytes."""
+    """Return the expected size of the journal of an average answer, in bytes, from the measured costs."""
     costs, load = measured.costs, measured.load
     return costs.journal_run_bytes + load.tokens * costs.journal_token_bytes + load.checks * costs.journal_check_bytes
 

@@ -41,7 +41,10 @@ class Simulated(NamedTuple):
 
 
 class Station:
-    """A queue with *servers* servers, first come, first served."""
+    """A simulated queue for *servers* workers, first come, first served.
+
+    It records the waiting and the working times.
+    """
 
     def __init__(self, env: simpy.Environment, servers: int) -> None:
         import simpy
@@ -59,7 +62,7 @@ class Station:
         self.busy = 0.0
 
     def serve(self, seconds: float) -> Steps:
-        """Wait for a server, and occupy it for *seconds*."""
+        """Wait for a free server, occupy it for *seconds*, and record the waiting and the working time."""
         asked = self._env.now
         with self._resource.request() as turn:
             yield turn
@@ -69,7 +72,10 @@ class Station:
 
 
 def environment() -> simpy.Environment:
-    """Return a new simulated world. Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy."""
+    """Return a new simulation of simpy, with its clock at 0.
+
+    Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    """
     try:
         import simpy
     except ImportError as error:

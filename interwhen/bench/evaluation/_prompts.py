@@ -32,7 +32,7 @@ _HUB = "datasets:"
 
 
 class PromptRow(NamedTuple):
-    """One prompt of an evaluation."""
+    """One prompt of an evaluation, with its monitors, and with the function that grades its answer."""
 
     number: int
     """The place of the row in its source, from 0."""

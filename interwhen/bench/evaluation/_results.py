@@ -251,7 +251,7 @@ class Results:
 
 
 class _Shard:
-    """One file of rows, which only this process writes."""
+    """One file of result rows. It is locked, so that no other process writes it."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)

@@ -90,7 +90,7 @@ class SupervisedBatches:
 
 
 def _why(result: Result) -> str:
-    """Return why *result* is not verified; empty if it is."""
+    """Return the reasons why *result* is not verified, in one text; empty if it is verified."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))

@@ -19,15 +19,15 @@ Done = Callable[[bytes | None, str], None]
 
 
 class ClusterAway(InterwhenError):
-    """Raised if the cluster cannot be reached."""
+    """Raised if no connection to the Ray cluster is possible."""
 
 
 class Actor(Protocol):
-    """One actor of a cluster."""
+    """A worker process on the cluster, which runs checks and is called an actor in Ray."""
 
     @property
     def name(self) -> str:
-        """A name that no other actor has had."""
+        """The name of the actor. No other actor has had it, also not an earlier one."""
         ...
 
     def exchange(self, request: bytes, done: Done) -> None:

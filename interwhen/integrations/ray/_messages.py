@@ -24,7 +24,7 @@ from interwhen.registry import load_monitors, load_verifier, source_of
 
 
 class CodeDiffers(InterwhenError):
-    """Raised on the cluster if its code of a verifier is not the code of the program."""
+    """Raised on the cluster if the code of a verifier there differs from the code in the program."""
 
 
 class NamedVerifier(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class NamedVerifier(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """A text that identifies the verifier, whatever the task."""
+        """A text that identifies the verifier. It is the same for all tasks."""
         return f"{self.name}#{self.index}@{self.version}{msgspec.json.encode(self.options).decode()}"
 
 
@@ -62,7 +62,7 @@ class CheckItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
-    """What the pool sends to an actor."""
+    """One message to an actor: the checks to run, the verifiers for them, and the checks to cancel."""
 
     items: list[CheckItem] = []
     targets: list[bytes] = []
@@ -111,7 +111,7 @@ class Greeting(msgspec.Struct, frozen=True):
 
 
 def own_greeting() -> Greeting:
-    """Return the greeting of this process."""
+    """Return the versions of interwhen, of its code and of Python in this process, to compare with another machine."""
     return Greeting(__version__, digest_of_package("interwhen"), ".".join(map(str, sys.version_info[:2])))
 
 

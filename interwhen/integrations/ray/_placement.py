@@ -63,11 +63,11 @@ class CostHistory:
 
 
 class Named(Protocol):
-    """Something with a name."""
+    """Anything that has a name, such as an actor."""
 
     @property
     def name(self) -> str:
-        """The name."""
+        """The name of the object."""
         ...
 
 
@@ -95,7 +95,7 @@ WINDOW = 32
 
 @dataclass(slots=True)
 class PlacedCheck:
-    """One check that waits for a place on the cluster, or is there."""
+    """A check that an actor runs, or that waits for an actor."""
 
     id: int
     verifier: str

@@ -65,7 +65,7 @@ _HOME: Literal["home"] = "home"
 
 @dataclass(slots=True)
 class _RemoteTarget:
-    """A verifier that another machine can make by its name."""
+    """A verifier as the cluster knows it: by the name of its plug-in and its options, from which an actor makes it."""
 
     name: str
     """The plug-in."""
@@ -100,7 +100,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _Link:
-    """The connection to one actor."""
+    """What the pool knows about one actor: its open checks, and the verifiers that it has already got."""
 
     actor: Actor
     lane: Lane
@@ -266,7 +266,7 @@ class RayWorkers:
     async def _check_away(
         self, target: _RemoteTarget, key: str, claim: bytes, scope: anyio.CancelScope
     ) -> CheckResult | None:
-        """Run one check on the cluster and return its result; ``None``: it must run on this machine."""
+        """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead."""
         now = self._now()
         self._number += 1
         check = PlacedCheck(self._number, target.key, key, self._costs.seconds(target.key))
@@ -353,7 +353,10 @@ class RayWorkers:
     # ------------------------------------------------------------------ sending and receiving, on the event loop
 
     def _pump_soon(self) -> None:
-        """Give waiting checks to actors in the next turn of the loop, so that checks of one moment share a call."""
+        """Arrange that waiting checks are sent to actors in the next turn of the event loop.
+
+        So checks that come at the same moment are sent in one call.
+        """
         if not self._pumps:
             self._pumps = True
             self._later(self._pump)
@@ -549,7 +552,7 @@ class _Keeper:
         """Whether it starts no more actors, and ends."""
 
     def start(self) -> None:
-        """Start the thread, once."""
+        """Start the thread if it has not been started yet and the keeper is not closed."""
         if self._thread is None and not self.is_closed:
             self._thread = threading.Thread(target=self._run, name="interwhen-ray", daemon=True)
             self._thread.start()

@@ -55,7 +55,7 @@ class Numbered:
     facts: tuple[str, ...]
 
     def get(self, number: str) -> str | None:
-        """Return the line with the label *number*, such as ``S3``; ``None`` if there is none."""
+        """Return the text of the line with the label *number*, such as ``S3``; ``None`` if there is no such line."""
         lines = self.source if number[0] == "S" else self.facts
         at = int(number[1:]) - 1
         return lines[at] if 0 <= at < len(lines) else None
@@ -69,7 +69,10 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
-    """Give numbers to *facts* and to the sentences of *source*. A sentence ends with its line at the latest."""
+    """Return *facts* and the sentences of *source*, each with a label by which a statement can cite it.
+
+    A sentence does not extend over the end of a line.
+    """
     found = (sentence for line in source.splitlines() if line.strip() for sentence in _sentences(line.strip()))
     return Numbered(tuple(found), tuple(facts))
 

@@ -29,7 +29,10 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``prefixes``: the counters of the server when the prefix was sent again."""
+    """The prompt tokens that the server counted when the prefix was sent again, and how many came from its cache.
+
+    This is the data of an item of kind ``prefixes``.
+    """
 
     tokens: int
     """The tokens of the prompt."""
@@ -64,7 +67,7 @@ class PrefixProducer:
         self._params = msgspec.json.encode(_PrefixParams(as_, share))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for the whole context."""
+        """Plan a single step, named ``context``, that reads all pieces of *context*."""
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
