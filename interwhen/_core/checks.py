@@ -342,9 +342,9 @@ class CheckTable:
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Cancel and forget the checks of unfinished segments (see :meth:`look`). Return the orders to drop their jobs.
+        """Cancel and forget the checks of unfinished segments, because the model continues or has ended.
 
-        The model has continued these segments, or has ended.
+        :meth:`look` started these checks while the model was silent. Return the orders to drop their jobs.
         """
         if not self._looks:
             return []

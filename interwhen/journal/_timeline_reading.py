@@ -74,7 +74,7 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact* to the core as :meth:`RebuiltRun.tell` does, and record what changes."""
+        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders."""
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)
@@ -321,7 +321,7 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns new data as parts of the compact form.
 
-    Raises :class:`~interwhen.JournalError` in the same cases as :func:`timeline`.
+    Raises :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
 
     def __init__(self, path: str = "") -> None:

@@ -53,7 +53,11 @@ class OrphanedStream:
 
 
 class OrphanedStreams:
-    """The orphaned streams of one server. At most *limit* are allowed at the same time."""
+    """The streams of one server that were closed early and whose text it may still be generating.
+
+    At most *limit* are allowed at the same time; :meth:`wait_for_room` waits for that. Raises
+    :class:`~interwhen.UsageError` if *limit* is less than 1.
+    """
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
         if limit < 1:
