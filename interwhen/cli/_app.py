@@ -28,7 +28,7 @@ class _Stderr:
 
 
 def configure(level: LogLevel) -> None:
-    """Send log events of *level* and above to stderr, one line each, without colours."""
+    """Send log events of *level* and above to stderr, one line each, without colours. Events below it are dropped."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -36,7 +36,7 @@ SAMPLING = Sampling(max_tokens=400, temperature=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One run of the demo."""
+    """One run of the demo: its problem, its monitor, and how it ends with the tiny model."""
 
     introduction: str
     """The text before the run."""
@@ -88,7 +88,7 @@ SCENES = (
 
 
 class PacedModel:
-    """Wraps *model* and slows its streams down to *rate* tokens a second. Everything else is unchanged."""
+    """Wraps *model* and slows its streams down to at most *rate* tokens a second. Everything else is unchanged."""
 
     def __init__(self, model: Model, rate: float) -> None:
         self._model = model
@@ -182,7 +182,7 @@ def _introduce(console: Console, model: Model, signs: Signs, *, is_ours: bool) -
 
 
 async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
-    """Run the scenes one after the other, until the model fails."""
+    """Run the scenes one after the other, show each of them, and return the results. A failed run ends the demo."""
     results: list[Result] = []
     for number, scene in enumerate(SCENES, start=1):
         console.print(_heading(number, scene))

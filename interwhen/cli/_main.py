@@ -17,7 +17,7 @@ _MISSING = "error: the command line needs an extra that is not installed: pip in
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command in *arguments* (default: those of the process) and exit."""
+    """Run the command in *arguments* (default: those of the process), and end the process with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         sys.excepthook = _show  # only in a process of our own
@@ -72,7 +72,7 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _pipe_closed() -> int:
-    """End quietly: the reader of our output has closed it (``interwhen run ... | head``)."""
+    """Return the exit code 141, and discard further output: the reader of our output has closed it (``| head``)."""
     import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

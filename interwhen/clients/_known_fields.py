@@ -436,7 +436,7 @@ class FieldFilter:
         return msgspec.json.encode(value), False
 
     def _remember(self, data: bytes) -> None:
-        """Remember the clean chunk *data* without its text, if exactly one of its fields has text."""
+        """Remember the bytes before and after the text of the clean chunk *data*, if exactly one field has text."""
         found = _TEXT.findall(data)
         if len(found) != 1:
             return

@@ -40,9 +40,9 @@ SHARE = 0.5
 class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
-    The allocator keeps the mean tokens per question at *share* of the budget. It learns from each question, so results
-    depend on the order of the questions. *classify* returns the class of a question. Use one object for each task; it
-    keeps one allocator for each budget.
+    The allocator keeps the mean tokens per question at *share* (0 to 1) of the budget. It learns from each question, so
+    results depend on the order of the questions. *classify* returns the class of a question. Use one object for each
+    task; it keeps one allocator for each budget.
     """
 
     name: str = "adaptive"
@@ -52,7 +52,10 @@ class Adaptive:
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the verified sample. If there is none, answer with the best one."""
+        """Draw the samples that the allocator has planned, until one is verified.
+
+        Answer with this one, or else the best.
+        """
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
         steps = tuple(allocator.begin(key))
@@ -127,17 +130,23 @@ def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: i
 
 
 def revision(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates a text, tests it, and revises it with feedback."""
+    """Make the strategy that lets verifiers test a text and asks again with feedback, at most *rounds* times."""
     return Revision(rounds=rounds)
 
 
 def generate_test(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates and tests texts without feedback."""
+    """Make the strategy that generates texts and tests them, without feedback, until one is not refuted.
+
+    It generates at most *rounds* texts.
+    """
     return Revision("generate-test", rounds, tell=False)
 
 
 def interrupt(*, restarts: Repeats = 16) -> Interrupt:
-    """Make a supervised run in which each monitor uses its own remedy. At most *restarts* further runs may follow."""
+    """Make a supervised run in which each monitor uses its own remedy.
+
+    If the run gives no answer, at most *restarts* further runs follow.
+    """
     return Interrupt(restarts=restarts)
 
 
@@ -146,9 +155,9 @@ def interrupt_auto(
 ) -> Interrupt:
     """Make a supervised run in which every monitor has the remedy ``Auto``, a ladder of remedies.
 
-    At most *restarts* further runs may follow. *samples* and *order* are the fields of ``Auto``; an order is written
-    like ``resample+restart``. Unless *learn* is false, the order is learned over the questions; the share *explore* of
-    the runs then tries another order.
+    If the run gives no answer, at most *restarts* further runs follow. *samples* and *order* are the fields of
+    ``Auto``; an order is written like ``resample+restart``. Unless *learn* is false, the order is learned over the
+    questions; the share *explore* of the runs then tries another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None
@@ -156,22 +165,34 @@ def interrupt_auto(
 
 
 def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not."""
+    """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not.
+
+    If the run gives no answer, at most *restarts* further runs follow.
+    """
     return Interrupt("interrupt-repair-feedback", Repair(), restarts)
 
 
 def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not."""
+    """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not.
+
+    If the run gives no answer, at most *restarts* further runs follow.
+    """
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
 def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that gives feedback."""
+    """Make the supervised run whose remedy is feedback to the model.
+
+    If the run gives no answer, at most *restarts* further runs follow.
+    """
     return Interrupt("interrupt-feedback", Feedback(), restarts)
 
 
 def interrupt_resample(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that cuts and samples again."""
+    """Make the supervised run that cuts refuted text away and lets the model write again.
+
+    If the run gives no answer, at most *restarts* further runs follow.
+    """
     return Interrupt("interrupt-resample", Resample(), restarts)
 
 
@@ -214,7 +235,8 @@ def load_strategy(spec: str) -> Strategy:
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
     """Return the strategies in *specs*, a list or a text with commas. If *specs* is empty, return all shipped ones.
 
-    Raises :class:`~interwhen.UsageError` if two have the same name.
+    Raises :class:`~interwhen.UsageError` if two have the same name, and :class:`~interwhen.PluginError` if one is
+    missing or broken.
     """
     texts = [specs] if isinstance(specs, str) else list(specs)
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]

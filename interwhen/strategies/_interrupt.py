@@ -35,7 +35,7 @@ class Interrupt:
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the first run that gives an answer."""
+        """Make runs until one gives an answer, and return the last one."""
         remedies = longest = 0
         number = 0
         while True:
@@ -62,7 +62,7 @@ class Interrupt:
             return await running.drain()
 
     def remedied(self, monitors: Iterable[Monitor]) -> tuple[Monitor, ...]:
-        """Return *monitors* with the remedies of this strategy."""
+        """Return *monitors* with the remedy of this strategy, if it has one."""
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:
@@ -70,7 +70,7 @@ class Interrupt:
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:
-        """Return what is added to the seed for run *number*."""
+        """Return the number that is added to the seed for run *number*."""
         # Each run has its own range of seeds: a resumed stream increments its seed.
         return 1000 * number
 

@@ -175,8 +175,8 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 def place(tried: TrialResult) -> Place:
     """Tell whether the first violation of a flagged trace is before, at or after the labelled mistake.
 
-    The result is ``unknown`` if the trace has no labelled mistake. A violation in the turn of the mistake is ``at`` it
-    if the span of the mistake is not known.
+    The result is ``unknown`` if the trace has no labelled mistake. If the span of the mistake is not known, each
+    violation in its turn counts as ``at`` the mistake.
     """
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:

@@ -358,7 +358,7 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
 
 
 def _walk(items: _Items, following: frozenset[str], *, looped: bool) -> Iterator[str]:
-    """Yield the reasons for the parsed regex *items*.
+    """Yield the reasons why the parsed regex *items* may need more than linear time.
 
     *following* has the characters that may follow them. *looped*: the items are inside a repetition.
     """

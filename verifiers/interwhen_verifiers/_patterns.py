@@ -71,7 +71,10 @@ def search_by_re(pattern: str, text: str) -> Place | None:
 
 
 def search(claim: PatternClaim, find: Find) -> Verdict:
-    """Judge *claim*. The function *find* searches a text for a pattern."""
+    """Judge *claim* with the function *find*, which returns the first match of a pattern in a text.
+
+    If a pattern that must be absent matches only the normal form of the text, the verdict is ``Unknown``.
+    """
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
         found = find(pattern, claim.text)
         if found is None:

@@ -42,7 +42,10 @@ class SupervisedBatches:
         self._options: dict[str, Any] = {"sampling": sampling, "budgets": budgets}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *batch*, a column by name, with the columns of the results added."""
+        """Answer the prompts in *batch*, which maps names to columns. Return it with the result columns added.
+
+        Raises :class:`UsageError` if it has no column with prompts.
+        """
         if self._column not in batch:
             raise UsageError(
                 f"the dataset must have the column {self._column!r}, got {', '.join(batch) or 'none'}; name it with "

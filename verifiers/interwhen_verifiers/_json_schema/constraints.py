@@ -130,7 +130,7 @@ _A: Mapping[Kind, str] = {
 
 
 def scalar(value: Any) -> Test:
-    """Return a test of *value*, a complete number, Boolean or null."""
+    """Return a test that *value*, a complete number, Boolean or null, is allowed."""
 
     def test(leaf: Leaf) -> str:
         if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
@@ -162,7 +162,7 @@ def _out_of_bounds(leaf: Leaf, value: float) -> str:
 
 
 def string_so_far(text: str, length: int, *, complete: bool) -> Test:
-    """Return a test of a string that has *length* characters so far and begins with *text*.
+    """Return a test that a string may be allowed that begins with *text* and has *length* characters so far.
 
     *complete*: the string has ended.
     """
@@ -185,7 +185,7 @@ def string_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def key_so_far(text: str, length: int, *, complete: bool) -> Test:
-    """Return a test of a key that has *length* characters so far and begins with *text*.
+    """Return a test that an object may have a key that begins with *text* and has *length* characters so far.
 
     *complete*: the key has ended.
     """
@@ -205,9 +205,9 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def one_more(word: str, count: int) -> Test:
-    """Return a test that *count* entries, including the one that begins now, are allowed by the keyword *word*.
+    """Return a test that *count* entries are allowed, including the one that begins now.
 
-    *word* is ``maxItems``, for example.
+    *word* is the keyword with the limit, for example ``maxItems``.
     """
 
     def test(leaf: Leaf) -> str:

@@ -189,7 +189,7 @@ def _start(prepared: Map) -> MapState:
 
 
 def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Statement[Said, None]]]:
-    """Read one line and the aliases in it. Return the state after it, and its claims.
+    """Read one line and the aliases in it. Return the state after it, and its claims. *state* is the state before it.
 
     Takes time linear in the length of the line.
     """
