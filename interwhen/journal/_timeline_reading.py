@@ -420,7 +420,7 @@ class TimelineReader:
         if self._scribe is None or self._past is None:
             self._pending += _apply(self._outline, self._header, record)
         elif isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
-            # The end of the run is void, so everything after it was noted in vain: begin again without it.
+            # The end of the run is void, and so is everything noted after it: begin again without this end.
             self._begin()
             for known in standing(self._records):
                 _read(self._past, self._scribe, known)

@@ -354,9 +354,9 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
     """Decode *data*, the data of an event of ``/v1/completions``. *offset* is its byte offset in the body.
 
-    *first* is true until the stream has had a valid chunk. Then an event of unknown form raises
-    :class:`~interwhen.models.StreamProtocolError`; later it is ignored. Data that is not JSON always raises this error,
-    and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    *first* is true if no valid chunk came before. In this case, an event of unknown form raises
+    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. Data that is not JSON always raises this
+    error, and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
     """
     try:
         body = completion_decoder.decode(data)
@@ -381,9 +381,9 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
     """Decode *data*, the data of an event of ``/v1/chat/completions``. *offset* is its byte offset in the body.
 
-    *first* is true until the stream has had a valid chunk. Then an event of unknown form raises
-    :class:`~interwhen.models.StreamProtocolError`; later it is ignored. Data that is not JSON always raises this error,
-    and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    *first* is true if no valid chunk came before. In this case, an event of unknown form raises
+    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. Data that is not JSON always raises this
+    error, and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
     """
     try:
         body = chat_decoder.decode(data)

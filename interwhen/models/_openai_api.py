@@ -867,7 +867,7 @@ class ChatModel(OpenAICompatible):
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode *data*, an event of the chat API, and remember the name of its reasoning field, if it has one.
 
-        *offset* is its byte offset in the body, and *first* is true until the stream has had a valid chunk.
+        *offset* is its byte offset in the body, and *first* is true if no valid chunk came before.
         """
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
