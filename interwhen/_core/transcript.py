@@ -364,9 +364,9 @@ class ThinkTags:
 
     @property
     def must_see(self) -> bool:
-        """Whether :meth:`feed` must get every next text.
+        """Whether :meth:`feed` must get the next text, whatever it is.
 
-        Otherwise it needs only text in which the closing tag may begin.
+        If not, the caller may leave out a text in which the closing tag cannot begin.
         """
         return self._at_start or self._unread or bool(self._held)
 

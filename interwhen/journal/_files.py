@@ -260,7 +260,7 @@ class Writing(Protocol):
         ...
 
     def shut(self) -> None:
-        """Close the file. This is the last call. Raises nothing."""
+        """Close the file. Nothing is called after this. Raises nothing."""
         ...
 
 

@@ -157,7 +157,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServerProps(msgspec.Struct, frozen=True, gc=False):
-    """The answer of llama.cpp's ``GET /props``."""
+    """The answer of llama.cpp's ``GET /props``: the default settings, with the context length."""
 
     default_generation_settings: GenerationSettings = GenerationSettings()
 

@@ -39,7 +39,7 @@ class OrphanedStream:
 
     @property
     def over_at(self) -> float:
-        """The time at which the stream stops counting as orphaned, on the same clock as ``closed_at``."""
+        """The time from which the server is assumed to have stopped the stream, on the same clock as ``closed_at``."""
         if self.is_stopped:
             return self.closed_at
         if self.left is None or self.rate <= 0:
