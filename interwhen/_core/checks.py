@@ -459,8 +459,8 @@ class CheckTable:
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
         """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended.
 
-        Return the orders to drop their jobs. The *skipped* jobs are left out: the engine has no order for them that
-        could be dropped.
+        Return the orders to drop their jobs. Jobs in *skipped* are not cancelled, because the engine never received an
+        order for them.
         """
         orders: list[Order] = []
         for job in list(self.jobs.values()):

@@ -700,7 +700,7 @@ class Core:
         self._skip(skipped)
 
     def _overspent(self, todo: RemedyPlan) -> str | None:
-        """Return a text about the budget of prompt tokens if the request after *todo* would exceed it."""
+        """Return a text about the budget of prompt tokens if the request after *todo* exceeds it, else ``None``."""
         most = self.budgets.prompt_tokens
         if most is None or not todo.goes_on or self.rules < COUNTS_PROMPTS:
             return None

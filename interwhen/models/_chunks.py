@@ -684,7 +684,10 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """End the stream. If *reason* says that the model had finished, return the remaining calls as complete."""
+        """End the stream. If *reason* says that the model had finished, return the remaining calls as complete.
+
+        Otherwise return an empty list, because the last call may be cut.
+        """
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
             known.clear()

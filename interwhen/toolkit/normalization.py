@@ -160,5 +160,9 @@ def _alone(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _stands_alone(character: str) -> bool:
-    """Tell whether *character* is never normalized or composed with its neighbours (spaces, fractions, ...)."""
+    """Tell whether *character* is left out of normalization and never composed with its neighbours.
+
+    These are some separators, and characters such as superscripts and fractions, which mean something else when
+    normalized.
+    """
     return character in _SPACES or unicodedata.decomposition(character).startswith(_KEPT_TAGS)
