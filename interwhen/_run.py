@@ -125,7 +125,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
     The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. Raises
-    :class:`~interwhen.JournalError` in the same cases as :func:`replay`.
+    :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -901,7 +901,7 @@ def resume(
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
     """Return a run that continues the run of *journal*, for synchronous code.
 
-    *options* are the same as for :func:`resume`, and *uvloop* as for :func:`run_sync`.
+    *options* are the same as for :func:`resume`. With *uvloop*, the run uses a uvloop in its thread (extra ``fast``).
     """
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 

@@ -541,8 +541,8 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
     """Call *factory* with its own *options*, and set the generic options on the monitor that it returns.
 
-    *name* is the plug-in's name for error messages. Raises :class:`PluginError` in the same cases as
-    :func:`load_monitor`.
+    *name* is the plug-in's name for error messages. Raises :class:`PluginError` if the factory fails or makes several
+    monitors, or if an option is unknown or has an invalid value.
     """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:

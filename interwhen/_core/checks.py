@@ -342,9 +342,9 @@ class CheckTable:
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Cancel and forget the checks of unfinished segments (see :meth:`look`). Return the orders to drop their jobs.
+        """Cancel and forget the checks of unfinished segments, because the model continues or has ended.
 
-        The model has continued these segments, or has ended.
+        :meth:`look` started these checks while the model was silent. Return the orders to drop their jobs.
         """
         if not self._looks:
             return []
@@ -459,8 +459,8 @@ class CheckTable:
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
         """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended.
 
-        Return the orders to drop their jobs. The *skipped* jobs are left out: the engine has no order for them that
-        could be dropped.
+        Return the orders to drop their jobs. Jobs in *skipped* are not cancelled, because the engine never received an
+        order for them.
         """
         orders: list[Order] = []
         for job in list(self.jobs.values()):

@@ -175,7 +175,10 @@ class PromptCounts:
         """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
-        """Start a new request, whose prompt has *kept* tokens of the model and *inserted_bytes* of inserted text."""
+        """Begin to count the prompt of a new request.
+
+        The prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
+        """
         self._size = self._size_of(kept, inserted_bytes)
         self._uncounted += 1
         self._uncounted_size += self._size
@@ -620,7 +623,7 @@ class Core:
             self._after_settling()
 
     def _settled(self, number: int, outcome: Outcome, seconds: float) -> None:
-        if number in self.checks.jobs:  # the same
+        if number in self.checks.jobs:  # if not, the text was cut
             self._orders.extend(self.checks.settled(number, outcome, seconds))
             self._after_settling()
 
@@ -697,7 +700,7 @@ class Core:
         self._skip(skipped)
 
     def _overspent(self, todo: RemedyPlan) -> str | None:
-        """Return a text about the budget of prompt tokens if the request after *todo* would exceed it."""
+        """Return a text about the budget of prompt tokens if the request after *todo* exceeds it, else ``None``."""
         most = self.budgets.prompt_tokens
         if most is None or not todo.goes_on or self.rules < COUNTS_PROMPTS:
             return None

@@ -105,7 +105,8 @@ def gates(delivery: Delivery) -> bool:
 def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnError = None) -> Fate:
     """Return the fate of a text (shown, held, retracted, ...) whose check ended as *kind*.
 
-    *way* is the group of the monitor's delivery (see :func:`way_of`), and *unproven* and *on_error* are its options.
+    *way* is the group of the monitor's delivery (``gating``, ``live`` or ``observe``), and *unproven* and *on_error*
+    are its options.
     """
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:

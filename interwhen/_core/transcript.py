@@ -364,7 +364,10 @@ class ThinkTags:
 
     @property
     def must_see(self) -> bool:
-        """Whether :meth:`feed` must get the next text even if the closing tag cannot begin in it."""
+        """Whether :meth:`feed` must get the next text, whatever it is.
+
+        If not, the caller may leave out a text in which the closing tag cannot begin.
+        """
         return self._at_start or self._unread or bool(self._held)
 
     @property

@@ -726,7 +726,7 @@ class Violations:
                 self.note(self.record(other, interrupted=False))
 
     def is_passed_over(self, monitor: int) -> bool:
-        """Tell whether *monitor* (a number) interrupts no more, because its ladder has ended; see :meth:`pass_over`."""
+        """Tell whether the monitor number *monitor* interrupts no more, because its ladder of remedies has ended."""
         return monitor in self._passed_over
 
     def _overspent(self, todo: RemedyPlan, times: int) -> str | None:

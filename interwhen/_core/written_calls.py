@@ -149,7 +149,7 @@ _BUILTINS = frozenset(("print", "len", "str", "int", "float", "list", "dict", "r
 
 
 class Unreadable(ValueError):
-    """Raised by a reader for text that looks like a call and cannot be read. The message says why."""
+    """Raised by a parser of tool calls for text that looks like a call and cannot be read. The message says why."""
 
 
 def read_written(

@@ -130,7 +130,7 @@ class Jobs:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        """Run an extractor and return its fact.
+        """Run the extractor that *order* names, and return its fact.
 
         If its monitor is not prepared yet, store *order* and return ``None``.
         """

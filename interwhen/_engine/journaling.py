@@ -481,10 +481,11 @@ def log_result(result: Result) -> None:
 async def capabilities_for(
     model: Model, timeouts: Timeouts, budget: float | None, past: RebuiltRun | None
 ) -> Capabilities | ModelError | float:
-    """Ask *model* for its capabilities, see :func:`ask_capabilities`.
+    """Ask *model* for its capabilities, within *timeouts* and the time *budget* (in seconds) of the run.
 
-    If *past* is a finished run, the model is not asked. If an unfinished run is resumed and the model fails, this
-    raises :class:`ModelError` instead of returning it, because the error must not end a run that can be resumed later.
+    Return the capabilities, the error, or the budget if it ran out. If *past* is a finished run, the model is not
+    asked. If an unfinished run is resumed and the model fails, this raises :class:`ModelError` instead of returning it,
+    because the error must not end a run that can be resumed later.
     """
     if past is not None and past.summary is not None:
         return Capabilities(resume="prefix")

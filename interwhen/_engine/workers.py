@@ -186,7 +186,11 @@ class ProcessPool:
         return await self._check(verifier, target, argument, scope)
 
     async def check_pickled(self, verifier: object, claim: bytes, scope: anyio.CancelScope) -> tuple[Any, str | None]:
-        """Run ``verifier.check(claim)`` in a worker process, where *claim* is already pickled; see :meth:`check`."""
+        """Run ``verifier.check(claim)`` in a worker process; *claim* is already pickled.
+
+        Return ``(value, None)`` or ``(None, error)``. A cancellation of *scope* kills the worker. The deadline of
+        *scope* counts from the moment at which a worker is ready.
+        """
         return await self._check(verifier, self._target(verifier), claim, scope)
 
     async def _check(
@@ -344,7 +348,7 @@ class Workers:
             )
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says.
+        """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says, and return its value.
 
         *scope* is the cancel scope around this call, with the deadline of the check. See :meth:`WorkerPool.check
         <interwhen._types.extensions.WorkerPool.check>`.

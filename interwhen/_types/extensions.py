@@ -253,7 +253,10 @@ class RemedyLearner(Protocol):
         ...
 
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
-        """Learn from the *result* of a run of *model*. *orders* has the order that each verifier had in it."""
+        """Learn from the *result* of a run of *model*.
+
+        *orders* has the order of the ladder for each verifier of the run.
+        """
         ...
 
 

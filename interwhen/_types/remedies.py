@@ -105,7 +105,7 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     Use it with a verifier that finds out that more reasoning does not help. The monitor must have the phase
     ``reasoning`` and ``required=False``, because it proves nothing. If the model has already ended its reasoning, this
     remedy does nothing, and the open extractions of the monitor are cancelled. A result whose reasoning was ended by
-    this remedy is never ``verified``.
+    this remedy is never ``verified``. Raises :class:`~interwhen.UsageError` if ``lead`` or ``ask`` is empty.
     """
 
     lead: str = "\n\n"

@@ -85,7 +85,7 @@ class CallStrategy(Protocol):
 
     @property
     def name(self) -> str:
-        """The name with its options, such as ``best-of-n:n=4``."""
+        """The name of the strategy with its options, such as ``best-of-n:n=4``."""
         ...
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:

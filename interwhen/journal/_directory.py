@@ -407,7 +407,7 @@ class JournalSlot:
             self._directory.wake(self)
 
     def gave_up(self, why: str) -> None:
-        """Add one to the number of lost journals, and log the reason *why*."""
+        """Add one to the number of lost journals. The reason *why* is logged, unless the last journal failed, too."""
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread

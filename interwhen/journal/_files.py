@@ -22,7 +22,11 @@ class Files:
         return Path(name).read_bytes()
 
     def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:
-        """Open a new file at the path *name* (*keep* is 0), or append to an existing one; see :class:`LockedFile`."""
+        """Open a new file at the path *name* (*keep* is 0), or an existing one to append to; lock it.
+
+        *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest is cut off.
+        Raises :class:`~interwhen.JournalError` if the file cannot be opened or is locked by another run.
+        """
         return LockedFile(name, keep=keep, found=found)
 
 
@@ -256,7 +260,7 @@ class Writing(Protocol):
         ...
 
     def shut(self) -> None:
-        """Close the file. This is the last call. Raises nothing."""
+        """Close the file. Nothing is called after this. Raises nothing."""
         ...
 
 

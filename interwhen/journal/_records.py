@@ -198,7 +198,7 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Encode *record* and return the bytes of its payload."""
+    """Encode *record*, and return the bytes, which are the payload of a frame of the journal."""
     try:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:

@@ -74,7 +74,7 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact* to the core as :meth:`RebuiltRun.tell` does, and record what changes."""
+        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders."""
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)
@@ -321,7 +321,7 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns new data as parts of the compact form.
 
-    Raises :class:`~interwhen.JournalError` in the same cases as :func:`timeline`.
+    Raises :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -420,7 +420,7 @@ class TimelineReader:
         if self._scribe is None or self._past is None:
             self._pending += _apply(self._outline, self._header, record)
         elif isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
-            # The end of the run is void, so everything after it was noted in vain: begin again without it.
+            # The end of the run is void, and so is everything noted after it: begin again without this end.
             self._begin()
             for known in standing(self._records):
                 _read(self._past, self._scribe, known)

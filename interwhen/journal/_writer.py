@@ -85,7 +85,10 @@ class JournalWriter:
         self.wake()
 
     def open_columns(self, phase: Phase) -> TextColumns:
-        """Queue new columns for plain chunks of *phase* and return them. The next record or columns complete them."""
+        """Queue a record that grows (columns) for plain chunks of *phase*, and return it.
+
+        The next record or columns complete it.
+        """
         self._close_columns()
         if self._put > self._most:
             self.give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were queued")

@@ -157,7 +157,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServerProps(msgspec.Struct, frozen=True, gc=False):
-    """The answer of llama.cpp's ``GET /props``."""
+    """The answer of llama.cpp's ``GET /props``: the default settings, with the context length."""
 
     default_generation_settings: GenerationSettings = GenerationSettings()
 
@@ -354,9 +354,9 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
     """Decode *data*, the data of an event of ``/v1/completions``. *offset* is its byte offset in the body.
 
-    *first* is true until the stream has had a valid chunk. Then an event of unknown form raises
-    :class:`~interwhen.models.StreamProtocolError`; later it is ignored. Data that is not JSON always raises this error,
-    and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    *first* is true if no valid chunk came before. In this case, an event of unknown form raises
+    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. Data that is not JSON always raises this
+    error, and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
     """
     try:
         body = completion_decoder.decode(data)
@@ -381,9 +381,9 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
     """Decode *data*, the data of an event of ``/v1/chat/completions``. *offset* is its byte offset in the body.
 
-    *first* is true until the stream has had a valid chunk. Then an event of unknown form raises
-    :class:`~interwhen.models.StreamProtocolError`; later it is ignored. Data that is not JSON always raises this error,
-    and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    *first* is true if no valid chunk came before. In this case, an event of unknown form raises
+    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. Data that is not JSON always raises this
+    error, and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
     """
     try:
         body = chat_decoder.decode(data)
@@ -684,7 +684,10 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """End the stream. If *reason* says that the model had finished, return the remaining calls as complete."""
+        """End the stream. If *reason* says that the model had finished, return the remaining calls as complete.
+
+        Otherwise return an empty list, because the last call may be cut.
+        """
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
             known.clear()

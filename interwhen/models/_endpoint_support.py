@@ -120,7 +120,7 @@ def continues_raw(chat: Mapping[str, Any]) -> bool:
     """Return whether the answer to *chat*, the fields of a request, may be continued by ``/v1/completions``.
 
     interwhen then parses tool calls in the raw text itself. It returns false for a forced tool call, because only the
-    chat API restricts the text of the model to the call.
+    chat API restricts the text of the model to the call, and for tools that are not plain functions.
     """
     tools = chat.get("tools") or ()
     return (

@@ -454,7 +454,7 @@ class FastConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the socket; the loop does this in its next iteration.
 
-        The response is the caller, so it is not notified.
+        Only the response calls this; it is not notified.
         """
         self._response = None
         if self._transport is not None:

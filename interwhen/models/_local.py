@@ -249,7 +249,7 @@ class LocalModel:
     def routes(self) -> frozenset[Route]:
         """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, otherwise only ``live``.
 
-        ``live`` uses the prompt cache of the server.
+        A shelf is a folder for saved states of the model. ``live`` uses the prompt cache of the server.
         """
         return ROUTES if self._options.shelf else frozenset({"live"})
 

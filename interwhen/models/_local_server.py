@@ -28,7 +28,7 @@ _TAIL = 4096
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Options of the server.
+    """Options of the server. Raises :class:`~interwhen.UsageError` for a number that is not positive.
 
     ``context`` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
     wait. ``batch`` is how many prompt tokens the model reads in one step. Other streams and cancellations wait until

@@ -188,7 +188,7 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
 
     Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
     because chat templates remove the reasoning field of finished turns, and the model would not see it. Each tool call
-    gets a result. *extras* has the same meaning as in :func:`in_turns`.
+    gets a result. *extras* has the ``extra_content`` of tool calls by their ids, which is sent back.
     """
     turns = prompt_turns(request)
     if needs_turns(request.pieces):

@@ -111,16 +111,16 @@ Malformed = Literal["strict", "skip"]
 class OpenAICompatible:
     """The common base class of :class:`~interwhen.models.CompletionsModel` and :class:`~interwhen.models.ChatModel`.
 
-    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
-    ``OPENAI_API_KEY``; with an empty string, no key is sent. *sampling* has the defaults for requests. *transport* is
-    ``"httpx2"`` (the default), ``"fast"``, or a transport object, which several models can share and which
-    :meth:`aclose` does not close.
+    *base_url* includes the version (``http://localhost:8000/v1``), and *model* is the model on that server. *api_key*
+    defaults to the environment variable ``OPENAI_API_KEY``; with an empty string, no key is sent. *headers* are sent
+    with each request. *sampling* has the defaults for requests. *transport* is ``"httpx2"`` (the default), ``"fast"``,
+    or a transport object, which several models can share and which :meth:`aclose` does not close.
 
     *malformed* says what happens with an event that cannot be parsed. ``"strict"`` breaks the stream, and a run resumes
     from the text so far; ``"skip"`` leaves the event out and counts it in ``result.wire``. *abort* is the API call that
     stops a generation on servers that do not notice a closed connection. *max_orphans* is how many generations such a
     server may be continuing at a time after their streams were closed; further requests wait. ``None`` means that the
-    server always stops.
+    server always stops. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     def __init__(
@@ -867,7 +867,7 @@ class ChatModel(OpenAICompatible):
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode *data*, an event of the chat API, and remember the name of its reasoning field, if it has one.
 
-        *offset* and *first* are the same as in :func:`decode_chat`.
+        *offset* is its byte offset in the body, and *first* is true if no valid chunk came before.
         """
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):

@@ -552,7 +552,7 @@ class RawText:
 
     @property
     def is_holding(self) -> bool:
-        """Whether text is held back."""
+        """Whether text is held back, because it may be the beginning of a tag."""
         return bool(self._held)
 
     def finish(self) -> list[tuple[Phase, str]]:
@@ -601,7 +601,7 @@ class ChatEvents:
 
     @property
     def status(self) -> int:
-        """The status code of the original response."""
+        """The HTTP status code of the response that is converted."""
         return self._response.status
 
     @property

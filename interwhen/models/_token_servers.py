@@ -66,7 +66,8 @@ class TokenServer(Protocol):
     ) -> HttpResponse:
         """Return *response*, the streamed answer to a request of :meth:`body`, as a stream of the chat API.
 
-        See :class:`ChatEvents` for *field* and *calls*.
+        *prompt* is the prompt of the request, *field* the field for reasoning, and *calls* finds tool calls in the
+        text.
         """
         ...
 

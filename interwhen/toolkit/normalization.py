@@ -68,9 +68,9 @@ class Normalized:
         return Span(self._starts[start], self._ends[end - 1])
 
     def normal(self, start: int, end: int) -> Span:
-        """Return the span of ``text`` that contains everything that was made from ``source[start:end]``.
+        """Return the span of the normal form ``text`` that was made from the range ``source[start:end]``.
 
-        Raises :class:`ValueError` if the range is not inside ``source``.
+        ``source`` is the original text. Raises :class:`ValueError` if the range is not inside it.
         """
         if not 0 <= start <= end <= len(self.source):
             msg = (
@@ -160,5 +160,9 @@ def _alone(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _stands_alone(character: str) -> bool:
-    """Tell whether *character* is never normalized or composed with its neighbours (spaces, fractions, ...)."""
+    """Tell whether *character* is left out of normalization and never composed with its neighbours.
+
+    These are some separators, and characters such as superscripts and fractions, which mean something else when
+    normalized.
+    """
     return character in _SPACES or unicodedata.decomposition(character).startswith(_KEPT_TAGS)

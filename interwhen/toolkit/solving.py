@@ -267,10 +267,9 @@ class WarmProblem(Problem):
 class WarmProblems:
     """A pool of warm problems, each identified by a key, for the checks of all threads.
 
-    The parameter *most* is the maximum number of idle problems in the pool.
-
-    Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them, Z3
-    must solve the problem many times, which is the largest remaining cost of a warm problem.
+    The parameter *most* is the maximum number of idle problems in the pool, at least 1. *memory_mb* limits the memory
+    of Z3. Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove
+    them, Z3 must solve the problem many times, which is the largest remaining cost of a warm problem.
 
     Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify everything
     that the conditions are made from, for example by a digest of the policy and the version of the code that reads it.
