@@ -36,11 +36,11 @@ class AskingProducer:
         self._sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan a step for each piece."""
+        """Plan one step for each piece of *context*."""
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
     async def make(self, step: Step, context: StepContext) -> Nothing:
-        """Ask the model about the piece, and return nothing to store."""
+        """Ask the model about the piece that *step* names, and return :class:`Nothing`, so that no item is made."""
         await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
@@ -58,7 +58,7 @@ class StreamCounter:
         self.open = 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream, which counts as open until it is closed."""
+        """Open a stream for *request*. It counts as open until it is closed."""
         inner = await self._model.stream(request)
         self.open += 1
         return _CountedStream(inner, self)

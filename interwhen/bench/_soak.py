@@ -137,7 +137,10 @@ class _Readers:
 
 
 def shaky(seed: int, done: Counter[str]) -> Monitor:
-    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense; *done* counts how often."""
+    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense, at random by *seed*.
+
+    It counts in *done* how often it did each of these.
+    """
     rng = random.Random(seed)  # noqa: S311  (no secret)
 
     @verifier(name="shaky", version="1", deadline=_SHAKY_DEADLINE, worker="thread")

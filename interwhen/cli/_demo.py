@@ -182,7 +182,10 @@ def _introduce(console: Console, model: Model, signs: Signs, *, is_ours: bool) -
 
 
 async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
-    """Run the scenes one after the other, show each of them, and return the results. A failed run ends the demo."""
+    """Let *model* run the scenes of the demo one after the other, show each of them, and return the results.
+
+    With *plain*, lines are appended instead of redrawing a picture. A failed run ends the demo.
+    """
     results: list[Result] = []
     for number, scene in enumerate(SCENES, start=1):
         console.print(_heading(number, scene))
@@ -205,7 +208,7 @@ def _heading(number: int, scene: Scene) -> Text:
 
 
 def _conclude(console: Console, results: list[Result], signs: Signs) -> None:
-    """Print how each run ended and how many tokens it took."""
+    """Print for each of *results* how the run ended and how many tokens it took."""
     table = Table.grid(padding=(0, 3))
     for number, result in enumerate(results, start=1):
         ledger, kind = result.ledger, _KINDS[result.status]

@@ -277,7 +277,7 @@ async def _diagnosis(base_url: str | None, model: str) -> Diagnosis:
 
 
 async def _checked(base_url: str | None, model: str, record: Path | None) -> ContractReport:
-    """Check what interwhen relies on at an endpoint, and return the report.
+    """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
 
     All requests and responses are written to the file *record*, if it is given.
     """

@@ -163,9 +163,9 @@ def record_call(
 ) -> CallRecord:
     """Return the record of a call that ends now.
 
-    *origin* says which call it is and when it began. *outcome* replaces the label of *result*; for a call without a
-    *result*, it says how the call ended. With *content*, the record contains texts. *journal* is the journal of the
-    call.
+    *origin* says which call it is and when it began. *api*, *model*, *strategy*, *monitors* and *prompt* are those of
+    the call. *outcome* replaces the label of *result*; for a call without a *result*, it says how the call ended. With
+    *content*, the record contains texts. *journal* is the journal of the call.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {

@@ -302,7 +302,10 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for *body*, an event of the server's item *index*. The reader knows this item as *item*."""
+        """Yield the events for the reader that come from *body*, an event about the server's item number *index*.
+
+        The reader knows this item as *item*.
+        """
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -600,7 +603,10 @@ class ResponsesTemplate:
         return {**said, "type": kind, "response": response}
 
     def cut(self, result: Result, items: OutputItems) -> Body:
-        """Return the event that ends the response if the server's stream broke off. It gives no reason."""
+        """Return the event that ends the response if the server's stream broke off. It gives no reason for the end.
+
+        *result* is that of the run, and *items* has the output that the reader got.
+        """
         found = self.end(None, result, items)
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 

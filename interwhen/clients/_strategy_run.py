@@ -95,7 +95,10 @@ class _TappedResponse:
 
 
 class _ChosenResponse:
-    """An :class:`~interwhen.models.HttpResponse` whose body is already known."""
+    """The response that shows the chosen answer, with *headers* and *body*, which are already known.
+
+    It is a :class:`~interwhen.models.HttpResponse`.
+    """
 
     status = 200
 
@@ -375,7 +378,7 @@ class CallMeter(MeteredModel):
         return super().left if self.requests < self._samples and not is_off() else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream for one sample.
+        """Open a stream for one sample, whose request is *request*.
 
         Raises :class:`~interwhen.OutOfTokens` if the tokens or the samples are used up.
         """
@@ -804,9 +807,10 @@ class StrategyRun:
         return passed
 
     def _following(self, result: Result) -> LiveRun | None:
-        """Return the run that follows a run with *result*.
+        """Return the run to make after one that ended with *result*; ``None`` if no other run follows.
 
-        Return ``None`` if that run has answered, or if time, tokens or shown text allow no other run.
+        None follows if that run has failed or given an answer, or if time, tokens or text that the reader has seen
+        forbid it.
         """
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None

@@ -243,14 +243,17 @@ class CallTransport(Protocol):
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return the response, whose body is an event stream.
+        """Send *body* to the path *place*, and return the response, whose body is an event stream.
 
-        A refusal by the server raises the error.
+        If the server refuses the request, :class:`~interwhen.ModelError` is raised.
         """
         ...
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the whole body of the response. A refusal by the server raises the error."""
+        """Send *body* to the path *place*, and return the whole body of the response.
+
+        If the server refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         ...
 
     async def get(self, facts: Facts) -> bytes:
@@ -622,7 +625,10 @@ class CallModel:
         )
 
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
-        """Return the token ids to continue from; ``None`` if *server* refuses to tokenize."""
+        """Return the token ids of the prompt and the text of *request*, from which the model continues.
+
+        Return ``None`` if *server* refuses to tokenize.
+        """
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         trail = request.trail if isinstance(request.trail, TokenTrail) else None

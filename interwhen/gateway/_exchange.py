@@ -86,20 +86,20 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
-        """Send a part of the body. If the client reads nothing, this waits."""
+        """Send *data*, a part of the body. If the client does not read, this waits."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self.blocked_since = None  # not in a `finally`: after an exception the call is over
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last part of the body."""
+        """Send *data* as the last part of the body."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
         self.blocked_since = None
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer: head and body."""
+        """Send a complete answer: the *status* and the *headers*, then the *body*."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 

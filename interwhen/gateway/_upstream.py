@@ -42,8 +42,8 @@ class UpstreamServer:
     ) -> HttpRequest:
         """Return a request for *path* (with its query). If *headers* contain no key, the upstream's key is added.
 
-        With *below_version*, *path* is relative to the version (``/v1``) and not to the root of the server. Error
-        messages name only the host and not the URL, because clients see them.
+        It is only built, and not sent. With *below_version*, *path* is relative to the version (``/v1``) and not to the
+        root of the server. Error messages name only the host and not the URL, because clients see them.
         """
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}

@@ -321,7 +321,7 @@ class StepState:
 
 
 def states(prepared: PreparedContext) -> tuple[StepState, ...]:
-    """Return the state of each step, in the order of the plan."""
+    """Return the state of each step of *prepared* (such as ready or due), in the order of the plan."""
     due = {each.name for each in prepared.current.due}
     found = []
     for each in prepared.plan:

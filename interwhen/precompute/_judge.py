@@ -180,7 +180,10 @@ class Judge:
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* under the monitors, which here interrupt and repair as in a run for a reader."""
+        """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run.
+
+        The monitors interrupt and repair as in a run for a reader.
+        """
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
 

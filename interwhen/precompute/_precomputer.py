@@ -364,10 +364,10 @@ class Precomputer:
         return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*, changed so that the run uses ready items.
+        """Return the model and the prompt for a run on *prompt*, changed so that the run uses ready items of *ref*.
 
-        If no ready item helps, both are unchanged. The policy ``serving`` chooses the items. Passages of the context
-        are added to the prompt if ``passages`` is set, and the question is noted with ``notes_questions``.
+        If no ready item helps, both are unchanged. The policy ``serving`` chooses the items. With the option
+        ``passages``, passages of the context are added to the prompt. With ``notes_questions``, the question is noted.
         """
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
@@ -780,9 +780,10 @@ class IdleWorker:
         return self._drafts[name]
 
     async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
-        """Store the text that the slice has generated, so that the next slice of the step can continue it.
+        """Store the text that a slice has generated for a step, so that the next slice can continue it.
 
-        With *drop*, delete it instead, because the step is finished or failed.
+        *name* is the context, and *work* has the drafts of the step. With *drop*, they are deleted instead, because the
+        step is finished or failed.
         """
         if work.drafted is None:
             return

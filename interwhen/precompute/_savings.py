@@ -179,7 +179,7 @@ class Savings:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Make the second run of at most *most* pairs while no other run needs the model.
+        """Let *precomputer* make the second run of at most *most* pairs while no other run needs the model.
 
         Return how many pairs were completed. *options* go to these runs, and must be the same as for the readers' runs
         (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again.

@@ -129,11 +129,10 @@ class StepWork:
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model, and return its complete answer.
+        """Send *prompt* to the model with *sampling*, and return its complete answer.
 
-        The default is greedy, with at most ``step_tokens`` tokens.
-
-        The answer is read as a stream, so that its tokens are counted even if the request is cancelled.
+        By default, it samples at temperature 0. Without a token limit in *sampling*, the limit is ``step_tokens``. The
+        answer is read as a stream, so that its tokens are counted even if the request is cancelled.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -154,10 +153,10 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* under the monitors, and return the result of this run.
+        """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair, so a mistake costs a repair and not the whole answer. Raises
-        :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        The monitors interrupt and repair, so a mistake costs a repair and not the whole answer. The default of
+        *sampling* is that of :meth:`ask`. Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:

@@ -367,7 +367,10 @@ class Store:
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
-        """Copy the entry *name* into quarantine, and delete the original unless *stays*. A failure is only logged."""
+        """Copy the damaged entry *name* into quarantine, and delete the original unless *stays*.
+
+        *why* says what is wrong. It is logged and stored with the copy. A failure is only logged.
+        """
         if stays and name in self._warned:
             return
         self._warned.add(name)

@@ -375,9 +375,9 @@ class ForkPlanner:
         return costs
 
     def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
-        """Return a route that should be tried now to measure its cost; ``None`` if no route needs a trial.
+        """Return a route that should be tried now, to measure its cost; ``None`` if no route needs a trial.
 
-        *costs* has the predicted seconds of each route. *best* is the lowest of them.
+        *situation* describes the fork. *costs* has the predicted seconds of each route. *best* is the lowest of them.
         """
         if self._count - self._trial < TRIAL_EVERY:
             return None
@@ -392,7 +392,7 @@ class ForkPlanner:
         return None
 
     def _is_worth_saving(self, situation: ForkSituation) -> bool:
-        """Tell whether saving the state costs less than the expected saving at the next fork."""
+        """Tell whether saving the state after this fork costs less than it is expected to save at the next fork."""
         rates, size = self.rates, situation.prefix + situation.side
         move = rates.restore + rates.restored * size
         lost = (1.0 - self.hit) * max(rates.prefill * size - move, 0.0)
@@ -476,7 +476,7 @@ class PlannedModel:
         return await self.model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Stream a continuation from the model."""
+        """Open a stream of the wrapped model for *request*, unchanged: only forks are planned."""
         return await self.model.stream(request)
 
     async def complete(self, request: Request) -> Completion:
@@ -713,7 +713,10 @@ def _fork(trace: str) -> Request:
 
 
 async def _disturb(model: Model, number: int) -> None:
-    """Send three other requests, so that the server may have to evict its cache. Errors of the model end this early."""
+    """Send three requests with other prompts, so that the server may have to evict its cache.
+
+    *number* makes the prompts new. Errors of the model end this early.
+    """
     for place in range(3):
         text = f"{number} {place} " + "something else altogether. " * 8
         try:

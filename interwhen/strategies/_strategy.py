@@ -230,9 +230,10 @@ class StrategyContext:
         return await go_on(self.model, question.prompt, begun, sampling, until=until, most=room)
 
     async def sample(self, question: Question, number: int) -> Trace | None:
-        """Draw sample *number* and return it. Return ``None`` if the model failed after earlier samples succeeded.
+        """Draw the sample of *question* with the number *number* (from 0), and return it.
 
-        Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
+        If the model fails, number 0 raises the :class:`~interwhen.ModelError`. Any later number returns ``None``, so
+        that the earlier samples are not lost.
         """
         try:
             return await self.write(question, self.sampled(number))
@@ -244,7 +245,10 @@ class StrategyContext:
             return None
 
     async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
-        """Let the model answer *prompt* completely, and return the trace. Raises :class:`~interwhen.ModelError`."""
+        """Let the model answer *prompt* completely with *sampling*, and return the trace.
+
+        Raises :class:`~interwhen.ModelError` if the model fails.
+        """
         return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
@@ -304,8 +308,8 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    With *partial*, the text is unfinished, but its last step is complete. Monitors of the whole answer are then left
-    out.
+    *workers* run the checks. With *partial*, the text is unfinished, but its last step is complete. Monitors of the
+    whole answer are then left out.
     """
     monitors = question.watchers(acting=False)
     if partial:

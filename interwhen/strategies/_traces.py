@@ -74,8 +74,9 @@ async def go_on(
 ) -> Trace:
     """Let *model* continue *trace* until the model ends it or writes the text *until*. Return the longer trace.
 
-    With *until*, it ends with this text. An *until* before any other new text does not count, and text that arrives
-    after it in the same chunk is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError`.
+    *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. With *until*, the trace
+    ends with this text. An *until* before any other new text does not count, and text that arrives after it in the same
+    chunk is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError` if the model fails.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)

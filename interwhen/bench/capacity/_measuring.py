@@ -57,14 +57,14 @@ def _extract(segment: Segment) -> Iterator[Claim]:
 
 @verifier(name="occupy", version="1", worker="process", deadline=10.0)
 def occupy(_claim: Claim) -> Verdict:
-    """Occupy a worker process for :data:`CHECK_SECONDS` seconds, and pass."""
+    """Sleep in a worker process for :data:`CHECK_SECONDS` seconds, and then pass the claim."""
     time.sleep(CHECK_SECONDS)
     return Pass("accepted by the measurement")
 
 
 @verifier(name="at_once", version="1", worker="process", deadline=10.0)
 def at_once(_claim: Claim) -> Verdict:
-    """Pass in a worker process, without any work."""
+    """Pass each claim without any work. Such checks show what a worker process itself costs."""
     return Pass("accepted by the measurement")
 
 

@@ -62,7 +62,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cpu_share(measured: Measured, streams: float) -> float:
-    """Compute the share of a core that the event loop of *streams* streams needs, without a simulation."""
+    """Compute the share of a core that the event loop of *streams* streams needs, from the measured costs."""
     costs, load = measured.costs, measured.load
     rate = streams * load.rate
     batches = rate * costs.batch_ms / 1e3
@@ -73,7 +73,7 @@ def cpu_share(measured: Measured, streams: float) -> float:
 
 
 def workers_for(measured: Measured, streams: float) -> float:
-    """Return how many workers are busy on average with the checks of *streams* streams."""
+    """Return how many workers are busy on average with the checks of *streams* streams, from the measured costs."""
     load = measured.load
     return streams / load.seconds * load.checks * (load.check_ms / 1e3 + measured.costs.worker_us / 1e6)
 

@@ -186,9 +186,9 @@ class ProcessModel:
 def simulate(
     costs: Costs, load: AnswerLoad, *, streams: int, workers: int = 2, tokens: int = 10_000, seed: int = 0
 ) -> Simulated:
-    """Simulate one process until its streams had about *tokens* tokens in all. The same arguments give the same result.
+    """Simulate one process until its streams had about *tokens* tokens in all, and return what was observed.
 
-    The other parameters are those of :class:`ProcessModel`.
+    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`.
     """
     seconds = tokens / (streams * load.rate)
     return ProcessModel(costs, load, streams=streams, workers=workers, seed=seed).run(seconds)

@@ -141,7 +141,7 @@ class RayCluster:
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
         """Start *count* actors, and yield each one when it has greeted; see :meth:`Cluster.start`.
 
-        An actor that ends instead is logged and left out.
+        If an actor dies before it has greeted, this is logged, and it is left out.
         """
         import ray
 

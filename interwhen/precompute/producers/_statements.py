@@ -88,7 +88,10 @@ def _sentences(line: str) -> Iterator[str]:
 
 
 def ask_for(given: Numbered, limit: int) -> tuple[Message, ...]:
-    """Return a chat prompt that asks for at most *limit* statements: the task, an example, and numbered lines."""
+    """Return a chat prompt that asks for at most *limit* statements.
+
+    It has the task, an example, and the lines of *given* with their labels.
+    """
     source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
     facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
     known = f"\n\nKnown:\n{facts}" if facts else ""
@@ -210,7 +213,7 @@ def is_plain_text(text: str) -> bool:
 
 
 async def ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
-    """Ask the model with the chat *prompt*, and return its answer.
+    """Send the chat *prompt* to the model of *context* with *sampling*, and return its answer.
 
     A model without chats gets the messages as one text.
     """

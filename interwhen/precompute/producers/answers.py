@@ -130,7 +130,7 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each question, and one for the list of questions that the model guesses.
+        """Plan one step for each question, and one that lets the model guess further questions.
 
         Likely ones are urgent.
         """
@@ -301,7 +301,10 @@ async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context
 
 
 async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
-    """Return whether the monitors neither refuted *text*, a continuation of *prompt*, nor judged its answer."""
+    """Return whether the monitors have left the answer in *text* open: neither refuted it nor judged the answer.
+
+    *text* is a continuation of *prompt*.
+    """
     judged = await context.judge(text, prompt)
     return not isinstance(judged, Rejected) and not (isinstance(judged, Accepted) and judged.proof.scope == "answer")
 

@@ -130,7 +130,7 @@ class FactProducer:
         self._link = link
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each pass over each piece, earlier passes first.
+        """Plan one step for each pass over each piece of *context*, earlier passes first.
 
         A pass reads the facts of the earlier passes. With derivations, another step for each piece derives its doubtful
         statements again.
