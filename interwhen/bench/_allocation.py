@@ -103,7 +103,7 @@ class Maker:
 
 
 def shuffled(puzzles: Sequence[Puzzle], seed: int) -> list[Puzzle]:
-    """Return the same tasks with their classes shuffled at random, so that a class says nothing about its tasks."""
+    """Return *puzzles* with their classes shuffled by *seed*, so that a class says nothing about its tasks."""
     keys = [puzzle.key for puzzle in puzzles]
     random.Random(seed).shuffle(keys)  # noqa: S311  a simulation, not a secret
     return [Puzzle(key, puzzle.samples, puzzle.corrections) for key, puzzle in zip(keys, puzzles, strict=True)]

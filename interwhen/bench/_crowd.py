@@ -261,9 +261,9 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late.
+    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were.
 
-    It then counts anew.
+    The load generator then starts to count from 0 again.
     """
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)

@@ -698,7 +698,10 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 
 
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a table row for each size, first with any and then with minimal reasons; no rows if Z3 is not installed."""
+    """Yield a table row on the cost of Z3's answers for each of *sizes*, and then one with minimal reasons.
+
+    The sizes are numbers of jobs in a timetable. Without Z3, there are no rows.
+    """
     try:
         for minimal in (False, True):
             for jobs in sizes:

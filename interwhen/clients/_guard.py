@@ -385,7 +385,7 @@ class _Guarded:
         """Check the call with the arguments *args* and *options* before the tool runs, and return it.
 
         Return ``None`` if there are no monitors, or if JSON cannot represent the call and all monitors only observe.
-        Raises :class:`Refused`.
+        Raises :class:`Refused` if a monitor refuses the call, or if it cannot be checked.
         """
         if self._signature is None:
             return None

@@ -173,20 +173,26 @@ class SdkTransport:
         self.host = ""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
-        """Send *body* to the path that *place* names, and return the open response. Raises :class:`SdkError`."""
+        """Send *body* to the path that *place* names, and return the open response.
+
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
+        """
         self.response = response = await self._accepted(body, place)
         self._first = self._first or response  # only its path is sure to be below the version
         self.host = response.request.url.netloc.decode("ascii", "replace")
         return SdkBody(response)
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* to the path that *place* names, and return the body of the response. Raises :class:`SdkError`."""
+        """Send *body* to the path that *place* names, and return the body of the response.
+
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
+        """
         return await self._read(await self._accepted(body, place))
 
     async def get(self, facts: Facts) -> bytes:
         """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
 
-        Raises :class:`SdkError`.
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
         """
         if facts == "models" or self._first is None:
             try:

@@ -422,7 +422,7 @@ class CallModel:
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it. Its chunks go to the buffer.
 
-        Raises :class:`~interwhen.ModelError`.
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
         """
         way = await self._way(request) if request.pieces or request.side else None
         server, prompt, way = await self._by_ids(request, way)
@@ -476,7 +476,7 @@ class CallModel:
             await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork and return its completion. Raises :class:`~interwhen.ModelError`.
+        """Answer a fork and return its completion. If the request fails, :class:`~interwhen.ModelError` is raised.
 
         Its request has temperature 0, and leaves out the tools and the response format of the call.
         """
@@ -718,9 +718,9 @@ class CallModel:
         return self._endpoint.resume.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
 
     async def _card(self) -> ModelCard | None:
-        """Return the model's entry in ``GET /models``, which is asked for if it is not known.
+        """Return what ``GET /models`` says about the model; ``None`` if it says nothing.
 
-        ``None`` if there is none. Raises :class:`~interwhen.ModelError`.
+        The server is asked only if this is not known. If the request fails, :class:`~interwhen.ModelError` is raised.
         """
         known = self._endpoint.resume
         if not known.has_card:

@@ -134,7 +134,7 @@ waits, to compare the costs with and without the item."""
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The prices of tokens. The unit is an offline token: a token that is generated while no reader waits.
+    """The prices of tokens. The unit is the price of an "offline" token, which is generated while no reader waits.
 
     *test* is the price of a token that a reader waits for, and *reading* that of a prompt token relative to a generated
     one.

@@ -34,7 +34,7 @@ from interwhen.registry import MonitorSpec, load_monitors
 
 
 class Unseen(Exception):
-    """A value belongs to a fingerprint, but is an object of a class that has none."""
+    """Raised if no fingerprint can be computed, because a value is an object of a class that has none."""
 
 
 def settings_of(function: object) -> Digest:

@@ -250,10 +250,12 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """What an item saves so far: its mean *saving* in offline tokens per query, and as a share with its interval.
+    """What an item has saved so far, on average in each query, and after how many queries it pays off.
 
-    *share* weighs a token that a reader waits for more (see :class:`Weights`), and *plain* weighs it as 1. *break_even*
-    is the number of queries after which the item has saved what it cost to make; ``None`` if it saves nothing.
+    *saving* is in units of an offline token, which is generated while no reader waits. *share* is the saving as a part
+    of the more expensive run, with its interval; a token that a reader waits for counts more in it (see
+    :class:`Weights`). *plain* is the same, but counts all tokens equally. *break_even* is the number of queries after
+    which the item has saved what it cost to make; ``None`` if it saves nothing.
     """
 
     share: Interval

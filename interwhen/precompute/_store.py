@@ -54,7 +54,7 @@ class Damaged(Exception):
 
 
 class Foreign(Exception):
-    """The bytes are undamaged, but another version of interwhen wrote them, with the *schema* of this number."""
+    """Raised for undamaged bytes that another version of interwhen wrote, with the *schema* of this number."""
 
     def __init__(self, schema: int) -> None:
         self.schema = schema
@@ -62,7 +62,7 @@ class Foreign(Exception):
 
 
 class Locked(Exception):
-    """The bytes are sealed with a key, and this store was opened without one, so they cannot be checked."""
+    """Raised if the bytes are sealed with a key, but this store was opened without one and cannot check them."""
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:

@@ -222,7 +222,7 @@ class StrategyContext:
         """Let the model write a trace for *question*, or continue *trace*, and return it.
 
         With *until*, stop after that text. ``sampling.max_tokens`` limits the whole trace, including the tokens that
-        *trace* already has. Raises :class:`~interwhen.ModelError`.
+        *trace* already has. If the model fails, :class:`~interwhen.ModelError` is raised.
         """
         begun = trace or Trace()
         most = sampling.max_tokens

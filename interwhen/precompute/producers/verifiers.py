@@ -66,7 +66,10 @@ _PLAIN = frozenset(
 
 
 class Unsafe(UsageError):
-    """A value cannot be pickled or read, or has types other than plain types and the records of its package."""
+    """Raised if a value cannot be pickled or read, or has types that are not allowed.
+
+    Allowed are plain types and the records of the package that made the value.
+    """
 
 
 def dump(value: Any, package: str) -> bytes:
