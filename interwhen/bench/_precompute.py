@@ -698,9 +698,10 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 
 
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a table row on the cost of Z3's answers for each of *sizes*, and then one with minimal reasons.
+    """Yield a table row on the cost of Z3's answers for each of *sizes*; then again for each, with minimal reasons.
 
-    The sizes are numbers of jobs in a timetable. Without Z3, there are no rows.
+    The sizes are numbers of jobs in a timetable. Each row is the mean over *questions* questions. Without Z3, there are
+    no rows.
     """
     try:
         for minimal in (False, True):

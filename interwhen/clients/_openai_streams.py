@@ -321,7 +321,10 @@ _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encodi
 
 
 def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
-    """Return a response that streams *body*. Its status and headers are those of *first*, the server's response."""
+    """Return a response whose body is the stream *body* of the call *supervised*, for the SDK to parse.
+
+    Its status and headers are those of *first*, the server's response. *options* are those of the request.
+    """
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 

@@ -115,17 +115,23 @@ def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
 
 
 def step_beam(*, width: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make beam search over steps, which keeps *width* partial texts and samples *expansions* next steps for each."""
+    """Make the strategy "beam search over steps", which keeps the *width* best partial texts.
+
+    Each round samples *expansions* next steps for each of them.
+    """
     return StepSearch(width=width, expansions=expansions)
 
 
 def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make diverse verifier tree search with *trees* trees. Each round samples *expansions* next steps in each tree."""
+    """Make the strategy "diverse verifier tree search" with *trees* independent trees.
+
+    Each round samples *expansions* next steps in each tree.
+    """
     return StepSearch("dvts", trees, 1, expansions)
 
 
 def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
-    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer.
+    """Make the strategy "budget forcing": it appends "Wait" up to *waits* times, so that the model thinks longer.
 
     *minimum* and *maximum* limit the number of thinking tokens; see :class:`BudgetForcing` for their defaults.
     """
@@ -146,7 +152,7 @@ def generate_test(*, rounds: Samples = 16) -> Revision:
 
 
 def interrupt(*, restarts: Repeats = 16) -> Interrupt:
-    """Make a supervised run in which each monitor uses its own remedy.
+    """Make the strategy that runs the model under monitors, each of which uses its own remedy.
 
     If the run gives no answer, at most *restarts* further runs follow.
     """
@@ -156,7 +162,7 @@ def interrupt(*, restarts: Repeats = 16) -> Interrupt:
 def interrupt_auto(
     *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
 ) -> Interrupt:
-    """Make a supervised run in which every monitor has the remedy ``Auto``, a ladder of remedies.
+    """Make the strategy that runs the model under monitors that all use the remedy ``Auto``, a ladder of remedies.
 
     If the run gives no answer, at most *restarts* further runs follow. *samples* and *order* are the fields of
     ``Auto``; an order is written like ``resample+restart``. Unless *learn* is false, the order is learned over the
@@ -168,23 +174,25 @@ def interrupt_auto(
 
 
 def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not.
+    """Make the strategy that runs the model under monitors that correct a wrong claim, or give feedback on it.
 
-    If the run gives no answer, at most *restarts* further runs follow.
+    A claim is corrected if the verifier knows the correct value. If the run gives no answer, at most *restarts* further
+    runs follow.
     """
     return Interrupt("interrupt-repair-feedback", Repair(), restarts)
 
 
 def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not.
+    """Make the strategy that runs the model under monitors that correct a wrong claim, or let it be written again.
 
-    If the run gives no answer, at most *restarts* further runs follow.
+    A claim is corrected if the verifier knows the correct value. If the run gives no answer, at most *restarts* further
+    runs follow.
     """
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
 def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run whose remedy is feedback to the model.
+    """Make the strategy that runs the model under monitors that tell the model what is wrong.
 
     If the run gives no answer, at most *restarts* further runs follow.
     """
@@ -192,7 +200,7 @@ def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
 
 
 def interrupt_resample(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that cuts refuted text away and lets the model write again.
+    """Make the strategy that runs the model under monitors that cut wrong text, which the model then writes again.
 
     If the run gives no answer, at most *restarts* further runs follow.
     """

@@ -57,7 +57,10 @@ class Prompts:
 
 
 class _FileRow(msgspec.Struct, frozen=True):
-    """A row of a file. Fields with other names are ignored."""
+    """A row of a file of prompts: the prompt, the right answer, a name, and the monitors for this row.
+
+    Fields with other names are ignored.
+    """
 
     prompt: str | tuple[Message, ...]
     answer: str | int | float | None = None

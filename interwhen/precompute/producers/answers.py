@@ -188,7 +188,7 @@ def answers(
     derivations: int = 0,
     agreeing: int = 2,
 ) -> AnswerProducer:
-    """Make the producer.
+    """Make the producer of answers to questions that readers probably ask.
 
     *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from

@@ -212,11 +212,12 @@ def facts(
     agreeing: int = 2,
     structured: bool = False,
 ) -> FactProducer:
-    """Make the producer of facts.
+    """Make the producer of facts: short statements that follow from the context, which it derives ahead of time.
 
     *limit* is the largest number of statements of a pass, and *max_tokens* limits its reply. Passes over a piece end
     after one with fewer than *min_gain* accepted facts per 1,000 generated tokens. With ``link="chain"`` a piece builds
     on the facts of the one before it, so a text that is too long for the context window is processed piece by piece.
+
     *grounding* selects how a statement is compared with the lines that it cites. By default, each number, name and word
     must be in these lines or follow by an equation. With ``monitors``, only the monitors compare. Choose this only if
     one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic`` does not ensure

@@ -98,11 +98,11 @@ class PrefixProducer:
 
 
 def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
-    """Make the producer of prefixes. *as_* tells where the context stands in prompts: ``text``, ``system`` or ``user``.
+    """Make the producer that puts the start of a prompt, with the context, into the cache of the server.
 
-    With ``text``, it begins a plain prompt; otherwise, it is the first message, with this role. A prefix counts as
-    cached if at least *share* of its tokens come from the cache. The default is below 1 because servers cache only
-    whole blocks of tokens.
+    *as_* tells where the context stands in prompts: with ``text``, it begins a plain prompt; with ``system`` or
+    ``user``, it is the first message, with this role. A prefix counts as cached if at least *share* of its tokens come
+    from the cache. The default is below 1 because servers cache only whole blocks of tokens.
     """
     return PrefixProducer(as_=as_, share=share)
 
