@@ -69,7 +69,7 @@ class Puzzle:
 
 
 class Maker:
-    """Draws random tasks of a simulated *world*."""
+    """Draws tasks at random by *seed*, as the parameters in *world* say."""
 
     def __init__(self, world: TaskWorld, seed: int) -> None:
         self._world = world

@@ -50,7 +50,7 @@ class Scene:
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """The problem as a chat."""
+        """The problem of the scene as a chat: one message of the user."""
         return (Message("user", self.problem),)
 
 

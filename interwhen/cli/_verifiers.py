@@ -276,7 +276,7 @@ _MODEL = ModelFlags()
 
 
 class _TrialReport(msgspec.Struct, frozen=True):
-    """The JSON object that the option ``--json`` prints."""
+    """What ``interwhen verifiers try --json`` prints: the scores, the cases to read, and the bars that were missed."""
 
     score: Score
     cases: Cases

@@ -518,10 +518,10 @@ class Viewer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """Restore the terminal."""
+        """Stop the view, and restore the terminal."""
 
     def show(self, event: Event) -> None:
-        """Show *event* to the user."""
+        """Show *event* to the user. Each kind of viewer does so in its own way."""
         raise NotImplementedError
 
 

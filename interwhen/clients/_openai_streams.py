@@ -206,7 +206,7 @@ class AsyncBody(httpx2.AsyncByteStream):
             raise_sdk_error(error, self._request)
 
     async def aclose(self) -> None:
-        """End the supervised call."""
+        """End the supervised call, also if its body was not read to the end."""
         await self._supervised.aclose()
 
 
@@ -228,7 +228,7 @@ class SyncBody(httpx2.SyncByteStream):
             raise_sdk_error(error, self._request)
 
     def close(self) -> None:
-        """End the supervised call."""
+        """End the supervised call, also if its body was not read to the end."""
         self.feed.close()
 
 

@@ -273,7 +273,7 @@ class CallSampler:
         return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork and return its completion."""
+        """Answer the fork *request*, and return its completion."""
         if self._shown is not None:
             return await self._shown.complete(request)
         buffer = make_buffer(self._call)

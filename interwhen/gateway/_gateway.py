@@ -357,7 +357,7 @@ class Gateway:
         self.bodies.end()
 
     def cut(self) -> None:
-        """End all running calls with an error."""
+        """Cancel all running calls. Their clients get an error."""
         for exchange in tuple(self.live):
             exchange.leave("cut")
 

@@ -87,7 +87,7 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return the cost of the context *name* so far."""
+    """Return what the context *name* has cost so far, as *store* has recorded it; zeros if nothing is recorded."""
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 

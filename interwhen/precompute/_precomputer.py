@@ -527,7 +527,7 @@ class Foreground:
     precomputer: Precomputer
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged."""
+        """Return *model* and *prompt* unchanged, because this object only stops background work and serves no items."""
         return Served(model, prompt)
 
     def begin(self) -> None:

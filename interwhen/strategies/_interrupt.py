@@ -66,7 +66,10 @@ class Interrupt:
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:
-        """Tell whether run *number* has temperature 0."""
+        """Tell whether run *number* (from 0) has temperature 0.
+
+        This is the first run, unless the remedy is to resample.
+        """
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:

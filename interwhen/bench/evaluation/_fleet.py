@@ -82,7 +82,7 @@ class Endpoint:
         return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
 
     def begin(self) -> None:
-        """Add one to the number of running runs."""
+        """Record that a run begins on this server."""
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
@@ -135,7 +135,7 @@ class Endpoint:
         self.busy -= 1
 
     def report(self) -> EndpointReport:
-        """Return the counts and the limit of this server."""
+        """Return the numbers of runs, failures and refusals of this server, and its present limit of runs."""
         return EndpointReport(
             url=self.url,
             runs=self.runs,

@@ -53,9 +53,10 @@ def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -
 
 
 def groups_of(shards: int, tasks: int) -> list[tuple[int, ...]]:
-    """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, one for each Ray task.
+    """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, and return the groups.
 
-    There are about four groups for each of the *tasks* tasks that run at the same time.
+    Each group is run by one Ray task. *tasks* tasks run at the same time, and each of these places gets about four
+    groups in turn.
     """
     size = max(1, math.ceil(shards / (tasks * _GROUPS)))
     return [tuple(range(start, min(start + size, shards))) for start in range(0, shards, size)]

@@ -120,7 +120,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
-        """Add *row* to the counts."""
+        """Count *row*: its status, grade, server, tokens and requests."""
         self.rows += 1
         self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
         self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1

@@ -58,7 +58,7 @@ class Cluster(Protocol):
         ...
 
     def close(self) -> None:
-        """Disconnect. Actors that are still there end."""
+        """Disconnect from the cluster. This ends the actors that were started over this connection."""
         ...
 
 
@@ -68,7 +68,7 @@ _SLICE = 0.25
 
 
 class RayActor:
-    """An actor of Ray, which *handle* refers to."""
+    """Calls the actor of Ray (a worker process on the cluster) that *handle* refers to."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle

@@ -50,7 +50,7 @@ class NamedVerifier(msgspec.Struct, frozen=True):
 
 
 class CheckItem(msgspec.Struct, frozen=True, array_like=True):
-    """One check that the pool sends to an actor."""
+    """One check for an actor: its id, its verifier, its claim and its time limit."""
 
     id: int
     target: bytes

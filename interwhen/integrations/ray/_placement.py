@@ -122,7 +122,7 @@ class Lane:
     """The sum of their usual times."""
 
     def add(self, check: PlacedCheck) -> None:
-        """Record that *check* is given to the actor."""
+        """Record that the actor gets *check* as its last one. If it has no other, it begins with it at once."""
         check.place = self.name
         check.tries += 1
         check.begun = not self.checks

@@ -566,7 +566,7 @@ class _Keeper:
         self._news.set()
 
     def wake(self) -> None:
-        """Let the thread look at the cluster now."""
+        """Let the thread do its work now, and not only at the next regular time."""
         self._news.set()
 
     def remove(self, actor: Actor) -> None:
