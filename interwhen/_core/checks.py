@@ -69,17 +69,20 @@ class OpenSegment(msgspec.Struct, eq=False):
         return any(tear.start < span.end <= tear.end for tear in self.tears)
 
     def await_more(self, checks: int) -> None:
-        """Wait for *checks* more checks."""
+        """Increase the number of checks that must end before the segment is settled by *checks*."""
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
-        """Count the end of one check. Returns whether it was the last one."""
+        """Record that one check of the segment has ended; *passed* is true if it passed.
+
+        Returns whether it was the last one.
+        """
         self.pending -= 1
         self.clear = self.clear and passed
         return self.pending <= 0
 
     def forgive(self) -> None:
-        """Count all checks so far as passed, because feedback answers the segment."""
+        """Treat all checks that have ended so far as passed, because feedback answers the segment."""
         self.clear = True
 
 
@@ -113,7 +116,7 @@ class Job(msgspec.Struct, eq=False):
     """The total time of the tries that have ended."""
 
     def retry(self, seconds: float) -> None:
-        """Count one more try. *seconds* is the total time of all tries so far."""
+        """Add one to the number of tries. *seconds* is the total time of all tries so far."""
         self.tries += 1
         self.seconds = seconds
 
@@ -130,7 +133,7 @@ class _Answer(NamedTuple):
 
 
 class _Loss(NamedTuple):
-    """The claims that one job lost because their text was cut."""
+    """The claims that one job lost because their text was cut, and whether the job itself was dropped."""
 
     job: int
     refs: tuple[PendingRef, ...]
@@ -156,7 +159,7 @@ class _MonitorSegments:
         """Segments with checks that have not ended, in the order in which they were opened."""
 
     def has(self, span: Span) -> bool:
-        """Tell whether the last segment is at *span*."""
+        """Tell whether the last segment that was opened has exactly this *span*."""
         return bool(self._opened) and self._opened[-1] == span
 
     def end_before(self, span: Span) -> bool:
@@ -204,7 +207,7 @@ class _MonitorSegments:
         return gone
 
     def remove(self, span: Span) -> None:
-        """Remove the segment at *span*."""
+        """Remove the segment at *span* with its records, whether its checks have ended or not."""
         if self.has(span):
             self._opened.pop()
         self.open.pop(span, None)
@@ -229,7 +232,9 @@ class CheckTable:
         events: deque[Event],
         codes: Sequence[str] = (),
     ) -> None:
-        """Start with an empty table. *events* gets the events for the reader.
+        """Start with an empty table for *monitors*.
+
+        Checks add their violations to *violations*, and events to *events*.
 
         *codes* has, for each monitor, the hash of its verifier's source file, or an empty string.
         """
@@ -262,7 +267,7 @@ class CheckTable:
 
     @property
     def awaited(self) -> bool:
-        """Whether any segment waits for an open job."""
+        """Whether an extraction, or a check whose verdict a claim waits for, has not ended."""
         return any(job.refs is None or job.refs for job in self.jobs.values())
 
     def may_precede(self, start: int) -> bool:
@@ -270,7 +275,12 @@ class CheckTable:
         return any(self._may_precede(start, job) for job in self.jobs.values())
 
     def watch(self, monitor: int) -> None:
-        """Reset :attr:`changed`, and from now on set it only for *monitor*, which holds the frontier back."""
+        """Set :attr:`changed` to false.
+
+        From now on, only changes of the monitor with the number *monitor* set it to true.
+
+        The gates call this for the monitor that keeps the frontier from moving.
+        """
         self._watched = monitor
         self.changed = False
 
@@ -333,17 +343,18 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, of which a journal has only key and span, by the full claims.
+        """Replace the claims of job *number*, which were read from a journal, by the full claims.
 
-        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep the old one.
+        A journal stores only the key and the span of a claim. *read* takes the monitor's number and the claim, and
+        returns the full claim, or ``None`` to keep the old one.
         """
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Cancel and forget the checks of unfinished segments (see :meth:`look`). Return the orders to drop their jobs.
+        """Cancel and forget the checks of unfinished segments, because the model continues or has ended.
 
-        The model has continued these segments, or has ended.
+        :meth:`look` started these checks while the model was silent. Return the orders to drop their jobs.
         """
         if not self._looks:
             return []
@@ -360,7 +371,10 @@ class CheckTable:
         )
 
     def forgive(self, span: Span) -> None:
-        """Let the frontier pass over the refuted segments in *span*, which feedback answers."""
+        """Treat the ended checks of the refuted segments in *span* as passed, so that the frontier can pass them.
+
+        Feedback in the trace answers these segments.
+        """
         self.changed = True
         for segments in self._segments:
             segments.forgive(span)
@@ -368,14 +382,22 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        """Settle an extraction that is not run, because the last line is torn or the budget of forks is spent."""
+        """Record that the extraction *job* is not run.
+
+        If the last line of its segment is torn (a cut ended it in the middle), the segment is unread. Otherwise the
+        budget of forks is spent, and the extraction is skipped.
+        """
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
             return
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
     def extracted(self, fact: Extracted) -> list[Order]:
-        """Process the claims of a segment; return the orders to check those that have no cached verdict."""
+        """Process *fact*: the claims that an extractor found in a segment.
+
+        Return the orders to check those claims that have no cached verdict. If a claim lies outside the segment, the
+        extraction has failed.
+        """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
         if job.refs is not None:
@@ -407,7 +429,7 @@ class CheckTable:
         return orders
 
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
-        """Process the end of job *number*: a check, or an extraction that failed. Return the orders that follow.
+        """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
 
         *seconds* is the time that the job has taken.
         """
@@ -454,8 +476,8 @@ class CheckTable:
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
         """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended.
 
-        Return the orders to drop their jobs. The *skipped* jobs are left out: the engine has no order for them that
-        could be dropped.
+        Return the orders to drop their jobs. Jobs in *skipped* are not cancelled, because the engine never received an
+        order for them.
         """
         orders: list[Order] = []
         for job in list(self.jobs.values()):
@@ -474,7 +496,10 @@ class CheckTable:
         return any(_may_act(ref, self._monitors[ref.monitor]) and ref.span.start <= start for ref in job.refs)
 
     def _is_moot(self, monitor: int) -> bool:
-        """Tell whether *monitor* need not run: its remedy is ``Conclude``, and the reasoning or the budget is over."""
+        """Tell whether *monitor* need not run.
+
+        This is so if its remedy is ``Conclude``, and the reasoning has ended or the budget for this remedy is spent.
+        """
         if not isinstance(self._monitors[monitor].remedy, Conclude):
             return False
         transcript = self._transcript
@@ -482,10 +507,10 @@ class CheckTable:
         return is_over or self._violations.remedies >= self._budgets.remedies
 
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
-        """Tell whether the segment of monitor *number* at *span* is new; false if it is already open or checked.
+        """Tell whether *span* is a new segment of monitor *number*; false if it is already open or checked.
 
-        The new segment may contain older ones, which were complete only because of text that is cut now. These are
-        removed, and the orders to drop their jobs are added to *orders*.
+        A new segment removes the older segments from its start on, which were complete only because of text that is cut
+        now. The orders to drop their jobs are added to *orders*.
         """
         segments = self._segments[number]
         if segments.end_before(span):
@@ -556,7 +581,7 @@ class CheckTable:
             refs.append(ref)
 
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Record an extraction that failed."""
+        """Record that the extraction of *job* failed with *outcome*. This may end the run, like an unproven check."""
         self._record_extraction(job, outcome, seconds)
         ref = PendingRef(job.monitor, Claim(key="", span=job.segment.span), job.segment, job.home)
         if job.home.certain is None:
@@ -566,9 +591,10 @@ class CheckTable:
     def _judge(
         self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
     ) -> None:
-        """Record the *outcome* of the check of one claim. If it may interrupt or end the run, add a candidate.
+        """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate.
 
-        *text_sha256* is the hash of the claim's text, if it is known.
+        *seconds* is the time that the check took, in *tries* tries. *text_sha256* is the hash of the claim's text, if
+        it is known.
         """
         self._record(ref, outcome, seconds, tries, text_sha256)
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
@@ -602,7 +628,7 @@ class CheckTable:
             violations.add(Candidate(ref.span, ref, None, why))
 
     def _may_become_right(self, candidate: Candidate) -> bool:
-        """Tell whether the wrong part may become right when the model continues.
+        """Tell whether the wrong part of *candidate* may become right when the model continues.
 
         That is so if it is the end of the text and the beginning of the right value.
         """
@@ -627,9 +653,10 @@ class CheckTable:
     def _describe(
         self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
     ) -> CheckRecord:
-        """Return the record of one claim's check that ended with *outcome*.
+        """Return the record of the check of the claim *ref*, which ended with *outcome*.
 
-        *text_sha256* is the hash of the claim's text, if it is known.
+        *seconds* is the time that the check took, in *tries* tries. *text_sha256* is the hash of the claim's text, if
+        it is known.
         """
         name, verifier, version, code = self._names[ref.monitor]
         span = ref.claim.span
@@ -720,9 +747,10 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 
 
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
-    """Return the claims of *fact* that count in *home*, and the spans that count as unread claims.
+    """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
 
-    In an unfinished segment, claims after the certain words are left out. In a torn line, claims count as unread.
+    In an unfinished segment, claims after the certain words are left out. Claims in a torn line (a line that a cut
+    ended in the middle) are not checked, and their spans are unread.
     """
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:
@@ -736,13 +764,16 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
 
 
 def _stops(monitor: Monitor, kind: Kind) -> bool:
-    """Tell whether a check of *monitor* that ended as *kind* (unknown or failure) ends the run."""
+    """Tell whether a check of *monitor* that ended as *kind* (``unknown`` or ``failure``) ends the run.
+
+    It does if the release rule then holds or retracts the text.
+    """
     fate = fate_of(kind, way_of(monitor.delivery), unproven=monitor.unproven, on_error=monitor.on_error)
     return fate in ("held", "retracted")
 
 
 def _may_act(ref: Ref, monitor: Monitor) -> bool:
-    """Tell whether some outcome of the check of *ref* can interrupt or end the run.
+    """Tell whether some outcome of the check of *ref*, a claim of *monitor*, can interrupt or end the run.
 
     A refuted claim without a span can do that only in a gating monitor.
     """
@@ -779,7 +810,10 @@ class Breaker(msgspec.Struct):
     _wait: int = FIRST_TRIAL
 
     def admits(self) -> bool:
-        """Tell whether the next check may run. If not, count it as skipped."""
+        """Tell whether the next check may run. If not, add one to the number of skipped checks.
+
+        While the breaker is open, one check is tried after a number of skipped ones, and this number doubles each time.
+        """
         if not self.is_open:
             return True
         if self._skipped < self._wait:
@@ -791,7 +825,10 @@ class Breaker(msgspec.Struct):
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        """Count the *outcome* of a check. Return true if the breaker changed: it opened, or it closed again."""
+        """Update the breaker after a check that ended with *outcome*.
+
+        Return true if the breaker changed: it opened after too many failures in a row, or a verdict closed it again.
+        """
         was_open = self.is_open
         if isinstance(outcome, Judged):
             self.failures, self.is_open = 0, False

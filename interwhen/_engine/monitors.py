@@ -276,7 +276,7 @@ class BoundVerifier(msgspec.Struct, frozen=True):
         return self.inner.worker
 
     def check(self, claim: Any) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim* with the value that ``prepare`` returned."""
+        """Judge *claim* with the inner verifier, and pass it the value that ``prepare`` returned as second argument."""
         check: Callable[..., Verdict | Awaitable[Verdict]] = self.inner.check
         return check(claim, self.prepared)
 
@@ -383,11 +383,11 @@ class Watcher:
     # ------------------------------------------------------------------ extracting
 
     def hold(self, order: Extract) -> None:
-        """Store an extraction until the monitor is prepared."""
+        """Store the extraction *order* until the monitor is prepared."""
         self._waiting[order.job] = order
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Remove the waiting segment of a job that the core dropped, or the tracker states of invalid text."""
+        """Remove the waiting segment of the job that *order* drops, or the tracker states that it invalidates."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
@@ -411,13 +411,14 @@ class Watcher:
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
         """Restore the state of a tracker after a resume: let it read the segment of *order* again.
 
-        *reply* is the recorded reply of the fork; ``None`` for a parser.
+        *reply* is the recorded reply of the fork; ``None`` for a parser. If the monitor has no tracker, this does
+        nothing.
         """
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
-        """Return the fact of *order*, whose segment the process before the resume has already read.
+        """Return the claims of the segment in *order*, which the process before the resume has already read, as a fact.
 
         *reply* is the recorded reply of the fork; ``None`` for a parser.
         """
@@ -445,7 +446,10 @@ class Watcher:
         return self._found(order, claims, seconds, reply)
 
     def _unreadable(self, written: WrittenCalls) -> Errored | None:
-        """Return an error if the text of *written* looks like a tool call but cannot be parsed, else ``None``."""
+        """Return an error if the text of *written* looks like a tool call but cannot be parsed, else ``None``.
+
+        The result is also ``None`` if the trigger does not say that such a call fails.
+        """
         trigger = self.monitor.trigger
         if not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
             return None
@@ -466,7 +470,10 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
-        """Parse a segment with the fork's local parser and return the fact; ``None`` if the model must be asked."""
+        """Parse the segment of *order* with the fork's local parser and return the fact.
+
+        Return ``None`` if the model must be asked. *seconds* is the time that the job has taken so far.
+        """
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
             return None
@@ -537,7 +544,7 @@ class _TrackerStates:
         self._refuted = standing
 
     def read(self, segment: Segment) -> Iterable[Claim]:
-        """Return the claims of *segment* without storing a state."""
+        """Return the claims that the tracker finds in *segment*, without storing its new state."""
         states = (state for end, state in reversed(self._states) if end <= segment.span.start)
         begun = next(states, None)
         state = self._tracker.start(self._prepared) if begun is None else begun
@@ -730,8 +737,8 @@ def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
 def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptFinding]) -> str:
     """Return *text* with each finding in *found* replaced as *monitor* says.
 
-    A finding that begins inside another one counts as part of it. Raises :class:`ValueError` if the new text has
-    findings.
+    Of two findings that overlap, the later one is replaced only after the end of the earlier one. Raises
+    :class:`ValueError` if the monitor still finds something in the new text.
     """
     assert monitor.rewrite is not None
     parts: list[str] = []
@@ -766,7 +773,8 @@ def _prompt_record(monitor: PromptMonitor, text: PromptText, one: PromptFinding)
 async def check_prompt(prompt: Prompt, monitors: Sequence[PromptMonitor]) -> tuple[Prompt, tuple[PromptRecord, ...]]:
     """Run *monitors* over *prompt*. Return the prompt to send to the model, and the records of the findings.
 
-    The arguments of tool calls in earlier messages count as texts of the assistant. Raises :class:`PromptRefused`.
+    A plain text is read as a text of the user. The arguments of tool calls in earlier messages are read as texts of the
+    assistant. Raises :class:`PromptRefused` if a monitor refuses the prompt.
     """
     if isinstance(prompt, str):
         checked = await check_texts([PromptText(prompt, "user")], monitors)

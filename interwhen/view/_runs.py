@@ -126,9 +126,9 @@ class RunFolder:
         return row
 
     def form(self, path: Path) -> bytes:
-        """Return the compact form of the timeline of the journal at *path*.
+        """Return the compact form of the timeline of the journal at *path*: the JSON that the page reads.
 
-        Raises :class:`~interwhen.JournalError` if the journal cannot be read.
+        Raises :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`OSError` if there is no file.
         """
         state = state_of(path)
         kept = self._forms.get(path)
@@ -270,7 +270,7 @@ def _outlined(row: RunRow, form: bytes) -> RunRow:
 
 
 class GrowingRun:
-    """Reads a journal that may still be growing, and returns the new data as parts."""
+    """Reads a journal that may still be growing, and returns what is new in it as parts in the compact form."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
