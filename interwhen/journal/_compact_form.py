@@ -67,7 +67,7 @@ class CompactForm:
     def part(self, path: str) -> dict[str, Any]:
         """Return what is new in the compact form since the last part, as an object for JSON.
 
-        *path* is the journal's path.
+        Only the first part has the version and the settings of the run, with *path*, the journal's path.
         """
         found: dict[str, Any] = {}
         if not self._mark.begun:
@@ -80,7 +80,7 @@ class CompactForm:
         return found
 
     def restart(self) -> None:
-        """Return everything in the next part, as in the first one."""
+        """Make the next part contain everything, as the first one does."""
         self._mark = _Mark()
         self._scribe.touch_all()
 

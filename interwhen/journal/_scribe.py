@@ -245,7 +245,10 @@ class Scribe:
         self._spent = record
 
     def ended(self, at: float, result: Result) -> None:
-        """Record the *result* of the run, which ended at the time *at*."""
+        """Record the *result* of the run, which ended at the time *at*.
+
+        Remedies in *result* for which the core emitted no event are added.
+        """
         self.at = max(self.at, at)
         self.result = result
         for record in result.violations:
@@ -509,19 +512,19 @@ class Scribe:
     # ------------------------------------------------------------------ which entries have changed
 
     def entries(self, name: str) -> Sequence[object]:
-        """Return the list with the name *name*, one of :data:`UPSERTED`."""
+        """Return the list that *name* names, one of :data:`UPSERTED`: requests, checks, forks, remedies or incidents."""
         found: Sequence[object] = getattr(self, name)
         return found
 
     def take_changed(self) -> dict[str, list[int]]:
-        """Return which entries of which lists have changed since the last call."""
+        """Return the indices of the entries that have changed since the last call, by the name of their list."""
         changed = {name: sorted(numbers) for name, numbers in self._changed_entries.items() if numbers}
         for numbers in self._changed_entries.values():
             numbers.clear()
         return changed
 
     def touch_all(self) -> None:
-        """Count all entries as changed."""
+        """Mark all entries as changed, so that :meth:`take_changed` returns all of them."""
         for name in UPSERTED:
             self._changed_entries[name].update(range(len(self.entries(name))))
 
