@@ -512,7 +512,7 @@ class Scribe:
     # ------------------------------------------------------------------ which entries have changed
 
     def entries(self, name: str) -> Sequence[object]:
-        """Return the list that *name* names, one of :data:`UPSERTED`: requests, checks, forks, remedies or incidents."""
+        """Return the list with the name *name*: requests, checks, forks, remedies or incidents."""
         found: Sequence[object] = getattr(self, name)
         return found
 

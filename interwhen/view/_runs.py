@@ -44,7 +44,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     remedies: int = 0
     violations: int = 0
     found: tuple[str, ...] = ()
-    """The first refuted claims, as their keys begin."""
+    """The first three refuted claims: the readable beginnings of their keys."""
     seconds: float | None = None
     size: int = 0
     error: str = ""
@@ -59,7 +59,7 @@ class JournalStat(NamedTuple):
 
 
 def state_of(path: Path) -> JournalStat:
-    """Return the size and the modification time of the file at *path*. Raises :class:`OSError`."""
+    """Return the size and the modification time of the file at *path*. Raises :class:`OSError` if there is no file."""
     found = path.stat()
     return JournalStat(found.st_size, found.st_mtime_ns)
 
@@ -290,7 +290,7 @@ class GrowingRun:
     def skip(self, to: int) -> bool:
         """Read the first *to* bytes, and leave their data out of the next part.
 
-        Return whether a record ends at *to*.
+        Return whether a record ends at *to*; true for 0. Raises the same errors as :meth:`part`.
         """
         if not to:
             return True
@@ -299,7 +299,12 @@ class GrowingRun:
         return self._reader.offset == to
 
     def part(self) -> bytes | None:
-        """Return the new data of the file, as a part in the compact form; ``None`` if there are none."""
+        """Return the new data of the file, as a part in the compact form; ``None`` if there are none.
+
+        Before the first bytes of the journal were read, a part is returned even if it is empty. Raises
+        :class:`~interwhen.JournalError` if this version cannot read the journal, and :class:`OSError` if the file
+        cannot be read.
+        """
         before = self._reader.offset
         self._feed(None)
         return self._reader.part() if self._reader.offset > before or not before else None
