@@ -143,7 +143,8 @@ REACHES = {
     "integrations/ray": ("interwhen", "gives an actor what the engine gives to a pool"),
     "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
-    "journal/test_scribe.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
+    "journal/test_compact_form.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
+    "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),
     "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
     "journal/test_writer.py": (
         "interwhen._engine.journaling",
