@@ -137,8 +137,8 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
 
-    Raises :class:`UsageError` if *path* has too many steps, :class:`ValueError` if a step into a list is not a number, and
-    :class:`IndexError` if the list has no such item.
+    Raises :class:`UsageError` if *path* has too many steps, :class:`ValueError` if a step into a list is not a number,
+    and :class:`IndexError` if the list has no such item.
     """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
