@@ -140,7 +140,10 @@ class _RecordingTransport:
 
 
 class _ReplayTransport:
-    """A :class:`~interwhen.clients._upstream.CallTransport` that answers each request with *response*."""
+    """A :class:`~interwhen.clients._upstream.CallTransport` whose streamed request gets *response*.
+
+    Other requests raise :class:`UsageError`.
+    """
 
     def __init__(self, host: str, response: HttpResponse) -> None:
         self.host = host
@@ -650,7 +653,8 @@ class StrategyRun:
     async def _opened(self) -> list[Event]:
         """Wait until the server has accepted a request, and return the event that the stream has begun.
 
-        If the server refuses the first request, return the failed result instead.
+        If the server refuses the first request, return the failed result instead. An error of the strategy itself is
+        raised.
         """
         await self._sampler.opened.wait()
         self._has_begun = True
@@ -661,7 +665,11 @@ class StrategyRun:
         return [StreamStarted(0, None)]
 
     async def _begin(self) -> Result | None:
-        """Begin the run that the reader sees. If there is nothing to show, return the result of the call instead."""
+        """Begin the run that the reader sees, once the strategy has chosen, and return ``None``.
+
+        If there is nothing to show, because the model failed or the strategy gave up, return the result of the call. An
+        error of the strategy itself is raised.
+        """
         if self._live is not None:
             await self._enter(self._make_live(self._live))
             return None

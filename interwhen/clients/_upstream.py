@@ -693,7 +693,10 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
+        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one.
+
+        Raises the error of the request sent ahead, if that request failed.
+        """
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:

@@ -295,7 +295,10 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:
-    """Raise :class:`HttpError` if a field that the gateway reads has a type that the API does not allow."""
+    """Raise :class:`HttpError` if one of *fields*, the fields of a request, has a type that the API does not allow.
+
+    Only the fields that the gateway reads are checked.
+    """
     try:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:

@@ -259,7 +259,7 @@ class Scribe:
     # ------------------------------------------------------------------ text
 
     def _changed(self, at: float) -> None:
-        """Record that the trace was cut, and the text that was written after the cut."""
+        """Record that the trace was cut at the time *at*, and the text that was written after the cut."""
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:

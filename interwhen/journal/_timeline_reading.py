@@ -401,7 +401,10 @@ def _span(pair: Any) -> Span | None:
 
 
 def _outcome(name: str | None) -> Outcome | None:
-    """Return the outcome that has the name *name*. It has no reason, because a redacted journal does not store it."""
+    """Return the outcome that has the name *name*; ``None`` for no or another name.
+
+    It has no reason, because a redacted journal does not store it.
+    """
     known: dict[str | None, Outcome] = {
         "pass": Judged(Pass()),
         "violation": Judged(Violation(why="")),

@@ -670,7 +670,7 @@ class ChatModel(OpenAICompatible):
         """Call *send* with the body of *request*, whose kept text is continued by *way* (``None`` without kept text).
 
         Return the result of *send*, and the way that the server accepted. If the server refuses a prefill, the request
-        is repeated with an extra turn, and later requests use an extra turn, too.
+        is repeated with an extra turn, which is logged, and later requests use an extra turn, too.
         """
         payload = self._payload(request, way)
         try:
@@ -757,7 +757,8 @@ class ChatModel(OpenAICompatible):
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
         """Return a function that decodes events like *decode*, and also returns complete tool calls as chunks.
 
-        If *chat* offers no tools, this is *decode* itself.
+        If *chat* offers no tools, this is *decode* itself. Otherwise this model forgets the ``extra_content`` of all
+        but the last ``_CALL_EXTRAS`` tool calls.
         """
         if not (chat.get("tools") or chat.get("functions")):
             return decode
@@ -800,7 +801,8 @@ class ChatModel(OpenAICompatible):
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
         """Send *payload*, the body of *request*, to the chat API, and return the complete answer.
 
-        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise.
+        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise. Raises
+        :class:`~interwhen.ModelError` if the answer is an error, or has no choice.
         """
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
