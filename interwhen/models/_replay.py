@@ -189,7 +189,7 @@ class RecordingModel:
         self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream of the wrapped model and record it."""
+        """Open a stream of the wrapped model and record it. Raises the errors of that model."""
         return _RecordingStream(await self._model.stream(request), request.prefix, self.recordings)
 
 
