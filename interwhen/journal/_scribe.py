@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 import msgspec
@@ -185,8 +186,9 @@ class Scribe:
         self._latencies: tuple[float, ...] = ()
         self._spent = SpentRecord()
         self._fork_counts = (0, 0, 0)
-        self._dirty: dict[str, set[int]] = {name: set() for name in UPSERTED}
-        self._given: dict[str, int] = {}
+        self._changes = 0
+        self._stamps: dict[str, dict[int, int]] = {name: {} for name in UPSERTED}
+        """For each list whose entries change: the number of the last change of each entry, the latest one last."""
         self._length = 0
         self._count = 0
         self._owed = 0
@@ -751,22 +753,23 @@ class Scribe:
             mark.begun = True
         found.update(self._columns(mark))
         for name in UPSERTED:
-            numbers = sorted(self._dirty[name])
+            numbers = sorted(self._changed_after(mark, self._stamps[name]))
             if numbers:
                 found[name] = {str(number): self._row(name, number) for number in numbers}
-            self._dirty[name].clear()
+        mark.changes = self._changes
         found.update(self._state(0, 0))
         return found
 
-    def touch_all(self) -> None:
-        """Mark all entries as changed, so that the next part contains all of them."""
-        for name in UPSERTED:
-            self._dirty[name].update(range(len(self._rows(name))))
+    def _changed_after(self, mark: PartMark, changed: dict[int, int]) -> Iterator[int]:
+        return takewhile(lambda number: changed[number] > mark.changes, reversed(changed))
 
     def _touch(self, name: str, number: int) -> None:
-        self._dirty[name].add(number)
+        self._changes += 1
+        changed = self._stamps[name]
+        changed.pop(number, None)
+        changed[number] = self._changes
         if name == "requests" and (remedy := self._requests[number].remedy) is not None:
-            self._dirty["remedies"].add(remedy)  # its story ends with the first token of this request
+            self._touch("remedies", remedy)  # its story ends with the first token of this request
 
     def _rows(self, name: str) -> Sequence[object]:
         rows: dict[str, Sequence[object]] = {
@@ -1033,9 +1036,17 @@ UPSERTED = ("requests", "checks", "forks", "remedies", "incidents")
 
 @dataclass(slots=True)
 class PartMark:
-    """Stores how much of a timeline was already returned as parts."""
+    """Stores how much of a timeline was already returned as parts. Several readers of one timeline have one each."""
 
     begun: bool = False
+    offset: int = 0
+    """The end of the last part in the journal."""
+    restarts: int = 0
+    """How often the timeline had begun again when the last part was made."""
+    outlines: int = 0
+    """How many parts of a redacted journal were returned."""
+    changes: int = 0
+    """The number of the last change that was returned, of entries that change."""
     entries: int = 0
     styles: int = 0
     cuts: int = 0
