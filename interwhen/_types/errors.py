@@ -216,7 +216,7 @@ class StreamTimeout(ModelError):
 
 
 class StreamClosed(ModelError):
-    """We closed the stream before or while it was being read."""
+    """Our own code closed the stream before or while it was being read."""
 
     def __init__(self) -> None:
         super().__init__("a stream must be open while it is read, and this side closed it: send the request again")

@@ -78,7 +78,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def said(self) -> str:
-        """The text to send to a model that continues by an extra turn."""
+        """The text to send to a model that continues by an extra turn: ``ask`` if it is set, otherwise ``text``."""
         return self.text if self.ask is None else self.ask
 
 
@@ -121,7 +121,7 @@ class Request:
 
     @property
     def prefix(self) -> str:
-        """The trace so far as one string."""
+        """The trace so far (the text of all pieces) as one string."""
         return "".join(piece.text for piece in self.pieces)
 
 
@@ -193,7 +193,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The known features of an endpoint."""
+    """The known features of a model endpoint: how it resumes, and whether it can fork and score tokens."""
 
     resume: ResumeMode
     logprobs: bool = False

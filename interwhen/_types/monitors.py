@@ -72,9 +72,9 @@ class Fork:
     the segment (and, in a monitor with ``prepare``, its return value), and returns the claims. Use
     :meth:`Segment.ground` to give each claim its span: a claim without a span never interrupts.
 
-    ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a
-    :class:`~interwhen.models.Reply`) and the segment. A tracker reads the replies in the order of their segments, even
-    if they arrive in another order.
+    ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a :class:`~interwhen.models.Reply`)
+    and the segment. A tracker reads the replies in the order of their segments, even if they arrive in another order.
+    Raises :class:`UsageError` for a tracker together with ``local``.
     """
 
     prompt: str

@@ -113,7 +113,10 @@ class Signature:
 
 
 def as_text(value: object) -> str:
-    """Convert *value* to text for a check: text and bytes unchanged, other values as JSON. Raises :class:`NotJson`."""
+    """Convert *value* to text for a check: text is unchanged, bytes are decoded, other values become JSON.
+
+    Raises :class:`NotJson` if that is not possible without a loss.
+    """
     if not isinstance(value, str | bytes | bytearray | memoryview):
         return as_json(value)
     try:
@@ -141,7 +144,7 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert *value* to JSON values.
+    """Convert *value* to values that JSON has. Raises :class:`NotJson` if that is not possible.
 
     Unlike ``str`` or many dump methods, this never omits, masks or truncates data.
     """
@@ -179,7 +182,10 @@ def _text(value: str | bytes | bytearray | memoryview) -> str:
 
 
 def _fields(value: Any) -> Collection[str]:
-    """Return the field names of *value*, an object of msgspec, dataclasses, pydantic or attrs."""
+    """Return the field names of *value*, an object of msgspec, dataclasses, pydantic or attrs.
+
+    Raises :class:`NotJson` for another object.
+    """
     kind = type(value)
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
@@ -303,7 +309,7 @@ def guard(
 
 
 class _Guarded:
-    """One guarded tool with its monitors."""
+    """One guarded tool, with the monitors of its *calls* and of its *results*."""
 
     def __init__(
         self,
@@ -376,9 +382,10 @@ class _Guarded:
         return self._on_refused(refusal)
 
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
-        """Check the call before the tool runs, and return it.
+        """Check the call with the arguments *args* and *options* before the tool runs, and return it.
 
-        Returns ``None`` if there are no monitors, or if JSON cannot represent the call and all monitors only observe.
+        Return ``None`` if there are no monitors, or if JSON cannot represent the call and all monitors only observe.
+        Raises :class:`Refused` if a monitor refuses the call, or if it cannot be checked.
         """
         if self._signature is None:
             return None
@@ -403,7 +410,7 @@ class _Guarded:
         await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
 
     async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
-        """Refuse a value that JSON cannot represent, unless all *monitors* only observe.
+        """Raise :class:`Refused` for a value that JSON cannot represent, unless all *monitors* only observe. Log it.
 
         *why* is the reason, and *ran* says whether the tool has run already.
         """
@@ -472,5 +479,5 @@ def _refuted(why: str) -> Monitor:
 
 
 def _is(kind: Callable[[Any], bool], tool: Callable[..., Any]) -> bool:
-    """Return whether the test *kind* is true for *tool* or for the ``__call__`` of its class."""
+    """Return whether the test *kind*, such as "is a coroutine function", holds for *tool* or for its ``__call__``."""
     return kind(tool) or kind(getattr(type(tool), "__call__", None))  # noqa: B004  how it is called, not whether

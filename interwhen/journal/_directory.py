@@ -155,8 +155,9 @@ class JournalDirectory:
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal for the call described by *head*; ``None`` if this call gets no journal.
+        """Return the journal for the call described by *head*.
 
+        It is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not answer.
         With *shows_path*, the result of the call contains the full path of the file, otherwise only its name.
         """
         settings = self.settings
@@ -189,7 +190,10 @@ class JournalDirectory:
             self._wake.set()
 
     def lose(self, why: str) -> None:
-        """Count a lost journal. The reason *why* is logged, but not again until a journal could be written."""
+        """Add one to the number of lost journals. *why* is the reason.
+
+        It is logged, but not again until a journal could be written.
+        """
         self.dropped += 1
         if not self._is_failing:
             self._is_failing = True
@@ -291,7 +295,7 @@ class JournalDirectory:
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name* of *size* bytes, because its journal is not kept."""
+        """Delete the file *name* of *size* bytes, because its journal is not kept. An error is only logged."""
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
@@ -330,7 +334,7 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal in a directory: the file of its writer, and also the clerk that writes the records to the file."""
+    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file."""
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
@@ -358,7 +362,7 @@ class JournalSlot:
     # ------------------------------------------------------------------ for the run and the call
 
     def read(self, name: str, /) -> bytes:
-        """Return the bytes of the file. A run never reads its journal."""
+        """Return the bytes of the journal *name*. This belongs to the interface of a store; no run calls it."""
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
@@ -380,7 +384,7 @@ class JournalSlot:
         """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        """Record that the run has ended. The record of the call may still follow."""
+        """Record that the run has ended. The journal stays open, because the record of the call may still follow."""
         if not self.ended_at:
             self.ended_at = time.monotonic()
             self._directory.wake(self)
@@ -390,7 +394,11 @@ class JournalSlot:
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the last record of the journal; see :meth:`CallJournal.called`."""
+        """Queue *record*, the record of the call, as the last record of the journal.
+
+        *has_problem* is true if the call had a violation, a reason for doubt or a failure; the directory may keep only
+        the journals of such calls.
+        """
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
@@ -399,7 +407,7 @@ class JournalSlot:
             self._directory.wake(self)
 
     def gave_up(self, why: str) -> None:
-        """Add one to the number of lost journals, and log the reason *why*."""
+        """Add one to the number of lost journals. The reason *why* is logged, unless the last journal failed, too."""
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread
@@ -430,7 +438,10 @@ class JournalSlot:
         return self._size if is_kept else None
 
     def write(self, data: bytes, /) -> int:
-        """Write *data* to the file; keep it in memory while it is not known whether the journal is kept."""
+        """Write *data* to the file, and return its size in bytes.
+
+        While it is not known whether the journal is kept, *data* stays in memory, up to a limit.
+        """
         if self._held is not None:
             self._held += data
             if len(self._held) <= _HELD_BYTES:
@@ -475,9 +486,9 @@ class JournalSlot:
 
 
 def _is_chosen(call_id: str, share: float) -> bool:
-    """Return whether the call is in the chosen *share* of calls.
+    """Return whether the call *call_id* is in the chosen *share* (0 to 1) of calls.
 
-    Its random digits decide, so that all processes choose the same calls.
+    The random digits of the id decide, so that all processes choose the same calls.
     """
     return int(call_id[-8:], 16) < share * (1 << 32)
 

@@ -134,7 +134,7 @@ class _Remedy:
 
 
 class Scribe:
-    """Records what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time.
+    """Records in memory what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time.
 
     Call :meth:`before` and :meth:`after` around each step of the core. This works with the core of a live run, and with
     a core that is rebuilt from a journal. With *redacted*, the compact form contains no text, keys or reasons.
@@ -208,7 +208,7 @@ class Scribe:
     # ------------------------------------------------------------------ around a step of the core
 
     def before(self) -> None:
-        """Store the state of the core before a step."""
+        """Store the length of the trace and the number of events, so that :meth:`after` sees what a step changes."""
         transcript = self.core.transcript
         self._length = transcript.kept_until = transcript.length
         self._count = len(self.core.events)
@@ -257,7 +257,7 @@ class Scribe:
             self._touch("requests", len(self._requests) - 1)
 
     def spent(self, record: SpentRecord) -> None:
-        """Record the counters that the engine measured."""
+        """Store the counters that the engine measured, and add the times of closed streams to requests and remedies."""
         self._latencies = record.close_latency
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):
             number, remedy, found = self._closes[place]
@@ -354,7 +354,10 @@ class Scribe:
             self._grown(at, kept, 0)
 
     def _take_back(self, to: int) -> int:
-        """Remove the text from offset *to* on from the current trace; return how many tokens this removes."""
+        """Forget the text from offset *to* on, which was cut; return how many tokens this removes.
+
+        The text stays on the tape, which contains all text that was ever added.
+        """
         tokens = 0
         while self._standing and self._starts[self._standing[-1][0]] >= to:
             tokens += self._tokens[self._standing.pop()[0]]
@@ -733,7 +736,8 @@ class Scribe:
     def whole(self, path: str, size: int, left_out: int = 0) -> dict[str, Any]:
         """Return the compact form of the whole timeline up to now, as an object for JSON.
 
-        The parameters are the same as for :meth:`timeline`.
+        *path* is the journal's path, *size* its size in bytes, and *left_out* how many bytes at its end could not be
+        read.
         """
         found = {"version": VERSION, **self._head(path), **self._columns(PartMark())}
         for name in UPSERTED:
@@ -828,9 +832,9 @@ class Scribe:
         )
 
     def _columns(self, mark: PartMark) -> dict[str, Any]:
-        """Return the new values of all lists that only grow, such as texts and cuts, since *mark*.
+        """Return the values that were added since *mark* to the lists that only grow, such as texts and cuts.
 
-        Move *mark* to their ends.
+        This moves *mark* to their ends.
         """
         texts = self._texts[mark.entries :]
         times = [_micros(at) for at in self._times[mark.entries :]]
@@ -1036,7 +1040,10 @@ UPSERTED = ("requests", "checks", "forks", "remedies", "incidents")
 
 @dataclass(slots=True)
 class PartMark:
-    """Stores how much of a timeline was already returned as parts. Several readers of one timeline have one each."""
+    """Stores how much of a timeline was already returned as parts: how many entries of each list, and times in µs.
+
+    Each consumer of one timeline has one.
+    """
 
     begun: bool = False
     offset: int = 0
@@ -1058,7 +1065,7 @@ class PartMark:
 
 
 def called_fields(header: Header, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the compact form that describe the call with *record*.
+    """Return the fields for the compact form that describe the call: *record* and the call data in *header*.
 
     The lists of *record* are left out, because the form has them in other places.
     """

@@ -73,7 +73,7 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact* to the core as :meth:`RebuiltRun.tell` does, and record what changes."""
+        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders."""
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)
@@ -146,7 +146,7 @@ def _part_of(header: Header, record: Record) -> dict[str, Any] | None:
 
 
 def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the compact form of a timeline. *part* joins all parts of this timeline so far."""
+    """Convert *part*, which joins all parts of a timeline so far, to the compact form of the whole timeline."""
     return {
         name: [value[number] for number in sorted(value, key=int)] if name in UPSERTED else value
         for name, value in part.items()
@@ -155,9 +155,10 @@ def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int, left_out: int) -> Timeline:
-    """Return the timeline for the joined parts *outline*.
+    """Return the timeline of a redacted journal from the joined parts *outline*.
 
-    Its offsets are in UTF-16 code units, because a redacted journal has no text.
+    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read. Its offsets
+    are in UTF-16 code units, because a redacted journal has no text.
     """
     whole = {**whole_of(outline), "path": path, "size": size}
     if left_out:
@@ -325,7 +326,7 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns new data as parts of the compact form.
 
-    Raises :class:`~interwhen.JournalError` in the same cases as :func:`timeline`.
+    Raises :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -353,7 +354,10 @@ class TimelineReader:
         return isinstance(last, CalledRecord) or (isinstance(last, EndRecord) and not has_call)
 
     def feed(self, data: bytes) -> None:
-        """Read *data*, the next bytes of the file. They may end anywhere, also inside a record."""
+        """Read *data*, the next bytes of the file. They may end anywhere, also inside a record.
+
+        Raises :class:`~interwhen.JournalError` if they are not those of a journal that this version knows.
+        """
         self._data += data
         if not self._schema:
             if len(self._data) < START:
@@ -425,7 +429,7 @@ class TimelineReader:
             if part is not None:
                 self._outlines.append(part)
         elif isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
-            # The end of the run is void, so everything after it was noted in vain: begin again without it.
+            # The end of the run is void, and so is everything noted after it: begin again without this end.
             self._begin()
             for known in standing(self._records):
                 _read(self._past, self._scribe, known)

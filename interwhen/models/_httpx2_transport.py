@@ -105,7 +105,10 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        """Wait for bytes and return all bytes that have arrived: possibly more than *max_bytes*. Ignores *timeout*."""
+        """Wait for bytes and return all bytes that have arrived: possibly more than *max_bytes*; empty at the end.
+
+        Ignores *timeout*. Raises ``httpcore2.ReadError`` if the connection broke or this side closed it.
+        """
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:
@@ -142,7 +145,10 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore2.AsyncNetworkStream:
-        """Start TLS on the connection."""
+        """Start TLS on the connection, and return the encrypted stream. The handshake may take *timeout* seconds.
+
+        Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails, and closes the connection.
+        """
         try:
             with anyio.fail_after(timeout):
                 transport = await self._loop.start_tls(
@@ -183,7 +189,10 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[tuple[Any, ...]] | None = None,  # noqa: ARG002
     ) -> httpcore2.AsyncNetworkStream:
-        """Connect to the first address of *host* that answers."""
+        """Connect to the first address of *host* that answers, within *timeout* seconds. Ignores *socket_options*.
+
+        Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails.
+        """
         local = (local_address, 0) if local_address else None
         try:
             with anyio.fail_after(timeout):
@@ -264,7 +273,11 @@ class Httpx2Response:
         self._broken = False
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body and return them; empty at the end of the body."""
+        """Wait for bytes of the body and return them; empty at the end of the body.
+
+        Raises :class:`StreamClosed` if the response was closed, and :class:`~interwhen.ModelError` if the connection
+        broke.
+        """
         if self._closed or self._broken:
             raise StreamClosed
         self._reading = True
@@ -319,7 +332,11 @@ class Httpx2Transport:
         self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request*, and return the response when its head has arrived."""
+        """Send *request*, and return the response when its head has arrived.
+
+        *connect_timeout* is in seconds. Raises :class:`StreamTimeout` after this time without a connection,
+        :class:`ConnectError` if the connection fails, and :class:`UsageError` for an invalid URL.
+        """
         url = httpcore2.URL(request.url)
         headers = [(b"host", _host(request.url))]
         headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]

@@ -83,7 +83,10 @@ class Slots:
         self._files = 0
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* a saved state contains."""
+        """Count the characters at the start of the prefix of *request* that a saved state for its prompt contains.
+
+        Return 0 if no state is saved.
+        """
         saved = self._saved.get(request.prompt)
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
@@ -118,7 +121,7 @@ class Slots:
         self._saved[request.prompt] = _Saved(file, request.prefix)
 
     def clear(self) -> None:
-        """Delete the files of all saved states."""
+        """Delete the files of all saved states of slots."""
         for saved in self._saved.values():
             (self._shelf / saved.file).unlink(missing_ok=True)
         self._saved.clear()
@@ -166,7 +169,7 @@ _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
 
 
 class _Rendered(msgspec.Struct, frozen=True):
-    """The answer of ``POST /apply-template``."""
+    """The answer of ``POST /apply-template``: a chat as the text of a prompt."""
 
     prompt: str
 
@@ -213,16 +216,19 @@ class LocalModel:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests."""
+        """Whether :meth:`prove` would send requests to find out how the chat API continues kept text."""
         return self._running is not None and getattr(self._running.inner, "needs_proof", False)
 
     async def prove(self) -> int:
-        """Find out how the chat API continues kept text. Return how many tokens this took, which is always 0."""
+        """Find out how the chat API continues kept text, for later requests.
+
+        Return how many tokens this took: 0, because the server renders prompts without generating.
+        """
         inner = (await self._ready()).inner
         return await inner.prove() if isinstance(inner, ChatModel) else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* and return the open stream."""
+        """Send *request* to the server of the model, and return the open stream. Starts the server if necessary."""
         running = await self._ready()
         try:
             return await running.inner.stream(await running.render(request))
@@ -231,7 +237,7 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming."""
+        """Send *request* and return the complete answer, without streaming. Starts the server if necessary."""
         running = await self._ready()
         try:
             return await running.complete(request)
@@ -241,14 +247,17 @@ class LocalModel:
 
     @property
     def routes(self) -> frozenset[Route]:
-        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, else the server's cache only.
+        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, otherwise only ``live``.
 
-        The latter is the route ``live``.
+        A shelf is a folder for saved states of the model. ``live`` uses the prompt cache of the server.
         """
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* a saved state contains."""
+        """Count the characters at the start of the prefix of *request* that a saved state for its prompt contains.
+
+        Return 0 if no state is saved or the server is not running.
+        """
         slots = None if self._running is None else self._running.slots
         return 0 if slots is None else slots.stored(request)
 
@@ -277,7 +286,11 @@ class LocalModel:
         await self.aclose()
 
     async def _ready(self) -> _Running:
-        """Return the running server. The first caller starts it, and other callers wait meanwhile."""
+        """Return the running server. The first caller starts it, and other callers wait meanwhile.
+
+        Raises :class:`~interwhen.UsageError` if the model is closed, and :class:`~interwhen.models.UpstreamError` if
+        the server has died.
+        """
         if self._running is None:
             async with self._starting:
                 if self._running is None:
@@ -305,7 +318,7 @@ class LocalModel:
 
 
 class _Running:
-    """A running server and the client that talks to it."""
+    """A running server of a local model, and the client that talks to it."""
 
     def __init__(
         self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport, shelf: str = ""

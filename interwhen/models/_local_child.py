@@ -63,7 +63,10 @@ def _claim_stdout() -> int:
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights and start the server on a free port. Meanwhile the native code blocks and holds the GIL."""
+    """Load the weights that *settings* name, start the server on a free port, and return it.
+
+    Meanwhile the native code blocks and holds the GIL.
+    """
     import xllamacpp
 
     params = xllamacpp.CommonParams()

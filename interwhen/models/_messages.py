@@ -188,7 +188,7 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
 
     Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
     because chat templates remove the reasoning field of finished turns, and the model would not see it. Each tool call
-    gets a result. *extras* has the same meaning as in :func:`in_turns`.
+    gets a result. *extras* has the ``extra_content`` of tool calls by their ids, which is sent back.
     """
     turns = prompt_turns(request)
     if needs_turns(request.pieces):
@@ -208,9 +208,9 @@ def _joint(piece: Piece) -> str:
 
 
 def _join(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Add *text* to the last turn, after the separator *joint*, if that turn has the same *role*; else add a new turn.
+    """Add *text* to the last turn in *turns* if that turn has the same *role*; else add a new turn.
 
-    Many chat templates require alternating roles.
+    The separator *joint* is put before added text. Many chat templates require alternating roles.
     """
     if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
         turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
@@ -277,7 +277,7 @@ def in_turns(
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
-    """Append *text*: to the last message if it has the same *role*, else as a new message.
+    """Append *text* to the last message in *turns* if that has the same *role*, else add a new message.
 
     The first *own* messages are those of the caller, and they stay unchanged.
     """
@@ -291,9 +291,10 @@ def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
 def _append_calls(
     turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
 ) -> None:
-    """Add *calls* to the message of the assistant, and add *answer* as the result of each call.
+    """Add *calls* to the last message of the assistant in *turns*, and *answer* as the result of each call.
 
-    *own* has the same meaning as in :func:`_append`, and *extras* as in :func:`in_turns`.
+    The first *own* messages are those of the caller, and they stay unchanged. *extras* has the ``extra_content`` of
+    tool calls by their ids.
     """
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:

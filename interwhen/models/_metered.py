@@ -69,7 +69,7 @@ class MeteredModel:
 
     @property
     def name(self) -> str:
-        """The name of the metered model."""
+        """The name of the model that this one wraps."""
         return self._model.name
 
     @property
@@ -131,7 +131,7 @@ class MeteredModel:
         )
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the metered model."""
+        """Return the capabilities of the model that this one wraps."""
         return await self._model.capabilities()
 
     async def resume_mode(self) -> ResumeMode:
@@ -143,7 +143,7 @@ class MeteredModel:
         return (await self._model.capabilities()).resume if ask is None else await ask()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
+        """Open a stream for *request*, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
         capped, most = await self._cap(request)
         self.requests += 1
         size = prompt_bytes(request.prompt) + len(request.prefix.encode(errors="replace"))
@@ -152,7 +152,10 @@ class MeteredModel:
         return _MeteredStream(self, stream, most, size)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
+        """Let the metered model answer *request*, a fork, limited to the remaining tokens; count its tokens.
+
+        Raises :class:`OutOfTokens` if none remain.
+        """
         capped, most = await self._cap(request)
         self.forks += 1
         # Until the answer arrives, all tokens of the fork count: if it is cancelled or times out, the server may have
@@ -178,10 +181,10 @@ class MeteredModel:
         """Do nothing. The caller closes the metered model."""
 
     def take(self, tokens: int, most: int) -> bool:
-        """Count the *tokens* of one chunk, and return whether they are within the limits.
+        """Add the *tokens* of one chunk to the generated tokens, and return true, if they are within the limits.
 
-        *most* is how many tokens the stream may still generate. Tokens beyond *most* or beyond the budget count as
-        wasted.
+        Otherwise add them to the wasted tokens and return false. The limits are the budget and *most*, the number of
+        tokens that the stream may still generate.
         """
         if tokens > min(self._unspent, most):
             self.wasted += tokens
@@ -190,10 +193,11 @@ class MeteredModel:
         return True
 
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
-        """Count the tokens of a stream that has ended, if the server's *usage* has them.
+        """Correct the counts at the end of a stream by *usage*, the counts of the server; do nothing if it is ``None``.
 
-        *size* is the size of its prompt in bytes, and *came* the number of its tokens by chunks. *finished* says
-        whether the stream had a finish reason.
+        *size* is the size of the prompt in bytes, and *came* is how many tokens were counted by chunks. *finished* is
+        true if the stream had a finish reason. Before that, the server may not have counted its last tokens, so a lower
+        count is ignored.
         """
         if usage is None:
             return
@@ -209,7 +213,7 @@ class MeteredModel:
             self.unseen += usage.completion_tokens - came
 
     def use(self) -> None:
-        """Call *when_used*, if it was given."""
+        """Call the function *when_used* of this model, if it was given. It may raise, to stop the work."""
         if self._when_used is not None:
             self._when_used()
 

@@ -37,7 +37,7 @@ further fields, and the recording still answers."""
 
 
 class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One HTTP request and its answer."""
+    """One recorded HTTP request, and its answer or error."""
 
     method: str
     path: str
@@ -55,7 +55,7 @@ class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The exchanges with one server, in order."""
+    """The recorded exchanges (requests and answers) with one server, in order."""
 
     server: str
     """The name and the version of the server."""
@@ -116,11 +116,11 @@ class RecordingTransport:
         return recorded
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections of the wrapped transport."""
         await self._transport.aclose()
 
     def exchanges(self) -> tuple[RecordedExchange, ...]:
-        """Return all exchanges so far, in the order of their requests."""
+        """Return all recorded exchanges so far, in the order of their requests."""
         return tuple(each if isinstance(each, RecordedExchange) else each.exchange() for each in self._responses)
 
 
@@ -198,7 +198,11 @@ class PlaybackTransport:
             self._answers[_key(exchange)].append(exchange)
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> PlaybackResponse:  # noqa: ARG002
-        """Return the recorded answer to *request*."""
+        """Return the recorded answer to *request*.
+
+        Raises :class:`NotRecordedError` if there is none, and :class:`~interwhen.models.ConnectError` if the recorded
+        request failed.
+        """
         await anyio.lowlevel.checkpoint()
         asked = _asked(request)
         self.requests.append(asked)
@@ -218,7 +222,7 @@ class PlaybackTransport:
 
 
 class PlaybackResponse:
-    """A recorded answer. Each read returns one event."""
+    """A recorded answer to one request. Each :meth:`receive` returns one of its events."""
 
     def __init__(self, exchange: RecordedExchange) -> None:
         self.status = exchange.status
@@ -231,7 +235,10 @@ class PlaybackResponse:
         self._is_closed = False
 
     async def receive(self) -> bytes:
-        """Return the next event; empty at the end. Raises ``ConnectError`` where the recorded answer broke off."""
+        """Return the next event of the answer; empty at the end.
+
+        Raises ``ConnectError`` where the recorded answer broke off, and ``StreamClosed`` after :meth:`aclose`.
+        """
         await anyio.lowlevel.checkpoint()
         if self._is_closed:
             raise StreamClosed
@@ -244,7 +251,7 @@ class PlaybackResponse:
         return b""
 
     async def aclose(self) -> None:
-        """Close the response."""
+        """Close the response. A later :meth:`receive` raises ``StreamClosed``."""
         self._is_closed = True
 
 

@@ -75,7 +75,8 @@ class ReplayModel:
     recording: if a monitor cuts a stored answer, *then* continues from the cut.
 
     *speed* scales time: 0 replays without waiting, 1 at the recorded speed, 2 twice as fast. *capabilities* defaults to
-    those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given.
+    those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given. Raises
+    :class:`~interwhen.UsageError` for an empty list or a negative speed.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class ReplayModel:
 
 
 class _ReplayStream(GuardedStream):
-    """The stream of one recording.
+    """Streams the chunks of *recording* at their recorded times, divided by *speed* (0: without waiting).
 
     One read returns the chunks that arrived at the same time, at most :data:`_BATCH`.
     """
@@ -168,7 +169,10 @@ class _ReplayStream(GuardedStream):
 
 
 class RecordingModel:
-    """Wraps *model* and records its streams. ``recordings`` gets each stream when it is closed, complete or not."""
+    """Wraps *model* and records its streams.
+
+    Each stream is appended to the list ``recordings`` when it is closed, complete or not.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model

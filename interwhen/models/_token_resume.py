@@ -126,7 +126,8 @@ class TokenTrail:
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
         """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
 
-        With *hides*, *decode* gets the events without their token ids.
+        If the server sends no count of prompt tokens with the first event, the function adds one. With *hides*,
+        *decode* gets the events without their token ids.
         """
         is_told = False
 
@@ -150,7 +151,7 @@ class TokenTrail:
 
     @property
     def events(self) -> list[TrailEvent]:
-        """The events that have text."""
+        """The stored events that have text, each with its token ids."""
         found, text, start = [], self._text.getvalue(), 0
         for number, end in enumerate(self._ends):
             before = self._stops[number - 1] if number else 0
@@ -162,7 +163,10 @@ class TokenTrail:
         return found
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
-        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows."""
+        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows.
+
+        If text has no ids, the trail is incomplete from then on.
+        """
         lead = len(self._ids)
         try:
             self._ids.extend(ids)
@@ -355,7 +359,7 @@ def without_ids(data: bytes) -> bytes:
 
 
 class TokenPrompt(NamedTuple):
-    """A prompt for `/v1/completions` that consists of token ids."""
+    """A prompt for `/v1/completions` that consists of token ids, with the reasoning tags of its model."""
 
     ids: Ids
     phase: Phase
@@ -369,9 +373,9 @@ class TokenPrompt(NamedTuple):
 
 
 class KnownTags:
-    """The token ids of reasoning tags, as one server has tokenized them for one model.
+    """A cache of reasoning tags: their token ids, and the family of tags, that one server has for one model.
 
-    All calls to the model share them.
+    All calls to the model share the cache.
     """
 
     __slots__ = ("ids", "markup")
@@ -460,7 +464,10 @@ class TokenPrompts:
         return known[tag]
 
     async def _family(self) -> Markup:
-        """Return the tags of the model: those of the first family whose opening tag is one token for the server."""
+        """Return the reasoning tags of the model: of the first family whose opening tag is one token for the server.
+
+        If there is none, return those of the first family. The server is asked only once.
+        """
         known = self._known
         if known.markup is None:
             markup = FAMILIES[0]
@@ -545,7 +552,7 @@ class RawText:
 
     @property
     def is_holding(self) -> bool:
-        """Whether text is held back."""
+        """Whether text is held back, because it may be the beginning of a tag."""
         return bool(self._held)
 
     def finish(self) -> list[tuple[Phase, str]]:
@@ -594,7 +601,7 @@ class ChatEvents:
 
     @property
     def status(self) -> int:
-        """The status code of the original response."""
+        """The HTTP status code of the response that is converted."""
         return self._response.status
 
     @property

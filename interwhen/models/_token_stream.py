@@ -73,7 +73,10 @@ class IteratorStream(GuardedStream):
         self._is_whole = True
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Return the next text as one chunk."""
+        """Return the next text as one chunk.
+
+        Raises :class:`~interwhen.models.ConnectError` after the iterator has failed.
+        """
         if self._over:
             return ()
         if not self._is_whole:
@@ -107,7 +110,7 @@ KEPT_SAMPLES = 16
 
 @dataclass(slots=True)
 class StreamNotes:
-    """Counts the irregularities of one stream, for ``result.wire``."""
+    """Counts the irregularities of one stream, such as skipped events, for ``result.wire``."""
 
     skipped_events: int = 0
     skipped: list[SkippedEvent] = field(default_factory=list)
@@ -133,7 +136,8 @@ def lenient(decode: Decode, notes: StreamNotes) -> Decode:
     """Return a function that decodes like *decode*, but skips malformed events and counts them in *notes*.
 
     If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD and the event is used. Errors of the
-    server, unknown forms and a second choice still raise, because they concern more than a single event.
+    server, unknown forms and a second answer (``n`` above 1) still raise, because they concern more than a single
+    event.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -326,7 +330,10 @@ class TokenStream:
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return how many bytes have arrived after the end mark, which is at *offset*."""
+        """Return how many bytes have arrived after the end mark, which is at *offset*.
+
+        *events* are those of the read.
+        """
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
@@ -337,9 +344,9 @@ class TokenStream:
             chunks.append(Chunk("", tokens=0, finish_reason=reason))
 
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
-        """Store *exc* for the next read. If this read has no chunks or the stream was closed, raise *exc* now.
+        """Store *exc* for the next read. If this read has no *chunks*, or the stream was closed, raise *exc* now.
 
-        After a finish reason, a broken connection does not count as an error.
+        A connection that breaks after the finish reason is no error; the stream then ends.
         """
         if isinstance(exc, ConnectError) and self._finished:
             self._ended = True  # only the end mark and the token counts are lost
@@ -376,7 +383,10 @@ class TokenStream:
 
 
 async def collect(stream: Stream) -> Completion:
-    """Read *stream* to its end, close it, and return its completion. The text does not include reasoning."""
+    """Read *stream* to its end, close it, and return its completion: answer text, finish reason and token counts.
+
+    Reasoning is left out.
+    """
     chunks: list[Chunk] = []
     try:
         while more := await stream.receive():
@@ -424,7 +434,7 @@ class SlotRelease:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Count a request without streaming. It occupies a slot until the block ends."""
+        """Count one running request without streaming as long as the block runs, because it occupies a slot."""
         self._asking += 1
         try:
             yield

@@ -104,7 +104,8 @@ def _example(
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """Return the parts of the situation *base*, which is a table or the name of one of *situations*.
 
-    The situation may itself have a base, whose parts it then changes.
+    The situation may itself have a base, whose parts it then changes. *depth* is the number of bases followed so far.
+    Raises :class:`UsageError` for an unknown name, and if there are too many bases.
     """
     if base is None:
         return {}
@@ -134,7 +135,10 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
-    """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry."""
+    """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
+
+    Raises :class:`UsageError` if *path* has too many steps.
+    """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
         raise UsageError(f"a path must have at most {_DEEPEST} steps, got {path!r:.80}: shorten it")
@@ -184,7 +188,10 @@ def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
-    """Flatten the tables of the state: nested tables become one table, whose keys are tuples of the nested keys."""
+    """Flatten the tables of the state: nested tables become one table, whose keys are tuples of the nested keys.
+
+    Raises :class:`UsageError` for a table that *schema* does not have.
+    """
     found: dict[str, dict[Any, Any]] = {}
     for name, table in written.items():
         kind = schema.state.field(name)
@@ -201,7 +208,10 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return *value* with dates converted to ISO texts, as in JSON."""
+    """Return *value* with dates converted to ISO texts, as in JSON. *depth* is the number of levels around *value*.
+
+    Raises :class:`UsageError` if *value* is nested too deeply.
+    """
     if depth > 2 * _DEEPEST:
         raise UsageError(f"a situation must be nested at most {2 * _DEEPEST} levels deep, got more: make it flatter")
     if isinstance(value, Mapping):
@@ -234,7 +244,7 @@ _RULE_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The context of a rule: its schema, the definitions it may use, and situations for its examples."""
+    """The context in which rules are read: schema, definitions, situations for examples, and the time."""
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
@@ -255,9 +265,10 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
-    """Parse a rule from the *text* of its file. Raises :class:`UsageError`; *what* names the rule in its message.
+    """Parse a rule from the *text* of its file, within the context *around*.
 
-    The rule is not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
+    Raises :class:`UsageError`; *what* names the rule in its message. The rule is not checked yet: see
+    :func:`interwhen.policy._rules.problems_of` and the admission checks.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -374,7 +385,10 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
 
 
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
-    """Return the content of ``policy.toml`` in *folder*, and the context of the rules. Raises :class:`UsageError`."""
+    """Return the content of ``policy.toml`` in *folder*, and the context in which its rules are read.
+
+    Raises :class:`UsageError` if a file of the policy is missing or not valid.
+    """
     head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
     check_keys(head, _KEYS, "policy.toml: ")
     listed = head.get("tools")
@@ -502,9 +516,10 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
-    """Make *folder* a policy folder, with copies of the files *text*, *tools* and *schema*.
+    """Make *folder* a policy folder: copy the files *text*, *tools* and *schema* into it, and write ``policy.toml``.
 
-    No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`.
+    No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`. It also
+    raises it if a new folder gets neither *tools* nor *schema*, or if the type of a file is not supported.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

@@ -63,7 +63,10 @@ class Scope:
 
 
 def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one line for each kind of node
-    """Return the kind of *node*. Raises :class:`ExpressionError` if kinds do not match, or a name is not defined."""
+    """Return the kind of *node*, in which the names of *scope* may occur.
+
+    Raises :class:`ExpressionError` if kinds do not match, or a name is not defined.
+    """
     match node:
         case Constant(kind=kind):
             return kind

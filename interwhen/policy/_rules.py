@@ -57,7 +57,11 @@ class MessageTemplate:
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
-    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace. Raises :class:`ExpressionError`."""
+    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace.
+
+    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if a brace is not closed or an expression
+    cannot be parsed.
+    """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
             f"a message must have at most {_limits.MESSAGE} characters, got {len(text):,}: shorten it"
@@ -287,11 +291,17 @@ class WrittenPolicy:
     """How each table of the database is read, by the name of the table."""
 
     def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[RuleVerdict, ...]:
-        """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*."""
+        """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*.
+
+        Rules that do not apply to the call are left out.
+        """
         rules = (rule for rule in self.rules if rule.moment == moment and rule.looks_at(situation.tool))
         verdicts = ((rule, rule.judge(situation, self.schema)) for rule in rules)
         return tuple(RuleVerdict(rule, verdict) for rule, verdict in verdicts if verdict is not None)
 
     def learn(self, state: State, call: MadeCall) -> State:
-        """Return *state* updated by *call*."""
+        """Return the state after *call*: *state* with the changes that the policy's learnings declare.
+
+        *state* stays the same.
+        """
         return learn(state, call, self.learnings, self.schema)

@@ -580,7 +580,7 @@ def _larger(one: Kind, other: Kind) -> Kind | None:
 
 
 def _all_of(wanted: type[Kind]) -> Callable[..., Kind | None]:
-    """Return a value for :attr:`Function.kind`: the result is Boolean if all arguments have the kind *wanted*."""
+    """Return a function for :attr:`Function.kind` that gives ``Bool`` if all arguments have the kind *wanted*."""
     return lambda *kinds: Bool() if all(isinstance(kind, wanted) for kind in kinds) else None
 
 

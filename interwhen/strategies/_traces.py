@@ -39,7 +39,7 @@ class Trace:
 
     @property
     def said(self) -> str:
-        """The finished part: the whole text if the model ended it, or only the complete lines if not."""
+        """The finished part of the text: the whole text if the model ended it, or only the complete lines if not."""
         text = self.text
         return text if self.ended else text[: text.rfind("\n") + 1]
 
@@ -72,10 +72,11 @@ class Trace:
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
-    """Let *model* continue *trace* until the model ends it or writes the text *until*.
+    """Let *model* continue *trace* until the model ends it or writes the text *until*. Return the longer trace.
 
-    The returned trace ends with *until*. An *until* before any other new text does not count, and text that arrives
-    after it in the same chunk is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError`.
+    *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. With *until*, the trace
+    ends with this text. An *until* before any other new text does not count, and text that arrives after it in the same
+    chunk is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError` if the model fails.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
@@ -98,7 +99,7 @@ async def go_on(
 
 
 async def close(stream: Stream) -> None:
-    """Close *stream*, also while the caller is cancelled."""
+    """Close *stream*, also while the caller is cancelled, and wait for that at most 5 seconds."""
     with anyio.move_on_after(CLOSING_SECONDS, shield=True):
         await stream.aclose()
 

@@ -73,7 +73,8 @@ def faulty(
     """Return the script of a server with the fault *name*, for either API.
 
     The first *times* requests have the fault (the default depends on the fault). Later requests get the rest of *story*
-    after the text that they already contain, or have the fault :attr:`Fault.then`.
+    after the text that they already contain, or have the fault :attr:`Fault.then`. If no fault has this name, the
+    script raises :class:`~interwhen.UsageError` at the first request.
     """
     known = FAULTS.get(name, FAULTS["none"])
     met = known.times if times is None else times
@@ -156,7 +157,7 @@ def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tup
 
 
 def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
-    """Return the steps of a story that begins with chunks without text.
+    """Return the steps of the story of *pen*, which begins with chunks without text.
 
     For the chat API, these are a role, an empty delta, no delta, and a null text.
     """

@@ -177,7 +177,7 @@ class Bait:
     end: str = ""
 
     def of(self, size: int) -> str:
-        """Return the text with about *size* characters."""
+        """Return a text of this kind in which the repeated part has *size* characters."""
         return f"{self.start}{(self.unit * (size // len(self.unit) + 1))[:size]}{self.end}"
 
     def __str__(self) -> str:
@@ -273,7 +273,8 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
     """Count the steps of *target* for a text of *bait* with *size* characters, then for *doublings* longer texts.
 
-    Each text is twice as long as the previous one.
+    Each text is twice as long as the previous one. *target* is a function of a text, or a monitor (see
+    :func:`read_and_check`).
     """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     read(bait.of(8))  # fills caches, which do not count
@@ -357,7 +358,7 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
 
 
 def _walk(items: _Items, following: frozenset[str], *, looped: bool) -> Iterator[str]:
-    """Yield the reasons for the parsed regex *items*.
+    """Yield the reasons why the parsed regex *items* may need more than linear time.
 
     *following* has the characters that may follow them. *looped*: the items are inside a repetition.
     """

@@ -77,7 +77,10 @@ class PageServer:
         self._page = render_page({}, config=config).encode()
 
     def app(self) -> ASGIApp:
-        """Return the ASGI application. Its paths are relative to the path where it is mounted."""
+        """Return the ASGI application, which refuses requests as the guard says.
+
+        Its paths are relative to the path where it is mounted.
+        """
         routes = [
             Route("/", self._show),
             Route("/runs", self._list),
@@ -150,9 +153,9 @@ class PageServer:
         )
 
     async def _parts(self, path: Path, begin: int) -> AsyncIterator[bytes]:
-        """Yield server-sent events with the new parts of a run.
+        """Yield server-sent events with the new parts of the run at *path* until it ends, from the offset *begin* on.
 
-        The id of an event is the record offset after its part.
+        The id of an event is the record offset after its part. If no record ends at *begin*, the whole run is sent.
         """
         self._live += 1
         try:
@@ -234,7 +237,11 @@ class _AskedMonitor(msgspec.Struct):
 
 
 def _refused_command(request: Request, path: Path | None) -> Response | None:
-    """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed."""
+    """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed.
+
+    Only requests with a header that other web pages cannot send are allowed. If *path* is ``None``, there is no such
+    run.
+    """
     # A page of another origin cannot send this header without asking first, and is never allowed to.
     if request.headers.get("x-interwhen") != "page":
         return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
@@ -273,8 +280,8 @@ def _no_run() -> Response:
 def loopback_only(request: Request) -> Response | None:
     """Refuse every request that does not come from this machine, or that uses another host name than this machine's.
 
-    The host name is checked because any web page can let its own name point to this machine (DNS rebinding). The
-    browser would then treat that page as the trace page.
+    Return the refusing answer (status 403), or ``None``. The host name is checked because any web page can let its own
+    name point to this machine (DNS rebinding). The browser would then treat that page as the trace page.
     """
     peer = request.client.host if request.client is not None else ""
     if not _is_loopback(peer):
@@ -286,7 +293,7 @@ def loopback_only(request: Request) -> Response | None:
 
 
 def with_key(key: str) -> Guard:
-    """Return a guard that accepts requests with *key*.
+    """Return a guard that accepts only requests with *key*; it answers others with status 401.
 
     The key may be the password that a browser asks for, or a bearer token.
     """

@@ -135,9 +135,9 @@ class RunFolder:
         return row
 
     def form(self, path: Path) -> bytes:
-        """Return the compact form of the timeline of the journal at *path*.
+        """Return the compact form of the timeline of the journal at *path*: the JSON that the page reads.
 
-        Raises :class:`~interwhen.JournalError` if the journal cannot be read.
+        Raises :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`OSError` if there is no file.
         """
         state = state_of(path)
         kept = self._forms.get(path)

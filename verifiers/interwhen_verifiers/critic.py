@@ -152,7 +152,7 @@ def _side(criterion: str) -> str:
 
 
 def parse(reply: str, segment: Segment) -> Iterator[Opinion]:
-    """Yield the opinion in *reply* about *segment*.
+    """Yield one claim: the opinion in *reply* about *segment*.
 
     An objection must quote words that occur in *segment* exactly once. Otherwise the opinion gets no span.
     """
@@ -217,7 +217,10 @@ def _asking(opener: Callable[[], Model], criterion: str, seconds: float) -> Func
 
 
 def _messages(criterion: str, task: str, claim: Piece) -> tuple[Message, ...]:
-    """Return the messages that ask for an opinion. Random marks enclose the text, which cannot imitate them."""
+    """Return the messages that ask for an opinion of *claim*: *task* is the task, and *criterion* the question.
+
+    Random marks enclose the text, which cannot imitate them.
+    """
     mark = secrets.token_hex(8)
     parts = (("task", task), ("before", claim.before), ("piece", claim.text))
     shown = "\n".join(f"<{name}-{mark}>\n{text}\n</{name}-{mark}>" for name, text in parts)

@@ -99,7 +99,10 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 
 
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
-    """Return the geometric mean of the probabilities of the *tokens* that contain the first *size* characters."""
+    """Return the geometric mean of the probabilities of the *tokens* that contain the first *size* characters.
+
+    The result is ``None`` if there are no tokens.
+    """
     scores: list[float] = []
     at = 0
     for token in tokens:

@@ -56,7 +56,10 @@ _VARIETY = 8
 
 
 def secrets(action: Action = "refuse") -> PromptMonitor:
-    """Find keys, tokens, private keys and passwords in URLs, by their published forms. ``rewrite`` removes them."""
+    """Make a monitor that finds keys, tokens, private keys and passwords in URLs in a prompt, by their published forms.
+
+    *action* says what happens to a prompt with a secret; with ``rewrite``, the secrets are removed from it.
+    """
     return PromptMonitor(
         name="secrets",
         version="1",
@@ -139,9 +142,10 @@ _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
 
 
 def tool_instructions(action: Action = "refuse") -> PromptMonitor:
-    """Find instructions to the model in the results of tools and in retrieved documents.
+    """Make a monitor that finds instructions to the model in results of tools and in retrieved documents.
 
-    ``rewrite`` removes the instruction and the text after it, up to the end of the tag around it or of the result.
+    *action* says what happens to a prompt with such text. ``rewrite`` removes the instruction and the text after it, up
+    to the end of the tag around it or of the result.
     """
     return PromptMonitor(
         name="tool_instructions",

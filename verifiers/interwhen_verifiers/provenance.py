@@ -209,7 +209,8 @@ class _Text:
     def find(self, value: str, sent: int) -> Source | None:
         """Return the place of *value* in this message; ``None`` if the message does not contain it.
 
-        *sent* is the number of the message with the first call that used *value*.
+        *sent* is the number of the message with the first call that used *value*. A field of a record from then on does
+        not count as a place, because it may only repeat the call.
         """
         field = self.fields.get(value)
         if field is not None:
@@ -263,7 +264,10 @@ def _whole(text: str, value: str) -> int | None:
 
 @verifier(name="provenance", version="1", deadline=5.0)
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
-    """Judge whether a trusted source has named the destination of *claim*."""
+    """Judge whether a trusted source has named the destination of *claim*.
+
+    *prepared* has the messages before the run.
+    """
     if claim.problem:
         return Unknown(claim.problem)
     value = _normal(claim.value)

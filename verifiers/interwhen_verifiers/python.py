@@ -215,7 +215,10 @@ def start(given: Given | None) -> Before:
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
-    """Read one code block; return the next state and the block's claim. Takes time linear in its length."""
+    """Read one code block; return the next state and the block's claim. Takes time linear in its length.
+
+    *before* is the state before it. A block in another language, or one that quotes the task, has no claim.
+    """
     if len(segment.text) > LONGEST:
         doubt = f"a block of more than {LONGEST:,} characters is not read"
         return before, (Code(key=doubt, span=segment.span, code="", starts=(), earlier=(), doubt=doubt),)

@@ -41,7 +41,7 @@ class ExactChecks:
         self._verifier = verifier
 
     def check(self, claim: Any) -> Outcome:
-        """Judge *claim*."""
+        """Judge *claim*, and return the outcome: a verdict, or an error if the verifier returned no valid one."""
         value = self._verifier.check(claim)
         if inspect.isawaitable(value):
             value = anyio.run(_wait_for, value)
@@ -53,12 +53,15 @@ async def _wait_for(value: Any) -> Any:
 
 
 def load(encoded: bytes) -> ExactChecks:
-    """Make the verifier of *encoded* in the worker process."""
+    """Make the verifier that *encoded* names, in the worker process that calls this."""
     return ExactChecks(make(encoded))
 
 
 class PortableVerifier:
-    """Stands for a verifier in the process of the actor. Its pickle makes the verifier in a worker process."""
+    """Stands for a verifier in the process of the actor. To unpickle it in a worker process makes the verifier there.
+
+    *encoded* is a :class:`NamedVerifier` as bytes.
+    """
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
@@ -68,7 +71,10 @@ class PortableVerifier:
 
 
 class CheckActor:
-    """Runs checks one after another. *memory* limits the address space of the worker process, in bytes."""
+    """The actor on a node of the cluster: it runs checks one after another, in a worker process.
+
+    *memory* limits the address space of the worker process, in bytes.
+    """
 
     def __init__(self, memory: int | None) -> None:
         # The main module of this process is a script of Ray. A worker process must not import it, and Ray with it.
@@ -85,11 +91,15 @@ class CheckActor:
         self._spent = 0.0
 
     async def greet(self) -> bytes:
-        """Say which code this actor runs."""
+        """Return the encoded :class:`Greeting`, which says which code this actor runs."""
         return msgspec.msgpack.encode(own_greeting())
 
     async def exchange(self, data: bytes) -> bytes:
-        """Take the checks of the :class:`ActorRequest` in *data*, wait for a result, and return all that are ready."""
+        """Take the checks of the :class:`ActorRequest` in *data*, and return an :class:`ActorReply` as bytes.
+
+        It waits for a result, unless the request says otherwise, and has all results that are ready. The request can
+        also cancel checks.
+        """
         request = _decode(data)
         if request.forgets:
             self._targets.clear()

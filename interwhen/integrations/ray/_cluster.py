@@ -19,19 +19,22 @@ Done = Callable[[bytes | None, str], None]
 
 
 class ClusterAway(InterwhenError):
-    """Raised if the cluster cannot be reached."""
+    """Raised if no connection to the Ray cluster is possible."""
 
 
 class Actor(Protocol):
-    """One actor of a cluster."""
+    """A worker process on the cluster, which runs checks and is called an actor in Ray."""
 
     @property
     def name(self) -> str:
-        """A name that no other actor has had."""
+        """The name of the actor. No other actor has had it, also not an earlier one."""
         ...
 
     def exchange(self, request: bytes, done: Done) -> None:
-        """Send *request*, and call *done* once: with the answer, or when the actor is lost. It does not block."""
+        """Send *request*, and call *done* once: with the answer, or with the reason if the actor is lost.
+
+        It does not block.
+        """
         ...
 
     def kill(self) -> None:
@@ -40,14 +43,14 @@ class Actor(Protocol):
 
 
 class Cluster(Protocol):
-    """A cluster. Its methods may block, and one thread calls them."""
+    """The connection to a cluster. Its methods may block, and one thread calls them."""
 
     def connect(self) -> int:
         """Connect, and return how many processors the cluster has. Raises :class:`ClusterAway`."""
         ...
 
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
-        """Start *count* actors, each with a processor of its own. Yield each one when it has greeted.
+        """Start *count* actors, each with a processor of its own. Yield each one when it has sent its greeting.
 
         *memory* limits the address space of their worker processes, in bytes. When *until* returns true, the actors
         that have not greeted are killed.
@@ -55,7 +58,7 @@ class Cluster(Protocol):
         ...
 
     def close(self) -> None:
-        """Disconnect. Actors that are still there end."""
+        """Disconnect from the cluster. This ends the actors that were started over this connection."""
         ...
 
 
@@ -65,14 +68,14 @@ _SLICE = 0.25
 
 
 class RayActor:
-    """An actor of Ray."""
+    """Calls the actor of Ray (a worker process on the cluster) that *handle* refers to."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
         self.name: str = handle._actor_id.hex()  # noqa: SLF001  (Ray has no public name for it)
 
     def exchange(self, request: bytes, done: Done) -> None:
-        """Send *request*, and call *done* once."""
+        """Send *request*, and call *done* once: with the answer, or with the reason if there is none."""
 
         def finished(future: Any) -> None:
             error = future.exception()
@@ -87,7 +90,7 @@ class RayActor:
             done(None, name_error(error)[:300])
 
     def kill(self) -> None:
-        """Kill the actor."""
+        """Kill the actor and its worker process. Errors of Ray are ignored."""
         import ray
 
         with suppress(Exception):  # it is already gone, or Ray is
@@ -106,7 +109,7 @@ class RayCluster:
         self._owns = False
 
     def connect(self) -> int:
-        """Connect to the cluster."""
+        """Connect to the cluster, and return how many processors it has. Raises :class:`ClusterAway`."""
         import ray
 
         try:
@@ -136,7 +139,10 @@ class RayCluster:
         self._owns = True
 
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
-        """Start *count* actors."""
+        """Start *count* actors, and yield each one when it has greeted; see :meth:`Cluster.start`.
+
+        If an actor dies before it has greeted, this is logged, and it is left out.
+        """
         import ray
 
         from interwhen.integrations.ray._actor import CheckActor
@@ -164,7 +170,7 @@ class RayCluster:
                 RayActor(handle).kill()
 
     def close(self) -> None:
-        """Disconnect, if this object connected."""
+        """Disconnect from Ray, if this object has connected."""
         if self._owns:
             import ray
 

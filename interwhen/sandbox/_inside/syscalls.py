@@ -39,13 +39,16 @@ def _checked(result: int, what: str) -> int:
 
 
 def syscall(number: int, what: str, *arguments: object) -> int:
-    """Make the system call *number*. Raises OSError, with *what* in its message."""
+    """Make the system call *number* with *arguments*, and return its result.
+
+    Raises OSError, with *what* in its message.
+    """
     given = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *given), what)
 
 
 def prctl(option: int, value: int) -> None:
-    """Set an attribute of this process."""
+    """Set the attribute *option* of this process to *value*."""
     rest = ctypes.c_ulong(0)
     _checked(_libc.prctl(option, ctypes.c_ulong(value), rest, rest, rest), "prctl")
 
@@ -66,7 +69,10 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """Mount *source* on *target*. *kind* is the type of the file system."""
+    """Mount *source* on *target*.
+
+    *kind* is the type of the file system, *flags* and *options* are those of the system call.
+    """
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     data = options.encode() or None
     _checked(_libc.mount(*encoded, ctypes.c_ulong(flags), data), f"mount {target}")
@@ -90,7 +96,10 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def seccomp(operation: int, flags: int, argument: ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:
-    """Make the system call ``seccomp``, which installs a filter of system calls."""
+    """Make the system call ``seccomp``, which installs a filter of system calls, and return its result.
+
+    The parameters are those of the system call.
+    """
     return syscall(_SECCOMP[MACHINE], "seccomp", operation, flags, ctypes.byref(argument))
 
 

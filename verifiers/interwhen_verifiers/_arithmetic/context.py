@@ -96,7 +96,10 @@ def _relation(tokens: list[Token], first: int, last: int, sentence: set[str]) ->
 
 
 def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
-    """Return why the text around ``tokens[first:last]`` may not assert it, or an empty string."""
+    """Return why the text around ``tokens[first:last]`` may not assert it; an empty string if it does.
+
+    *reach* has the words around it, by clause and by sentence.
+    """
     sentence, end = reach.sentence, reach.sentence_end
     ahead = tokens[last : last + REACH]
     following = {token.text for token in ahead}

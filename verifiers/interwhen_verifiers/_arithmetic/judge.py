@@ -38,14 +38,14 @@ FLOATING = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Differs:
-    """The sides have different values; ``value`` is the value of the left side."""
+    """The sides have different values, and nothing explains the difference; ``value`` is the value of the left side."""
 
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """The sides look different, but the text may mean something else."""
+    """The sides look different, but the text may mean something else; ``why`` says what."""
 
     why: str
 
@@ -78,7 +78,7 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 
 
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
-    """Compare *left* and *right*, two neighbouring sides of a chain.
+    """Compare *left* and *right*, two neighbouring sides of a chain; return how they differ, ``None`` if they do not.
 
     *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if the text
     asserts it. *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a
@@ -110,9 +110,10 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    """Return how large the unit of *side* is, for each table of units that contains it, by the number of the table.
+    """Return the sizes of the unit of *side*: a map from the number of a table of units to the size in that table.
 
-    The result is empty for a number without a unit, and ``None`` if the unit is not known or *side* has several units.
+    Only tables that contain the unit are in the map, so it is empty for a number without a unit. The result is ``None``
+    if the unit is not known or *side* has several units.
     """
     units = {*side.units, "$"} if side.currency else set(side.units)
     if len(units) > 1:
@@ -121,7 +122,10 @@ def scales(side: Side) -> dict[int, int] | None:
 
 
 def _converted(left: Side, right: Side, relation: str) -> Link:
-    """Compare two quantities such as ``90 minutes = 1.5 hours``."""
+    """Compare two quantities such as ``90 minutes = 1.5 hours``, with the sign *relation* between them.
+
+    Return ``None`` if the relation holds, also after a conversion of units.
+    """
     sizes, others = scales(left), scales(right)
     value, other = exact(left.node), exact(right.node)
     same = set(left.units) == set(right.units) and left.currency == right.currency
@@ -143,7 +147,7 @@ def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
 
 
 def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
-    """Tell how one side is the rounded value of the other; return ``None`` if it is not.
+    """Return how one side is the rounded value of the other; ``None`` if neither side is.
 
     *value* and *other* are the exact values of *left* and *right*. After ``=``, the rounded side must show at least one
     decimal, and fewer decimals than the exact value has.
@@ -343,7 +347,10 @@ def _adds_percentage(node: Node) -> bool:
 
 
 def _bullet_value(side: Side) -> Value | None:
-    """Return the value of *side* if its start is read the other way: ``-`` as a sign, ``1.`` as a list marker."""
+    """Return the value of *side* if its start is read the other way: ``-`` as a sign, ``1.`` as a list marker.
+
+    The result is ``None`` if the side then has no value.
+    """
     return value_of(_reread_first(side.node, side.bullet))
 
 
@@ -390,7 +397,7 @@ def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
 
 
 def _bitwise(node: Node) -> Node:
-    """Read ``a ^ b`` as programs do: exclusive or."""
+    """Return *node* with each ``a ^ b`` of integers replaced by its value as exclusive or, as in programs."""
 
     def change(node: Number | Binary) -> Node:
         if isinstance(node, Number):

@@ -60,7 +60,7 @@ def plain(value: Value, places: int = 0) -> str | None:
 def result(left: Node, value: Value, stated: Node) -> str | None:
     """Return *value*, which is the value of *left*, as text for a message; ``None`` if the text would be too long.
 
-    The text is a percentage if *stated* is one.
+    The text is a percentage if *stated* is one. It begins with "about" if the value is rounded.
     """
     number = bare(stated)
     if number and number.percent:
@@ -142,7 +142,10 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* written like *number*, with its decimals and thousands separator; ``None`` if it is too long."""
+    """Return *value* written like *number*, with its decimals and thousands separator; ``None`` if it is too long.
+
+    *currency*: it is an amount of money, which keeps its decimals even if they are zeros.
+    """
     digits = plain(value, number.places)
     if digits is None:
         return None

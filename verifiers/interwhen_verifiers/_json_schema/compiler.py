@@ -70,7 +70,7 @@ class Compiler:
         self._gathered = 0
 
     def node(self, schema: Any) -> Node:
-        """Return the constraints of *schema*, a part of the root."""
+        """Return the constraints of *schema*, a part of the root. The result is cached."""
         found = self._nodes.get(id(schema))
         if found is None:
             found = self._nodes[id(schema)] = self._expanded(schema)

@@ -41,7 +41,7 @@ class Reader:
         return State(node=self._root)
 
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
-        """Read *text* up to the end of the document.
+        """Read *text*, which follows *state*, up to the end of the document.
 
         Returns the next state, the number of characters that were read, and the error, if there is one. Strings that
         must match a pattern are added to *texts*. They are not matched here, since matching may be slow.
@@ -218,7 +218,10 @@ class _Step:
         self._end_value()
 
     def _end_value(self) -> None:
-        """Return to the object or array around the value that has ended, and remove the alternatives that failed."""
+        """Return to the object or array around the value that has ended, and remove the alternatives that failed.
+
+        Raises ``_Stop`` if no alternative is left.
+        """
         if self._stack is None:
             self._mode = "done"
             return

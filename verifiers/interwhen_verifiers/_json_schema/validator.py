@@ -191,11 +191,18 @@ class Judge:
         self._may_wait = True
 
     def validate(self, document: str) -> Verdict:
-        """Judge a complete *document*."""
+        """Judge a complete *document* by the schema.
+
+        If a pattern of the schema may take exponential time, the verdict is ``Unknown`` unless this is a worker
+        process.
+        """
         return validate(document, _built(self._text)) if self._may_wait else Unknown(_APART)
 
     def matches(self, pattern: str, value: str) -> Verdict:
-        """Judge whether *value*, a string in a document, matches the *pattern* of its schema."""
+        """Judge whether *value*, a string in a document, matches the *pattern* of its schema.
+
+        If matching may take exponential time, the verdict is ``Unknown`` unless this is a worker process.
+        """
         if not self._may_wait:
             return Unknown(_APART)
         if _found(pattern, value):
@@ -270,7 +277,7 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether ``unevaluatedProperties`` makes the library itself match names by :mod:`re`.
+    """Tell whether ``unevaluatedProperties`` in *schemas* makes the library itself match names by :mod:`re`.
 
     This module cannot replace that keyword.
     """
@@ -351,7 +358,7 @@ def _clean(text: str) -> str:
 
 
 def read_schema(schema: Any) -> Any:
-    """Return a schema given as a mapping, a Boolean or JSON text. Raises :class:`UsageError`."""
+    """Return a schema given as a mapping, a Boolean or JSON text. Raises :class:`UsageError` for anything else."""
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)

@@ -78,9 +78,11 @@ def _split(text: str) -> list[tuple[str, str]]:
 
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
-    """Compare the result of an example with *want*, the expected output; where they differ, return both as texts.
+    """Compare the result of an example with *want*, the output that the example expects.
 
-    *value* is the result, *shown* is its ``repr``, and *printed* is the text that the example printed.
+    Return ``"held"`` if they agree, the two values as texts (result, expected) if they differ, and ``"unclear"`` if
+    they cannot be compared. *value* is the result, *shown* is its ``repr``, and *printed* is the text that the example
+    printed.
     """
     if not want:
         return "unclear"
@@ -218,7 +220,7 @@ def _lacking(free: frozenset[str]) -> frozenset[str]:
 
 
 class _Asking:
-    """Evaluates questions with the code, each question in a fresh process."""
+    """Evaluates questions with the code of one block, each question in a fresh process, and caches the answers."""
 
     def __init__(self, sandbox: ProcessSandbox, limits: Limits, code: str, earlier: tuple[str, ...]) -> None:
         self._sandbox = sandbox
@@ -287,9 +289,10 @@ def _told(outcome: Outcome) -> Told | None:
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge the code by *tests*. If it lacks a name of an earlier block, judge it again after the earlier blocks.
+    """Judge the code of *asking* by *tests*, and return the report.
 
-    If the code itself raises, judge only its definitions. *before* are the names that the earlier blocks bind.
+    If the code lacks a name of an earlier block, judge it again after the earlier blocks. If the code itself raises,
+    judge only its definitions. *before* are the names that the earlier blocks bind.
     """
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
@@ -323,9 +326,10 @@ class _Found:
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
-        """Count the result of the test *waiting*, which needed code of its own to compare values.
+        """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
 
-        *told* is the report on this test; ``None`` if there is no report.
+        If it is the first test that failed, its failure becomes ``first``. *told* is the report on the test; ``None``
+        if there is no report.
         """
         case, _, values = waiting
         if told is None or told["kind"] != "held":
@@ -352,7 +356,10 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
 
 
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
-    """Return the reports on the values of *questions*; if a value is missing, return only the report that says why."""
+    """Return the reports on the values of *questions*, from *answers*.
+
+    If a value is missing, return only the report that says why.
+    """
     found: list[Told] = []
     for question in questions:
         if question in answers.ended:

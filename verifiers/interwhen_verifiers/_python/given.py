@@ -113,7 +113,7 @@ def _has_asserts(piece: str) -> bool:
 
 
 def _asserts(piece: str) -> Iterator[str]:
-    """Yield the assert statements in running text, of one line or several."""
+    """Yield the assert statements in *piece*, running text. A statement may take several lines."""
     reached = 0
     for found in _ASSERT.finditer(piece):
         if found.end() < reached:

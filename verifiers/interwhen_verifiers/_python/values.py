@@ -46,7 +46,10 @@ class Opaque:
 
 
 def decoded(told: Any, depth: int = 0) -> Any:
-    """Return the value that *told*, data from the sandbox, encodes. Raises :class:`NotPlainError` on other data."""
+    """Return the value that *told*, data from the sandbox, encodes. *depth* is the number of values around it.
+
+    Raises :class:`NotPlainError` if *told* is nothing that the sandbox writes, or is nested too deeply.
+    """
     if depth > _NESTED:
         raise NotPlainError
     if told is None or isinstance(told, bool | str):

@@ -81,7 +81,10 @@ def read_options(prompt: str) -> dict[str, str]:
 
 
 def choose(answer: str, options: dict[str, str]) -> tuple[str, str] | None:
-    """Return the letter and text of the option that *answer* names; ``None`` if it does not clearly name one."""
+    """Return the letter and text of the option that *answer* names; ``None`` if it does not clearly name one.
+
+    *options* maps letters to texts.
+    """
     said = answer.strip().strip("*$_ ").rstrip(".").strip()
     match = _LETTER.fullmatch(said)
     if match is not None and (letter := match[1].upper()) in options:

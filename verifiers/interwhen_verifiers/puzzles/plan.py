@@ -148,7 +148,10 @@ def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, aga
 
 
 def _may_explain(progress: Progress, step: ActionStep) -> bool:
-    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words."""
+    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words.
+
+    *progress* is the progress before it.
+    """
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 
@@ -177,7 +180,7 @@ def objection(taken: Taken) -> str:
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the parts of the goal that are not met.
+    """Return the parts of the goal that are not met in the states of *progress*.
 
     The result is empty if the goal is reached in each possible state, and ``None`` if it is reached only in some of
     them.
@@ -210,7 +213,10 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 
 
 def _definition(text: str, at: int) -> str:
-    """Return the text from the bracket at the offset *at* to the bracket that closes it."""
+    """Return the text from the bracket at the offset *at* to the bracket that closes it.
+
+    Raises :class:`PddlError` if no bracket closes it.
+    """
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):
         depth += {"(": 1, ")": -1}.get(match[0], 0)

@@ -208,7 +208,7 @@ class _Reader:
     def read(self, rank: int, depth: int) -> Fraction | None:
         """Evaluate one operand, and the operations after it whose precedence is higher than *rank*.
 
-        *depth* is the number of open brackets and signs.
+        *depth* is the number of open brackets and signs. The value is ``None`` if the expression divides by zero.
         """
         value = self._operand(depth)
         while self.at < len(self._tokens):

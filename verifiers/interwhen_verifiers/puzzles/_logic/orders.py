@@ -188,7 +188,7 @@ class ObjectOrder:
         return reading, found
 
     def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
-        """Judge stated facts, or the answer. The option that the answer names must follow from the clues."""
+        """Judge *said*: stated facts, or the answer. The option that the answer names must follow from the clues."""
         if isinstance(said, ToldFacts):
             return _judge_arrangement(self, said)
         text = dict(self.options).get(said.letter, said.text)
@@ -275,8 +275,8 @@ def read_facts(
 ) -> Iterator[FoundFact]:
     """Yield the facts that *sentence* asserts, from left to right.
 
-    *counts_down*: the text has listed places from the high end. Then "second is X" may count from either end, so it is
-    not read.
+    *grammar* has the patterns for the objects *names*. *counts_down*: the text has listed places from the high end.
+    Then "second is X" may count from either end, so it is not read.
     """
     inverted = [] if counts_down else [*grammar.inverted.finditer(sentence)]
     matches = sorted([*grammar.facts.finditer(sentence), *inverted], key=lambda match: match.start())

@@ -275,7 +275,10 @@ def _words(said: str, depth: int) -> Formula | None:
 
 
 def _name(said: str) -> str:
-    """Normalise the sentence *said*, so that "it rains" and "it does not rain" get the same name."""
+    """Return a name for *said*, a sentence without negation: each long word loses an "s" at its end.
+
+    So "it rains" gets the same name as the "it rain" in "it does not rain".
+    """
     return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
 
 
@@ -362,7 +365,10 @@ class Sentences:
         return formula if formula and formula.atoms <= set(self.atoms) else None
 
     def status(self, formula: Formula, *, are_peopled: bool = False) -> Status:  # noqa: ARG002 (there are no classes)
-        """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``)."""
+        """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``).
+
+        *are_peopled* has no meaning for sentences, and is ignored.
+        """
         cases = self.mask(formula)
         if not self.cases & ~cases:
             return "follows"
@@ -448,7 +454,7 @@ class Premises:
         return is_supposed, found
 
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
-        """Judge a conclusion, or the answer to the question."""
+        """Judge *said*: a conclusion, or the answer to the question."""
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
         # A conclusion is wrong if its contrary follows, and unknown if neither does.

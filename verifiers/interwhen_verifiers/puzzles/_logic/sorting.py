@@ -91,7 +91,7 @@ class Words:
         return after, [*found, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
 
     def judge(self, said: Sorted) -> Verdict:
-        """Judge a statement about letters or the order by comparing the words."""
+        """Judge *said*, a statement about letters or the order, or the answer, by comparing the words."""
         match said:
             case Letter():
                 return _judge_letter(said)

@@ -140,7 +140,7 @@ class Swaps:
         return told, found
 
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
-        """Judge a statement about who holds what, or the answer, by carrying out the swaps of the prompt."""
+        """Judge *said*, a statement about who holds what or the answer, by carrying out the swaps of the prompt."""
         if isinstance(said, Holding):
             return _judge_holding(self, said)
         thing = self.thing(dict(self.options).get(said.letter, said.text))
@@ -230,11 +230,10 @@ def _is_list(text: str) -> bool:
 
 
 def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-    """Return the state after *line*, and the statements in it.
+    """Return the state after *line*, and the statements in it. *told* is the state before it.
 
-    The line has no sentences: it is a list of who holds what.
-
-    The list describes the state after the next swap, or repeats the state at the start or at the end.
+    The line has no sentences: it is a list of who holds what. The list describes the state after the next swap, or
+    repeats the state at the start or at the end.
     """
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
@@ -283,8 +282,8 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
     """Return the state after *said*, statements that belong together, and the statements with the numbers of swaps set.
 
-    The statements are meant after the current number of swaps if this number is certain, and otherwise after that
-    number or any later one.
+    *told* is the state before them. The statements are meant after the current number of swaps if this number is
+    certain, and otherwise after that number or any later one.
     """
     if not said:
         return told, []
@@ -300,7 +299,7 @@ def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapS
 def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]] | None:
     """Read *line* in the form "A B: A red, B blue": two people who swap, and the result.
 
-    Return ``None`` if it has another form.
+    Return the state after it and its statements, or ``None`` if it has another form. *told* is the state before it.
     """
     head = _HEAD.match(line)
     if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:

@@ -201,7 +201,10 @@ def _quoted(prompt: str) -> Maze | None:
 
 
 def _drawn(prompt: str) -> Maze | None:
-    """Return the last maze that is drawn with the signs of the legend, or else with common signs."""
+    """Return the last maze that is drawn with the signs of the legend, or else with common signs.
+
+    Return ``None`` if no maze is drawn.
+    """
     found: Maze | None = None
     for roles in _roles(prompt):
         for block in _blocks(prompt, frozenset("".join(roles.values()) + " .")):

@@ -258,7 +258,10 @@ def way_of(word: str) -> Direction:
 
 
 def _is_enumeration(steps: list[Move], label: str) -> bool:
-    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving."""
+    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving.
+
+    *label* is the word before the list; after some words, such as "path", a list always moves.
+    """
     ways = [step.way for step in steps]
     if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
         return False
@@ -317,7 +320,7 @@ def _located(match: re.Match[str]) -> Said:
 
 
 def _chain(line: str) -> Moves | None:
-    """Read ``(1,1) → (1,2) → (2,2)``."""
+    """Read a chain of cells such as ``(1,1) → (1,2) → (2,2)``; return ``None`` for a line of another form."""
     head = _CHAIN.match(line)
     if head is None:
         return None
@@ -338,7 +341,10 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. right`` or ``Move left to (2,3)``."""
+    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. right`` or ``Move left to (2,3)``.
+
+    Return ``None`` for a line of another form.
+    """
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
         return None
@@ -354,7 +360,7 @@ def _numbered(line: str) -> Moves | None:
 
 
 def _labelled(line: str) -> Moves | None:
-    """Read ``Path: right, right, down`` or a line with nothing but directions."""
+    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line."""
     label = _LABEL.match(line)
     start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
     moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")

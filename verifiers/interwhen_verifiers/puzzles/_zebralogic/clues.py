@@ -158,7 +158,7 @@ class Phrases:
         return None if found is None else self._chosen(*found)
 
     def labelled(self, label: str, phrase: str) -> Cell | None:
-        """Return the value that *phrase* names in a column with the header *label*."""
+        """Return the value that *phrase* names in a column with the header *label*; ``None`` unless it names one."""
         found = self._mention(phrase)
         if found is None:
             return None
@@ -174,7 +174,8 @@ class Phrases:
     def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
         """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
 
-        Several cells are possible if attributes share the value.
+        Several cells are possible if attributes share the value. The result is ``None`` if there is no value or a
+        second one, or if a word is not understood.
         """
         if len(phrase) > MAX_PHRASE:
             return None
@@ -334,9 +335,10 @@ def _house_number(match: re.Match[str], houses: int) -> int | None:
 def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
 ) -> HouseRelation | None:
-    """Return the relation of the two values before and after *between*; ``None`` unless the text has one meaning.
+    """Return the relation of the kind *kind* between the two values before and after the pattern *between* in *text*.
 
-    "Eric is the person who is tall" can be split at either "is", with the same result.
+    *phrases* finds the values. The result is ``None`` unless the text has one meaning. "Eric is the person who is tall"
+    can be split at either "is", with the same result. *number* and *denied* are those of :class:`HouseRelation`.
     """
     found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):
