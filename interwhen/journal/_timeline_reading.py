@@ -16,6 +16,7 @@ from interwhen._types.models import Usage
 from interwhen._types.results import ViolationRecord
 from interwhen._types.segments import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen.journal._compact_form import CompactForm, PartMark, called_fields, to_json
 from interwhen.journal._files import START, frames_after, read_preamble
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, read_journal, standing
 from interwhen.journal._records import (
@@ -29,7 +30,7 @@ from interwhen.journal._records import (
     decode,
     recorded_monitors,
 )
-from interwhen.journal._scribe import UPSERTED, PartMark, Scribe, called_fields, to_json
+from interwhen.journal._scribe import UPSERTED, Scribe
 from interwhen.journal._settings import Journal
 from interwhen.journal._timeline import (
     CheckTimes,
@@ -57,7 +58,7 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
         return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
     scribe = _scribe_of(found.header, found.schema)
     _replay_into(scribe, found)
-    return scribe.timeline(found.path, found.size, found.left_out)
+    return _timeline_of(scribe, found.path, found.size, found.left_out)
 
 
 # From a journal to a scribe.
@@ -102,14 +103,112 @@ def _read(past: RebuiltRun, scribe: Scribe, record: Record) -> None:
         scribe.called = record.record
 
 
+def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Timeline:
+    """Return the timeline of what *scribe* has recorded so far. *path* is the journal's path.
+
+    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read.
+    """
+    names = [str(one.fields["name"]) for one in scribe.header.monitors]
+    who = [scribe.header.verifiers[one.verifier] for one in scribe.header.monitors]
+    requests = tuple(
+        RequestTimes(
+            one.sent,
+            one.accepted,
+            one.first,
+            one.ended,
+            one.how,
+            one.error,
+            one.resume,
+            one.reason,
+            one.start,
+            one.usage,
+            one.remedy,
+        )
+        for one in scribe.requests
+    )
+    return Timeline(
+        path=path,
+        header=scribe.header,
+        result=scribe.result,
+        texts=tuple(scribe.tape.written()),
+        cuts=tuple(
+            TextCut(one.at, one.to, one.removed, None if one.remedy < 0 else one.remedy) for one in scribe.tape.cuts
+        ),
+        shown=tuple(TextShown(at, None if to < 0 else to) for at, to, _ in scribe.shown),
+        frontier=tuple(FrontierStep(at, to) for at, to, _ in scribe.frontier),
+        requests=requests,
+        checks=tuple(
+            CheckTimes(
+                names[one.monitor],
+                who[one.monitor].name,
+                who[one.monitor].version,
+                one.key,
+                one.span,
+                one.segment,
+                one.ordered,
+                one.began,
+                one.ended,
+                one.worker,
+                one.record.outcome if one.record else None,
+                one.record.tries if one.record else 1,
+                one.lag,
+                one.cut,
+                one.remedy,
+                one.interrupted,
+                one.fork,
+            )
+            for one in scribe.checks
+        ),
+        forks=tuple(
+            ForkTimes(
+                names[one.monitor],
+                one.segment,
+                one.ordered,
+                one.began,
+                one.ended,
+                one.worker,
+                one.claims,
+                one.outcome,
+                one.tokens,
+                one.prompt_tokens,
+                one.cached_tokens,
+            )
+            for one in scribe.forks
+        ),
+        remedies=tuple(
+            RemedyTimes(
+                one.violation,
+                one.violation.remedy,
+                one.check,
+                one.found,
+                one.closed,
+                one.cut,
+                one.written,
+                requests[one.request].sent if one.request is not None else None,
+                requests[one.request].accepted if one.request is not None else None,
+                requests[one.request].first if one.request is not None else None,
+                one.request,
+                one.removed,
+                one.removed_tokens,
+            )
+            for one in scribe.remedies
+        ),
+        incidents=tuple(scribe.incidents),
+        end=scribe.at,
+        size=size,
+        left_out=left_out,
+        compact=to_json(CompactForm(scribe).whole(path, size, left_out)),
+    )
+
+
 # A redacted journal has parts of the compact form in place of text and facts.
 
 
 def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
-    """Append the part *second* of a timeline to *first*, which joins the parts before it.
+    """Add the part *second* of a timeline to the part *first*, which comes directly before it. Changes *first*.
 
-    The lists of *first* are extended in place, so joining many parts takes time in proportion to their size. *second*
-    is not changed, also not by later calls.
+    The lists of *first* are extended in place, so joining many parts takes time in proportion to their size. *first*
+    must have been joined from an empty object, because it must not share its lists with a part.
     """
     for name, value in second.items():
         if name == "text":
@@ -343,6 +442,7 @@ class TimelineReader:
         self._past: _FollowedRun | None = None
         self._outlines: list[dict[str, Any]] = []
         """The parts of a redacted journal."""
+        self._form: CompactForm | None = None
         self._mark = PartMark()
         self._restarts = 0
 
@@ -400,8 +500,8 @@ class TimelineReader:
             for name, value in asdict(PartMark(restarts=self._restarts)).items():
                 setattr(mark, name, value)
         begin, mark.offset = mark.offset, self.offset
-        if self._scribe is not None:
-            found = self._scribe.part(mark, self.path)
+        if self._form is not None:
+            found = self._form.part(self.path, mark)
         else:
             found = _joined(self._outlines[mark.outlines :])
             mark.outlines = len(self._outlines)
@@ -413,7 +513,7 @@ class TimelineReader:
             raise JournalError(self.path, "its header must be read before its timeline, and is not: feed more bytes")
         if self._scribe is None:
             return _of_outline(self.path, self._header, _joined(self._outlines), self.offset, len(self._data))
-        return self._scribe.timeline(self.path, self.offset, len(self._data))
+        return _timeline_of(self._scribe, self.path, self.offset, len(self._data))
 
     def _take(self, record: Record) -> None:
         if self._header is None:
@@ -440,6 +540,7 @@ class TimelineReader:
     def _begin(self) -> None:
         assert self._header is not None
         self._scribe = _scribe_of(self._header, self._schema)
+        self._form = CompactForm(self._scribe)
         journaled = Journaled(self.path, self._header, (), 0, 0, 0, self._schema)
         self._past = _FollowedRun(journaled, self._scribe.core, self._scribe)
         self._past.take(self._scribe.core.begin())

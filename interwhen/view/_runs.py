@@ -16,9 +16,9 @@ import msgspec
 from interwhen._types.errors import JournalError, UsageError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
+from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import MAGIC, Frame, frames
 from interwhen.journal._records import EndRecord, Header, decode
-from interwhen.journal._scribe import PartMark
 from interwhen.registry import MonitorSpec
 
 T = TypeVar("T")

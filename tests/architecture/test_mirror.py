@@ -143,7 +143,8 @@ REACHES = {
     "integrations/ray": ("interwhen", "gives an actor what the engine gives to a pool"),
     "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
-    "journal/test_scribe.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
+    "journal/test_compact_form.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
+    "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),
     "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
     "journal/test_writer.py": (
         "interwhen._engine.journaling",
@@ -157,6 +158,7 @@ REACHES = {
     "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
     "strategies/test_calls.py": ("interwhen._types.strategies", "the Protocol that clients and the gateway know"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
+    "conftest.py": ("interwhen._engine.stream", "the limit for closing a stream, longer in real time"),
     "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
     "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),

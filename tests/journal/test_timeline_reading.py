@@ -7,7 +7,7 @@ import interwhen
 import pytest
 from interwhen import JournalError
 from interwhen.journal import TimelineReader
-from interwhen.journal._scribe import PartMark
+from interwhen.journal._compact_form import PartMark
 from interwhen.journal._timeline_reading import join_parts, whole_of
 from interwhen.testing import End, ScriptedModel
 from journals import KINDS, borders, goes_on, recorded, taken_apart

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from interwhen import JournalError, UsageError
 from interwhen.journal import TimelineReader, _timeline_reading
+from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import frames
-from interwhen.journal._scribe import PartMark
 from interwhen.view._runs import GrowingRun, RunFolder, run_id
 from tests.view.recorded import PLAIN, REPAIRED, record
 
