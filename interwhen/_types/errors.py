@@ -222,7 +222,7 @@ class StreamClosed(ModelError):
         super().__init__("a stream must be open while it is read, and this side closed it: send the request again")
 
 
-# Format exceptions and values of user code in one line of limited length: their `str` or `repr` may be huge, or raise.
+# Format exceptions and values of user code as short texts: their `str` or `repr` may be huge, or raise.
 
 _WORDS = reprlib.Repr()
 _WORDS.maxstring = _WORDS.maxother = 160
@@ -230,7 +230,10 @@ _WORDS.maxlevel = 3
 
 
 def name_error(error: BaseException) -> str:
-    """Format *error* as one line of at most 500 characters: its type, then its message."""
+    """Format *error* as a text of at most 500 characters: its type, then its message, with its line breaks.
+
+    If the message raises, the type of that exception replaces it.
+    """
     try:
         text = str(error)
     except Exception as second:  # noqa: BLE001  (the text of an exception of user code may raise)
@@ -244,7 +247,7 @@ def without_user(url: str) -> str:
 
 
 def name_value(value: object) -> str:
-    """Format *value* as one line of at most 200 characters."""
+    """Format *value* by its ``repr``, shortened to at most 200 characters. If the ``repr`` raises, name the types."""
     try:
         return _WORDS.repr(value)[:200]
     except BaseException as error:  # noqa: BLE001  (user code must not end a run)

@@ -239,7 +239,7 @@ def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
 
     Use it in a ``with`` block to interrupt a long computation in a thread, because a thread cannot be killed.
     *callback* must be quick and must not raise. It is not called after the block. In a worker process it is never
-    called, because the process is killed instead.
+    called, because the process is killed instead. Outside of a worker, this does nothing.
     """
     ticket = CURRENT.get()
     if ticket is None:

@@ -242,6 +242,7 @@ class ChunkTemplate:
         """Return the server's chunk *data* with its text replaced by *text* in *field*.
 
         *whole* is true if *text* is the complete text of the chunk. Then its log-probabilities and token ids are kept.
+        Its finish reason and token counts are removed.
         """
         found = self.again(data)
         choice = found["choices"][0]
@@ -330,7 +331,7 @@ class Composer:
     def take(self, events: Sequence[Event]) -> list[Part]:
         """Process *events* of the run, and return the chunks to show now.
 
-        The last one has the result, once the run has ended.
+        Once the run has ended, the last chunk has the result, except for a run that failed.
         """
         parts: list[Part] = []
         self._parts = parts

@@ -172,7 +172,8 @@ class ChunkBuffer:
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode *data*, one event of the stream, store its chunk in the queue, and return what it contains.
 
-        *offset* is the position of the event in the body, in bytes. *first* is true for the first event of a stream.
+        *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before in
+        this stream. The end mark is returned and not stored.
         """
         found = self._decode(data, offset, first)
         if found is DONE:

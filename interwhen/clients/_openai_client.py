@@ -375,7 +375,7 @@ class SyncSupervising(_Supervising):
         return process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
 
     def close(self) -> None:
-        """Close the client, and end the event loop of its calls."""
+        """Close the client that was wrapped, and end the event loop of its calls."""
         self._interwhen_loop.close()
         self._interwhen_bare.close()
 

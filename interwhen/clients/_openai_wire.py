@@ -106,7 +106,8 @@ class SdkBody:
     async def receive(self) -> bytes:
         """Wait for the next bytes of the body and return them; empty at the end of the body.
 
-        Raises :class:`StreamClosed` if the body is closed meanwhile, and :class:`SdkError` if the connection fails.
+        Raises :class:`StreamClosed` if the body is closed, or if an earlier read was cancelled, and :class:`SdkError`
+        if the connection fails.
         """
         if self._closed:
             raise StreamClosed
@@ -192,6 +193,7 @@ class SdkTransport:
     async def get(self, facts: Facts) -> bytes:
         """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
 
+        Before :meth:`open` has succeeded once, the answer is always that for ``models``.
         If the SDK raises an exception, it is raised again as :class:`SdkError`.
         """
         if facts == "models" or self._first is None:

@@ -201,8 +201,9 @@ class _SampleStream:
 
 
 class CallSampler:
-    """A :class:`~interwhen.Model` that sends the request of *call*, with another seed and temperature for each sample.
+    """A :class:`~interwhen.Model` that sends the request of *call*, with the temperature of each sample.
 
+    If the caller gave a seed, the request also has the seed of the sample.
     *settings* are those of the call, and *endpoint* has what is known about the model. Each stream is decoded
     separately, except those of :meth:`show`.
     """
@@ -592,7 +593,8 @@ class StrategyRun:
     async def batch(self) -> list[Event]:
         """Wait for events of the run that the reader sees, and return them; an empty list at the end.
 
-        If that run has no answer and the strategy begins another one, its text is retracted first.
+        If that run has no answer and the strategy begins another one, its text is retracted first. Raises the error of
+        a strategy, unless it is a :class:`~interwhen.ModelError`, which becomes a failed result.
         """
         while not self._is_over:
             if self._live is None and not self._has_begun:

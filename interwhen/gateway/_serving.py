@@ -130,7 +130,11 @@ class ApiApp:
         return gateway.upstream_for(model) if isinstance(model, str) and model else gateway.upstreams[0]
 
     async def _do(self, exchange: Exchange, work: Work) -> str:
-        """Wait for a slot, run *work* in it, and return the outcome. If the client disconnects, *work* is cancelled."""
+        """Wait for a slot, run *work* in it, and return the outcome.
+
+        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
+        reason.
+        """
         gateway = self._gateway
         outcome = ""
 

@@ -78,7 +78,8 @@ class CompactForm:
     def part(self, path: str, mark: PartMark | None = None) -> dict[str, Any]:
         """Return what is new in the compact form since *mark*, as an object for JSON, and move *mark* to the present.
 
-        Without *mark*, return what is new since the last part. *path* is the journal's path.
+        Without *mark*, return what is new since the last part. Only the first part has the version and the settings of
+        the run, with *path*, the journal's path.
         """
         mark = self._mark if mark is None else mark
         found: dict[str, Any] = {}

@@ -16,7 +16,7 @@ class Files:
     """A :class:`JournalStore` on the file system: the name of a journal is its path."""
 
     def read(self, name: str, /) -> bytes:
-        """Return all bytes of the file with the path *name*."""
+        """Return all bytes of the file with the path *name*. Raises :class:`OSError` if it cannot be read."""
         from pathlib import Path
 
         return Path(name).read_bytes()
@@ -75,11 +75,14 @@ class LockedFile:
             )
 
     def write(self, data: bytes, /) -> int:
-        """Pass *data* to the operating system; return how many bytes it accepted."""
+        """Pass *data* to the operating system; return how many bytes it accepted.
+
+        Raises :class:`OSError`, for example if the disk is full.
+        """
         return os.write(self._fd, data)
 
     def sync(self) -> None:
-        """Wait until all written data is on the disk."""
+        """Wait until all written data is on the disk. Raises :class:`OSError` if it cannot be written there."""
         os.fsync(self._fd)
 
     def close(self) -> None:

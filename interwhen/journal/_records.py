@@ -198,7 +198,11 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Encode *record*, and return the bytes, which are the payload of a frame of the journal."""
+    """Encode *record*, and return the bytes, which are the payload of a frame of the journal.
+
+    A record with lone surrogates becomes an :class:`EscapedRecord`. Raises :class:`TypeError` for a value that has no
+    form in a journal.
+    """
     try:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:
@@ -209,7 +213,10 @@ def encode(record: Record) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    """Decode *payload* and return the record. Raises :class:`msgspec.MsgspecError` if *payload* is not a record."""
+    """Decode *payload* and return the record. An :class:`EscapedRecord` becomes the record that it contains.
+
+    Raises :class:`msgspec.MsgspecError` or :class:`ValueError` if *payload* is not a record.
+    """
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
@@ -410,7 +417,8 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
     """Return *monitors* with those option defaults that the plug-ins had when *header* was recorded.
 
-    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now.
+    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now. If their
+    number differs from that in *header*, they are returned unchanged.
     """
     if len(monitors) != len(header.monitors):
         return tuple(monitors)

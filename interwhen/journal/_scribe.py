@@ -249,7 +249,10 @@ class Scribe:
         self._spent = record
 
     def ended(self, at: float, result: Result) -> None:
-        """Record the *result* of the run, which ended at the time *at*."""
+        """Record the *result* of the run, which ended at the time *at*.
+
+        Remedies in *result* for which the core emitted no event are added.
+        """
         self.at = max(self.at, at)
         self.result = result
         for record in result.violations:
@@ -513,7 +516,7 @@ class Scribe:
     # ------------------------------------------------------------------ which entries have changed
 
     def entries(self, name: str) -> Sequence[object]:
-        """Return the list with the name *name*, one of :data:`UPSERTED`."""
+        """Return the list with the name *name*: requests, checks, forks, remedies or incidents."""
         found: Sequence[object] = getattr(self, name)
         return found
 

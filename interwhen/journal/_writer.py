@@ -87,7 +87,8 @@ class JournalWriter:
     def open_columns(self, phase: Phase) -> TextColumns:
         """Queue a record that grows (columns) for plain chunks of *phase*, and return it.
 
-        The next record or columns complete it.
+        The next record or columns complete it. If more than ``buffer_bytes`` are waiting, the journal is given up, and
+        the result is :data:`COMPLETE`, which takes no chunks.
         """
         self._close_columns()
         if self._put > self._most:
@@ -115,7 +116,7 @@ class JournalWriter:
     async def finish(self) -> None:
         """Wait until all records are written and the file is closed, for at most ``close_seconds``.
 
-        May be called more than once.
+        If this takes longer, the journal is given up. May be called more than once.
         """
         self.close()
         seconds = self._settings.close_seconds

@@ -127,7 +127,10 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return protocol.take()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        """Write *buffer*. Does not wait until it is sent, because a request is small."""
+        """Write *buffer*. Does not wait until it is sent, because a request is small. Ignores *timeout*.
+
+        Raises ``httpcore2.WriteError`` if the connection is closed.
+        """
         if self._closed or self._transport.is_closing():
             raise httpcore2.WriteError("the connection must be open for a request, and was closed before")
         self._transport.write(buffer)
@@ -171,7 +174,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return AsyncioStream(transport, self._protocol)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return the attribute *info* of the connection, under the names that httpcore2 uses."""
+        """Return the attribute *info* of the connection, by a name that httpcore2 uses; ``None`` for other names."""
         if info == "is_readable":  # for an idle connection: any byte or end that arrived means that it is dead
             return self._protocol.ended or bool(self._protocol.parts) or self._transport.is_closing()
         names = {"ssl_object": "ssl_object", "socket": "socket", "client_addr": "sockname", "server_addr": "peername"}
@@ -244,7 +247,8 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 def _reason(exc: BaseException) -> str:
     """Return the message of *exc*. If it is empty, return that of the exception that *exc* wraps.
 
-    httpcore2 often wraps an exception without a message of its own.
+    httpcore2 often wraps an exception without a message of its own. If no exception has a message, return the name of
+    the class of the innermost one.
     """
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
@@ -275,8 +279,8 @@ class Httpx2Response:
     async def receive(self) -> bytes:
         """Wait for bytes of the body and return them; empty at the end of the body.
 
-        Raises :class:`StreamClosed` if the response was closed, and :class:`~interwhen.ModelError` if the connection
-        broke.
+        Raises :class:`~interwhen.ModelError` if the connection broke, and :class:`StreamClosed` if the response was
+        closed, or if an earlier read failed or was cancelled.
         """
         if self._closed or self._broken:
             raise StreamClosed
@@ -335,7 +339,8 @@ class Httpx2Transport:
         """Send *request*, and return the response when its head has arrived.
 
         *connect_timeout* is in seconds. Raises :class:`StreamTimeout` after this time without a connection,
-        :class:`ConnectError` if the connection fails, and :class:`UsageError` for an invalid URL.
+        :class:`ConnectError` if the connection fails, :class:`StreamProtocolError` if the response is not HTTP/1.1, and
+        :class:`UsageError` for a URL with another scheme than ``http`` and ``https``.
         """
         url = httpcore2.URL(request.url)
         headers = [(b"host", _host(request.url))]

@@ -120,7 +120,8 @@ class OpenAICompatible:
     from the text so far; ``"skip"`` leaves the event out and counts it in ``result.wire``. *abort* is the API call that
     stops a generation on servers that do not notice a closed connection. *max_orphans* is how many generations such a
     server may be continuing at a time after their streams were closed; further requests wait. ``None`` means that the
-    server always stops. Raises :class:`~interwhen.UsageError` on wrong values.
+    server always stops. Raises :class:`~interwhen.UsageError` for invalid values, and ``MissingExtraError`` if
+    ``"fast"`` needs an extra that is not installed.
     """
 
     def __init__(
@@ -212,9 +213,10 @@ class OpenAICompatible:
         return request.sampling.logprobs or self._sampling.logprobs
 
     async def _known_card(self) -> ModelCard | None:
-        """Return the entry of the model in ``GET /models``; ``None`` if there is none.
+        """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
 
-        The server is asked only once.
+        It is ``None`` if there are no entries or the request fails, which is only logged. The server is asked only
+        once.
         """
         if not self._has_card:
             try:
@@ -261,8 +263,10 @@ class OpenAICompatible:
     ) -> TokenStream:
         """Post *body* to *path*, with retries, and return the open stream. *decode* decodes its events.
 
-        *trail* collects the token ids of the stream. *translate* converts the response if it comes from another API
-        than *decode* expects.
+        Before each attempt, this waits until ``max_orphans`` allows a further stream. It asks for token counts
+        (``stream_options``), and repeats the request without that option if the server refuses it. *trail* has the
+        token ids of the stream; it is stored in the stream. *translate* converts the response if it comes from another
+        API than *decode* expects.
         """
 
         async def attempt() -> TokenStream:
@@ -623,7 +627,8 @@ class ChatModel(OpenAICompatible):
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and return the way with its reason.
 
-        *by_ids* is false if the server has refused token ids.
+        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, asks
+        llama.cpp to render a prompt, and waits for a running probe, for at most ``WAIT_SECONDS``.
         """
         if needs_turns(request.pieces):
             return AFTER_CALLS
@@ -665,7 +670,7 @@ class ChatModel(OpenAICompatible):
         """Call *send* with the body of *request*, whose kept text is continued by *way* (``None`` without kept text).
 
         Return the result of *send*, and the way that the server accepted. If the server refuses a prefill, the request
-        is repeated with an extra turn.
+        is repeated with an extra turn, and later requests use an extra turn, too.
         """
         payload = self._payload(request, way)
         try:
@@ -682,7 +687,8 @@ class ChatModel(OpenAICompatible):
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Send *request*, whose text is not continued, and return the open stream. *decode* decodes its events.
 
-        If the server can send token ids, the stream has them, so that they can later continue the text.
+        If the server can send token ids, the stream has them, so that they can later continue the text. If it refuses
+        the field that asks for them, the request is repeated without it.
         """
         trail = TokenTrail()
         body = self._payload(request, None)
@@ -703,7 +709,8 @@ class ChatModel(OpenAICompatible):
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
         """Send *request*, whose kept text is continued by its token ids, and return the open stream.
 
-        *way* is stored in the stream. The result is ``None`` if the server cannot continue token ids.
+        *way* is stored in the stream. The result is ``None`` if the server cannot continue token ids; then later
+        requests use a prefill or an extra turn.
         """
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
@@ -770,7 +777,10 @@ class ChatModel(OpenAICompatible):
         return await exchange(self._transport, self._post(path, {"stream": False, **body}), self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. Reasoning in a separate field is left out."""
+        """Send *request* and return the complete answer. Reasoning in a separate field is left out.
+
+        Sampling options that the server refuses are left out of a fork.
+        """
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":
             server = await self._token_server()

@@ -51,7 +51,8 @@ class Recording(msgspec.Struct, frozen=True):
 def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
     """Return the recordings in the file at *path*.
 
-    Raises :class:`UsageError` with the number of the first invalid line.
+    Raises :class:`UsageError` with the number of the first invalid line, and :class:`OSError` if the file cannot be
+    read.
     """
     recordings = []
     for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
@@ -70,9 +71,9 @@ class ReplayModel:
     """A :class:`~interwhen.Model` that streams known text.
 
     *recordings* is a list or a function. From a list, each recording is used once: a request gets the first unused one
-    with the same prefix, else the first unused one. A function returns the recording for a request. *forks* is a model
-    that answers forks. *then* is a model that answers each request that continues text, and each request after the last
-    recording: if a monitor cuts a stored answer, *then* continues from the cut.
+    with the same prefix, else the first unused one. A function returns the recording for each request. *forks* is a
+    model that answers forks. *then* is used with a list only: it is a model that answers each request that continues
+    text, and each request after the last recording. If a monitor cuts a stored answer, *then* continues from the cut.
 
     *speed* scales time: 0 replays without waiting, 1 at the recorded speed, 2 twice as fast. *capabilities* defaults to
     those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given. Raises
@@ -112,7 +113,7 @@ class ReplayModel:
     async def stream(self, request: Request) -> Stream:
         """Return a stream that replays a recording, or the stream of the model *then*.
 
-        Raises :class:`ModelError` if no recording is left.
+        Raises :class:`ModelError` if no recording is left and there is no model *then*.
         """
         self._requests += 1
         await anyio.lowlevel.checkpoint()

@@ -108,7 +108,7 @@ class VllmTokens:
         return _tokens(await self._post(body, "/tokenize"))
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM always reads special tokens
-        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
+        """Return the token ids of *text*. *special* is ignored: text like a special token always becomes that token."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
@@ -228,14 +228,14 @@ class SglangTokens:
         return tuple(answer.choices[0].prompt_token_ids)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  SGLang always reads special tokens
-        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
+        """Return the token ids of *text*. *special* is ignored: text like a special token always becomes that token."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
         """Return the request body for SGLang that continues *prompt* with the settings of *chat*.
 
-        With *with_ids*, it asks for the token ids of the continuation.
+        SGLang always sends the token ids of the continuation, so *with_ids* is ignored.
         """
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:
@@ -332,7 +332,10 @@ class _SglangEvents:
 
 
 def _llamacpp_event(body: Body) -> Body:
-    """Convert *body*, an event or an answer of `/completion`, to the form of `/v1/completions`."""
+    """Convert *body*, an event or an answer of `/completion`, to the form of `/v1/completions`.
+
+    An error is returned unchanged.
+    """
     if "content" not in body:
         return body  # an error
     choice: Body = {"index": 0, "text": body["content"], "finish_reason": None, "token_ids": body.get("tokens") or []}

@@ -376,7 +376,11 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
 
 
 def write_out(node: Node, definitions: Definitions) -> Node:
-    """Return *node* with all definitions expanded. Raises :class:`ExpressionError` if the result exceeds the limits."""
+    """Return *node* with all definitions expanded.
+
+    Raises :class:`ExpressionError` if the result exceeds the limits, if a definition uses itself, or if it gets a wrong
+    number of arguments.
+    """
     return _Writer(definitions).expand(node, {}, 0)
 
 

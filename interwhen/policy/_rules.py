@@ -59,8 +59,8 @@ class MessageTemplate:
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
     """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace.
 
-    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if a brace is not closed or an expression
-    cannot be parsed.
+    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text is too long, a brace is not
+    closed or an expression cannot be parsed.
     """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(

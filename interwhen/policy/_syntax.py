@@ -271,7 +271,11 @@ class Token(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """Split *text* into tokens, with an end token last, in linear time. Raises :class:`ExpressionError`."""
+    """Split *text* into tokens, with an end token last, in linear time.
+
+    Raises :class:`ExpressionError` if *text* is too long, or has a character, a unit, a date or a number that is not
+    allowed.
+    """
     if len(text) > _limits.EXPRESSION_CHARACTERS:
         raise ExpressionError(
             f"an expression must have at most {_limits.EXPRESSION_CHARACTERS:,} characters, got "

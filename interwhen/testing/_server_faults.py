@@ -157,9 +157,10 @@ def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tup
 
 
 def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
-    """Return the steps of the story of *pen*, which begins with chunks without text.
+    """Return the steps of the story of *pen* with chunks that have no text.
 
-    For the chat API, these are a role, an empty delta, no delta, and a null text.
+    For the chat API, these come first: a role, an empty delta, no delta, and a null text. For completions, a chunk with
+    an empty text comes after the first token.
     """
     if pen.api == "completions":
         return pen.told(pen.say(""))

@@ -155,7 +155,8 @@ class PageServer:
     async def _parts(self, path: Path, begin: int) -> AsyncIterator[bytes]:
         """Yield server-sent events with the new parts of the run at *path* until it ends, from the offset *begin* on.
 
-        The id of an event is the record offset after its part. If no record ends at *begin*, the whole run is sent.
+        The id of an event is the record offset after its part. If no record ends at *begin*, the whole run is sent. The
+        last event is ``over``, at the end of the run or with the error if the journal cannot be read.
         """
         self._live += 1
         try:
@@ -329,7 +330,8 @@ def gateway_pages(places: Sequence[str], key: str, closing: Callable[[], bool]) 
     """Return the application that a gateway serves below ``/ui``, for the journals at *places*.
 
     With *key*, each request must contain it. Without *key*, requests must come from this machine. *closing* is a
-    function that returns true when the gateway is stopping.
+    function that returns true when the gateway is stopping. Raises :class:`~interwhen.UsageError` if a place does not
+    exist.
     """
     guard = with_key(key) if key else loopback_only
     pages = PageServer(RunFolder(places), guard, verify=True, closing=closing).app()

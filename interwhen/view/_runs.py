@@ -51,7 +51,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     remedies: int = 0
     violations: int = 0
     found: tuple[str, ...] = ()
-    """The first refuted claims, as their keys begin."""
+    """The first three refuted claims: the readable beginnings of their keys."""
     seconds: float | None = None
     size: int = 0
     error: str = ""
@@ -66,7 +66,7 @@ class JournalStat(NamedTuple):
 
 
 def state_of(path: Path) -> JournalStat:
-    """Return the size and the modification time of the file at *path*. Raises :class:`OSError`."""
+    """Return the size and the modification time of the file at *path*. Raises :class:`OSError` if there is no file."""
     found = path.stat()
     return JournalStat(found.st_size, found.st_mtime_ns)
 

@@ -50,7 +50,7 @@ from interwhen_verifiers._factories import require_choice, task_monitor
 MAX_SEGMENT = 20_000
 """A longer line is read in windows. A longer sentence is not read and is ``Unknown``."""
 MAX_PARTS = 1_000
-"""So many lines and windows of a segment are read: it is read on the event loop. The rest is ``Unknown``."""
+"""The most lines and windows of a segment that are read: this happens on the event loop. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
 """The number of characters that are read at the end of a prompt."""
 MAX_WINDOW = 2_000
@@ -406,7 +406,8 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
     """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
 
-    *prepared* is not used.
+    Relation signs in chains that the extractor has just read are left out, and so are lines and sentences of more than
+    ``MAX_SEGMENT`` characters. *prepared* is not used.
     """
     del prepared
     text = segment.text

@@ -81,7 +81,8 @@ class Probe(Claim):
 def answer_in(reply: Reply, *, boxed: bool) -> str | None:
     """Return the answer at the beginning of *reply*; ``None`` if the reply was cut off within the answer.
 
-    *boxed*: the answer ends at its closing brace. Otherwise it ends at the end of its line.
+    *boxed*: the answer ends at its closing brace. Otherwise it ends at the end of its line. Only the first 400
+    characters are read.
     """
     text = reply.text[:_LONGEST]
     depth = 1

@@ -196,7 +196,7 @@ class Code(Claim):
     starts: tuple[int, ...]
     """The offsets of its lines, from the start of the claim."""
     earlier: tuple[str, ...]
-    """The code of the blocks before it, oldest first."""
+    """The code of the last 16 blocks before it, oldest first."""
     doubt: str = ""
     """Why it is not checked. Empty: it is checked."""
 
@@ -282,9 +282,10 @@ def python(
     """Make a monitor that checks whether Python code blocks compile and pass the tests of the task.
 
     ``tests``: a program with asserts, in addition to the tests in the task. ``doctests``: also run the examples in the
-    task and in the code. ``typecheck``: also run mypy, which must be installed. ``seconds``: the time limit of the
-    code. ``late``: the verdict on code that takes longer. ``level``, ``delivery`` and ``phase`` are those of
-    :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an unknown option value.
+    task and in the code. ``typecheck``: also run mypy. ``seconds``: the time limit of the code. ``late``: the verdict
+    on code that takes longer. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises
+    :class:`UsageError` if ``tests`` is not valid Python, if mypy is needed and not installed, and on an option value
+    that is not allowed.
     """
     require_choice("python", get_args(Late), late=late)
     require_positive("python", seconds=seconds)

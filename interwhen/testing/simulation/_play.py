@@ -59,7 +59,7 @@ class Disk:
         return self
 
     def write(self, data: bytes, /) -> int:
-        """Append *data* to the journal. A dying process may write only a part of it."""
+        """Append *data* to the journal, and return its length. A dying process may write only a part of *data*."""
         taken = data if self._room is None else data[: self._room]
         if self._room is not None:
             self._room -= len(taken)
@@ -558,7 +558,7 @@ def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
     """Record the state of the journal file in *log* at the end of a process.
 
     If the process was killed, remove from the record of the model what the file lacks. A file without a complete first
-    record is removed.
+    record is removed, and the list of finished checks in *log* is emptied.
     """
     assert played.disk is not None
     try:

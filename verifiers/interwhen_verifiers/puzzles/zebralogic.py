@@ -74,9 +74,9 @@ def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
 
 
 def solve(puzzle: HousePuzzle) -> Solved:
-    """Find an arrangement that fits the clues, and find out whether there is another one.
+    """Find an arrangement that fits the clues that were understood, and find out whether there is another one.
 
-    If Z3 does not answer within its limit, the status is ``late``.
+    If no arrangement fits, the status is ``contradiction``. If Z3 does not answer within its limit, it is ``late``.
     """
     text = write(puzzle)
     with problem() as found:

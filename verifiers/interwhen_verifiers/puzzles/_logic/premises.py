@@ -230,7 +230,7 @@ _FORMULA_FORMS: Final[tuple[tuple[Connective, re.Pattern[str]], ...]] = (
 
 
 class Formula(NamedTuple):
-    """A formula: an atomic sentence (``op`` is ``atom``), or a connective and its parts."""
+    """A formula: an atomic sentence with its ``name`` (``op`` is ``atom``), or a connective and its parts."""
 
     op: Connective | Literal["atom"]
     name: str = ""
@@ -468,7 +468,10 @@ class Premises:
 
 
 def read_premises(prompt: str) -> Premises | None:
-    """Read the premises of *prompt*. Return ``None`` if there are none, or if they contradict each other."""
+    """Read the premises of *prompt*.
+
+    Return ``None`` if there are none, if one is not understood, or if they contradict each other.
+    """
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:
         return None

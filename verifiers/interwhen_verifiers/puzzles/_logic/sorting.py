@@ -55,7 +55,7 @@ class Words:
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        """Return how *listed* differs from a rearrangement of the given words; an empty text if it does not differ."""
+        """Return the first way in which *listed* is not a rearrangement of the given words; an empty text if it is."""
         given, found = Counter(self.given), Counter(listed)
         for word in found:
             if word not in given:
@@ -244,7 +244,8 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
     """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``, from left to right.
 
-    *rank* is the position of the letter by which the text compares words; 0 if it is not known.
+    *rank* is the position of the letter by which the text compares words; 0 if it is not known. A line that states the
+    letters of words has no chains.
     """
     if _LETTER.search(line):
         return

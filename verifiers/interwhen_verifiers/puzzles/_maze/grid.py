@@ -168,6 +168,7 @@ class MazeProblem:
     """The position of the exit that a yes-or-no question names, such as ``top left`` or ``directly above``."""
     options: dict[str, str] = field(default_factory=dict)
     base: int | None = None
+    """The number of the first row and column, 0 or 1; ``None`` if the prompt does not say."""
     distance: int | None = None
     """The least number of steps from start to goal; ``None`` if the goal cannot be reached."""
     order: str = ""

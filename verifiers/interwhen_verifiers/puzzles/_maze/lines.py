@@ -197,8 +197,8 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
     """Return the statements of *line* that are clear. Takes time linear in the length of *line*.
 
-    If *least* is not 0, a line is the answer if it has only moves, and at least that many, or only the word
-    "infeasible".
+    A line that is too long has none, and a line with a question mark has none except the answer. If *least* is not 0, a
+    line is the answer if it has only moves, and at least that many, or only the word "infeasible".
     """
     if len(line) > MAX_LINE:
         return ()
@@ -215,9 +215,10 @@ def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
 
 
 def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | None:
-    """Read the list of directions in ``line[start:end]``. Return ``None`` if it is not such a list.
+    """Read the list of directions in ``line[start:end]``.
 
-    *label* is the word before the list, such as "path".
+    *label* is the word before the list, such as "path". Return ``None`` if it is not such a list, if it has more than
+    1,000 entries, or if it may only enumerate the possible directions.
     """
     text = line[start:end].rstrip(" .*`")
     if _LETTERS.fullmatch(text):

@@ -153,7 +153,10 @@ class Phrases:
         self._longest = max(map(len, self._cells), default=0)
 
     def find(self, phrase: str) -> Cell | None:
-        """Return the only value that *phrase* names; ``None`` if any word of it is not understood."""
+        """Return the value that *phrase* names.
+
+        Return ``None`` if it does not name exactly one value, or if any word of it is not understood.
+        """
         found = self._mention(phrase)
         return None if found is None else self._chosen(*found)
 

@@ -63,7 +63,11 @@ class HousePuzzle:
 
 
 def read_puzzle(text: str) -> HousePuzzle | None:
-    """Read the last puzzle in *text*. Return ``None`` if there is none."""
+    """Read the last puzzle in *text*.
+
+    Return ``None`` if there is none, if it exceeds a limit, or if its attributes or the numbers of its clues do not
+    fit.
+    """
     starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
     if not starts:
         return None
@@ -93,7 +97,10 @@ def _attributes(text: str, houses: int) -> list[Attribute] | None:
 
 
 def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:
-    """Return the clues in *text*, whose numbers must run from 1; ``None`` if there are none."""
+    """Return the numbered clues in *text*, up to the first number that does not follow; ``None`` if there are none.
+
+    The numbers begin at 1. *phrases* finds the values, and *houses* is the number of houses.
+    """
     clues: list[Clue] = []
     for line in text.splitlines():
         match = _CLUE.match(line)
