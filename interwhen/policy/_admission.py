@@ -434,8 +434,8 @@ def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
     """Judge the examples of *rule* by each of its mutants, and count the results. Needs the extra ``z3``.
 
-    A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. *seed* selects
-    the mutants.
+    A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. After three
+    questions that Z3 did not answer, it is not asked again. *seed* selects the mutants.
     """
     from interwhen.policy._smt import same_rule
 

@@ -42,10 +42,11 @@ def read_examples(
     now: dt.datetime | None,
     tools: tuple[str, ...],
 ) -> tuple[Example, ...]:
-    """Read the examples of a rule from its file content *written*. Raises :class:`UsageError`.
+    """Read the examples of a rule from its file content *written*.
 
-    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the
-    defaults for the time and the tool.
+    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the defaults
+    for the time and the tool. Raises :class:`UsageError` if an example is not valid, if two have one name, or if there
+    are too many.
     """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
@@ -359,9 +360,10 @@ _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn",
 
 
 def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
-    """Return the text of the regular file *name* directly in *folder*. Raises :class:`UsageError`.
+    """Return the text of the regular file *name* directly in *folder*.
 
-    If the file is missing and not *needed*, return an empty text.
+    If the file is missing and not *needed*, return an empty text. Raises :class:`UsageError` for any other missing
+    file, a name or link that leads elsewhere, and a file that is too large or not readable UTF-8 text.
     """
     path = folder / name
     if name != Path(name).name or name.startswith("."):

@@ -359,7 +359,10 @@ Definitions = Mapping[str, Definition]
 
 
 def read_definitions(written: Mapping[str, str]) -> Definitions:
-    """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``. Raises :class:`ExpressionError`."""
+    """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``.
+
+    Raises :class:`ExpressionError` if a head or a body cannot be parsed.
+    """
     found = {}
     for head, body in written.items():
         match parse(head):

@@ -364,7 +364,7 @@ class Questions:
         self._made: dict[Node, Term] = {}
 
     def truth(self, node: Node) -> Term:
-        """Return the formula of the condition *node*. Raises :class:`TooLargeError`."""
+        """Return the formula of the condition *node*. Raises :class:`TooLargeError` if it has too many terms."""
         if node not in self._made:
             try:
                 self._made[node] = self.encoder.truth(node)

@@ -73,8 +73,8 @@ def faulty(
     """Return the script of a server with the fault *name*, for either API.
 
     The first *times* requests have the fault (the default depends on the fault). Later requests get the rest of *story*
-    after the text that they already contain, or have the fault :attr:`Fault.then`. If no fault has this name, the
-    script raises :class:`~interwhen.UsageError` at the first request.
+    after the text that they already contain, or have the fault :attr:`Fault.then`. *wrong* and *seed* are those of
+    :func:`fault`. If no fault has this name, the script raises :class:`~interwhen.UsageError` at the first request.
     """
     known = FAULTS.get(name, FAULTS["none"])
     met = known.times if times is None else times

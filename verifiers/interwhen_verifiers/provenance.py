@@ -209,8 +209,8 @@ class _Text:
     def find(self, value: str, sent: int) -> Source | None:
         """Return the place of *value* in this message; ``None`` if the message does not contain it.
 
-        *sent* is the number of the message with the first call that used *value*. A field of a record from then on does
-        not count as a place, because it may only repeat the call.
+        A field of a record is a trusted place. *sent* is the number of the message with the first call that used
+        *value*. A field of a record from then on does not count as a place, because it may only repeat the call.
         """
         field = self.fields.get(value)
         if field is not None:
@@ -266,7 +266,8 @@ def _whole(text: str, value: str) -> int | None:
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
     """Judge whether a trusted source has named the destination of *claim*.
 
-    *prepared* has the messages before the run.
+    It is a violation if only untrusted sources named it, and ``Unknown`` if no message did. *prepared* has the messages
+    before the run.
     """
     if claim.problem:
         return Unknown(claim.problem)

@@ -217,7 +217,8 @@ def start(given: Given | None) -> Before:
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
     """Read one code block; return the next state and the block's claim. Takes time linear in its length.
 
-    *before* is the state before it. A block in another language, or one that quotes the task, has no claim.
+    *before* is the state before it. A block in another language, or one that quotes the task, has no claim. The claim
+    of a block that is too long has a doubt.
     """
     if len(segment.text) > LONGEST:
         doubt = f"a block of more than {LONGEST:,} characters is not read"

@@ -385,7 +385,7 @@ class Process:
         return buried
 
     def clean_up(self) -> None:
-        """Cancel all tasks, so that Python does not warn about them."""
+        """Cancel the main task and wait for its end, so that Python does not warn about tasks that are left."""
         if self._task is not None:
             self._task.cancel()
             self.loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))

@@ -74,7 +74,10 @@ class _Run:
         return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
-        """Yield the chains of equations in this part of the tokens, from left to right."""
+        """Yield the chains of equations in this part of the tokens, from left to right.
+
+        A chain ends after ``MAX_SIDES`` sides, and the next chain begins after it.
+        """
         here = self.tokens[self.start : self.stop]
         relations = [at for at, (kind, _, _, _) in enumerate(here, self.start) if kind == "rel"]
         sides: list[Side] = []

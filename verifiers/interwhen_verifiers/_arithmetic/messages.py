@@ -150,7 +150,8 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
     """Return *value* written like *number*, with its decimals and thousands separator; ``None`` if it is too long.
 
-    *currency*: it is an amount of money, which keeps its decimals even if they are zeros.
+    If *number* is below 1,000, it may have the thousands separator of a number in *left*. *currency*: it is an amount
+    of money, which keeps its decimals even if they are zeros.
     """
     digits = plain(value, number.places)
     if digits is None:

@@ -155,7 +155,10 @@ class Tests:
 
 @dataclass
 class _Answers:
-    """The answers of the sandbox: a report for each question, or the outcome of a process without a report."""
+    """The answers of the sandbox. ``told`` has a report for each question.
+
+    ``ended`` has the outcome for each question whose process gave no report.
+    """
 
     told: dict[Question, Told] = field(default_factory=dict)
     ended: dict[Question, Outcome] = field(default_factory=dict)

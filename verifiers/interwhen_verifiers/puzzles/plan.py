@@ -218,7 +218,7 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 def _definition(text: str, at: int) -> str:
     """Return the text from the bracket at the offset *at* to the bracket that closes it.
 
-    Raises :class:`PddlError` if no bracket closes it.
+    Raises :class:`PddlError` if no bracket closes it within ``LONGEST`` characters.
     """
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):

@@ -338,7 +338,8 @@ class ReadingState:
 def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
     """Return the state after *line*, and the statements in the line. Takes time linear in the length of *line*.
 
-    *reading* is the state before it. *answer*: the line is in the answer.
+    *reading* is the state before it. *answer*: the line is in the answer. A line that is too long has no statement, and
+    does not change the state.
     """
     if len(line) > MAX_LINE:
         return reading, []

@@ -162,7 +162,7 @@ def _differ(said: str, right: str) -> str:
 def read_brackets(prompt: str) -> Brackets | None:
     """Read the brackets of *prompt*.
 
-    Return ``None`` if there are fewer than two, or if one of them closes no bracket of its kind.
+    Return ``None`` if there are fewer than two, if one closes no bracket of its kind, or if *prompt* is too long.
     """
     if len(prompt) > MAX_PROMPT:
         return None

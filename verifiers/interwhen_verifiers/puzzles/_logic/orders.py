@@ -230,7 +230,11 @@ def holds(fact: Fact, row: tuple[int, ...]) -> bool:
 
 
 def read_order(prompt: str) -> ObjectOrder | None:
-    """Read the problem of *prompt*. Return ``None`` if there is none, or if its clues contradict each other."""
+    """Read the last problem of *prompt*.
+
+    Return ``None`` if there is none, if it has more than ``MOST`` objects, if its clues contradict each other, or if
+    *prompt* is too long.
+    """
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
         return None

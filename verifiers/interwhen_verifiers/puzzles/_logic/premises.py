@@ -243,7 +243,10 @@ class Formula(NamedTuple):
 
 
 def read_formula(text: str) -> Formula | None:
-    """Read the formula in *text*, in words or in logical signs. Return ``None`` if it is not understood."""
+    """Read the formula in *text*, in words or in logical signs.
+
+    Return ``None`` if it is not understood, or if it is too long.
+    """
     said = " ".join(text.strip().rstrip(".").split())
     if not said or len(said) > _LONGEST:
         return None
@@ -468,9 +471,10 @@ class Premises:
 
 
 def read_premises(prompt: str) -> Premises | None:
-    """Read the premises of *prompt*.
+    """Read the premises of *prompt*, and the question about them.
 
-    Return ``None`` if there are none, if one is not understood, or if they contradict each other.
+    Return ``None`` if there are no premises, if one is not understood, if they contradict each other, or if *prompt* is
+    too long.
     """
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:

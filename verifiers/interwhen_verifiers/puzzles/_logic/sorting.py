@@ -118,7 +118,10 @@ def _and_less(listed: str) -> str:
 
 
 def read_words(prompt: str) -> Words | None:
-    """Read the words to sort from *prompt*. Return ``None`` if it has none."""
+    """Read the words to sort from *prompt*. Return ``None`` if it has none, or if it is too long.
+
+    A prompt that consists only of four or more small-letter words is such a list, too.
+    """
     if len(prompt) <= MAX_PROMPT and _PLAIN.fullmatch(prompt):
         return Words(tuple(prompt.split()))
     orders = list(_ORDER.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []

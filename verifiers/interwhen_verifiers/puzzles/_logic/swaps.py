@@ -156,7 +156,10 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def read_swaps(prompt: str) -> Swaps | None:
-    """Read the problem of *prompt*. Return ``None`` if it has no swaps, or if any part is not understood."""
+    """Read the problem of *prompt*.
+
+    Return ``None`` if it has no swaps or too many, if any part is not understood, or if *prompt* is too long.
+    """
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:
         return None

@@ -176,7 +176,10 @@ class MazeProblem:
 
 
 def read_problem(prompt: str) -> MazeProblem | None:
-    """Read the maze and the question of *prompt*. Return ``None`` if it shows no maze that can be read."""
+    """Read the maze and the question of *prompt*.
+
+    Return ``None`` if it shows no maze that can be read, or if it is too long.
+    """
     if len(prompt) > MAX_PROMPT:
         return None
     maze = _quoted(prompt) or _drawn(prompt)

@@ -321,7 +321,10 @@ def _located(match: re.Match[str]) -> Said:
 
 
 def _chain(line: str) -> Moves | None:
-    """Read a chain of cells such as ``(1,1) → (1,2) → (2,2)``; return ``None`` for a line of another form."""
+    """Read a chain of cells such as ``(1,1) → (1,2) → (2,2)``; return ``None`` for a line of another form.
+
+    About ``MAX_CELLS`` cells are read; the rest of a longer chain is left out.
+    """
     head = _CHAIN.match(line)
     if head is None:
         return None
@@ -361,7 +364,10 @@ def _numbered(line: str) -> Moves | None:
 
 
 def _labelled(line: str) -> Moves | None:
-    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line."""
+    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line.
+
+    Without a label, a single direction, or a list of only "left" and "right", is not read, because it may name turns.
+    """
     label = _LABEL.match(line)
     start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
     moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")

@@ -178,7 +178,7 @@ class Phrases:
         """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
 
         Several cells are possible if attributes share the value. The result is ``None`` if there is no value or a
-        second one, or if a word is not understood.
+        second one, if a word is not understood, or if *phrase* is too long.
         """
         if len(phrase) > MAX_PHRASE:
             return None

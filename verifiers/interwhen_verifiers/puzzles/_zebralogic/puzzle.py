@@ -86,7 +86,10 @@ def read_puzzle(text: str) -> HousePuzzle | None:
 
 
 def _attributes(text: str, houses: int) -> list[Attribute] | None:
-    """Return the attributes in *text*; ``None`` unless each has one value for each house."""
+    """Return the attributes in *text*.
+
+    Return ``None`` if there are none or too many, or unless each has as many different values as there are *houses*.
+    """
     found = []
     for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
         values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
