@@ -67,8 +67,6 @@ class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
     cancelled: list[int] = []
     forgets: bool = False
     """Whether the actor must forget the verifiers that it got before."""
-    waits: bool = True
-    """Whether the answer must wait for a result."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, array_like=True):
@@ -83,17 +81,19 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ActorReply(msgspec.Struct, frozen=True, array_like=True):
-    """What an actor answers: the results that are ready, each of them once."""
+    """What an actor sends: the results that are ready, each of them once."""
 
-    results: list[CheckResult] = []
+    results: list[CheckResult]
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """Which code an actor runs."""
+    """Which code an actor runs, and where it listens."""
 
     version: str
     code: str
     python: str
+    host: str = ""
+    port: int = 0
 
     def difference(self, other: Greeting) -> str:
         """Say in what *other*, the greeting of an actor, differs from this one; empty if in nothing."""
