@@ -497,7 +497,8 @@ class TimelineReader:
     def part_after(self, mark: PartMark) -> bytes:
         """Return the data that are new since *mark*, as :meth:`part` does, and move *mark* to the present.
 
-        A new mark gets the whole timeline. So several consumers, with a mark each, can share one reader.
+        With a new mark, the result is the whole timeline, and also after a resumed run has voided its recorded end. So
+        several consumers, with a mark each, can share one reader.
         """
         if mark.restarts != self._restarts:
             for name, value in asdict(PartMark(restarts=self._restarts)).items():
