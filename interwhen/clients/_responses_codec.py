@@ -577,7 +577,7 @@ class ResponsesTemplate:
         """Do nothing, because a response begins with a separate event."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with its text replaced by *text*.
+        """Return the event *data* with its text replaced by *text*. *field* is ignored.
 
         *whole* is true if *text* is the complete text of the event. Then its log-probabilities are kept.
         """
