@@ -341,7 +341,11 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file."""
+    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
+
+    *name* is the name of the file in *directory*. With *is_kept*, the journal is kept however the call ends; otherwise
+    it is kept only if the call had a problem.
+    """
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name

@@ -428,7 +428,8 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns new data as parts of the compact form.
 
-    Raises :class:`~interwhen.JournalError` if this version cannot read the journal.
+    It gets the bytes by :meth:`feed`; *path* is only a name for errors and for the timeline. Raises
+    :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
 
     def __init__(self, path: str = "") -> None:
