@@ -299,7 +299,10 @@ class JournalDirectory:
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name* of *size* bytes, because its journal is not kept. An error is only logged."""
+        """Delete the file *name*, because its journal is not kept, and subtract *size* from the bytes of all journals.
+
+        An error is only logged.
+        """
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
