@@ -92,7 +92,8 @@ def verifier(
 ) -> Callable[[Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
     """Make a :class:`Verifier` from a function that takes a claim and returns a verdict.
 
-    In a monitor with ``prepare``, the function also gets the return value of ``prepare``. *deadline* is in seconds.
+    *name* and *version* identify it in certificates. *deadline* is the longest time of one check, in seconds. In a
+    monitor with ``prepare``, the function also gets the return value of ``prepare``.
     Without *worker*, an ``async def`` function runs as a task, and any other function runs in a thread, where it may
     block without stopping the stream. Raises :class:`UsageError` if the deadline is not positive, or if *worker* does
     not fit the function.

@@ -87,7 +87,7 @@ class Part(msgspec.Struct):
 
 
 def supervision_info(chunk: object) -> SupervisionInfo | None:
-    """Return the supervision info of a chunk or response; ``None`` if it was not supervised."""
+    """Return the supervision info of *chunk*, a chunk or response of the SDK; ``None`` if it was not supervised."""
     found = getattr(chunk, "interwhen", None)
     return found if isinstance(found, SupervisionInfo) else None
 

@@ -693,7 +693,10 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
+        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one.
+
+        Raises the error of the request sent ahead, if that request failed.
+        """
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:
@@ -732,10 +735,10 @@ class CallModel:
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* with the wish for a stream, and return the open response.
+        """Send *body* with ``"stream": true``, and return the open response.
 
-        If the server refuses to stream and the caller did not want a stream, send *body* again without this wish, and
-        remember that.
+        If the server refuses this field and the caller did not ask for a stream, send *body* again with ``false``, and
+        remember that. Raises :class:`~interwhen.ModelError` for another refusal, or if the server cannot be reached.
         """
         if self._call.streams:
             return await self._open({**body, "stream": True})
@@ -758,7 +761,7 @@ class CallModel:
         """Send *body* and return the open response.
 
         Also ask for token counts and token ids, if the server accepts these fields. If it refuses a field, send the
-        request again without it, and remember that.
+        request again without it, and remember that. Raises :class:`~interwhen.ModelError` for another refusal.
         """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:

@@ -120,7 +120,7 @@ class Exchange:
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
         """Call *work*, which answers the request. Cancel it if the client disconnects or :meth:`leave` is called.
 
-        Exceptions of *work* are passed on.
+        Exceptions of *work* are raised here. If *work* was cancelled, :attr:`reason` says why.
         """
         # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")
@@ -295,7 +295,10 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:
-    """Raise :class:`HttpError` if a field that the gateway reads has a type that the API does not allow."""
+    """Raise :class:`HttpError` if one of *fields*, the fields of a request, has a type that the API does not allow.
+
+    Only the fields that the gateway reads are checked.
+    """
     try:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:

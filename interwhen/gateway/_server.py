@@ -272,7 +272,8 @@ class GatewayServer(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """During the block, handle signals on the event loop; unlike uvicorn, do not raise them again after the end.
 
-        SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on.
+        SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on. In another thread than
+        the main one, this does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -311,7 +311,10 @@ class JournalDirectory:
         self.deleted += 1
 
     def _scan(self, now: float) -> None:
-        """Read the directory, and delete files that are too old, and the oldest files if all together are too large."""
+        """Read the directory, and delete files that are too old, and the oldest files if all together are too large.
+
+        *now* is the monotonic time. If the directory cannot be read, this is only logged.
+        """
         self._scanned = now
         found, ours = [], 0
         try:
@@ -373,7 +376,10 @@ class JournalSlot:
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. The thread opens the file at the first write, so that the call does not wait."""
+        """Return this slot itself. The thread opens the file at the first write, so that the call does not wait.
+
+        *keep* and *found* must be 0, because a call has a new file.
+        """
         assert not keep
         assert not found
         return self

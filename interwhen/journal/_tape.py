@@ -92,7 +92,7 @@ class Tape:
             self._add(at, run.start, run.text, tokens if is_counted else 0)
 
     def cut(self, at: float, to: int, removed: int) -> int:
-        """Record that the trace was cut to offset *to*, which removed *removed* characters.
+        """Record that the trace was cut to offset *to* at the time *at*, which removed *removed* characters.
 
         Returns how many tokens this removed.
         """

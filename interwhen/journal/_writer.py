@@ -185,7 +185,11 @@ class JournalWriter:
         self._most = -1 if self.incomplete else self._taken + self._settings.buffer_bytes
 
     def _queued(self) -> Iterator[Record]:
-        """Take all records out of the queue and yield them."""
+        """Take all records out of the queue and yield them.
+
+        Columns at the end of the queue, which the run may still fill, stay there; the chunks in them so far are yielded
+        as a record.
+        """
         items = self._items
         while items:
             item = items[0]

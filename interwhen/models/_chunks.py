@@ -726,8 +726,9 @@ class CallAssembler:
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
         """Add a piece of a tool call to its call, and return the number of this call.
 
-        *index*, *kind* and *name_of_call* (an id) identify the call, and *said* is the text of the piece. If another
-        call is now complete, it is added to *fed*.
+        *index*, *kind* and *name_of_call* (an id) identify the call, and *said* is the text of the piece. A piece with
+        text for a call that is already complete begins a new call. If another call is now complete, it is added to
+        *fed*.
         """
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):

@@ -98,7 +98,7 @@ class ProofWire(Protocol):
         ...
 
     async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Return the answer to a POST request for *path*, which does not include the version."""
+        """Return the answer to a POST request with the JSON *body* for *path*, which does not include the version."""
         ...
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
@@ -426,7 +426,7 @@ class EndpointProof:
     async def learn(
         self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
     ) -> int:
-        """Probe the endpoint *wire*, unless the proof is known, another task is probing, or *probe* is ``never``.
+        """Probe how *model* continues text, with *wire*, unless this is known or being probed, or *probe* is ``never``.
 
         Return how many tokens this took. A proof in the file of an earlier process is used first, and a new one is
         written there, if a folder for proofs is set. If *generates* is false, no request that generates a token is

@@ -318,7 +318,7 @@ class FastResponse:
         self.status = status
 
     def on_body(self, data: bytes) -> None:
-        """Store a part of the body. Ignore it if the response is closed, or if it belongs to a second response."""
+        """Store *data*, a part of the body. Ignore it if the response is closed, or if it is of a second response."""
         if self.status and not self._closed and not self._is_whole:
             self._parts.append(data)
             self._size += len(data)

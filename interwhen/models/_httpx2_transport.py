@@ -150,7 +150,8 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
     ) -> httpcore2.AsyncNetworkStream:
         """Start TLS on the connection, and return the encrypted stream. The handshake may take *timeout* seconds.
 
-        Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails, and closes the connection.
+        The certificate must be valid for *server_hostname*. Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if
+        it fails, and closes the connection.
         """
         try:
             with anyio.fail_after(timeout):
@@ -194,7 +195,8 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to the first address of *host* that answers, within *timeout* seconds. Ignores *socket_options*.
 
-        Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails.
+        *local_address* is the IP address of this machine to connect from; ``None`` for any. Raises
+        ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails.
         """
         local = (local_address, 0) if local_address else None
         try:

@@ -215,7 +215,11 @@ class LocalModel:
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. This starts the server, to ask for the context length."""
+        """Return the capabilities. This starts the server, to ask for the context length.
+
+        Raises :class:`~interwhen.ModelError` if the server cannot start or has died, and :class:`~interwhen.UsageError`
+        if the model is closed.
+        """
         return (await self._ready()).capabilities
 
     @property
@@ -232,7 +236,11 @@ class LocalModel:
         return await inner.prove() if isinstance(inner, ChatModel) else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* to the server of the model, and return the open stream. Starts the server if necessary."""
+        """Send *request* to the server of the model, and return the open stream. Starts the server if necessary.
+
+        Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
+        closed.
+        """
         running = await self._ready()
         try:
             return await running.inner.stream(await running.render(request))
@@ -241,7 +249,11 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming. Starts the server if necessary."""
+        """Send *request* and return the complete answer, without streaming. Starts the server if necessary.
+
+        Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
+        closed.
+        """
         running = await self._ready()
         try:
             return await running.complete(request)
@@ -339,9 +351,9 @@ class _Running:
         self._last: tuple[tuple[Message, ...], str] | None = None
 
     async def learn(self, resume: ResumeMode) -> None:
-        """Ask the server for its capabilities, and store them.
+        """Ask the server for its context length, and store it with the capabilities of its API.
 
-        *resume* is the way in which its API continues kept text.
+        *resume* is the way in which its API continues kept text. Raises :class:`~interwhen.ModelError` if it fails.
         """
         props = read_json(await self._exchange("GET", "/props"), _props_decoder)
         known = await self.inner.capabilities()

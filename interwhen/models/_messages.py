@@ -299,7 +299,8 @@ def _append_calls(
     """Add *calls* to the last message in *turns*, and *answer* as the result of each call.
 
     If the last message is not one of the assistant, has calls, or is one of the first *own* messages (those of the
-    caller), the calls get a new message. *extras* has the ``extra_content`` of tool calls by their ids.
+    caller), the calls get a new message. Of calls in the older form ``function_call``, only the first is added.
+    *extras* has the ``extra_content`` of tool calls by their ids.
     """
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:

@@ -245,7 +245,8 @@ class OpenAICompatible:
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
         """Send *body* by *method* to *path*, resolved beside the version (``/v1``) in the base URL; return the answer.
 
-        Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots.
+        Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots. Raises
+        :class:`~interwhen.ModelError` if the request fails.
         """
         url = f"{self._base_url.removesuffix('/v1')}/{path}"
         headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
@@ -306,7 +307,10 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body* to *path*, with retries. Return the complete answer twice: decoded by *decoder*, and as bytes."""
+        """Post *body* to *path*, with retries. Return the complete answer twice: decoded by *decoder*, and as bytes.
+
+        Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
+        """
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
@@ -316,7 +320,10 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Send a GET request for *path*, and return the answer, decoded by *decoder*. This does not retry."""
+        """Send a GET request for *path*, and return the answer, decoded by *decoder*. This does not retry.
+
+        Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
+        """
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
@@ -429,7 +436,11 @@ class CompletionsModel(OpenAICompatible):
         return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request*, and return the open stream when the server has accepted the request."""
+        """Send *request*, and return the open stream when the server has accepted the request.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached, and
+        :class:`~interwhen.UsageError` for a chat prompt without a template.
+        """
         if not request.prefix:
             return await self._open("completions", self._payload(request), decode_completion)
         body = await self._prepare_resume(self._payload(request))
@@ -438,7 +449,7 @@ class CompletionsModel(OpenAICompatible):
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming."""
+        """Send *request* and return the whole answer, without streaming. Raises the same errors as :meth:`stream`."""
         return completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
 
     def _payload(self, request: Request) -> dict[str, Any]:
@@ -583,7 +594,8 @@ class ChatModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
-        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which.
+        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which. Raises
+        :class:`~interwhen.ModelError` if the server refuses the request or cannot be reached.
         """
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
@@ -670,7 +682,7 @@ class ChatModel(OpenAICompatible):
         """Call *send* with the body of *request*, whose kept text is continued by *way* (``None`` without kept text).
 
         Return the result of *send*, and the way that the server accepted. If the server refuses a prefill, the request
-        is repeated with an extra turn, and later requests use an extra turn, too.
+        is repeated with an extra turn, which is logged, and later requests use an extra turn, too.
         """
         payload = self._payload(request, way)
         try:
@@ -757,7 +769,8 @@ class ChatModel(OpenAICompatible):
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
         """Return a function that decodes events like *decode*, and also returns complete tool calls as chunks.
 
-        If *chat* offers no tools, this is *decode* itself.
+        If *chat* offers no tools, this is *decode* itself. Otherwise this model forgets the ``extra_content`` of all
+        but the last ``_CALL_EXTRAS`` tool calls.
         """
         if not (chat.get("tools") or chat.get("functions")):
             return decode
@@ -779,7 +792,8 @@ class ChatModel(OpenAICompatible):
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer. Reasoning in a separate field is left out.
 
-        Sampling options that the server refuses are left out of a fork.
+        Sampling options that the server refuses are left out of a fork. Raises :class:`~interwhen.ModelError` if the
+        server refuses the request or cannot be reached.
         """
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":
@@ -800,7 +814,8 @@ class ChatModel(OpenAICompatible):
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
         """Send *payload*, the body of *request*, to the chat API, and return the complete answer.
 
-        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise.
+        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise. Raises
+        :class:`~interwhen.ModelError` if the answer is an error, or has no choice.
         """
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.

@@ -88,7 +88,7 @@ class OrphanedStreams:
         self._stopped.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until fewer than *limit* streams are orphaned.
+        """Wait until fewer than *limit* streams are orphaned. Log each wait.
 
         Each stream is orphaned for at most ``ORPHAN_SECONDS``, but streams that other tasks close meanwhile extend the
         wait.

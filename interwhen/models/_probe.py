@@ -157,7 +157,7 @@ class Prober:
             return _Observation("no", str(error))
 
     async def get(self, url: str) -> bytes:
-        """Return the body of the response to a GET request for *url*."""
+        """Return the body of the response to a GET request for *url*. Raises :class:`ModelError` if it fails."""
         return await exchange(self.transport, HttpRequest("GET", url, self.headers), self.timeouts)
 
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
@@ -461,7 +461,8 @@ class _ReadStream(NamedTuple):
 async def chunks_of(prober: Prober, adapter: _Adapter, request: Request) -> _ReadStream:
     """Send *request* with *adapter*, read the stream to its end, and close it.
 
-    Return its chunks, its resume mode and its token ids. The timeouts are those of *prober*.
+    Return its chunks, its resume mode and its token ids. The timeouts are those of *prober*. Raises
+    :class:`ModelError` if the request or the stream fails.
     """
     stream = await adapter.stream(request)
     found: list[Chunk] = []

@@ -158,7 +158,10 @@ class _ReplayStream(GuardedStream):
         self._begun: float | None = None
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait until the next chunk is due, and return all chunks with the same time."""
+        """Wait until the next chunk is due, and return all chunks with the same time, at most :data:`_BATCH`.
+
+        At the end of the recording, the result is empty.
+        """
         now = anyio.current_time()
         self._begun = now if self._begun is None else self._begun
         waiting = self._arrivals[self._next : self._next + _BATCH]
@@ -186,7 +189,7 @@ class RecordingModel:
         self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream of the wrapped model and record it."""
+        """Open a stream of the wrapped model and record it. Raises the errors of that model."""
         return _RecordingStream(await self._model.stream(request), request.prefix, self.recordings)
 
 

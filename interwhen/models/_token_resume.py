@@ -616,7 +616,10 @@ class ChatEvents:
         return self._response.headers
 
     async def receive(self) -> bytes:
-        """Wait for bytes and return them, converted to events of the chat API; empty at the end of the body."""
+        """Wait for bytes and return them, converted to events of the chat API; empty at the end of the body.
+
+        Raises :class:`~interwhen.ModelError` if the connection fails or an event is too large.
+        """
         while True:
             data = await self._response.receive()
             if not data:
@@ -668,7 +671,11 @@ class ChatEvents:
         return True
 
     def _finish_calls(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-        """Move the tool calls in the last text to a separate field of *delta*. Return the changes for the choice."""
+        """Move the tool calls in the text of *delta* to its field ``tool_calls``, and return the new finish reason.
+
+        *choice* has the finish reason of the server. If it is not ``stop``, or if there are no calls that can be read,
+        *delta* stays unchanged, and the result is empty.
+        """
         if self._calls is None or choice["finish_reason"] != "stop" or not delta.get("content"):
             return {}
         answer = self._calls.read(delta["content"])

@@ -103,7 +103,10 @@ class VllmTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*, up to the place where the answer begins. vLLM tokenizes the chat."""
+        """Return the token ids of *chat*, up to the place where the answer begins. vLLM tokenizes the chat.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses the request or its answer has another form.
+        """
         body = {"model": self._model, **_template_fields(chat), "add_generation_prompt": True}
         return _tokens(await self._post(body, "/tokenize"))
 
@@ -143,7 +146,10 @@ class LlamaCppTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*. The server renders the chat template first."""
+        """Return the token ids of *chat*. The server renders the chat template first.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses a request or its answer has another form.
+        """
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
         rendered = _decoded(data, _TemplatePrompt, "the answer of /apply-template must have a prompt")

@@ -33,7 +33,10 @@ class GuardedStream:
         self._is_closed = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait for text and return it as chunks; empty at the end of the stream."""
+        """Wait for text and return it as chunks; empty at the end of the stream. A subclass implements this.
+
+        It raises :class:`~interwhen.ModelError` if the stream breaks.
+        """
         raise NotImplementedError
 
     async def release(self) -> None:
@@ -231,7 +234,11 @@ class TokenStream:
         self._error: ModelError | None = None
 
     async def receive(self) -> Sequence[Chunk]:  # noqa: C901  hot path: function calls would cost more
-        """Wait for text and return all chunks that have arrived; empty at the end of the stream."""
+        """Wait for text and return all chunks that have arrived; empty at the end of the stream.
+
+        Raises :class:`~interwhen.ModelError` if the stream breaks or is invalid, and :class:`StreamClosed` after
+        :meth:`aclose`.
+        """
         if self._ended or self._error is not None or self._closed:
             return self._after_end()
         chunks: list[Chunk] = []
@@ -388,7 +395,7 @@ class TokenStream:
 async def collect(stream: Stream) -> Completion:
     """Read *stream* to its end, close it, and return its completion: answer text, finish reason and token counts.
 
-    Reasoning is left out.
+    Reasoning is left out. Errors of the stream are raised, after it was closed.
     """
     chunks: list[Chunk] = []
     try:

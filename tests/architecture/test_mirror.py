@@ -159,8 +159,9 @@ REACHES = {
     "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
     "strategies/test_calls.py": ("interwhen._types.strategies", "the Protocol that clients and the gateway know"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
+    "conftest.py": ("interwhen._engine.stream", "the limit for closing a stream, longer in real time"),
     "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
-    "view/test_": ("interwhen.journal._files", "a record grows while a page reads it"),
+    "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
 }
 
