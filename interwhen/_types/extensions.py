@@ -84,7 +84,7 @@ class ContextSource(Protocol):
     """
 
     def find(self, name: str) -> Ready | None:
-        """Return the context *name* if it is open. Never waits."""
+        """Return the context *name* if it is open, else ``None``. Never waits."""
         ...
 
     def open(self, name: str) -> Ready:
@@ -154,7 +154,10 @@ class WorkerPool(Protocol):
         ...
 
     def bind(self) -> None:
-        """Bind the pool to the running event loop. Raises an error if it belongs to another one."""
+        """Bind the pool to the running event loop.
+
+        Raises :class:`~interwhen.UsageError` if the pool is closed or belongs to another event loop.
+        """
         ...
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:

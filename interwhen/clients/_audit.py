@@ -174,8 +174,8 @@ class AuditFile:
 def open_audit(wanted: object) -> AuditFile | None:
     """Return the audit file for *wanted*: a path, or a mapping of the fields of :class:`AuditSettings`.
 
-    Return ``None`` for ``None`` and for an empty path. Raises :class:`UsageError` if *wanted* is invalid, or if the
-    file is open with other settings.
+    An :class:`AuditFile` is returned unchanged. Return ``None`` for ``None`` and for an empty path. Raises
+    :class:`UsageError` if *wanted* is invalid, or if the file is open with other settings.
     """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted

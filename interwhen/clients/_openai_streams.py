@@ -88,7 +88,8 @@ _set = object.__setattr__
 def attach(made: Any, info: SupervisionInfo) -> Any:
     """Set the attribute ``interwhen`` of *made* to *info*, and return *made*.
 
-    The attribute is not a model field, so comparing and dumping *made* give the same result as before.
+    The attribute is not a model field, so comparing and dumping *made* give the same result as before. ``None`` and
+    objects without ``__dict__``, such as a string, are returned unchanged.
     """
     if made is not None and hasattr(made, "__dict__"):
         made.__dict__["interwhen"] = info
@@ -246,7 +247,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream has ended."""
+        """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
 
     async def __stream__(self) -> AsyncIterator[_T]:
@@ -275,7 +276,7 @@ class SupervisedStream(Stream[_T], Generic[_T]):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream has ended."""
+        """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
 
     def __stream__(self) -> Iterator[_T]:
@@ -331,7 +332,7 @@ def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options:
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
     """Return a response with the whole answer to *call* as JSON, joined from the chunks *parts*.
 
-    Its status and headers are those of *first*, the server's response.
+    Its status and headers are those of *first*, the server's response. *options* are those of the request.
     """
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 class SdkError(UpstreamError):
-    """Carries an exception of the SDK through the engine. The caller gets the ``original``."""
+    """Carries an exception of the SDK through the engine. The caller gets the ``original``.
+
+    *retryable* says whether the run may reconnect.
+    """
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
         response = getattr(original, "response", None)
@@ -106,7 +109,8 @@ class SdkBody:
     async def receive(self) -> bytes:
         """Wait for the next bytes of the body and return them; empty at the end of the body.
 
-        Raises :class:`StreamClosed` if the body is closed meanwhile, and :class:`SdkError` if the connection fails.
+        Raises :class:`StreamClosed` if the body is closed, or if an earlier read was cancelled, and :class:`SdkError`
+        if the connection fails.
         """
         if self._closed:
             raise StreamClosed
@@ -192,6 +196,7 @@ class SdkTransport:
     async def get(self, facts: Facts) -> bytes:
         """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
 
+        Before :meth:`open` has succeeded once, the answer is always that for ``models``.
         If the SDK raises an exception, it is raised again as :class:`SdkError`.
         """
         if facts == "models" or self._first is None:

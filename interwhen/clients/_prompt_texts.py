@@ -32,7 +32,10 @@ class PlacedText(NamedTuple):
 
 
 def texts_of(call: ApiCall) -> list[PlacedText]:
-    """Return all texts in the prompt of *call*, including those in fields that this version does not know."""
+    """Return all texts in the prompt of *call*, including those in fields that this version does not know.
+
+    Names, ids, addresses and encoded data are left out.
+    """
     body = call.body
     found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))
     if call.api == "completions":

@@ -287,7 +287,7 @@ class ResumeSupport:
 
     @property
     def card(self) -> ModelCard | None:
-        """The entry of the model in the server's list ``GET /models``; ``None`` if there is none."""
+        """The entry of the model in the server's list ``GET /models``, as last learned; ``None`` without an entry."""
         return self._card
 
     def learn_card(self, card: ModelCard | None) -> None:
@@ -302,7 +302,8 @@ class ResumeSupport:
     def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
         """Remember *mode* as the way to continue a chat for ``REMEMBERED_SECONDS``, log it, and return it.
 
-        *why_turn* says why the server refused another way; empty if it refused none.
+        The known tags of reasoning are forgotten. *why_turn* says why the server refused another way; empty if it
+        refused none.
         """
         self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
@@ -315,7 +316,7 @@ class ResumeSupport:
 class ModelEndpoint:
     """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
 
-    All calls to the model share this object.
+    All calls to the model share this object. *model* and *host* name the model and its server, for the log.
     """
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
@@ -537,7 +538,8 @@ class CallModel:
     def needs_proof(self) -> bool:
         """Whether :meth:`prove` would send requests to find out how the server continues kept text.
 
-        With the option ``auto``, it does so only after a correction has made the server known.
+        With the option ``auto``, it does so only after a correction has made the server known. It is false for a
+        transport whose requests cannot be cancelled.
         """
         known = self._endpoint.resume
         if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
@@ -565,7 +567,7 @@ class CallModel:
     async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
 
-        Raises :class:`~interwhen.models.StreamTimeout` if the answer takes too long.
+        Raises :class:`~interwhen.models.StreamTimeout` if the answer takes longer than ``PROBE_SECONDS``.
         """
         found: list[Chunk] = []
         with anyio.move_on_after(PROBE_SECONDS):
@@ -584,7 +586,8 @@ class CallModel:
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and return the way with its reason.
 
-        *by_ids* is false if the server has refused token ids.
+        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, asks
+        llama.cpp to render a prompt, and waits for a running probe, for at most ``WAIT_SECONDS``.
         """
         api = self._call.api
         if api == "completions":
@@ -627,7 +630,7 @@ class CallModel:
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
         """Return the token ids of the prompt and the text of *request*, from which the model continues.
 
-        Return ``None`` if *server* refuses to tokenize.
+        Return ``None`` if *server* refuses to tokenize; then later requests use a prefill or an extra turn.
         """
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
@@ -690,7 +693,10 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
+        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one.
+
+        Raises the error of the request sent ahead, if that request failed.
+        """
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:
@@ -718,7 +724,7 @@ class CallModel:
         return self._endpoint.resume.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
 
     async def _card(self) -> ModelCard | None:
-        """Return what ``GET /models`` says about the model; ``None`` if it says nothing.
+        """Return the entry of the model in ``GET /models``, else the first entry; ``None`` if there are no entries.
 
         The server is asked only if this is not known. If the request fails, :class:`~interwhen.ModelError` is raised.
         """
@@ -729,10 +735,10 @@ class CallModel:
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* with the wish for a stream, and return the open response.
+        """Send *body* with ``"stream": true``, and return the open response.
 
-        If the server refuses to stream and the caller did not want a stream, send *body* again without this wish, and
-        remember that.
+        If the server refuses this field and the caller did not ask for a stream, send *body* again with ``false``, and
+        remember that. Raises :class:`~interwhen.ModelError` for another refusal, or if the server cannot be reached.
         """
         if self._call.streams:
             return await self._open({**body, "stream": True})
@@ -755,7 +761,7 @@ class CallModel:
         """Send *body* and return the open response.
 
         Also ask for token counts and token ids, if the server accepts these fields. If it refuses a field, send the
-        request again without it, and remember that.
+        request again without it, and remember that. Raises :class:`~interwhen.ModelError` for another refusal.
         """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:
@@ -799,7 +805,10 @@ def call_has_ids(call: ApiCall) -> bool:
 
 
 def _continues_raw(call: ApiCall) -> bool:
-    """Return whether the answer to *call* may continue as raw text; see :func:`continues_raw`."""
+    """Return whether ``/v1/completions`` can continue the answer to *call*.
+
+    It can do so only for a call of the chat API without a forced tool call, and if all tools are plain functions.
+    """
     return call.api == "chat" and continues_raw(call.body)
 
 

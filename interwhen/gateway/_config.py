@@ -528,7 +528,10 @@ class Keys:
         return bool(self._keys)
 
     def key_in(self, headers: Mapping[str, str], header: str) -> str:
-        """Return the gateway's key that *header* holds. :meth:`admit` has named this header; empty if it named none."""
+        """Return the gateway's key in the request *headers*. *header* is the name that :meth:`admit` returned.
+
+        The key is empty if that name is empty.
+        """
         value = headers.get(header, "") if header else ""
         return value if header != "authorization" else value.partition(" ")[2].strip()
 

@@ -26,10 +26,21 @@ OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "can
 
 
 @dataclass(slots=True)
-class _Mark:
-    """Stores how much of a timeline was already returned as parts."""
+class PartMark:
+    """Stores how much of a timeline was already returned as parts: how many entries of each list, and times in µs.
+
+    Each consumer of one timeline has one.
+    """
 
     begun: bool = False
+    offset: int = 0
+    """The end of the last part in the journal."""
+    restarts: int = 0
+    """How often the timeline had begun again when the last part was made."""
+    outlines: int = 0
+    """How many parts of a redacted journal were returned."""
+    changes: int = 0
+    """How many changes of entries were returned."""
     entries: int = 0
     styles: int = 0
     cuts: int = 0
@@ -49,7 +60,7 @@ class CompactForm:
     def __init__(self, scribe: Scribe) -> None:
         self._scribe = scribe
         self._redacted = scribe.header.redacted
-        self._mark = _Mark()
+        self._mark = PartMark()
 
     def whole(self, path: str, size: int, left_out: int = 0) -> dict[str, Any]:
         """Return the compact form of the whole timeline up to now, as an object for JSON.
@@ -57,32 +68,30 @@ class CompactForm:
         *path* is the journal's path, *size* its size in bytes, and *left_out* how many bytes at its end could not be
         read.
         """
-        found = {"version": VERSION, **self._head(path), **self._columns(_Mark())}
+        found = {"version": VERSION, **self._head(path), **self._columns(PartMark())}
         for name in UPSERTED:
             if rows := [self._row(name, number) for number in range(len(self._scribe.entries(name)))]:
                 found[name] = rows
         found.update(self._state(size, left_out))
         return found
 
-    def part(self, path: str) -> dict[str, Any]:
-        """Return what is new in the compact form since the last part, as an object for JSON.
+    def part(self, path: str, mark: PartMark | None = None) -> dict[str, Any]:
+        """Return what is new in the compact form since *mark*, as an object for JSON, and move *mark* to the present.
 
-        *path* is the journal's path.
+        Without *mark*, return what is new since the last part. Only the first part has the version and the settings of
+        the run, with *path*, the journal's path.
         """
+        mark = self._mark if mark is None else mark
         found: dict[str, Any] = {}
-        if not self._mark.begun:
+        if not mark.begun:
             found = {"version": VERSION, **self._head(path)}
-            self._mark.begun = True
-        found.update(self._columns(self._mark))
-        for name, numbers in self._scribe.take_changed().items():
+            mark.begun = True
+        found.update(self._columns(mark))
+        for name, numbers in self._scribe.changed_after(mark.changes).items():
             found[name] = {str(number): self._row(name, number) for number in numbers}
+        mark.changes = self._scribe.changes
         found.update(self._state(0, 0))
         return found
-
-    def restart(self) -> None:
-        """Return everything in the next part, as in the first one."""
-        self._mark = _Mark()
-        self._scribe.touch_all()
 
     def _row(self, name: str, number: int) -> dict[str, Any]:
         makers: dict[str, Any] = {
@@ -130,7 +139,7 @@ class CompactForm:
             monitors=monitors,
         )
 
-    def _columns(self, mark: _Mark) -> dict[str, Any]:
+    def _columns(self, mark: PartMark) -> dict[str, Any]:
         """Return the values that were added since *mark* to the lists that only grow, such as texts and cuts.
 
         This moves *mark* to their ends.

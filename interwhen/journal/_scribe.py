@@ -7,8 +7,9 @@ Why: docs/decisions/0060-times-in-the-journal.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 from interwhen._core.machine import Core
@@ -152,7 +153,10 @@ class Scribe:
         self._latencies: tuple[float, ...] = ()
         self._spent = SpentRecord()
         self._fork_counts = (0, 0, 0)
-        self._changed_entries: dict[str, set[int]] = {name: set() for name in UPSERTED}
+        self.changes = 0
+        """How often an entry of these lists was added or changed."""
+        self._changed_at: dict[str, dict[int, int]] = {name: {} for name in UPSERTED}
+        """For each entry the number of its last change. The entry that changed last comes last."""
         self._length = 0
         self._count = 0
         # What the current step has shown so far.
@@ -245,7 +249,10 @@ class Scribe:
         self._spent = record
 
     def ended(self, at: float, result: Result) -> None:
-        """Record the *result* of the run, which ended at the time *at*."""
+        """Record the *result* of the run, which ended at the time *at*.
+
+        Remedies in *result* for which the core emitted no event are added.
+        """
         self.at = max(self.at, at)
         self.result = result
         for record in result.violations:
@@ -256,7 +263,7 @@ class Scribe:
     # ------------------------------------------------------------------ text
 
     def _changed(self, at: float) -> None:
-        """Record that the trace was cut, and the text that was written after the cut."""
+        """Record that the trace was cut at the time *at*, and the text that was written after the cut."""
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:
@@ -509,26 +516,30 @@ class Scribe:
     # ------------------------------------------------------------------ which entries have changed
 
     def entries(self, name: str) -> Sequence[object]:
-        """Return the list with the name *name*, one of :data:`UPSERTED`."""
+        """Return the list with the name *name*: requests, checks, forks, remedies or incidents."""
         found: Sequence[object] = getattr(self, name)
         return found
 
-    def take_changed(self) -> dict[str, list[int]]:
-        """Return which entries of which lists have changed since the last call."""
-        changed = {name: sorted(numbers) for name, numbers in self._changed_entries.items() if numbers}
-        for numbers in self._changed_entries.values():
-            numbers.clear()
-        return changed
-
-    def touch_all(self) -> None:
-        """Count all entries as changed."""
-        for name in UPSERTED:
-            self._changed_entries[name].update(range(len(self.entries(name))))
+    def changed_after(self, changes: int) -> dict[str, list[int]]:
+        """Return which entries of which lists have changed since :attr:`changes` had the value *changes*."""
+        found = {}
+        for name, changed_at in self._changed_at.items():
+            if numbers := sorted(_above(changes, changed_at)):
+                found[name] = numbers
+        return found
 
     def _touch(self, name: str, number: int) -> None:
-        self._changed_entries[name].add(number)
+        self.changes += 1
+        changed_at = self._changed_at[name]
+        changed_at.pop(number, None)
+        changed_at[number] = self.changes
         if name == "requests" and (remedy := self.requests[number].remedy) is not None:
-            self._changed_entries["remedies"].add(remedy)  # its story ends with the first token of this request
+            self._touch("remedies", remedy)  # its story ends with the first token of this request
+
+
+def _above(least: int, values: dict[int, int]) -> Iterator[int]:
+    """Yield the keys whose values are above *least*. The values ascend, so the other keys are not looked at."""
+    return takewhile(lambda key: values[key] > least, reversed(values))
 
 
 def _is_violation(record: CheckRecord | None) -> bool:

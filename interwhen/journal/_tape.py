@@ -63,7 +63,10 @@ class Tape:
         return bool(self._wide)
 
     def owe(self, tokens: int) -> None:
-        """Count *tokens* of a chunk whose text the core has held back, because it may be half a tag."""
+        """Count *tokens* of a chunk whose text the core has held back, because it may be half a tag.
+
+        They are added to the tokens of the next text.
+        """
         self._owed += tokens
 
     def grow(self, at: float, start: int, tokens: int) -> None:
@@ -89,7 +92,7 @@ class Tape:
             self._add(at, run.start, run.text, tokens if is_counted else 0)
 
     def cut(self, at: float, to: int, removed: int) -> int:
-        """Record that the trace was cut to offset *to*, which removed *removed* characters.
+        """Record that the trace was cut to offset *to* at the time *at*, which removed *removed* characters.
 
         Returns how many tokens this removed.
         """
@@ -119,7 +122,10 @@ class Tape:
         return None if span is None else Span(self.u16(span.start), self.u16(span.end)) if self._wide else span
 
     def position(self, offset: int) -> int | None:
-        """Return the position on the tape of the character at *offset* of the trace; ``None``: there is none."""
+        """Return the position on the tape of the character at *offset* of the trace.
+
+        It is ``None`` if the trace has no such character.
+        """
         place = bisect_left(self._standing, offset + 1, key=lambda one: self.starts[one[0]]) - 1
         if place < 0:
             return None
@@ -128,7 +134,7 @@ class Tape:
         return self._places[number] + inside if inside <= length else None
 
     def written(self) -> Iterator[TextWritten]:
-        """Yield the entries, as a timeline has them."""
+        """Yield the entries in their order, as events of a timeline."""
         styles = {number: (phase, origin) for number, phase, origin in self.styles}
         style: tuple[Phase, Origin] = ("answer", "model")
         for number, text in enumerate(self.texts):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from interwhen._types.models import Usage
 from interwhen._types.results import ViolationRecord
 from interwhen._types.segments import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
-from interwhen.journal._compact_form import CompactForm, called_fields, to_json
+from interwhen.journal._compact_form import CompactForm, PartMark, called_fields, to_json
 from interwhen.journal._files import START, frames_after, read_preamble
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, read_journal, standing
 from interwhen.journal._records import (
@@ -53,10 +54,8 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     """
     found = read_journal(journal)
     if found.header.redacted:
-        outline: dict[str, Any] = {}
-        for record in found.records:
-            _apply(outline, found.header, record)
-        return _of_outline(found.path, found.header, outline, found.size, found.left_out)
+        parts = (part for record in found.records if (part := _part_of(found.header, record)) is not None)
+        return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
     scribe = _scribe_of(found.header, found.schema)
     _replay_into(scribe, found)
     return _timeline_of(scribe, found.path, found.size, found.left_out)
@@ -206,14 +205,20 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
 
 
 def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
-    """Add the part *second* of a timeline to the part *first*, which comes directly before it. Changes *first*."""
+    """Add the part *second* of a timeline to the part *first*, which comes directly before it. Changes *first*.
+
+    The lists of *first* are extended in place, so joining many parts takes time in proportion to their size. *first*
+    must have been joined from an empty object, because it must not share its lists with a part.
+    """
     for name, value in second.items():
-        if name == "text" or name in _APPENDED:
-            first[name] = first[name] + value if name in first else value
+        if name == "text":
+            first[name] = first.get(name, "") + value
+        elif name in _APPENDED:
+            first.setdefault(name, []).extend(value)
         elif name in _COLUMNS:
             columns = first.setdefault(name, {})
             for column, values in value.items():
-                columns[column] = [*columns.get(column, ()), *values]
+                columns.setdefault(column, []).extend(values)
         elif name in UPSERTED:
             first.setdefault(name, {}).update(value)
         else:
@@ -224,19 +229,19 @@ _COLUMNS = ("tokens", "frontier", "shown")
 _APPENDED = ("weights", "styles", "cuts")
 
 
-def _apply(outline: dict[str, Any], header: Header, record: Record) -> list[dict[str, Any]]:
-    """Add *record* of a redacted journal to *outline*, which joins the parts before it.
+def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    whole: dict[str, Any] = {}
+    for part in parts:
+        join_parts(whole, part)
+    return whole
 
-    Returns a list with the part that *record* contains; empty if it contains none.
-    """
+
+def _part_of(header: Header, record: Record) -> dict[str, Any] | None:
+    """Return the part of the timeline that *record* of a redacted journal contains; ``None`` if it contains none."""
     if isinstance(record, OutlineRecord):
-        part = msgspec.json.decode(record.part)
-    elif isinstance(record, CalledRecord):
-        part = {"call": called_fields(header, record.record)}
-    else:
-        return []
-    join_parts(outline, part)
-    return [part]
+        part: dict[str, Any] = msgspec.json.decode(record.part)
+        return part
+    return {"call": called_fields(header, record.record)} if isinstance(record, CalledRecord) else None
 
 
 def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -401,7 +406,10 @@ def _span(pair: Any) -> Span | None:
 
 
 def _outcome(name: str | None) -> Outcome | None:
-    """Return the outcome that has the name *name*. It has no reason, because a redacted journal does not store it."""
+    """Return the outcome that has the name *name*; ``None`` for no or another name.
+
+    It has no reason, because a redacted journal does not store it.
+    """
     known: dict[str | None, Outcome] = {
         "pass": Judged(Pass()),
         "violation": Judged(Violation(why="")),
@@ -420,7 +428,8 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns new data as parts of the compact form.
 
-    Raises :class:`~interwhen.JournalError` if this version cannot read the journal.
+    It gets the bytes by :meth:`feed`; *path* is only a name for errors and for the timeline. Raises
+    :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -435,10 +444,11 @@ class TimelineReader:
         self._records: list[Record] = []
         self._scribe: Scribe | None = None
         self._past: _FollowedRun | None = None
-        self._outline: dict[str, Any] = {}
+        self._outlines: list[dict[str, Any]] = []
+        """The parts of a redacted journal."""
         self._form: CompactForm | None = None
-        self._given = 0
-        self._pending: list[dict[str, Any]] = []
+        self._mark = PartMark()
+        self._restarts = 0
 
     @property
     def is_over(self) -> bool:
@@ -471,6 +481,10 @@ class TimelineReader:
         del self._data[:end]
         self.offset += end
 
+    def forget_tail(self) -> None:
+        """Forget the bytes after ``offset``. The next bytes for :meth:`feed` are those at ``offset``."""
+        self._data.clear()
+
     def part(self, *, everything: bool = False) -> bytes:
         """Return the data that are new since the last part, as JSON. With *everything*, return all data so far.
 
@@ -478,15 +492,24 @@ class TimelineReader:
         part whose ``from`` is 0 contains the whole timeline so far.
         """
         if everything:
-            self._restart()
-        begin, self._given = self._given, self.offset
+            self._mark = PartMark()
+        return self.part_after(self._mark)
+
+    def part_after(self, mark: PartMark) -> bytes:
+        """Return the data that are new since *mark*, as :meth:`part` does, and move *mark* to the present.
+
+        With a new mark, the result is the whole timeline, and also after a resumed run has voided its recorded end. So
+        several consumers, with a mark each, can share one reader.
+        """
+        if mark.restarts != self._restarts:
+            for name, value in asdict(PartMark(restarts=self._restarts)).items():
+                setattr(mark, name, value)
+        begin, mark.offset = mark.offset, self.offset
         if self._form is not None:
-            found = self._form.part(self.path)
+            found = self._form.part(self.path, mark)
         else:
-            found = {}
-            for part in self._pending:
-                join_parts(found, part)
-            self._pending.clear()
+            found = _joined(self._outlines[mark.outlines :])
+            mark.outlines = len(self._outlines)
         return to_json({**found, "from": begin, "offset": self.offset})
 
     def timeline(self) -> Timeline:
@@ -494,18 +517,8 @@ class TimelineReader:
         if self._header is None:
             raise JournalError(self.path, "its header must be read before its timeline, and is not: feed more bytes")
         if self._scribe is None:
-            return _of_outline(self.path, self._header, self._outline, self.offset, len(self._data))
+            return _of_outline(self.path, self._header, _joined(self._outlines), self.offset, len(self._data))
         return _timeline_of(self._scribe, self.path, self.offset, len(self._data))
-
-    def _restart(self) -> None:
-        """Forget which data were already returned, so that the next part contains all of them."""
-        self._given = 0
-        if self._form is not None:
-            self._form.restart()
-        elif self._outline:
-            self._pending = [
-                {name: dict(enumerate(value)) if name in UPSERTED else value for name, value in self._outline.items()}
-            ]
 
     def _take(self, record: Record) -> None:
         if self._header is None:
@@ -517,13 +530,15 @@ class TimelineReader:
             return
         self._records.append(record)
         if self._scribe is None or self._past is None:
-            self._pending += _apply(self._outline, self._header, record)
+            part = _part_of(self._header, record)
+            if part is not None:
+                self._outlines.append(part)
         elif isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
             # The end of the run is void, and so is everything noted after it: begin again without this end.
             self._begin()
             for known in standing(self._records):
                 _read(self._past, self._scribe, known)
-            self._given = 0
+            self._restarts += 1
         else:
             _read(self._past, self._scribe, record)
 

@@ -243,7 +243,7 @@ class _Examiner(Prober):
         """Stream one answer with the adapter for *way* (a resume mode), unless this was done before.
 
         From this stream the adapter learns the name of the reasoning field, as in a run. With the way ``tokens``, the
-        token ids of the stream are stored.
+        token ids of the stream are stored if its text equals that of the first stream (``sample``).
         """
         if way in self._ready:
             return

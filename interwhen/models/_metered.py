@@ -22,8 +22,9 @@ class MeteredModel(ModelWrapper):
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
     Tokens are counted in the same way as in a run: for a stream by its chunks, for a fork by the server's ``usage``.
-    Only a server that ignores the ``max_tokens`` of a fork can exceed the budget. With *counts_prompts*, prompt tokens
-    use up the budget, too. They are estimated for requests whose prompt the server did not count.
+    Generated tokens can exceed the budget only if a server ignores the ``max_tokens`` of a fork. With *counts_prompts*,
+    prompt tokens use up the budget, too, and can exceed it, because they are counted after the request was sent. They
+    are estimated for streams whose prompt the server did not count.
 
     *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
     :meth:`aclose` does not close *model*.
@@ -131,7 +132,10 @@ class MeteredModel(ModelWrapper):
         return (await self._model.capabilities()).resume if ask is None else await ask()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream for *request*, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
+        """Open a stream for *request*, limited to the remaining tokens, and count the request.
+
+        Raises :class:`OutOfTokens` if no tokens remain.
+        """
         capped, most = await self._cap(request)
         self.requests += 1
         size = prompt_bytes(request.prompt) + len(request.prefix.encode(errors="replace"))

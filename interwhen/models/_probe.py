@@ -139,7 +139,7 @@ class Prober:
         self.context: int | None = None
 
     async def findings(self) -> AsyncIterator[ProbeFinding]:
-        """Yield a finding for each question. If the server is not reachable, no further question is asked."""
+        """Yield a finding for each question. If the server is not reachable, the others are "unknown" and not asked."""
         asked = True
         for question in QUESTIONS:
             seen = await self._answer(question.ask) if asked else _Observation("unknown", "not asked")
@@ -157,7 +157,7 @@ class Prober:
             return _Observation("no", str(error))
 
     async def get(self, url: str) -> bytes:
-        """Return the body of the response to a GET request for *url*."""
+        """Return the body of the response to a GET request for *url*. Raises :class:`ModelError` if it fails."""
         return await exchange(self.transport, HttpRequest("GET", url, self.headers), self.timeouts)
 
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
@@ -441,7 +441,10 @@ async def _resumed(prober: Prober, adapter: _Adapter, prompt: Prompt) -> _Observ
 
 
 async def _streamed(prober: Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
-    """Return the complete text of a stream, and its token counts if the server sent them."""
+    """Send *request* with *adapter*, and read its stream. Return its text, with reasoning, and its token counts.
+
+    The counts are ``None`` if the server sent none.
+    """
     chunks, _, _ = await chunks_of(prober, adapter, request)
     usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
     return "".join(chunk.text for chunk in chunks), usage
@@ -458,7 +461,8 @@ class _ReadStream(NamedTuple):
 async def chunks_of(prober: Prober, adapter: _Adapter, request: Request) -> _ReadStream:
     """Send *request* with *adapter*, read the stream to its end, and close it.
 
-    Return its chunks, its resume mode and its token ids. The timeouts are those of *prober*.
+    Return its chunks, its resume mode and its token ids. The timeouts are those of *prober*. Raises
+    :class:`ModelError` if the request or the stream fails.
     """
     stream = await adapter.stream(request)
     found: list[Chunk] = []

@@ -233,6 +233,7 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
     """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
 
+    Without *status*, a code of three digits in *body*, such as 429, is the status.
     Status 429 becomes :class:`~interwhen.models.RateLimited`, a prompt that is too long for the context
     :class:`~interwhen.models.ContextOverflow`, and every other error :class:`~interwhen.models.UpstreamError`. A
     ``Retry-After`` in *headers* is stored in the exception.
@@ -283,7 +284,8 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Return how many seconds to wait, according to the header ``Retry-After``; ``None`` without a valid header.
 
-    *now* is the current Unix time. It is used if the header contains a date.
+    The header ``Retry-After-Ms``, in milliseconds, comes first. *now* is the current Unix time; it is used if
+    ``Retry-After`` contains a date.
     """
     if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text) / 1000
@@ -456,9 +458,9 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the beginning of the error body of *response*. If this fails, return empty bytes.
+    """Read the beginning of the error body of *response*, for at most 5 seconds, and close the response.
 
-    The status is reported anyway.
+    If this fails, return empty bytes. The status is reported anyway.
     """
     body = b""
     try:
@@ -484,7 +486,8 @@ async def _read(response: HttpResponse, limit: int) -> bytes:
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
     """Call *call* and await it until it succeeds, with the waiting times of *retries* between the attempts.
 
-    When *retries* allows no further attempt, the last error is raised.
+    Only a :class:`~interwhen.ModelError` leads to another attempt. When *retries* allows no further one, the last error
+    is raised.
     """
     waited = 0.0
     attempt = 0
@@ -638,7 +641,10 @@ class SamplingSupport:
 
 
 def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return *body* without the options *names*. If an option has another name to use instead, it gets that name."""
+    """Return *body* without the options *names*. If an option has another name to use instead, it gets that name.
+
+    A field that already has that name stays as it is. ``top_logprobs`` is removed together with ``logprobs``.
+    """
     found = dict(body)
     for name in names:
         value = found.pop(name, None)

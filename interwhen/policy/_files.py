@@ -42,10 +42,11 @@ def read_examples(
     now: dt.datetime | None,
     tools: tuple[str, ...],
 ) -> tuple[Example, ...]:
-    """Read the examples of a rule from its file content *written*. Raises :class:`UsageError`.
+    """Read the examples of a rule from its file content *written*.
 
-    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the
-    defaults for the time and the tool.
+    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the defaults
+    for the time and the tool. Raises :class:`UsageError` if an example is not valid, if two have one name, or if there
+    are too many.
     """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
@@ -137,7 +138,8 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
 
-    Raises :class:`UsageError` if *path* has too many steps.
+    Raises :class:`UsageError` if *path* has too many steps, :class:`ValueError` if a step into a list is not a number,
+    and :class:`IndexError` if the list has no such item.
     """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
@@ -160,9 +162,11 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
 
 
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
-    """Build a situation from *parts*, in the format of examples and recorded situations. Raises :class:`UsageError`.
+    """Build a situation from *parts*, in the format of examples and recorded situations.
 
-    *now* and *tool* are the defaults for parts that are not given.
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for an unknown table and
+    for nesting that is too deep, and :class:`ValueError`, :class:`TypeError` or :class:`AttributeError` for another
+    wrong value.
     """
     talk, time, plain = parts.get("talk"), parts.get("now"), _plain(parts, 0)
     return Situation(
@@ -356,9 +360,10 @@ _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn",
 
 
 def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
-    """Return the text of the regular file *name* directly in *folder*. Raises :class:`UsageError`.
+    """Return the text of the regular file *name* directly in *folder*.
 
-    If the file is missing and not *needed*, return an empty text.
+    If the file is missing and not *needed*, return an empty text. Raises :class:`UsageError` for any other missing
+    file, a name or link that leads elsewhere, and a file that is too large or not readable UTF-8 text.
     """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
@@ -484,7 +489,8 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
 def read_database(policy: WrittenPolicy, folder: Path) -> State:
     """Read the state of *policy* from a database in *folder*.
 
-    Each table is a file ``NAME.json`` or ``NAME.json.gz``. Raises :class:`UsageError`.
+    Each table is a file ``NAME.json`` or ``NAME.json.gz``. Raises :class:`UsageError` if the policy declares no
+    database, or if a table is not a JSON object in a readable file.
     """
 
     def calls() -> Iterator[MadeCall]:

@@ -65,7 +65,7 @@ class Drafts:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Forget the drafts whose keys are in *keys*, because the step that made them has produced its item."""
+        """Forget the drafts with the *keys*, because the step that made them has an item or has failed."""
         for key in keys:
             self._drafts.pop(key, None)
 
@@ -98,7 +98,8 @@ class DraftedModel(ModelWrapper):
     async def stream(self, request: Request) -> Stream:
         """Open a stream that begins with the draft of *request*. A complete draft needs no request to the server.
 
-        A draft is not continued if *request* has extra sampling fields, such as a JSON schema.
+        An unfinished draft is not continued if *request* has extra sampling fields, such as a JSON schema. Raises
+        :class:`ContextOverflow`, and keeps it in :attr:`overflow`, if the request is too long.
         """
         # A step may send a request twice, to compare the replies.
         plain = _key(self.name, request)

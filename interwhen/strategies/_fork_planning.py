@@ -323,7 +323,7 @@ class ForkPlanner:
     def choose(self, situation: ForkSituation) -> Planned:
         """Return the cheapest route for a fork in *situation*, or now and then another one to measure its cost.
 
-        The choice is counted.
+        The planner remembers when it chose each route, and so when the next trial is due.
         """
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
@@ -464,7 +464,8 @@ class PlannedModel(ModelWrapper):
     async def complete(self, request: Request) -> Completion:
         """Return the answer to *request*. If it is a fork, the planner chooses its route and learns from the time.
 
-        The state after the fork is saved if the plan says so.
+        The state after the fork is saved if the plan says so; a failed save is ignored. Raises
+        :class:`~interwhen.ModelError` if the model fails.
         """
         if request.side is None:
             return await self._model.complete(request)
@@ -563,7 +564,7 @@ _WRITTEN = 17
 
 
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
-    """Send three short requests to *model*, and return its rates: seconds per unit of work.
+    """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
     They cost about two thousand tokens. The prompts begin with *mark*. Use a new one each time, because the server may
     have cached earlier prompts. Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes
@@ -641,8 +642,8 @@ async def explain(
     """Send *forks* forks from a growing trace, and return the predicted and the measured times.
 
     *rates* are those of the model at the start. After each *disturb* forks, other requests are sent, so that the server
-    may evict its cache (0: never). *say* receives a line of progress after each fork. Raises
-    :class:`~interwhen.ModelError`.
+    may evict its cache (0: never). *say* receives a line of progress after each fork. Only the last 512 forks are
+    returned. Raises :class:`~interwhen.ModelError`.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)

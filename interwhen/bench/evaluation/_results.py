@@ -210,7 +210,10 @@ class Results:
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        """Write *row* to the file of its shard. Return false, and write nothing, if the row has a result already."""
+        """Write *row* to the file of its shard. Return false, and write nothing, if the row has a result already.
+
+        Raises :class:`OSError`, and :class:`UsageError` if another process has locked the file.
+        """
         number = row.row // self.manifest.shard_size
         shard = self._shard(number)
         if row.row in shard.done:

@@ -32,16 +32,19 @@ _decode = msgspec.msgpack.Decoder(ActorRequest).decode
 
 
 class ExactChecks:
-    """Runs the checks of *verifier*, and returns outcomes.
+    """Wraps *verifier* in the worker process of an actor, so that a check there returns an outcome.
 
-    What is not a valid verdict becomes ``Errored`` in the process of the check, as it does without a cluster.
+    An invalid verdict becomes ``Errored`` in that process, as it does without a cluster.
     """
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
     def check(self, claim: Any) -> Outcome:
-        """Judge *claim*, and return the outcome: a verdict, or an error if the verifier returned no valid one."""
+        """Judge *claim*, and return the outcome: a verdict, or an error if the verifier returned no valid one.
+
+        An asynchronous verifier is awaited in an event loop of its own. Exceptions of the verifier are passed on.
+        """
         value = self._verifier.check(claim)
         if inspect.isawaitable(value):
             value = anyio.run(_wait_for, value)

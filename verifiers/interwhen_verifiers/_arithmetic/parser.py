@@ -89,8 +89,8 @@ class Parser:
     def side(self, *, whole: bool) -> Side | None:
         """Return the expression that starts at ``index``, and move ``index`` after it.
 
-        The result is ``None`` if the tokens are not an expression, or if there are too many of them. With *whole*, the
-        expression must end at ``stop``.
+        The result is ``None`` if the tokens are not an expression, or if more than ``MAX_TOKENS`` tokens remain before
+        ``stop``. With *whole*, the expression must end at ``stop``.
         """
         first = self.index
         if self.stop - first > MAX_TOKENS:
