@@ -125,7 +125,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
     The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. Raises
-    :class:`~interwhen.JournalError` in the same cases as :func:`replay`.
+    :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -155,7 +155,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
 
 
 class RepeatedCheck(msgspec.Struct, frozen=True):
-    """The result of repeating one recorded check that had passed."""
+    """The result of repeating one recorded check that had passed: whether it passes again."""
 
     check: CheckRecord
     """The recorded check."""
@@ -224,7 +224,7 @@ def _specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[
 
 
 class ClaimAgain(NamedTuple):
-    """The outcome of repeating the check of one recorded claim."""
+    """The outcome of repeating the check of one recorded claim, and what changed in its verifier since then."""
 
     outcome: Outcome
     changed: str
@@ -232,7 +232,7 @@ class ClaimAgain(NamedTuple):
 
 
 async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
-    """Check one recorded claim again with the installed verifiers. No model runs.
+    """Check one recorded claim again with the installed verifiers, and return the outcome. No model runs.
 
     *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
     has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
@@ -337,7 +337,7 @@ class _RecordedTrace(msgspec.Struct):
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the trace at the end of each request, before a remedy cuts it."""
+    """Return the traces of a recorded run: one for the end of each request, before a remedy cuts it."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
@@ -379,12 +379,15 @@ def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: Rebu
 
 
 def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
-    """Return the chunks of the trace at the end of each request in *found*, by the text of that trace."""
+    """Return the recorded traces in *found*, one for the end of each request: the text of each with its chunks."""
     return {"".join(chunk.text for chunk in one.chunks): one.chunks for one in _recorded_traces(found)}
 
 
 async def observe_recorded(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
-    """Return the result of a run of *observers* over *chunks*, with the prompt and settings of the run in *found*."""
+    """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
+
+    The prompt and the settings are those of the run in *found*.
+    """
     header = found.header
     model = _recorded_model(chunks, think_tags=header.think_tags)
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
@@ -504,7 +507,7 @@ class LoopThread:
             return self._now
 
     def close(self) -> None:
-        """End the loop if it is running."""
+        """End the loop in the other thread, if it is running."""
         with self._own_lock:
             now, self._now = self._now, None
         if now is not None:
@@ -512,7 +515,7 @@ class LoopThread:
 
 
 def _end_unused(ready: Started) -> None:
-    """End the loop of *ready* as soon as it runs. The thread that started it was interrupted and does not need it."""
+    """End the loop of *ready* as soon as it runs, because the thread that started it was interrupted."""
     if ready.exception() is None:
         _, loop, ending = ready.result()
         with suppress(RuntimeError):
@@ -522,7 +525,8 @@ def _end_unused(ready: Started) -> None:
 def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> None:
     """Run an event loop until its end event is set, then close *clients*.
 
-    *ready* receives the objects through which other threads use the loop. *options* are the options of the backend.
+    *ready* receives the objects through which other threads use the loop, or the error if the loop cannot start.
+    *options* are the options of the backend.
     """
     import asyncio  # a large part of the time to import interwhen
 
@@ -665,9 +669,9 @@ def _listeners(
 
 
 def as_part(make: Callable[P, T]) -> Callable[P, T]:
-    """Return *make*, such as :func:`run`, changed so that its runs count as parts of a larger call.
+    """Wrap *make*, a function such as :func:`run`, so that the runs that it makes are parts of a larger call.
 
-    Listeners observe only the larger call as a whole.
+    Listeners then observe only the larger call, not these runs.
     """
 
     def made(*args: P.args, **options: P.kwargs) -> T:
@@ -810,7 +814,7 @@ class SyncRun:
 
     @property
     def result(self) -> Result:
-        """The result. Raises :class:`UsageError` before the run has ended."""
+        """The result of the run. Raises :class:`UsageError` before the run has ended."""
         return self._inner.result
 
     def drain(self) -> Result:
@@ -851,10 +855,10 @@ def resume(
 ) -> Run:
     """Return a run that continues the run of *journal*. It starts when it is entered (``async with``).
 
-    Prompt, sampling and budgets come from the journal. What the run had spent before counts towards its budgets. The
-    model continues the recorded text, unfinished checks run again, and the new records follow in the same file. The
-    reader gets all events of the run, from the first one on. A finished run returns its result at once, without a
-    request. A run whose reader left, or that ended as ``failed``, is not finished and continues.
+    Prompt, sampling and budgets come from the journal. The budgets include what the run had spent before. The model
+    continues the recorded text, unfinished checks run again, and the new records follow in the same file. The reader
+    gets all events of the run, from the first one on. A finished run returns its result at once, without a request. A
+    run whose reader left, or that ended as ``failed``, is not finished and continues.
 
     Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
     as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, or if
@@ -897,7 +901,7 @@ def resume(
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
     """Return a run that continues the run of *journal*, for synchronous code.
 
-    *options* are the same as for :func:`resume`, and *uvloop* as for :func:`run_sync`.
+    *options* are the same as for :func:`resume`. With *uvloop*, the run uses a uvloop in its thread (extra ``fast``).
     """
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 

@@ -69,7 +69,7 @@ def split_frames(buffer: bytearray) -> Iterator[bytes]:
 
 
 async def send(sock: socket.socket, payload: bytes) -> None:
-    """Send one message on a non-blocking socket."""
+    """Send *payload* as one message on a non-blocking socket."""
     rest = memoryview(framed(payload))
     while rest:
         try:
@@ -102,12 +102,12 @@ async def _exactly(sock: socket.socket, count: int) -> bytearray:
 
 
 def send_blocking(sock: socket.socket, payload: bytes) -> None:
-    """Send one message, in the child."""
+    """Send *payload* as one message, in the child process."""
     sock.sendall(framed(payload))
 
 
 def receive_blocking(sock: socket.socket) -> bytes:
-    """Wait for one message, in the child, and return its payload.
+    """Wait for one message, in the child process, and return its payload.
 
     Raises :class:`EOFError` if the other side closed the socket.
     """
@@ -133,9 +133,9 @@ KEPT = 128
 
 
 def serve(sock: socket.socket, memory: int | None) -> None:
-    """Run the checks that arrive on *sock* until it closes.
+    """Run the checks that arrive as messages on *sock*, and answer each, until *sock* is closed.
 
-    *memory* limits the address space of this process, in bytes.
+    *memory* limits the address space of this process, in bytes (``None``: no limit).
     """
     _isolate()
     _limit_resources(memory)

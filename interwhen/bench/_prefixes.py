@@ -25,7 +25,10 @@ _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """When the first token of a run arrived, for a prompt that begins with a context."""
+    """How long a run took to its first token, and how much of its prompt the server had in its cache.
+
+    The prompt begins with a context, which may have been sent ahead of time.
+    """
 
     seconds: float
     prompt: int
@@ -127,7 +130,7 @@ async def prefixes(
 
 
 def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
-    """Return the report on *found*."""
+    """Return the report on *found*, which has the runs of both arms in the order of the pairs."""
     times = {arm: [1000 * one.seconds for one in runs] for arm, runs in found.items()}
     rows: tuple[Row, ...] = tuple(
         {

@@ -123,7 +123,7 @@ def _contract(base_url: str | None, model: str, record: Path | None, *, json: bo
 
 
 def _configured() -> JournalSettings | None:
-    """Return the settings of journals in ``interwhen.toml`` or the environment; ``None`` without such settings."""
+    """Return the settings of journals in ``interwhen.toml`` or the environment; ``None`` if they cannot be read."""
     try:
         from interwhen.gateway._config import load_config
     except ImportError:  # the gateway is not installed
@@ -145,7 +145,10 @@ def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
 
 
 def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
-    """Return what is found in the directory of *settings*: its access, sizes, numbers and free disk space."""
+    """Examine the directory of *settings*: is it writable, do its journals have an end, how much disk space is free.
+
+    A temporary file is written there and deleted.
+    """
     folder = Path(settings.path)
     access = _access(folder)
     if access.mark == "no" and not folder.is_dir():
@@ -211,7 +214,7 @@ def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
 
 
 def _lost(base_url: str) -> ProbeFinding:
-    """Ask the gateway at *base_url* how many journals it lost."""
+    """Ask the gateway at *base_url* how many journals it could not write, and return the finding."""
     import httpx2
 
     url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
@@ -239,7 +242,11 @@ class _Endpoint(NamedTuple):
 
 @asynccontextmanager
 async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint]:
-    """Yield the server at *base_url*. Without *base_url*, start a server for the local *model* and yield it."""
+    """Yield the server at *base_url*.
+
+    Without it, start a server for the local *model*, yield it, and stop it at the end. Raises :class:`UsageError` if
+    *model* is not local then.
+    """
     if base_url is not None:
         import os
 
@@ -270,7 +277,10 @@ async def _diagnosis(base_url: str | None, model: str) -> Diagnosis:
 
 
 async def _checked(base_url: str | None, model: str, record: Path | None) -> ContractReport:
-    """Check the contract of an endpoint. Write all requests and responses to the file *record*, if it is given."""
+    """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
+
+    All requests and responses are written to the file *record*, if it is given.
+    """
     from interwhen.models._httpx2_transport import Httpx2Transport
 
     async with _endpoint(base_url, model) as endpoint:

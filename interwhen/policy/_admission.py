@@ -212,12 +212,15 @@ def squeezed(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """Split *text* into sentences, in the form that :func:`squeezed` returns."""
+    """Split *text* into sentences, in which each run of white space is one space (see :func:`squeezed`)."""
     return _SENTENCE_END.split(squeezed(text))
 
 
 def clauses(text: str) -> Iterator[str]:
-    """Yield the clauses of a policy in linear time: the sentences of each paragraph and each list item."""
+    """Yield the clauses of a policy in linear time: the sentences of each paragraph and each list item.
+
+    Headings (lines that begin with ``#``) and sentences of fewer than four words are left out.
+    """
     for block in _blocks(text):
         yield from (sentence for sentence in sentences(block) if len(sentence.split()) >= _WORDS)
 
@@ -431,8 +434,8 @@ def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
     """Judge the examples of *rule* by each of its mutants, and count the results. Needs the extra ``z3``.
 
-    A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. *seed* selects
-    the mutants.
+    A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. After three
+    questions that Z3 did not answer, it is not asked again. *seed* selects the mutants.
     """
     from interwhen.policy._smt import same_rule
 
@@ -457,7 +460,8 @@ def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
     """Count the violations that each rule of *policy* finds in the recorded situations in the file at *path*.
 
     Each line is a JSON object with the keys of an example: ``tool``, ``args``, ``state``, ``calls``, ``talk``,
-    ``beside``, ``now``. Raises :class:`UsageError`, which names the line.
+    ``beside``, ``now``. Raises :class:`UsageError` if the file cannot be read, or if a line is not a situation; then it
+    names the line.
     """
     counts: Counter[str] = Counter()
     now = policy.now if policy.now != "clock" else None
@@ -528,7 +532,7 @@ class Replayed:
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """Return the ids of the rules that were undecided for some calls, and decided (kept or broken) for none."""
+        """The ids of the rules that were undecided for some calls, and decided (kept or broken) for none."""
         return tuple(name for name, one in self.tallies.items() if one.unknown and not one.decided)
 
 
@@ -582,7 +586,8 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
 def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
     """Yield the calls in *messages* in order, each with its result.
 
-    Before the calls of an assistant turn, yield the conversation so far, if the assistant has sent text before.
+    Before the calls of an assistant turn, yield the conversation so far, if the assistant has sent text before. A call
+    whose arguments cannot be read is left out.
     """
     listed = list(messages)
     users: list[str] = []

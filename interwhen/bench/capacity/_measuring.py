@@ -57,14 +57,14 @@ def _extract(segment: Segment) -> Iterator[Claim]:
 
 @verifier(name="occupy", version="1", worker="process", deadline=10.0)
 def occupy(_claim: Claim) -> Verdict:
-    """Occupy a worker process for :data:`CHECK_SECONDS`."""
+    """Sleep in a worker process for :data:`CHECK_SECONDS` seconds, and then pass the claim."""
     time.sleep(CHECK_SECONDS)
     return Pass("accepted by the measurement")
 
 
 @verifier(name="at_once", version="1", worker="process", deadline=10.0)
 def at_once(_claim: Claim) -> Verdict:
-    """Pass in a worker process, without any work."""
+    """Pass each claim without any work. Such checks show what a worker process itself costs."""
     return Pass("accepted by the measurement")
 
 
@@ -86,7 +86,7 @@ def _forking() -> Monitor:
 
 
 def _refuting(count: int) -> Monitor:
-    """Return a monitor that refutes every second line, *count* times."""
+    """Return a monitor that refutes every second line, until it has refuted *count* lines."""
     seen = 0
 
     @verifier(name="refute", version="1", worker="inline")
@@ -102,7 +102,7 @@ def _refuting(count: int) -> Monitor:
 
 
 class _RunCosts(NamedTuple):
-    """What some runs cost this process."""
+    """What some runs cost this process: CPU time in seconds, and the counts of their work."""
 
     seconds: float
     """CPU time."""
@@ -122,7 +122,10 @@ class _CostReader:
     async def runs(
         self, count: int, chunks: int, monitors: Sequence[Monitor], *, rate: float = 0.0, journal: Path | None = None
     ) -> _RunCosts:
-        """Make *count* runs, one after the other, and return their cost."""
+        """Make *count* runs, one after the other, on streams of *chunks* chunks, and return what they cost together.
+
+        *rate* is in chunks per second; 0 sends as fast as possible. *journal* is the file of their journal.
+        """
         model = CompletionsModel(self._url, f"{chunks}@{rate:g}", api_key="", transport=self._transport)
         checks = forks = remedies = tokens = 0
         begun = time.process_time()
@@ -137,7 +140,10 @@ class _CostReader:
         return _RunCosts(time.process_time() - begun, checks, forks, remedies, tokens)
 
     async def crowd(self, streams: int, rate: float, seconds: float, monitors: Sequence[Monitor]) -> float:
-        """Read *streams* streams at once for *seconds*, and return the CPU time of a token, in microseconds."""
+        """Read *streams* streams at once for *seconds*, at *rate* chunks per second each.
+
+        Return the CPU time of this process per chunk, in microseconds.
+        """
         chunks = max(2, int(seconds * rate))
         begun = time.process_time()
         await run_crowd(self._crowd_url, streams, chunks, rate, self._transport, monitors)
@@ -182,7 +188,7 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Return what the answer of a recorded stream asks for, with *monitors* on it."""
+    """Replay a recorded answer under *monitors*, and return its tokens, checks and forks."""
     async with open_source(ReplayedFile(speed=_SPEED)) as source:
         model, request = source.pair(0)
         watching = load_monitors(tuple(monitors))
@@ -254,7 +260,7 @@ async def _costs(
 
 
 class TokenCosts(NamedTuple):
-    """The costs of the event loop for tokens, see :class:`Costs`."""
+    """The costs of the event loop for tokens; the fields are explained at :class:`Costs`."""
 
     wake_us: float
     token_us: float
@@ -272,10 +278,12 @@ async def _token_costs(
 
 
 def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
-    """Find the costs that fit *costs*: the CPU time of a token in microseconds at some numbers of tokens a second.
+    """Find the three costs of reading tokens that fit the measured points *costs* best.
 
-    The loop wakes up at most once in ``batch_ms``, because senders and the scheduler work in steps. So a token pays
-    for a share of a wake-up, which falls with the rate. For each step the other two costs follow by least squares.
+    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. The three
+    costs are that of a wake-up of the event loop, that of a token, and ``batch_ms``, the shortest time between two
+    wake-ups. At a higher rate, more tokens share one wake-up, so a token is cheaper. Several values of ``batch_ms`` are
+    tried; for each, the other two costs follow by least squares.
     """
     best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
     for step in _STEPS:
@@ -298,7 +306,10 @@ def wakes_of_a_token(rate: float, batch_ms: float) -> float:
 
 
 def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
-    """Return slope and intercept of the least squares line, with errors as shares of *ys*."""
+    """Return slope and intercept of the line that fits the points (*xs*, *ys*) by least squares.
+
+    The errors are weighed as shares of *ys*.
+    """
     weights = [1 / y**2 for y in ys]
     whole = sum(weights)
     x_mean = sum(w * x for w, x in zip(weights, xs, strict=True)) / whole
@@ -310,12 +321,12 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 async def _worker_us(reader: _CostReader) -> float:
-    """Return how long a check that does nothing occupies a worker process, in microseconds."""
+    """Return how long a check that does nothing occupies a process of the pool, in microseconds."""
     return 1e6 * await _seconds_of_check(reader.workers, at_once, _LEARNED)
 
 
 async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> float:
-    """Make *count* checks one after the other, and return how long one of them took, in the mean."""
+    """Make *count* checks with *judge* in *workers*, one after the other, and return their mean time in seconds."""
     claim, total = Claim(key="k", span=None), 0.0
     for number in range(count + 1):
         begun = time.perf_counter()
@@ -327,7 +338,7 @@ async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> fl
 
 
 async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
-    """Return the resident memory of an open stream in KiB: many streams at once, less few."""
+    """Return the resident memory of an open supervised stream in KiB, measured with 600 streams at once."""
     idle = memory_of().resident or 0.0
     peak = idle
 
@@ -351,14 +362,14 @@ class _JournalSize(NamedTuple):
 
 
 async def _journal_bytes(reader: _CostReader, folder: Path, chunks: int, has_checks: bool) -> _JournalSize:  # noqa: FBT001
-    """Write the journal of one run, and return its size in bytes."""
+    """Write the journal of one run of *chunks* chunks into *folder*, and return its size in bytes and what it has."""
     path = folder / f"{chunks}-{has_checks}.journal"
     spent = await reader.runs(1, chunks, [_watching(at_once, claims=has_checks)], rate=_JOURNAL_RATE, journal=path)
     return _JournalSize(path.stat().st_size, spent.checks, spent.tokens)
 
 
 def _learn_us(path: Path) -> float:
-    """Return how long the file of remedies is locked for one run, in microseconds."""
+    """Return how long the file of learned remedies is locked to record one run, in microseconds."""
     use = RemedyUse("arithmetic", "repair", is_fresh=True, worked=True)
     job = ("model", "arithmetic"), (use,), False
     with RemedyBeliefs(path) as beliefs:
@@ -398,7 +409,10 @@ async def _journal_point(reader: _CostReader, costs: Costs, folder: Path) -> Poi
 
 
 async def _check_point(url: str, transport: Transport, costs: Costs, streams: int, seconds: float) -> Point:
-    """Measure the time of checks of *streams* streams that share one worker process."""
+    """Measure the mean time of checks when *streams* streams share one worker process, and compare it with the model.
+
+    Each stream lasts twice *seconds*. *costs* are the inputs of the model.
+    """
     rate, times = 20.0, list[float]()
     chunks = int(2 * seconds * rate)
     model = CompletionsModel(url, f"{chunks}@{rate:g}", api_key="", transport=transport)

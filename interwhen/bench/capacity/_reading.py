@@ -20,7 +20,7 @@ _FILES_OF_STREAM = 2
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What *streams* simultaneous streams need."""
+    """The processes, cores, machines, memory and rates of tokens that *streams* simultaneous streams need."""
 
     streams: int
     loop_processes: int
@@ -38,7 +38,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource that is used up at some number of streams, and what to do then."""
+    """A resource that is used up at *streams* simultaneous streams, and what helps then."""
 
     what: str
     streams: int
@@ -47,7 +47,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """The reading of the model."""
+    """What the capacity model says: streams per core, the needs of many streams, and the limits that they reach."""
 
     streams_per_core: int
     workers_per_thousand: float
@@ -62,7 +62,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cpu_share(measured: Measured, streams: float) -> float:
-    """Return the share of a core that the event loop of *streams* streams needs, without simulating."""
+    """Compute the share of a core that the event loop of *streams* streams needs, from the measured costs."""
     costs, load = measured.costs, measured.load
     rate = streams * load.rate
     batches = rate * costs.batch_ms / 1e3
@@ -73,16 +73,16 @@ def cpu_share(measured: Measured, streams: float) -> float:
 
 
 def workers_for(measured: Measured, streams: float) -> float:
-    """Return how many workers the checks of *streams* streams occupy, in the mean."""
+    """Return how many workers are busy on average with the checks of *streams* streams, from the measured costs."""
     load = measured.load
     return streams / load.seconds * load.checks * (load.check_ms / 1e3 + measured.costs.worker_us / 1e6)
 
 
 def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulated]:
-    """Return the most streams that one event loop carries, and the simulation of them.
+    """Return the largest number of streams that one event loop carries, and the simulation of these streams.
 
-    It may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile. The
-    first is computed, the second is simulated.
+    The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
+    The first is computed, the second is simulated.
     """
     low, high = 1, 2
     while cpu_share(measured, high) <= BUSY:
@@ -100,7 +100,7 @@ def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulat
 
 
 def read_capacity(measured: Measured, streams: tuple[int, ...], *, seed: int = 0) -> Capacity:
-    """Read the model at each number of *streams*. The same arguments give the same result."""
+    """Compute what each number of *streams* needs and what breaks first. The same arguments give the same result."""
     each, at = streams_per_core(measured, seed=seed)
     limits = sorted(_limits(measured, each), key=lambda limit: limit.streams)
     return Capacity(
@@ -115,7 +115,7 @@ def read_capacity(measured: Measured, streams: tuple[int, ...], *, seed: int = 0
 
 
 def journal_bytes(measured: Measured) -> float:
-    """Return the size of the journal of an answer in bytes."""
+    """Return the expected size of the journal of an average answer, in bytes, from the measured costs."""
     costs, load = measured.costs, measured.load
     return costs.journal_run_bytes + load.tokens * costs.journal_token_bytes + load.checks * costs.journal_check_bytes
 

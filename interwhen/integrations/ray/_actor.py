@@ -37,16 +37,19 @@ _decode = msgspec.msgpack.Decoder(ActorRequest).decode
 
 
 class ExactChecks:
-    """Runs the checks of *verifier*, and returns outcomes.
+    """Wraps *verifier* in the worker process of an actor, so that a check there returns an outcome.
 
-    What is not a valid verdict becomes ``Errored`` in the process of the check, as it does without a cluster.
+    An invalid verdict becomes ``Errored`` in that process, as it does without a cluster.
     """
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
     def check(self, claim: Any) -> Outcome:
-        """Judge *claim*."""
+        """Judge *claim*, and return the outcome: a verdict, or an error if the verifier returned no valid one.
+
+        An asynchronous verifier is awaited in an event loop of its own. Exceptions of the verifier are passed on.
+        """
         value = self._verifier.check(claim)
         if inspect.isawaitable(value):
             value = anyio.run(_wait_for, value)
@@ -58,12 +61,15 @@ async def _wait_for(value: Any) -> Any:
 
 
 def load(encoded: bytes) -> ExactChecks:
-    """Make the verifier of *encoded* in the worker process."""
+    """Make the verifier that *encoded* names, in the worker process that calls this."""
     return ExactChecks(make(encoded))
 
 
 class PortableVerifier:
-    """Stands for a verifier in the process of the actor. Its pickle makes the verifier in a worker process."""
+    """Stands for a verifier in the process of the actor. To unpickle it in a worker process makes the verifier there.
+
+    *encoded* is a :class:`NamedVerifier` as bytes.
+    """
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
@@ -73,9 +79,10 @@ class PortableVerifier:
 
 
 class CheckActor:
-    """Runs checks one after another. *memory* limits the address space of the worker process, in bytes.
+    """The actor on a node of the cluster: it runs checks one after another, in a worker process.
 
-    The program that started it connects once, and sends its checks on this connection.
+    *memory* limits the address space of the worker process, in bytes. The program that started the actor connects once,
+    and sends its checks on this connection.
     """
 
     def __init__(self, memory: int | None) -> None:

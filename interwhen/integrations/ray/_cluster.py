@@ -18,15 +18,15 @@ from interwhen.integrations.ray._messages import Greeting
 
 
 class ClusterAway(InterwhenError):
-    """Raised if the cluster cannot be reached."""
+    """Raised if no connection to the Ray cluster is possible."""
 
 
 class Actor(Protocol):
-    """One actor of a cluster."""
+    """A worker process on the cluster, which runs checks and is called an actor in Ray."""
 
     @property
     def name(self) -> str:
-        """A name that no other actor has had."""
+        """The name of the actor. No other actor has had it, also not an earlier one."""
         ...
 
     def open(self, loop: EventLoop, received: Callable[[bytes], object], lost: Callable[[str], object]) -> None:
@@ -47,14 +47,14 @@ class Actor(Protocol):
 
 
 class Cluster(Protocol):
-    """A cluster. Its methods may block, and one thread calls them."""
+    """The connection to a cluster. Its methods may block, and one thread calls them."""
 
     def connect(self) -> int:
         """Connect, and return how many processors the cluster has. Raises :class:`ClusterAway`."""
         ...
 
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
-        """Start *count* actors, each with a processor of its own. Yield each one when it has greeted.
+        """Start *count* actors, each with a processor of its own. Yield each one when it has sent its greeting.
 
         *memory* limits the address space of their worker processes, in bytes. When *until* returns true, the actors
         that have not greeted are killed.
@@ -62,7 +62,7 @@ class Cluster(Protocol):
         ...
 
     def close(self) -> None:
-        """Disconnect. Actors that are still there end."""
+        """Disconnect from the cluster. This ends the actors that were started over this connection."""
         ...
 
 
@@ -72,7 +72,7 @@ _SLICE = 0.25
 
 
 class RayActor(Channel):
-    """An actor of Ray, with a connection to it."""
+    """An actor of Ray (a worker process on the cluster) that *handle* refers to, with the connection *sock* to it."""
 
     def __init__(self, handle: Any, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -80,7 +80,7 @@ class RayActor(Channel):
         self.name: str = _name(handle)
 
     def kill(self) -> None:
-        """Kill the actor."""
+        """Kill the actor and its worker process. Errors of Ray are ignored."""
         _kill(self._handle)
 
 
@@ -108,7 +108,7 @@ class RayCluster:
         self._owns = False
 
     def connect(self) -> int:
-        """Connect to the cluster."""
+        """Connect to the cluster, and return how many processors it has. Raises :class:`ClusterAway`."""
         import ray
 
         try:
@@ -138,7 +138,10 @@ class RayCluster:
         self._owns = True
 
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
-        """Start *count* actors."""
+        """Start *count* actors, and yield each one when it has greeted; see :meth:`Cluster.start`.
+
+        If an actor dies before it has greeted, this is logged, and it is left out.
+        """
         import ray
 
         from interwhen.integrations.ray._actor import CheckActor
@@ -167,7 +170,7 @@ class RayCluster:
                 _kill(handle)
 
     def close(self) -> None:
-        """Disconnect, if this object connected."""
+        """Disconnect from Ray, if this object has connected."""
         if self._owns:
             import ray
 

@@ -29,7 +29,7 @@ class _VerifierCost:
 
 
 class CostHistory:
-    """Learns what the checks of each verifier cost, and so which of them leave the machine.
+    """Learns what the checks of each verifier cost, and so which of them may leave this machine for the cluster.
 
     A verifier leaves when its last ``PROOFS`` checks all needed ``LEAVING_SECONDS``. It comes back as soon as one of
     them needed less than ``LEAST_SECONDS``, and must then prove itself four times as often before it leaves again.
@@ -39,17 +39,17 @@ class CostHistory:
         self._known: dict[str, _VerifierCost] = {}
 
     def leaves(self, key: str) -> bool:
-        """Return whether the checks of the verifier *key* may leave the machine."""
+        """Return whether the checks of the verifier with the key *key* may leave this machine."""
         found = self._known.get(key)
         return found is not None and found.leaves
 
     def seconds(self, key: str) -> float:
-        """Return the usual time of a check of the verifier *key*, in seconds; 0 if none was measured."""
+        """Return the usual CPU seconds of a check of the verifier with the key *key*; 0 if none was measured."""
         found = self._known.get(key)
         return 0.0 if found is None else found.seconds
 
     def learn(self, key: str, spent: float) -> None:
-        """Learn that a check of the verifier *key* needed *spent* CPU seconds, wherever it ran."""
+        """Record that a check of the verifier with the key *key* needed *spent* CPU seconds, wherever it ran."""
         known = self._known.setdefault(key, _VerifierCost())
         known.seconds = spent if known.seconds == 0.0 else 0.8 * known.seconds + 0.2 * spent
         if known.leaves and spent < LEAST_SECONDS:
@@ -72,7 +72,7 @@ WINDOW = 32
 
 @dataclass(slots=True, eq=False)
 class PlacedCheck:
-    """One check that waits for a place on the cluster, or is there."""
+    """A check that an actor runs, or that waits for an actor."""
 
     id: int
     verifier: str
@@ -91,7 +91,7 @@ class PlacedCheck:
 
 @dataclass(slots=True)
 class Lane:
-    """What the pool knows of one actor: the checks that it has, in their order."""
+    """What the pool knows of one actor: the checks that were given to it, in their order."""
 
     name: str
     checks: dict[int, PlacedCheck] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Lane:
         self.hashed = blake2b(self.name.encode(), digest_size=8)
 
     def add(self, check: PlacedCheck) -> None:
-        """Give *check* to the actor."""
+        """Record that the actor gets *check* as its last one. If it has no other, it begins with it at once."""
         check.place = self.name
         check.tries += 1
         check.begun = not self.checks
@@ -113,7 +113,7 @@ class Lane:
         self.work += check.seconds
 
     def remove(self, number: int) -> PlacedCheck | None:
-        """Take the check with the id *number* away; ``None`` if the actor does not have it."""
+        """Record that the actor no longer has the check with the id *number*. Return the check; ``None`` without it."""
         check = self.checks.pop(number, None)
         if check is not None:
             self.work = self.work - check.seconds if self.checks else 0.0
@@ -145,10 +145,10 @@ def best(key: str, lanes: Iterable[Lane]) -> Lane:
 
 
 class Waiting:
-    """The checks that wait for a place, oldest first, and the lanes of the actors.
+    """The checks that wait for an actor, oldest first, and the lanes of the actors.
 
-    *most* limits the checks that wait. The lanes pull: a check is given to an actor when that one has room, so that a
-    slow actor does not collect checks.
+    *most* is the largest number of checks that may wait. A check is given to an actor only when that one has room, so
+    that a slow actor does not collect checks.
     """
 
     def __init__(self, most: int) -> None:
@@ -165,18 +165,18 @@ class Waiting:
         return len(self._checks) >= self.most
 
     def add(self, check: PlacedCheck, *, first: bool = False) -> None:
-        """Let *check* wait: at the end, or as the *first* one."""
+        """Add *check* to the waiting ones, at the end; with *first*, at the front."""
         if first:
             self._checks = {check.id: check, **self._checks}
         else:
             self._checks[check.id] = check
 
     def remove(self, number: int) -> PlacedCheck | None:
-        """Take the waiting check with the id *number* away; ``None`` if it does not wait."""
+        """Remove the waiting check with the id *number*, and return it; ``None`` if it does not wait."""
         return self._checks.pop(number, None)
 
     def take_all(self) -> list[PlacedCheck]:
-        """Take all waiting checks away and return them."""
+        """Remove all waiting checks, and return them."""
         found = list(self._checks.values())
         self._checks.clear()
         return found

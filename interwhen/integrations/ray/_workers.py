@@ -67,7 +67,7 @@ _HOME: Literal["home"] = "home"
 
 @dataclass(slots=True)
 class _RemoteTarget:
-    """A verifier that another machine can make by its name."""
+    """A verifier as the cluster knows it: by the name of its plug-in and its options, from which an actor makes it."""
 
     name: str
     """The plug-in."""
@@ -80,7 +80,7 @@ class _RemoteTarget:
 
 @dataclass(slots=True)
 class _Open:
-    """A check whose task waits for the cluster."""
+    """A check that was sent to the cluster, or waits for it, with its time limits and its result."""
 
     check: PlacedCheck
     target: _RemoteTarget
@@ -102,7 +102,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _Link:
-    """The connection to one actor."""
+    """What the pool knows about one actor: its open checks, and the verifiers that it has already got."""
 
     actor: Actor
     lane: Lane
@@ -192,7 +192,7 @@ class RayWorkers:
             self._known = anyio.Event()
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run a check on the cluster or on this machine.
+        """Run the check of *claim* by *verifier* on the cluster or on this machine, and return its result.
 
         See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
         """
@@ -267,7 +267,7 @@ class RayWorkers:
     async def _check_away(
         self, target: _RemoteTarget, key: str, claim: bytes, scope: anyio.CancelScope
     ) -> CheckResult | None:
-        """Run one check on the cluster and return its result; ``None``: it must run on this machine."""
+        """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead."""
         now = self._now()
         self._number += 1
         check = PlacedCheck(self._number, target.key, key, self._costs.seconds(target.key))
@@ -322,7 +322,10 @@ class RayWorkers:
             self._pump_soon()
 
     def _withdraw(self, each: _Open) -> None:
-        """Remove a check that was cancelled or timed out: the actor kills the process that runs it."""
+        """Remove a check that was cancelled or timed out. The actor that runs it kills its worker process.
+
+        An actor that does not answer in time is given up.
+        """
         check = each.check
         if self._waiting.remove(check.id) is not None:
             return
@@ -349,7 +352,10 @@ class RayWorkers:
         return found[1]
 
     def _is_encoded(self, target: _RemoteTarget) -> bool:
-        """Tell whether *target* can be sent. If not, the keeper reads the code of its plug-in meanwhile."""
+        """Tell whether *target* can be sent to an actor.
+
+        If the code of its plug-in was not read yet, a thread reads it now, and the answer is no.
+        """
         if target.encoded:
             return True
         code = self._codes.get(target.name)
@@ -385,7 +391,10 @@ class RayWorkers:
             self._begin(link, self._open[check.id])
 
     def _pump_soon(self) -> None:
-        """Send checks to actors in the next turn of the loop, so that checks of one moment share a message."""
+        """Arrange that checks are sent to actors in the next turn of the event loop.
+
+        So checks that come at the same moment are sent in one message.
+        """
         if not self._pumps:
             self._pumps = True
             self._later(self._pump)
@@ -443,7 +452,7 @@ class RayWorkers:
         each.scope.deadline = now + each.left + grace
 
     def _begin_first(self, link: _Link) -> None:
-        """Note that the actor now runs its oldest check."""
+        """Record that the actor now runs its oldest check, whose time limit begins."""
         for number, check in link.lane.checks.items():
             if not check.begun:
                 self._begin(link, self._open[number])
@@ -480,7 +489,10 @@ class RayWorkers:
         self._pump_soon()
 
     def _lose(self, link: _Link, why: str) -> None:
-        """Give up an actor before any check is given to it again, and make its checks elsewhere, once."""
+        """Give up the actor of *link*, and give its checks to other actors. A check whose second actor ends fails.
+
+        *why* is the reason, which is logged.
+        """
         log_warning("ray.actor_lost", actor=link.actor.name[:8], why=why)
         checks = list(link.lane.checks.values())
         for check in link.unsent:
@@ -512,7 +524,7 @@ class RayWorkers:
         self._keeper.remove(link.actor)
 
     def _go_home(self, why: str) -> None:
-        """Let all checks run on this machine until the cluster is there again."""
+        """Let all waiting checks run on this machine, because the cluster cannot be reached. *why* is logged."""
         if why != self._away:
             log_warning("ray.cluster_away", why=why)
         self._away = why
@@ -523,12 +535,12 @@ class RayWorkers:
     # ------------------------------------------------------------------ what the keeper's thread reports
 
     def report(self, method: Callable[..., object], *given: object) -> None:
-        """Call *method* on the event loop. Called in the thread of the keeper."""
+        """Call *method* with *given* on the event loop. The thread that keeps the actors uses this."""
         with suppress(RuntimeError):
             self._from_thread(method, *given)
 
     def joined(self, actor: Actor) -> None:
-        """Use a new *actor*."""
+        """Use the new actor *actor* for checks from now on."""
         if self._closed:
             actor.close()
             return  # the keeper kills it
@@ -544,13 +556,13 @@ class RayWorkers:
         self._pump_soon()
 
     def went_away(self, why: str) -> None:
-        """Note that the cluster cannot be reached, unless there are actors that still answer."""
+        """Record that the cluster cannot be reached, unless there are actors that still answer. *why* is the reason."""
         if not self._links:
             self._go_home(why)
         self._set_known()
 
     def refuse(self, why: str) -> None:
-        """Refuse the cluster: it runs other code."""
+        """Refuse the cluster, because it runs other code. *why* is logged; if no actor is left, checks fail with it."""
         if why != self._refused:
             log_warning("ray.refused", why=why)
         if not self._links:
@@ -558,7 +570,7 @@ class RayWorkers:
         self._set_known()
 
     def has_code(self, name: str, code: str) -> None:
-        """Note the digest of the code of a plug-in."""
+        """Record that the code of the plug-in *name* has the digest *code*."""
         self._codes[name] = code
 
     def _set_known(self) -> None:
@@ -576,7 +588,7 @@ def _target(verifier: Verifier) -> _RemoteTarget | None:
 
 
 class _Keeper:
-    """Keeps the actors of one pool alive, in a thread, since calls to a cluster may block."""
+    """Keeps the wanted number of actors of *pool* alive, in a thread, since calls to a cluster may block."""
 
     def __init__(self, cluster: Cluster, actors: int, memory: int | None, pool: RayWorkers) -> None:
         self._cluster = cluster
@@ -594,29 +606,32 @@ class _Keeper:
         """Whether it starts no more actors, and ends."""
 
     def start(self) -> None:
-        """Start the thread, once."""
+        """Start the thread if it has not been started yet and the keeper is not closed."""
         if self._thread is None and not self.is_closed:
             self._thread = threading.Thread(target=self._run, name="interwhen-ray", daemon=True)
             self._thread.start()
 
     def read_code(self, name: str) -> None:
-        """Read the code of the plug-in *name*, and report its digest: files must not be read on the event loop."""
+        """Let the thread read the code of the plug-in *name* and report its digest.
+
+        Files must not be read on the event loop.
+        """
         self._unread.append(name)
         self._news.set()
 
     def wake(self) -> None:
-        """Look at the cluster now."""
+        """Let the thread do its work now, and not only at the next regular time."""
         self._news.set()
 
     def remove(self, actor: Actor) -> None:
-        """Kill *actor*, and start another one in its place."""
+        """Let the thread kill *actor* and start another one in its place."""
         with self._lock:
             self._alive.pop(actor.name, None)
             self._doomed.append(actor)
         self._news.set()
 
     def stop(self) -> None:
-        """Kill all actors, disconnect, and wait for the thread, for a bounded time."""
+        """Kill all actors, disconnect, and wait for the thread, for at most 10 seconds."""
         self.is_closed = True
         self._news.set()
         if self._thread is not None:
