@@ -39,7 +39,7 @@ class UsageError(InterwhenError, ValueError):
 
 
 class PluginError(UsageError):
-    """A plug-in is missing, does not load, or rejects its options."""
+    """The plug-in *name* is missing, does not load, or rejects its options. *reason* says which, *hint* what to do."""
 
     def __init__(self, name: str, reason: str, hint: str = "") -> None:
         self.name = name
@@ -138,7 +138,11 @@ class ConnectError(ModelError):
 
 
 class UpstreamError(ModelError):
-    """The server sent an error, as its response or inside the stream."""
+    """The server sent an error, as its response or inside the stream.
+
+    ``status`` is the HTTP status, and ``code`` the server's name of the error; ``None`` if the server sent none.
+    ``body`` is the beginning of the error body. ``retry_after`` is the wait in seconds that the server asks for.
+    """
 
     def __init__(
         self,
@@ -170,7 +174,10 @@ class ContextOverflow(UpstreamError):
 
 
 class StreamProtocolError(ModelError):
-    """The server sent an invalid stream. ``offset`` is in bytes of the body; *hint* says what to do."""
+    """The server sent an invalid stream. ``offset`` is in bytes of the body; *hint* says what to do.
+
+    ``sample`` holds at most 200 bytes of the invalid data.
+    """
 
     retryable = True
 

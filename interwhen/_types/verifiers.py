@@ -119,7 +119,10 @@ def verifier(
 
 
 class Ticket:
-    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread."""
+    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread.
+
+    The deadline is *seconds* from now.
+    """
 
     __slots__ = ("_callbacks", "_lock", "cancelled", "deadline")
 

@@ -156,7 +156,10 @@ class Output:
             ) from error
 
     def write(self, report: Report) -> None:
-        """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for."""
+        """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for.
+
+        Raises :class:`UsageError` if the JSON or the charts cannot be written, and :class:`OSError` for the page.
+        """
         self.keep(report)
         if str(self.json) == "-":
             sys.stdout.write(msgspec.json.encode(report).decode() + "\n")

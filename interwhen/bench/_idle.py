@@ -14,7 +14,7 @@ from interwhen import Delta, Message, Model, Sampling, UsageError, load_model, r
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.models import Request, Stream, Timeouts
+from interwhen.models import ModelWrapper, Request, Stream
 from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing, Precomputer, Step, StepContext, Store
 from interwhen.registry import Api
 
@@ -45,16 +45,11 @@ class AskingProducer:
         return Nothing("only its time counts")
 
 
-class StreamCounter:
+class StreamCounter(ModelWrapper):
     """Wraps a model and counts how many of its streams are open. All other calls go to the model unchanged."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
-        self.name = model.name
-        self.timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
-        self.capabilities = model.capabilities
-        self.complete = model.complete
-        self.aclose = model.aclose
+        super().__init__(model)
         self.open = 0
 
     async def stream(self, request: Request) -> Stream:

@@ -44,7 +44,7 @@ from interwhen import (
 )
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._processes import TransportName, open_transport, pinned
-from interwhen.models import Completion, CompletionsModel, RecordingModel, Request, load_recordings
+from interwhen.models import Completion, CompletionsModel, ModelWrapper, RecordingModel, Request, load_recordings
 from interwhen.registry import Api
 from interwhen.testing._paced_server import paced_server
 
@@ -216,21 +216,14 @@ class TimedMonitor:
         )
 
 
-class ForkTimer:
+class ForkTimer(ModelWrapper):
     """Wraps *model* and records when its forks run. All other calls go to the model unchanged."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
-        self.name = model.name
-        self.stream = model.stream
-        self.capabilities = model.capabilities
-        self.aclose = model.aclose
+        super().__init__(model)
         self.begun = 0.0
         self.forks: list[tuple[float, float]] = []
         """For each fork the times of its request and its answer, in seconds since ``begun``."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
 
     async def complete(self, request: Request) -> Completion:
         """Let the model answer a fork, and record when the fork ran."""

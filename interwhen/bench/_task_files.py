@@ -35,7 +35,7 @@ def jsonl(
 
     *answer* is a regular expression whose first group is the answer in a text; the last match counts. *monitors* watch
     exercises that name none. With *shuffle*, *seed* determines the order. Raises :class:`~interwhen.UsageError` if the
-    file or a line cannot be read.
+    file or a line cannot be read, or if *answer* is no regular expression with a group.
     """
     found = list(_lines(Path(path)))
     if shuffle:

@@ -22,7 +22,7 @@ from interwhen.cli._flags import ModelFlags
 from interwhen.cli._supervise import closing, show_run
 from interwhen.cli._text import STYLES, LineKind, Signs, signs_for, stdout_console, visible
 from interwhen.cli._view import legend, viewer_for
-from interwhen.models import Chunk, GuardedStream, Request, Stream
+from interwhen.models import Chunk, GuardedStream, ModelWrapper, Request, Stream
 from interwhen.registry import load_monitor
 
 # The three runs of ``interwhen demo``: problem, monitor, and introduction.
@@ -87,16 +87,12 @@ SCENES = (
 # A model that is slowed down for the reader.
 
 
-class PacedModel:
+class PacedModel(ModelWrapper):
     """Wraps *model* and slows its streams down to at most *rate* tokens a second. Everything else is unchanged."""
 
     def __init__(self, model: Model, rate: float) -> None:
-        self._model = model
+        super().__init__(model)
         self._rate = rate
-        self.name = model.name
-        self.capabilities = model.capabilities
-        self.complete = model.complete
-        self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream that returns one chunk at a time, at the limited rate."""

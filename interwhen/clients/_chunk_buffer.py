@@ -173,7 +173,8 @@ class ChunkBuffer:
         """Decode *data*, one event of the stream, store its chunk in the queue, and return what it contains.
 
         *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before in
-        this stream. The end mark is returned and not stored.
+        this stream. The end mark is returned and not stored. Raises :class:`~interwhen.ModelError` for an error of the
+        server and for an invalid event.
         """
         found = self._decode(data, offset, first)
         if found is DONE:

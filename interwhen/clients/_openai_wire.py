@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 class SdkError(UpstreamError):
-    """Carries an exception of the SDK through the engine. The caller gets the ``original``."""
+    """Carries an exception of the SDK through the engine. The caller gets the ``original``.
+
+    *retryable* says whether the run may reconnect.
+    """
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
         response = getattr(original, "response", None)

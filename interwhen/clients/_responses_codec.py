@@ -45,7 +45,10 @@ _HINT = "check that base_url is that of an OpenAI-compatible API"
 
 
 class ItemPart:
-    """One part of the content or of the summary of an output item, as far as the reader has got it."""
+    """One part of the content or of the summary of an output item, as far as the reader has got it.
+
+    *kind* is the type of the part, such as ``output_text``, and *index* its number for the reader.
+    """
 
     __slots__ = ("announced", "closed", "index", "kind", "pieces", "said", "source")
 
@@ -87,7 +90,10 @@ class ItemPart:
 
 
 class OutputItem:
-    """An output item that the reader knows (by an event that announced it), and that has not ended yet."""
+    """An output item that the reader knows (by the event *announced*), and that has not ended yet.
+
+    *kind* is the type of the item, such as ``message``.
+    """
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
         self.index = index
@@ -577,7 +583,7 @@ class ResponsesTemplate:
         """Do nothing, because a response begins with a separate event."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with its text replaced by *text*.
+        """Return the event *data* with its text replaced by *text*. *field* is ignored.
 
         *whole* is true if *text* is the complete text of the event. Then its log-probabilities are kept.
         """

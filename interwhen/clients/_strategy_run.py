@@ -428,7 +428,10 @@ class CallMeter(MeteredModel):
 
 
 class _ChosenModel:
-    """A :class:`~interwhen.Model` that has one stream, the chosen answer. *meter* answers its forks."""
+    """A :class:`~interwhen.Model` that has one stream, the chosen answer from *model*. *meter* answers its forks.
+
+    *able* are its capabilities. With *hides_reasoning*, the stream says that reasoning was hidden.
+    """
 
     def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities, *, hides_reasoning: bool) -> None:
         self._hides_reasoning = hides_reasoning

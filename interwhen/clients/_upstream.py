@@ -316,7 +316,7 @@ class ResumeSupport:
 class ModelEndpoint:
     """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
 
-    All calls to the model share this object.
+    All calls to the model share this object. *model* and *host* name the model and its server, for the log.
     """
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:

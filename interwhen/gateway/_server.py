@@ -106,7 +106,7 @@ class _HeadLimits(_Base):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, http_error: HttpError) -> None:
-        """Answer with *http_error* and close the connection. If another answer has begun, only close it."""
+        """Count *http_error*, answer with it, and close the connection. If another answer has begun, send no answer."""
         self.gateway.metrics.http_errors.labels(http_error.code).inc()
         if not self._is_answering:
             lines = [b"HTTP/1.1 %d %b" % (http_error.status, HTTPStatus(http_error.status).phrase.encode())]

@@ -19,7 +19,7 @@ _KNOWN_MODELS = 256
 class UpstreamServer:
     """One server to which the gateway sends requests: those for the models that match *patterns*.
 
-    *authorization* is the header value for requests that have no key.
+    *url* includes the version (``/v1``). *authorization* is the header value for requests that have no key.
     """
 
     def __init__(

@@ -299,7 +299,10 @@ class JournalDirectory:
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name* of *size* bytes, because its journal is not kept. An error is only logged."""
+        """Delete the file *name*, because its journal is not kept, and subtract *size* from the bytes of all journals.
+
+        An error is only logged.
+        """
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
@@ -341,7 +344,11 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file."""
+    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
+
+    *name* is the name of the file in *directory*. With *is_kept*, the journal is kept however the call ends; otherwise
+    it is kept only if the call had a problem.
+    """
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name

@@ -31,7 +31,7 @@ class Files:
 
 
 class LockedFile:
-    """An append-only file. Only its owner can read it, because it holds the prompt and the text."""
+    """An append-only file, locked while it is open. Only its owner can read it, because it holds prompt and text."""
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
         """Open *path* for a new journal (*keep* is 0), or to append to an existing one.

@@ -266,7 +266,7 @@ class TextColumns:
     """Collects consecutive plain chunks of one phase, which become a :class:`TextRecord`.
 
     One thread adds chunks while another takes them. A chunk is added to ``texts`` first and then to ``times``, so each
-    time has its text whenever the other thread looks.
+    time has its text whenever the other thread looks. With ``None`` as *phase*, nothing is collected.
     """
 
     __slots__ = ("is_awake", "phase", "taken", "texts", "times")
@@ -281,7 +281,10 @@ class TextColumns:
         """Whether the other thread will look again. If not, it must be woken after a chunk was added."""
 
     def take(self) -> TextRecord | None:
-        """Return the record of the chunks that were not taken yet; ``None`` if there are none."""
+        """Return the record of the chunks that were not taken yet; ``None`` if there are none.
+
+        From now on, the other thread is not awake: a chunk that is added later must wake it.
+        """
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
         taken, count = self.taken, len(self.times)
         if count == taken or self.phase is None:

@@ -428,7 +428,8 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns new data as parts of the compact form.
 
-    Raises :class:`~interwhen.JournalError` if this version cannot read the journal.
+    It gets the bytes by :meth:`feed`; *path* is only a name for errors and for the timeline. Raises
+    :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -497,7 +498,8 @@ class TimelineReader:
     def part_after(self, mark: PartMark) -> bytes:
         """Return the data that are new since *mark*, as :meth:`part` does, and move *mark* to the present.
 
-        A new mark gets the whole timeline. So several consumers, with a mark each, can share one reader.
+        With a new mark, the result is the whole timeline, and also after a resumed run has voided its recorded end. So
+        several consumers, with a mark each, can share one reader.
         """
         if mark.restarts != self._restarts:
             for name, value in asdict(PartMark(restarts=self._restarts)).items():

@@ -161,7 +161,7 @@ class JournalWriter:
         return not self.incomplete
 
     def shut(self) -> None:
-        """Close the file of the journal."""
+        """Drop the queued records and close the file; a close that fails gives the journal up."""
         self._items.clear()
         try:
             self._file.close()

@@ -407,7 +407,7 @@ class FastConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the response, because the connection is closed; *exc* is the error, if there was one."""
+        """End the response and call *on_lost*, because the connection is closed; *exc* is the error, if any."""
         self._part(exc)
         self._transport = None
         self._on_lost(self)

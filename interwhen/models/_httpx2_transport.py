@@ -261,7 +261,10 @@ def _reason(exc: BaseException) -> str:
 
 
 class Httpx2Response:
-    """A response; see :class:`~interwhen.models.HttpResponse`. *name* names the server in errors."""
+    """Makes *response*, which httpcore2 opened, an :class:`~interwhen.models.HttpResponse`.
+
+    *name* names the server in errors.
+    """
 
     def __init__(self, name: str, response: httpcore2.Response) -> None:
         self.status: int = response.status

@@ -183,7 +183,7 @@ _rendered_decoder = msgspec.json.Decoder(_Rendered)
 
 
 class LocalModel:
-    """A model whose server runs in a child process. :func:`open_local` creates it.
+    """A model whose server runs in a child process. :func:`open_local` creates it, and explains the options.
 
     The child process starts when it is first used, or when ``async with`` is entered. It ends with :meth:`aclose`, or
     with this process at the latest, even if this process is killed. Use a model only in the event loop that started it.

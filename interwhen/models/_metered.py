@@ -11,11 +11,12 @@ import msgspec
 
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
 from interwhen._types.ledger import Ledger
-from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
+from interwhen._types.models import Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
 from interwhen._types.results import BYTES_A_TOKEN, prompt_bytes
+from interwhen.models._wrapper import ModelWrapper
 
 
-class MeteredModel:
+class MeteredModel(ModelWrapper):
     """Generates at most *budget* tokens with *model*, and counts the tokens of all requests.
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
@@ -37,7 +38,7 @@ class MeteredModel:
         counts_prompts: bool = False,
         when_used: Callable[[], object] | None = None,
     ) -> None:
-        self._model = model
+        super().__init__(model)
         self._counts_prompts = counts_prompts
         self._when_used = when_used
         self.budget = budget
@@ -63,15 +64,6 @@ class MeteredModel:
         """The size of the prompts that the server counted, in bytes."""
         self._uncounted_bytes = 0
         """The size of the other prompts, those of open streams included, in bytes."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the metered model, such as ``timeouts``, ``feedback`` or ``retries``."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the model that this one wraps."""
-        return self._model.name
 
     @property
     def spent(self) -> int:
@@ -130,10 +122,6 @@ class MeteredModel:
             wasted_tokens=self.wasted,
             inserted_chars=inserted_chars,
         )
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the model that this one wraps."""
-        return await self._model.capabilities()
 
     async def resume_mode(self) -> ResumeMode:
         """Return how the metered model continues a text.

@@ -14,6 +14,7 @@ import msgspec
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream, Timeouts
 from interwhen.models._token_stream import GuardedStream
+from interwhen.models._wrapper import ModelWrapper
 
 _BATCH = 64
 """The largest number of chunks that one read of a replay returns."""
@@ -172,21 +173,15 @@ class _ReplayStream(GuardedStream):
         return chunks
 
 
-class RecordingModel:
+class RecordingModel(ModelWrapper):
     """Wraps *model* and records its streams.
 
     Each stream is appended to the list ``recordings`` when it is closed, complete or not.
     """
 
     def __init__(self, model: Model) -> None:
-        self._model = model
+        super().__init__(model)
         self.recordings: list[Recording] = []
-        self.timeouts = getattr(model, "timeouts", Timeouts())
-        # All methods except for stream() are those of the wrapped model.
-        self.name = model.name
-        self.capabilities = model.capabilities
-        self.complete = model.complete
-        self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream of the wrapped model and record it. Raises the errors of that model."""

@@ -487,7 +487,7 @@ class TokenPrompts:
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
         """Return whether *prompt* ends with the opening reasoning tag of *markup*.
 
-        Some chat templates add this tag (DeepSeek-R1).
+        Some chat templates add this tag (DeepSeek-R1). Up to two other tokens, such as a line break, may follow it.
         """
         tag = await self._tag_ids(markup.opening)
         closing = await self._tag_ids(markup.closing)

@@ -113,7 +113,8 @@ class StoreFlags:
     def open(self) -> Store:
         """Open the store that the options name.
 
-        Raises :class:`~interwhen.precompute.StoreError` if that is not possible.
+        Raises :class:`~interwhen.precompute.StoreError` if that is not possible, and :class:`~interwhen.UsageError` if
+        the key file cannot be read.
         """
         return open_place(self.store, self.key_file)
 

@@ -97,7 +97,7 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def id(self) -> ItemId:
-        """The id of the item: its slot and a digest of its inputs."""
+        """The id of the item: its :attr:`slot` (the digest of all other fields), a slash, the digest of ``inputs``."""
         return ItemId(f"{self.slot}/{digest(msgspec.msgpack.encode(self.inputs))}")
 
 

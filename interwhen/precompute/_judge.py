@@ -136,7 +136,7 @@ class Judge:
 
     A text is accepted only if the engine verifies it and each of its lines has a claim that passed, since a line
     without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the
-    text. *workers* run the checks (default: a pool for each call).
+    text. *workers* run the checks (default: a pool for each call). Monitors with the remedy ``Conclude`` do not judge.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Judge:
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
         """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run.
 
-        The monitors interrupt and repair as in a run for a reader.
+        The monitors interrupt and repair as in a run for a reader; those with the remedy ``Conclude`` are left out.
         """
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()

@@ -62,7 +62,7 @@ _LOOK_AGAIN = 0.1
 
 
 class ForegroundGate:
-    """Admits one slice of background work at a time, and none while a foreground run needs the model.
+    """Lets a slice of background work wait until no foreground run needs the model, and cancels it when one begins.
 
     A slice makes the item of one step of one context. A run that begins cancels the present slice: at once if both are
     on the same event loop, otherwise at the next token of the slice. After a run, *debounce* seconds must pass before
@@ -82,7 +82,10 @@ class ForegroundGate:
         """The number of slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Register a run that needs the model, and cancel the present slice of background work. Never waits."""
+        """Register a run that needs the model, and cancel the present slice of background work. Never waits.
+
+        A slice on the event loop of another thread is not cancelled here: it ends at its next token.
+        """
         with self._lock:
             self._wanting += 1
             self._changes += 1
@@ -106,7 +109,10 @@ class ForegroundGate:
             self._changes += 1
 
     def yield_now(self) -> None:
-        """Cancel the present slice if a run needs the model, and count that. Call it on the event loop of the slice."""
+        """Cancel the present slice if a run needs the model, and add one to :attr:`preempted`.
+
+        It must be called on the event loop of the slice.
+        """
         if self._wanting and self._slice is not None and not self._slice.cancel_called:
             self.preempted += 1
             self._slice.cancel()
@@ -128,9 +134,10 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the ``with`` block as one slice of background work, once no run needs the model.
+        """Run the ``with`` block as one slice of background work; yield its cancel scope.
 
-        A run that begins cancels it.
+        The block is cancelled when a run begins, and at its first ``await`` if a run needs the model already. It does
+        not wait: call :meth:`quiet` before.
         """
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
@@ -162,7 +169,8 @@ class Precomputer:
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
-    Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`.
+    Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
+    :class:`UsageError` for an invalid option.
     """
 
     def __init__(
@@ -285,7 +293,7 @@ class Precomputer:
     async def open(self, name: str) -> ContextRef:
         """Load the context *name* from the store, and return the reference that runs take as ``context=``.
 
-        Raises :class:`UsageError` if there is no such context.
+        It also wakes the idle worker. Raises :class:`UsageError` if there is no such context.
         """
         await self._entered(name)
         return self._ref(self._prepared[name])
@@ -494,7 +502,8 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due, when the token budget is spent, or after *slices* slices.
+        It ends when no work is due, when the token budget is spent, or after *slices* slices. Raises
+        :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails.
         """
         return await self._worker.work(slices)
 
@@ -653,7 +662,7 @@ class IdleWorker:
 
         Return ``None`` if no work is due.
 
-        Raises :class:`UsageError` if another task is in a slice.
+        Raises :class:`UsageError` if another task is in a slice, and :class:`StoreError` if the store fails.
         """
         if self._is_working:
             raise UsageError(

@@ -163,7 +163,10 @@ class StepContext(Protocol):
     cancelled when a foreground run needs the model."""
 
     def read(self, piece: str) -> str:
-        """Return the text of *piece*, and record it as an input of the item. The step must declare it in ``reads``."""
+        """Return the text of *piece*, and record it as an input of the item.
+
+        Raises :class:`~interwhen.UsageError` unless the step declares it in ``reads``.
+        """
         ...
 
     def lead(self, piece: str) -> str:

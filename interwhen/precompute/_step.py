@@ -119,7 +119,7 @@ class StepWork:
         return item if item.may_be_served or own_guess else None
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, without those for which :meth:`premise` returns ``None``."""
+        """Return the items of all premises, and record all as inputs. Without those that :meth:`premise` refuses."""
         found = (self.premise(name) for name in self._planned.premises)
         return tuple(item for item in found if item is not None)
 
@@ -181,7 +181,8 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
     """Let the producer of *planned* make its item, and return the item, accepted or not.
 
     *work* is what the producer may use, *key_settings* are those of the item's key, and *clock* gives the time.
-    Exceptions of the producer are passed on. Raises :class:`~interwhen.PluginError` if its result is not valid.
+    A ``ContextOverflow`` of the producer gives an item with the status ``nothing``; its other exceptions are passed on.
+    Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
     try:
         made: object = await planned.producer.make(planned.step, work)

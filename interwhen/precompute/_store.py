@@ -144,7 +144,8 @@ class Store:
     each entry has a keyed hash (HMAC). Give a key if others can write to the medium: entries that were not sealed with
     it are treated as missing, and quarantined. *clock* gives the time of entries in quarantine.
 
-    Raises :class:`~interwhen.precompute.StoreError` if the shelf fails. A damaged entry raises nothing.
+    Raises :class:`UsageError` for a shorter key. Methods raise :class:`~interwhen.precompute.StoreError` if the shelf
+    fails, or if an entry is sealed with a key and the store has none. A damaged entry raises nothing.
     """
 
     def __init__(
@@ -309,7 +310,7 @@ class Store:
         """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
         If another process writes the document meanwhile, *change* is called again with the new data, up to 32 times. If
-        it returns ``None``, nothing is written.
+        it returns ``None``, nothing is written. Raises :class:`~interwhen.precompute.StoreError` after the last try.
         """
         for _ in range(_TRIES):
             there = self.document(name)
@@ -392,7 +393,8 @@ def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None,
     """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`, only with
-    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened.
+    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, and :class:`UsageError` for a key of
+    fewer than 16 bytes and for options with a path.
     """
     shelf = _shelf_at(place, options)
     try:

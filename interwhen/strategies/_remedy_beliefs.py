@@ -113,7 +113,7 @@ class RungBelief(msgspec.Struct):
         return self.worked + self.failed
 
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
-        """Record a use of the remedy. Return whether the recent uses contradict the earlier ones.
+        """Record a use of the remedy. Return whether the 16 uses before it contradict the earlier ones.
 
         A contradiction means that the model has probably changed. *worked* tells whether the remedy worked, and
         *wasted* how many characters the model wrote in vain if it failed.
@@ -373,7 +373,7 @@ class RemedyBeliefs:
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
 
-        The file is written later, by a thread.
+        The file is written later, by a thread. At most 1,024 pairs of a model and a verifier are learned.
         """
         uses = uses_of(result)
         for verifier, order in orders.items():

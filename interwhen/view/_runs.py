@@ -148,7 +148,10 @@ class RunFolder:
         return found
 
     def growing(self, path: Path) -> GrowingRun:
-        """Return the reader of the journal at *path*, which all that follow this journal share."""
+        """Return the reader of the journal at *path*. All requests that follow this journal share it.
+
+        At most ``_GROWING_KEPT`` readers are kept; the least recently used one is dropped.
+        """
         with self._lock:
             found = self._growing.get(path) or GrowingRun(path)
             _keep(self._growing, path, found, _GROWING_KEPT)
@@ -302,8 +305,9 @@ class GrowingRun:
         """Where the last parts ended, by offset. So a follower that connects again needs no second reading."""
 
     def follower(self, begin: int) -> RunFollower | None:
-        """Return a follower that has the data up to the offset *begin*; ``None`` if no record ends there.
+        """Read what is new in the file. Return a follower that already has the data up to the offset *begin*.
 
+        The result is ``None`` if no record ends at *begin*.
         Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
         """
         with self._lock:
@@ -320,7 +324,11 @@ class GrowingRun:
             return RunFollower(self, self._epoch, mark)
 
     def part(self, follower: RunFollower) -> bytes | None:
-        """Return the data that are new for *follower*, as a part in the compact form; ``None`` if there are none."""
+        """Read what is new in the file, and return the data that are new for *follower*, as a part in the compact form.
+
+        The result is ``None`` if there are none. *follower* then has these data. If the file was replaced by another
+        one, the part has all data of the new file. Raises the same errors as :meth:`follower`.
+        """
         with self._lock:
             self._read()
             if follower.epoch != self._epoch:
@@ -337,7 +345,7 @@ class GrowingRun:
             return part
 
     def _read(self) -> None:
-        """Read the bytes after the last complete record. If the file is another one than before, read it all."""
+        """Read the bytes after the last complete record. If the file was replaced or became shorter, read all of it."""
         with self._path.open("rb") as file:
             found = os.fstat(file.fileno())
             if found.st_ino != self._inode or found.st_size < self._reader.offset:
@@ -359,7 +367,7 @@ class GrowingRun:
 
 
 class RunFollower:
-    """What one consumer of a :class:`GrowingRun` has of it."""
+    """Follows a :class:`GrowingRun` for one consumer, and remembers which of its data the consumer has got."""
 
     def __init__(self, run: GrowingRun, epoch: int = -1, mark: PartMark | None = None) -> None:
         """Follow *run* from *mark* on; ``None``: from its start. The mark is valid in the *epoch* of *run*."""

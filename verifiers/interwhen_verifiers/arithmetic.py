@@ -314,7 +314,7 @@ def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
 
 
 def _parts(segment: Segment) -> Iterator[Segment]:
-    """Yield the lines of *segment* that are not blank; a line that is too long to be read at once is split into windows."""
+    """Yield the lines of *segment* that are not blank. A line too long to be read at once is split into windows."""
     start = 0
     for line in segment.text.split("\n"):
         if line.strip():

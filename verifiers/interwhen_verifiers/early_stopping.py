@@ -69,7 +69,11 @@ class Probes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe(Claim):
-    """The claim that the model must continue thinking after a segment, and the result of a probe there."""
+    """The claim that the model must continue thinking after a segment, and the result of a probe there.
+
+    The probe gave *answer* (empty: none), and the last *same* probes in a row gave this answer. *count* probes were
+    made so far; where entropies are measured, a probe without probabilities is not counted.
+    """
 
     answer: str
     same: int

@@ -241,7 +241,11 @@ class _Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination(Claim):
-    """The claim that a trusted source has named a destination of a call, such as the receiver of a message."""
+    """The claim that a trusted source has named a destination of a call, such as the receiver of a message.
+
+    The destination is *value*, in the argument named *argument* of a call of *tool*. *problem* says why the call cannot
+    be read, in which case the two are empty.
+    """
 
     tool: str
     argument: str

@@ -188,7 +188,8 @@ def simulate(
 ) -> Simulated:
     """Simulate one process until its streams had about *tokens* tokens in all, and return what was observed.
 
-    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`.
+    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
     seconds = tokens / (streams * load.rate)
     return ProcessModel(costs, load, streams=streams, workers=workers, seed=seed).run(seconds)

@@ -108,7 +108,7 @@ class Endpoint:
         """Record that the server refused a run because it is overloaded, and shrink the limit.
 
         The run began at the time *begun*. The parameter *after* is how many seconds the server asked to wait before the
-        next request; no run begins until then.
+        next request; no run begins for this time, but at most for 60 seconds.
         """
         self.busy -= 1
         self.refusals += 1
@@ -119,7 +119,7 @@ class Endpoint:
     def fail(self, now: float) -> None:
         """Record that a run failed, because the server could not be reached, broke off, or had an error.
 
-        The server gets no run for a while; the time doubles with each failure in a row.
+        The server gets no run for half a second; the time doubles with each failure in a row, up to a minute.
         """
         self.busy -= 1
         self.failures += 1

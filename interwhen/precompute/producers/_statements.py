@@ -166,8 +166,8 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that are new and cite only lines of *given*.
 
     A line may cite at its end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``.
-    List marks and Markdown emphasis are removed. Other lines of *reply* are ignored. The time is linear in the length
-    of *reply*.
+    List marks and Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters,
+    are ignored. The time is linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []

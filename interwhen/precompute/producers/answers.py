@@ -130,9 +130,9 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one step for each question, and one that lets the model guess further questions.
+        """Plan one step for each known question; the more likely it is, the more urgent is its step.
 
-        Likely ones are urgent.
+        With *anticipate*, plan a step in which the model guesses further questions, and one to answer each of them.
         """
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
@@ -162,7 +162,10 @@ class AnswerProducer:
         return _AnswerParams(self._max_tokens, question, rank, derivations=self._derivations, agreeing=self._agreeing)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Let the model list likely questions, or answer one question, as the parameters of *step* say."""
+        """Let the model list likely questions, or answer one question, as the parameters of *step* say.
+
+        Raises :class:`ModelError` if the run that answers fails.
+        """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
         room = characters_in((await context.model.capabilities()).context_tokens)
@@ -196,7 +199,7 @@ def answers(
 
     With *derivations*, the model derives an answer that no monitor judged or refuted again, at most so many times, with
     other words in the question. If *agreeing* derivations give the same result, this result is served before its
-    question as "Derived twice, not checked".
+    question as "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of range.
     """
     return AnswerProducer(
         questions=questions,
@@ -341,7 +344,10 @@ async def _agreed(
 
 
 def _result_of(text: str) -> str:
-    """Return what two derivations must have in common: the last number in *text*'s last line, or else its answer."""
+    """Return the result of *text*, which two derivations must have in common.
+
+    It is the answer if this is a number, otherwise the last number in the last line, or else the answer in words.
+    """
     answer = read_answer(text) or ""
     numbers = _NUMBERS.findall(_last_line(text)) if read_number(answer) is None else ()
     return normal(numbers[-1].rstrip(",")) if numbers else answer

@@ -165,7 +165,8 @@ class FactProducer:
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Do the pass over the piece that *step* names, and propose the statements that the monitors passed.
 
-        If the previous pass found too few facts, propose nothing.
+        If the previous pass found too few facts, propose nothing. If only doubtful statements were found, propose them
+        as a guess. A step for doubtful statements derives these again instead.
         """
         params = msgspec.json.decode(step.params, type=_FactParams)
         if not params.number:
@@ -228,7 +229,7 @@ def facts(
     "Derived twice, not checked".
 
     With *structured*, the model must reply with JSON that follows a schema. If the endpoint refuses the schema or
-    violates it, the model is asked for lines of text instead.
+    violates it, the model is asked for lines of text instead. Raises :class:`~interwhen.UsageError` for invalid values.
     """
     return FactProducer(
         limit=limit,
@@ -259,7 +260,8 @@ async def _propose_fitting(
     """Ask the model for statements about *text* as :func:`_propose` does.
 
     If it exceeds the context window, ask about parts. *known* are the facts that statements may cite. Return the number
-    of generated tokens, the statements, and the last reply.
+    of generated tokens, the statements, and the last reply. Raises :class:`ContextOverflow` if a part of fewer than 200
+    characters is too long.
     """
     try:
         return await _propose(context, numbered(text, known), params)
@@ -304,8 +306,9 @@ async def _propose_structured(
     """Ask the model for statements about *given* in JSON.
 
     Return the number of generated tokens, the statements, and the reply. The statements are ``None`` if the reply is
-    not such JSON. The result is ``None`` if the endpoint refuses the JSON schema. After either failure, this model is
-    not asked for JSON again in this process.
+    not such JSON. The result is ``None`` if the endpoint refuses the JSON schema, or the adapter accepts no chat. A
+    model whose endpoint refuses the schema, or whose complete reply violates it, is not asked for JSON again in this
+    process.
     """
     prompt, wanted = ask_structured(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0, extra=wanted)

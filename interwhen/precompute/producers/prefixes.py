@@ -50,7 +50,7 @@ class PrefixProducer:
 
     An item shows that the server *had* the prefix in its cache. The server may evict it later. The counters of each run
     show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again. The
-    parameters are explained at :func:`prefixes`.
+    parameters are explained at :func:`prefixes`; :class:`UsageError` is raised for invalid ones.
     """
 
     name = "prefixes"

@@ -173,6 +173,7 @@ class VerifierProducer:
     """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*.
 
     Monitors without ``prepare`` are left out, and those whose options cannot be compared are logged and left out.
+    Raises :class:`UsageError` if *questions* is a single text.
     """
 
     name = "verifiers"

@@ -227,7 +227,7 @@ _PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2
 
 
 def _is_list(text: str) -> bool:
-    """Tell whether *text* is only a list of people and what they hold."""
+    """Tell whether *text* is only a list of two or more entries, each a person and what that person holds."""
     parts = re.split(r"[,;]", text.strip().rstrip(".,;"))
     return len(parts) > 1 and all(map(_PART.match, parts))
 
