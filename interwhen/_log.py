@@ -18,12 +18,12 @@ _INFO, _WARNING = 20, 30
 
 
 def log_warning(event: str, **values: Any) -> None:
-    """Log an error that was handled."""
+    """Log an *event* (a dotted name) about an error that was handled, with *values*."""
     _log(_WARNING, event, values)
 
 
 def log_info(event: str, **values: Any) -> None:
-    """Log a normal event."""
+    """Log a normal *event* (a dotted name) with *values*."""
     _log(_INFO, event, values)
 
 

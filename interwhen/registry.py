@@ -327,7 +327,10 @@ def _show_option(key: str, value: object) -> str:
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the keyword parameters of *factory* by name. A ``**kwargs`` parameter has the key ``"**"``."""
+    """Return the parameters of *factory* that can be given by keyword, by name.
+
+    A ``**kwargs`` parameter has the key ``"**"``. The result is empty if *factory* has no readable signature.
+    """
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -363,8 +366,8 @@ def split_options(
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
     """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
-    *name* is the plug-in and *key* the option, for error messages. Raises :class:`PluginError` if *value* has the wrong
-    type.
+    A value for a type that cannot be checked, such as a callable, stays unchanged. *name* is the plug-in and *key* the
+    option, for error messages. Raises :class:`PluginError` if *value* has the wrong type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)
@@ -538,8 +541,8 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
     """Call *factory* with its own *options*, and set the generic options on the monitor that it returns.
 
-    *name* is the plug-in's name for error messages. Raises :class:`PluginError` in the same cases as
-    :func:`load_monitor`.
+    *name* is the plug-in's name for error messages. Raises :class:`PluginError` if the factory fails or makes several
+    monitors, or if an option is unknown or has an invalid value.
     """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
@@ -635,7 +638,10 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
+    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options.
+
+    Raises :class:`UsageError` if it is no specification.
+    """
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, load_verifier(name), parse_options(name, text)
@@ -707,7 +713,8 @@ PromptMonitorSpec: TypeAlias = str | Mapping[str, Any] | PromptMonitor
 def load_prompt_monitors(specs: Iterable[PromptMonitorSpec]) -> tuple[PromptMonitor, ...]:
     """Return the prompt monitors that *specs* describe, in order.
 
-    Raises the same errors as :func:`load_monitors`.
+    Raises :class:`PluginError` if one cannot be made, and :class:`UsageError` for a wrong specification or a name that
+    occurs twice.
     """
     if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
         raise UsageError(f"prompt_monitors must be a list of monitors, got {specs!r:.200}: put a single one in a list")
@@ -909,7 +916,10 @@ class VerifierReport(msgspec.Struct, frozen=True):
 
 
 def describe(name: str) -> VerifierReport:
-    """Import the verifier *name* and describe it. Raises :class:`PluginError` if the import fails."""
+    """Import the verifier *name*, and return a description: its options, its monitors and its scope.
+
+    Raises :class:`PluginError` if the import fails.
+    """
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)
@@ -955,7 +965,10 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Return a text that says why the verifier *name* does not load, with the innermost frames, or that it works."""
+    """Load the verifier *name*, and return a text for its author: that it works, or why it does not load.
+
+    An error is shown with its innermost stack frames.
+    """
     try:
         made = load_monitors(name)
     except PluginError as error:

@@ -116,9 +116,9 @@ class WorkerProcess:
         return answer
 
     def _hint(self) -> str:
-        """Return a hint about the cause of death.
+        """Return a hint for the error message about why the worker process died.
 
-        At the start it is usually the main script, which could not be imported.
+        A process that dies before it has loaded a verifier could usually not import the main script.
         """
         if self.loaded or self._process.exitcode != 1:
             return "; look for a crash, an exit or too much memory in the verifier"
@@ -186,7 +186,11 @@ class ProcessPool:
         return await self._check(verifier, target, argument, scope)
 
     async def check_pickled(self, verifier: object, claim: bytes, scope: anyio.CancelScope) -> tuple[Any, str | None]:
-        """Do the same as :meth:`check` with a *claim* that is already pickled."""
+        """Run ``verifier.check(claim)`` in a worker process; *claim* is already pickled.
+
+        Return ``(value, None)`` or ``(None, error)``. A cancellation of *scope* kills the worker. The deadline of
+        *scope* counts from the moment at which a worker is ready.
+        """
         return await self._check(verifier, self._target(verifier), claim, scope)
 
     async def _check(
@@ -218,13 +222,13 @@ class ProcessPool:
             return answer.value, answer.failure
 
     async def close(self) -> None:
-        """Stop all idle workers. Busy workers stop at the end of their checks."""
+        """Stop all idle worker processes, and start no more. Busy workers stop at the end of their checks."""
         self._closed = True
         while self._idle:
             await self._idle.pop().stop()
 
     async def _take(self) -> WorkerProcess:
-        """Return an idle worker that is alive, or a new one."""
+        """Take an idle worker that is alive out of the pool and return it, or return a new one, not yet started."""
         while self._idle:
             worker = self._idle.pop()
             if worker.is_well:
@@ -233,7 +237,7 @@ class ProcessPool:
         return WorkerProcess(self._memory)
 
     async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
-        """Start *worker* and load the verifier *target* in it, unless this is done; return the worker's answer."""
+        """Start *worker* and load the pickled verifier *target* in it, unless this is done. Return the answer."""
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:
@@ -344,9 +348,10 @@ class Workers:
             )
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run a check in a thread or a process, as ``verifier.worker`` says.
+        """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says, and return its value.
 
-        See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
+        *scope* is the cancel scope around this call, with the deadline of the check. See :meth:`WorkerPool.check
+        <interwhen._types.extensions.WorkerPool.check>`.
         """
         if verifier.worker == "process":
             if self._processes is None:

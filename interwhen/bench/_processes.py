@@ -36,7 +36,10 @@ class Helper(NamedTuple):
 
 @contextmanager
 def child(command: Sequence[str], address: str) -> Iterator[Helper]:
-    """Run *command* until the end of the block. The regex *address* finds its URL in the first line of its output."""
+    """Run *command* until the end of the block, and then kill it.
+
+    The regex *address* finds its URL in the first line of its output. Raises :class:`UsageError` if that line has none.
+    """
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -73,7 +76,7 @@ def pinned(*, last: bool = False) -> Iterator[None]:
 
 
 def open_transport(name: TransportName) -> Transport:
-    """Return the transport called *name*."""
+    """Return a new HTTP transport of the kind *name*."""
     if name == "fast":
         from interwhen.models._fast_transport import FastTransport
 
@@ -94,7 +97,7 @@ def memory_of(pid: int | None = None) -> Memory:
 
 
 def cpu_seconds_of(pid: int) -> float | None:
-    """Return the CPU time of process *pid*; ``None`` if the system does not report it."""
+    """Return the CPU time in seconds that process *pid* has used; ``None`` if the system does not report it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -75,7 +75,10 @@ def _attached(result: Any, seen: WatchedCalls) -> Any:
 
 
 def _last_chunk(seen: WatchedCalls) -> Iterator[Any]:
-    """Yield an empty chunk with the facts. LangChain merges it into the metadata of the whole message."""
+    """Yield an empty chunk with the facts of the last call in *seen*; nothing if there was no call.
+
+    LangChain merges it into the metadata of the whole message.
+    """
     from langchain_core.messages import AIMessageChunk
     from langchain_core.outputs import ChatGenerationChunk
 

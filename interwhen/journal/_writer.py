@@ -72,7 +72,10 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, record: Record) -> None:
-        """Queue *record* for writing."""
+        """Queue *record* for writing. Does not wait.
+
+        If more than ``buffer_bytes`` are waiting, the journal is given up, because the disk is too slow.
+        """
         self._close_columns()
         self._put += _cost(record)
         if self._put > self._most:
@@ -82,7 +85,11 @@ class JournalWriter:
         self.wake()
 
     def open_columns(self, phase: Phase) -> TextColumns:
-        """Queue new columns for plain chunks of *phase* and return them. The next record or columns complete them."""
+        """Queue a record that grows (columns) for plain chunks of *phase*, and return it.
+
+        The next record or columns complete it. If more than ``buffer_bytes`` are waiting, the journal is given up, and
+        the result is :data:`COMPLETE`, which takes no chunks.
+        """
         self._close_columns()
         if self._put > self._most:
             self.give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were queued")
@@ -97,7 +104,7 @@ class JournalWriter:
             self._columns = COMPLETE
 
     def wake(self) -> None:
-        """Wake the clerk, unless it is awake: something was queued."""
+        """Tell the clerk that something was queued, unless it already knows."""
         if not self._awake:
             self._awake = True
             self._clerk.wake()
@@ -109,7 +116,7 @@ class JournalWriter:
     async def finish(self) -> None:
         """Wait until all records are written and the file is closed, for at most ``close_seconds``.
 
-        May be called more than once.
+        If this takes longer, the journal is given up. May be called more than once.
         """
         self.close()
         seconds = self._settings.close_seconds
@@ -121,7 +128,10 @@ class JournalWriter:
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
-        """Stop writing this journal, for the reason *why*."""
+        """Stop writing this journal, for the reason *why*.
+
+        The reason goes to *on_give_up*, or to the log without it. Later calls do nothing.
+        """
         if self.incomplete:
             return
         self.incomplete, self._most = why, -1
@@ -133,7 +143,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write all queued records. Return false after a failure: then the clerk must stop."""
+        """Write all queued records to the file. Return false after a failure: then the clerk must stop."""
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
@@ -151,7 +161,7 @@ class JournalWriter:
         return not self.incomplete
 
     def shut(self) -> None:
-        """Close the file."""
+        """Drop the queued records and close the file; a close that fails gives the journal up."""
         self._items.clear()
         try:
             self._file.close()
@@ -175,7 +185,11 @@ class JournalWriter:
         self._most = -1 if self.incomplete else self._taken + self._settings.buffer_bytes
 
     def _queued(self) -> Iterator[Record]:
-        """Take all records out of the queue and yield them."""
+        """Take all records out of the queue and yield them.
+
+        Columns at the end of the queue, which the run may still fill, stay there; the chunks in them so far are yielded
+        as a record.
+        """
         items = self._items
         while items:
             item = items[0]
@@ -202,7 +216,7 @@ class JournalWriter:
 
 
 def _cost(item: Record | TextColumns) -> int:
-    """Return the approximate memory of *item* while it is queued."""
+    """Return the approximate memory of *item*, in bytes, while it is queued."""
     if type(item) is TextColumns:
         return _COST * len(item.texts) + sum(map(len, item.texts))
     return _COST + len(item.part) if type(item) is OutlineRecord else _COST
@@ -221,7 +235,7 @@ class ThreadClerk:
         self._ended = threading.Event()
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Start the thread, which writes each record at most *seconds* after it was queued."""
+        """Start the thread, which writes each record of *writing* at most *seconds* after it was queued."""
         # A daemon thread: a disk that does not answer must not keep the process alive.
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 
@@ -230,7 +244,7 @@ class ThreadClerk:
         self._wake.set()
 
     def hurry(self) -> None:
-        """Write all queued records now, without the delay."""
+        """Tell the thread to write all queued records now, without the delay. Does not wait."""
         self._hurry.set()
 
     def end(self) -> None:

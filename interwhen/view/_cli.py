@@ -84,7 +84,10 @@ def view(
 
 
 def _start(folder: RunFolder, recheck: tuple[str, ...]) -> str:
-    """Return the place within the page that shows one run beside its text as checked by the monitors *recheck*."""
+    """Return the part of the page's address after ``#`` that shows one run beside its text as rechecked with *recheck*.
+
+    *recheck* names monitors. Without them, the result is empty.
+    """
     if not recheck:
         return ""
     run = run_id(folder.paths()[0])

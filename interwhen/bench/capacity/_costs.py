@@ -43,7 +43,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """What one answer asks for, in the mean: measured on a recorded stream, or by ``interwhen eval``."""
+    """What one answer asks for on average: tokens, checks, forks, remedies. Measured, or from ``interwhen eval``."""
 
     source: str
     """Where the numbers come from."""
@@ -63,12 +63,12 @@ class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rate(self) -> float:
-        """Tokens a second of one stream."""
+        """Generated tokens per second of one stream."""
         return self.tokens / self.seconds
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What this machine has."""
+    """What this machine has: cores, memory and disk, open files and ports."""
 
     cores: int
     memory_mb: float
@@ -80,7 +80,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def here(cls) -> Self:
-        """Ask the system."""
+        """Ask the system what this machine has. What it does not tell is replaced by usual values."""
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:
@@ -111,7 +111,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of ``interwhen plan measure``."""
+    """What ``interwhen plan measure`` found: costs of this machine, the mean answer, and points of comparison."""
 
     costs: Costs
     load: AnswerLoad

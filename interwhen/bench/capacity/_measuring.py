@@ -7,6 +7,7 @@ other loads than the costs, so the model cannot be fitted to them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import tempfile
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import anyio
 
 from interwhen import Claim, Fork, Lines, Monitor, Pass, Segment, Verdict, Verifier, Violation, Workers, run, verifier
+from interwhen._types.extensions import OnProgress
 from interwhen._version import __version__
 from interwhen.bench._crowd import run_crowd
 from interwhen.bench._experiment import say
@@ -39,6 +41,10 @@ _LOADS = ((20, 20.0), (120, 20.0), (300, 50.0))
 """Streams and tokens a second of each, at which the costs of a token are measured."""
 _CHECKED = ((60, 20.0), (200, 20.0), (300, 35.0))
 """The same, for the points at which the model is checked."""
+_JOURNALS = ((100, False), (400, False), (400, True))
+"""The chunks of the journals that are measured, and whether they have checks."""
+_SHARED = (20, 40)
+"""How many streams share one worker at the points at which the model is checked."""
 _LINE, _LINES = 60, 700
 """Chunks of streams with some lines and with many, for the costs of remedies, checks and forks."""
 _MEMORY_STREAMS = 600
@@ -57,14 +63,14 @@ def _extract(segment: Segment) -> Iterator[Claim]:
 
 @verifier(name="occupy", version="1", worker="process", deadline=10.0)
 def occupy(_claim: Claim) -> Verdict:
-    """Occupy a worker process for :data:`CHECK_SECONDS`."""
+    """Sleep in a worker process for :data:`CHECK_SECONDS` seconds, and then pass the claim."""
     time.sleep(CHECK_SECONDS)
     return Pass("accepted by the measurement")
 
 
 @verifier(name="at_once", version="1", worker="process", deadline=10.0)
 def at_once(_claim: Claim) -> Verdict:
-    """Pass in a worker process, without any work."""
+    """Pass each claim without any work. Such checks show what a worker process itself costs."""
     return Pass("accepted by the measurement")
 
 
@@ -86,7 +92,7 @@ def _forking() -> Monitor:
 
 
 def _refuting(count: int) -> Monitor:
-    """Return a monitor that refutes every second line, *count* times."""
+    """Return a monitor that refutes every second line, until it has refuted *count* lines."""
     seen = 0
 
     @verifier(name="refute", version="1", worker="inline")
@@ -102,7 +108,7 @@ def _refuting(count: int) -> Monitor:
 
 
 class _RunCosts(NamedTuple):
-    """What some runs cost this process."""
+    """What some runs cost this process: CPU time in seconds, and the counts of their work."""
 
     seconds: float
     """CPU time."""
@@ -118,11 +124,16 @@ class _CostReader:
     def __init__(self, url: str, crowd_url: str, transport: Transport, workers: Workers) -> None:
         self._url, self._crowd_url = url, crowd_url
         self._transport, self.workers = transport, workers
+        self.on_step: Callable[[], None] = lambda: None
+        """Is called after each measurement."""
 
     async def runs(
         self, count: int, chunks: int, monitors: Sequence[Monitor], *, rate: float = 0.0, journal: Path | None = None
     ) -> _RunCosts:
-        """Make *count* runs, one after the other, and return their cost."""
+        """Make *count* runs, one after the other, on streams of *chunks* chunks, and return what they cost together.
+
+        *rate* is in chunks per second; 0 sends as fast as possible. *journal* is the file of their journal.
+        """
         model = CompletionsModel(self._url, f"{chunks}@{rate:g}", api_key="", transport=self._transport)
         checks = forks = remedies = tokens = 0
         begun = time.process_time()
@@ -137,19 +148,37 @@ class _CostReader:
         return _RunCosts(time.process_time() - begun, checks, forks, remedies, tokens)
 
     async def crowd(self, streams: int, rate: float, seconds: float, monitors: Sequence[Monitor]) -> float:
-        """Read *streams* streams at once for *seconds*, and return the CPU time of a token, in microseconds."""
+        """Read *streams* streams at once for *seconds*, at *rate* chunks per second each.
+
+        Return the CPU time of this process per chunk, in microseconds.
+        """
         chunks = max(2, int(seconds * rate))
         begun = time.process_time()
         await run_crowd(self._crowd_url, streams, chunks, rate, self._transport, monitors)
         return (time.process_time() - begun) / (streams * chunks) * 1e6
 
 
-async def _median(rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
-    return percentile([await measure() for _ in range(rounds)], 0.5)
+async def _median(reader: _CostReader, rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
+    found = []
+    for _ in range(rounds):
+        found.append(await measure())
+        reader.on_step()
+    return percentile(found, 0.5)
+
+
+def steps_of(rounds: int) -> int:
+    """Return how many measurements :func:`measure` makes with *rounds* rounds."""
+    repeated = ("a run", "few remedies", "more remedies", "most remedies", "checks", "forks", *_LOADS, *_CHECKED)
+    return rounds * len(repeated) + len(_JOURNALS) + len(_SHARED) + len(("the longest journal", "workers", "memory"))
 
 
 async def measure(
-    monitors: Sequence[str] = (), *, rounds: int = 5, seconds: float = 3.0, load: AnswerLoad | None = None
+    monitors: Sequence[str] = (),
+    *,
+    rounds: int = 5,
+    seconds: float = 3.0,
+    load: AnswerLoad | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Measured:
     """Measure all inputs and the points of the check.
 
@@ -163,13 +192,18 @@ async def measure(
         # Streams with a time in their first chunk are for crowds: they are sent on time only, never all at once.
         with paced_server(stamped=True) as crowd_url, paced_server() as url, pinned():
             reader = _CostReader(url, crowd_url, transport, workers)
+            done, steps = itertools.count(1), steps_of(rounds)
+            if on_progress is not None:
+                reader.on_step = lambda: on_progress(next(done), steps)
             costs, points = await _costs(reader, watching, rounds, seconds)
             points += await _loop_points(reader, watching, costs, rounds, seconds)
             with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
                 points.append(await _journal_point(reader, costs, Path(folder)))
+                reader.on_step()
             say("the points of the check: streams that share one worker")
-            for streams in (20, 40):
+            for streams in _SHARED:
                 points.append(await _check_point(url, transport, costs, streams, seconds))
+                reader.on_step()
     await transport.aclose()
     return Measured(
         costs=costs,
@@ -182,7 +216,7 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Return what the answer of a recorded stream asks for, with *monitors* on it."""
+    """Replay a recorded answer under *monitors*, and return its tokens, checks and forks."""
     async with open_source(ReplayedFile(speed=_SPEED)) as source:
         model, request = source.pair(0)
         watching = load_monitors(tuple(monitors))
@@ -223,26 +257,27 @@ async def _costs(
     async def remedies(count: int) -> float:
         return percentile([await cpu_us(1, _LINE, [_refuting(count)]) for _ in range(10)], 0.5)
 
-    start = await _median(rounds, lambda: cpu_us(40, 2, watching))
+    start = await _median(reader, rounds, lambda: cpu_us(40, 2, watching))
     tokens = await _token_costs(reader, watching, rounds, seconds, start)
-    few, more, most = [await _median(rounds, partial(remedies, count)) for count in (1, 4, 10)]
+    few, more, most = [await _median(reader, rounds, partial(remedies, count)) for count in (1, 4, 10)]
     remedy = (more - few) / 3
     point = Point(
         what="CPU of a run with 10 remedies", unit="ms", measured=most / 1e3, predicted=(few + 9 * remedy) / 1e3
     )
     say("memory, the journal and the file of remedies")
     with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
-        journal = [
-            await _journal_bytes(reader, Path(folder), *one) for one in ((100, False), (400, False), (400, True))
-        ]
+        journal = []
+        for chunks, has_checks in _JOURNALS:
+            journal.append(await _journal_bytes(reader, Path(folder), chunks, has_checks))
+            reader.on_step()
         learn = _learn_us(Path(folder) / "remedies.sqlite")
     bytes_of_token = (journal[1].size - journal[0].size) / 300
     costs = Costs(
         **tokens._asdict(),
         run_us=start,
-        check_us=await _median(rounds, lambda: each("checks", _watching(at_once))),
+        check_us=await _median(reader, rounds, lambda: each("checks", _watching(at_once))),
         worker_us=await _worker_us(reader),
-        fork_us=await _median(rounds, lambda: each("forks", _forking())),
+        fork_us=await _median(reader, rounds, lambda: each("forks", _forking())),
         remedy_us=remedy,
         stream_kb=await _stream_kb(reader, watching),
         journal_run_bytes=journal[0].size - 100 * bytes_of_token,
@@ -254,7 +289,7 @@ async def _costs(
 
 
 class TokenCosts(NamedTuple):
-    """The costs of the event loop for tokens, see :class:`Costs`."""
+    """The costs of the event loop for tokens; the fields are explained at :class:`Costs`."""
 
     wake_us: float
     token_us: float
@@ -266,16 +301,18 @@ async def _token_costs(
 ) -> TokenCosts:
     found = []
     for streams, rate in _LOADS:
-        cost = await _median(rounds, partial(reader.crowd, streams, rate, seconds, watching))
+        cost = await _median(reader, rounds, partial(reader.crowd, streams, rate, seconds, watching))
         found.append((streams * rate, cost - start / (seconds * rate)))
     return fit_tokens(found)
 
 
 def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
-    """Find the costs that fit *costs*: the CPU time of a token in microseconds at some numbers of tokens a second.
+    """Find the three costs of reading tokens that fit the measured points *costs* best.
 
-    The loop wakes up at most once in ``batch_ms``, because senders and the scheduler work in steps. So a token pays
-    for a share of a wake-up, which falls with the rate. For each step the other two costs follow by least squares.
+    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. The three
+    costs are that of a wake-up of the event loop, that of a token, and ``batch_ms``, the shortest time between two
+    wake-ups. At a higher rate, more tokens share one wake-up, so a token is cheaper. Several values of ``batch_ms`` are
+    tried; for each, the other two costs follow by least squares.
     """
     best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
     for step in _STEPS:
@@ -298,7 +335,10 @@ def wakes_of_a_token(rate: float, batch_ms: float) -> float:
 
 
 def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
-    """Return slope and intercept of the least squares line, with errors as shares of *ys*."""
+    """Return slope and intercept of the line that fits the points (*xs*, *ys*) by least squares.
+
+    The errors are weighed as shares of *ys*.
+    """
     weights = [1 / y**2 for y in ys]
     whole = sum(weights)
     x_mean = sum(w * x for w, x in zip(weights, xs, strict=True)) / whole
@@ -310,12 +350,14 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 async def _worker_us(reader: _CostReader) -> float:
-    """Return how long a check that does nothing occupies a worker process, in microseconds."""
-    return 1e6 * await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    """Return how long a check that does nothing occupies a process of the pool, in microseconds."""
+    seconds = await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    reader.on_step()
+    return 1e6 * seconds
 
 
 async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> float:
-    """Make *count* checks one after the other, and return how long one of them took, in the mean."""
+    """Make *count* checks with *judge* in *workers*, one after the other, and return their mean time in seconds."""
     claim, total = Claim(key="k", span=None), 0.0
     for number in range(count + 1):
         begun = time.perf_counter()
@@ -327,7 +369,7 @@ async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> fl
 
 
 async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
-    """Return the resident memory of an open stream in KiB: many streams at once, less few."""
+    """Return the resident memory of an open supervised stream in KiB, measured with 600 streams at once."""
     idle = memory_of().resident or 0.0
     peak = idle
 
@@ -341,6 +383,7 @@ async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
         group.start_soon(watch)
         await reader.crowd(_MEMORY_STREAMS, 10.0, 3.0, watching)
         group.cancel_scope.cancel()
+    reader.on_step()
     return (peak - idle) * 1e6 / 1024 / _MEMORY_STREAMS
 
 
@@ -351,14 +394,14 @@ class _JournalSize(NamedTuple):
 
 
 async def _journal_bytes(reader: _CostReader, folder: Path, chunks: int, has_checks: bool) -> _JournalSize:  # noqa: FBT001
-    """Write the journal of one run, and return its size in bytes."""
+    """Write the journal of one run of *chunks* chunks into *folder*, and return its size in bytes and what it has."""
     path = folder / f"{chunks}-{has_checks}.journal"
     spent = await reader.runs(1, chunks, [_watching(at_once, claims=has_checks)], rate=_JOURNAL_RATE, journal=path)
     return _JournalSize(path.stat().st_size, spent.checks, spent.tokens)
 
 
 def _learn_us(path: Path) -> float:
-    """Return how long the file of remedies is locked for one run, in microseconds."""
+    """Return how long the file of learned remedies is locked to record one run, in microseconds."""
     use = RemedyUse("arithmetic", "repair", is_fresh=True, worked=True)
     job = ("model", "arithmetic"), (use,), False
     with RemedyBeliefs(path) as beliefs:
@@ -381,7 +424,7 @@ async def _loop_points(
     points = []
     say("the points of the check: streams on one event loop")
     for streams, rate in _CHECKED:
-        measured = await _median(rounds, partial(reader.crowd, streams, rate, seconds, watching))
+        measured = await _median(reader, rounds, partial(reader.crowd, streams, rate, seconds, watching))
         load = AnswerLoad(source="", tokens=int(seconds * rate), seconds=seconds)
         busy = simulate(costs, load, streams=streams).loop_busy
         what = f"CPU of a token, {streams} streams at {rate:g} tokens/s"
@@ -398,7 +441,10 @@ async def _journal_point(reader: _CostReader, costs: Costs, folder: Path) -> Poi
 
 
 async def _check_point(url: str, transport: Transport, costs: Costs, streams: int, seconds: float) -> Point:
-    """Measure the time of checks of *streams* streams that share one worker process."""
+    """Measure the mean time of checks when *streams* streams share one worker process, and compare it with the model.
+
+    Each stream lasts twice *seconds*. *costs* are the inputs of the model.
+    """
     rate, times = 20.0, list[float]()
     chunks = int(2 * seconds * rate)
     model = CompletionsModel(url, f"{chunks}@{rate:g}", api_key="", transport=transport)

@@ -173,9 +173,10 @@ def evaluate(
 
 @contextmanager
 def _shown(prices: tuple[float, float], *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows progress on stderr.
+    """Yield a function that shows progress on stderr; with *quiet*, it shows nothing.
 
-    On a terminal one line is redrawn; otherwise a new line is printed from time to time.
+    On a terminal one line is redrawn; otherwise a new line is printed every 10 seconds. *prices* are as in
+    :func:`describe`.
     """
     if quiet:
         yield lambda _progress: None

@@ -56,7 +56,7 @@ class Progress:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The time that the other rows need at the speed so far; ``None``: not known."""
+        """The seconds that the rest of the rows needs at the speed so far; ``None`` if it cannot be known yet."""
         if self.known is None or not self.rows or not self.seconds:
             return None
         return max(self.known - self.before - self.rows, 0) * self.seconds / self.rows
@@ -71,7 +71,7 @@ class Progress:
 
 
 class _Try(NamedTuple):
-    """A row that waits for its next try."""
+    """A row that is to be run: how often it has failed, and on which server it ran last."""
 
     row: PromptRow
     failures: int = 0
@@ -98,8 +98,9 @@ class Evaluation:
     """Runs the rows of an evaluation until all have results, or until no further row can succeed.
 
     *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
-    the monitors. *shards* selects shards by their numbers; ``None``: all. A row whose server fails is tried *tries*
-    times. *budget_tokens* stops new rows when this start and the earlier ones have generated so many tokens.
+    the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is
+    tried *tries* times. *budget_tokens* stops new rows when this start and the earlier ones have generated so many
+    tokens.
     """
 
     prompts: Prompts
@@ -126,9 +127,10 @@ class Evaluation:
     _ended: anyio.Event = field(init=False)
 
     async def run(self) -> Progress:
-        """Run all rows that have no result yet.
+        """Run all rows that have no result yet, write their results, and return the progress at the end.
 
-        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more.
+        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more, and
+        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled.
         """
         self.progress = Progress(self.prompts.count)
         begun = anyio.current_time()
@@ -183,7 +185,7 @@ class Evaluation:
             await anyio.lowlevel.checkpoint()
 
     def _rows(self) -> Iterator[PromptRow]:
-        """Yield the rows without a result, shard by shard."""
+        """Yield the rows without a result, shard by shard. Rows that have one are counted in the progress."""
         size, current, done = self.results.manifest.shard_size, -1, frozenset[int]()
         for row in self.prompts.rows():
             shard = row.number // size
@@ -340,7 +342,7 @@ def _graded(row: PromptRow, text: str) -> str:
 
 
 def _why(result: Result) -> str:
-    """Return why *result* is not verified, in one text; empty if it is."""
+    """Return why *result* is not verified: the reasons or the error, in one text; an empty string if it is verified."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))

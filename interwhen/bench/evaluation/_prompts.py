@@ -32,7 +32,7 @@ _HUB = "datasets:"
 
 
 class PromptRow(NamedTuple):
-    """One prompt of an evaluation."""
+    """One prompt of an evaluation, with its monitors, and with the function that grades its answer."""
 
     number: int
     """The place of the row in its source, from 0."""
@@ -57,7 +57,10 @@ class Prompts:
 
 
 class _FileRow(msgspec.Struct, frozen=True):
-    """A row of a file. Fields with other names are ignored."""
+    """A row of a file of prompts: the prompt, the right answer, a name, and the monitors for this row.
+
+    Fields with other names are ignored.
+    """
 
     prompt: str | tuple[Message, ...]
     answer: str | int | float | None = None
@@ -111,7 +114,7 @@ def _limited(prompts: Prompts, count: int | None) -> Prompts:
 
 
 class _RowReader:
-    """Makes prompt rows from the raw rows of a source."""
+    """Converts the raw rows of a source to prompt rows. The parameters are those of :func:`open_prompts`."""
 
     def __init__(self, prompt_field: str, answer_field: str, answer_pattern: str) -> None:
         self._fields = {"prompt": prompt_field, "answer": answer_field}
@@ -119,7 +122,11 @@ class _RowReader:
         self.digest = f"{prompt_field} {answer_field} {answer_pattern}"
 
     def row(self, number: int, raw: Mapping[str, Any], where: str) -> PromptRow:
-        """Convert *raw* to row *number*. The text *where* tells error messages where the row is."""
+        """Convert *raw*, a mapping of fields, to row *number*.
+
+        Raises :class:`UsageError` if the prompt is missing or a field has the wrong type; the text *where* says in the
+        message where the row is.
+        """
         if self._fields["prompt"] not in raw:
             raise UsageError(
                 f"{where} must have the field {self._fields['prompt']!r}, got {', '.join(map(str, raw)) or 'no field'};"
@@ -173,7 +180,7 @@ def _opened(spec: str) -> Iterator[IO[bytes]]:
 
 
 def _scanned(spec: str) -> tuple[str, int | None]:
-    """Return the hash of the file *spec*, and its number of rows; ``None``: the number is not known."""
+    """Read the file *spec*, and return the hash of its content and its number of rows; ``None``: not known."""
     found, rows, is_lines = hashlib.sha256(), 0, not spec.endswith((".gz", ".parquet"))
     with _opened(spec) as file:
         if is_lines:

@@ -42,7 +42,10 @@ class SupervisedBatches:
         self._options: dict[str, Any] = {"sampling": sampling, "budgets": budgets}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *batch*, a column by name, with the columns of the results added."""
+        """Answer the prompts in *batch*, which maps names to columns. Return it with the result columns added.
+
+        Raises :class:`UsageError` if it has no column with prompts.
+        """
         if self._column not in batch:
             raise UsageError(
                 f"the dataset must have the column {self._column!r}, got {', '.join(batch) or 'none'}; name it with "
@@ -87,7 +90,7 @@ class SupervisedBatches:
 
 
 def _why(result: Result) -> str:
-    """Return why *result* is not verified; empty if it is."""
+    """Return the reasons why *result* is not verified, in one text; empty if it is verified."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))
