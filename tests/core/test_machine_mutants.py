@@ -31,12 +31,13 @@ from interwhen._core import violations
 from interwhen._core.checks import TORN, UNREAD, OpenSegment
 from interwhen._core.machine import WRITTEN_AS_TEXT
 from interwhen._core.messages import NO_OFFER, Abandoned, Extracted, Invalidate, Opened
-from interwhen._core.scanners import JoinedLineScanner, TagScanner
+from interwhen._core.scanners import CountScanner, JoinedLineScanner, TagScanner
 from interwhen._core.segmenter import Due, Intake, scanner_for
 from interwhen._core.transcript import TagPart, ThinkTags, Transcript
 from interwhen._core.violations import Candidate, Ref, RefutationCounts, Violations, cuts_short, refutation
 from interwhen.models import Chunk, Usage
 from tests.core.call_texts import OFFER
+from tests.core.mutation import mutants, without_effect
 from tests.core.worlds import STRICT, drive, monitor, parse
 
 
@@ -388,7 +389,7 @@ def test_tokens_of_half_a_tag_are_counted_once_when_the_reader_leaves():
     driver = drive(monitor(), think_tags=("<think>", "</think>"))
     driver.chunk("<thi", tokens=2)
     driver.tell(Abandoned())
-    assert (driver.summary.text, driver.summary.kept) == ("<thi", 2)
+    assert (driver.summary.text, driver.summary.kept, driver.shown) == ("<thi", 2, "")
 
 
 def test_a_check_that_lost_a_claim_judges_the_other_claims_only():
@@ -546,6 +547,35 @@ def test_words_that_join_lines_are_words_and_lines_are_single(joined):
         scanner_for(joined)
 
 
+@pytest.mark.parametrize("words", [(), ("",), ("Wait", "")])
+def test_markers_need_words(words):
+    with pytest.raises(UsageError, match="words must hold at least one word"):
+        scanner_for(Markers(words))
+
+
+def test_cut_tokens_have_arrived():
+    """`Counts.tokens`: and prompt tokens are estimated since version 3 of the rules."""
+    for rules, estimated in ((2, False), (3, True)):
+        driver = drive(monitor(), rules=rules, prompt_bytes=400)
+        driver.feed("1+1=2\n2+2=5\n", size=2)
+        driver.settle()
+        assert driver.core.counts.tokens() == driver.fed == 6
+        driver.open()
+        driver.feed("\n")
+        driver.end()
+        driver.settle()
+        assert (driver.summary.estimated_prompt_tokens > 0) is estimated
+
+
+def test_a_part_of_fixed_length_is_due_at_its_end():
+    """`CountScanner`: between its ends, the scanner is not called."""
+    scanner, transcript = CountScanner(4), Transcript("answer")
+    assert scanner.due == 4
+    transcript.append("1+1=2\n", 1)
+    assert list(scanner.feed(transcript)) == [Span(0, 4)]
+    assert scanner.due == 8
+
+
 def test_a_piece_that_ends_at_a_cut_may_grow():
     """`Transcript.cut`: the pieces of the last request are used again."""
     transcript = Transcript("answer")
@@ -666,3 +696,10 @@ def test_a_call_may_begin_the_text():
     transcript, scanner = Transcript("answer"), TagScanner("<tool>", "</tool>")
     transcript.append("<tool>x</tool>", 1)
     assert list(scanner.feed(transcript)) == [Span(0, 14)]
+
+
+@pytest.mark.source
+def test_the_mutants_without_effect_are_mutants():
+    """A mutant whose function was rewritten must be looked at again."""
+    assert set(without_effect()) <= {mutant.key for mutant in mutants()}
+    assert all(without_effect().values())
