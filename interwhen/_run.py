@@ -125,7 +125,8 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
     The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. Raises
-    :class:`~interwhen.JournalError` if this version cannot read the journal.
+    :class:`~interwhen.JournalError` if this version cannot read the journal, and :class:`~interwhen.UsageError` if a
+    monitor cannot be loaded.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -175,7 +176,8 @@ async def check_again(
     *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
     journal names. For a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it.
     Claims that a fork found are not found again, because no model runs. Raises :class:`~interwhen.JournalError` or
-    :class:`UsageError` if the record contradicts itself.
+    :class:`UsageError` if the record cannot be read or contradicts itself, if the run is not over, or if *monitors* is
+    missing or cannot be loaded, and :class:`OSError` if the file cannot be opened.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
     """
@@ -237,7 +239,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
     *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
     has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
     :class:`UsageError` if the journal does not say how to make the monitor, or if the claim is not found again (for
-    example, because a fork found it).
+    example, because a fork found it), and :class:`~interwhen.JournalError` if the journal cannot be read.
     """
     found = read_journal(path)
     header = found.header
@@ -386,7 +388,7 @@ def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
 async def observe_recorded(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
     """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
 
-    The prompt and the settings are those of the run in *found*.
+    The prompt, the think tags and the first phase are those of the run in *found*; all other settings are the defaults.
     """
     header = found.header
     model = _recorded_model(chunks, think_tags=header.think_tags)
@@ -421,7 +423,7 @@ _END_SECONDS = 5.0
 class Running:
     """An event loop in a separate thread. It runs until :meth:`end` is called or the process ends.
 
-    *options* are the ``backend_options`` of :func:`anyio.run`.
+    *options* are the ``backend_options`` of :func:`anyio.run`. Raises the error if the loop cannot start.
     """
 
     # Not ``anyio.from_thread.start_blocking_portal``: it waits for its thread without a limit. Its suspended generator
@@ -462,7 +464,7 @@ class Running:
         return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Start *function* on the loop without waiting for it."""
+        """Start *function* on the loop without waiting for it. Raises :class:`RuntimeError` if the loop has ended."""
         self._portal.start_task_soon(function)
 
     def soon(self, function: Callable[[], object]) -> None:
@@ -471,7 +473,10 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """Cancel everything on the loop and end it. Unless called in the loop's own thread, wait until it has ended."""
+        """Close the clients, cancel everything on the loop and end it. Does nothing in a forked process.
+
+        Unless called in the loop's own thread, wait until it has ended, at most 5 seconds.
+        """
         atexit.unregister(self.end)
         if self.is_here:
             self.soon(self._ending.set)
@@ -592,11 +597,11 @@ def run(
     the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model
     is asked; if one refuses it, entering the run raises :class:`~interwhen.toolkit.PromptRefused`. *on_result* is
     called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with each event, except those
-    for text, and the id of the call. Both run in a thread, so that a slow function delays
-    nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
-    result is verified.
+    for text, and the id of the call. Both run in a thread, so that a slow function delays nothing; an exception of
+    theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
 
-    Raises :class:`~interwhen.UsageError` on arguments that cannot work.
+    Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.PluginError` for a name
+    that cannot be loaded.
     """
     specs = _several(monitors)
     watchers = load_monitors(specs)
@@ -757,7 +762,7 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 class SyncRun:
     """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread.
 
-    With *uvloop*, that loop is a uvloop.
+    With *uvloop*, that loop is a uvloop; entering the block raises :class:`MissingExtraError` if it is not installed.
     """
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
@@ -861,8 +866,8 @@ def resume(
     run whose reader left, or that ended as ``failed``, is not finished and continues.
 
     Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
-    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, or if
-    *monitors* are not those of the run.
+    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, if *monitors*
+    are not those of the run, or if they or *model* are missing.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
