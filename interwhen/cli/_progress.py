@@ -88,6 +88,11 @@ class ProgressLine:
         self._done, self._note = done, note
         self._show()
 
+    def of(self, done: int, total: int) -> None:
+        """Say that *done* of *total* steps are done, where the total becomes known during the work."""
+        self._total = total
+        self.to(done)
+
     def advance(self, note: str = "") -> None:
         """Add one to the number of finished steps, and show it if it is time. *note* follows the counts."""
         self.to(self._done + 1, note)

@@ -70,8 +70,6 @@ class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
     cancelled: list[int] = []
     forgets: bool = False
     """Whether the actor must forget the verifiers that it got before."""
-    waits: bool = True
-    """Whether the answer must wait for a result."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, array_like=True):
@@ -86,17 +84,19 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ActorReply(msgspec.Struct, frozen=True, array_like=True):
-    """What an actor answers: the results that are ready, each of them once."""
+    """What an actor sends: the results that are ready, each of them once."""
 
-    results: list[CheckResult] = []
+    results: list[CheckResult]
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """Which code an actor runs: version and digest of interwhen, and the version of Python."""
+    """Which code an actor runs (version and digest of interwhen, version of Python), and where it listens."""
 
     version: str
     code: str
     python: str
+    host: str = ""
+    port: int = 0
 
     def difference(self, other: Greeting) -> str:
         """Say in what *other*, the greeting of an actor, differs from this one; an empty text if in nothing."""
