@@ -138,8 +138,8 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
 
-    The index after the last item of a list adds *value* to the list. Raises :class:`UsageError` for a path with too many
-    steps, or with a step into a list that is not the index of an item.
+    The index after the last item of a list adds *value* to the list. Raises :class:`UsageError` for too many
+    steps, or for a step into a list that is not the index of an item.
     """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
