@@ -103,7 +103,10 @@ def _asks_for_actions(text: str) -> bool:
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the tags around code, if *text* defines tools as Python functions for a loop of code and observations."""
+    """Return the tags around code, if *text* seems to define tools as Python functions for a loop of code; else none.
+
+    It must have the words "Thought" and "Observation", and a code block that begins with a function.
+    """
     if "Observation" not in text or "Thought" not in text or _CODE.search(text) is None:
         return ()
     return _TAGS
@@ -637,7 +640,7 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the call in *body*.
 
     It has the form ``Action: name`` and ``Action Input: ...``, ``Action: name[input]``, or ``Action:`` and a JSON
-    object.
+    object. Yields none for another form. Raises :class:`Unreadable` if the name or the JSON cannot be read.
     """
     match = _ACTION.match(body)
     if match is None:

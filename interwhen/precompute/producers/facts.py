@@ -277,8 +277,9 @@ async def _propose_fitting(
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
     """Ask the model for statements about *given*. If no statement can be read in the reply, ask once more.
 
-    *params* limits the statements and the reply, and can require JSON. Return the number of generated tokens, the
-    statements, and the text of the last reply.
+    An empty reply is not asked again. *params* limits the statements and the reply, and can require JSON; if the model
+    then gives none that can be read, it is asked for plain text. Return the number of generated tokens, the statements,
+    and the text of the last reply.
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
