@@ -84,7 +84,7 @@ class ProgressLine:
             _blocks.remove(self)
 
     def to(self, done: int, note: str = "") -> None:
-        """Set the number of finished steps to *done*, and show it. *note* follows the counts."""
+        """Set the number of finished steps to *done*, and show it if it is time. *note* follows the counts."""
         self._done, self._note = done, note
         self._show()
 
@@ -94,7 +94,7 @@ class ProgressLine:
         self.to(done)
 
     def advance(self, note: str = "") -> None:
-        """Add one to the number of finished steps, and show it. *note* follows the counts."""
+        """Add one to the number of finished steps, and show it if it is time. *note* follows the counts."""
         self.to(self._done + 1, note)
 
     def clear(self) -> None:
