@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from interwhen._core.messages import Check, Drop, Extract, Extracted, Order, Suspend
-from interwhen._core.release import Kind, describe, fate_of, gates, kind_of, passed, way_of
+from interwhen._core.release import Kind, describe, fate_of, gates, kind_of, way_of
 from interwhen._core.segmenter import Due
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, refutation
@@ -29,11 +29,11 @@ from interwhen._types.verdicts import (
     Errored,
     Judged,
     Outcome,
+    Pass,
     Retry,
     Skipped,
     TimedOut,
     Unknown,
-    Verdict,
     Violation,
 )
 
@@ -125,6 +125,13 @@ class Job(msgspec.Struct, eq=False):
         self.refs = refs
 
 
+class _Answer(NamedTuple):
+    """The known answer to a question: the verdict, and the hash of the claim's text."""
+
+    outcome: Judged
+    text_sha256: str
+
+
 class _Loss(NamedTuple):
     """The claims that one job lost because their text was cut, and whether the job itself was dropped."""
 
@@ -146,9 +153,8 @@ class _MonitorSegments:
         self._opened: list[Span] = []
         self._unclear: list[Span] = []
         """The segments with an ended check that did not pass, sorted."""
-        self._records: dict[Span, dict[tuple[str, Span, bool], CheckRecord]] = {}
-        """The records of each segment, by claim key, span, and whether the span is the claim's own. A claim without a
-        span is stored under the segment's span, and it may have another verdict than a claim with that span."""
+        self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
+        """The records of each segment, by the key and the span of the claim."""
         self.open: dict[Span, OpenSegment] = {}
         """Segments with checks that have not ended, in the order in which they were opened."""
 
@@ -156,19 +162,23 @@ class _MonitorSegments:
         """Tell whether the last segment that was opened has exactly this *span*."""
         return bool(self._opened) and self._opened[-1] == span
 
+    def end_before(self, span: Span) -> bool:
+        """Tell whether all segments end before *span*. That is so for each new segment, unless text was cut."""
+        return not self._opened or self._opened[-1].end < span.start
+
     def add(self, home: OpenSegment) -> None:
         self._opened.append(home.span)
         self.open[home.span] = home
 
-    def record(self, record: CheckRecord, place: Span) -> None:
-        found = self._records.setdefault(record.segment, {})
-        found[record.key, place, record.span is not None] = record
+    def record(self, record: CheckRecord) -> None:
+        self._records.setdefault(record.segment, {})[record.key, record.span] = record
 
     def records(self) -> list[CheckRecord]:
         return [record for found in self._records.values() for record in found.values()]
 
-    def settle(self, home: OpenSegment, *, passed: bool) -> None:
-        if home.settle(passed=passed) and self.open.get(home.span) is home:
+    def close(self, home: OpenSegment) -> None:
+        """Store whether all checks of *home*, which have ended, passed."""
+        if self.open.get(home.span) is home:
             del self.open[home.span]
             if not home.clear:
                 insort(self._unclear, home.span)
@@ -244,7 +254,7 @@ class CheckTable:
         """The unfinished segments that were read while the model was silent, each with its monitor's number."""
         self._segments = [_MonitorSegments() for _ in monitors]
         self._watched = -1
-        self._verdicts: dict[Question, Verdict] = {}
+        self._answers: dict[Question, _Answer] = {}
         self._in_flight: dict[Question, int] = {}
         self._verifier_ids = _number_verifiers(monitors)
         codes = (*codes, *[""] * (len(monitors) - len(codes)))
@@ -393,23 +403,29 @@ class CheckTable:
         if job.refs is not None:
             return self.settled(number, Errored("expected a verdict, got claims"), seconds)
         self._close(job)
-        claims, unread = _certain(job.home, fact)
-        whole = job.segment.span
+        monitor, segment, home = job.monitor, job.segment, job.home
+        claims, unread = _certain(home, fact)
+        whole = segment.span
         for span in (*[claim.span for claim in claims], *unread):
             if span is not None and not whole.covers(span):
                 self._failed(job, Errored(f"a claim at {span!r} lies outside its segment {whole!r}"), seconds)
                 return []
+        if not (claims or unread):
+            self._settle(monitor, home, passed=True)
+            return []
         orders: list[Order] = []
-        job.home.await_more(len(claims) + len(unread))
+        # The extraction, which ends here, counted as one check.
+        home.await_more(len(claims) + len(unread) - 1)
+        if monitor == self._watched:
+            self.changed = True
         for claim in claims:
-            self._claim(PendingRef(job.monitor, claim, job.segment, job.home), orders)
+            self._claim(PendingRef(monitor, claim, segment, home), orders)
         for span in unread:
             # There is no claim to ask the verifier about. The monitor's `unproven` decides, as for any Unknown.
-            ref = PendingRef(job.monitor, Claim(key="", span=span), job.segment, job.home)
+            ref = PendingRef(monitor, Claim(key="", span=span), segment, home)
             # A claim without a span stands for the whole segment, which may have a torn line anywhere.
-            is_torn = job.home.is_torn_at(span) or (span == job.home.span and bool(job.home.tears))
+            is_torn = home.is_torn_at(span) or (span == home.span and bool(home.tears))
             self._judge(ref, TORN if is_torn else UNREAD, 0.0)
-        self._settle(job.monitor, job.home, passed=True)
         return orders
 
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
@@ -436,10 +452,11 @@ class CheckTable:
                 job.retry(seconds)
                 return [*orders, Check(number, job.monitor, job.refs[0].claim, pause, job.segment)]
         self._close(job)
+        text_sha256 = sha256(job.question[2])
         if isinstance(outcome, Judged):  # errors and timeouts are not cached
-            self._verdicts[job.question] = outcome.verdict
+            self._answers[job.question] = _Answer(Judged(outcome.verdict, cached=True), text_sha256)
         for ref in job.refs:
-            self._judge(ref, outcome, seconds, job.tries)
+            self._judge(ref, outcome, seconds, job.tries, text_sha256)
             seconds = 0.0
         return orders
 
@@ -496,6 +513,8 @@ class CheckTable:
         now. The orders to drop their jobs are added to *orders*.
         """
         segments = self._segments[number]
+        if segments.end_before(span):
+            return True
         if segments.has(span):
             return False
         gone = segments.cut(span.start)
@@ -538,12 +557,12 @@ class CheckTable:
 
         The order to start a check is added to *orders*.
         """
-        monitor = self._monitors[ref.monitor]
-        question = self._question(ref)
-        verdict = self._verdicts.get(question)
-        if verdict is not None:
-            self._judge(ref, Judged(verdict, cached=True), 0.0)
+        question = self._verifier_ids[ref.monitor], ref.claim.key, ref.text
+        answer = self._answers.get(question)
+        if answer is not None:
+            self._judge(ref, answer.outcome, 0.0, 1, answer.text_sha256)
             return
+        monitor = self._monitors[ref.monitor]
         number = self._in_flight.get(question)
         if number is None:
             breaker = self._breakers[question[0]]
@@ -561,9 +580,6 @@ class CheckTable:
             assert refs is not None
             refs.append(ref)
 
-    def _question(self, ref: Ref) -> Question:
-        return self._verifier_ids[ref.monitor], ref.claim.key, ref.text
-
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Record that the extraction of *job* failed with *outcome*. This may end the run, like an unproven check."""
         self._record_extraction(job, outcome, seconds)
@@ -572,18 +588,21 @@ class CheckTable:
             self._unproven(ref, outcome)
         self._settle(job.monitor, job.home, passed=self._violations.is_refuted(ref))
 
-    def _judge(self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1) -> None:
+    def _judge(
+        self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+    ) -> None:
         """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate.
 
-        *seconds* is the time that the check took, in *tries* tries.
+        *seconds* is the time that the check took, in *tries* tries. *text_sha256* is the hash of the claim's text, if
+        it is known.
         """
-        self._record(ref, outcome, seconds, tries)
-        is_pass = passed(outcome)
-        if not is_pass:
-            if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
-                self._refuted(ref, outcome.verdict)
-            elif ref.home.certain is None:  # in an unfinished segment, only violations count
-                self._unproven(ref, outcome, tries)
+        self._record(ref, outcome, seconds, tries, text_sha256)
+        verdict = outcome.verdict if isinstance(outcome, Judged) else None
+        is_pass = isinstance(verdict, Pass)
+        if isinstance(verdict, Violation):
+            self._refuted(ref, verdict)
+        elif not is_pass and ref.home.certain is None:  # in an unfinished segment, only violations count
+            self._unproven(ref, outcome, tries)
         self._settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_refuted(ref))
 
     def _unproven(self, ref: Ref, outcome: Outcome, tries: int = 1) -> None:
@@ -621,23 +640,32 @@ class CheckTable:
     def _settle(self, monitor: int, home: OpenSegment, *, passed: bool) -> None:
         if monitor == self._watched:
             self.changed = True
-        self._segments[monitor].settle(home, passed=passed)
+        if home.settle(passed=passed):
+            self._segments[monitor].close(home)
 
-    def _record(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> None:
-        record = self._describe(ref, outcome, seconds, tries)
-        self._segments[ref.monitor].record(record, ref.span)
+    def _record(
+        self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+    ) -> None:
+        record = self._describe(ref, outcome, seconds, tries, text_sha256)
+        self._segments[ref.monitor].record(record)
         self._events.append(CheckSettled(record))
 
-    def _describe(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
+    def _describe(
+        self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+    ) -> CheckRecord:
         """Return the record of the check of the claim *ref*, which ended with *outcome*.
 
-        *seconds* is the time that the check took, in *tries* tries.
+        *seconds* is the time that the check took, in *tries* tries. *text_sha256* is the hash of the claim's text, if
+        it is known.
         """
         name, verifier, version, code = self._names[ref.monitor]
         span = ref.claim.span
-        words = "" if span is None else sha256(ref.text)
+        if span is None:
+            text_sha256 = ""
+        elif text_sha256 is None:
+            text_sha256 = sha256(ref.text)
         return CheckRecord(
-            name, verifier, version, ref.claim.key, span, ref.segment.span, outcome, seconds, tries, words, code
+            name, verifier, version, ref.claim.key, span, ref.segment.span, outcome, seconds, tries, text_sha256, code
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:
@@ -645,7 +673,7 @@ class CheckTable:
         name, verifier, version, code = self._names[job.monitor]
         place = job.segment.span
         record = CheckRecord(name, verifier, version, "", None, place, outcome, seconds, code_sha256=code)
-        self._segments[job.monitor].record(record, place)
+        self._segments[job.monitor].record(record)
         self._events.append(CheckSettled(record))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:

@@ -383,7 +383,9 @@ class Core:
 
         *offer* is what the request says about tool calls; ``None`` means that only calls between tags are read, as in
         old journals. *resume* is how the model continues text, if it is known. With token ids or a raw prefix, it can
-        continue inside the reasoning although its answer has begun.
+        continue inside the reasoning although its answer has begun. *min_coverage* is the share of the text, 0 to 1,
+        that passed claims must cover for ``verified``. *rules* is the version of the remedy rules, for old journals.
+        *codes* has the hash of the source file of each monitor's verifier.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()

@@ -465,7 +465,10 @@ class SentenceScanner(Scanner):
 
 
 class MarkerScanner(Scanner):
-    """Finds the text between two reflection markers such as "Wait"."""
+    """Divides the text before each reflection marker, such as "Wait". Each segment begins with its marker.
+
+    The text before the first marker is a segment, too, and so is the text from the last marker to the end.
+    """
 
     def __init__(self, words: tuple[str, ...]) -> None:
         super().__init__()

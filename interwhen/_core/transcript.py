@@ -116,7 +116,10 @@ class Transcript:
         self.append(text, 0)
 
     def credit(self, tokens: int) -> bool:
-        """Add *tokens* (which may be negative) to the count of the last text. Returns whether there is any text."""
+        """Add *tokens* (which may be negative) to the count of the last text. Returns whether there is any text.
+
+        No count falls below 0: what is left is subtracted from the texts before.
+        """
         at = len(self._tokens) - 1
         while at >= 0:
             changed = max(self._tokens[at] + tokens, 0)

@@ -484,7 +484,10 @@ def _parse(text: str) -> ast.Module:
 
 
 def _pythonic(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*: a call such as ``name(key="value")``, or a list of calls."""
+    """Yield the calls in *body*: a call such as ``name(key="value")``, or a list of calls.
+
+    Raises :class:`Unreadable` for any other text.
+    """
     module = _parse(body.removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip())
     if len(module.body) != 1 or not isinstance(module.body[0], ast.Expr):
         raise Unreadable("the text is not a list of calls")
@@ -568,7 +571,11 @@ def _code(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[ToolCall]:
-    """Yield the calls in the program *code*. With *interpreter*, the whole code is a call, too, and comes first."""
+    """Yield the calls of tools in the program *code*. With *interpreter*, the code itself is the first call.
+
+    A tool that the code uses without a call, such as under another name, is yielded with the arguments ``...``. Raises
+    :class:`Unreadable` if *code* is too long or not Python, or if it calls no tool and *interpreter* is false.
+    """
     code = code.strip("\n").removesuffix("<end_code>").strip()
     module = _parse(code)
     if interpreter:
@@ -665,7 +672,10 @@ def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
 
 
 def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the call in *body*, a JSON object without a mark around it, if it names an offered tool."""
+    """Yield the calls in *body*, JSON without a mark around it, if one names an offered tool or no tools are offered.
+
+    Raises :class:`Unreadable` if *body* cannot be read and has the name of an offered tool.
+    """
     tools = reading.offer.tools
     try:
         calls = list(_json_calls(reading, body))
@@ -1154,7 +1164,7 @@ class CallScanner(Scanner):
         return transcript.length
 
     def _accept(self, transcript: Transcript, span: Span, opening: Opening) -> bool:
-        """Read the text at *span*, which begins with *opening*. Return whether it is a call."""
+        """Read the text at *span*, which begins with *opening*. Store its calls, and return whether it is a call."""
         if opening.form == "tagged" and self._known > transcript.length:
             after = span.start + len(opening.text)
             head = transcript.slice(after, min(after + _HEAD, span.end)) if not self._is_own else ""

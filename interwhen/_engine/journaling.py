@@ -211,11 +211,13 @@ class OutlineRecorder(Recorder):
     """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
-        from interwhen.journal._scribe import PartMark, Scribe  # only redacted journals pay for it
+        # Only redacted journals pay for these modules.
+        from interwhen.journal._compact_form import CompactForm
+        from interwhen.journal._scribe import Scribe
 
         super().__init__(settings, writer, core)
-        self._scribe = Scribe(core, header, SCHEMA, redacted=True)
-        self._mark = PartMark()
+        self._scribe = Scribe(core, header, SCHEMA)
+        self._form = CompactForm(self._scribe)
         self._entries = 0
 
     def step(self, fact: Fact) -> list[Order]:
@@ -241,16 +243,16 @@ class OutlineRecorder(Recorder):
         self._scribe.ended(self._clock() - self._began, result)
         self._outline()
         self._writer.close()
-        del self._upstream, self._scribe
+        del self._upstream, self._scribe, self._form
 
     def _put_spent(self, spent: SpentRecord) -> None:
         self._scribe.spent(spent)
 
     def _outline(self) -> None:
-        from interwhen.journal._scribe import to_json
+        from interwhen.journal._compact_form import to_json
 
         self._entries = 0
-        part = to_json(self._scribe.part(self._mark, self._settings.name)).decode()
+        part = to_json(self._form.part(self._settings.name)).decode()
         self._writer.put(OutlineRecord(self._scribe.at, part))
 
 

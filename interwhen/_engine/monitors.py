@@ -27,7 +27,7 @@ from interwhen._types.models import Message, Prompt, Reply
 from interwhen._types.monitors import Fork, Monitor, Prepare, Recognizer, Tracker, tracks
 from interwhen._types.prompts import PromptAction, PromptFinding, PromptMonitor, PromptRefused, PromptText
 from interwhen._types.results import PromptOutcome, PromptRecord
-from interwhen._types.segments import Claim, Segment, Span
+from interwhen._types.segments import Claim, Segment, Span, WrittenCalls
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Verifier, Worker
@@ -154,8 +154,7 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
         for claim in claims:
             if not _is_claim(claim):
                 return Errored(f"extractor of {name!r} must return valid Claim objects, got {name_value(claim)}")
-        clash = _clash(claims)
-        if clash is not None:
+        if len(claims) > 1 and (clash := _clash(claims)) is not None:
             return Errored(f"extractor of {name!r}: {clash}")
     except KeyboardInterrupt:
         raise
@@ -169,8 +168,6 @@ def _clash(claims: tuple[Claim, ...]) -> str | None:
 
     Claims with the same key and text share one verdict, so one of the two would never be checked.
     """
-    if len(claims) < 2:
-        return None
     known: dict[tuple[str, Span | None], Claim] = {}
     for claim in claims:
         other = known.setdefault((claim.key, claim.span), claim)
@@ -436,7 +433,7 @@ class Watcher:
             return Settled(order.job, self._failure, seconds)
         if self._stands_aside:
             return Extracted(order.job, (), seconds)
-        if (unreadable := self._unreadable(order.segment)) is not None:
+        if order.segment.written is not None and (unreadable := self._unreadable(order.segment.written)) is not None:
             return Settled(order.job, unreadable, seconds)
         if reply is None and isinstance(self.monitor.extractor, Fork):
             # The fork's local parser had answered, so the journal has no reply.
@@ -448,14 +445,13 @@ class Watcher:
             return Settled(order.job, claims, seconds)
         return self._found(order, claims, seconds, reply)
 
-    def _unreadable(self, segment: Segment) -> Errored | None:
-        """Return an error if *segment* looks like a tool call but cannot be parsed, else ``None``.
+    def _unreadable(self, written: WrittenCalls) -> Errored | None:
+        """Return an error if the text of *written* looks like a tool call but cannot be parsed, else ``None``.
 
         The result is also ``None`` if the trigger does not say that such a call fails.
         """
-        written = segment.written
         trigger = self.monitor.trigger
-        if written is None or not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
+        if not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
             return None
         # An extractor that found no claims in it would be silent, and silence must not release the call.
         log_warning("tool_call.unreadable", monitor=self.monitor.name, format=written.form)

@@ -189,7 +189,7 @@ class ProcessPool:
         """Run ``verifier.check(claim)`` in a worker process; *claim* is already pickled.
 
         Return ``(value, None)`` or ``(None, error)``. A cancellation of *scope* kills the worker. The deadline of
-        *scope* counts from the moment at which a worker is ready.
+        *scope* counts from the moment at which a worker is ready. Raises the error of pickling *verifier*.
         """
         return await self._check(verifier, self._target(verifier), claim, scope)
 
@@ -350,7 +350,8 @@ class Workers:
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
         """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says, and return its value.
 
-        *scope* is the cancel scope around this call, with the deadline of the check. See :meth:`WorkerPool.check
+        *scope* is the cancel scope around this call, with the deadline of the check. An exception of a check in a
+        thread is passed on; that of a check in a process is returned as a text. See :meth:`WorkerPool.check
         <interwhen._types.extensions.WorkerPool.check>`.
         """
         if verifier.worker == "process":

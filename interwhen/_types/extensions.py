@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -20,6 +20,9 @@ from interwhen._types.verifiers import Verifier
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Gets the number of steps of a long work that are done, and the number of all its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class ContextSource(Protocol):
     """
 
     def find(self, name: str) -> Ready | None:
-        """Return the context *name* if it is open. Never waits."""
+        """Return the context *name* if it is open, else ``None``. Never waits."""
         ...
 
     def open(self, name: str) -> Ready:
@@ -154,7 +157,10 @@ class WorkerPool(Protocol):
         ...
 
     def bind(self) -> None:
-        """Bind the pool to the running event loop. Raises an error if it belongs to another one."""
+        """Bind the pool to the running event loop.
+
+        Raises :class:`~interwhen.UsageError` if the pool is closed or belongs to another event loop.
+        """
         ...
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:

@@ -219,8 +219,8 @@ class Stream(Protocol):
     async def receive(self) -> Sequence[Chunk]:
         """Wait for text, and return the chunks that have arrived: at least one, or none at the end of the stream.
 
-        Raises :class:`~interwhen.ModelError`. If another task calls :meth:`aclose` during the wait, it raises
-        :class:`~interwhen.models.StreamClosed` at once.
+        Raises :class:`~interwhen.ModelError` if the server or the connection fails. If another task calls
+        :meth:`aclose` during the wait, it raises :class:`~interwhen.models.StreamClosed` at once.
         """
         ...
 
@@ -243,11 +243,17 @@ class Model(Protocol):
         ...
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request*, and return the open stream when the server has accepted the request."""
+        """Send *request*, and return the open stream when the server has accepted the request.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached.
+        """
         ...
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request*, a fork or another short request, and return the complete answer."""
+        """Send *request*, a fork or another short request, and return the complete answer.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -319,9 +325,9 @@ class Retries:
 
 
 def _worth_retrying(error: ModelError) -> bool:
-    """Return whether *error* is worth a retry: connection errors, 429 and 5xx are.
+    """Return whether *error* is worth a retry: connection errors, the timeout ``connect``, 429 and 5xx are.
 
-    It is not worth one if the server accepted the request and then sent nothing.
+    It is not worth one if the server accepted the request and then sent nothing (other timeouts).
     """
     if isinstance(error, StreamTimeout):
         return error.timer == "connect"

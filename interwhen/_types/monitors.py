@@ -42,9 +42,9 @@ once, and a violation closes the stream and cuts the trace. ``gate``: after the 
 ``gate_tools``: like ``gate``, but only for tool calls (trigger ``ToolCalls``). ``final``: like ``gate``, but only for
 the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
+"""The deliveries that hold text back until the checks of this text have ended."""
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 """The deliveries that hold any text back: those of :data:`GATING`, and ``final``, which holds back the answer."""
-"""The deliveries that hold text back until the checks of the monitor have ended."""
 
 MOST_SCORES = 20
 """The largest number of most likely tokens per position that any of the APIs returns."""

@@ -117,6 +117,7 @@ class StrategyCatalog(Protocol):
         """Return the strategy that *spec* describes: a name, with options after a colon.
 
         A *spec* of the form ``module:factory`` imports that module, so *spec* must come from the operator, or be
-        checked against :meth:`names`. Raises :class:`~interwhen.PluginError`.
+        checked against :meth:`names`. Raises :class:`~interwhen.PluginError` if there is no such strategy, or if its
+        options are wrong.
         """
         ...

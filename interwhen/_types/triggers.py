@@ -26,7 +26,7 @@ class Lines(msgspec.Struct, frozen=True, tag=True):
 
 
 class Paragraphs(msgspec.Struct, frozen=True, tag=True):
-    """Makes each paragraph a segment: the lines between two blank lines."""
+    """Makes each paragraph a segment. Blank lines separate paragraphs."""
 
 
 class Sentences(msgspec.Struct, frozen=True, tag=True):
@@ -34,9 +34,10 @@ class Sentences(msgspec.Struct, frozen=True, tag=True):
 
 
 class Markers(msgspec.Struct, frozen=True, tag=True):
-    """Makes the text between two reflection markers such as "Wait" a segment.
+    """Divides the text into segments at reflection markers such as "Wait". Each marker begins a segment.
 
-    A marker is found only as a separate word (or words), not inside a longer word.
+    The text before the first marker is a segment, too. A marker is found only as a separate word (or words), not inside
+    a longer word.
     """
 
     words: tuple[str, ...] = DEFAULT_MARKERS

@@ -92,7 +92,8 @@ def verifier(
 ) -> Callable[[Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
     """Make a :class:`Verifier` from a function that takes a claim and returns a verdict.
 
-    In a monitor with ``prepare``, the function also gets the return value of ``prepare``. *deadline* is in seconds.
+    *name* and *version* identify it in certificates. *deadline* is the longest time of one check, in seconds. In a
+    monitor with ``prepare``, the function also gets the return value of ``prepare``.
     Without *worker*, an ``async def`` function runs as a task, and any other function runs in a thread, where it may
     block without stopping the stream. Raises :class:`UsageError` if the deadline is not positive, or if *worker* does
     not fit the function.
@@ -118,7 +119,10 @@ def verifier(
 
 
 class Ticket:
-    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread."""
+    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread.
+
+    The deadline is *seconds* from now.
+    """
 
     __slots__ = ("_callbacks", "_lock", "cancelled", "deadline")
 
@@ -239,7 +243,7 @@ def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
 
     Use it in a ``with`` block to interrupt a long computation in a thread, because a thread cannot be killed.
     *callback* must be quick and must not raise. It is not called after the block. In a worker process it is never
-    called, because the process is killed instead.
+    called, because the process is killed instead. Outside of a worker, this does nothing.
     """
     ticket = CURRENT.get()
     if ticket is None:

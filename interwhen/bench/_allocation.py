@@ -30,7 +30,7 @@ MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class TaskWorld:
-    """Describes a simulated world: how difficult its tasks are, and how often its verifier errs."""
+    """The parameters of simulated tasks: how difficult and how long they are, and how often the verifier errs."""
 
     spread: float = 2.5
     """Standard deviation of the mean difficulty of the classes, in logits: how informative a class is."""
@@ -69,7 +69,7 @@ class Puzzle:
 
 
 class Maker:
-    """Draws random tasks of a simulated *world*."""
+    """Draws tasks at random by *seed*, as the parameters in *world* say."""
 
     def __init__(self, world: TaskWorld, seed: int) -> None:
         self._world = world
@@ -103,7 +103,7 @@ class Maker:
 
 
 def shuffled(puzzles: Sequence[Puzzle], seed: int) -> list[Puzzle]:
-    """Return the same tasks with their classes shuffled at random, so that a class says nothing about its tasks."""
+    """Return *puzzles* with their classes shuffled by *seed*, so that a class says nothing about its tasks."""
     keys = [puzzle.key for puzzle in puzzles]
     random.Random(seed).shuffle(keys)  # noqa: S311  a simulation, not a secret
     return [Puzzle(key, puzzle.samples, puzzle.corrections) for key, puzzle in zip(keys, puzzles, strict=True)]

@@ -75,8 +75,8 @@ class Comparison:
     ) -> Attempts:
         """Let every strategy attempt every exercise with every budget, one attempt at a time, and return all attempts.
 
-        After each exercise, *keep* is called with the attempts so far, so that a long comparison can be interrupted.
-        *workers* run the checks.
+        All of them use *model*. After each exercise, *keep* is called with the attempts so far, so that a long
+        comparison can be interrupted. *workers* run the checks.
         """
         kept = None if keep is None else lambda found: keep(found[""])
         return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
@@ -141,7 +141,7 @@ async def run_in_turn(
     """Run several comparisons with the same settings in turn, one exercise of each at a time.
 
     Return their attempts by name. So each comparison has about as many attempts as the others when the time is over.
-    The function *keep* is called with all attempts after each round.
+    *model* answers, and *workers* run the checks. The function *keep* is called with all attempts after each round.
     """
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
@@ -303,7 +303,7 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
 
 
 def _uncached(outcome: Outcome) -> int:
-    """Return the prompt tokens that a server would read for the attempt if nothing of earlier attempts were cached."""
+    """Return how many prompt tokens a server reads for the attempt *outcome* if its cache is empty before it."""
     return outcome.ledger.total_prompt_tokens - outcome.ledger.cached_tokens + outcome.warm
 
 

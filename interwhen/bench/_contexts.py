@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import anyio
 import msgspec
@@ -27,7 +27,7 @@ from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar
 from interwhen.cli._progress import each as progress_of
-from interwhen.models import Capabilities, Completion, Request, Stream, Timeouts, open_local
+from interwhen.models import Completion, ModelWrapper, Request, Stream, Timeouts, open_local
 from interwhen.precompute import Kind, MemoryShelf, Precomputer, Producer, Store
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
@@ -63,7 +63,7 @@ class DatedQuestion(msgspec.Struct, frozen=True):
 
 
 class ContextRun(msgspec.Struct, frozen=True):
-    """The result of one question in one arm: a line of the file of rows."""
+    """The result of one question in one arm: one line of the file of results."""
 
     id: str
     arm: Arm
@@ -88,7 +88,7 @@ class ContextRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The work ahead of time for one context in one arm: what it cost, and what it prepared."""
+    """What was prepared for one context in one arm, and how many tokens and seconds that took."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -244,28 +244,12 @@ def _append(path: Path | None, result: ContextRun) -> None:
 # One question in one arm.
 
 
-class Instructed:
+class Instructed(ModelWrapper):
     """Wraps *model*: a request that is a plain text gets the system prompt :data:`HOW`.
 
     It is in front of the text, and the same in all requests, so that the server can keep it in its cache. Stored
     answers are found by the text without it.
     """
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the wrapped model."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the wrapped model."""
-        return self._model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the wrapped model."""
-        return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream of the wrapped model. If the prompt is a plain text, the system prompt is added first."""
@@ -274,10 +258,6 @@ class Instructed:
     async def complete(self, request: Request) -> Completion:
         """Return the answer of the wrapped model. If the prompt is a plain text, the system prompt is added first."""
         return await self._model.complete(_instructed(request))
-
-    async def aclose(self) -> None:
-        """Close the wrapped model."""
-        await self._model.aclose()
 
 
 def _instructed(request: Request) -> Request:

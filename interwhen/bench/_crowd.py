@@ -157,7 +157,7 @@ async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> l
 
 
 async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
-    """Read *streams* streams at once through *transport*. Return what each reader received.
+    """Read *streams* streams of *base_url* at once through *transport*. Return what each reader received.
 
     Each stream has *chunks* chunks, at *rate* chunks a second. Only HTTP is decoded, not the events.
     """
@@ -175,9 +175,10 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
 async def run_crowd(
     base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
-    """Read *streams* streams at once, each as a supervised run with *monitors*. Return what each reader received.
+    """Read *streams* streams of *base_url* at once, each as a supervised run with *monitors*.
 
-    Each stream has *chunks* chunks, at *rate* chunks a second.
+    Return what each reader received. Each stream has *chunks* chunks, at *rate* chunks a second. *transport* is the
+    HTTP client.
     """
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
@@ -260,7 +261,10 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Return the load generator's own counts and lateness since the last call, and reset them."""
+    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were.
+
+    The load generator then starts to count from 0 again.
+    """
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 

@@ -127,7 +127,11 @@ class Output:
     """Print the tables in Markdown."""
 
     def check(self, *, has_charts: bool) -> None:
-        """Raise :class:`UsageError` if a file of the report cannot be written. Call it before the benchmark runs."""
+        """Raise :class:`UsageError` if a file of the report cannot be written. Call it before the benchmark runs.
+
+        *has_charts* says whether the report has charts; without them, ``--plot`` is refused. Raises
+        :class:`MissingExtraError` if it needs matplotlib.
+        """
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
         if self.plot is not None and find_spec("matplotlib") is None:
@@ -152,7 +156,10 @@ class Output:
             ) from error
 
     def write(self, report: Report) -> None:
-        """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for."""
+        """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for.
+
+        Raises :class:`UsageError` if the JSON or the charts cannot be written, and :class:`OSError` for the page.
+        """
         self.keep(report)
         if str(self.json) == "-":
             sys.stdout.write(msgspec.json.encode(report).decode() + "\n")

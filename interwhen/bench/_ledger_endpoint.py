@@ -55,7 +55,7 @@ FAULTS = ("none", *_BREAKS, *_REFUSALS)
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """The behaviour of an endpoint in one run."""
+    """How a simulated endpoint behaves in one run: how it counts tokens, groups chunks, and how often it fails."""
 
     seed: int
     counting: Counting = "end"
@@ -73,7 +73,7 @@ class Habits(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class RequestRecord:
-    """The endpoint's record of one request."""
+    """What the endpoint noted about one request: its kind, its fault, and its token counts."""
 
     kind: Literal["main", "fork"]
     fault: str

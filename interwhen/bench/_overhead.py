@@ -67,7 +67,7 @@ def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
 
 
 async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
-    """Read the bytes of *stream* through *transport* without decoding them.
+    """Read the bytes of *stream* from the server at *base_url* through *transport*, without decoding them.
 
     Return the CPU time that this took, in seconds.
     """
@@ -82,7 +82,10 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 
 
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
-    """Read *stream* as the chunks of a model, without supervision. Return the CPU time that this took, in seconds."""
+    """Read *stream* from the server at *base_url* as the chunks of a model, without supervision.
+
+    Return the CPU time that this took, in seconds. *transport* is the HTTP client.
+    """
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     opened = await model.stream(Request(""))
@@ -93,7 +96,10 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
 
 
 async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
-    """Read *stream* through a run with *monitors*. Return the CPU time that this took, in seconds."""
+    """Read *stream* from the server at *base_url* through a run with *monitors*.
+
+    Return the CPU time that this took, in seconds. *transport* is the HTTP client.
+    """
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     async with run(model, "", monitors=monitors) as supervised:

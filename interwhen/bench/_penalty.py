@@ -79,7 +79,7 @@ METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings of a measurement: the streams, and the monitors that watch them."""
+    """The settings of the measurement of what monitors cost: the streams that are read, and the monitors on them."""
 
     source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()
@@ -163,9 +163,9 @@ class Setup:
 class Penalty:
     """Compares the bare and the supervised run of each pair, and computes what supervision added.
 
-    *flows* has the measured runs by arm and pair, *source* names where the streams come from, and *monitors* who
-    watched. A pair counts only if it is a correct run, in which no violation interrupted. ``others`` lists the other
-    pairs with the reason. Raises :class:`UsageError` if no pair was a correct run.
+    *flows* has the measured runs by arm and pair, *source* names where the streams come from, and *monitors* has the
+    names of the monitors. A pair counts only if it is a correct run, in which no violation interrupted. ``others``
+    lists the other pairs with the reason. Raises :class:`UsageError` if no pair was a correct run.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:

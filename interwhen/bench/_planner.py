@@ -27,7 +27,7 @@ PAGE = 16
 
 @dataclass(frozen=True, slots=True)
 class SimulatedServer:
-    """The costs of a simulated server."""
+    """The parameters of a simulated model server: the seconds for each kind of work, and the randomness."""
 
     prefill: float = 0.0004
     """Seconds per token of a short prompt."""
@@ -51,7 +51,7 @@ class SimulatedServer:
 
 
 class Runner:
-    """Runs forks on a simulated server."""
+    """Draws random forks, and simulates how long they take on a simulated server."""
 
     def __init__(self, server: SimulatedServer, seed: int) -> None:
         self.server = server

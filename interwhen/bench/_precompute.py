@@ -78,7 +78,8 @@ class Setting:
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
     """Generate a context with *questions* questions of *family*; the same *seed* gives the same case.
 
-    *predictable* is the share of questions that can be foreseen.
+    *predictable* is the share of questions that can be foreseen. Raises :class:`MissingExtraError` for the family
+    ``reasoning_gym`` without its package.
     """
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
@@ -309,8 +310,9 @@ def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 2
 
 
 def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000) -> tuple[Stage, int]:
-    """Return the first decision of the gate about an item, and after how many queries it came (at most *most*).
+    """Return the first decision of the gate about an item, and after how many queries it came.
 
+    After *most* queries without a decision, the result is ``trial`` and *most*.
     A run with the item is *ratio* times as long, on average, as one without it. No run generates more than *limit*
     tokens; the sizes of the runs grow with the limit.
     """
@@ -358,7 +360,9 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
 def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
     """Simulate *queries* queries with one item, and return the gate of the item and three total costs.
 
-    The costs are those with the gate, with the item in every query, and with the item in no query.
+    A run with the item generates *ratio* times as many tokens, on average, as one without it. A token for which a
+    reader waits costs *weight* times as much as another one. The costs are those with the gate, with the item in every
+    query, and with the item in no query.
     """
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
@@ -603,9 +607,11 @@ async def simulate(
     families: Sequence[FamilyName] = tuple(FAMILIES),
     jobs: Sequence[int] = (20, 40, 60),
 ) -> Report:
-    """Ask all questions in all arms, compute the pass curve, and simulate the decisions of the gate.
+    """Run the whole simulated benchmark of precompute, and return its report.
 
-    *jobs* are the sizes of the timetables for the questions to Z3.
+    It asks *questions* questions on each of *contexts* contexts for each family and each share in *predictable*,
+    computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
+    items. *jobs* are the sizes of the timetables for the questions to Z3.
     """
     rates = MistakeRates()
     costs: list[Row] = []
@@ -694,7 +700,11 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 
 
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a table row for each size, first with any and then with minimal reasons; no rows if Z3 is not installed."""
+    """Yield a table row on the cost of Z3's answers for each of *sizes*; then again for each, with minimal reasons.
+
+    The sizes are numbers of jobs in a timetable. Each row is the mean over *questions* questions. Without Z3, there are
+    no rows.
+    """
     try:
         for minimal in (False, True):
             for jobs in sizes:

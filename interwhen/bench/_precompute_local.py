@@ -46,7 +46,7 @@ _OPERATIONS = {
 
 
 class Total(NamedTuple):
-    """A problem about a running total, and its answer."""
+    """The text of a problem about a running total, and its right answer."""
 
     text: str
     answer: str

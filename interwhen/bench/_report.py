@@ -69,7 +69,7 @@ Point: TypeAlias = tuple[float, float]
 
 
 class Series(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a chart."""
+    """The data of one line, or of one group of dots, in a chart."""
 
     label: str
     points: tuple[Point, ...]
@@ -83,7 +83,7 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A chart of several series. A logarithmic axis shows only positive values."""
+    """A chart: its title, the labels of its axes, and its series. A logarithmic axis shows only positive values."""
 
     title: str
     x: str
@@ -120,7 +120,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heading(self) -> str:
-        """One line with the benchmark, the subject and the machine."""
+        """The first line of the report: the name of the benchmark, what it measured, and the machine."""
         return " · ".join(filter(None, (f"interwhen bench {self.benchmark}", self.subject, self.machine)))
 
     def row(self, label: str) -> Row:

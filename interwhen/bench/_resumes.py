@@ -30,7 +30,10 @@ def problem(rng: random.Random) -> tuple[Message, ...]:
 
 
 def refuting() -> Monitor:
-    """Return a monitor that refutes two lines, whether they are right or wrong, the second one some lines later."""
+    """Return a monitor that refutes one line, and some lines later a second one, whether they are right or wrong.
+
+    It passes all other lines. So a run is cut and continued twice.
+    """
     keys = itertools.count()
     passed, refuted = 0, 0
 

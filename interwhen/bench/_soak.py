@@ -41,7 +41,7 @@ _SHAKY_DEADLINE = 0.3
 
 
 class MemorySample(NamedTuple):
-    """The memory of the process *at* seconds after the soak began."""
+    """How much memory the process had *at* seconds after the soak (the long test) began."""
 
     at: float
     mb: float
@@ -137,7 +137,10 @@ class _Readers:
 
 
 def shaky(seed: int, done: Counter[str]) -> Monitor:
-    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense; *done* counts how often."""
+    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense, at random by *seed*.
+
+    It counts in *done* how often it did each of these.
+    """
     rng = random.Random(seed)  # noqa: S311  (no secret)
 
     @verifier(name="shaky", version="1", deadline=_SHAKY_DEADLINE, worker="thread")

@@ -59,7 +59,8 @@ def estimate(
 ) -> Estimate:
     """Compute the statistic *of* (by default the median) of *values*, with its 95 % bootstrap interval.
 
-    The interval is Efron's (1979) percentile interval. *values* must not be empty. *limit* is a maximum for the result.
+    The interval is Efron's (1979) percentile interval. *values* must not be empty. *unit* is their unit, *limit* is a
+    maximum for the result, and *seed* is for the random numbers of the bootstrap.
     """
     middle = of(values)
     if all(value == values[0] for value in values):  # resampling would give the same value again

@@ -44,7 +44,7 @@ from interwhen import (
 )
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._processes import TransportName, open_transport, pinned
-from interwhen.models import Completion, CompletionsModel, RecordingModel, Request, load_recordings
+from interwhen.models import Completion, CompletionsModel, ModelWrapper, RecordingModel, Request, load_recordings
 from interwhen.registry import Api
 from interwhen.testing._paced_server import paced_server
 
@@ -105,7 +105,10 @@ class OpenSource:
 
 @asynccontextmanager
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
-    """Open *source*, and close it at the end of the block. Raises :class:`UsageError` if it cannot be opened."""
+    """Open *source*, and close it at the end of the block. Equal *seed* numbers give equal streams or requests.
+
+    Raises :class:`UsageError` if it cannot be opened.
+    """
     match source:
         case ReplayedFile():
             async with _replayed(source, seed) as opened:
@@ -213,21 +216,14 @@ class TimedMonitor:
         )
 
 
-class ForkTimer:
+class ForkTimer(ModelWrapper):
     """Wraps *model* and records when its forks run. All other calls go to the model unchanged."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
-        self.name = model.name
-        self.stream = model.stream
-        self.capabilities = model.capabilities
-        self.aclose = model.aclose
+        super().__init__(model)
         self.begun = 0.0
         self.forks: list[tuple[float, float]] = []
         """For each fork the times of its request and its answer, in seconds since ``begun``."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
 
     async def complete(self, request: Request) -> Completion:
         """Let the model answer a fork, and record when the fork ran."""
@@ -362,9 +358,9 @@ def passing(
 ) -> list[Monitor]:
     """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each segment after *verifier_seconds*.
 
-    Their triggers alternate: sentences, lines, every 400 characters, paragraphs. With *poll_chars*, all of them check
-    every *poll_chars* characters instead. With *forks*, each monitor asks the model for up to *fork_tokens* tokens per
-    segment.
+    The verifiers wait in a task or in a thread, as *waiting* says. Their triggers alternate: sentences, lines, every
+    400 characters, paragraphs. With *poll_chars*, all of them check every *poll_chars* characters instead. With
+    *forks*, each monitor asks the model for up to *fork_tokens* tokens per segment.
     """
     return [
         Monitor(
@@ -403,7 +399,10 @@ def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
 
 
 async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
-    """Record one stream for each request of *source* in the file at *path*; return the number of streams."""
+    """Record one stream for each request of *source* in the file at *path*; return the number of streams.
+
+    The parameter *seed* is that of :func:`open_source`.
+    """
     async with open_source(source, seed) as opened:
         for number, (model, _) in enumerate(opened.asked):
             _, request = opened.pair(number)

@@ -35,7 +35,7 @@ def jsonl(
 
     *answer* is a regular expression whose first group is the answer in a text; the last match counts. *monitors* watch
     exercises that name none. With *shuffle*, *seed* determines the order. Raises :class:`~interwhen.UsageError` if the
-    file or a line cannot be read.
+    file or a line cannot be read, or if *answer* is no regular expression with a group.
     """
     found = list(_lines(Path(path)))
     if shuffle:
@@ -63,8 +63,8 @@ def hub(
 
     Needs the extra ``datasets``. *config* and *split* select a part of the dataset, and *seed* determines the order.
     *prompt* and *target* are names of columns. The regex *target_pattern* is applied to the column *target*: its first
-    group is the right answer. *instruction* becomes the system message. The regex *answer* finds the answer in a text
-    of the model.
+    group is the right answer. *instruction* becomes the system message. *monitors* are the names of the monitors of
+    each exercise. The regex *answer* finds the answer in a text of the model.
     """
     try:
         import datasets

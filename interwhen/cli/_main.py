@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print a traceback in the format of Python. Control characters in texts of servers and models are escaped."""
+    """Print the *traceback* of *error* to stderr, as Python does, but with control characters escaped.
+
+    Messages may quote servers and models, whose control characters could change the terminal.
+    """
     from traceback import format_exception
 
     from interwhen.cli._text import visible

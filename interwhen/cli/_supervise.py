@@ -55,14 +55,14 @@ _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C, and the run was closed; the text says how to resume it."""
+    """Raised after the user pressed Ctrl-C and the run was closed. Its message says how to resume the run."""
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
     """Run *main* on an event loop and return its exit code.
 
-    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes too long, the
-    process ends.
+    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes too long, or
+    at a second Ctrl-C, the process ends.
     """
     try:
         with _Handler(hint) as handler:

@@ -104,7 +104,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """Everything that is needed to draw a run, except the time."""
+    """What a view needs to draw a run, except the time: its text, its open checks, its counts and its result."""
 
     mood: Mood = "starting"
     stretches: tuple[Stretch, ...] = ()
@@ -255,7 +255,7 @@ def render(state: ViewState, signs: Signs = UNICODE) -> Text:
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
     """Return the shown lines of the trace from offset *start* (the start of a line) to offset *end* (default: all).
 
-    Retracted texts are shown where they stood.
+    *state* has the text and its marks. Retracted texts are shown where they stood, the latest three at one place.
     """
     stop = state.end if end is None else end
     known = _known(state, start, stop)
@@ -332,7 +332,7 @@ class _LineBuilder:
         return retracted[len(here) :]
 
     def lines(self) -> list[Line]:
-        """Return the lines so far; the last one may be unfinished."""
+        """End the last line, and return all lines; at least one."""
         if self.text or not self.done:
             self._end_line()
         return self.done
@@ -382,7 +382,7 @@ class PlainLog:
     """The offset up to which the text was logged."""
 
     def after(self, event: Event) -> tuple[PlainLog, list[Text]]:
-        """Return the log after *event*, and the lines that it adds."""
+        """Return the log as it is after *event*, and the lines to print for this event."""
         log = PlainLog(self.signs, apply(self.state, event), self.logged)
         match event:
             case Delta(text=text):
@@ -483,7 +483,10 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return one line on the progress of a run, *seconds* after its start."""
+    """Return one line that shows how far a run is *seconds* after its start.
+
+    It has the mood, the tokens and their rate, and the counts of checks, violations and remedies.
+    """
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),
@@ -518,10 +521,10 @@ class Viewer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """Restore the terminal."""
+        """Stop the view, and restore the terminal."""
 
     def show(self, event: Event) -> None:
-        """Show *event* to the user."""
+        """Show *event* to the user. Each kind of viewer does so in its own way."""
         raise NotImplementedError
 
 
@@ -568,7 +571,7 @@ class PlainViewer(Viewer):
 
 
 class LiveViewer(Viewer):
-    """Redraws the end of the trace in place. After the run, it prints the whole trace and the summary."""
+    """Redraws the end of the trace in place. At the end, it prints the whole trace, and the summary of a result."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console

@@ -28,7 +28,7 @@ _CLOSE_SECONDS = 5.0
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the records of calls are written."""
+    """Where the records of calls are written, how large the files become, and whether they contain texts."""
 
     path: Annotated[
         str,
@@ -174,8 +174,8 @@ class AuditFile:
 def open_audit(wanted: object) -> AuditFile | None:
     """Return the audit file for *wanted*: a path, or a mapping of the fields of :class:`AuditSettings`.
 
-    Return ``None`` for ``None`` and for an empty path. Raises :class:`UsageError` if *wanted* is invalid, or if the
-    file is open with other settings.
+    An :class:`AuditFile` is returned unchanged. Return ``None`` for ``None`` and for an empty path. Raises
+    :class:`UsageError` if *wanted* is invalid, or if the file is open with other settings.
     """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted

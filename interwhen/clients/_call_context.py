@@ -196,7 +196,10 @@ def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
 
 
 def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[str, Any]:
-    """Return the body of a response to *call* with the text of the stored *answer*. Its token counts are 0."""
+    """Return the body of a response to *call* with the text of the stored *answer*. Its token counts are 0.
+
+    *call_id* becomes part of the id of the response.
+    """
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")
     common: dict[str, Any] = {"id": f"interwhen-{call_id}", "created": 0, "model": str(call.body.get("model") or "")}

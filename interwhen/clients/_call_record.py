@@ -44,7 +44,7 @@ def trace_id_of(traceparent: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallOrigin:
-    """Identifies a call: where it comes from, and when it began."""
+    """Identifies a call (by its id and trace id), and says where it came from and when it began."""
 
     source: Literal["wrap", "gateway"] = "wrap"
     call_id: str = field(default_factory=new_call_id)
@@ -58,7 +58,7 @@ class CallOrigin:
 
 
 class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
-    """A monitor of the call, and its verifier."""
+    """A monitor of the call: its name, its verifier and its delivery."""
 
     name: str
     verifier: str
@@ -67,7 +67,7 @@ class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
-    """A check of the returned text. The record does not contain the text."""
+    """The result of one check of the returned text. The text itself is not in the record, only its hash."""
 
     monitor: str
     verifier: str
@@ -163,9 +163,9 @@ def record_call(
 ) -> CallRecord:
     """Return the record of a call that ends now.
 
-    *origin* says which call it is and when it began. *outcome* replaces the label of *result*; for a call without a
-    *result*, it says how the call ended. With *content*, the record contains texts. *journal* is the journal of the
-    call.
+    *origin* says which call it is and when it began. *api*, *model*, *strategy*, *monitors* and *prompt* are those of
+    the call. *outcome* replaces the label of *result*; for a call without a *result*, it says how the call ended. With
+    *content*, the record contains texts. *journal* is the journal of the call.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {

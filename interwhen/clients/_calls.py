@@ -75,7 +75,8 @@ class ApiCall:
     def prompt(self) -> Prompt:
         """The prompt for verifiers and certificates: a string, or the messages with their tool calls.
 
-        Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages.
+        Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages. A
+        prompt in another form becomes its JSON.
         """
         if self.api == "completions":
             prompt = self.body.get("prompt")

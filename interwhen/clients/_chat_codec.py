@@ -87,7 +87,7 @@ class Part(msgspec.Struct):
 
 
 def supervision_info(chunk: object) -> SupervisionInfo | None:
-    """Return the supervision info of a chunk or response; ``None`` if it was not supervised."""
+    """Return the supervision info of *chunk*, a chunk or response of the SDK; ``None`` if it was not supervised."""
     found = getattr(chunk, "interwhen", None)
     return found if isinstance(found, SupervisionInfo) else None
 
@@ -242,6 +242,7 @@ class ChunkTemplate:
         """Return the server's chunk *data* with its text replaced by *text* in *field*.
 
         *whole* is true if *text* is the complete text of the chunk. Then its log-probabilities and token ids are kept.
+        Its finish reason and token counts are removed.
         """
         found = self.again(data)
         choice = found["choices"][0]
@@ -293,8 +294,9 @@ class Composer:
 
     When all text of a chunk is released, it is passed on unchanged. Pieces of tool calls, the finish reason and the
     token counts wait for the end, because they cannot be retracted. *buffer* has the server's chunks. With *hold*, all
-    chunks wait for the end. With *splits*, the released part of a chunk is shown at once. *trace* is a function that
-    returns the trace so far. *correction* are the words before a correction.
+    chunks wait for the end. With *splits*, the released part of a chunk is shown at once. With *wants_usage*, a chunk
+    with token counts follows at the end. *chat* is true for the chat API, false for the completions API. *trace* is a
+    function that returns the trace so far. *correction* are the words before a correction.
     """
 
     def __init__(
@@ -330,7 +332,7 @@ class Composer:
     def take(self, events: Sequence[Event]) -> list[Part]:
         """Process *events* of the run, and return the chunks to show now.
 
-        The last one has the result, once the run has ended.
+        Once the run has ended, the last chunk has the result, except for a run that failed.
         """
         parts: list[Part] = []
         self._parts = parts

@@ -172,7 +172,9 @@ class ChunkBuffer:
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode *data*, one event of the stream, store its chunk in the queue, and return what it contains.
 
-        *offset* is the position of the event in the body, in bytes. *first* is true for the first event of a stream.
+        *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before in
+        this stream. The end mark is returned and not stored. Raises :class:`~interwhen.ModelError` for an error of the
+        server and for an invalid event.
         """
         found = self._decode(data, offset, first)
         if found is DONE:
@@ -223,7 +225,8 @@ class ChunkBuffer:
     def _with_calls(self, data: bytes, found: Decoded, offset: int) -> Decoded:
         """Store the chunk *data*, which may have pieces of tool calls and was decoded to *found*.
 
-        Return each tool call that is now complete as a separate chunk, after the text.
+        Return the chunks of *found*, followed by each tool call that is now complete as a separate chunk. Raises
+        :class:`~interwhen.models.StreamProtocolError`, with the *offset* of the chunk, for invalid pieces.
         """
         read = self._calls.read(data, found, offset)
         # The text of a chunk comes before the calls that it completes.

@@ -48,8 +48,8 @@ class Signature:
     """The parameters of one tool function, as the model sees them.
 
     *name* is the tool's name. *context* lists the parameters that the program passes and that the model does not see.
-    Raises :class:`~interwhen.UsageError` if *context* has an unknown name, or if a default cannot be represented
-    completely in JSON.
+    Raises :class:`~interwhen.UsageError` if the parameters of *tool* cannot be read, if *context* has an unknown name,
+    or if a default cannot be represented completely in JSON.
     """
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
@@ -291,11 +291,12 @@ def guard(
     The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
     complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its
     extractor or ``prepare`` failed), unless the monitor has ``on_error="open"``. It refuses on ``Unknown`` if the
-    monitor has ``unproven="closed"``. A refusal raises :class:`Refused`. If *on_refused* is given, the tool returns
-    ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the reason as the tool's result.
+    monitor has ``unproven="closed"``. A monitor with the delivery ``observe`` never refuses. A refusal raises
+    :class:`Refused`. If *on_refused* is given, the tool returns ``on_refused(refusal)`` instead: ``on_refused=str``
+    gives the model the reason as the tool's result.
 
-    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` if *results* are given for
-    a generator, because it returns its values one by one.
+    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, and
+    if *results* are given for a generator, because it returns its values one by one.
     """
     if tool is None:
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
@@ -385,7 +386,7 @@ class _Guarded:
         """Check the call with the arguments *args* and *options* before the tool runs, and return it.
 
         Return ``None`` if there are no monitors, or if JSON cannot represent the call and all monitors only observe.
-        Raises :class:`Refused`.
+        Raises :class:`Refused` if a monitor refuses the call, or if it cannot be checked.
         """
         if self._signature is None:
             return None

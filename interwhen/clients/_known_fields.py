@@ -319,9 +319,9 @@ _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_
 
 
 def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
-    """Return *result*, changed to unverified if there are *unmonitored* fields.
+    """Return *result*. If it is verified or unverified and there are *unmonitored* fields, it becomes unverified.
 
-    *unmonitored* maps the name of each field to a flag: whether its text was held back.
+    Each field is one reason. *unmonitored* maps the name of each field to a flag: whether its text was held back.
     """
     if not unmonitored or not isinstance(result, Verified | Unverified):
         return result
@@ -436,7 +436,7 @@ class FieldFilter:
         return msgspec.json.encode(value), False
 
     def _remember(self, data: bytes) -> None:
-        """Remember the bytes before and after the text of the clean chunk *data*, if exactly one field has text."""
+        """If the clean chunk *data* has text in exactly one field, remember the bytes before and after this text."""
         found = _TEXT.findall(data)
         if len(found) != 1:
             return

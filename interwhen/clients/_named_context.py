@@ -43,7 +43,7 @@ class NamedContext:
     async def ready(self) -> Ready:
         """Return the context. If it is not open yet, a thread reads it.
 
-        Raises :class:`UsageError` if it does not exist.
+        Raises :class:`UsageError` if it does not exist. If its store cannot be read now, the context serves nothing.
         """
         found = self.source.find(self.name)
         return await anyio.to_thread.run_sync(self.source.open, self.name) if found is None else found
@@ -84,9 +84,9 @@ def _named(fields: Mapping[Any, Any]) -> NamedContext:
 
 
 def vet_context(context: Ready | NamedContext | None) -> None:
-    """Raise :class:`UsageError` if the named *context* does not exist: now, and not only at the first call.
+    """Open *context* if it is a named one, so that an error is raised now and not only at the first call.
 
-    This may block.
+    Raises :class:`UsageError` if it does not exist. This reads files, so it can block.
     """
     if isinstance(context, NamedContext):
         context.source.open(context.name)

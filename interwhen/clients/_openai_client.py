@@ -49,7 +49,7 @@ from interwhen.clients._upstream import ModelEndpoint
 
 @dataclass(frozen=True, slots=True)
 class SdkCall:
-    """One supervised call through an SDK client."""
+    """One call of an SDK client that is supervised, with all that is needed to send its requests."""
 
     client: Any
     call: ApiCall
@@ -313,7 +313,9 @@ class AsyncSupervising(_Supervising):
     ) -> Any:
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
-        Only a call to a model is supervised, and only if it has monitors, a strategy or a context.
+        The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
+        it has monitors, a strategy or a context. Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a
+        call that cannot be supervised, and :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
@@ -353,7 +355,9 @@ class SyncSupervising(_Supervising):
     ) -> Any:
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
-        Only a call to a model is supervised, and only if it has monitors, a strategy or a context.
+        The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
+        it has monitors, a strategy or a context. Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a
+        call that cannot be supervised, and :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
@@ -375,7 +379,7 @@ class SyncSupervising(_Supervising):
         return process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
 
     def close(self) -> None:
-        """Close the client, and end the event loop of its calls."""
+        """Close the client that was wrapped, and end the event loop of its calls."""
         self._interwhen_loop.close()
         self._interwhen_bare.close()
 

@@ -88,7 +88,8 @@ _set = object.__setattr__
 def attach(made: Any, info: SupervisionInfo) -> Any:
     """Set the attribute ``interwhen`` of *made* to *info*, and return *made*.
 
-    The attribute is not a model field, so comparing and dumping *made* give the same result as before.
+    The attribute is not a model field, so comparing and dumping *made* give the same result as before. ``None`` and
+    objects without ``__dict__``, such as a string, are returned unchanged.
     """
     if made is not None and hasattr(made, "__dict__"):
         made.__dict__["interwhen"] = info
@@ -206,7 +207,7 @@ class AsyncBody(httpx2.AsyncByteStream):
             raise_sdk_error(error, self._request)
 
     async def aclose(self) -> None:
-        """End the supervised call."""
+        """End the supervised call, also if its body was not read to the end."""
         await self._supervised.aclose()
 
 
@@ -228,7 +229,7 @@ class SyncBody(httpx2.SyncByteStream):
             raise_sdk_error(error, self._request)
 
     def close(self) -> None:
-        """End the supervised call."""
+        """End the supervised call, also if its body was not read to the end."""
         self.feed.close()
 
 
@@ -246,7 +247,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream has ended."""
+        """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
 
     async def __stream__(self) -> AsyncIterator[_T]:
@@ -275,7 +276,7 @@ class SupervisedStream(Stream[_T], Generic[_T]):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream has ended."""
+        """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
 
     def __stream__(self) -> Iterator[_T]:
@@ -321,14 +322,17 @@ _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encodi
 
 
 def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
-    """Return a response that streams *body*. Its status and headers are those of *first*, the server's response."""
+    """Return a response whose body is the stream *body* of the call *supervised*, for the SDK to parse.
+
+    Its status and headers are those of *first*, the server's response. *options* are those of the request.
+    """
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
     """Return a response with the whole answer to *call* as JSON, joined from the chunks *parts*.
 
-    Its status and headers are those of *first*, the server's response.
+    Its status and headers are those of *first*, the server's response. *options* are those of the request.
     """
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)

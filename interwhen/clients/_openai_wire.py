@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 class SdkError(UpstreamError):
-    """Carries an exception of the SDK through the engine. The caller gets the ``original``."""
+    """Carries an exception of the SDK through the engine. The caller gets the ``original``.
+
+    *retryable* says whether the run may reconnect.
+    """
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
         response = getattr(original, "response", None)
@@ -90,7 +93,7 @@ Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
 
 
 class SdkBody:
-    """Wraps an open response of the SDK as an :class:`~interwhen.models.HttpResponse`."""
+    """Makes *response*, which the SDK opened, usable as an :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status: int = response.status_code
@@ -106,7 +109,8 @@ class SdkBody:
     async def receive(self) -> bytes:
         """Wait for the next bytes of the body and return them; empty at the end of the body.
 
-        Raises :class:`StreamClosed` if the body is closed meanwhile, and :class:`SdkError` if the connection fails.
+        Raises :class:`StreamClosed` if the body is closed, or if an earlier read was cancelled, and :class:`SdkError`
+        if the connection fails.
         """
         if self._closed:
             raise StreamClosed
@@ -173,20 +177,27 @@ class SdkTransport:
         self.host = ""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
-        """Send *body* to the path that *place* names, and return the open response. Raises :class:`SdkError`."""
+        """Send *body* to the path that *place* names, and return the open response.
+
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
+        """
         self.response = response = await self._accepted(body, place)
         self._first = self._first or response  # only its path is sure to be below the version
         self.host = response.request.url.netloc.decode("ascii", "replace")
         return SdkBody(response)
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* to the path that *place* names, and return the body of the response. Raises :class:`SdkError`."""
+        """Send *body* to the path that *place* names, and return the body of the response.
+
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
+        """
         return await self._read(await self._accepted(body, place))
 
     async def get(self, facts: Facts) -> bytes:
         """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
 
-        Raises :class:`SdkError`.
+        Before :meth:`open` has succeeded once, the answer is always that for ``models``.
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
         """
         if facts == "models" or self._first is None:
             try:
@@ -326,7 +337,7 @@ class _Relay(httpx2.Client):
 
 
 class _ThreadStream(httpx2.AsyncByteStream):
-    """The body of a sync response. Worker threads read it."""
+    """Makes the body of a sync *response* readable on an event loop. Worker threads do the blocking reads."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response

@@ -25,14 +25,17 @@ _TOOL_ITEMS = ("_output", "_result", "file_search_call", "web_search_call", "cod
 
 
 class PlacedText(NamedTuple):
-    """A text in a request body, and the path to it."""
+    """A text in the prompt of a request, and its place in the request body."""
 
     path: Path
     text: PromptText
 
 
 def texts_of(call: ApiCall) -> list[PlacedText]:
-    """Return all texts in the prompt of *call*, including those in fields that this version does not know."""
+    """Return all texts in the prompt of *call*, including those in fields that this version does not know.
+
+    Names, ids, addresses and encoded data are left out.
+    """
     body = call.body
     found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))
     if call.api == "completions":

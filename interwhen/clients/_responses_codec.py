@@ -45,7 +45,10 @@ _HINT = "check that base_url is that of an OpenAI-compatible API"
 
 
 class ItemPart:
-    """One part of the content or of the summary of an output item."""
+    """One part of the content or of the summary of an output item, as far as the reader has got it.
+
+    *kind* is the type of the part, such as ``output_text``, and *index* its number for the reader.
+    """
 
     __slots__ = ("announced", "closed", "index", "kind", "pieces", "said", "source")
 
@@ -87,7 +90,10 @@ class ItemPart:
 
 
 class OutputItem:
-    """An output item that was announced to the reader and has not ended yet."""
+    """An output item that the reader knows (by the event *announced*), and that has not ended yet.
+
+    *kind* is the type of the item, such as ``message``.
+    """
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
         self.index = index
@@ -258,7 +264,8 @@ class OutputItems:
     def send(self, body: ItemBody) -> Iterator[ItemBody]:
         """Yield the events for the reader in place of *body*, an event of the server or of interwhen.
 
-        The known items are updated.
+        The known items are updated. Of an item that the reader does not know or that has ended, only text is shown, as
+        text that interwhen inserts.
         """
         kind, index = body["type"], body.get("output_index")
         if kind == _OURS:
@@ -302,7 +309,10 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for *body*, an event of the server's item *index*. The reader knows this item as *item*."""
+        """Yield the events for the reader that come from *body*, an event about the server's item number *index*.
+
+        The reader knows this item as *item*.
+        """
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -428,7 +438,9 @@ class ResponsesChunkBuffer(ChunkBuffer):
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode *data*, one event of the stream, store it, and return its content.
 
-        *offset* is the position of the event in the body, in bytes. *first* is true for the first event of a stream.
+        *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before; then
+        an object that is not an event raises :class:`~interwhen.models.StreamProtocolError`. Data that is not JSON
+        always raises it, and an error of the server raises :class:`~interwhen.models.UpstreamError`.
         """
         try:
             event = decode_event(data)
@@ -551,7 +563,11 @@ _NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "s
 
 
 class ResponsesTemplate:
-    """Makes the events of one response; see :class:`~interwhen.clients._chat_codec.ChunkTemplate`."""
+    """Makes events of the Responses API for text of interwhen, for changed text, and for the end of the response.
+
+    *buffer* has the server's first event, whose response gives the id and the other fields. The class corresponds to
+    :class:`~interwhen.clients._chat_codec.ChunkTemplate` for the chat API.
+    """
 
     def __init__(self, buffer: ResponsesChunkBuffer) -> None:
         self._buffer = buffer
@@ -567,7 +583,7 @@ class ResponsesTemplate:
         """Do nothing, because a response begins with a separate event."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with its text replaced by *text*.
+        """Return the event *data* with its text replaced by *text*. *field* is ignored.
 
         *whole* is true if *text* is the complete text of the event. Then its log-probabilities are kept.
         """
@@ -600,7 +616,10 @@ class ResponsesTemplate:
         return {**said, "type": kind, "response": response}
 
     def cut(self, result: Result, items: OutputItems) -> Body:
-        """Return the event that ends the response if the server's stream broke off. It gives no reason."""
+        """Return the event that ends the response if the server's stream broke off. It gives no reason for the end.
+
+        *result* is that of the run, and *items* has the output that the reader got.
+        """
         found = self.end(None, result, items)
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 
@@ -671,7 +690,7 @@ class ResponsesComposer(Composer):
 
 
 def whole_of(parts: list[Part]) -> Body:
-    """Return the complete response: the last event in *parts* that has one contains it."""
+    """Return the complete response, which the last event in *parts* with a response contains; else an empty object."""
     for part in reversed(parts):
         response = part.chunk().get("response")
         if isinstance(response, dict):

@@ -179,7 +179,8 @@ class ResponsesFieldFilter:
     def _instead(self, place: str) -> str:
         """Return the text to show in the field *place* in place of unmonitored text.
 
-        This is the text that monitors have read if there is exactly one, else an empty text.
+        If *place* is a field with the name ``text`` and monitors have read exactly one text, it is that text; otherwise
+        it is empty.
         """
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())

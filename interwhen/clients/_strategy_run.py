@@ -95,7 +95,10 @@ class _TappedResponse:
 
 
 class _ChosenResponse:
-    """An :class:`~interwhen.models.HttpResponse` whose body is already known."""
+    """The response that shows the chosen answer, with *headers* and *body*, which are already known.
+
+    It is a :class:`~interwhen.models.HttpResponse`.
+    """
 
     status = 200
 
@@ -137,7 +140,10 @@ class _RecordingTransport:
 
 
 class _ReplayTransport:
-    """A :class:`~interwhen.clients._upstream.CallTransport` that answers each request with *response*."""
+    """A :class:`~interwhen.clients._upstream.CallTransport` whose streamed request gets *response*.
+
+    Other requests raise :class:`UsageError`.
+    """
 
     def __init__(self, host: str, response: HttpResponse) -> None:
         self.host = host
@@ -198,8 +204,9 @@ class _SampleStream:
 
 
 class CallSampler:
-    """A :class:`~interwhen.Model` that sends the request of *call*, with another seed and temperature for each sample.
+    """A :class:`~interwhen.Model` that sends the request of *call*, with the temperature of each sample.
 
+    If the caller gave a seed, the request also has the seed of the sample.
     *settings* are those of the call, and *endpoint* has what is known about the model. Each stream is decoded
     separately, except those of :meth:`show`.
     """
@@ -255,7 +262,11 @@ class CallSampler:
         self._shown = self._model(replace(self._call, body=body), self._transport, buffer)
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* as one sample, and return the open stream, once the server has accepted it."""
+        """Send *request* as one sample, and return the open stream, once the server has accepted it.
+
+        After :meth:`show`, it is a request of the run that the reader sees. Raises :class:`~interwhen.ModelError` if
+        the server refuses it, and :class:`UsageError` if the strategy adds messages to messages with more than text.
+        """
         if self._shown is not None:
             shown = await self._shown.stream(request)
             self.accepted += 1
@@ -270,7 +281,10 @@ class CallSampler:
         return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork and return its completion."""
+        """Let the server answer the fork *request*, and return its completion.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it.
+        """
         if self._shown is not None:
             return await self._shown.complete(request)
         buffer = make_buffer(self._call)
@@ -375,9 +389,9 @@ class CallMeter(MeteredModel):
         return super().left if self.requests < self._samples and not is_off() else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream for one sample.
+        """Open a stream for one sample, whose request is *request*.
 
-        Raises :class:`~interwhen.OutOfTokens` if the tokens or the samples are used up.
+        Raises :class:`~interwhen.models.OutOfTokens` if the tokens or the samples are used up.
         """
         if self.requests >= self._samples:
             raise OutOfTokens(self.budget)
@@ -386,7 +400,8 @@ class CallMeter(MeteredModel):
     async def complete(self, request: Request) -> Completion:
         """Answer a fork. The answer to an equal fork is used again, without tokens.
 
-        The judge of a sample and the run that shows it send the same forks, at temperature 0.
+        The judge of a sample and the run that shows it send the same forks, at temperature 0. Raises
+        :class:`~interwhen.models.OutOfTokens` if no tokens are left for a new fork.
         """
         asked = request.sampling
         key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
@@ -413,7 +428,10 @@ class CallMeter(MeteredModel):
 
 
 class _ChosenModel:
-    """A :class:`~interwhen.Model` that has one stream, the chosen answer. *meter* answers its forks."""
+    """A :class:`~interwhen.Model` that has one stream, the chosen answer from *model*. *meter* answers its forks.
+
+    *able* are its capabilities. With *hides_reasoning*, the stream says that reasoning was hidden.
+    """
 
     def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities, *, hides_reasoning: bool) -> None:
         self._hides_reasoning = hides_reasoning
@@ -589,7 +607,8 @@ class StrategyRun:
     async def batch(self) -> list[Event]:
         """Wait for events of the run that the reader sees, and return them; an empty list at the end.
 
-        If that run has no answer and the strategy begins another one, its text is retracted first.
+        If that run has no answer and the strategy begins another one, its text is retracted first. Raises the error of
+        a strategy, unless it is a :class:`~interwhen.ModelError`, which becomes a failed result.
         """
         while not self._is_over:
             if self._live is None and not self._has_begun:
@@ -645,7 +664,8 @@ class StrategyRun:
     async def _opened(self) -> list[Event]:
         """Wait until the server has accepted a request, and return the event that the stream has begun.
 
-        If the server refuses the first request, return the failed result instead.
+        If the server refuses the first request, return the failed result instead. An error of the strategy itself is
+        raised.
         """
         await self._sampler.opened.wait()
         self._has_begun = True
@@ -656,7 +676,11 @@ class StrategyRun:
         return [StreamStarted(0, None)]
 
     async def _begin(self) -> Result | None:
-        """Begin the run that the reader sees. If there is nothing to show, return the result of the call instead."""
+        """Begin the run that the reader sees, once the strategy has chosen, and return ``None``.
+
+        If there is nothing to show, because the model failed or the strategy gave up, return the result of the call. An
+        error of the strategy itself is raised.
+        """
         if self._live is not None:
             await self._enter(self._make_live(self._live))
             return None
@@ -804,9 +828,10 @@ class StrategyRun:
         return passed
 
     def _following(self, result: Result) -> LiveRun | None:
-        """Return the run that follows a run with *result*.
+        """Return the run to make after one that ended with *result*; ``None`` if no other run follows.
 
-        Return ``None`` if that run has answered, or if time, tokens or shown text allow no other run.
+        None follows if that run has failed or given an answer, or if time, tokens or text that the reader has seen
+        forbid it.
         """
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None
@@ -825,7 +850,7 @@ class StrategyRun:
         return [Finished(result)]
 
     def _of_live(self, result: Result) -> Result:
-        """Return *result*, the result of the last run, with the cost of all runs."""
+        """Return *result*, the result of the last run, with a ledger that has the cost of all runs of the call."""
         return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
@@ -860,9 +885,9 @@ class StrategyRun:
         return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
 
     def _ledger(self, *, kept: int) -> Ledger:
-        """Return the ledger of a strategy that chooses an answer, or of runs without a result.
+        """Return the ledger (the token counts) of the call if the last run has no result, or if there was no run.
 
-        *kept* is the number of tokens that are shown.
+        There is no run if the strategy chooses among samples. *kept* is the number of tokens that are shown.
         """
         if self._live is not None:
             return self._summed(Ledger())

@@ -82,7 +82,7 @@ class RunTask:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before its end."""
+        """The result of the run; ``None`` before its end, and if the run raised an exception."""
         return self._run.result if self._left.is_set() and self._error is None else None
 
     def leave(self) -> None:
@@ -412,7 +412,7 @@ class Supervised:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the run has ended."""
+        """The result of the run; ``None`` before the run has ended, and if it raised an exception."""
         result = self._run_task.result
         return None if result is None else self._composer.judged(result)
 
@@ -432,11 +432,11 @@ class Supervised:
         self._run_task.leave()
 
     async def aclose(self) -> None:
-        """End the run, close its stream, and wait for its tasks."""
+        """End the call, even before the end of its answer: cancel the run, close its stream, await its tasks."""
         await self._run_task.aclose()
 
     def _raise(self) -> None:
-        """If an error ended the run, raise it."""
+        """If the run failed with an error, raise this error."""
         result = self._run_task.result
         if result is not None and result.status == "failed" and self._run.error is not None:
             self._raised = True
@@ -455,7 +455,8 @@ async def supervise(
     *endpoint* has what earlier calls have learned about the model. *origin* has the id of the call, for its record. If
     the caller did not ask for a stream, the chunks are made at the end, from the final text. Raises
     :class:`~interwhen.ModelError` if the server refuses the call or cannot be reached, :class:`PromptRefused` if a
-    prompt monitor refuses it, and :class:`Unsupported` if it cannot be supervised.
+    prompt monitor refuses it, :class:`Unsupported` if it cannot be supervised, and :class:`~interwhen.UsageError` if
+    its prepared context does not exist.
     """
     monitors = settings.deliveries(structured=call.is_structured)
     origin = origin or CallOrigin()

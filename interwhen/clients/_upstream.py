@@ -84,9 +84,10 @@ from interwhen.models._transport import (
 
 
 def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return *given* and the trace *pieces* as items of the Responses API; see `in_turns`.
+    """Return the input for a request that continues a trace, as a list of items of the Responses API.
 
-    *given* is the field ``input`` of the request. *side* is the side text of a fork.
+    It has the items of *given*, the field ``input`` of the caller's request, and then the trace *pieces* as items.
+    *side* is the side text of a fork. :func:`in_turns` does the same for the chat API.
     """
     items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
     own = len(items)
@@ -242,11 +243,17 @@ class CallTransport(Protocol):
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return a successful response, whose body is an event stream."""
+        """Send *body* to the path *place*, and return the response, whose body is an event stream.
+
+        If the server refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         ...
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of a successful response."""
+        """Send *body* to the path *place*, and return the whole body of the response.
+
+        If the server refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         ...
 
     async def get(self, facts: Facts) -> bytes:
@@ -280,7 +287,7 @@ class ResumeSupport:
 
     @property
     def card(self) -> ModelCard | None:
-        """The entry of the model in the server's list ``GET /models``; ``None`` if there is none."""
+        """The entry of the model in the server's list ``GET /models``, as last learned; ``None`` without an entry."""
         return self._card
 
     def learn_card(self, card: ModelCard | None) -> None:
@@ -295,7 +302,8 @@ class ResumeSupport:
     def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
         """Remember *mode* as the way to continue a chat for ``REMEMBERED_SECONDS``, log it, and return it.
 
-        *why_turn* says why the server refused another way; empty if it refused none.
+        The known tags of reasoning are forgotten. *why_turn* says why the server refused another way; empty if it
+        refused none.
         """
         self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
@@ -306,7 +314,10 @@ class ResumeSupport:
 
 
 class ModelEndpoint:
-    """Stores what calls have learned about one model of a server. All calls to the model share this object."""
+    """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
+
+    All calls to the model share this object. *model* and *host* name the model and its server, for the log.
+    """
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
@@ -412,7 +423,7 @@ class CallModel:
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it. Its chunks go to the buffer.
 
-        Raises :class:`~interwhen.ModelError`.
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
         """
         way = await self._way(request) if request.pieces or request.side else None
         server, prompt, way = await self._by_ids(request, way)
@@ -466,7 +477,7 @@ class CallModel:
             await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork and return its completion. Raises :class:`~interwhen.ModelError`.
+        """Answer a fork and return its completion. If the request fails, :class:`~interwhen.ModelError` is raised.
 
         Its request has temperature 0, and leaves out the tools and the response format of the call.
         """
@@ -527,7 +538,8 @@ class CallModel:
     def needs_proof(self) -> bool:
         """Whether :meth:`prove` would send requests to find out how the server continues kept text.
 
-        With the option ``auto``, it does so only after a correction has made the server known.
+        With the option ``auto``, it does so only after a correction has made the server known. It is false for a
+        transport whose requests cannot be cancelled.
         """
         known = self._endpoint.resume
         if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
@@ -538,7 +550,11 @@ class CallModel:
         return self._probe == "always" or known.known == "prefill"
 
     async def prove(self) -> int:
-        """Find out how the server continues kept text. Return how many tokens this took, including prompts."""
+        """Test by requests how the server continues kept text, if this is not known yet.
+
+        Return the tokens that this took. The result is remembered for later calls. Only servers that may continue an
+        unfinished message are tested.
+        """
         if await self._mode() != "prefill":
             return 0
         known = self._endpoint.resume
@@ -551,7 +567,7 @@ class CallModel:
     async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
 
-        Raises :class:`~interwhen.models.StreamTimeout` if the answer takes too long.
+        Raises :class:`~interwhen.models.StreamTimeout` if the answer takes longer than ``PROBE_SECONDS``.
         """
         found: list[Chunk] = []
         with anyio.move_on_after(PROBE_SECONDS):
@@ -570,7 +586,8 @@ class CallModel:
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and return the way with its reason.
 
-        *by_ids* is false if the server has refused token ids.
+        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, asks
+        llama.cpp to render a prompt, and waits for a running probe, for at most ``WAIT_SECONDS``.
         """
         api = self._call.api
         if api == "completions":
@@ -611,7 +628,10 @@ class CallModel:
         )
 
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
-        """Return the token ids to continue from; ``None`` if *server* refuses to tokenize."""
+        """Return the token ids of the prompt and the text of *request*, from which the model continues.
+
+        Return ``None`` if *server* refuses to tokenize; then later requests use a prefill or an extra turn.
+        """
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
@@ -673,7 +693,10 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
+        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one.
+
+        Raises the error of the request sent ahead, if that request failed.
+        """
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:
@@ -701,9 +724,9 @@ class CallModel:
         return self._endpoint.resume.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
 
     async def _card(self) -> ModelCard | None:
-        """Return the model's entry in ``GET /models``, which is asked for if it is not known.
+        """Return the entry of the model in ``GET /models``, else the first entry; ``None`` if there are no entries.
 
-        ``None`` if there is none. Raises :class:`~interwhen.ModelError`.
+        The server is asked only if this is not known. If the request fails, :class:`~interwhen.ModelError` is raised.
         """
         known = self._endpoint.resume
         if not known.has_card:
@@ -712,10 +735,10 @@ class CallModel:
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* with the wish for a stream, and return the open response.
+        """Send *body* with ``"stream": true``, and return the open response.
 
-        If the server refuses to stream and the caller did not want a stream, send *body* again without this wish, and
-        remember that.
+        If the server refuses this field and the caller did not ask for a stream, send *body* again with ``false``, and
+        remember that. Raises :class:`~interwhen.ModelError` for another refusal, or if the server cannot be reached.
         """
         if self._call.streams:
             return await self._open({**body, "stream": True})
@@ -738,7 +761,7 @@ class CallModel:
         """Send *body* and return the open response.
 
         Also ask for token counts and token ids, if the server accepts these fields. If it refuses a field, send the
-        request again without it, and remember that.
+        request again without it, and remember that. Raises :class:`~interwhen.ModelError` for another refusal.
         """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:
@@ -761,7 +784,7 @@ class CallModel:
 
 
 class _CallWire:
-    """Sends the requests of a probe over the transport of *model*."""
+    """Sends the requests that find out how a server continues text (the probe). They use the transport of *model*."""
 
     def __init__(self, model: CallModel) -> None:
         self._model = model
@@ -782,7 +805,10 @@ def call_has_ids(call: ApiCall) -> bool:
 
 
 def _continues_raw(call: ApiCall) -> bool:
-    """Return whether the answer to *call* may continue as raw text; see :func:`continues_raw`."""
+    """Return whether ``/v1/completions`` can continue the answer to *call*.
+
+    It can do so only for a call of the chat API without a forced tool call, and if all tools are plain functions.
+    """
     return call.api == "chat" and continues_raw(call.body)
 
 

@@ -136,7 +136,10 @@ def _named(data: bytes) -> bytes:
 
 
 def _field(info: SupervisionInfo, detail: Detail) -> Any:
-    """Return the field ``interwhen`` with the content of *info*; ``None`` if *detail* does not need it."""
+    """Return the field ``interwhen`` for *info*: all of it with the *detail* ``full``, and a short form with ``brief``.
+
+    The short form is ``None`` if *info* has no retraction, violation, remedy, broken stream, ``lead`` or result.
+    """
     if detail == "full":
         return info
     events = [event for event in info.events if isinstance(event, _NOTABLE)]
@@ -168,7 +171,8 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
     """Send the answer to the supervised call in *exchange*, and return its outcome as a label for the metrics.
 
     *api* and *path* are those of the call, *choice* has its monitors and settings. The result is added to the metrics.
-    Raises :class:`HttpError` if the call fails before the answer begins.
+    Raises :class:`HttpError` if the call fails before the answer begins, and the other errors of :func:`supervise`,
+    such as :class:`~interwhen.clients.PromptRefused`.
     """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)
@@ -283,7 +287,7 @@ class _AnswerWriter:
 
 
 def _context_header(use: ContextUse) -> bytes:
-    """Return the header that reports how the call used its context: the name, the part used, and a reason if any."""
+    """Return the header value that says how the call used its context: name, part used, and the reason, if any."""
     why = f'; why="{_UNQUOTED.sub("", use.why)[:200]}"' if use.why else ""
     return f"{use.name}; used={use.used}{why}".encode("latin-1", "replace")
 

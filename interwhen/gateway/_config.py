@@ -158,7 +158,7 @@ class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The page of recorded runs below ``/ui``."""
+    """Settings of the web page below ``/ui``, which shows recorded runs."""
 
     enabled: Annotated[
         bool, Meta(description="Whether there is a page; it shows the journals of [journal] unless others are named.")
@@ -218,7 +218,7 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The timeouts for upstreams, in seconds; null for no timeout."""
+    """How long the gateway waits for an upstream, in seconds; null: without limit."""
 
     connect: Seconds | None = 10.0
     first_token: Seconds | None = 300.0
@@ -528,7 +528,10 @@ class Keys:
         return bool(self._keys)
 
     def key_in(self, headers: Mapping[str, str], header: str) -> str:
-        """Return the gateway's key that *header* holds. :meth:`admit` has named this header; empty if it named none."""
+        """Return the gateway's key in the request *headers*. *header* is the name that :meth:`admit` returned.
+
+        The key is empty if that name is empty.
+        """
         value = headers.get(header, "") if header else ""
         return value if header != "authorization" else value.partition(" ")[2].strip()
 

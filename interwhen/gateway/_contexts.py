@@ -18,7 +18,7 @@ from interwhen.gateway._http_errors import HttpError
 
 
 def unknown_context(name: str) -> HttpError:
-    """Return the error for a context that does not exist, or that the client may not use.
+    """Return the error for a context *name* that does not exist, or that the client may not use.
 
     Both cases get the same error, so that a client cannot find out which contexts exist.
     """

@@ -86,20 +86,20 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
-        """Send a part of the body. If the client reads nothing, this waits."""
+        """Send *data*, a part of the body. If the client does not read, this waits."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self.blocked_since = None  # not in a `finally`: after an exception the call is over
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last part of the body."""
+        """Send *data* as the last part of the body."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
         self.blocked_since = None
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer: head and body."""
+        """Send a complete answer: the *status* and the *headers*, then the *body*."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
@@ -118,9 +118,9 @@ class Exchange:
             self._scope.cancel()
 
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run *work*. Cancel it if the client disconnects or :meth:`leave` is called.
+        """Call *work*, which answers the request. Cancel it if the client disconnects or :meth:`leave` is called.
 
-        Raises the exceptions of *work*.
+        Exceptions of *work* are raised here. If *work* was cancelled, :attr:`reason` says why.
         """
         # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")
@@ -295,7 +295,10 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:
-    """Raise :class:`HttpError` if a field that the gateway reads has a type that the API does not allow."""
+    """Raise :class:`HttpError` if one of *fields*, the fields of a request, has a type that the API does not allow.
+
+    Only the fields that the gateway reads are checked.
+    """
     try:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:
@@ -341,9 +344,10 @@ _OF_THE_BODY = frozenset(("content-type", "content-encoding", "cache-control"))
 
 
 def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[str, str]:
-    """Return the request headers to send to an upstream: those of the client, except *without* and hop-by-hop headers.
+    """Return the request headers to send to an upstream: most of the client's *headers*, with its key for the upstream.
 
-    The client's key for the upstream is included.
+    Left out are the header *without*, hop-by-hop headers, those of the gateway (``x-interwhen-...``), and headers such
+    as ``host``, ``cookie`` and ``origin``. An uncompressed answer is asked for.
     """
     found: dict[str, str] = {}
     named = ""
@@ -366,7 +370,9 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
 def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
     """Return those of the upstream's *headers* that the client gets.
 
-    With *new_body*, the headers that describe the upstream's body are left out, because the client gets another body.
+    Left out are hop-by-hop headers, ``content-length``, ``date``, ``server``, ``set-cookie`` and ``x-interwhen-...``.
+    With *new_body*, the headers that describe the upstream's body are left out, too, because the client gets another
+    body.
     """
     left_out = _NOT_RETURNED | _OF_THE_BODY if new_body else _NOT_RETURNED
     if "connection" in headers:

@@ -334,7 +334,7 @@ class Gateway:
 
     @property
     def off(self) -> bool:
-        """Whether supervision is turned off."""
+        """Whether supervision is turned off, for this gateway or for the whole process."""
         return self._off or is_off()
 
     def switch(self, *, off: bool) -> None:
@@ -357,7 +357,7 @@ class Gateway:
         self.bodies.end()
 
     def cut(self) -> None:
-        """End all running calls with an error."""
+        """Cancel all running calls. Their clients get an error."""
         for exchange in tuple(self.live):
             exchange.leave("cut")
 

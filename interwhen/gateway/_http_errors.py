@@ -32,7 +32,11 @@ _TYPES: Mapping[int, str] = {
 
 
 class HttpError(InterwhenError):
-    """An error that the gateway sends as the answer to a request."""
+    """An error that the gateway sends as the answer to a request.
+
+    *code* is the name of the error for programs, and *param* the field of the request that it concerns. *retry_after*
+    (seconds) and *allow* become headers. With *close*, the connection is closed. *body* is the upstream's own error.
+    """
 
     def __init__(
         self,

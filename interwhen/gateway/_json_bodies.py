@@ -38,7 +38,10 @@ class TooManyValues(Exception):
 
 
 async def decode_object(data: bytes, most: int) -> dict[str, Any]:
-    """Decode *data* as a JSON object with at most *most* values. Data of more than 1 MiB is decoded in another process.
+    """Decode *data* as a JSON object with at most *most* values.
+
+    Another process decodes data of more than 1 MiB, and data with so many commas and brackets that it may have too many
+    values.
 
     Raises :class:`TooManyValues`, :class:`TimeoutError` if that process takes too long, and the errors of msgspec if
     *data* is not a JSON object.

@@ -43,7 +43,7 @@ _SPEC = re.compile(r"[A-Za-z0-9_.-]{1,100}(:[a-z_]+=[A-Za-z0-9_.+-]+(,[a-z_]+=[A
 
 @dataclass(frozen=True, slots=True)
 class MonitorChoice:
-    """The monitors and settings that were chosen for one request."""
+    """How one request is answered: the model, the body for the upstream, and the monitors and other settings."""
 
     model: str
     """The model's name, without the monitors that the client appended."""
@@ -77,7 +77,7 @@ class MonitorChoice:
 
 @dataclass(slots=True)
 class _RequestOptions:
-    """The options for interwhen that one request contains."""
+    """The options for interwhen that a client sent with one request."""
 
     monitors: Sequence[str] | None = None
     param: str = ""

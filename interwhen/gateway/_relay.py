@@ -129,8 +129,8 @@ _ALL = ("*",)
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
     """Answer ``GET /v1/models`` with the models of all upstreams, and return the outcome for the metrics.
 
-    If several upstreams have a model, only the upstream that gets the calls to it lists it. Raises :class:`HttpError`
-    if no upstream answers.
+    If several upstreams have a model, only the upstream that gets the calls to it lists it. If one upstream serves all
+    models, its answer is passed on unchanged. Raises :class:`HttpError` if no upstream answers.
     """
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")

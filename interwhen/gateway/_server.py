@@ -106,7 +106,7 @@ class _HeadLimits(_Base):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, http_error: HttpError) -> None:
-        """Answer with *http_error* and close the connection. If another answer has begun, only close it."""
+        """Count *http_error*, answer with it, and close the connection. If another answer has begun, send no answer."""
         self.gateway.metrics.http_errors.labels(http_error.code).inc()
         if not self._is_answering:
             lines = [b"HTTP/1.1 %d %b" % (http_error.status, HTTPStatus(http_error.status).phrase.encode())]
@@ -208,7 +208,8 @@ def address(listener: socket.socket) -> str:
 async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[], None] = lambda: None) -> int:
     """Serve until a signal arrives, then let running calls end. Return the signal, or 0 if there was none.
 
-    *ready* is called when the server accepts connections. A second SIGTERM or SIGINT ends all calls at once.
+    *ready* is called when the server accepts connections. A second SIGTERM or SIGINT ends all calls at once. This also
+    raises the limit of open files and sets the garbage collector to few full collections, for the whole process.
     """
     _raise_file_limit()
     gc.collect()
@@ -271,7 +272,8 @@ class GatewayServer(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """During the block, handle signals on the event loop; unlike uvicorn, do not raise them again after the end.
 
-        SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on.
+        SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on. In another thread than
+        the main one, this does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

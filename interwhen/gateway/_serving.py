@@ -130,7 +130,11 @@ class ApiApp:
         return gateway.upstream_for(model) if isinstance(model, str) and model else gateway.upstreams[0]
 
     async def _do(self, exchange: Exchange, work: Work) -> str:
-        """Wait for a slot, run *work* in it, and return the outcome. If the client disconnects, *work* is cancelled."""
+        """Wait for a slot, run *work* in it, and return the outcome.
+
+        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
+        reason.
+        """
         gateway = self._gateway
         outcome = ""
 
@@ -148,7 +152,10 @@ class ApiApp:
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
-        """Send *error* to the client as an HTTP error, count it, and return the outcome for the metrics."""
+        """Send *error* to the client as an HTTP error, and return the outcome for the metrics.
+
+        Refusals are counted, and unexpected exceptions are logged.
+        """
         http_error = http_error_of(error)
         if isinstance(error, PromptRefused):
             exchange.refusal = error.result
@@ -190,7 +197,10 @@ class ApiApp:
 
 
 def _found(exchange: Exchange) -> RouteMatch:
-    """Return the route of the request. Raises :class:`HttpError` if the path is ambiguous or not below ``/v1``."""
+    """Return the route for the path of *exchange*.
+
+    Raises :class:`HttpError` if it is ambiguous or not below ``/v1``.
+    """
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
         raise HttpError(
@@ -351,7 +361,10 @@ def _pages(gateway: Gateway) -> Starlette:
 
 
 def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:
-    """Return *app*, wrapped so that its answers have CORS headers for the configured origins."""
+    """Return *app*, wrapped so that its answers have CORS headers for the configured origins.
+
+    Without configured origins, *app* is returned unchanged.
+    """
     origins = gateway.config.origins
     if not origins:
         return app

@@ -19,7 +19,7 @@ _KNOWN_MODELS = 256
 class UpstreamServer:
     """One server to which the gateway sends requests: those for the models that match *patterns*.
 
-    *authorization* is the header value for requests that have no key.
+    *url* includes the version (``/v1``). *authorization* is the header value for requests that have no key.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class UpstreamServer:
     ) -> HttpRequest:
         """Return a request for *path* (with its query). If *headers* contain no key, the upstream's key is added.
 
-        With *below_version*, *path* is relative to the version (``/v1``) and not to the root of the server. Error
-        messages name only the host and not the URL, because clients see them.
+        It is only built, and not sent. With *below_version*, *path* is relative to the version (``/v1``) and not to the
+        root of the server. Error messages name only the host and not the URL, because clients see them.
         """
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}
@@ -60,12 +60,16 @@ class UpstreamServer:
     async def stream(self, request: HttpRequest) -> HttpResponse:
         """Send *request* and return a successful response: an event stream, or JSON if the server does not stream.
 
-        Raises :class:`~interwhen.ModelError`.
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
         """
         return await open_stream(self._transport, request, self._timeouts, whole_too=True)
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
-        """Send *request* and return the body of a successful response. Raises :class:`~interwhen.ModelError`."""
+        """Send *request* and return the body of a successful response.
+
+        *timeouts* replace those of the server. If the server cannot be reached or refuses the request,
+        :class:`~interwhen.ModelError` is raised.
+        """
         return await exchange(self._transport, request, timeouts or self._timeouts)
 
 
@@ -90,7 +94,10 @@ class GatewayTransport:
     is_cancellable = True
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return the open response. *place* names the path. Raises :class:`~interwhen.ModelError`."""
+        """Send *body* and return the open response. *place* names the path.
+
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         headers = {**self._headers, "accept": "text/event-stream"}
         response = await self._upstream.stream(self._post(headers, body, place))
         self.response = self.response or response
@@ -99,14 +106,14 @@ class GatewayTransport:
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         """Send *body* and return the body of the response. *place* names the path.
 
-        Raises :class:`~interwhen.ModelError`.
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
         """
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
     async def get(self, facts: Facts) -> bytes:
         """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
 
-        Raises :class:`~interwhen.ModelError`.
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
         """
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"

@@ -157,7 +157,8 @@ class JournalDirectory:
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
         """Return the journal for the call described by *head*.
 
-        It is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not answer.
+        It is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not answer;
+        the directory counts both.
         With *shows_path*, the result of the call contains the full path of the file, otherwise only its name.
         """
         settings = self.settings
@@ -276,13 +277,16 @@ class JournalDirectory:
     # ------------------------------------------------------------------ the disk
 
     def open(self, name: str) -> int:
-        """Open the file *name* and return its descriptor. The file is created if it does not exist."""
+        """Open the file *name* to append to it, and return its descriptor. The file is created if it does not exist.
+
+        Raises :class:`OSError` if that is impossible.
+        """
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         return os.open(self._folder / name, flags, 0o600)
 
     def make_room(self, size: int) -> None:
-        """Delete the oldest journals until there is space for *size* more bytes.
+        """Delete the oldest journals until there is space for *size* more bytes, and count these bytes as used.
 
         Raises :class:`OSError` if that is impossible.
         """
@@ -295,7 +299,10 @@ class JournalDirectory:
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name* of *size* bytes, because its journal is not kept. An error is only logged."""
+        """Delete the file *name*, because its journal is not kept, and subtract *size* from the bytes of all journals.
+
+        An error is only logged.
+        """
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
@@ -307,7 +314,10 @@ class JournalDirectory:
         self.deleted += 1
 
     def _scan(self, now: float) -> None:
-        """Read the directory, and delete files that are too old, and the oldest files if all together are too large."""
+        """Read the directory, and delete files that are too old, and the oldest files if all together are too large.
+
+        *now* is the monotonic time. If the directory cannot be read, this is only logged.
+        """
         self._scanned = now
         found, ours = [], 0
         try:
@@ -334,7 +344,11 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file."""
+    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
+
+    *name* is the name of the file in *directory*. With *is_kept*, the journal is kept however the call ends; otherwise
+    it is kept only if the call had a problem.
+    """
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
@@ -362,17 +376,26 @@ class JournalSlot:
     # ------------------------------------------------------------------ for the run and the call
 
     def read(self, name: str, /) -> bytes:
-        """Return the bytes of the journal *name*. This belongs to the interface of a store; no run calls it."""
+        """Return the bytes of the journal *name*. This belongs to the interface of a store; no run calls it.
+
+        Raises :class:`OSError` if the file cannot be read.
+        """
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. The thread opens the file at the first write, so that the call does not wait."""
+        """Return this slot itself. The thread opens the file at the first write, so that the call does not wait.
+
+        *keep* and *found* must be 0, because a call has a new file.
+        """
         assert not keep
         assert not found
         return self
 
     def start(self, writing: Any, _seconds: float) -> None:
-        """Write the records of *writing* from now on."""
+        """Store *writing*, the queue of the journal, from which the thread takes records from now on.
+
+        The second parameter, a delay, is ignored: the directory has its own.
+        """
         self._writing = writing
         self.has_begun = True
 
@@ -384,7 +407,10 @@ class JournalSlot:
         """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        """Record that the run has ended. The journal stays open, because the record of the call may still follow."""
+        """Record that the run has ended, and wake the thread. A second call does nothing.
+
+        The journal stays open, because the record of the call may still follow.
+        """
         if not self.ended_at:
             self.ended_at = time.monotonic()
             self._directory.wake(self)
@@ -420,7 +446,10 @@ class JournalSlot:
         return bool(self.ended_at)
 
     def finish(self) -> int | None:
-        """Close the file; return its size in bytes, or ``None`` if the journal is not kept."""
+        """Write the last records and close the file; return its size in bytes.
+
+        If the journal is not kept, its file is deleted, and the result is ``None``.
+        """
         assert self._writing is not None
         self._writing.write()
         self._is_over = True
@@ -438,9 +467,10 @@ class JournalSlot:
         return self._size if is_kept else None
 
     def write(self, data: bytes, /) -> int:
-        """Write *data* to the file, and return its size in bytes.
+        """Write *data* to the file, and return the size of *data* in bytes.
 
-        While it is not known whether the journal is kept, *data* stays in memory, up to a limit.
+        While it is not known whether the journal is kept, *data* stays in memory, up to a limit. Older journals are
+        deleted if there is too little space. Raises :class:`OSError` if the disk is full or refuses the data.
         """
         if self._held is not None:
             self._held += data
@@ -496,7 +526,9 @@ def _is_chosen(call_id: str, share: float) -> bool:
 def open_journals(wanted: object) -> JournalDirectory | None:
     """Return the journal directory for *wanted*: a path, or a mapping of the fields of :class:`JournalSettings`.
 
-    Raises :class:`UsageError` if *wanted* is invalid.
+    A :class:`JournalDirectory` is returned unchanged. Return ``None`` for ``None`` and for an empty path. The directory
+    is created if it does not exist. Raises :class:`UsageError` if *wanted* is invalid, if the directory cannot be
+    created, or if it is open with other settings.
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted

@@ -16,7 +16,7 @@ class Files:
     """A :class:`JournalStore` on the file system: the name of a journal is its path."""
 
     def read(self, name: str, /) -> bytes:
-        """Return all bytes of the file with the path *name*."""
+        """Return all bytes of the file with the path *name*. Raises :class:`OSError` if it cannot be read."""
         from pathlib import Path
 
         return Path(name).read_bytes()
@@ -31,7 +31,7 @@ class Files:
 
 
 class LockedFile:
-    """An append-only file. Only its owner can read it, because it holds the prompt and the text."""
+    """An append-only file, locked while it is open. Only its owner can read it, because it holds prompt and text."""
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
         """Open *path* for a new journal (*keep* is 0), or to append to an existing one.
@@ -75,11 +75,14 @@ class LockedFile:
             )
 
     def write(self, data: bytes, /) -> int:
-        """Pass *data* to the operating system; return how many bytes it accepted."""
+        """Pass *data* to the operating system; return how many bytes it accepted.
+
+        Raises :class:`OSError`, for example if the disk is full.
+        """
         return os.write(self._fd, data)
 
     def sync(self) -> None:
-        """Wait until all written data is on the disk."""
+        """Wait until all written data is on the disk. Raises :class:`OSError` if it cannot be written there."""
         os.fsync(self._fd)
 
     def close(self) -> None:

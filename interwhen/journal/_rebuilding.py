@@ -336,8 +336,8 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
     """Rebuild the run in *found*: give its recorded facts to a new core, and return the state after the last one.
 
     With *until*, only the first *until* records are used. Records of an end after which the run was resumed are left
-    out. The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if this version of the core
-    builds another trace from the same facts.
+    out. The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if the journal is redacted,
+    or if this version of the core builds another trace from the same facts.
     """
     refuse_redacted(found)
     past = RebuiltRun(found, core_of(found.header, monitors))
@@ -351,7 +351,7 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
     """Rebuild the run in *found*, ready to be resumed, and return its state.
 
     If the run ended because its reader left or the model failed, the fact that ended it is ignored, so that the run can
-    continue.
+    continue. Raises the same errors as :func:`rebuild`.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)

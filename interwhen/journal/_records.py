@@ -198,7 +198,11 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Encode *record*, and return the bytes, which are the payload of a frame of the journal."""
+    """Encode *record*, and return the bytes, which are the payload of a frame of the journal.
+
+    A record with lone surrogates becomes an :class:`EscapedRecord`. Raises :class:`TypeError` for a value that has no
+    form in a journal.
+    """
     try:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:
@@ -209,7 +213,10 @@ def encode(record: Record) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    """Decode *payload* and return the record. Raises :class:`msgspec.MsgspecError` if *payload* is not a record."""
+    """Decode *payload* and return the record. An :class:`EscapedRecord` becomes the record that it contains.
+
+    Raises :class:`msgspec.MsgspecError` or :class:`ValueError` if *payload* is not a record.
+    """
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
@@ -259,7 +266,7 @@ class TextColumns:
     """Collects consecutive plain chunks of one phase, which become a :class:`TextRecord`.
 
     One thread adds chunks while another takes them. A chunk is added to ``texts`` first and then to ``times``, so each
-    time has its text whenever the other thread looks.
+    time has its text whenever the other thread looks. With ``None`` as *phase*, nothing is collected.
     """
 
     __slots__ = ("is_awake", "phase", "taken", "texts", "times")
@@ -274,7 +281,10 @@ class TextColumns:
         """Whether the other thread will look again. If not, it must be woken after a chunk was added."""
 
     def take(self) -> TextRecord | None:
-        """Return the record of the chunks that were not taken yet; ``None`` if there are none."""
+        """Return the record of the chunks that were not taken yet; ``None`` if there are none.
+
+        From now on, the other thread is not awake: a chunk that is added later must wake it.
+        """
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
         taken, count = self.taken, len(self.times)
         if count == taken or self.phase is None:
@@ -410,7 +420,8 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
     """Return *monitors* with those option defaults that the plug-ins had when *header* was recorded.
 
-    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now.
+    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now. If their
+    number differs from that in *header*, they are returned unchanged.
     """
     if len(monitors) != len(header.monitors):
         return tuple(monitors)

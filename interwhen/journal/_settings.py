@@ -118,7 +118,7 @@ class CallJournal(Journal):
         return self.slot is not None and self.slot.has_begun
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Write *record*, the record of the call, as the last record, and close the file.
+        """Queue *record*, the record of the call, as the last record. The thread of the directory writes it later.
 
         *has_problem* is true if the call had a violation, a reason for doubt or a failure. The directory may be set to
         keep the journals of such calls.

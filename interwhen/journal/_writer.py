@@ -87,7 +87,8 @@ class JournalWriter:
     def open_columns(self, phase: Phase) -> TextColumns:
         """Queue a record that grows (columns) for plain chunks of *phase*, and return it.
 
-        The next record or columns complete it.
+        The next record or columns complete it. If more than ``buffer_bytes`` are waiting, the journal is given up, and
+        the result is :data:`COMPLETE`, which takes no chunks.
         """
         self._close_columns()
         if self._put > self._most:
@@ -115,7 +116,7 @@ class JournalWriter:
     async def finish(self) -> None:
         """Wait until all records are written and the file is closed, for at most ``close_seconds``.
 
-        May be called more than once.
+        If this takes longer, the journal is given up. May be called more than once.
         """
         self.close()
         seconds = self._settings.close_seconds
@@ -160,7 +161,7 @@ class JournalWriter:
         return not self.incomplete
 
     def shut(self) -> None:
-        """Close the file of the journal."""
+        """Drop the queued records and close the file; a close that fails gives the journal up."""
         self._items.clear()
         try:
             self._file.close()
@@ -184,7 +185,11 @@ class JournalWriter:
         self._most = -1 if self.incomplete else self._taken + self._settings.buffer_bytes
 
     def _queued(self) -> Iterator[Record]:
-        """Take all records out of the queue and yield them."""
+        """Take all records out of the queue and yield them.
+
+        Columns at the end of the queue, which the run may still fill, stay there; the chunks in them so far are yielded
+        as a record.
+        """
         items = self._items
         while items:
             item = items[0]

@@ -273,7 +273,8 @@ def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
 def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     """Return the completion in *answer*, a whole answer of ``/v1/completions``. *data* are its undecoded bytes.
 
-    Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice.
+    Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice or without the
+    field ``text``.
     """
     if not answer.choices:
         raise error_of(answer) or no_choices(data)
@@ -306,7 +307,7 @@ def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
 
 
 def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
-    """Return the tokens in *logprobs* that have a log-probability."""
+    """Return the tokens in *logprobs* that have a log-probability. The chat API's tokens of reasoning are left out."""
     if logprobs is None:
         return ()
     values = logprobs.token_logprobs
@@ -343,7 +344,7 @@ def _pairs(top: Any) -> Iterator[tuple[str, float]]:
 
 
 def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
-    """Return the tokens with log-probabilities in *data*, an event of a chat stream; empty for invalid data."""
+    """Return the answer tokens with log-probabilities in *data*, an event of a chat stream; empty for invalid data."""
     try:
         choices = chat_decoder.decode(data).choices
     except NOT_JSON:
@@ -355,8 +356,9 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
     """Decode *data*, the data of an event of ``/v1/completions``. *offset* is its byte offset in the body.
 
     *first* is true if no valid chunk came before. In this case, an event of unknown form raises
-    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. Data that is not JSON always raises this
-    error, and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. The end mark ``[DONE]`` becomes
+    :data:`DONE`. Other data that is not JSON, and an event with a second answer (``n`` above 1), always raise this
+    error. An error object of the server raises :class:`~interwhen.models.UpstreamError`.
     """
     try:
         body = completion_decoder.decode(data)
@@ -382,8 +384,9 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     """Decode *data*, the data of an event of ``/v1/chat/completions``. *offset* is its byte offset in the body.
 
     *first* is true if no valid chunk came before. In this case, an event of unknown form raises
-    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. Data that is not JSON always raises this
-    error, and an error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. The end mark ``[DONE]`` becomes
+    :data:`DONE`. Other data that is not JSON, and an event with a second answer (``n`` above 1), always raise this
+    error. An error object of the server raises :class:`~interwhen.models.UpstreamError`.
     """
     try:
         body = chat_decoder.decode(data)
@@ -470,8 +473,8 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
     """Return a chunk of the answer with *text*, the finish reason *reason* and the token counts *usage*.
 
-    The number of its tokens and their log-probability come from *logprobs*. The result is ``None`` if the chunk would
-    be empty.
+    The number of its tokens and their log-probability come from *logprobs*; without these, a text is one token. The
+    result is ``None`` if the chunk would be empty.
     """
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
@@ -660,13 +663,14 @@ class CallAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a tool call has begun in this stream. The last call may still grow until the stream ends."""
+        """Whether a tool call has begun in this stream and the stream has not ended: pieces of the call may follow."""
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:
         """Add the pieces of tool calls in the chunk *data*.
 
-        Return the number of each piece's call, and the complete calls.
+        Return the number of each piece's call, and the calls that are now complete. Raises one of :data:`NOT_JSON` if
+        *data* is invalid.
         """
         choices = _call_decoder.decode(data).choices
         delta = choices[0].delta if choices else None
@@ -684,9 +688,9 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """End the stream. If *reason* says that the model had finished, return the remaining calls as complete.
+        """End the stream and forget its calls. If *reason* says that the model had finished, return the remaining ones.
 
-        Otherwise return an empty list, because the last call may be cut.
+        They are then complete. Otherwise return an empty list, because the last call may be cut.
         """
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
@@ -722,8 +726,9 @@ class CallAssembler:
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
         """Add a piece of a tool call to its call, and return the number of this call.
 
-        *index*, *kind* and *name_of_call* (an id) identify the call, and *said* is the text of the piece. If another
-        call is now complete, it is added to *fed*.
+        *index*, *kind* and *name_of_call* (an id) identify the call, and *said* is the text of the piece. A piece with
+        text for a call that is already complete begins a new call. If another call is now complete, it is added to
+        *fed*.
         """
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):

@@ -98,7 +98,7 @@ class ProofWire(Protocol):
         ...
 
     async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Return the answer to a POST request for *path*, which does not include the version."""
+        """Return the answer to a POST request with the JSON *body* for *path*, which does not include the version."""
         ...
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
@@ -117,7 +117,7 @@ PREFILL_REFUSED = "the server has refused an unfinished assistant message"
 
 
 def continues_raw(chat: Mapping[str, Any]) -> bool:
-    """Return whether the answer to *chat*, the fields of a request, may be continued by ``/v1/completions``.
+    """Return whether ``/v1/completions`` can continue the answer to *chat*, the fields of a request.
 
     interwhen then parses tool calls in the raw text itself. It returns false for a forced tool call, because only the
     chat API restricts the text of the model to the call, and for tools that are not plain functions.
@@ -265,7 +265,7 @@ async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) ->
     """Find out how *model* on *server* continues kept text, by sending requests with *wire*.
 
     If *generates* is false, no request that generates a token is sent. The result has the proof, or ``None`` if nothing
-    could be observed.
+    could be observed. A failed request is only logged.
     """
     if server.partition(" ")[0] == LLAMACPP:
         try:
@@ -342,7 +342,8 @@ class _TextProbe:
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
         """Return whether the reply to *kept* continues the text *whole* in *phase*, and does not begin it again.
 
-        *message* is the unfinished assistant message with the text *kept*.
+        *message* is the unfinished assistant message with the text *kept*. At least 8 characters must be equal, or all
+        that are left. Returns false if the server refuses the request; a retryable error is raised.
         """
         try:
             reasoning, answer = await self._ask(_NEXT_TOKENS, message)
@@ -414,7 +415,7 @@ class EndpointProof:
 
     @property
     def is_known(self) -> bool:
-        """Whether the endpoint was probed within the last ``PROVEN_SECONDS``."""
+        """Whether the endpoint was probed, or its proof read from a file, within the last ``PROVEN_SECONDS``."""
         return anyio.current_time() < self._until
 
     @property
@@ -425,11 +426,12 @@ class EndpointProof:
     async def learn(
         self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
     ) -> int:
-        """Probe the endpoint *wire*, unless the proof is known, another task is probing, or *probe* is ``never``.
+        """Probe how *model* continues text, with *wire*, unless this is known or being probed, or *probe* is ``never``.
 
         Return how many tokens this took. A proof in the file of an earlier process is used first, and a new one is
-        written there. If *generates* is false, no request that generates a token is sent. If it is true, such requests
-        are sent to servers that do not bill tokens, and with *probe* ``always`` to all.
+        written there, if a folder for proofs is set. If *generates* is false, no request that generates a token is
+        sent. If it is true, such requests are sent to servers that do not bill tokens, and with *probe* ``always`` to
+        all.
         """
         if self.is_known or self._running is not None or probe == "never":
             return 0
@@ -517,7 +519,8 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 def load_proof(path: Path) -> _StoredProof | None:
     """Return the proof in the file at *path*; ``None`` if there is none, or if it is expired or damaged.
 
-    A link, a file of another user, and a file that others may write are ignored with a warning.
+    A link, a file of another user, a file that others may write, and a file that is too large or unreadable are ignored
+    with a warning.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

@@ -127,7 +127,7 @@ class FastResponse:
         """Wait for the status and the headers.
 
         Raises :class:`~interwhen.ModelError` if the connection ends first, and :class:`StreamClosed` after
-        :meth:`close`.
+        :meth:`close`. If the waiting task is cancelled, the response and its connection close.
         """
         while not self.status:
             if self._closed:
@@ -145,7 +145,7 @@ class FastResponse:
         """Wait for bytes of the body and return them; empty at the end of the body.
 
         Raises :class:`StreamClosed` if the response was closed, and :class:`~interwhen.ModelError` if the connection
-        broke.
+        broke. If the waiting task is cancelled, the response and its connection close.
         """
         parts = self._parts
         while not parts:
@@ -188,7 +188,7 @@ class FastResponse:
         return True
 
     def close(self) -> None:
-        """Close the connection unless the response is complete, and drop unread bytes."""
+        """Close the response: drop unread bytes and wake the reader. If it is incomplete, close the connection."""
         self._closed = True
         self._parts.clear()
         if not self._is_whole and self._error is None:
@@ -318,7 +318,7 @@ class FastResponse:
         self.status = status
 
     def on_body(self, data: bytes) -> None:
-        """Store a part of the body. Ignore it if the response is closed, or if it belongs to a second response."""
+        """Store *data*, a part of the body. Ignore it if the response is closed, or if it is of a second response."""
         if self.status and not self._closed and not self._is_whole:
             self._parts.append(data)
             self._size += len(data)
@@ -407,7 +407,7 @@ class FastConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the response, because the connection is closed; *exc* is the error, if there was one."""
+        """End the response and call *on_lost*, because the connection is closed; *exc* is the error, if any."""
         self._part(exc)
         self._transport = None
         self._on_lost(self)
@@ -452,10 +452,7 @@ class FastConnection(asyncio.Protocol):
         self.abort()
 
     def abort(self) -> None:
-        """Close the socket; the loop does this in its next iteration.
-
-        Only the response calls this; it is not notified.
-        """
+        """Close the socket; the loop does this in its next iteration. A response that uses it gets no error."""
         self._response = None
         if self._transport is not None:
             self._transport.abort()
@@ -502,7 +499,10 @@ class ConnectionPool:
         self._open.add(connection)
 
     def take_idle(self, server: ServerAddress) -> FastConnection | None:
-        """Remove and return the idle connection to *server* that was used last; ``None`` if none is usable."""
+        """Remove and return the usable idle connection to *server* that was used last; ``None`` if there is none.
+
+        Connections that are found to be old or dead on the way are closed.
+        """
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()
@@ -571,8 +571,6 @@ class ConnectionPool:
 
 
 _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OURS = frozenset(("content-length", "host", "transfer-encoding"))
 """Headers that this module sets itself. A second one with the same name could allow request smuggling."""
 _SAFE = "/%:@!$&'()*+,;=~?"
 """Characters that are not escaped in the path and the query of a URL."""
@@ -606,8 +604,9 @@ class FastTransport:
         """Send *request*, and return the response when its head has arrived.
 
         *connect_timeout* is in seconds. Raises :class:`~interwhen.models.StreamTimeout` after this time without a
-        connection, :class:`~interwhen.models.ConnectError` if the connection fails, and :class:`~interwhen.UsageError`
-        for an invalid URL or header.
+        connection, :class:`~interwhen.models.ConnectError` if the connection fails,
+        :class:`~interwhen.models.StreamProtocolError` if the response is not HTTP/1.1, and
+        :class:`~interwhen.UsageError` for an invalid URL or header, and outside asyncio.
         """
         if self._trust_env and self._has_proxy(request.url):
             return await self._proxied_transport().send(request, connect_timeout=connect_timeout)
@@ -738,26 +737,8 @@ def _encode(request: HttpRequest, place: _Target) -> bytes:
 
     Raises :class:`~interwhen.UsageError` for an invalid header.
     """
-    lines = [f"{request.method} {place.target} HTTP/1.1", f"host: {place.name}"]
-    for name, value in request.headers.items():
-        if name.lower() in _OURS or not _NAME.fullmatch(name):
-            raise UsageError(
-                f"headers={{...}} must not have {name!r:.100}: the transport sets this header, or the name "
-                "is invalid; remove it"
-            )
-        lines.append(f"{name}: {value}")
+    lines = [f"{request.method} {place.target} HTTP/1.1\r\nhost: {place.name}".encode("latin-1")]
+    lines += [b"%s: %s" % field for field in request.header_fields()]
     if request.method == "POST":
-        lines.append(f"content-length: {len(request.body)}")
-    head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
-        raise UsageError(
-            "a header must be one line without NUL, got a line end or NUL in one: remove it from the API "
-            "key or headers={...}"
-        )
-    try:
-        return f"{head}\r\n\r\n".encode("latin-1") + request.body
-    except UnicodeEncodeError as exc:
-        raise UsageError(
-            f"a header must be Latin-1 text, got {exc.object[exc.start : exc.end]!r:.60}: remove it from "
-            "the API key or headers={...}"
-        ) from exc
+        lines.append(b"content-length: %d" % len(request.body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + request.body

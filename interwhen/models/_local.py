@@ -94,7 +94,8 @@ class Slots:
         """Choose a free slot for *request*, a fork, and return *request* with this slot.
 
         The route of *request* says how the slot gets the prefix; if it is ``restored``, the saved state is restored
-        first. If no slot is free, *request* is returned unchanged, and the server chooses the slot.
+        first (a state that cannot be restored is forgotten). If no slot is free, *request* is returned unchanged, and
+        the server chooses the slot.
         """
         slot = await self._free(request.prompt)
         if slot is None:
@@ -107,7 +108,10 @@ class Slots:
         return replace(request, sampling=replace(request.sampling, extra=extra))
 
     async def save(self, request: Request) -> None:
-        """Save the state of the slot that served *request*, unless this slot is busy or now serves another prompt."""
+        """Save the state of the slot that served *request*, unless this slot is busy or has since served another fork.
+
+        At most ``MOST_SAVED`` states are saved; a further one overwrites the least recently used one.
+        """
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
             return
@@ -179,7 +183,7 @@ _rendered_decoder = msgspec.json.Decoder(_Rendered)
 
 
 class LocalModel:
-    """A model whose server runs in a child process. :func:`open_local` creates it.
+    """A model whose server runs in a child process. :func:`open_local` creates it, and explains the options.
 
     The child process starts when it is first used, or when ``async with`` is entered. It ends with :meth:`aclose`, or
     with this process at the latest, even if this process is killed. Use a model only in the event loop that started it.
@@ -211,7 +215,11 @@ class LocalModel:
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. This starts the server, to ask for the context length."""
+        """Return the capabilities. This starts the server, to ask for the context length.
+
+        Raises :class:`~interwhen.ModelError` if the server cannot start or has died, and :class:`~interwhen.UsageError`
+        if the model is closed.
+        """
         return (await self._ready()).capabilities
 
     @property
@@ -228,7 +236,11 @@ class LocalModel:
         return await inner.prove() if isinstance(inner, ChatModel) else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* to the server of the model, and return the open stream. Starts the server if necessary."""
+        """Send *request* to the server of the model, and return the open stream. Starts the server if necessary.
+
+        Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
+        closed.
+        """
         running = await self._ready()
         try:
             return await running.inner.stream(await running.render(request))
@@ -237,7 +249,11 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming. Starts the server if necessary."""
+        """Send *request* and return the complete answer, without streaming. Starts the server if necessary.
+
+        Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
+        closed.
+        """
         running = await self._ready()
         try:
             return await running.complete(request)
@@ -264,14 +280,18 @@ class LocalModel:
     async def save(self, request: Request) -> None:
         """Save the state of the model after *request*, so that later forks can restore it.
 
-        *request* must be the last fork of its prompt; otherwise nothing is saved.
+        Nothing is saved without a shelf (a folder for saved states), if *request* is not the last fork of its prompt,
+        or if its slot is busy.
         """
         running = await self._ready()
         if running.slots is not None:
             await running.slots.save(request)
 
     async def aclose(self) -> None:
-        """End the server and wait at most half a second for its end. A second call does nothing."""
+        """End the server (kill it if it has not ended after 0.3 s), and delete the saved states of its slots.
+
+        A second call does nothing. Later requests raise :class:`~interwhen.UsageError`.
+        """
         self._closed = True
         # If a start is in progress, it sees that the model is closed and stops the child itself.
         running, self._running = self._running, None
@@ -331,9 +351,9 @@ class _Running:
         self._last: tuple[tuple[Message, ...], str] | None = None
 
     async def learn(self, resume: ResumeMode) -> None:
-        """Ask the server for its capabilities, and store them.
+        """Ask the server for its context length, and store it with the capabilities of its API.
 
-        *resume* is the way in which its API continues kept text.
+        *resume* is the way in which its API continues kept text. Raises :class:`~interwhen.ModelError` if it fails.
         """
         props = read_json(await self._exchange("GET", "/props"), _props_decoder)
         known = await self.inner.capabilities()
@@ -360,7 +380,10 @@ class _Running:
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections and end the server, even if the caller is cancelled."""
+        """Close the connections, end the server, and delete the saved states of its slots.
+
+        The connections and the server end even if the caller is cancelled.
+        """
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()

@@ -88,8 +88,8 @@ class LocalServer:
         """Start a server for the GGUF file *weights* with *options*, and wait until it answers.
 
         Raises :class:`~interwhen.models.UpstreamError` with the end of the server's log if the start fails,
-        :class:`~interwhen.models.ConnectError` if the server does not answer in time, and ``MissingExtraError`` without
-        the extra ``local``. After a failed or cancelled start, no process is left.
+        :class:`~interwhen.models.ConnectError` if the server does not answer in time or no process can be started, and
+        ``MissingExtraError`` without the extra ``local``. After a failed or cancelled start, no process is left.
         """
         if find_spec("xllamacpp") is None:
             raise MissingExtraError("the local model", "local")
@@ -122,7 +122,7 @@ class LocalServer:
         return cls(key, process, lifeline, log)
 
     async def wait_ready(self, seconds: float) -> None:
-        """Wait for the report of the child process, and store the URL in it. :meth:`start` calls this.
+        """Wait for the report of the child process, and store the URL that it contains. :meth:`start` calls this.
 
         Raises :class:`~interwhen.models.ConnectError` after *seconds* without a report, and
         :class:`~interwhen.models.UpstreamError` if the child reports an error or dies.
@@ -175,7 +175,7 @@ class LocalServer:
         self.check()
 
     def log_tail(self) -> str:
-        """Return the end of the log of the native code: at most 4 KiB."""
+        """Return the end of the log of the native code: at most 4 KiB. After :meth:`stop`, it is empty."""
         if self._log.closed:
             return ""
         # The child writes with O_APPEND, so moving the shared file position has no effect on it.

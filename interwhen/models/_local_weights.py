@@ -112,7 +112,10 @@ def check_gguf(path: Path) -> Path:
 
 
 def check_whole(path: Path) -> Path:
-    """Return *path* if its file has the SHA-256 that its ``.sha256`` file contains; otherwise raise ``UsageError``."""
+    """Return *path* if its file has the SHA-256 that its ``.sha256`` file contains.
+
+    Otherwise, and if one of the two files cannot be read, raise :class:`~interwhen.UsageError`.
+    """
     again = f"install it again (pip install --force-reinstall --no-deps interwhen), or {_FORMS}"
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -11,18 +11,20 @@ import msgspec
 
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
 from interwhen._types.ledger import Ledger
-from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
+from interwhen._types.models import Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
 from interwhen._types.results import BYTES_A_TOKEN, prompt_bytes
+from interwhen.models._wrapper import ModelWrapper
 
 
-class MeteredModel:
+class MeteredModel(ModelWrapper):
     """Generates at most *budget* tokens with *model*, and counts the tokens of all requests.
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
     Tokens are counted in the same way as in a run: for a stream by its chunks, for a fork by the server's ``usage``.
-    Only a server that ignores the ``max_tokens`` of a fork can exceed the budget. With *counts_prompts*, prompt tokens
-    use up the budget, too. They are estimated for requests whose prompt the server did not count.
+    Generated tokens can exceed the budget only if a server ignores the ``max_tokens`` of a fork. With *counts_prompts*,
+    prompt tokens use up the budget, too, and can exceed it, because they are counted after the request was sent. They
+    are estimated for streams whose prompt the server did not count.
 
     *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
     :meth:`aclose` does not close *model*.
@@ -36,7 +38,7 @@ class MeteredModel:
         counts_prompts: bool = False,
         when_used: Callable[[], object] | None = None,
     ) -> None:
-        self._model = model
+        super().__init__(model)
         self._counts_prompts = counts_prompts
         self._when_used = when_used
         self.budget = budget
@@ -62,15 +64,6 @@ class MeteredModel:
         """The size of the prompts that the server counted, in bytes."""
         self._uncounted_bytes = 0
         """The size of the other prompts, those of open streams included, in bytes."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the metered model, such as ``timeouts``, ``feedback`` or ``retries``."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the model that this one wraps."""
-        return self._model.name
 
     @property
     def spent(self) -> int:
@@ -130,10 +123,6 @@ class MeteredModel:
             inserted_chars=inserted_chars,
         )
 
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the model that this one wraps."""
-        return await self._model.capabilities()
-
     async def resume_mode(self) -> ResumeMode:
         """Return how the metered model continues a text.
 
@@ -143,7 +132,10 @@ class MeteredModel:
         return (await self._model.capabilities()).resume if ask is None else await ask()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream for *request*, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
+        """Open a stream for *request*, limited to the remaining tokens, and count the request.
+
+        Raises :class:`OutOfTokens` if no tokens remain.
+        """
         capped, most = await self._cap(request)
         self.requests += 1
         size = prompt_bytes(request.prompt) + len(request.prefix.encode(errors="replace"))

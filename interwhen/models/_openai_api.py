@@ -120,7 +120,8 @@ class OpenAICompatible:
     from the text so far; ``"skip"`` leaves the event out and counts it in ``result.wire``. *abort* is the API call that
     stops a generation on servers that do not notice a closed connection. *max_orphans* is how many generations such a
     server may be continuing at a time after their streams were closed; further requests wait. ``None`` means that the
-    server always stops. Raises :class:`~interwhen.UsageError` on wrong values.
+    server always stops. Raises :class:`~interwhen.UsageError` for invalid values, and ``MissingExtraError`` if
+    ``"fast"`` needs an extra that is not installed.
     """
 
     def __init__(
@@ -212,9 +213,10 @@ class OpenAICompatible:
         return request.sampling.logprobs or self._sampling.logprobs
 
     async def _known_card(self) -> ModelCard | None:
-        """Return the entry of the model in ``GET /models``; ``None`` if there is none.
+        """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
 
-        The server is asked only once.
+        It is ``None`` if there are no entries or the request fails, which is only logged. The server is asked only
+        once.
         """
         if not self._has_card:
             try:
@@ -243,7 +245,8 @@ class OpenAICompatible:
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
         """Send *body* by *method* to *path*, resolved beside the version (``/v1``) in the base URL; return the answer.
 
-        Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots.
+        Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots. Raises
+        :class:`~interwhen.ModelError` if the request fails.
         """
         url = f"{self._base_url.removesuffix('/v1')}/{path}"
         headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
@@ -261,8 +264,10 @@ class OpenAICompatible:
     ) -> TokenStream:
         """Post *body* to *path*, with retries, and return the open stream. *decode* decodes its events.
 
-        *trail* collects the token ids of the stream. *translate* converts the response if it comes from another API
-        than *decode* expects.
+        Before each attempt, this waits until ``max_orphans`` allows a further stream. It asks for token counts
+        (``stream_options``), and repeats the request without that option if the server refuses it. *trail* has the
+        token ids of the stream; it is stored in the stream. *translate* converts the response if it comes from another
+        API than *decode* expects.
         """
 
         async def attempt() -> TokenStream:
@@ -302,7 +307,10 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body* to *path*, with retries. Return the complete answer twice: decoded by *decoder*, and as bytes."""
+        """Post *body* to *path*, with retries. Return the complete answer twice: decoded by *decoder*, and as bytes.
+
+        Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
+        """
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
@@ -312,7 +320,10 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Send a GET request for *path*, and return the answer, decoded by *decoder*. This does not retry."""
+        """Send a GET request for *path*, and return the answer, decoded by *decoder*. This does not retry.
+
+        Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
+        """
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
@@ -425,7 +436,11 @@ class CompletionsModel(OpenAICompatible):
         return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request*, and return the open stream when the server has accepted the request."""
+        """Send *request*, and return the open stream when the server has accepted the request.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached, and
+        :class:`~interwhen.UsageError` for a chat prompt without a template.
+        """
         if not request.prefix:
             return await self._open("completions", self._payload(request), decode_completion)
         body = await self._prepare_resume(self._payload(request))
@@ -434,7 +449,7 @@ class CompletionsModel(OpenAICompatible):
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming."""
+        """Send *request* and return the whole answer, without streaming. Raises the same errors as :meth:`stream`."""
         return completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
 
     def _payload(self, request: Request) -> dict[str, Any]:
@@ -555,6 +570,8 @@ class ChatModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
+        if resume not in get_args(ChatResume):
+            raise UsageError(f"resume must be one of {', '.join(get_args(ChatResume))}, got {resume!r}")
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._option: ChatResume = resume
         self._probe = parse_probe(probe)
@@ -579,7 +596,8 @@ class ChatModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
-        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which.
+        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which. Raises
+        :class:`~interwhen.ModelError` if the server refuses the request or cannot be reached.
         """
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
@@ -623,7 +641,8 @@ class ChatModel(OpenAICompatible):
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and return the way with its reason.
 
-        *by_ids* is false if the server has refused token ids.
+        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, asks
+        llama.cpp to render a prompt, and waits for a running probe, for at most ``WAIT_SECONDS``.
         """
         if needs_turns(request.pieces):
             return AFTER_CALLS
@@ -665,7 +684,7 @@ class ChatModel(OpenAICompatible):
         """Call *send* with the body of *request*, whose kept text is continued by *way* (``None`` without kept text).
 
         Return the result of *send*, and the way that the server accepted. If the server refuses a prefill, the request
-        is repeated with an extra turn.
+        is repeated with an extra turn, which is logged, and later requests use an extra turn, too.
         """
         payload = self._payload(request, way)
         try:
@@ -682,7 +701,8 @@ class ChatModel(OpenAICompatible):
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Send *request*, whose text is not continued, and return the open stream. *decode* decodes its events.
 
-        If the server can send token ids, the stream has them, so that they can later continue the text.
+        If the server can send token ids, the stream has them, so that they can later continue the text. If it refuses
+        the field that asks for them, the request is repeated without it.
         """
         trail = TokenTrail()
         body = self._payload(request, None)
@@ -703,7 +723,8 @@ class ChatModel(OpenAICompatible):
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
         """Send *request*, whose kept text is continued by its token ids, and return the open stream.
 
-        *way* is stored in the stream. The result is ``None`` if the server cannot continue token ids.
+        *way* is stored in the stream. The result is ``None`` if the server cannot continue token ids; then later
+        requests use a prefill or an extra turn.
         """
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
@@ -750,7 +771,8 @@ class ChatModel(OpenAICompatible):
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
         """Return a function that decodes events like *decode*, and also returns complete tool calls as chunks.
 
-        If *chat* offers no tools, this is *decode* itself.
+        If *chat* offers no tools, this is *decode* itself. Otherwise this model forgets the ``extra_content`` of all
+        but the last ``_CALL_EXTRAS`` tool calls.
         """
         if not (chat.get("tools") or chat.get("functions")):
             return decode
@@ -770,7 +792,11 @@ class ChatModel(OpenAICompatible):
         return await exchange(self._transport, self._post(path, {"stream": False, **body}), self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. Reasoning in a separate field is left out."""
+        """Send *request* and return the complete answer. Reasoning in a separate field is left out.
+
+        Sampling options that the server refuses are left out of a fork. Raises :class:`~interwhen.ModelError` if the
+        server refuses the request or cannot be reached.
+        """
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":
             server = await self._token_server()
@@ -790,7 +816,8 @@ class ChatModel(OpenAICompatible):
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
         """Send *payload*, the body of *request*, to the chat API, and return the complete answer.
 
-        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise.
+        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise. Raises
+        :class:`~interwhen.ModelError` if the answer is an error, or has no choice.
         """
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.

@@ -39,7 +39,11 @@ class OrphanedStream:
 
     @property
     def over_at(self) -> float:
-        """The time from which the server is assumed to have stopped the stream, on the same clock as ``closed_at``."""
+        """The time from which the server is assumed to have stopped the stream, on the same clock as ``closed_at``.
+
+        It is at most :data:`ORPHAN_SECONDS` after ``closed_at``, and equal to it if the server confirmed that it
+        stopped.
+        """
         if self.is_stopped:
             return self.closed_at
         if self.left is None or self.rate <= 0:
@@ -79,12 +83,16 @@ class OrphanedStreams:
         self._streams.append(stream)
 
     def stop(self, stream: OrphanedStream) -> None:
-        """Record that the server has stopped *stream*."""
+        """Record that the server has stopped *stream*, and wake the tasks in :meth:`wait_for_room`."""
         stream.is_stopped = True
         self._stopped.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until fewer than *limit* streams are orphaned, for at most ``ORPHAN_SECONDS``."""
+        """Wait until fewer than *limit* streams are orphaned. Log each wait.
+
+        Each stream is orphaned for at most ``ORPHAN_SECONDS``, but streams that other tasks close meanwhile extend the
+        wait.
+        """
         while self.alive >= self.limit:
             wait = min(stream.over_at for stream in self._streams) - self._clock()
             log_warning("model.orphans_awaited", alive=len(self._streams), limit=self.limit, seconds=round(wait, 3))

@@ -67,7 +67,7 @@ class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
 def save_recording(recording: HttpRecording, path: Path) -> None:
     """Write *recording* to *path*: a line about the server, then one line for each exchange.
 
-    If the name of *path* ends with `.gz`, the file is compressed.
+    If the name of *path* ends with `.gz`, the file is compressed. Raises :class:`OSError` if it cannot be written.
     """
     head = msgspec.structs.replace(recording, exchanges=())
     lines = [head, *recording.exchanges]
@@ -77,7 +77,11 @@ def save_recording(recording: HttpRecording, path: Path) -> None:
 
 
 def load_recording(path: Path) -> HttpRecording:
-    """Read the file at *path*. Raises :class:`~interwhen.UsageError` if it is not a recording of this format."""
+    """Read the file at *path*, and return its recording.
+
+    Raises :class:`~interwhen.UsageError` if it is not a recording of this format, and :class:`OSError` if it cannot be
+    read.
+    """
     data = path.read_bytes()
     try:
         first, *others = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
@@ -103,7 +107,10 @@ class RecordingTransport:
         self._responses: list[_RecordedResponse | RecordedExchange] = []
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request*, and record its answer while it is read."""
+        """Send *request*, and record its answer while it is read, or the error of its connection.
+
+        An error with ``stale`` is raised and not recorded, because the caller sends the request again.
+        """
         try:
             response = await self._transport.send(request, connect_timeout=connect_timeout)
         except ConnectError as error:
@@ -186,8 +193,9 @@ class NotRecordedError(UsageError):
 class PlaybackTransport:
     """A :class:`~interwhen.models.Transport` that answers requests from *exchanges*, without a network.
 
-    Equal requests get the recorded answers in order; the last answer is repeated. A request without a recorded answer
-    raises :class:`NotRecordedError`.
+    Equal requests get the recorded answers in order; the last answer is repeated. Requests are equal if their methods,
+    paths and the fields ``_COMPARED`` of their bodies are. A request without a recorded answer raises
+    :class:`NotRecordedError`.
     """
 
     def __init__(self, exchanges: Iterable[RecordedExchange]) -> None:

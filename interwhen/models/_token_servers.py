@@ -103,12 +103,15 @@ class VllmTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*, up to the place where the answer begins. vLLM tokenizes the chat."""
+        """Return the token ids of *chat*, up to the place where the answer begins. vLLM tokenizes the chat.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses the request or its answer has another form.
+        """
         body = {"model": self._model, **_template_fields(chat), "add_generation_prompt": True}
         return _tokens(await self._post(body, "/tokenize"))
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM always reads special tokens
-        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
+        """Return the token ids of *text*. *special* is ignored: text like a special token always becomes that token."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
@@ -143,7 +146,10 @@ class LlamaCppTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*. The server renders the chat template first."""
+        """Return the token ids of *chat*. The server renders the chat template first.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses a request or its answer has another form.
+        """
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
         rendered = _decoded(data, _TemplatePrompt, "the answer of /apply-template must have a prompt")
@@ -228,14 +234,14 @@ class SglangTokens:
         return tuple(answer.choices[0].prompt_token_ids)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  SGLang always reads special tokens
-        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
+        """Return the token ids of *text*. *special* is ignored: text like a special token always becomes that token."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
         """Return the request body for SGLang that continues *prompt* with the settings of *chat*.
 
-        With *with_ids*, it asks for the token ids of the continuation.
+        SGLang always sends the token ids of the continuation, so *with_ids* is ignored.
         """
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:
@@ -332,7 +338,10 @@ class _SglangEvents:
 
 
 def _llamacpp_event(body: Body) -> Body:
-    """Convert *body*, an event or an answer of `/completion`, to the form of `/v1/completions`."""
+    """Convert *body*, an event or an answer of `/completion`, to the form of `/v1/completions`.
+
+    An error is returned unchanged.
+    """
     if "content" not in body:
         return body  # an error
     choice: Body = {"index": 0, "text": body["content"], "finish_reason": None, "token_ids": body.get("tokens") or []}

@@ -29,6 +29,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UnexpectedForm,
     UpstreamError,
+    UsageError,
     without_user,
 )
 from interwhen._types.models import Retries, Timeouts
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     import ssl
 
 T = TypeVar("T")
+
+_OF_TRANSPORT = frozenset(("content-length", "host", "transfer-encoding"))
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_A_VALUE = re.compile(r"[^\x01-\x09\x0b\x0c\x0e-\xff]")
+"""What a header must not contain: line ends and NUL, which would begin another header, and text beyond Latin-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,23 @@ class HttpRequest:
     def name(self) -> str:
         """The name for error messages: the alias, or the URL without one."""
         return self.alias or self.url
+
+    def header_fields(self) -> list[tuple[bytes, bytes]]:
+        """Return names and values of the headers as bytes. Raises :class:`~interwhen.UsageError` for an invalid one."""
+        fields = []
+        for name, value in self.headers.items():
+            if name.lower() in _OF_TRANSPORT or not _HEADER_NAME.fullmatch(name):
+                raise UsageError(
+                    f"headers={{...}} must not have {name!r:.100}: the transport sets this header, or the name "
+                    "is invalid; remove it"
+                )
+            if (found := _NOT_IN_A_VALUE.search(value)) is not None:
+                raise UsageError(
+                    f"the header {name!r:.100} must be one line of Latin-1 text without NUL, got {found[0]!r} in it: "
+                    "remove it from the API key or headers={...}"
+                )
+            fields.append((name.encode("ascii"), value.encode("latin-1")))
+        return fields
 
 
 class HttpResponse(Protocol):
@@ -233,6 +256,7 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
     """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
 
+    Without *status*, a code of three digits in *body*, such as 429, is the status.
     Status 429 becomes :class:`~interwhen.models.RateLimited`, a prompt that is too long for the context
     :class:`~interwhen.models.ContextOverflow`, and every other error :class:`~interwhen.models.UpstreamError`. A
     ``Retry-After`` in *headers* is stored in the exception.
@@ -283,7 +307,8 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Return how many seconds to wait, according to the header ``Retry-After``; ``None`` without a valid header.
 
-    *now* is the current Unix time. It is used if the header contains a date.
+    The header ``Retry-After-Ms``, in milliseconds, comes first. *now* is the current Unix time; it is used if
+    ``Retry-After`` contains a date.
     """
     if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text) / 1000
@@ -456,9 +481,9 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the beginning of the error body of *response*. If this fails, return empty bytes.
+    """Read the beginning of the error body of *response*, for at most 5 seconds, and close the response.
 
-    The status is reported anyway.
+    If this fails, return empty bytes. The status is reported anyway.
     """
     body = b""
     try:
@@ -484,7 +509,8 @@ async def _read(response: HttpResponse, limit: int) -> bytes:
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
     """Call *call* and await it until it succeeds, with the waiting times of *retries* between the attempts.
 
-    When *retries* allows no further attempt, the last error is raised.
+    Only a :class:`~interwhen.ModelError` leads to another attempt. When *retries* allows no further one, the last error
+    is raised.
     """
     waited = 0.0
     attempt = 0
@@ -638,7 +664,10 @@ class SamplingSupport:
 
 
 def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return *body* without the options *names*. If an option has another name to use instead, it gets that name."""
+    """Return *body* without the options *names*. If an option has another name to use instead, it gets that name.
+
+    A field that already has that name stays as it is. ``top_logprobs`` is removed together with ``logprobs``.
+    """
     found = dict(body)
     for name in names:
         value = found.pop(name, None)

@@ -42,10 +42,11 @@ def read_examples(
     now: dt.datetime | None,
     tools: tuple[str, ...],
 ) -> tuple[Example, ...]:
-    """Read the examples of a rule from its file content *written*. Raises :class:`UsageError`.
+    """Read the examples of a rule from its file content *written*.
 
-    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the
-    defaults for the time and the tool.
+    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the defaults
+    for the time and the tool. Raises :class:`UsageError` if an example is not valid, if two have one name, or if there
+    are too many.
     """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
@@ -137,32 +138,42 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
 
-    Raises :class:`UsageError` if *path* has too many steps.
+    The index after the last item of a list adds *value* to the list. Raises :class:`UsageError` for too many
+    steps, or for a step into a list that is not the index of an item.
     """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
         raise UsageError(f"a path must have at most {_DEEPEST} steps, got {path!r:.80}: shorten it")
     place: Any = parts
     for step in steps[:-1]:
-        place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+        place = place[_index(step, len(place), path)] if isinstance(place, list) else place.setdefault(step, {})
     last = steps[-1]
     if isinstance(place, list):
         if value is None:
-            del place[int(last)]
-        elif int(last) == len(place):
-            place.append(value)
+            del place[_index(last, len(place), path)]
         else:
-            place[int(last)] = value
+            index = _index(last, len(place) + 1, path)
+            place[index : index + 1] = [value]
     elif value is None:
         place.pop(last, None)
     else:
         place[last] = value
 
 
-def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
-    """Build a situation from *parts*, in the format of examples and recorded situations. Raises :class:`UsageError`.
+def _index(step: str, count: int, path: str) -> int:
+    """Return the index *step* of a path into a list, which must be less than *count*."""
+    if not (step.isascii() and step.isdecimal() and len(step) < 10 and int(step) < count):
+        most = f"from 0 to {count - 1}" if count else "which is empty"
+        raise UsageError(f"{step!r:.40} in the path {path!r:.80} must be an index of a list, {most}: correct it")
+    return int(step)
 
-    *now* and *tool* are the defaults for parts that are not given.
+
+def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
+    """Build a situation from *parts*, in the format of examples and recorded situations.
+
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for an unknown table and
+    for nesting that is too deep, and :class:`ValueError`, :class:`TypeError` or :class:`AttributeError` for another
+    wrong value.
     """
     talk, time, plain = parts.get("talk"), parts.get("now"), _plain(parts, 0)
     return Situation(
@@ -356,9 +367,10 @@ _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn",
 
 
 def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
-    """Return the text of the regular file *name* directly in *folder*. Raises :class:`UsageError`.
+    """Return the text of the regular file *name* directly in *folder*.
 
-    If the file is missing and not *needed*, return an empty text.
+    If the file is missing and not *needed*, return an empty text. Raises :class:`UsageError` for any other missing
+    file, a name or link that leads elsewhere, and a file that is too large or not readable UTF-8 text.
     """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
@@ -484,7 +496,8 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
 def read_database(policy: WrittenPolicy, folder: Path) -> State:
     """Read the state of *policy* from a database in *folder*.
 
-    Each table is a file ``NAME.json`` or ``NAME.json.gz``. Raises :class:`UsageError`.
+    Each table is a file ``NAME.json`` or ``NAME.json.gz``. Raises :class:`UsageError` if the policy declares no
+    database, or if a table is not a JSON object in a readable file.
     """
 
     def calls() -> Iterator[MadeCall]:

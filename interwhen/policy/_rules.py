@@ -59,8 +59,8 @@ class MessageTemplate:
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
     """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace.
 
-    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if a brace is not closed or an expression
-    cannot be parsed.
+    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text is too long, a brace is not
+    closed or an expression cannot be parsed.
     """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
@@ -90,11 +90,11 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 
 
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
-    """Return why *message* reveals more than its *level* allows; an empty text if it does not.
+    """Return why *message* reveals more than its *level* allows, or cannot be shown; an empty text if neither is so.
 
     At the level ``why``, a message explains the rule, and it may show only values that the model wrote itself: the
     arguments. At the level ``witness``, it may also show facts, but never the value that the condition *require*
-    demands for an argument.
+    demands for an argument. At both, each expression must have a single value of a known kind.
     """
     answers = set(_answers(require))
     for node in message.nodes():

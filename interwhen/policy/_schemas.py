@@ -213,7 +213,10 @@ _SIMPLE: Mapping[str, Kind] = {
 
 
 def read_tools(text: str, name: str) -> tuple[Tool, ...]:
-    """Read tools from the *text* of a file, whose *name* ends in ``.json`` or ``.py``. Raises :class:`UsageError`."""
+    """Read tools from the *text* of a file, whose *name* ends in ``.json`` or ``.py``. Python code is not run.
+
+    Raises :class:`UsageError` if *text* is too large or not valid, or for another kind of file.
+    """
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
         raise UsageError(
             f"the file of tools {name!r:.80} must have at most {_limits.FILE_BYTES:,} bytes, got more: shorten it"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -115,7 +115,7 @@ class Encoder:
         return term
 
     def truth(self, node: Node) -> Term:
-        """Encode the condition *node* as a formula. Raises :class:`TooLargeError`."""
+        """Encode the condition *node* as a formula. Raises :class:`TooLargeError` if the formula has too many terms."""
         self._terms = 0
         return self.encode(node, {})
 
@@ -340,7 +340,7 @@ _LONGEST_LIST = 8
 
 
 def bound_for(nodes: Iterable[Node]) -> int:
-    """Return the bound on the length of lists: one more than the largest small integer in *nodes*, at least 3.
+    """Return the bound on the length of lists: one more than the largest integer below 8 in *nodes*, and at least 3.
 
     With shorter lists, comparing a count with this integer would always have the same outcome.
     """
@@ -364,7 +364,7 @@ class Questions:
         self._made: dict[Node, Term] = {}
 
     def truth(self, node: Node) -> Term:
-        """Return the formula of the condition *node*. Raises :class:`TooLargeError`."""
+        """Return the formula of the condition *node*. Raises :class:`TooLargeError` if it has too many terms."""
         if node not in self._made:
             try:
                 self._made[node] = self.encoder.truth(node)
@@ -504,10 +504,13 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
     return Questions(schema, tool, "before", [node for rule in rules for node in (rule.when, rule.require)])
 
 
-def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
-    """Yield pairs of *rules* that contradict each other.
+def contradictions(
+    rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
+) -> Iterator[Defect]:
+    """Yield a defect for each pair of *rules* that contradict each other, and for each pair that Z3 cannot decide.
 
-    Both rules of a pair apply to some call, and the call can obey either of them, but not both.
+    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
+    *on_tool* is called after the calls of each tool of *schema* were examined.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -534,6 +537,7 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
                     pair,
                     f"a call of {tool} to which both rules apply must be able to keep both, and {_UNANSWERED}",
                 )
+        on_tool()
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
@@ -571,7 +575,8 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
 
     The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
     ``calls``). All other data is unconstrained. So a reported tool is certainly unreachable (with lists within the
-    bound). A tool that is not reported may still be unreachable because of the results of calls.
+    bound). A tool that is not reported may still be unreachable because of the results of calls. A question that Z3
+    does not answer is a defect of the kind ``open``.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]

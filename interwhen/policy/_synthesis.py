@@ -170,7 +170,10 @@ class Synthesis:
 
 
 def open_clauses(policy: WrittenPolicy) -> list[tuple[int, str]]:
-    """Return the clauses of *policy* that no rule quotes, with their numbers from 1."""
+    """Return the clauses of *policy* that no rule quotes, with their numbers from 1.
+
+    Only the first 500 clauses of the policy are read.
+    """
     covered = {part for rule in policy.rules for clause in rule.clauses for part in sentences(clause)}
     return [
         (number, clause)
@@ -223,7 +226,8 @@ class _Drafter:
     async def draft(self, number: int, clause: str, rounds: int) -> Draft:
         """Ask the model for a rule for *clause* until one is admitted, at most *rounds* times; return the result.
 
-        *number* is the number of the clause in the policy, from 1.
+        It stops early if the model says that no rule is possible, or gives no answer in time. *number* is the number of
+        the clause in the policy, from 1.
         """
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []

@@ -103,7 +103,7 @@ _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothin
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class StoreFlags:
-    """Options that select the store."""
+    """Command-line options that say where the store of precomputed items is, and with which key it is sealed."""
 
     store: str = PLACE
     """A path (one SQLite file), or a URL that fsspec knows (extra "precompute")."""
@@ -113,7 +113,8 @@ class StoreFlags:
     def open(self) -> Store:
         """Open the store that the options name.
 
-        Raises :class:`~interwhen.precompute.StoreError` if that is not possible.
+        Raises :class:`~interwhen.precompute.StoreError` if that is not possible, and :class:`~interwhen.UsageError` if
+        the key file cannot be read.
         """
         return open_place(self.store, self.key_file)
 

@@ -87,7 +87,7 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return the cost of the context *name* so far."""
+    """Return what the context *name* has cost so far, as *store* has recorded it; zeros if nothing is recorded."""
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
@@ -168,7 +168,8 @@ class PreparedContext:
 
         *producers* plan the steps, and *key_settings* (model, tokenizer, monitors) are part of the keys of their items.
         The parameter *before* is the previous state of this context: items that it has in memory are not read again.
-        Exceptions from the ``plan`` of a producer are passed on.
+        If the store has no such context, this object has no pieces and no items. Exceptions from the ``plan`` of a
+        producer are passed on.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
@@ -321,7 +322,7 @@ class StepState:
 
 
 def states(prepared: PreparedContext) -> tuple[StepState, ...]:
-    """Return the state of each step, in the order of the plan."""
+    """Return the state of each step of *prepared* (such as accepted or due), in the order of the plan."""
     due = {each.name for each in prepared.current.due}
     found = []
     for each in prepared.plan:
@@ -398,7 +399,7 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     """Delete the items *ids* from *store*, write a new generation of the context *name*, and return its number.
 
     Each process reads the context again when its generation changes, and then no longer uses these items. Raises
-    :class:`~interwhen.UsageError` if there is no such context.
+    :class:`~interwhen.UsageError` if there is no such context; the items are deleted even then.
     """
     for each in ids:
         store.evict(each)

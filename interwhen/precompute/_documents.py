@@ -60,10 +60,10 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
     """Cut *text* into pieces of at most *size* characters.
 
     Each piece has a lead: the headings above it, and at most *overlap* characters of the text before it. The pieces
-    together contain the whole text, without blank lines between blocks. The name of a piece is a hash of its text, and
-    most boundaries depend only on the text near them, so an edit changes few pieces. The time is linear in the length
-    of *text*. Raises :class:`~interwhen.UsageError` for a *size* under 16, and for an *overlap* that is not from 0 to
-    *size*.
+    together contain the whole text, except white space between blocks and sentences; a blank text has none. The name
+    of a piece is a hash of its text, and most boundaries depend only on the text near them, so an edit changes few
+    pieces. The time is linear in the length of *text*. Raises :class:`~interwhen.UsageError` for a *size* under 16,
+    and for an *overlap* that is not from 0 to *size*.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(
@@ -230,7 +230,7 @@ def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
 
 
 def _header(rows: Sequence[str]) -> str:
-    """Return the header of a table: its rows up to the first rule, or its first row."""
+    """Return the header of a table: its rows up to a rule in row 2, 3 or 4; if there is none, its first row."""
     for at, row in enumerate(rows[:4]):
         if at and _TABLE_RULE.match(row):
             return "\n".join(rows[: at + 1])

@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from interwhen._types.errors import ContextOverflow
-from interwhen._types.models import Chunk, Completion, FinishReason, Model, Piece, Request, Stream, Usage
+from interwhen._types.models import Chunk, FinishReason, Model, Piece, Request, Stream, Usage
 from interwhen._types.segments import Phase
+from interwhen.models._wrapper import ModelWrapper
 from interwhen.precompute._items import Digest, digest
 from interwhen.precompute._store import Store
 
@@ -64,7 +65,7 @@ class Drafts:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Forget the drafts of the requests *keys*, because the step that made them has produced its item."""
+        """Forget the drafts with the *keys*, because the step that made them has an item or has failed."""
         for key in keys:
             self._drafts.pop(key, None)
 
@@ -76,14 +77,15 @@ class Drafts:
             self._is_stored = bool(self._drafts)
 
 
-class DraftedModel:
+class DraftedModel(ModelWrapper):
     """Wraps *model*: a repeated request continues from its draft in *drafts*, and new text is added to the draft.
 
     *keys* has the digests of the requests that were streamed, and *reused* the tokens that came from drafts.
+    :meth:`complete` uses no drafts.
     """
 
     def __init__(self, model: Model, drafts: Drafts) -> None:
-        self._model = model
+        super().__init__(model)
         self._drafts = drafts
         self._sent: Counter[Digest] = Counter()
         self.keys: list[Digest] = []
@@ -93,23 +95,11 @@ class DraftedModel:
         self.overflow: ContextOverflow | None = None
         """The last error of a request that was longer than the context window."""
 
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the wrapped model."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the wrapped model."""
-        return self._model.name
-
-    async def capabilities(self) -> Any:
-        """Return the capabilities of the wrapped model."""
-        return await self._model.capabilities()
-
     async def stream(self, request: Request) -> Stream:
         """Open a stream that begins with the draft of *request*. A complete draft needs no request to the server.
 
-        A draft is not continued if *request* has extra sampling fields, such as a JSON schema.
+        An unfinished draft is not continued if *request* has extra sampling fields, such as a JSON schema. Raises
+        :class:`ContextOverflow`, and keeps it in :attr:`overflow`, if the request is too long.
         """
         # A step may send a request twice, to compare the replies.
         plain = _key(self.name, request)
@@ -127,10 +117,6 @@ class DraftedModel:
             self.overflow = error
             raise
         return _DraftStream(self._drafts, key, draft, inner)
-
-    async def complete(self, request: Request) -> Completion:
-        """Let the wrapped model answer *request*, without drafts."""
-        return await self._model.complete(request)
 
     async def aclose(self) -> None:
         """Do nothing: the caller closes the wrapped model."""

@@ -167,7 +167,8 @@ def extend_current(
     """Return *known*, the current items so far, updated after *step* got a new item.
 
     *candidates* returns the stored items of a step, newest first. No other item may have changed. Only *step* and the
-    steps that depend on it are examined, so that the event loop is not blocked for long.
+    steps that depend on it are examined, so that the event loop is not blocked for long. If *step* already has a
+    current item, *known* is returned unchanged.
     """
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 

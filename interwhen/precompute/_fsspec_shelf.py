@@ -29,10 +29,10 @@ _MEMORY = threading.Lock()
 class FsspecShelf:
     """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
-    *options* go to fsspec. Some file systems cannot create a file exclusively. They raise
+    *options* go to fsspec. A file system that cannot create a file exclusively is refused with
     :class:`~interwhen.precompute.StoreError`, unless *one_writer* declares that only one process writes to the folder
     at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of
-    the URL.
+    the URL. The methods raise :class:`~interwhen.precompute.StoreError` if the file system fails.
     """
 
     blocks = True
@@ -63,7 +63,10 @@ class FsspecShelf:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the content of the file *name*. fsspec's cache of directory listings is not used."""
+        """Return the content of the file *name*; ``None`` if there is no such file.
+
+        It looks in the file system itself, and not in fsspec's cache of directory listings.
+        """
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -154,8 +157,8 @@ class FsspecShelf:
 def _link(path: Path, data: bytes) -> None:
     """Create *path* with *data*, completely or not at all.
 
-    The data is written to a temporary file, which is then linked to *path*. A hard link fails if *path* exists; a
-    rename would overwrite it.
+    The data is written to a temporary file, which is then linked to *path*. Raises :class:`FileExistsError` if *path*
+    exists; a rename would overwrite it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")

@@ -31,7 +31,8 @@ class ConfidenceSequence:
     With probability at least ``1 - alpha`` the mean lies in *all* these intervals, so one may test after each value and
     stop at any time. The only assumption is that the expectation of each value, given the earlier ones, is the mean.
     Method: bet against each candidate mean, and reject the candidates against which the capital grows (hedged capital
-    with predictable plug-in bets: Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4; Ville's inequality).
+    with predictable plug-in bets: Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4; Ville's inequality). Raises
+    :class:`UsageError` unless *alpha* is between 0 and 1.
     """
 
     __slots__ = ("_against_high", "_against_low", "_bets", "_squares", "_sum", "_values", "alpha")
@@ -134,10 +135,10 @@ waits, to compare the costs with and without the item."""
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The prices of tokens. The unit is an offline token: a token that is generated while no reader waits.
+    """The prices of tokens. The unit is the price of an "offline" token, which is generated while no reader waits.
 
     *test* is the price of a token that a reader waits for, and *reading* that of a prompt token relative to a generated
-    one.
+    one. Raises :class:`UsageError` if *test* is not above 0 or *reading* is below 0.
     """
 
     test: float = 10.0
@@ -168,11 +169,17 @@ class Arm(msgspec.Struct, frozen=True):
     """Whether the run has a usable result. If not, it is charged at least the whole token limit of a run."""
 
     def cost(self, weights: Weights) -> float:
-        """Return the cost of the run in offline tokens if a reader waits for it (see :class:`Weights`)."""
+        """Return the price of the run if a reader waited for it.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return weights.test * self.alone(weights)
 
     def alone(self, weights: Weights) -> float:
-        """Return the cost of the run in offline tokens if no reader waits for it (see :class:`Weights`)."""
+        """Return the price of the run if no reader waited for it.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return self.generated + weights.reading * self.read
 
 
@@ -196,7 +203,10 @@ class Pair(msgspec.Struct, frozen=True):
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return how much the run with the item saved, in offline tokens. It is negative if that run cost more."""
+        """Return how much cheaper the run with the item was; negative if it was more expensive.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
@@ -214,7 +224,7 @@ class GateRule(msgspec.Struct, frozen=True):
     """The settings of the gate: the error level *alpha*, and how often a query gets a second run for comparison.
 
     That is the share *trial* of the queries on trial and *holdout* later. The second runs may cost at most *share* of
-    the cost of the readers' runs, except at the start.
+    the cost of the readers' runs, except at the start. Raises :class:`UsageError` for a value out of range.
     """
 
     alpha: float = 0.05

@@ -68,7 +68,10 @@ class Input(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ItemKey(msgspec.Struct, frozen=True, gc=False):
-    """Everything that an item depends on. Items with equal keys are the same item, in any context."""
+    """Everything that an item depends on: its producer, the model, the monitors, the step and the inputs.
+
+    Items with equal keys are the same item, in any context.
+    """
 
     kind: Kind
     producer: str
@@ -94,7 +97,7 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def id(self) -> ItemId:
-        """The id of the item: its slot and a digest of its inputs."""
+        """The id of the item: its :attr:`slot` (the digest of all other fields), a slash, the digest of ``inputs``."""
         return ItemId(f"{self.slot}/{digest(msgspec.msgpack.encode(self.inputs))}")
 
 

@@ -34,7 +34,7 @@ from interwhen.registry import MonitorSpec, load_monitors
 
 
 class Unseen(Exception):
-    """A value belongs to a fingerprint, but is an object of a class that has none."""
+    """Raised if no fingerprint can be computed, because a value is an object of a class that has none."""
 
 
 def settings_of(function: object) -> Digest:
@@ -136,7 +136,7 @@ class Judge:
 
     A text is accepted only if the engine verifies it and each of its lines has a claim that passed, since a line
     without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the
-    text. *workers* run the checks (default: a pool for each call).
+    text. *workers* run the checks (default: a pool for each call). Monitors with the remedy ``Conclude`` do not judge.
     """
 
     def __init__(
@@ -155,7 +155,11 @@ class Judge:
         their verifiers. It is part of item keys, so items that other monitors judged are not used."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
-        """Judge *text* as a continuation of *prompt*. The model *forks* answers the forks of the monitors."""
+        """Let the monitors judge *text*, as if a model had continued *prompt* with it, and return their judgement.
+
+        The model *forks* answers the short questions (forks) that monitors ask. Without monitors, and for a blank text,
+        the judgement is :class:`Undecided`.
+        """
         if not self.monitors:
             return Undecided("no monitor can verify it")
         if not text.strip():
@@ -176,7 +180,10 @@ class Judge:
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* under the monitors, which here interrupt and repair as in a run for a reader."""
+        """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run.
+
+        The monitors interrupt and repair as in a run for a reader; those with the remedy ``Conclude`` are left out.
+        """
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
 

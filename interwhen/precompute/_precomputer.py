@@ -62,7 +62,7 @@ _LOOK_AGAIN = 0.1
 
 
 class ForegroundGate:
-    """Admits one slice of background work at a time, and none while a foreground run needs the model.
+    """Lets a slice of background work wait until no foreground run needs the model, and cancels it when one begins.
 
     A slice makes the item of one step of one context. A run that begins cancels the present slice: at once if both are
     on the same event loop, otherwise at the next token of the slice. After a run, *debounce* seconds must pass before
@@ -82,7 +82,10 @@ class ForegroundGate:
         """The number of slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Register a run that needs the model, and cancel the present slice of background work. Never waits."""
+        """Register a run that needs the model, and cancel the present slice of background work. Never waits.
+
+        A slice on the event loop of another thread is not cancelled here: it ends at its next token.
+        """
         with self._lock:
             self._wanting += 1
             self._changes += 1
@@ -106,7 +109,10 @@ class ForegroundGate:
             self._changes += 1
 
     def yield_now(self) -> None:
-        """Cancel the present slice if a run needs the model, and count that. Call it on the event loop of the slice."""
+        """Cancel the present slice if a run needs the model, and add one to :attr:`preempted`.
+
+        It must be called on the event loop of the slice.
+        """
         if self._wanting and self._slice is not None and not self._slice.cancel_called:
             self.preempted += 1
             self._slice.cancel()
@@ -128,7 +134,11 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the ``with`` block as one slice of background work. A run that begins cancels it."""
+        """Run the ``with`` block as one slice of background work; yield its cancel scope.
+
+        The block is cancelled when a run begins, and at its first ``await`` if a run needs the model already. It does
+        not wait: call :meth:`quiet` before.
+        """
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
             self._slice = scope
@@ -159,7 +169,8 @@ class Precomputer:
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
-    Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`.
+    Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
+    :class:`UsageError` for an invalid option.
     """
 
     def __init__(
@@ -282,7 +293,7 @@ class Precomputer:
     async def open(self, name: str) -> ContextRef:
         """Load the context *name* from the store, and return the reference that runs take as ``context=``.
 
-        Raises :class:`UsageError` if there is no such context.
+        It also wakes the idle worker. Raises :class:`UsageError` if there is no such context.
         """
         await self._entered(name)
         return self._ref(self._prepared[name])
@@ -361,10 +372,10 @@ class Precomputer:
         return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*, changed so that the run uses ready items.
+        """Return the model and the prompt for a run on *prompt*, changed so that the run uses ready items of *ref*.
 
-        If no ready item helps, both are unchanged. The policy ``serving`` chooses the items. Passages of the context
-        are added to the prompt if ``passages`` is set, and the question is noted with ``notes_questions``.
+        If no ready item helps, both are unchanged. The policy ``serving`` chooses the items. With the option
+        ``passages``, passages of the context are added to the prompt. With ``notes_questions``, the question is noted.
         """
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
@@ -491,7 +502,8 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due, when the token budget is spent, or after *slices* slices.
+        It ends when no work is due, when the token budget is spent, or after *slices* slices. Raises
+        :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails.
         """
         return await self._worker.work(slices)
 
@@ -524,7 +536,7 @@ class Foreground:
     precomputer: Precomputer
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged."""
+        """Return *model* and *prompt* unchanged, because this object only stops background work and serves no items."""
         return Served(model, prompt)
 
     def begin(self) -> None:
@@ -650,7 +662,7 @@ class IdleWorker:
 
         Return ``None`` if no work is due.
 
-        Raises :class:`UsageError` if another task is in a slice.
+        Raises :class:`UsageError` if another task is in a slice, and :class:`StoreError` if the store fails.
         """
         if self._is_working:
             raise UsageError(
@@ -777,9 +789,10 @@ class IdleWorker:
         return self._drafts[name]
 
     async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
-        """Store the text that the slice has generated, so that the next slice of the step can continue it.
+        """Store the text that a slice has generated for a step, so that the next slice can continue it.
 
-        With *drop*, delete it instead, because the step is finished or failed.
+        *name* is the context, and *work* has the drafts of the step. With *drop*, they are deleted instead, because the
+        step is finished or failed.
         """
         if work.drafted is None:
             return

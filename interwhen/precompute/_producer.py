@@ -163,7 +163,10 @@ class StepContext(Protocol):
     cancelled when a foreground run needs the model."""
 
     def read(self, piece: str) -> str:
-        """Return the text of *piece*, and record it as an input of the item. The step must declare it in ``reads``."""
+        """Return the text of *piece*, and record it as an input of the item.
+
+        Raises :class:`~interwhen.UsageError` unless the step declares it in ``reads``.
+        """
         ...
 
     def lead(self, piece: str) -> str:
@@ -195,10 +198,10 @@ class StepContext(Protocol):
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* under the monitors, and return the result of this run.
+        """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair as in a run for a reader. Like :meth:`ask`, it raises
-        :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        The monitors interrupt and repair as in a run for a reader. As for :meth:`ask`, the default is greedy sampling,
+        and a prompt that is too long raises :class:`~interwhen.models.ContextOverflow`.
         """
         ...
 

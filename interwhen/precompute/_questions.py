@@ -29,7 +29,7 @@ def read_questions(path: Path) -> list[str]:
 
     The file may be a journal (the question is the last paragraph of the user's last message), JSON lines (``.jsonl``,
     the field ``question``), or a text with a question on each line. A repeated question is returned repeatedly. Raises
-    :class:`UsageError` if the file cannot be read.
+    :class:`UsageError` if the file or a line of JSON cannot be read.
     """
     try:
         with path.open("rb") as file:

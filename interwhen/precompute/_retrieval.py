@@ -87,8 +87,8 @@ class FactIndex:
     def scores(self, question: str) -> dict[int, float]:
         """Return the score of each statement for *question* by the index of the statement; a higher score fits better.
 
-        A statement has a score if it shares a word with the question, or has a number near one in the question. Other
-        statements are left out.
+        A statement has a score if it shares a word other than a stop word with the question, or has one of the 64
+        numbers of all statements that are nearest to a number in the question. Other statements are left out.
         """
         found: dict[int, float] = {}
         for word in sorted(set(words(question)) - _STOPS):
@@ -153,7 +153,7 @@ class PassageIndex:
     def ranked(self, question: str, nearness: Mapping[Digest, float] | None = None) -> list[ContextPiece]:
         """Return the pieces that fit *question*, best first.
 
-        Without *nearness*, pieces that share no word with it are left out.
+        Without *nearness*, pieces that have no score (see :meth:`FactIndex.scores`) are left out.
 
         *nearness* maps the digest of each piece to its similarity to the question, computed from embeddings. If it is
         given, all pieces are ranked both ways, and the two ranks are combined.
@@ -199,7 +199,8 @@ class _Embeddings(msgspec.Struct, frozen=True):
 class Embedder:
     """Asks the OpenAI-compatible server at *base_url* (with its version, such as ``/v1``) for embeddings by *model*.
 
-    *transport* sends the requests, with *headers* and *timeouts*. One request has at most *batch* texts.
+    *transport* sends the requests, with *headers* and *timeouts*. One request has at most *batch* texts. Raises
+    :class:`UsageError` if *batch* is below 1.
     """
 
     def __init__(

@@ -171,7 +171,7 @@ def _name_totals(words: Words) -> Words:
 def _count(words: Words) -> Words:
     """Rewrite questions for a count, such as "what is the number of THINGS", to "how many THINGS ...".
 
-    The words "do", "does", "that" and "is there" are removed.
+    The first "do", "does", "that" or "is there" after it is removed.
     """
     if words[:4] == ("what", "is", "number", "of"):
         words = ("how", "many", *words[4:])

@@ -90,7 +90,7 @@ class Savings:
     run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the second run of each pair
     while no run needs the model. *limit* is the largest number of tokens that a run may generate (its budget).
     *is_sound* tells whether a result is usable (default: it is verified or unverified). Equal *seed* numbers give equal
-    random choices.
+    random choices. Raises :class:`UsageError` if *limit* is below 1.
     """
 
     def __init__(
@@ -134,7 +134,8 @@ class Savings:
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Choose one of the useful items at random as the tested one, and return the model and the prompt of the run.
 
-        The gate of the item decides whether the run uses it. The query is remembered for :meth:`note`.
+        The gate of the item decides whether the run uses it. Evicted items, and demoted ones that are not tested, are
+        not used. The query is remembered for :meth:`note`; without a useful item, nothing is tested.
         """
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
@@ -179,10 +180,11 @@ class Savings:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Make the second run of at most *most* pairs while no other run needs the model.
+        """Let *precomputer* make the second run of at most *most* pairs while no other run needs the model.
 
         Return how many pairs were completed. *options* go to these runs, and must be the same as for the readers' runs
-        (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again.
+        (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again. A pair whose
+        second run fails is dropped.
         """
         done = 0
         while self._halves and done < most:
@@ -250,10 +252,12 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """What an item saves so far: its mean *saving* in offline tokens per query, and as a share with its interval.
+    """What an item has saved so far, on average in each query, and after how many queries it pays off.
 
-    *share* weighs a token that a reader waits for more (see :class:`Weights`), and *plain* weighs it as 1. *break_even*
-    is the number of queries after which the item has saved what it cost to make; ``None`` if it saves nothing.
+    *saving* is in units of an offline token, which is generated while no reader waits. *share* is the saving as a part
+    of the more expensive run, with its interval; a token that a reader waits for counts more in it (see
+    :class:`Weights`). *plain* is the same, but counts all tokens equally. *break_even* is the number of queries after
+    which the item has saved what it cost to make; ``None`` if it saves nothing.
     """
 
     share: Interval

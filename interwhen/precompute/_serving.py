@@ -117,7 +117,7 @@ def find_same(items: Sequence[Item], prompt: str) -> Item | None:
 
 
 def whole_question(prompt: Prompt) -> str:
-    """Return the whole text of *prompt*; empty for a chat in which the assistant has already replied."""
+    """Return the whole text of *prompt*; empty for a chat with a turn that is not of the system or the user."""
     # Earlier turns may change the meaning of the question.
     task = Task(prompt)
     return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
@@ -132,7 +132,7 @@ def questions_of(item: Item) -> tuple[Digest, ...]:
 
 
 def last_line(question: str) -> str:
-    """Return the last line of *question* that is not blank.
+    """Return the last line of *question* that is not blank; empty if there is none.
 
     If *question* begins with a text, this line is usually the question itself.
     """

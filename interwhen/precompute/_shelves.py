@@ -22,7 +22,7 @@ def number_of(name: str) -> int:
 
 
 def latest_of(names: Sequence[str]) -> int:
-    """Return the highest version number in the file names *names*; 0 if there is none."""
+    """Return the highest generation number in *names*, the names of the entries of a folder; 0 if it is empty."""
     return max(map(number_of, names), default=0)
 
 
@@ -63,7 +63,7 @@ class Shelf(Protocol):
         ...
 
     def close(self) -> None:
-        """Release all resources."""
+        """Release what the shelf holds open, such as files and connections."""
         ...
 
 
@@ -111,7 +111,7 @@ class MemoryShelf:
             return self._in(folder)
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing: a shelf in memory holds no files or connections."""
 
     def _in(self, folder: str) -> list[str]:
         # "0" follows "/" in ASCII, so this range has all names that begin with "folder/".

@@ -46,7 +46,8 @@ class LlamaSlots:
     async def save(self, slot: int, name: str) -> SlotFile:
         """Let the server write *slot* to the file *name*.
 
-        Raises :class:`~interwhen.models.UpstreamError` if that fails, and :class:`UsageError` for an invalid name.
+        Raises :class:`~interwhen.models.UpstreamError` if that fails, :class:`StreamTimeout` if it takes longer than
+        *seconds*, and :class:`UsageError` for an invalid name.
         """
         return await self._do(slot, "save", name)
 
@@ -58,7 +59,7 @@ class LlamaSlots:
         return await self._do(slot, "restore", name)
 
     async def erase(self, slot: int) -> SlotFile:
-        """Let the server clear the cache of *slot*. Raises :class:`~interwhen.models.UpstreamError` if that fails."""
+        """Let the server clear the cache of *slot*. Raises the same errors as :meth:`save`, without ``UsageError``."""
         return await self._do(slot, "erase", "")
 
     async def _do(self, slot: int, action: Literal["save", "restore", "erase"], name: str) -> SlotFile:

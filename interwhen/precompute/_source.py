@@ -222,7 +222,7 @@ class StoredContexts:
         """Return the name of the context whose text is in *prompt*; an empty string if there is none. Never waits.
 
         Only contexts that match one of the patterns *names* are found. The text must be a whole system or user message,
-        or the beginning of a user message. Differences in white space are ignored. A text with fewer than *least*
+        or the beginning of a user message. Differences in white space are ignored. A text with fewer than 64 or *least*
         characters is never recognised. The list of contexts is read again in a thread from time to time.
         """
         if time.monotonic() - self._listed_at > REREAD_SECONDS and not self._is_listing:
@@ -242,7 +242,10 @@ class StoredContexts:
         return ""
 
     def load(self, names: Sequence[str]) -> None:
-        """Open all contexts whose names match one of the patterns *names*, for :meth:`recognize`. It may block."""
+        """Open all contexts whose names match one of the patterns *names*, for :meth:`recognize`. It may block.
+
+        Raises the errors of :meth:`opened_store`.
+        """
         store = self.opened_store()
         for name in contexts_in(store):
             if any(fnmatchcase(name, pattern) for pattern in names):

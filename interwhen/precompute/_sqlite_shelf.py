@@ -35,7 +35,9 @@ class SqliteShelf:
     """Keeps entries in the SQLite file at *path*. A missing file is created, and only its owner can read it.
 
     Do not use it on network file systems, where the locks of SQLite are not reliable. *page_size* is the page size of
-    new files in bytes. Raises :class:`StoreError` if the file cannot be opened or belongs to another program.
+    new files in bytes. Raises :class:`StoreError` if the file cannot be opened or belongs to another program. Its
+    methods raise it if another process locks the file for 5 seconds, or the disk is full. A damaged file is moved
+    aside, and an empty one takes its place.
     """
 
     blocks = False
@@ -101,7 +103,7 @@ class SqliteShelf:
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the connection to the SQLite file."""
         with self._lock:
             self._close()
 
@@ -203,7 +205,10 @@ class SqliteShelf:
         found.execute(_TABLE)
 
     def _replace(self, error: Exception) -> None:
-        """Move the damaged file aside, unless another process has done so, create a new one, and log *error*."""
+        """Move the damaged file aside, unless another process has done so, create a new one, and log *error*.
+
+        Raises :class:`StoreError` if that is not possible.
+        """
         self._close()
         path = Path(self.place)
         moved = ""

@@ -119,7 +119,7 @@ class StepWork:
         return item if item.may_be_served or own_guess else None
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, without those for which :meth:`premise` returns ``None``."""
+        """Return the items of all premises, and record all as inputs. Without those that :meth:`premise` refuses."""
         found = (self.premise(name) for name in self._planned.premises)
         return tuple(item for item in found if item is not None)
 
@@ -129,11 +129,10 @@ class StepWork:
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model, and return its complete answer.
+        """Send *prompt* to the model with *sampling*, and return its complete answer.
 
-        The default is greedy, with at most ``step_tokens`` tokens.
-
-        The answer is read as a stream, so that its tokens are counted even if the request is cancelled.
+        By default, it samples at temperature 0. Without a token limit in *sampling*, the limit is ``step_tokens``. The
+        answer is read as a stream, so that its tokens are counted even if the request is cancelled.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -154,10 +153,10 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* under the monitors, and return the result of this run.
+        """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair, so a mistake costs a repair and not the whole answer. Raises
-        :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        The monitors interrupt and repair, so a mistake costs a repair and not the whole answer. The default of
+        *sampling* is that of :meth:`ask`. Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -182,7 +181,8 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
     """Let the producer of *planned* make its item, and return the item, accepted or not.
 
     *work* is what the producer may use, *key_settings* are those of the item's key, and *clock* gives the time.
-    Exceptions of the producer are passed on. Raises :class:`~interwhen.PluginError` if its result is not valid.
+    A ``ContextOverflow`` of the producer gives an item with the status ``nothing``; its other exceptions are passed on.
+    Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
     try:
         made: object = await planned.producer.make(planned.step, work)

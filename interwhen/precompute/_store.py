@@ -50,11 +50,11 @@ _HEAD = struct.Struct(">4sH32s")
 
 
 class Damaged(Exception):
-    """The bytes differ from those that were written under this name."""
+    """Raised if the bytes of an entry differ from those that were written under its name."""
 
 
 class Foreign(Exception):
-    """The bytes are undamaged, but another version of interwhen wrote them, with the *schema* of this number."""
+    """Raised for undamaged bytes that another version of interwhen wrote, with the *schema* of this number."""
 
     def __init__(self, schema: int) -> None:
         self.schema = schema
@@ -62,7 +62,7 @@ class Foreign(Exception):
 
 
 class Locked(Exception):
-    """The bytes are sealed with a key, and this store was opened without one, so they cannot be checked."""
+    """Raised if the bytes are sealed with a key, but this store was opened without one and cannot check them."""
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
@@ -144,7 +144,8 @@ class Store:
     each entry has a keyed hash (HMAC). Give a key if others can write to the medium: entries that were not sealed with
     it are treated as missing, and quarantined. *clock* gives the time of entries in quarantine.
 
-    Raises :class:`~interwhen.precompute.StoreError` if the shelf fails. A damaged entry raises nothing.
+    Raises :class:`UsageError` for a shorter key. Methods raise :class:`~interwhen.precompute.StoreError` if the shelf
+    fails, or if an entry is sealed with a key and the store has none. A damaged entry raises nothing.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class Store:
         return self.shelf.blocks
 
     def close(self) -> None:
-        """Close the shelf."""
+        """Close the shelf of the store. The store cannot be used afterwards."""
         self.shelf.close()
 
     # ------------------------------------------------------------------ items
@@ -309,7 +310,7 @@ class Store:
         """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
         If another process writes the document meanwhile, *change* is called again with the new data, up to 32 times. If
-        it returns ``None``, nothing is written.
+        it returns ``None``, nothing is written. Raises :class:`~interwhen.precompute.StoreError` after the last try.
         """
         for _ in range(_TRIES):
             there = self.document(name)
@@ -367,7 +368,10 @@ class Store:
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
-        """Copy the entry *name* into quarantine, and delete the original unless *stays*. A failure is only logged."""
+        """Copy the damaged entry *name* into quarantine, and delete the original unless *stays*.
+
+        *why* says what is wrong. It is logged and stored with the copy. A failure is only logged.
+        """
         if stays and name in self._warned:
             return
         self._warned.add(name)
@@ -389,7 +393,8 @@ def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None,
     """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`, only with
-    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened.
+    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, and :class:`UsageError` for a key of
+    fewer than 16 bytes and for options with a path.
     """
     shelf = _shelf_at(place, options)
     try:

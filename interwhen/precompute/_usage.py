@@ -64,7 +64,8 @@ class QuestionLog:
     def note(self, name: str, question: str) -> None:
         """Remember in memory that *question* was asked about the context *name*.
 
-        It does not write, because a reader waits.
+        It does not write, because a reader waits. After 500 questions about a context, further ones are dropped until
+        :meth:`save`.
         """
         noted = self._noted.setdefault(name, [])
         if len(noted) < _MOST:
@@ -93,7 +94,8 @@ def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float
 def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> PlannedStep:
     """Return the step to do next: of the most urgent *steps*, the one whose pieces readers ask about most.
 
-    *steps* must be sorted by urgency. *wanted* maps the name of a piece to how often readers ask about it.
+    *steps* must be sorted by urgency. *wanted* maps the name of a piece to how often readers ask about it; the mean
+    over the pieces of a step counts, and 0 for a step with more than 8 pieces.
     """
     equal = [each for each in steps if each.step.urgency == steps[0].step.urgency]
 
@@ -105,8 +107,9 @@ def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> Pl
 
 
 def conversation_piece(turns: Sequence[Message]) -> ContextPiece | None:
-    """Return one piece with the messages of the user in *turns*; ``None`` if there are none.
+    """Return one piece with the messages of the user in *turns*, at most 4,000 characters of each.
 
+    ``None`` if there are none.
     Messages of the assistant are left out: they were not checked, so no fact may follow from them.
     """
     said = [turn.content.strip()[:_TURN] for turn in turns if turn.role == "user" and turn.content.strip()]

@@ -192,7 +192,7 @@ class _Run:
                 os.kill(self._worker, signal.SIGKILL)
 
     def _bound_worker(self) -> None:
-        """Limit the memory of the worker process, in case the interpreter's count of the memory is wrong."""
+        """On Linux, limit the memory of the worker process, in case the interpreter's count of the memory is wrong."""
         if self._worker is None or not sys.platform.startswith("linux"):
             return
         import resource

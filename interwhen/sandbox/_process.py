@@ -261,7 +261,8 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
     """Return the outcomes of *programs*, which ran one after another and share one stdout and one stderr.
 
     *heard* is what our process received from the run. A program that was never started, because the shared time or
-    output was used up, is :class:`Limited`.
+    output was used up, is :class:`Limited`. If the keeper gave no answer, all programs have the same outcome: too much
+    output, or :class:`Crashed`.
     """
     answer = heard.answer
     if isinstance(answer, str):
@@ -450,6 +451,8 @@ class ProcessSandbox(BlockingSandbox):
         :param without: mechanisms not to use, to test a machine that lacks them.
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
             which has to be installed. Limits, the filter of system calls and the report are the same with both.
+
+        Raises :class:`UsageError` for an unknown isolation or guarantee, and if *readable* has the path ``/``.
         """
         if isolation not in get_args(Isolation):
             raise UsageError(f"isolation must be one of {', '.join(get_args(Isolation))}, got {isolation!r:.80}")
@@ -470,16 +473,21 @@ class ProcessSandbox(BlockingSandbox):
         self._entered = False
 
     def probe(self) -> Guarantees:
-        """Find out which guarantees this machine can enforce, by making a sandbox once. The result is cached."""
+        """Find out which guarantees this machine can enforce, by making a sandbox once.
+
+        The result is cached, except for a failure that a busy machine may have caused, and a missing ``bwrap``.
+        """
         return _probe(self._setting)
 
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
 
-        No call can influence another: when one has ended, its processes are gone and its directory is empty again.
-        The file system is made once, so that each call takes little more than the start of an interpreter.
-        *limits* are those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout
-        and stderr. *calls* share the ``files`` and ``stdin`` of the first.
+        No call can influence another: when one has ended, its processes are gone and its directory is empty again. The
+        file system is made once, so that each call takes little more than the start of an interpreter. *limits* are
+        those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout and stderr.
+        *calls* share the ``files`` and ``stdin`` of the first. Raises :class:`UsageError` if the sandbox was not
+        entered with ``async with``, or if the files are too large, and :class:`~interwhen.sandbox.SandboxUnavailable`
+        if a required guarantee is missing.
         """
 
         def run(abort: Abort) -> tuple[Outcome, ...]:

@@ -326,7 +326,7 @@ class Abort:
 async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) -> T:
     """Run *work* in a thread and return its result. A cancellation aborts the work and waits for its end.
 
-    *limiter* bounds how many threads run at a time.
+    *limiter* bounds how many threads run at a time. Raises the exception of *work*.
     """
     abort = Abort()
     ended = anyio.Event()
@@ -354,7 +354,10 @@ async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) 
 
 
 class BlockingSandbox(abc.ABC):
-    """Base class of sandboxes whose runs block a thread. It implements :meth:`run` and ``async with``."""
+    """Base class of sandboxes whose runs block a thread.
+
+    It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run`` and ``with``.
+    """
 
     def __init__(self, parallel: int | None) -> None:
         self._parallel = parallel or os.cpu_count() or 1

@@ -287,7 +287,7 @@ class Beliefs:
         cost.tries += 1.0
 
     def met(self, key: str) -> None:
-        """Record that a task of class *key* was begun."""
+        """Add one to the number of tasks of class *key*, because a task of this class was begun."""
         self._seen[key] += 1.0
 
     def weights(self) -> dict[str, float]:
@@ -470,7 +470,7 @@ class AdaptiveAllocator:
     assumed to take *first_tokens*, by default a quarter of the budget.
 
     A try counts as a success only if its answer was verified; passed steps do not count. So a run whose monitors cannot
-    judge the answer never counts as a success.
+    judge the answer never counts as a success. Raises :class:`UsageError` for values out of range.
     """
 
     def __init__(
@@ -529,7 +529,8 @@ class AdaptiveAllocator:
     def begin(self, key: str) -> tuple[Odds, ...]:
         """Count a begun task of class *key*, and return its planned tries in order.
 
-        The caller stops after the first verified try, and gives up after the last one.
+        The caller stops after the first verified try, and gives up after the last one. After 16 tasks, and for a new
+        class, the price and all plans are computed again.
         """
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:

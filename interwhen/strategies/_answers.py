@@ -26,7 +26,7 @@ def normal(answer: str) -> str:
 
 
 def read_answer(text: str) -> str | None:
-    r"""Find the answer in *text*, and return it in normal form; ``None`` if *text* is blank.
+    r"""Find the answer in *text*, and return it in normal form; ``None`` if the text after the reasoning is blank.
 
     The answer is what follows "Answer:" in the last line that begins so. Without such a line, it is the last
     ``\boxed{...}`` or what follows ``####`` in the last line that begins so; otherwise the last line. Text up to a

@@ -53,8 +53,10 @@ async def attempt(
     With *counts_prompts*, the prompt tokens of all requests use up the budget, too. If the strategy did not let the
     monitors judge its text, this function does so at the end, unless that costs tokens. So the status means the same
     for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`), and *sampling* has the options of
-    samples (default: temperature 0.7). Raises :class:`~interwhen.ModelError` if the model cannot be reached, and
-    :class:`~interwhen.UsageError` for a *budget* below 1; an error in the model's answer makes the outcome ``failed``.
+    samples (default: temperature 0.7). *workers* run the checks, and *clock* gives the time in seconds.
+
+    Raises :class:`~interwhen.ModelError` if the model cannot be reached, and :class:`~interwhen.UsageError` for a
+    *budget* below 1; an error in the model's answer makes the outcome ``failed``.
     """
     if budget < 1:
         raise UsageError(f"budget must be at least 1 token, got {budget!r}; give a larger one")

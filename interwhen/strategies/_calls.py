@@ -75,6 +75,7 @@ class CatalogStrategy:
     async def choose(self, task: StrategyTask) -> StrategyChoice:
         """Let the strategy answer *task*, and return the chosen text or why it gave up.
 
+        If the call has temperature 0, samples are drawn at 0.7, because they would all be the same at 0.
         Raises :class:`UsageError` if the strategy cannot answer such a task, and :class:`ModelError` if the model
         fails.
         """

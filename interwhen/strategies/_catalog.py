@@ -77,7 +77,7 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make adaptive sampling whose mean tokens per question are *share* times the budget."""
+    """Make the strategy "adaptive sampling": it spends on average *share* times the token budget on a question."""
     return Adaptive(share=share)
 
 
@@ -92,37 +92,46 @@ Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
 
 
 def best_of_n(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N: it draws at most *n* samples, and answers with the one that the verifiers rate best."""
+    """Make the strategy "best-of-N": draw at most *n* samples, and answer with the one that verifiers rate best."""
     return BestOf(samples=n)
 
 
 def until_verified(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N that stops at the first sample whose answer is verified."""
+    """Make a strategy that draws at most *n* samples, and stops at the first one whose answer is verified."""
     return BestOf("until-verified", n, until_verified=True)
 
 
 def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make self-consistency: a vote among at most *n* samples that have equal weights."""
+    """Make the strategy "self-consistency": at most *n* samples vote on the answer, with equal weights."""
     return Vote(samples=n)
 
 
 def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make the vote in which verifiers determine the weights of the samples."""
+    """Make a strategy in which at most *n* samples vote on the answer.
+
+    Verifiers determine the weight of each sample.
+    """
     return Vote("weighted-vote", n, "by verifiers")
 
 
 def step_beam(*, width: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make beam search over steps, which keeps *width* partial texts and samples *expansions* next steps for each."""
+    """Make the strategy "beam search over steps", which keeps the *width* best partial texts.
+
+    Each round samples *expansions* next steps for each of them.
+    """
     return StepSearch(width=width, expansions=expansions)
 
 
 def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make diverse verifier tree search with *trees* trees. Each round samples *expansions* next steps in each tree."""
+    """Make the strategy "diverse verifier tree search" with *trees* independent trees.
+
+    Each round samples *expansions* next steps in each tree.
+    """
     return StepSearch("dvts", trees, 1, expansions)
 
 
 def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
-    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer.
+    """Make the strategy "budget forcing": it appends "Wait" up to *waits* times, so that the model thinks longer.
 
     *minimum* and *maximum* limit the number of thinking tokens; see :class:`BudgetForcing` for their defaults.
     """
@@ -143,7 +152,7 @@ def generate_test(*, rounds: Samples = 16) -> Revision:
 
 
 def interrupt(*, restarts: Repeats = 16) -> Interrupt:
-    """Make a supervised run in which each monitor uses its own remedy.
+    """Make the strategy that runs the model under monitors, each of which uses its own remedy.
 
     If the run gives no answer, at most *restarts* further runs follow.
     """
@@ -153,7 +162,7 @@ def interrupt(*, restarts: Repeats = 16) -> Interrupt:
 def interrupt_auto(
     *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
 ) -> Interrupt:
-    """Make a supervised run in which every monitor has the remedy ``Auto``, a ladder of remedies.
+    """Make the strategy that runs the model under monitors that all use the remedy ``Auto``, a ladder of remedies.
 
     If the run gives no answer, at most *restarts* further runs follow. *samples* and *order* are the fields of
     ``Auto``; an order is written like ``resample+restart``. Unless *learn* is false, the order is learned over the
@@ -165,23 +174,25 @@ def interrupt_auto(
 
 
 def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not.
+    """Make the strategy that runs the model under monitors that correct a wrong claim, or give feedback on it.
 
-    If the run gives no answer, at most *restarts* further runs follow.
+    A claim is corrected if the verifier knows the correct value. If the run gives no answer, at most *restarts* further
+    runs follow.
     """
     return Interrupt("interrupt-repair-feedback", Repair(), restarts)
 
 
 def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not.
+    """Make the strategy that runs the model under monitors that correct a wrong claim, or let it be written again.
 
-    If the run gives no answer, at most *restarts* further runs follow.
+    A claim is corrected if the verifier knows the correct value. If the run gives no answer, at most *restarts* further
+    runs follow.
     """
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
 def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run whose remedy is feedback to the model.
+    """Make the strategy that runs the model under monitors that tell the model what is wrong.
 
     If the run gives no answer, at most *restarts* further runs follow.
     """
@@ -189,7 +200,7 @@ def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
 
 
 def interrupt_resample(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that cuts refuted text away and lets the model write again.
+    """Make the strategy that runs the model under monitors that cut wrong text, which the model then writes again.
 
     If the run gives no answer, at most *restarts* further runs follow.
     """

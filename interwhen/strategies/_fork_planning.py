@@ -11,13 +11,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import msgspec
 
 from interwhen._types.errors import ModelError, UsageError
-from interwhen._types.models import Capabilities, Completion, Model, Piece, Prompt, Request, Route, Sampling, Stream
+from interwhen._types.models import Completion, Model, Piece, Prompt, Request, Route, Sampling
 from interwhen.models._token_resume import shared
+from interwhen.models._wrapper import ModelWrapper
 
 # The input and feedback of a planner: frozen records, and one Protocol.
 
@@ -200,7 +201,7 @@ _Matrix = list[list[float]]
 
 @dataclass(slots=True)
 class Tracking:
-    """The estimated rates of a server (seconds per unit of work), with the covariance of their errors."""
+    """Estimates how many seconds a server needs for a unit of each kind of work, and how certain this is."""
 
     rates: Rates
     surprises: int = 0
@@ -211,7 +212,7 @@ class Tracking:
         self._errors = self._spread(TRUST)
 
     def learn(self, work: Work, seconds: float) -> bool:
-        """Update the rates after *work* took *seconds*.
+        """Improve the estimates with a request that caused *work* and took *seconds*.
 
         Return whether the time differed so much that the earlier estimates are no longer trusted.
         """
@@ -268,7 +269,7 @@ KEPT = 512
 
 
 class Shown(NamedTuple):
-    """One fork: the plan with the predicted time, and the measured cost."""
+    """A fork that was answered: the plan for it, and what it really cost."""
 
     planned: Planned
     actual: Actual
@@ -322,7 +323,7 @@ class ForkPlanner:
     def choose(self, situation: ForkSituation) -> Planned:
         """Return the cheapest route for a fork in *situation*, or now and then another one to measure its cost.
 
-        The choice is counted.
+        The planner remembers when it chose each route, and so when the next trial is due.
         """
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
@@ -375,9 +376,9 @@ class ForkPlanner:
         return costs
 
     def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
-        """Return a route that should be tried now to measure its cost; ``None`` if no route needs a trial.
+        """Return a route that should be tried now, to measure its cost; ``None`` if no route needs a trial.
 
-        *costs* has the predicted seconds of each route. *best* is the lowest of them.
+        *situation* describes the fork. *costs* has the predicted seconds of each route. *best* is the lowest of them.
         """
         if self._count - self._trial < TRIAL_EVERY:
             return None
@@ -392,7 +393,7 @@ class ForkPlanner:
         return None
 
     def _is_worth_saving(self, situation: ForkSituation) -> bool:
-        """Tell whether saving the state costs less than the expected saving at the next fork."""
+        """Tell whether saving the state after this fork costs less than it is expected to save at the next fork."""
         rates, size = self.rates, situation.prefix + situation.side
         move = rates.restore + rates.restored * size
         lost = (1.0 - self.hit) * max(rates.prefill * size - move, 0.0)
@@ -444,7 +445,7 @@ class Shelving(Protocol):
         ...
 
 
-class PlannedModel:
+class PlannedModel(ModelWrapper):
     """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
     The model determines the routes. Every model supports ``live``: the prefix is sent, and the server decides what it
@@ -454,53 +455,31 @@ class PlannedModel:
     def __init__(
         self, model: Model, planner: Planner | None = None, *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self.model = model
+        super().__init__(model)
         self.planner: Planner = planner or ForkPlanner()
         self._clock = clock
         self._characters = CHARACTERS
         self._last: OrderedDict[Prompt, str] = OrderedDict()
 
-    def __getattr__(self, name: str) -> Any:
-        # Optional attributes of a model: timeouts, feedback, retries.
-        if name == "model":
-            raise AttributeError(name)
-        return getattr(self.model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the model."""
-        return self.model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the model."""
-        return await self.model.capabilities()
-
-    async def stream(self, request: Request) -> Stream:
-        """Stream a continuation from the model."""
-        return await self.model.stream(request)
-
     async def complete(self, request: Request) -> Completion:
         """Return the answer to *request*. If it is a fork, the planner chooses its route and learns from the time.
 
-        The state after the fork is saved if the plan says so.
+        The state after the fork is saved if the plan says so; a failed save is ignored. Raises
+        :class:`~interwhen.ModelError` if the model fails.
         """
         if request.side is None:
-            return await self.model.complete(request)
+            return await self._model.complete(request)
         planned = self.planner.choose(self._situation(request))
         begun = self._clock()
-        answer = await self.model.complete(_routed(request, planned.route))
+        answer = await self._model.complete(_routed(request, planned.route))
         seconds = self._clock() - begun
         self._learn(request, planned, answer, seconds)
-        if planned.save and isinstance(self.model, Shelving):
-            await self._save(self.model, request)
+        if planned.save and isinstance(self._model, Shelving):
+            await self._save(self._model, request)
         return answer
 
-    async def aclose(self) -> None:
-        """Close the wrapped model."""
-        await self.model.aclose()
-
     async def __aenter__(self) -> Self:
-        enter = getattr(self.model, "__aenter__", None)
+        enter = getattr(self._model, "__aenter__", None)
         if enter is not None:
             await enter()
         return self
@@ -513,7 +492,7 @@ class PlannedModel:
     # ------------------------------------------------------------------ situations
 
     def _situation(self, request: Request) -> ForkSituation:
-        shelf = self.model if isinstance(self.model, Shelving) else None
+        shelf = self._model if isinstance(self._model, Shelving) else None
         routes = _LIVE if shelf is None else shelf.routes
         if request.summary is not None:
             routes |= {"summary"}
@@ -585,7 +564,7 @@ _WRITTEN = 17
 
 
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
-    """Send three short requests to *model*, and return its rates: seconds per unit of work.
+    """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
     They cost about two thousand tokens. The prompts begin with *mark*. Use a new one each time, because the server may
     have cached earlier prompts. Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes
@@ -663,8 +642,8 @@ async def explain(
     """Send *forks* forks from a growing trace, and return the predicted and the measured times.
 
     *rates* are those of the model at the start. After each *disturb* forks, other requests are sent, so that the server
-    may evict its cache (0: never). *say* receives a line of progress after each fork. Raises
-    :class:`~interwhen.ModelError`.
+    may evict its cache (0: never). *say* receives a line of progress after each fork. Only the last 512 forks are
+    returned. Raises :class:`~interwhen.ModelError`.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)
@@ -713,7 +692,10 @@ def _fork(trace: str) -> Request:
 
 
 async def _disturb(model: Model, number: int) -> None:
-    """Send three other requests, so that the server may have to evict its cache. Errors of the model end this early."""
+    """Send three requests with other prompts, so that the server may have to evict its cache.
+
+    *number* makes the prompts new. Errors of the model end this early.
+    """
     for place in range(3):
         text = f"{number} {place} " + "something else altogether. " * 8
         try:

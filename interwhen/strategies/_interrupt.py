@@ -66,7 +66,10 @@ class Interrupt:
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:
-        """Tell whether run *number* has temperature 0."""
+        """Tell whether run *number* (from 0) has temperature 0.
+
+        This is the first run, unless the remedy is to resample.
+        """
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:
@@ -81,7 +84,10 @@ class Interrupt:
 
 
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
-    """Return *remedy* for a monitor whose remedy is *own*. If both give feedback, the options of *own* are used."""
+    """Return the remedy for a monitor that has the remedy *own*, if the strategy was given *remedy*.
+
+    This is *remedy*, but feedback is given with the options of *own* if *own* gives feedback, too.
+    """
     fallback = own.otherwise if isinstance(own, Repair) else own
     if isinstance(remedy, Feedback):
         return fallback if isinstance(fallback, Feedback) else remedy

@@ -57,7 +57,10 @@ def uses_of(result: Result) -> tuple[RemedyUse, ...]:
 
 
 def _written(act: ViolationRecord, later: Sequence[ViolationRecord], result: Result) -> int:
-    """Return how many characters the model wrote after the remedy *act*, up to the next refutation or the end."""
+    """Return how many characters the model wrote after the remedy *act*, up to the next violation or the end.
+
+    *later* has the violations after it, and *result* is that of the run.
+    """
     end = later[0].span.end if later else len(result.text)
     return max(end - (act.cut or 0) - len(act.inserted), 0)
 
@@ -110,7 +113,7 @@ class RungBelief(msgspec.Struct):
         return self.worked + self.failed
 
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
-        """Record a use of the remedy. Return whether the recent uses contradict the earlier ones.
+        """Record a use of the remedy. Return whether the 16 uses before it contradict the earlier ones.
 
         A contradiction means that the model has probably changed. *worked* tells whether the remedy worked, and
         *wasted* how many characters the model wrote in vain if it failed.
@@ -220,10 +223,11 @@ class VerifierBeliefs(msgspec.Struct):
         return max(wasted / (WEIGHT + sum(belief.failed for belief in mine)), 1e-9)
 
     def value(self, rung: Rung, *, is_fresh: bool) -> float:
-        """Return the odds that *rung* works, divided by the characters that are wasted if it fails.
+        """Return the value of trying *rung*: the odds that it works, divided by the characters wasted if it fails.
 
-        To try remedies in the order of falling values wastes the least text on average, if they work independently.
-        (Compare two neighbours: i goes before j if ``p_i / ((1 - p_i) c_i)`` is larger.)
+        *is_fresh* is that of :meth:`chance`. To try remedies in the order of falling values wastes the least text on
+        average, if they work independently. (Compare two neighbours: i goes before j if ``p_i / ((1 - p_i) c_i)`` is
+        larger.)
         """
         chance = min(self.chance(rung, is_fresh=is_fresh), 1.0 - 1e-9)
         return chance / ((1.0 - chance) * self.cost(rung))
@@ -279,7 +283,7 @@ class RemedyBelief(NamedTuple):
 
 
 class RunCounts(NamedTuple):
-    """How many runs the learner has used, for one model and one verifier."""
+    """From how many runs the learner has learned, for one model and one verifier."""
 
     runs: int
     """Runs with a remedy."""
@@ -369,7 +373,7 @@ class RemedyBeliefs:
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
 
-        The file is written later, by a thread.
+        The file is written later, by a thread. At most 1,024 pairs of a model and a verifier are learned.
         """
         uses = uses_of(result)
         for verifier, order in orders.items():

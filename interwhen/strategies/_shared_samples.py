@@ -12,9 +12,7 @@ import msgspec
 
 from interwhen._types.errors import StreamClosed
 from interwhen._types.models import (
-    Capabilities,
     Chunk,
-    Completion,
     Model,
     Piece,
     Prompt,
@@ -23,13 +21,14 @@ from interwhen._types.models import (
     Stream,
     Usage,
 )
+from interwhen.models._wrapper import ModelWrapper
 
 _Key: TypeAlias = tuple[Prompt, tuple[tuple[str, str], ...], str]
 
 
 @dataclass(slots=True)
 class _Sample:
-    """The recorded chunks for a request, with their times."""
+    """The recorded answer to a request: its chunks with their times, and the token counts."""
 
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
     """Each chunk with the seconds since the previous one (the first one: since the request)."""
@@ -40,7 +39,7 @@ class _Sample:
     """The prompt tokens, as counted by the server."""
 
 
-class SharedModel:
+class SharedModel(ModelWrapper):
     """Wraps *model*: a repeated request gets the recorded text again, also with another ``max_tokens``.
 
     It is for comparisons in which strategies draw the same samples from the same seeds. Each strategy gets the text
@@ -50,25 +49,12 @@ class SharedModel:
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._model = model
+        super().__init__(model)
         self._clock = clock
         self._samples: dict[_Key, _Sample] = {}
         self.borrowed = 0.0
         self.generated = 0
         """The tokens that the model really generated in streams."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an optional attribute of the shared model, such as ``timeouts``, ``feedback`` or ``retries``."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the shared model."""
-        return self._model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the shared model."""
-        return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream that replays the recorded text of an equal request.
@@ -85,10 +71,6 @@ class SharedModel:
             # Ask now, so that an error is raised here.
             await stream.ask()
         return stream
-
-    async def complete(self, request: Request) -> Completion:
-        """Ask the shared model. Completions, such as forks, are not shared."""
-        return await self._model.complete(request)
 
     async def aclose(self) -> None:
         """Do nothing: the owner of the model closes it."""
@@ -209,14 +191,17 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return the part of *request* that determines the text: everything except ``max_tokens``."""
+    """Return the key under which the answer to *request* is recorded: all of it that determines the text.
+
+    That is everything except ``max_tokens``.
+    """
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)
     return request.prompt, pieces, msgspec.json.encode(sampling).decode()
 
 
 def _of_prompt(usage: Usage | None) -> Usage | None:
-    """Return *usage* with only its prompt counts, because the generated tokens differ between the requests."""
+    """Return only the prompt counts of *usage*, because the generated tokens differ between the requests."""
     return None if usage is None else Usage(usage.prompt_tokens, usage.cached_tokens)
 
 

@@ -52,7 +52,7 @@ class Question:
     starts_in: Phase = "answer"
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
-        """Return new monitors for one run. Unless *acting* is true, they only observe."""
+        """Return new monitors for one run. If *acting* is false, they only observe, and so never change the text."""
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
@@ -88,11 +88,11 @@ class Solution:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Spends tokens of a model to answer a question."""
+    """A way to answer questions with a model: it decides what is generated, and which text is the answer."""
 
     @property
     def name(self) -> str:
-        """A name for tables and for ``--strategies``."""
+        """The name of the strategy in tables, and for the option ``--strategies``."""
         ...
 
     @property
@@ -127,7 +127,7 @@ class CheckCounts(msgspec.Struct):
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
-        """Add the counts of the judgement *one*."""
+        """Add the numbers of passed, refuted and open checks of *one* to these counts."""
         self.passed += one.passed
         self.refuted += one.refuted
         self.open += one.open
@@ -222,7 +222,7 @@ class StrategyContext:
         """Let the model write a trace for *question*, or continue *trace*, and return it.
 
         With *until*, stop after that text. ``sampling.max_tokens`` limits the whole trace, including the tokens that
-        *trace* already has. Raises :class:`~interwhen.ModelError`.
+        *trace* already has. If the model fails, :class:`~interwhen.ModelError` is raised.
         """
         begun = trace or Trace()
         most = sampling.max_tokens
@@ -230,9 +230,10 @@ class StrategyContext:
         return await go_on(self.model, question.prompt, begun, sampling, until=until, most=room)
 
     async def sample(self, question: Question, number: int) -> Trace | None:
-        """Draw sample *number* and return it. Return ``None`` if the model failed after earlier samples succeeded.
+        """Draw the sample of *question* with the number *number* (from 0), and return it.
 
-        Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
+        If the model fails, number 0 raises the :class:`~interwhen.ModelError`. Any later number returns ``None``, so
+        that the earlier samples are not lost.
         """
         try:
             return await self.write(question, self.sampled(number))
@@ -244,7 +245,10 @@ class StrategyContext:
             return None
 
     async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
-        """Let the model answer *prompt* completely, and return the trace. Raises :class:`~interwhen.ModelError`."""
+        """Let the model answer *prompt* completely with *sampling*, and return the trace.
+
+        Raises :class:`~interwhen.ModelError` if the model fails.
+        """
         return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
@@ -272,7 +276,7 @@ class Judgement:
 
     @property
     def verified(self) -> bool:
-        """Whether the engine verified the text, including the answer itself."""
+        """Whether the verifiers verified the text, including the answer itself and not only its steps."""
         return self.result.answer_verified
 
     @property
@@ -304,8 +308,8 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    With *partial*, the text is unfinished, but its last step is complete. Monitors of the whole answer are then left
-    out.
+    *workers* run the checks. With *partial*, the text is unfinished, but its last step is complete. Monitors of the
+    whole answer are then left out.
     """
     monitors = question.watchers(acting=False)
     if partial:

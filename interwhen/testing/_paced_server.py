@@ -234,7 +234,10 @@ class _PacedConnection:
         self.send(packet)
 
     def send(self, packet: bytes = b"") -> None:
-        """Append *packet* to the unsent bytes, and send as many of them as the socket accepts."""
+        """Append *packet* to the unsent bytes, and send as many of them as the socket accepts.
+
+        If the connection is broken, close it.
+        """
         unsent = self._unsent
         unsent += packet
         try:

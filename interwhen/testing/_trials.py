@@ -61,7 +61,10 @@ class Stopwatch:
         """The preparations that raised an exception: index of the turn, and the error."""
 
     def on(self, monitor: Monitor) -> Monitor:
-        """Return a copy of *monitor* whose extractor and ``prepare`` add their time to this stopwatch."""
+        """Return a copy of *monitor* whose extractor and ``prepare`` add their time to this stopwatch.
+
+        The copy also records how often ``prepare`` returned ``None`` or failed.
+        """
         return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
 
     def _extractor(self, extractor: Extractor) -> Extractor:

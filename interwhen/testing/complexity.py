@@ -234,8 +234,9 @@ class Growth:
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
     """Return a function that runs *monitor* on a text as one segment: recognizer, extractor, and verifier.
 
-    A monitor with ``prepare`` is prepared for *prompt* first; if it does not apply, the function does nothing. If the
-    extractor is a fork, the text is also the reply of the fork. Asynchronous verifiers are not run.
+    The function returns the verdicts. A monitor with ``prepare`` is prepared for *prompt* first; if it does not apply,
+    the function does nothing. If the extractor is a fork, the text is also the reply of the fork. Asynchronous
+    verifiers are not run.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -350,7 +351,8 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
     """Return the reasons why the regex *pattern* may need more than linear time; empty if there are none.
 
     Two common forms are found: a repetition inside a repetition that can match the same text in several ways, and two
-    unbounded repetitions that can match the same text. Some reported patterns are linear all the same.
+    unbounded repetitions that can match the same text. Some reported patterns are linear all the same. Raises
+    :class:`re.error` if *pattern* is not valid.
     """
     compiled = re.compile(pattern)
     items = parser.parse(compiled.pattern, compiled.flags & ~re.UNICODE.value)

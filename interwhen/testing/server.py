@@ -241,10 +241,10 @@ __all__ = [
 class ScriptedServer(ScriptedEndpoint):
     """Answers each POST with the steps that *script* returns, on ``127.0.0.1`` and a free port.
 
-    ``GET .../models`` lists one model with *owned_by* (from which clients infer what the server can do) and a context
-    of *context_tokens*. With *pages*, this script answers all GET requests instead. ``POST /abort_request`` ends the
-    answer to the request with the same ``rid``. With *ssl_context*, connections use TLS. Leaving the ``async with``
-    closes every connection.
+    Each GET request gets a list of one model with *owned_by* (from which clients infer what the server can do) and a
+    context of *context_tokens*; with *pages*, this script answers them instead. ``POST /abort_request`` ends the answer
+    to the request with the same ``rid``. ``POST .../apply-template`` renders a chat template if *owned_by* is
+    ``llamacpp``. With *ssl_context*, connections use TLS. Leaving the ``async with`` closes every connection.
     """
 
     def __init__(

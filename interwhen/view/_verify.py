@@ -52,7 +52,10 @@ async def verify_claim(path: Path, number: int) -> ClaimVerdict:
 
 
 def words_of(outcome: Outcome) -> tuple[str, str]:
-    """Return the name of *outcome* in the compact form, such as ``violation``, and the reason for it."""
+    """Return the name of *outcome* in the compact form, such as ``violation``, and the reason for it.
+
+    The reason of a violation is its witness, if it has one.
+    """
     match outcome:
         case Judged(verdict=verdict):
             return _of_verdict(verdict)

@@ -204,7 +204,10 @@ class _Translation:
             raise _InexpressibleError
 
     def _flags(self) -> str:
-        """Return the global flags here, such as ``ms`` in ``(?ms)``; empty if RE2 gives one another meaning."""
+        """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them.
+
+        If there are no flags, or RE2 gives one another meaning, return an empty text and do not move.
+        """
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""
         if not flags or not all(flag in "ms" for flag in flags):

@@ -73,7 +73,8 @@ def search_by_re(pattern: str, text: str) -> Place | None:
 def search(claim: PatternClaim, find: Find) -> Verdict:
     """Judge *claim* with the function *find*, which returns the first match of a pattern in a text.
 
-    If a pattern that must be absent matches only the normal form of the text, the verdict is ``Unknown``.
+    The first pattern of the list that matches decides. If a pattern that must be absent matches only the normal form of
+    the text, the verdict is ``Unknown``.
     """
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
         found = find(pattern, claim.text)
@@ -117,8 +118,8 @@ def make(
     """Make the monitor *name* (``regex`` or ``terms``), whose *verifier* searches for *patterns*.
 
     *names* are the names of the patterns in messages. With ``present`` for *must*, the monitor searches the complete
-    answer. The other parameters are options of the monitor. Raises :class:`UsageError` if there is no pattern, or for
-    an unknown option value.
+    answer, whatever *scope* is. The other parameters are options of the monitor. Raises :class:`UsageError` if there is
+    no pattern, or for an unknown option value.
     """
     if not patterns:
         raise UsageError(f"{name}: needs at least one {'pattern' if name == 'regex' else 'term'}, got none; give one")

@@ -50,7 +50,7 @@ from interwhen_verifiers._factories import require_choice, task_monitor
 MAX_SEGMENT = 20_000
 """A longer line is read in windows. A longer sentence is not read and is ``Unknown``."""
 MAX_PARTS = 1_000
-"""So many lines and windows of a segment are read: it is read on the event loop. The rest is ``Unknown``."""
+"""The most lines and windows of a segment that are read: this happens on the event loop. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
 """The number of characters that are read at the end of a prompt."""
 MAX_WINDOW = 2_000
@@ -180,7 +180,8 @@ _NO_PROBLEM = Problem(None, PLAIN)
 def read_task(task: Task) -> Problem:
     """Read the computation that *task* asks for, and the modulus or base that it announces.
 
-    The computation is left out if *task* asks for anything else, too.
+    The computation is left out if *task* asks for anything else, too. Announcements are read in the last ``MAX_PROMPT``
+    characters.
     """
     return read_problem(task.question, task.text[-MAX_PROMPT:])
 
@@ -253,7 +254,11 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
-    """Tell whether the line *segment* continues an equation on the line before, which is in *state*."""
+    """Tell whether the line *segment* continues an equation on the line before, which is in *state*.
+
+    It does not if more than ``MAX_GAP`` characters are between the two lines, if they are in different phases, or if
+    they have more than ``MAX_WINDOW`` characters together.
+    """
     tail, text = state.tail, segment.text
     if not tail or segment.span.start - state.end > MAX_GAP or state.phase != segment.phase:
         return False
@@ -309,7 +314,7 @@ def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
 
 
 def _parts(segment: Segment) -> Iterator[Segment]:
-    """Yield the lines of *segment*, and the windows of a line that is too long to be read at once."""
+    """Yield the lines of *segment* that are not blank. A line too long to be read at once is split into windows."""
     start = 0
     for line in segment.text.split("\n"):
         if line.strip():
@@ -386,7 +391,7 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
     """Yield the claim for the answer that *segment*, a line of the answer phase, gives. *state* is the state before it.
 
     A number in a line after the answer is yielded as an unread claim, unless the line has equations (*has_equations*),
-    which are claims already.
+    which are claims already. A line that is too long gives no claim.
     """
     node = state.problem.node
     assert node is not None
@@ -406,7 +411,8 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
     """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
 
-    *prepared* is not used.
+    Relation signs in chains that the extractor has just read are left out, and so are lines and sentences of more than
+    ``MAX_SEGMENT`` characters. *prepared* is not used.
     """
     del prepared
     text = segment.text

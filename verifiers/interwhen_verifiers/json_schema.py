@@ -262,7 +262,10 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
 
 @verifier(name="json_schema", version="3", deadline=10.0)
 def check(claim: Documented, prepared: Any) -> Verdict:
-    """Judge *claim*: report the error of a prefix, or judge a complete document. *prepared* holds the schema."""
+    """Judge *claim*: a wrong prefix is a violation, and a complete document or string is judged by its schema.
+
+    The verdict is ``Unknown`` for text that is not read, and for a tool without a schema. *prepared* holds the schemas.
+    """
     return _check(claim, prepared)
 
 

@@ -142,14 +142,15 @@ class Policy(Generic[StateT]):
         """Decorate a function as a rule that judges a call of *tools* (by default any tool) before it is made.
 
         The rule is added to ``rules``. *says* is the sentence of the policy. The function returns a verdict, or
-        ``None`` if the rule does not apply.
+        ``None`` if the rule does not apply. Raises :class:`UsageError` if *says* is empty, or if another rule has the
+        function's name.
         """
         return self._adding(tools, says, "before")
 
     def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
         """Decorate a function as a rule that judges the result of a call (``call.result``) after the call was made.
 
-        *tools* and *says* are those of :meth:`before`.
+        *tools*, *says* and the errors are those of :meth:`before`.
         """
         return self._adding(tools, says, "after")
 
@@ -306,7 +307,10 @@ class Ruled(Claim):
 
 
 def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Verdict:
-    """Judge *call* by all rules of *policy* that apply to it at *moment*. A violation names every broken rule."""
+    """Judge *call* by all rules of *policy* that apply to it at *moment*. A violation names every broken rule.
+
+    If no rule is broken, the verdict is ``Unknown`` if any rule is undecided, and otherwise a pass.
+    """
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []
     kept: list[str] = []

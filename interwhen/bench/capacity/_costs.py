@@ -115,7 +115,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of ``interwhen plan measure``."""
+    """What ``interwhen plan measure`` found: costs of this machine, the mean answer, and points of comparison."""
 
     costs: Costs
     load: AnswerLoad

@@ -36,6 +36,7 @@ from interwhen import (
     run,
     verifier,
 )
+from interwhen._types.extensions import OnProgress
 from interwhen._version import __version__
 from interwhen.bench._crowd import Reading, run_crowd
 from interwhen.bench._experiment import say
@@ -57,6 +58,10 @@ _LOADS = ((10, 20.0), (40, 20.0), (100, 20.0), (200, 30.0), (300, 42.0))
 loop that is overloaded reads larger batches, which costs less."""
 _CHECKED = ((60, 20.0), (200, 20.0), (300, 35.0))
 """The same, for the points at which the model is checked."""
+_JOURNALS = ((100, False), (400, False), (400, True))
+"""The chunks of the journals that are measured, and whether they have checks."""
+_SHARED = (20, 40)
+"""How many streams share one worker at the points at which the model is checked."""
 _LINE, _LINES = 60, 700
 """Chunks of streams with some lines and with many, for the costs of remedies, checks and forks."""
 _MEMORY_STREAMS = 600
@@ -84,14 +89,14 @@ def _extract(segment: Segment) -> Iterator[Claim]:
 
 @verifier(name="occupy", version="1", worker="process", deadline=10.0)
 def occupy(_claim: Claim) -> Verdict:
-    """Occupy a worker process for :data:`CHECK_SECONDS` seconds, and pass."""
+    """Sleep in a worker process for :data:`CHECK_SECONDS` seconds, and then pass the claim."""
     time.sleep(CHECK_SECONDS)
     return Pass("accepted by the measurement")
 
 
 @verifier(name="at_once", version="1", worker="process", deadline=10.0)
 def at_once(_claim: Claim) -> Verdict:
-    """Pass in a worker process, without any work."""
+    """Pass each claim without any work. Such checks show what a worker process itself costs."""
     return Pass("accepted by the measurement")
 
 
@@ -145,6 +150,8 @@ class _CostReader:
     def __init__(self, url: str, crowd_url: str, transport: Transport, workers: Workers) -> None:
         self._url, self._crowd_url = url, crowd_url
         self._transport, self.workers = transport, workers
+        self.on_step: Callable[[], None] = lambda: None
+        """Is called after each measurement."""
 
     async def runs(
         self, count: int, chunks: int, monitors: Sequence[Monitor], *, rate: float = 0.0, journal: Path | None = None
@@ -220,12 +227,28 @@ class _CostReader:
         return spent * 1e6
 
 
-async def _median(rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
-    return percentile([await measure() for _ in range(rounds)], 0.5)
+async def _median(reader: _CostReader, rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
+    found = []
+    for _ in range(rounds):
+        found.append(await measure())
+        reader.on_step()
+    return percentile(found, 0.5)
+
+
+def steps_of(rounds: int) -> int:
+    """Return how many measurements :func:`measure` makes with *rounds* rounds."""
+    single = ("a run", "few remedies", "more remedies", "most remedies", "checks", "forks", "a silent stream", "many")
+    repeated = (*single, *_LOADS, *_CHECKED)
+    return rounds * len(repeated) + len(_JOURNALS) + len(_SHARED) + len(("the longest journal", "workers", "memory"))
 
 
 async def measure(
-    monitors: Sequence[str] = (), *, rounds: int = 5, seconds: float = 3.0, load: AnswerLoad | None = None
+    monitors: Sequence[str] = (),
+    *,
+    rounds: int = 5,
+    seconds: float = 3.0,
+    load: AnswerLoad | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Measured:
     """Measure all inputs and the points of the check.
 
@@ -239,14 +262,19 @@ async def measure(
         # Streams with a time in their first chunk are for crowds: they are sent on time only, never all at once.
         with paced_server(stamped=True) as crowd_url, paced_server() as url, pinned():
             reader = _CostReader(url, crowd_url, transport, workers)
+            done, steps = itertools.count(1), steps_of(rounds)
+            if on_progress is not None:
+                reader.on_step = lambda: on_progress(next(done), steps)
             crowds = await _crowds(reader, watching, rounds, seconds)
             costs, points = await _costs(reader, watching, crowds, rounds, seconds)
             points += _loop_points(crowds, costs)
             with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
                 points.append(await _journal_point(reader, costs, Path(folder)))
+                reader.on_step()
             say("the points of the check: streams that share one worker")
-            for streams in (20, 40):
+            for streams in _SHARED:
                 points.append(await _check_point(url, transport, costs, streams, 4 * seconds))
+                reader.on_step()
     await transport.aclose()
     return Measured(
         costs=costs,
@@ -259,7 +287,7 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Return what the answer of a recorded stream asks for, with *monitors* on it."""
+    """Replay a recorded answer under *monitors*, and return its tokens, checks and forks."""
     async with open_source(ReplayedFile(speed=_SPEED)) as source:
         model, request = source.pair(0)
         watching = load_monitors(tuple(monitors))
@@ -295,11 +323,13 @@ async def _crowds(
         say(f"streams on one event loop: round {number + 1} of {rounds}")
         for (streams, rate), costs in found.items():
             try:
-                costs.append(await reader.crowd(streams, rate, seconds, watching))
+                cost = await reader.crowd(streams, rate, seconds, watching)
             except UsageError as error:
                 # One crowd that was disturbed should not throw away the minutes before it.
                 say(f"again: {error}")
-                costs.append(await reader.crowd(streams, rate, seconds, watching))
+                cost = await reader.crowd(streams, rate, seconds, watching)
+            costs.append(cost)
+            reader.on_step()
     return {load: percentile(costs, 0.5) for load, costs in found.items()}
 
 
@@ -325,23 +355,23 @@ async def _costs(
     async def remedies(count: int) -> float:
         return percentile([await cpu_us(1, _LINE, [_refuting(count)]) for _ in range(10)], 0.5)
 
-    start = await _median(rounds, lambda: cpu_us(40, 2, watching))
-    one, many = [
-        await _median(rounds, partial(reader.silent, streams, seconds, watching)) for streams in (1, _SILENT_STREAMS)
-    ]
+    start = await _median(reader, rounds, lambda: cpu_us(40, 2, watching))
+    quiet = (partial(reader.silent, streams, seconds, watching) for streams in (1, _SILENT_STREAMS))
+    one, many = [await _median(reader, rounds, each_quiet) for each_quiet in quiet]
     stream = max((many - one) / (_SILENT_STREAMS - 1), 0.0)
     process = max(one - stream, 0.0)
     tokens = fit_tokens([(n * rate, crowds[n, rate] - (process + n * stream) / (n * rate)) for n, rate in _LOADS])
-    few, more, most = [await _median(rounds, partial(remedies, count)) for count in (1, 4, 10)]
+    few, more, most = [await _median(reader, rounds, partial(remedies, count)) for count in (1, 4, 10)]
     remedy = (more - few) / 3
     point = Point(
         what="CPU of a run with 10 remedies", unit="ms", measured=most / 1e3, predicted=(few + 9 * remedy) / 1e3
     )
     say("memory, the journal and the file of remedies")
     with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
-        journal = [
-            await _journal_bytes(reader, Path(folder), *one) for one in ((100, False), (400, False), (400, True))
-        ]
+        journal = []
+        for chunks, has_checks in _JOURNALS:
+            journal.append(await _journal_bytes(reader, Path(folder), chunks, has_checks))
+            reader.on_step()
         learn = _learn_us(Path(folder) / "remedies.sqlite")
     bytes_of_token = (journal[1].size - journal[0].size) / 300
     costs = Costs(
@@ -349,9 +379,9 @@ async def _costs(
         stream_us=stream,
         **tokens._asdict(),
         run_us=start,
-        check_us=await _median(rounds, lambda: each("checks", _watching(at_once))),
+        check_us=await _median(reader, rounds, lambda: each("checks", _watching(at_once))),
         worker_us=await _worker_us(reader),
-        fork_us=await _median(rounds, lambda: each("forks", _forking())),
+        fork_us=await _median(reader, rounds, lambda: each("forks", _forking())),
         remedy_us=remedy,
         stream_kb=await _stream_kb(reader, watching),
         journal_run_bytes=journal[0].size - 100 * bytes_of_token,
@@ -371,10 +401,12 @@ class TokenCosts(NamedTuple):
 
 
 def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
-    """Find the costs that fit *costs*: the CPU time of a token in microseconds at some numbers of tokens a second.
+    """Find the three costs of reading tokens that fit the measured points *costs* best.
 
-    The loop wakes up at most once in ``batch_ms``, because senders and the scheduler work in steps. So a token pays
-    for a share of a wake-up, which falls with the rate. For each step the other two costs follow by least squares.
+    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. The three
+    costs are that of a wake-up of the event loop, that of a token, and ``batch_ms``, the shortest time between two
+    wake-ups. At a higher rate, more tokens share one wake-up, so a token is cheaper. Several values of ``batch_ms`` are
+    tried; for each, the other two costs follow by least squares.
     """
     best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
     for step in _STEPS:
@@ -412,8 +444,10 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 async def _worker_us(reader: _CostReader) -> float:
-    """Return how long a check that does nothing occupies a worker process, in microseconds."""
-    return 1e6 * await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    """Return how long a check that does nothing occupies a process of the pool, in microseconds."""
+    seconds = await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    reader.on_step()
+    return 1e6 * seconds
 
 
 async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> float:
@@ -443,6 +477,7 @@ async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
         group.start_soon(watch)
         await reader.crowd(_MEMORY_STREAMS, 10.0, 3.0, watching)
         group.cancel_scope.cancel()
+    reader.on_step()
     return (peak - idle) * 1e6 / 1024 / _MEMORY_STREAMS
 
 
@@ -460,7 +495,7 @@ async def _journal_bytes(reader: _CostReader, folder: Path, chunks: int, has_che
 
 
 def _learn_us(path: Path) -> float:
-    """Return how long the file of remedies is locked for one run, in microseconds."""
+    """Return how long the file of learned remedies is locked to record one run, in microseconds."""
     use = RemedyUse("arithmetic", "repair", is_fresh=True, worked=True)
     job = ("model", "arithmetic"), (use,), False
     with RemedyBeliefs(path) as beliefs:

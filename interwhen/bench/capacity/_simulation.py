@@ -43,7 +43,10 @@ class Simulated(NamedTuple):
 
 
 class Station:
-    """A queue with *servers* servers, first come, first served."""
+    """A simulated queue for *servers* workers, first come, first served.
+
+    It records the waiting and the working times.
+    """
 
     def __init__(self, env: simpy.Environment, servers: int) -> None:
         import simpy
@@ -61,7 +64,7 @@ class Station:
         self.busy = 0.0
 
     def serve(self, seconds: float) -> Steps:
-        """Wait for a server, and occupy it for *seconds*."""
+        """Wait for a free server, occupy it for *seconds*, and record the waiting and the working time."""
         asked = self._env.now
         with self._resource.request() as turn:
             yield turn
@@ -71,7 +74,10 @@ class Station:
 
 
 def environment() -> simpy.Environment:
-    """Return a new simulated world. Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy."""
+    """Return a new simulation of simpy, with its clock at 0.
+
+    Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    """
     try:
         import simpy
     except ImportError as error:
@@ -189,9 +195,10 @@ class ProcessModel:
 def simulate(
     costs: Costs, load: AnswerLoad, *, streams: int, workers: int = 2, tokens: int = 10_000, seed: int = 0
 ) -> Simulated:
-    """Simulate one process until its streams had about *tokens* tokens in all. The same arguments give the same result.
+    """Simulate one process until its streams had about *tokens* tokens in all, and return what was observed.
 
-    The other parameters are those of :class:`ProcessModel`.
+    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
     seconds = tokens / (streams * load.rate)
     return ProcessModel(costs, load, streams=streams, workers=workers, seed=seed).run(seconds)

@@ -143,7 +143,8 @@ class Evaluation:
     async def run(self) -> Progress:
         """Run all rows that have no result yet, write their results, and return the progress at the end.
 
-        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more.
+        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more, and
+        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled.
         """
         self.progress = Progress(self.prompts.count)
         begun = anyio.current_time()

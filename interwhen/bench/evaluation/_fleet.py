@@ -84,7 +84,7 @@ class Endpoint:
         return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
 
     def begin(self) -> None:
-        """Add one to the number of running runs."""
+        """Record that a run begins on this server."""
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
@@ -110,7 +110,7 @@ class Endpoint:
         """Record that the server refused a run because it is overloaded, and shrink the limit.
 
         The run began at the time *begun*. The parameter *after* is how many seconds the server asked to wait before the
-        next request; no run begins until then. *trouble* is the error.
+        next request; no run begins for this time, but at most for 60 seconds. *trouble* is the error.
         """
         self.busy -= 1
         self.refusals += 1
@@ -122,7 +122,8 @@ class Endpoint:
     def fail(self, now: float, trouble: str = "") -> None:
         """Record that a run failed, because the server could not be reached, broke off, or had an error.
 
-        The server gets no run for a while; the time doubles with each failure in a row. *trouble* is the error.
+        The server gets no run for half a second; the time doubles with each failure in a row, up to a minute. *trouble*
+        is the error.
         """
         self.busy -= 1
         self.failures += 1
@@ -142,7 +143,7 @@ class Endpoint:
         self.busy -= 1
 
     def report(self) -> EndpointReport:
-        """Return the counts and the limit of this server."""
+        """Return the numbers of runs, failures and refusals of this server, and its present limit of runs."""
         return EndpointReport(
             url=self.url,
             runs=self.runs,

@@ -37,7 +37,7 @@ _RawRows: TypeAlias = Iterator[tuple[str, Mapping[str, Any]]]
 
 
 class PromptRow(NamedTuple):
-    """One prompt of an evaluation."""
+    """One prompt of an evaluation, with its monitors, and with the function that grades its answer."""
 
     number: int
     """The place of the row in its source, from 0."""
@@ -62,7 +62,10 @@ class Prompts:
 
 
 class _FileRow(msgspec.Struct, frozen=True):
-    """A row of a file. Fields with other names are ignored."""
+    """A row of a file of prompts: the prompt, the right answer, a name, and the monitors for this row.
+
+    Fields with other names are ignored.
+    """
 
     prompt: str | tuple[Message, ...]
     answer: str | int | float | None = None

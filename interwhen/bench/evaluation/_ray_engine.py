@@ -41,9 +41,9 @@ class TaskResult(NamedTuple):
 
 
 def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -> TaskResult:
-    """Run *shards* in this process, which is a worker of Ray, and return the progress or the error.
+    """Run *shards* of the evaluation *settings* in this process, which is a worker of Ray.
 
-    *part* is the name of this task's file of spending.
+    Return the progress or the error. *part* is the name of this task's file of spending.
     """
     try:
         ended = anyio.run(lambda: run_shards(settings, shards=shards, part=part))
@@ -53,9 +53,10 @@ def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -
 
 
 def groups_of(shards: int, tasks: int) -> list[tuple[int, ...]]:
-    """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, one for each Ray task.
+    """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, and return the groups.
 
-    There are about four groups for each of the *tasks* tasks that run at the same time.
+    Each group is run by one Ray task. *tasks* tasks run at the same time, and each of these places gets about four
+    groups in turn.
     """
     size = max(1, math.ceil(shards / (tasks * _GROUPS)))
     return [tuple(range(start, min(start + size, shards))) for start in range(0, shards, size)]
@@ -91,10 +92,11 @@ async def run_on_ray(
     tasks: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> EvaluationEnd:
-    """Run all shards in tasks of the Ray cluster at *address*, at most *tasks* at the same time.
+    """Run all shards of the evaluation *settings* in tasks of the Ray cluster at *address*.
 
-    Raises :class:`~interwhen.UsageError` if the cluster cannot be reached, or if a task ends with an error that another
-    start cannot help.
+    At most *tasks* run at the same time. *on_progress* is called with the progress of all. Raises
+    :class:`~interwhen.UsageError` if the cluster cannot be reached, or if a task ends with an error that another start
+    cannot help, and :class:`~interwhen.toolkit.MissingExtraError` without Ray.
     """
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.

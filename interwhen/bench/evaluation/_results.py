@@ -120,7 +120,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
-        """Add *row* to the counts."""
+        """Count *row*: its status, grade, server, tokens and requests."""
         self.rows += 1
         self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
         self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1
@@ -139,12 +139,13 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
 
 
 class Results:
-    """The folder *place* with the results of one evaluation. Use it in a ``with`` block.
+    """The folder *place* with the results of one evaluation. A ``with`` block creates it, and closes its files.
 
     Processes that work on different shards at the same time give different names as *part*: each has a file of spending
     of its own.
 
-    Raises :class:`~interwhen.UsageError` if the folder holds the results of another evaluation.
+    Entering raises :class:`~interwhen.UsageError` if the folder holds other files or the results of an evaluation with
+    another *manifest*, or if it cannot be written.
     """
 
     def __init__(self, place: str | os.PathLike[str], manifest: Manifest, part: str = "") -> None:
@@ -206,11 +207,17 @@ class Results:
     # ------------------------------------------------------------------ rows
 
     def done(self, shard: int) -> frozenset[int]:
-        """Return the numbers of the rows of *shard* that have a result."""
+        """Return the numbers of the rows of *shard* that have a result.
+
+        It opens and locks the file of the shard. Raises :class:`UsageError` if another process has locked it.
+        """
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        """Write *row* to the file of its shard. Return false, and write nothing, if the row has a result already."""
+        """Write *row* to the file of its shard. Return false, and write nothing, if the row has a result already.
+
+        Raises :class:`OSError`, and :class:`UsageError` if another process has locked the file.
+        """
         number = row.row // self.manifest.shard_size
         shard = self._shard(number)
         if row.row in shard.done:
@@ -251,7 +258,7 @@ class Results:
 
 
 class _Shard:
-    """One file of rows, which only this process writes."""
+    """One file of result rows. It is locked, so that no other process writes it."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)

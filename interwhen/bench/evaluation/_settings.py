@@ -63,7 +63,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def manifest(self, prompts: Prompts) -> Manifest:
-        """Return the manifest of the results of *prompts*."""
+        """Return the settings that the results of *prompts* depend on. They are stored with the results."""
         watching = load_monitors(self.monitors)
         return Manifest(
             task=self.task,

@@ -6,16 +6,19 @@ import asyncio
 import inspect
 import sys
 from collections import deque
+from hmac import compare_digest
 from typing import Any
 
 import anyio
 import msgspec
 
 from interwhen._engine.monitors import as_outcome
+from interwhen._engine.worker_child import HEAD_SIZE, MOST, GarbledMessage, framed, length_of
 from interwhen._engine.workers import ProcessPool
 from interwhen._types.errors import name_error
 from interwhen._types.verdicts import Errored, Judged, Outcome
 from interwhen._types.verifiers import Verifier
+from interwhen.integrations.ray._connection import HALF, HANDSHAKE_SECONDS, set_options
 from interwhen.integrations.ray._messages import (
     ActorReply,
     ActorRequest,
@@ -27,21 +30,26 @@ from interwhen.integrations.ray._messages import (
 )
 
 _LINGER = 0.0015
-"""The seconds that an answer waits for further results, if there are open checks. One call then carries several."""
+"""How long a result waits for the next one, in seconds, if there are open checks. One message then carries several."""
+_LONGEST_LINGER = 0.005
+"""How long a result waits at most, in seconds."""
 _decode = msgspec.msgpack.Decoder(ActorRequest).decode
 
 
 class ExactChecks:
-    """Runs the checks of *verifier*, and returns outcomes.
+    """Wraps *verifier* in the worker process of an actor, so that a check there returns an outcome.
 
-    What is not a valid verdict becomes ``Errored`` in the process of the check, as it does without a cluster.
+    An invalid verdict becomes ``Errored`` in that process, as it does without a cluster.
     """
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
     def check(self, claim: Any) -> Outcome:
-        """Judge *claim*, and return the outcome: a verdict, or an error if the verifier returned no valid one."""
+        """Judge *claim*, and return the outcome: a verdict, or an error if the verifier returned no valid one.
+
+        An asynchronous verifier is awaited in an event loop of its own. Exceptions of the verifier are passed on.
+        """
         value = self._verifier.check(claim)
         if inspect.isawaitable(value):
             value = anyio.run(_wait_for, value)
@@ -73,7 +81,8 @@ class PortableVerifier:
 class CheckActor:
     """The actor on a node of the cluster: it runs checks one after another, in a worker process.
 
-    *memory* limits the address space of the worker process, in bytes.
+    *memory* limits the address space of the worker process, in bytes. The program that started the actor connects once,
+    and sends its checks on this connection.
     """
 
     def __init__(self, memory: int | None) -> None:
@@ -86,21 +95,66 @@ class CheckActor:
         self._running: tuple[int, anyio.CancelScope] | None = None
         self._cancelled: set[int] = set()
         self._results: list[CheckResult] = []
-        self._changed = asyncio.Event()
+        self._sending: asyncio.TimerHandle | None = None
+        self._latest = 0.0
+        self._server: asyncio.Server | None = None
+        self._secret = b""
+        """Empty when it was used."""
+        self._program: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
         self._spent = 0.0
 
-    async def greet(self) -> bytes:
-        """Return the encoded :class:`Greeting`, which says which code this actor runs."""
-        return msgspec.msgpack.encode(own_greeting())
+    async def listen(self, secret: bytes, host: str = "") -> bytes:
+        """Wait at *host* for the program that knows *secret*. Return a :class:`Greeting` with the port.
 
-    async def exchange(self, data: bytes) -> bytes:
-        """Take the checks of the :class:`ActorRequest` in *data*, and return an :class:`ActorReply` as bytes.
-
-        It waits for a result, unless the request says otherwise, and has all results that are ready. The request can
-        also cancel checks.
+        Without *host*, the address of this node in the cluster is used.
         """
-        request = _decode(data)
+        if not host:
+            import ray
+
+            found: Any = ray.util
+            host = found.get_node_ip_address()
+        self._secret = secret
+        self._server = await asyncio.start_server(self._serve, host, 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return msgspec.msgpack.encode(msgspec.structs.replace(own_greeting(), host=host, port=port))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve the program, or close the connection of a stranger."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                given = await reader.readexactly(HALF)
+            secret, mine = self._secret[:HALF], self._secret[HALF:]
+            if not compare_digest(given, secret):
+                return
+            self._secret = b""
+            self._program = writer
+            assert self._server is not None
+            self._server.close()
+            set_options(writer.get_extra_info("socket"))
+            writer.write(mine)
+            while True:
+                head = await reader.readexactly(HEAD_SIZE)
+                self._take(_decode(await reader.readexactly(length_of(head))))
+        except (EOFError, OSError, GarbledMessage, msgspec.MsgspecError):
+            pass  # the program ended, gave this actor up, or was none of ours
+        finally:
+            writer.close()
+            if self._program is writer:
+                await self._stop()
+                self._program = None
+
+    async def _stop(self) -> None:
+        """Kill the worker process. Ray ends the process of this actor when its program has ended."""
+        if self._server is not None:
+            self._server.close()
+        self._waiting.clear()
+        if self._running is not None:
+            self._running[1].cancel()
+        if self._pool is not None:
+            await self._pool.close()
+
+    def _take(self, request: ActorRequest) -> None:
         if request.forgets:
             self._targets.clear()
         for encoded in request.targets:
@@ -110,21 +164,6 @@ class CheckActor:
         self._waiting.extend(request.items)
         if self._waiting and self._task is None:
             self._task = asyncio.create_task(self._work())
-        if request.waits:
-            await self._until_ready()
-        results, self._results = self._results, []
-        return msgspec.msgpack.encode(ActorReply(results))
-
-    @property
-    def _is_busy(self) -> bool:
-        return bool(self._waiting) or self._running is not None
-
-    async def _until_ready(self) -> None:
-        while not self._results and self._is_busy:
-            self._changed.clear()
-            await self._changed.wait()
-        if self._results and self._is_busy:
-            await asyncio.sleep(_LINGER)
 
     def _cancel(self, number: int) -> None:
         if self._running is not None and self._running[0] == number:
@@ -142,9 +181,36 @@ class CheckActor:
                 self._cancelled.discard(item.id)
             else:
                 self._results.append(result)
-            self._changed.set()
+                self._send_soon()
         self._task = None
-        self._changed.set()
+        self._send()
+
+    def _send_soon(self) -> None:
+        """Send the results when no further one follows quickly. The end of the last open check sends them at once."""
+        loop = asyncio.get_running_loop()
+        if self._sending is None:
+            self._latest = loop.time() + _LONGEST_LINGER
+        else:
+            self._sending.cancel()
+        self._sending = loop.call_at(min(loop.time() + _LINGER, self._latest), self._send)
+
+    def _send(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        results, self._results = self._results, []
+        if results and self._program is not None and not self._program.is_closing():
+            self._write(self._program, results)
+
+    def _write(self, program: asyncio.StreamWriter, results: list[CheckResult]) -> None:
+        data = msgspec.msgpack.encode(ActorReply(results))
+        if len(data) <= MOST:
+            program.write(framed(data))
+        elif len(results) > 1:
+            self._write(program, results[:1])
+            self._write(program, results[1:])
+        else:
+            self._write(program, [CheckResult(results[0].id, failure=f"the result is larger than {MOST} bytes")])
 
     async def _run(self, item: CheckItem) -> CheckResult:
         target = self._targets.get(item.target)

@@ -24,7 +24,7 @@ from interwhen.registry import load_monitors, load_verifier, source_of
 
 
 class CodeDiffers(InterwhenError):
-    """Raised on the cluster if its code of a verifier is not the code of the program."""
+    """Raised on the cluster if the code of a verifier there differs from the code in the program."""
 
 
 class NamedVerifier(msgspec.Struct, frozen=True):
@@ -45,12 +45,12 @@ class NamedVerifier(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """A text that identifies the verifier, whatever the task."""
+        """A text that identifies the verifier. It is the same for all tasks."""
         return f"{self.name}#{self.index}@{self.version}{msgspec.json.encode(self.options).decode()}"
 
 
 class CheckItem(msgspec.Struct, frozen=True, array_like=True):
-    """One check that the pool sends to an actor."""
+    """One check for an actor: its id, its verifier, its claim and its time limit."""
 
     id: int
     target: bytes
@@ -62,7 +62,7 @@ class CheckItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
-    """What the pool sends to an actor."""
+    """One message to an actor: the checks to run, the verifiers for them, and the checks to cancel."""
 
     items: list[CheckItem] = []
     targets: list[bytes] = []
@@ -70,8 +70,6 @@ class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
     cancelled: list[int] = []
     forgets: bool = False
     """Whether the actor must forget the verifiers that it got before."""
-    waits: bool = True
-    """Whether the answer must wait for a result."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, array_like=True):
@@ -86,17 +84,19 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ActorReply(msgspec.Struct, frozen=True, array_like=True):
-    """What an actor answers: the results that are ready, each of them once."""
+    """What an actor sends: the results that are ready, each of them once."""
 
-    results: list[CheckResult] = []
+    results: list[CheckResult]
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """Which code an actor runs: version and digest of interwhen, and the version of Python."""
+    """Which code an actor runs (version and digest of interwhen, version of Python), and where it listens."""
 
     version: str
     code: str
     python: str
+    host: str = ""
+    port: int = 0
 
     def difference(self, other: Greeting) -> str:
         """Say in what *other*, the greeting of an actor, differs from this one; an empty text if in nothing."""
@@ -111,7 +111,7 @@ class Greeting(msgspec.Struct, frozen=True):
 
 
 def own_greeting() -> Greeting:
-    """Return the greeting of this process."""
+    """Return the versions of interwhen, of its code and of Python in this process, to compare with another machine."""
     return Greeting(__version__, digest_of_package("interwhen"), ".".join(map(str, sys.version_info[:2])))
 
 
@@ -174,7 +174,8 @@ def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
 def make(encoded: bytes) -> Verifier:
     """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Its ``prepare`` is run if it has one.
 
-    Raises :class:`CodeDiffers` if the code or the version here is another one than in the program.
+    Raises :class:`CodeDiffers` if the plug-in is not installed here, or if its code or version is another one than in
+    the program.
     """
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)
     try:

@@ -79,8 +79,9 @@ def ask_to_derive(source: Sequence[str], blanks: Sequence[Blank], number: int) -
 def read_derived(reply: str) -> Mapping[int, Fraction]:
     """Return the number that *reply* gives for each blank, as a mapping from the number of the blank (from 1).
 
-    A line without an equals sign counts only if it has one number. A blank with an unreadable number, or with two
-    different ones, is left out.
+    A line counts if it begins with the number of a blank, and exactly one number follows its last equals sign (or the
+    number of the blank, without an equals sign). A blank with another such line, with a question mark, or with two
+    different results is left out.
     """
     found: dict[int, Fraction] = {}
     unclear: set[int] = set()

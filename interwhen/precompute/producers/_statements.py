@@ -55,7 +55,7 @@ class Numbered:
     facts: tuple[str, ...]
 
     def get(self, number: str) -> str | None:
-        """Return the line with the label *number*, such as ``S3``; ``None`` if there is none."""
+        """Return the text of the line with the label *number*, such as ``S3``; ``None`` if there is no such line."""
         lines = self.source if number[0] == "S" else self.facts
         at = int(number[1:]) - 1
         return lines[at] if 0 <= at < len(lines) else None
@@ -69,7 +69,10 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
-    """Give numbers to *facts* and to the sentences of *source*. A sentence ends with its line at the latest."""
+    """Return *facts* and the sentences of *source*, each with a label by which a statement can cite it.
+
+    A sentence does not extend over the end of a line.
+    """
     found = (sentence for line in source.splitlines() if line.strip() for sentence in _sentences(line.strip()))
     return Numbered(tuple(found), tuple(facts))
 
@@ -85,7 +88,10 @@ def _sentences(line: str) -> Iterator[str]:
 
 
 def ask_for(given: Numbered, limit: int) -> tuple[Message, ...]:
-    """Return a chat prompt that asks for at most *limit* statements: the task, an example, and numbered lines."""
+    """Return a chat prompt that asks for at most *limit* statements.
+
+    It has the task, an example, and the lines of *given* with their labels.
+    """
     source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
     facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
     known = f"\n\nKnown:\n{facts}" if facts else ""
@@ -160,8 +166,8 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that are new and cite only lines of *given*.
 
     A line may cite at its end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``.
-    List marks and Markdown emphasis are removed. Other lines of *reply* are ignored. The time is linear in the length
-    of *reply*.
+    List marks and Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters,
+    are ignored. The time is linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []
@@ -207,7 +213,7 @@ def is_plain_text(text: str) -> bool:
 
 
 async def ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
-    """Ask the model with the chat *prompt*, and return its answer.
+    """Send the chat *prompt* to the model of *context* with *sampling*, and return its answer.
 
     A model without chats gets the messages as one text.
     """

@@ -130,9 +130,9 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each question, and one for the list of questions that the model guesses.
+        """Plan one step for each known question; the more likely it is, the more urgent is its step.
 
-        Likely ones are urgent.
+        With *anticipate*, plan a step in which the model guesses further questions, and one to answer each of them.
         """
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
@@ -162,7 +162,10 @@ class AnswerProducer:
         return _AnswerParams(self._max_tokens, question, rank, derivations=self._derivations, agreeing=self._agreeing)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Let the model list likely questions, or answer one question, as the parameters of *step* say."""
+        """Let the model list likely questions, or answer one question, as the parameters of *step* say.
+
+        Raises :class:`ModelError` if the run that answers fails.
+        """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
         room = characters_in((await context.model.capabilities()).context_tokens)
@@ -188,7 +191,7 @@ def answers(
     derivations: int = 0,
     agreeing: int = 2,
 ) -> AnswerProducer:
-    """Make the producer.
+    """Make the producer of answers to questions that readers probably ask.
 
     *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
@@ -196,7 +199,7 @@ def answers(
 
     With *derivations*, the model derives an answer that no monitor judged or refuted again, at most so many times, with
     other words in the question. If *agreeing* derivations give the same result, this result is served before its
-    question as "Derived twice, not checked".
+    question as "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of range.
     """
     return AnswerProducer(
         questions=questions,
@@ -301,7 +304,10 @@ async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context
 
 
 async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
-    """Return whether the monitors neither refuted *text*, a continuation of *prompt*, nor judged its answer."""
+    """Return whether the monitors have left the answer in *text* open: neither refuted it nor judged the answer.
+
+    *text* is a continuation of *prompt*.
+    """
     judged = await context.judge(text, prompt)
     return not isinstance(judged, Rejected) and not (isinstance(judged, Accepted) and judged.proof.scope == "answer")
 
@@ -338,7 +344,10 @@ async def _agreed(
 
 
 def _result_of(text: str) -> str:
-    """Return what two derivations must have in common: the last number in *text*'s last line, or else its answer."""
+    """Return the result of *text*, which two derivations must have in common.
+
+    It is the answer if this is a number, otherwise the last number in the last line, or else the answer in words.
+    """
     answer = read_answer(text) or ""
     numbers = _NUMBERS.findall(_last_line(text)) if read_number(answer) is None else ()
     return normal(numbers[-1].rstrip(",")) if numbers else answer

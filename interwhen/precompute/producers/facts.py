@@ -130,7 +130,7 @@ class FactProducer:
         self._link = link
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each pass over each piece, earlier passes first.
+        """Plan one step for each pass over each piece of *context*, earlier passes first.
 
         A pass reads the facts of the earlier passes. With derivations, another step for each piece derives its doubtful
         statements again.
@@ -165,7 +165,8 @@ class FactProducer:
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Do the pass over the piece that *step* names, and propose the statements that the monitors passed.
 
-        If the previous pass found too few facts, propose nothing.
+        If the previous pass found too few facts, propose nothing. If only doubtful statements were found, propose them
+        as a guess. A step for doubtful statements derives these again instead.
         """
         params = msgspec.json.decode(step.params, type=_FactParams)
         if not params.number:
@@ -212,11 +213,12 @@ def facts(
     agreeing: int = 2,
     structured: bool = False,
 ) -> FactProducer:
-    """Make the producer of facts.
+    """Make the producer of facts: short statements that follow from the context, which it derives ahead of time.
 
     *limit* is the largest number of statements of a pass, and *max_tokens* limits its reply. Passes over a piece end
     after one with fewer than *min_gain* accepted facts per 1,000 generated tokens. With ``link="chain"`` a piece builds
     on the facts of the one before it, so a text that is too long for the context window is processed piece by piece.
+
     *grounding* selects how a statement is compared with the lines that it cites. By default, each number, name and word
     must be in these lines or follow by an equation. With ``monitors``, only the monitors compare. Choose this only if
     one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic`` does not ensure
@@ -227,7 +229,7 @@ def facts(
     "Derived twice, not checked".
 
     With *structured*, the model must reply with JSON that follows a schema. If the endpoint refuses the schema or
-    violates it, the model is asked for lines of text instead.
+    violates it, the model is asked for lines of text instead. Raises :class:`~interwhen.UsageError` for invalid values.
     """
     return FactProducer(
         limit=limit,
@@ -258,7 +260,8 @@ async def _propose_fitting(
     """Ask the model for statements about *text* as :func:`_propose` does.
 
     If it exceeds the context window, ask about parts. *known* are the facts that statements may cite. Return the number
-    of generated tokens, the statements, and the last reply.
+    of generated tokens, the statements, and the last reply. Raises :class:`ContextOverflow` if a part of fewer than 200
+    characters is too long.
     """
     try:
         return await _propose(context, numbered(text, known), params)
@@ -303,8 +306,9 @@ async def _propose_structured(
     """Ask the model for statements about *given* in JSON.
 
     Return the number of generated tokens, the statements, and the reply. The statements are ``None`` if the reply is
-    not such JSON. The result is ``None`` if the endpoint refuses the JSON schema. After either failure, this model is
-    not asked for JSON again in this process.
+    not such JSON. The result is ``None`` if the endpoint refuses the JSON schema, or the adapter accepts no chat. A
+    model whose endpoint refuses the schema, or whose complete reply violates it, is not asked for JSON again in this
+    process.
     """
     prompt, wanted = ask_structured(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0, extra=wanted)

@@ -29,7 +29,10 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``prefixes``: the counters of the server when the prefix was sent again."""
+    """The prompt tokens that the server counted when the prefix was sent again, and how many came from its cache.
+
+    This is the data of an item of kind ``prefixes``.
+    """
 
     tokens: int
     """The tokens of the prompt."""
@@ -47,7 +50,7 @@ class PrefixProducer:
 
     An item shows that the server *had* the prefix in its cache. The server may evict it later. The counters of each run
     show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again. The
-    parameters are explained at :func:`prefixes`.
+    parameters are explained at :func:`prefixes`; :class:`UsageError` is raised for invalid ones.
     """
 
     name = "prefixes"
@@ -64,7 +67,7 @@ class PrefixProducer:
         self._params = msgspec.json.encode(_PrefixParams(as_, share))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for the whole context."""
+        """Plan a single step, named ``context``, that reads all pieces of *context*."""
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
@@ -95,11 +98,11 @@ class PrefixProducer:
 
 
 def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
-    """Make the producer of prefixes. *as_* tells where the context stands in prompts: ``text``, ``system`` or ``user``.
+    """Make the producer that puts the start of a prompt, with the context, into the cache of the server.
 
-    With ``text``, it begins a plain prompt; otherwise, it is the first message, with this role. A prefix counts as
-    cached if at least *share* of its tokens come from the cache. The default is below 1 because servers cache only
-    whole blocks of tokens.
+    *as_* tells where the context stands in prompts: with ``text``, it begins a plain prompt; with ``system`` or
+    ``user``, it is the first message, with this role. A prefix counts as cached if at least *share* of its tokens come
+    from the cache. The default is below 1 because servers cache only whole blocks of tokens.
     """
     return PrefixProducer(as_=as_, share=share)
 

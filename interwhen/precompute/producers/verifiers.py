@@ -66,7 +66,10 @@ _PLAIN = frozenset(
 
 
 class Unsafe(UsageError):
-    """A value cannot be pickled or read, or has types other than plain types and the records of its package."""
+    """Raised if a value cannot be pickled or read, or has types that are not allowed.
+
+    Allowed are plain types and the records of the package that made the value.
+    """
 
 
 def dump(value: Any, package: str) -> bytes:
@@ -170,6 +173,7 @@ class VerifierProducer:
     """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*.
 
     Monitors without ``prepare`` are left out, and those whose options cannot be compared are logged and left out.
+    Raises :class:`UsageError` if *questions* is a single text.
     """
 
     name = "verifiers"

@@ -40,7 +40,7 @@ def restrict(readable: tuple[str, ...], folder: str) -> None:
 
     It may also use devices such as ``/dev/null``. The restriction cannot be removed. With landlock version 4 or later,
     the process also cannot use TCP. With version 6 or later, it cannot send signals to processes outside, or connect to
-    abstract sockets outside.
+    abstract sockets outside. Raises OSError if the kernel has no landlock.
     """
     abi = version()
     rights = _ALL_OF_FILES.get(abi, 0xFFFF)

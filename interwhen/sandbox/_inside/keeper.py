@@ -35,11 +35,11 @@ _REPLY = struct.Struct("=QqiI")
 
 
 def answer(descriptor: int) -> seccomp.SyscallRule | None:
-    """Refuse a forbidden system call about which the kernel asks, and return the rule for the call.
+    """Read a forbidden system call from *descriptor*, the listener of the filter, and return the rule for the call.
 
-    *descriptor* is the listener of the filter. The call fails with EACCES. If the rule is ``deny``, the call gets no
-    reply, and the caller of this function must end the program. The result is None if the process that made the call
-    has ended.
+    If the rule is ``deny``, the call gets no reply, and the caller of this function must end the program. Otherwise
+    this function replies, and the call fails with EACCES. The result is None if the process that made the call has
+    ended.
     """
     buffer = bytearray(_QUESTION.size)
     try:
@@ -165,7 +165,7 @@ class Keeper:
     def keep(self) -> KeeperAnswer:
         """Run all tasks of the plan; return the answer for the first one, with the answers for the others in ``more``.
 
-        No further task is started after a failure to start, or after the time for all tasks.
+        No further task is started after a failure to start, an abort, or the end of the time for all tasks.
         """
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
@@ -359,9 +359,10 @@ class Keeper:
         return "limit", 0, "seconds"
 
     def _answer_kernel(self, notifications: int) -> str | None:
-        """Refuse one forbidden system call, and record its name.
+        """Answer the kernel about one forbidden system call. *notifications* is the listener of the filter.
 
-        Return the name if the program must be ended because of the call; otherwise ``None``.
+        If the program must be ended because of the call, return the name of the call. Otherwise refuse the call, record
+        its name in ``_refused``, and return ``None``; if the process that made it has ended, only return ``None``.
         """
         tried = answer(notifications)
         if tried is None:

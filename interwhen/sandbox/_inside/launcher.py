@@ -49,10 +49,10 @@ def main() -> None:
 
 
 def _keep(plan: RunPlan, entered: Entered, control: int, status: int) -> NoReturn:
-    """Run the keeper in this process, write its answer to the descriptor *status*, and exit.
+    """Run a :class:`Keeper` for *plan* in this process, write its answer to the descriptor *status*, and exit.
 
     *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the keeper ends the
-    task.
+    task. If the keeper fails, the answer is the error as a text.
     """
     try:
         answer = marshal.dumps({**Keeper(plan, entered, control).keep()})

@@ -175,7 +175,8 @@ def program(*, notify: bool) -> list[Instruction]:
     """Return the BPF program of the filter.
 
     With *notify*, the kernel asks a listener about each denied or refused call. Without it, the kernel kills the
-    process at a denied call, and a refused call fails with EACCES.
+    process at a denied call, and a refused call fails with EACCES. In both cases, calls that are newer than the list
+    fail with ENOSYS, and a call of another architecture kills the process.
     """
     _, architecture = _ARCHITECTURES[syscalls.MACHINE]
     deny = _NOTIFY if notify else _KILL_PROCESS

@@ -204,9 +204,9 @@ def case_of(played: PlayedWorld) -> PlayedCase:
 
 
 def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
-    """Return the final trace of a run.
+    """Return the final trace of a run, marked as ended.
 
-    If there is no history, the trace is rebuilt from the text and the insertions of *result*.
+    If there is no history that fits *result*, the trace is rebuilt from the text and the insertions of *result*.
     """
     if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
         trace = case.history.trace

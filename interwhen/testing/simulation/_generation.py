@@ -415,7 +415,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
 
 
 def _without(values: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
-    """Yield both halves of *values*, then *values* with one element left out, for each element."""
+    """Yield both halves of *values* if it has four or more, and then copies of *values* that lack one element each."""
     half = len(values) // 2
     if half > 1:
         yield values[half:]

@@ -177,7 +177,10 @@ class SimulatedModel:
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Begin the next process of the play: it has sent no requests and received no chunks yet."""
+        """Begin the next simulated process of the play, after the one before it was killed or has ended.
+
+        The new process has sent no requests and received no chunks yet, and its actions have an effect again.
+        """
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
@@ -210,7 +213,10 @@ class SimulatedModel:
         return self._delivered - sum(len(sent.chunks) for sent in kept)
 
     def deliver(self, sent: SentRequest, chunks: Sequence[Chunk]) -> None:
-        """Record that a read of *sent* returned *chunks*. The chunks do not count after the end of the run."""
+        """Record that a read of *sent* returned *chunks*; after the end of the run, record only the read.
+
+        Nothing is recorded if the process is dead.
+        """
         if self.is_cut_off:
             return
         sent.reads += 1

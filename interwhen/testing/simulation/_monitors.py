@@ -200,7 +200,7 @@ class _WorldReader:
         self._watch = watch
 
     def extractor(self) -> Extractor:
-        """Return the extractor of the monitor."""
+        """Return the extractor of the monitor: a parser or a tracker, of segments or of the replies of a fork."""
         if self._watch.fork:
             replies = Tracker(_start, self._step_reply) if self._watch.tracks else self._parse
             return Fork("Which claims?", replies, deadline=4.0)

@@ -59,7 +59,7 @@ class Disk:
         return self
 
     def write(self, data: bytes, /) -> int:
-        """Append *data* to the journal. A dying process may write only a part of it."""
+        """Append *data* to the journal, and return its length. A dying process may write only a part of *data*."""
         taken = data if self._room is None else data[: self._room]
         if self._room is not None:
             self._room -= len(taken)
@@ -385,7 +385,7 @@ class Process:
         return buried
 
     def clean_up(self) -> None:
-        """Cancel all tasks, so that Python does not warn about them."""
+        """Cancel the main task and wait for its end, so that Python does not warn about tasks that are left."""
         if self._task is not None:
             self._task.cancel()
             self.loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
@@ -558,7 +558,7 @@ def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
     """Record the state of the journal file in *log* at the end of a process.
 
     If the process was killed, remove from the record of the model what the file lacks. A file without a complete first
-    record is removed.
+    record is removed, and the list of finished checks in *log* is emptied.
     """
     assert played.disk is not None
     try:

@@ -99,7 +99,10 @@ class SimulatedTrace:
         self.text += text
 
     def cut(self, to: int) -> None:
-        """Remove the text from offset *to* on, with the insertions, calls and answered segments in it."""
+        """Remove the text from offset *to* on, with the insertions, calls and answered segments in it.
+
+        The model then continues, so ``ended`` becomes false.
+        """
         self.text = self.text[:to]
         self.ended = False
         self.ours = [(start, min(end, to), who) for start, end, who in self.ours if start < to]
@@ -265,7 +268,11 @@ def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int
 
 
 def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
-    """Return the kind of fault that the verifier *judge* has when it checks *claim*; ``""`` if it has none."""
+    """Return the kind of fault that the verifier *judge* has when it checks *claim*; ``""`` if it has none.
+
+    A check that takes as long as the deadline has the fault ``hangs``. A fault that the worker of *judge* cannot have
+    is ignored: only threads and processes die, and an inline check does not hang.
+    """
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:
         return "hangs"

@@ -128,7 +128,9 @@ class MonitorSetup(msgspec.Struct, frozen=True):
     """How a failed check is treated; ``""``: the default of the delivery. The last two first retry once."""
     required: bool = True
     grounded: bool = True
+    """Whether its claims have a span."""
     fork: bool = False
+    """Whether its extractor asks a fork which claims the text has."""
     extractor_fails_on: str = ""
     """The extractor raises on each segment that has a claim with this left side."""
     key: Keys = "text"
@@ -266,7 +268,7 @@ def to_json(world: World) -> str:
 def from_json(text: str) -> World:
     """Return the world that *text*, the output of :func:`to_json`, describes.
 
-    Raises :class:`msgspec.ValidationError` for JSON of another form.
+    Raises :class:`msgspec.ValidationError` for JSON of another form, and :class:`msgspec.DecodeError` for other text.
     """
     return msgspec.json.decode(text, type=World)
 

@@ -24,7 +24,7 @@ class Chain(NamedTuple):
     """A chain of neighbouring sides; ``links`` holds the relation between each side and the next one.
 
     A relation is ``=``, ``~`` (about equal), ``?`` (equal or about equal), a comparison sign, or a sign that is not
-    judged (``!``, ``≡``).
+    judged (``!``, ``≡``). ``doubt`` says why the text may not assert the chain; it is empty if the text asserts it.
     """
 
     sides: tuple[Side, ...]
@@ -33,7 +33,10 @@ class Chain(NamedTuple):
 
 
 def find_chains(tokens: list[Token]) -> Iterator[Chain]:
-    """Yield each chain of two or more sides that has an equality sign, and an operation or a conversion of units."""
+    """Yield each chain of two or more sides that has an operation, or that may be a conversion of units.
+
+    A chain is left out if all its relations are ``!`` or ``≡``, which are not judged.
+    """
     start = 0
     has_equality = False
     for index, (kind, text, _, _) in enumerate(tokens):
@@ -52,7 +55,7 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 def _converts(sides: list[Side]) -> bool:
     """Tell whether *sides*, all plain numbers, may be a conversion of units: ``1 hour = 60 minutes``.
 
-    A number without a unit is allowed as a side, so ``408 = 418`` may be a conversion, too.
+    Each side may have one known unit or none, so ``408 = 418`` may be a conversion, too.
     """
     return all(scales(side) is not None for side in sides)
 
@@ -71,7 +74,10 @@ class _Run:
         return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
-        """Yield the chains of equations in this part of the tokens, from left to right."""
+        """Yield the chains of equations in this part of the tokens, from left to right.
+
+        A chain ends after ``MAX_SIDES`` sides, and the next chain begins after it.
+        """
         here = self.tokens[self.start : self.stop]
         relations = [at for at, (kind, _, _, _) in enumerate(here, self.start) if kind == "rel"]
         sides: list[Side] = []
@@ -113,7 +119,8 @@ class _Run:
     def _prefix(self, start: int, stop: int) -> Side | None:
         """Read the last side of a chain: it begins at the token *start* and ends at *stop* at the latest.
 
-        Return ``None`` if there is no expression, or if the text after the side belongs to its value.
+        The units and doubts that the text after the side adds are part of the result. Return ``None`` if there is no
+        expression, or if the text after the side belongs to its value.
         """
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
@@ -240,7 +247,7 @@ class _Backwards:
         words = 0
         while at > self.start:
             token = self.tokens[at - 1]
-            if token.kind == "word" and words <= MAX_UNIT_WORDS and token.text not in NOT_UNITS:
+            if token.kind == "word" and words < MAX_UNIT_WORDS and token.text not in NOT_UNITS:
                 words += 1
             elif token.text == "of" and words and token.kind == "word":
                 pass

@@ -61,7 +61,7 @@ class Rounded:
 
 
 Link: TypeAlias = Differs | Unclear | Rounded | None
-"""The result of comparing two sides; ``None``: they are equal."""
+"""The result of comparing two sides; ``None``: the relation between them holds."""
 
 _COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
     "<": lambda left, right: left < right,
@@ -78,11 +78,12 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 
 
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
-    """Compare *left* and *right*, two neighbouring sides of a chain; return how they differ, ``None`` if they do not.
+    """Compare *left* and *right*, two neighbouring sides of a chain. ``None``: the relation between them holds.
 
     *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if the text
     asserts it. *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a
-    side may be the other side, rounded to the decimals shown.
+    side may be the other side, rounded to the decimals shown. A comparison or a conversion of units that does not hold
+    is :class:`Unclear`, never :class:`Differs`.
     """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")
@@ -124,7 +125,7 @@ def scales(side: Side) -> dict[int, int] | None:
 def _converted(left: Side, right: Side, relation: str) -> Link:
     """Compare two quantities such as ``90 minutes = 1.5 hours``, with the sign *relation* between them.
 
-    Return ``None`` if the relation holds, also after a conversion of units.
+    Return ``None`` if the relation holds, also after a conversion of units; otherwise return :class:`Unclear`.
     """
     sizes, others = scales(left), scales(right)
     value, other = exact(left.node), exact(right.node)
@@ -365,7 +366,10 @@ def _reread_first(node: Node, bullet: str) -> Node:
 
 
 def _is_run_on(left: Node, right: Node, value: Value) -> bool:
-    """Tell whether *right* is an operation on the value of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``."""
+    """Tell whether *right* may continue the calculation of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``.
+
+    Then its first or last number is *value*, the value of *left*, perhaps rounded, and does not occur in *left*.
+    """
     if not isinstance(right, Binary):
         return False
     before = {number.value for number in numbers(left)}
@@ -382,7 +386,7 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
 def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
     """Return a function that reads ``a / b * c`` as ``a / (b * c)``, or ``a / b / c`` as ``a / (b / c)``.
 
-    *operator* is the second one. Authors who write ``a / b/c`` mean the latter.
+    *operator* is the second operator of the expression. Authors who write ``a / b/c`` mean ``a / (b / c)``.
     """
     sign = operator.strip("*")
 
@@ -418,7 +422,7 @@ _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
 
 
 def unambiguous(node: Node) -> bool:
-    """Tell whether *node* has a value, and all usual readings of it give the same value."""
+    """Tell whether *node* has a value that all usual readings share, and adds no percentage to a plain number."""
     value = value_of(node)
     return (
         value is not None

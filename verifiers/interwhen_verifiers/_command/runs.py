@@ -108,8 +108,9 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
     """Search the output of *ran* with the user's pattern, and return *ran* with the errors that the pattern found.
 
     The search runs in another process, which is killed after a few seconds: the model's code may have printed parts of
-    the output, so :mod:`re` may take exponential time on it. If *checker* has no pattern of the user, or the exit code
-    does not refute the file, *ran* is returned unchanged.
+    the output, so :mod:`re` may take exponential time on it. If the search fails or takes too long, ``trouble`` of the
+    result says so. If *checker* has no pattern of the user, or the exit code does not refute the file, *ran* is
+    returned unchanged.
     """
     if not checker.own_pattern or ran.code not in checker.refutes:
         return ran
@@ -118,6 +119,9 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
         ended = await anyio.run_process([sys.executable, "-I", "-S", "-c", _FINDING], input=given, check=False)
         if ended.returncode == 0:
             return replace(ran, found=tuple(checker.read(json.loads(ended.stdout))))
+        return replace(
+            ran, trouble=f"the search for diagnostics in its output failed with exit code {ended.returncode}"
+        )
     return replace(ran, trouble="the pattern for its diagnostics took too long on its output")
 
 
@@ -189,7 +193,10 @@ async def _call(number: int, argv: list[str], directory: str, more: dict[str, st
 
 
 async def _end(process: anyio.abc.Process) -> None:
-    """Kill the process group of *process*, even if *process* itself has ended, and close its pipes."""
+    """Kill the process group of *process*, even if *process* itself has ended, and close its pipes within two seconds.
+
+    On Windows, only *process* itself is killed.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()

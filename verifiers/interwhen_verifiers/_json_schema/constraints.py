@@ -27,15 +27,15 @@ class Refutation:
 
     @property
     def why(self) -> str:
-        """Return the reasons as one text, each reason once."""
+        """The reasons as one text, joined by "or": each reason once, and at most 300 characters."""
         return " or ".join(dict.fromkeys(self.reasons))[:300]
 
 
 def apply(node: Node, test: Test, told: Refutation) -> Node | None:
     """Return *node* without the members that fail *test*; ``None`` if *node* itself fails.
 
-    *test* returns why a leaf fails, or an empty text. If *node* fails, *told* has the reasons; otherwise *told* is
-    emptied.
+    *test* returns why a leaf fails, or an empty text. The reasons are added to *told*. If *node* has groups and does
+    not fail, *told* is emptied.
     """
     for leaf in node.leaves:
         if why := test(leaf):
@@ -130,7 +130,7 @@ _A: Mapping[Kind, str] = {
 
 
 def scalar(value: Any) -> Test:
-    """Return a test that *value*, a complete number, Boolean or null, is allowed."""
+    """Return a test that *value*, a number, Boolean or null, is allowed by ``enum``, ``const`` and the bounds."""
 
     def test(leaf: Leaf) -> str:
         if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
@@ -164,7 +164,7 @@ def _out_of_bounds(leaf: Leaf, value: float) -> str:
 def string_so_far(text: str, length: int, *, complete: bool) -> Test:
     """Return a test that a string may be allowed that begins with *text* and has *length* characters so far.
 
-    *complete*: the string has ended.
+    *complete*: the string has ended. Of a long string, *text* is only the beginning.
     """
 
     def test(leaf: Leaf) -> str:

@@ -43,8 +43,9 @@ class Reader:
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
         """Read *text*, which follows *state*, up to the end of the document.
 
-        Returns the next state, the number of characters that were read, and the error, if there is one. Strings that
-        must match a pattern are added to *texts*. They are not matched here, since matching may be slow.
+        Returns the next state, the number of characters that were read, and the error, if there is one. Strings of up
+        to 300 characters that must match a pattern are added to *texts*. They are not matched here, since matching may
+        be slow.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()

@@ -37,10 +37,10 @@ class _Sink:
 
 
 def look(code: str) -> str:
-    """Compile *code* without running it.
+    """Compile *code* without running it, and return a report as JSON.
 
-    Return a report as JSON: an error, or the names and docstring examples of *code*. The report also has the first line
-    of each function and class.
+    The report is an error, or it has the names that *code* binds at its top level, the first line of each top-level
+    function and class, and up to 20 docstrings that contain ``>>>``.
     """
     try:
         compiled = compile(code, _FILE, "exec", dont_inherit=True)
@@ -67,9 +67,10 @@ def _docstrings(code: str) -> list[str]:
 def answer(code: str, earlier: list[str], setup: str, expression: str, bare: bool) -> str:  # noqa: FBT001
     """Run *code*, and evaluate *expression* after it.
 
-    Return a report as JSON: the value, or the exception that was raised. *earlier* is the code of the blocks before it,
-    which is run first. *setup* are statements that the expression needs. *bare*: leave out expressions and asserts at
-    the top level of *code*, such as a call that demonstrates an error.
+    Return a report as JSON: the value, its ``repr`` and the text that the expression printed, or the exception that was
+    raised. *earlier* is the code of the blocks before it, which is run first. *setup* are statements that the
+    expression needs. *bare*: leave out expressions and asserts at the top level of *code*, such as a call that
+    demonstrates an error. This replaces stdout and stderr of the process.
     """
     sys.setrecursionlimit(_DEPTH)
     sys.stdout = sys.stderr = sink = _Sink()
@@ -137,7 +138,7 @@ def _encoded(value: object) -> str:
 
 
 class _Encoding:
-    """Encodes values of the built-in types as JSON.
+    """Encodes values of the built-in types as JSON. Of any other object, it encodes only the name of the type.
 
     It reads their contents directly, since a class may override equality.
     """

@@ -90,7 +90,10 @@ def holds_opaque(value: Any) -> bool:
 
 
 def plain(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    """Return the value of *node*, an expression of literals and *names*. Raises :class:`NotPlainError` on others."""
+    """Return the value of *node*: an expression of literals, *names*, subscripts, and calls such as ``set(...)``.
+
+    Raises :class:`NotPlainError` for any other expression, and if the evaluation fails.
+    """
     match node:
         case ast.Name(id=name) if name in names:
             return names[name]
@@ -143,8 +146,8 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
     """Tell whether the test *node* is true. *names* maps the names in it to their values.
 
-    Raises :class:`NotPlainError` if the test does more than compare values, and :class:`TypeError` if values cannot be
-    compared.
+    Raises :class:`NotPlainError` if the test does more than compare values, or needs an object that stayed in the
+    sandbox. Raises :class:`TypeError` if values cannot be compared.
     """
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=inner):

@@ -202,7 +202,10 @@ def _json(text: str) -> Entries | None:
 
 
 def _literal(text: str) -> Entries | None:
-    """Return the fields of a dictionary or list as Python prints it; ``None`` if *text* is nothing of this kind."""
+    """Return the fields of a dictionary or list as Python prints it.
+
+    Return ``None`` if *text* is nothing of this kind, or if it is too long.
+    """
     if len(text) > _LONGEST_LITERAL:
         return None
     try:

@@ -196,7 +196,10 @@ def way_of(text: str) -> MapRelation:
 
 
 def read_problem(prompt: str) -> MapProblem | None:
-    """Read the map of *prompt*. Return ``None`` if there is none, or if it contradicts itself."""
+    """Read the map of *prompt*.
+
+    Return ``None`` if there are fewer than two sentences or too many places, or if the map contradicts itself.
+    """
     if len(prompt) > MAX_PROMPT:
         return None
     asked = _QUESTION.search(prompt)

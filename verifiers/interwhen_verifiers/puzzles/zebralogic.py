@@ -74,9 +74,9 @@ def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
 
 
 def solve(puzzle: HousePuzzle) -> Solved:
-    """Find an arrangement that fits the clues, and find out whether there is another one.
+    """Find an arrangement that fits the clues that were understood, and find out whether there is another one.
 
-    If Z3 does not answer within its limit, the status is ``late``.
+    If no arrangement fits, the status is ``contradiction``. If Z3 does not answer within its limit, it is ``late``.
     """
     text = write(puzzle)
     with problem() as found:
@@ -338,7 +338,8 @@ class ReadingState:
 def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
     """Return the state after *line*, and the statements in the line. Takes time linear in the length of *line*.
 
-    *reading* is the state before it. *answer*: the line is in the answer.
+    *reading* is the state before it. *answer*: the line is in the answer. A line that is too long has no statement, and
+    does not change the state.
     """
     if len(line) > MAX_LINE:
         return reading, []

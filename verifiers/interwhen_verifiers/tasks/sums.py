@@ -83,8 +83,8 @@ def chained_arithmetic(
 ) -> Iterator[Exercise]:
     """Generate *count* chains of sums, differences and products of *terms* numbers, worked out from left to right.
 
-    They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order.
-    *seed*, *digits*, *wording* and the errors are those of :func:`chain_sum`.
+    They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order. Each
+    number has exactly *digits* digits. *seed*, *wording* and the errors are those of :func:`chain_sum`.
     """
     _vet("chained_arithmetic", terms, digits)
 

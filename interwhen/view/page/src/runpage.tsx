@@ -217,7 +217,6 @@ function TextPane({ run }: { run: Run }) {
       proven: run.onTape(run.proven(t), t),
       shown: sent,
       selected: selected.value,
-      standing: [],
     };
     painter.current.show(scene);
     const was = before.current;

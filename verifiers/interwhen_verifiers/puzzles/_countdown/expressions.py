@@ -129,7 +129,10 @@ def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
 
 
 def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
-    """Read all *tokens* as one expression. Return ``None`` if there are no tokens, or if it is too long or too deep."""
+    """Read all *tokens* as one expression.
+
+    Return ``None`` if they are no expression, or if the expression is too long or too deep.
+    """
     numbers = tuple(WrittenNumber(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
     if not 0 < len(numbers) <= MAX_NUMBERS:
         return None

@@ -62,6 +62,7 @@ class CalculationStep(Spanned):
     equation: NumberEquation
     listed: tuple[WrittenNumber, ...] | None
     list_start: int
+    """The offset in the line at which the list of these numbers starts; the end of the equation if there is no list."""
     is_given_up: bool = False
     """Whether the line itself says that this step leads nowhere."""
 

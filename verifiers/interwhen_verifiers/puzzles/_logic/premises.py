@@ -230,7 +230,7 @@ _FORMULA_FORMS: Final[tuple[tuple[Connective, re.Pattern[str]], ...]] = (
 
 
 class Formula(NamedTuple):
-    """A formula: an atomic sentence (``op`` is ``atom``), or a connective and its parts."""
+    """A formula: an atomic sentence with its ``name`` (``op`` is ``atom``), or a connective and its parts."""
 
     op: Connective | Literal["atom"]
     name: str = ""
@@ -243,7 +243,10 @@ class Formula(NamedTuple):
 
 
 def read_formula(text: str) -> Formula | None:
-    """Read the formula in *text*, in words or in logical signs. Return ``None`` if it is not understood."""
+    """Read the formula in *text*, in words or in logical signs.
+
+    Return ``None`` if it is not understood, or if it is too long.
+    """
     said = " ".join(text.strip().rstrip(".").split())
     if not said or len(said) > _LONGEST:
         return None
@@ -468,7 +471,11 @@ class Premises:
 
 
 def read_premises(prompt: str) -> Premises | None:
-    """Read the premises of *prompt*. Return ``None`` if there are none, or if they contradict each other."""
+    """Read the premises of *prompt*, and the question about them.
+
+    Return ``None`` if there are no premises, if one is not understood, if they contradict each other, or if *prompt* is
+    too long.
+    """
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:
         return None

@@ -156,7 +156,10 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def read_swaps(prompt: str) -> Swaps | None:
-    """Read the problem of *prompt*. Return ``None`` if it has no swaps, or if any part is not understood."""
+    """Read the problem of *prompt*.
+
+    Return ``None`` if it has no swaps or too many, if any part is not understood, or if *prompt* is too long.
+    """
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:
         return None
@@ -224,7 +227,7 @@ _PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2
 
 
 def _is_list(text: str) -> bool:
-    """Tell whether *text* is only a list of people and what they hold."""
+    """Tell whether *text* is only a list of two or more entries, each a person and what that person holds."""
     parts = re.split(r"[,;]", text.strip().rstrip(".,;"))
     return len(parts) > 1 and all(map(_PART.match, parts))
 

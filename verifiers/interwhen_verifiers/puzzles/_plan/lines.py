@@ -239,7 +239,8 @@ def _read_action(said: str) -> Atom | None:
 def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) -> Aside | Doubt:
     """Return a remark or a doubt for the line *text*, which was not read as an action.
 
-    It is a doubt if the line may be an action in unknown words. The line begins at the offset *at*.
+    It is a doubt if the line may be an action in unknown words. The line is read from the offset *at*, which is after
+    its *number*.
     """
     operators = problem.domain.operators
     brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]

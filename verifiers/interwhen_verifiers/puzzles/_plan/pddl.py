@@ -265,7 +265,7 @@ _TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
 def read_statement(text: str) -> PlanningProblem | None:
     """Read the last blocksworld problem in English in *text*.
 
-    Return ``None`` if there is none, or if a part of it is not understood.
+    Return ``None`` if there is none, if a part of it is not understood, or if it is too long.
     """
     low = text.lower()
     at = low.rfind(_INITIAL)

@@ -153,7 +153,10 @@ class Phrases:
         self._longest = max(map(len, self._cells), default=0)
 
     def find(self, phrase: str) -> Cell | None:
-        """Return the only value that *phrase* names; ``None`` if any word of it is not understood."""
+        """Return the value that *phrase* names.
+
+        Return ``None`` if it does not name exactly one value, or if any word of it is not understood.
+        """
         found = self._mention(phrase)
         return None if found is None else self._chosen(*found)
 
@@ -175,7 +178,7 @@ class Phrases:
         """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
 
         Several cells are possible if attributes share the value. The result is ``None`` if there is no value or a
-        second one, or if a word is not understood.
+        second one, if a word is not understood, or if *phrase* is too long.
         """
         if len(phrase) > MAX_PHRASE:
             return None
