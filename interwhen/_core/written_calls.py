@@ -459,7 +459,8 @@ def _is_json(text: str) -> bool:
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the calls in *body*, the text after ``<|python_tag|>``.
 
-    It is JSON, ``name.call(...)`` of a built-in tool, or program code.
+    It is JSON, ``name.call(...)`` of a built-in tool, a list of calls in Python syntax, or program code. Raises
+    :class:`Unreadable` if it is none of these.
     """
     body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
     if body.startswith("{"):
