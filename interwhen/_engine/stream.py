@@ -133,8 +133,9 @@ WINDOW = 10.0
 class Pace:
     """Compares the model's token rate with *min_rate* (tokens per second), once in each window of ``WINDOW`` seconds.
 
-    It leaves out the time before the first token of a request, and the time in which the reader is busy. *tokens* is a
-    function that returns the number of tokens so far.
+    It leaves out the time before the first token of a request, and the time in which the reader is busy. A lower rate
+    is logged, and counted in ``slow_seconds`` and ``slowest``. *tokens* is a function that returns the number of tokens
+    so far.
     """
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
@@ -502,7 +503,7 @@ class ModelReader:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        """Process the *chunks* of *stream*; an empty list means the end.
+        """Process the *chunks* of *stream*; an empty list means the end. Those of an old stream are only counted.
 
         This is the hot path: a few microseconds per token.
         """

@@ -369,7 +369,8 @@ class Workers:
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
         """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says, and return its value.
 
-        *scope* is the cancel scope around this call, with the deadline of the check. See :meth:`WorkerPool.check
+        *scope* is the cancel scope around this call, with the deadline of the check. An exception of a check in a
+        thread is passed on; that of a check in a process is returned as a text. See :meth:`WorkerPool.check
         <interwhen._types.extensions.WorkerPool.check>`.
         """
         if verifier.worker == "process":

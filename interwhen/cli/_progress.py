@@ -84,12 +84,17 @@ class ProgressLine:
             _blocks.remove(self)
 
     def to(self, done: int, note: str = "") -> None:
-        """Set the number of finished steps to *done*, and show it. *note* follows the counts."""
+        """Set the number of finished steps to *done*, and show it if it is time. *note* follows the counts."""
         self._done, self._note = done, note
         self._show()
 
+    def of(self, done: int, total: int) -> None:
+        """Say that *done* of *total* steps are done, where the total becomes known during the work."""
+        self._total = total
+        self.to(done)
+
     def advance(self, note: str = "") -> None:
-        """Add one to the number of finished steps, and show it. *note* follows the counts."""
+        """Add one to the number of finished steps, and show it if it is time. *note* follows the counts."""
         self.to(self._done + 1, note)
 
     def clear(self) -> None:

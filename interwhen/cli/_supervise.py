@@ -61,8 +61,8 @@ class Interrupted(KeyboardInterrupt):
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
     """Run *main* on an event loop and return its exit code.
 
-    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes too long, the
-    process ends.
+    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes too long, or
+    at a second Ctrl-C, the process ends.
     """
     try:
         with _Handler(hint) as handler:

@@ -428,7 +428,7 @@ def test_a_growing_run_survives_a_dropped_connection(watch, folder, tmp_path):
         page.locator(".badge.verified").wait_for()
         expect(page.locator("main.text")).to_contain_text("That is all.")
         text = page.evaluate("[...document.querySelectorAll('.row')].map((row) => row.innerText).join('\\n')")
-    # Each connection goes on after the last part that arrived.
+    # Each connection begins where the last part ended that the page had got.
     assert len(lost) == 2
     assert asked == [0, sizes[1], sizes[2]]
     for line in ("17 * 164 = 2818⏎", "So 1092 + 2788 = 3880", "That is all."):

@@ -7,6 +7,7 @@ other loads than the costs, so the model cannot be fitted to them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import tempfile
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import anyio
 
 from interwhen import Claim, Fork, Lines, Monitor, Pass, Segment, Verdict, Verifier, Violation, Workers, run, verifier
+from interwhen._types.extensions import OnProgress
 from interwhen._version import __version__
 from interwhen.bench._crowd import run_crowd
 from interwhen.bench._experiment import say
@@ -39,6 +41,10 @@ _LOADS = ((20, 20.0), (120, 20.0), (300, 50.0))
 """Streams and tokens a second of each, at which the costs of a token are measured."""
 _CHECKED = ((60, 20.0), (200, 20.0), (300, 35.0))
 """The same, for the points at which the model is checked."""
+_JOURNALS = ((100, False), (400, False), (400, True))
+"""The chunks of the journals that are measured, and whether they have checks."""
+_SHARED = (20, 40)
+"""How many streams share one worker at the points at which the model is checked."""
 _LINE, _LINES = 60, 700
 """Chunks of streams with some lines and with many, for the costs of remedies, checks and forks."""
 _MEMORY_STREAMS = 600
@@ -118,6 +124,8 @@ class _CostReader:
     def __init__(self, url: str, crowd_url: str, transport: Transport, workers: Workers) -> None:
         self._url, self._crowd_url = url, crowd_url
         self._transport, self.workers = transport, workers
+        self.on_step: Callable[[], None] = lambda: None
+        """Is called after each measurement."""
 
     async def runs(
         self, count: int, chunks: int, monitors: Sequence[Monitor], *, rate: float = 0.0, journal: Path | None = None
@@ -150,12 +158,27 @@ class _CostReader:
         return (time.process_time() - begun) / (streams * chunks) * 1e6
 
 
-async def _median(rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
-    return percentile([await measure() for _ in range(rounds)], 0.5)
+async def _median(reader: _CostReader, rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
+    found = []
+    for _ in range(rounds):
+        found.append(await measure())
+        reader.on_step()
+    return percentile(found, 0.5)
+
+
+def steps_of(rounds: int) -> int:
+    """Return how many measurements :func:`measure` makes with *rounds* rounds."""
+    repeated = ("a run", "few remedies", "more remedies", "most remedies", "checks", "forks", *_LOADS, *_CHECKED)
+    return rounds * len(repeated) + len(_JOURNALS) + len(_SHARED) + len(("the longest journal", "workers", "memory"))
 
 
 async def measure(
-    monitors: Sequence[str] = (), *, rounds: int = 5, seconds: float = 3.0, load: AnswerLoad | None = None
+    monitors: Sequence[str] = (),
+    *,
+    rounds: int = 5,
+    seconds: float = 3.0,
+    load: AnswerLoad | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Measured:
     """Measure all inputs and the points of the check.
 
@@ -169,13 +192,18 @@ async def measure(
         # Streams with a time in their first chunk are for crowds: they are sent on time only, never all at once.
         with paced_server(stamped=True) as crowd_url, paced_server() as url, pinned():
             reader = _CostReader(url, crowd_url, transport, workers)
+            done, steps = itertools.count(1), steps_of(rounds)
+            if on_progress is not None:
+                reader.on_step = lambda: on_progress(next(done), steps)
             costs, points = await _costs(reader, watching, rounds, seconds)
             points += await _loop_points(reader, watching, costs, rounds, seconds)
             with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
                 points.append(await _journal_point(reader, costs, Path(folder)))
+                reader.on_step()
             say("the points of the check: streams that share one worker")
-            for streams in (20, 40):
+            for streams in _SHARED:
                 points.append(await _check_point(url, transport, costs, streams, seconds))
+                reader.on_step()
     await transport.aclose()
     return Measured(
         costs=costs,
@@ -229,26 +257,27 @@ async def _costs(
     async def remedies(count: int) -> float:
         return percentile([await cpu_us(1, _LINE, [_refuting(count)]) for _ in range(10)], 0.5)
 
-    start = await _median(rounds, lambda: cpu_us(40, 2, watching))
+    start = await _median(reader, rounds, lambda: cpu_us(40, 2, watching))
     tokens = await _token_costs(reader, watching, rounds, seconds, start)
-    few, more, most = [await _median(rounds, partial(remedies, count)) for count in (1, 4, 10)]
+    few, more, most = [await _median(reader, rounds, partial(remedies, count)) for count in (1, 4, 10)]
     remedy = (more - few) / 3
     point = Point(
         what="CPU of a run with 10 remedies", unit="ms", measured=most / 1e3, predicted=(few + 9 * remedy) / 1e3
     )
     say("memory, the journal and the file of remedies")
     with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
-        journal = [
-            await _journal_bytes(reader, Path(folder), *one) for one in ((100, False), (400, False), (400, True))
-        ]
+        journal = []
+        for chunks, has_checks in _JOURNALS:
+            journal.append(await _journal_bytes(reader, Path(folder), chunks, has_checks))
+            reader.on_step()
         learn = _learn_us(Path(folder) / "remedies.sqlite")
     bytes_of_token = (journal[1].size - journal[0].size) / 300
     costs = Costs(
         **tokens._asdict(),
         run_us=start,
-        check_us=await _median(rounds, lambda: each("checks", _watching(at_once))),
+        check_us=await _median(reader, rounds, lambda: each("checks", _watching(at_once))),
         worker_us=await _worker_us(reader),
-        fork_us=await _median(rounds, lambda: each("forks", _forking())),
+        fork_us=await _median(reader, rounds, lambda: each("forks", _forking())),
         remedy_us=remedy,
         stream_kb=await _stream_kb(reader, watching),
         journal_run_bytes=journal[0].size - 100 * bytes_of_token,
@@ -272,7 +301,7 @@ async def _token_costs(
 ) -> TokenCosts:
     found = []
     for streams, rate in _LOADS:
-        cost = await _median(rounds, partial(reader.crowd, streams, rate, seconds, watching))
+        cost = await _median(reader, rounds, partial(reader.crowd, streams, rate, seconds, watching))
         found.append((streams * rate, cost - start / (seconds * rate)))
     return fit_tokens(found)
 
@@ -322,7 +351,9 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 async def _worker_us(reader: _CostReader) -> float:
     """Return how long a check that does nothing occupies a process of the pool, in microseconds."""
-    return 1e6 * await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    seconds = await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    reader.on_step()
+    return 1e6 * seconds
 
 
 async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> float:
@@ -352,6 +383,7 @@ async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
         group.start_soon(watch)
         await reader.crowd(_MEMORY_STREAMS, 10.0, 3.0, watching)
         group.cancel_scope.cancel()
+    reader.on_step()
     return (peak - idle) * 1e6 / 1024 / _MEMORY_STREAMS
 
 
@@ -392,7 +424,7 @@ async def _loop_points(
     points = []
     say("the points of the check: streams on one event loop")
     for streams, rate in _CHECKED:
-        measured = await _median(rounds, partial(reader.crowd, streams, rate, seconds, watching))
+        measured = await _median(reader, rounds, partial(reader.crowd, streams, rate, seconds, watching))
         load = AnswerLoad(source="", tokens=int(seconds * rate), seconds=seconds)
         busy = simulate(costs, load, streams=streams).loop_busy
         what = f"CPU of a token, {streams} streams at {rate:g} tokens/s"

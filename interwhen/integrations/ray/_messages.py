@@ -174,7 +174,8 @@ def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
 def make(encoded: bytes) -> Verifier:
     """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Its ``prepare`` is run if it has one.
 
-    Raises :class:`CodeDiffers` if the code or the version here is another one than in the program.
+    Raises :class:`CodeDiffers` if the plug-in is not installed here, or if its code or version is another one than in
+    the program.
     """
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)
     try:

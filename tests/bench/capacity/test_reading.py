@@ -19,6 +19,14 @@ def test_a_core_carries_what_its_time_allows(found):
     assert found.at.loop_busy == pytest.approx(cpu_share(MEASURED, found.streams_per_core), rel=0.1)
 
 
+def test_each_simulation_is_reported(found):
+    tried = []
+    again = read_capacity(MEASURED, (10_000, 1_000_000), on_simulated=tried.append)
+    assert again == found
+    assert tried == sorted(tried, reverse=True)
+    assert tried[-1] == found.streams_per_core
+
+
 def test_needs_grow_with_the_streams(found):
     few, many = found.needs
     assert many.loop_processes == pytest.approx(100 * few.loop_processes, rel=0.02)
