@@ -630,7 +630,7 @@ class ModelReader:
     # ------------------------------------------------------------------ closing and failing
 
     def close(self) -> None:
-        """Close the stream at once, even while another task reads it.
+        """Close the stream without waiting for it, even while another task reads it.
 
         A request that is not accepted yet is cancelled.
         """

@@ -180,7 +180,7 @@ class StoredContexts:
     # ------------------------------------------------------------------ by name
 
     def find(self, name: str) -> StoredContext | None:
-        """Return the context *name* if it is open. Never waits."""
+        """Return the context *name* if it is open, otherwise ``None``. Never waits."""
         return self._contexts.get(name)
 
     def open(self, name: str) -> StoredContext:
