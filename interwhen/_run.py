@@ -34,8 +34,8 @@ from interwhen._engine.run import ObservedRun, Run, is_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
-from interwhen._types.events import Event, Finished, Remedied, StreamBroken
-from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepared, WorkerPool, fits
+from interwhen._types.events import CheckSettled, CheckStarted, Delta, Event, Finished, Remedied, StreamBroken
+from interwhen._types.extensions import Allocator, OnProgress, Ready, RemedyLearner, Unprepared, WorkerPool, fits
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -121,11 +121,15 @@ def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
 # Checking the recorded text of a model with other monitors.
 
 
-async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec]) -> Recheck:
+async def recheck(
+    path: str | os.PathLike[str], monitors: Iterable[MonitorSpec], *, on_progress: OnProgress | None = None
+) -> Recheck:
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
-    The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. Raises
-    :class:`~interwhen.JournalError` if this version cannot read the journal.
+    The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. *on_progress* is
+    called with the number of characters that were checked, and of all characters. Raises
+    :class:`~interwhen.JournalError` if this version cannot read the journal, and :class:`~interwhen.UsageError` if a
+    monitor cannot be loaded.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -135,10 +139,12 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     seen: set[tuple[str, str, str]] = set()
     texts: list[str] = []
     unproven: tuple[CheckRecord, ...] = ()
-    for number, recorded in enumerate(_recorded_traces(found), start=1):
+    traces = _recorded_traces(found)
+    progress = _CheckedCharacters(sum(trace.length() for trace in traces), on_progress)
+    for number, recorded in enumerate(traces, start=1):
         text = "".join(chunk.text for chunk in recorded.chunks)
         texts.append(text)
-        result = await observe_recorded(found, recorded.chunks, observers)
+        result = await observe_recorded(found, recorded.chunks, observers, on_event=progress.note)
         for violation in result.violations:
             span = violation.span
             # If the text up to the end of the violation is the same, this is the same finding in a longer trace.
@@ -168,14 +174,20 @@ class RepeatedCheck(msgspec.Struct, frozen=True):
 
 
 async def check_again(
-    path: str | os.PathLike[str], monitors: Iterable[MonitorSpec] | None = None, *, prompt: Prompt | None = None
+    path: str | os.PathLike[str],
+    monitors: Iterable[MonitorSpec] | None = None,
+    *,
+    prompt: Prompt | None = None,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Result, tuple[RepeatedCheck, ...]]:
     """Repeat the passed checks of a recorded result, with the installed verifiers and without a model.
 
     *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
     journal names. For a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it.
-    Claims that a fork found are not found again, because no model runs. Raises :class:`~interwhen.JournalError` or
-    :class:`UsageError` if the record contradicts itself.
+    Claims that a fork found are not found again, because no model runs. *on_progress* is called with the number of
+    checks that have ended, and of those in the record (or of those that have ended, if they are more). Raises
+    :class:`~interwhen.JournalError` or :class:`UsageError` if the record cannot be read or contradicts itself, if the
+    run is not over, or if *monitors* is missing or cannot be loaded, and :class:`OSError` if the file cannot be opened.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
     """
@@ -191,8 +203,14 @@ async def check_again(
         monitors, absent = _specs_and_absent(header)
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(monitors or ()))
     model = _recorded_model(chunks, think_tags=begins[0])
+    settled, total = 0, len(result.checks)
     async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
-        again = await run.drain()
+        async for event in run:
+            if isinstance(event, CheckSettled):
+                settled += 1
+                if on_progress is not None:
+                    on_progress(settled, max(settled, total))
+        again = run.result
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
     return result, tuple(
@@ -237,7 +255,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
     *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
     has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
     :class:`UsageError` if the journal does not say how to make the monitor, or if the claim is not found again (for
-    example, because a fork found it).
+    example, because a fork found it), and :class:`~interwhen.JournalError` if the journal cannot be read.
     """
     found = read_journal(path)
     header = found.header
@@ -383,15 +401,43 @@ def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
     return {"".join(chunk.text for chunk in one.chunks): one.chunks for one in _recorded_traces(found)}
 
 
-async def observe_recorded(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
+async def observe_recorded(
+    found: Journaled,
+    chunks: Sequence[Chunk],
+    observers: Sequence[Monitor],
+    *,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Result:
     """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
 
-    The prompt and the settings are those of the run in *found*.
+    The prompt, the think tags and the first phase are those of the run in *found*; all other settings are the defaults.
+    *on_event* is called with each event.
     """
     header = found.header
     model = _recorded_model(chunks, think_tags=header.think_tags)
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
-        return await run.drain()
+        async for event in run:
+            on_event(event)
+        return run.result
+
+
+class _CheckedCharacters:
+    """Counts the characters of recorded text that were read and checked again, and reports them to *on_progress*."""
+
+    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
+        self._total = total
+        self._on_progress = on_progress
+        self._read = self._started = self._settled = 0
+
+    def note(self, event: Event) -> None:
+        self._read += len(event.text) if isinstance(event, Delta) else 0
+        self._started += isinstance(event, CheckStarted)
+        self._settled += isinstance(event, CheckSettled)
+        if self._on_progress is not None:
+            # Text is read faster than slow checks end, so it counts by the share of its checks that have ended.
+            # Skipped checks end without a start.
+            share = min(1.0, self._settled / self._started) if self._started else 1.0
+            self._on_progress(min(int(self._read * share), self._total), self._total)
 
 
 def _is_open(check: CheckRecord) -> bool:
@@ -421,7 +467,7 @@ _END_SECONDS = 5.0
 class Running:
     """An event loop in a separate thread. It runs until :meth:`end` is called or the process ends.
 
-    *options* are the ``backend_options`` of :func:`anyio.run`.
+    *options* are the ``backend_options`` of :func:`anyio.run`. Raises the error if the loop cannot start.
     """
 
     # Not ``anyio.from_thread.start_blocking_portal``: it waits for its thread without a limit. Its suspended generator
@@ -462,7 +508,7 @@ class Running:
         return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Start *function* on the loop without waiting for it."""
+        """Start *function* on the loop without waiting for it. Raises :class:`RuntimeError` if the loop has ended."""
         self._portal.start_task_soon(function)
 
     def soon(self, function: Callable[[], object]) -> None:
@@ -471,7 +517,10 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """Cancel everything on the loop and end it. Unless called in the loop's own thread, wait until it has ended."""
+        """Close the clients, cancel everything on the loop and end it. Does nothing in a forked process.
+
+        Unless called in the loop's own thread, wait until it has ended, at most 5 seconds.
+        """
         atexit.unregister(self.end)
         if self.is_here:
             self.soon(self._ending.set)
@@ -592,11 +641,11 @@ def run(
     the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model
     is asked; if one refuses it, entering the run raises :class:`~interwhen.toolkit.PromptRefused`. *on_result* is
     called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with each event, except those
-    for text, and the id of the call. Both run in a thread, so that a slow function delays
-    nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
-    result is verified.
+    for text, and the id of the call. Both run in a thread, so that a slow function delays nothing; an exception of
+    theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
 
-    Raises :class:`~interwhen.UsageError` on arguments that cannot work.
+    Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.PluginError` for a name
+    that cannot be loaded.
     """
     specs = _several(monitors)
     watchers = load_monitors(specs)
@@ -757,7 +806,7 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 class SyncRun:
     """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread.
 
-    With *uvloop*, that loop is a uvloop.
+    With *uvloop*, that loop is a uvloop; entering the block raises :class:`MissingExtraError` if it is not installed.
     """
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
@@ -861,8 +910,9 @@ def resume(
     run whose reader left, or that ended as ``failed``, is not finished and continues.
 
     Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
-    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, or if
-    *monitors* are not those of the run.
+    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, if *monitors*
+    are not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one of the
+    arguments cannot be loaded.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)

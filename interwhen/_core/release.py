@@ -357,7 +357,10 @@ def judges_answer(
 def coverage_reason(
     transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], least: float
 ) -> tuple[UnverifiedReason, ...]:
-    """Return a reason if the claims that passed cover less of the text than *least*, a share between 0 and 1."""
+    """Return one reason if the claims that passed cover less of the text than *least*, a share from 0 to 1; else none.
+
+    *records* are the checks on the text of *transcript*, and *refuted* the spans of reasoning that feedback answers.
+    """
     share = _share(_covered(_good(records, refuted)), transcript.length)
     if share >= least:
         return ()

@@ -422,7 +422,10 @@ _WORD_LIMIT = 8
 
 
 class SentenceScanner(Scanner):
-    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
+    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line.
+
+    Closing quotes and brackets may follow the sign. The full stop of an abbreviation or a list number ends no sentence.
+    """
 
     wakes = "\n.!?"
     looks_early = True
@@ -465,7 +468,10 @@ class SentenceScanner(Scanner):
 
 
 class MarkerScanner(Scanner):
-    """Finds the text between two reflection markers such as "Wait"."""
+    """Divides the text before each reflection marker, such as "Wait". Each segment begins with its marker.
+
+    The text before the first marker is a segment, too, and so is the text from the last marker to the end.
+    """
 
     def __init__(self, words: tuple[str, ...]) -> None:
         super().__init__()

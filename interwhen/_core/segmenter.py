@@ -222,8 +222,9 @@ class Intake:
         """Start with an empty transcript in *phase*, and with the scanners of *monitors*.
 
         *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
-        scanners are called after every chunk. *knows_tears* is false for runs of an old version, in which a segment
-        that continues after feedback did not know which of its lines were cut in the middle.
+        scanners are called after every chunk. *offer* is what the request says about tool calls. *knows_tears* is false
+        for runs of an old version, in which a segment that continues after feedback did not know which of its lines
+        were cut in the middle.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)

@@ -93,7 +93,7 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
     """Return the level of feedback number *number* (from 0) at one place. It rises with the number, up to *most*.
 
-    Without a witness, the highest level is ``explain``.
+    Without a witness (*has_witness*), the highest level is ``explain``.
     """
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]
@@ -545,6 +545,7 @@ class Violations:
     def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
         """Return the plan of the remedy for *best*. If a budget forbids it, also return a text about this budget.
 
+        It records that the words of *best* were refuted and which rung a ladder uses, so call it once for each remedy.
         Without *goes_back*, a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
@@ -578,9 +579,10 @@ class Violations:
         return todo, self._overspent(todo, times)
 
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
-        """Choose the next rung of the ladder *auto* for *best*, and return its plan.
+        """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
         Also return how often the same words were refuted at this place. The plan is ``None`` if the ladder has ended.
+        *times* is this number without regard to answers. *violation* is that of *best*.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -628,7 +630,8 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before it start.
+        *times*: how often in a row the same words were refuted there. *starts*: where the steps before it start. The
+        rung ``restart`` adds one to the number of restarts of the run.
         """
         match rung:
             case "repair":

@@ -103,7 +103,10 @@ def _asks_for_actions(text: str) -> bool:
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the tags around code, if *text* defines tools as Python functions for a loop of code and observations."""
+    """Return the tags around code, if *text* seems to define tools as Python functions for a loop of code; else none.
+
+    It must have the words "Thought" and "Observation", and a code block that begins with a function.
+    """
     if "Observation" not in text or "Thought" not in text or _CODE.search(text) is None:
         return ()
     return _TAGS
@@ -456,7 +459,8 @@ def _is_json(text: str) -> bool:
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the calls in *body*, the text after ``<|python_tag|>``.
 
-    It is JSON, ``name.call(...)`` of a built-in tool, or program code.
+    It is JSON, ``name.call(...)`` of a built-in tool, a list of calls in Python syntax, or program code. Raises
+    :class:`Unreadable` if it is none of these.
     """
     body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
     if body.startswith("{"):
@@ -484,7 +488,10 @@ def _parse(text: str) -> ast.Module:
 
 
 def _pythonic(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*: a call such as ``name(key="value")``, or a list of calls."""
+    """Yield the calls in *body*: a call such as ``name(key="value")``, or a list of calls.
+
+    Raises :class:`Unreadable` for any other text.
+    """
     module = _parse(body.removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip())
     if len(module.body) != 1 or not isinstance(module.body[0], ast.Expr):
         raise Unreadable("the text is not a list of calls")
@@ -568,7 +575,11 @@ def _code(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[ToolCall]:
-    """Yield the calls in the program *code*. With *interpreter*, the whole code is a call, too, and comes first."""
+    """Yield the calls of tools in the program *code*. With *interpreter*, the code itself is the first call.
+
+    A tool that the code uses without a call, such as under another name, is yielded with the arguments ``...``. Raises
+    :class:`Unreadable` if *code* is too long or not Python, or if it calls no tool and *interpreter* is false.
+    """
     code = code.strip("\n").removesuffix("<end_code>").strip()
     module = _parse(code)
     if interpreter:
@@ -630,7 +641,7 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the call in *body*.
 
     It has the form ``Action: name`` and ``Action Input: ...``, ``Action: name[input]``, or ``Action:`` and a JSON
-    object.
+    object. Yields none for another form. Raises :class:`Unreadable` if the name or the JSON cannot be read.
     """
     match = _ACTION.match(body)
     if match is None:
@@ -665,7 +676,10 @@ def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
 
 
 def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the call in *body*, a JSON object without a mark around it, if it names an offered tool."""
+    """Yield the calls in *body*, JSON without a mark around it, if one names an offered tool or no tools are offered.
+
+    Raises :class:`Unreadable` if *body* cannot be read and has the name of an offered tool.
+    """
     tools = reading.offer.tools
     try:
         calls = list(_json_calls(reading, body))
@@ -1154,7 +1168,7 @@ class CallScanner(Scanner):
         return transcript.length
 
     def _accept(self, transcript: Transcript, span: Span, opening: Opening) -> bool:
-        """Read the text at *span*, which begins with *opening*. Return whether it is a call."""
+        """Read the text at *span*, which begins with *opening*. Store its calls, and return whether it is a call."""
         if opening.form == "tagged" and self._known > transcript.length:
             after = span.start + len(opening.text)
             head = transcript.slice(after, min(after + _HEAD, span.end)) if not self._is_own else ""

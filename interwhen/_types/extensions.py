@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -20,6 +20,9 @@ from interwhen._types.verifiers import Verifier
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Gets the number of steps of a long work that are done, and the number of all its steps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,8 @@ def require_positive(**options: float | None) -> None:
 class Experiment(Generic[A]):
     """Compares arms in rounds: every round runs each arm once, in random order.
 
-    The speed of a machine drifts during a measurement, so arms are compared only within a round.
+    The speed of a machine drifts during a measurement, so arms are compared only within a round. Raises
+    :class:`UsageError` if *pairs* or *minutes* is not positive.
     """
 
     arms: Sequence[A]
@@ -156,7 +157,10 @@ class Output:
             ) from error
 
     def write(self, report: Report) -> None:
-        """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for."""
+        """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for.
+
+        Raises :class:`UsageError` if the JSON or the charts cannot be written, and :class:`OSError` for the page.
+        """
         self.keep(report)
         if str(self.json) == "-":
             sys.stdout.write(msgspec.json.encode(report).decode() + "\n")

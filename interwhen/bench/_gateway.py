@@ -191,9 +191,9 @@ def report_of(
 ) -> Report:
     """Return the report of the benchmark. It has one table for each part.
 
-    *added* has the streams that were read one at a time, by the way on which they came. *carried* has the measurements
-    of many streams at once. *cost* has the CPU time per chunk of the bare and of the wrapped client. *monitors* names
-    the monitors.
+    *added* has the streams that were read one at a time, by way: ``direct``, ``relay`` and ``gateway``. *carried* has
+    the measurements of many streams at once, by the client that read them. *cost* has the CPU time per chunk of the
+    client, ``bare`` and ``wrapped``. *monitors* names the monitors.
     """
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]

@@ -163,9 +163,9 @@ class Setup:
 class Penalty:
     """Compares the bare and the supervised run of each pair, and computes what supervision added.
 
-    *flows* has the measured runs by arm and pair, *source* names where the streams come from, and *monitors* who
-    watched. A pair counts only if it is a correct run, in which no violation interrupted. ``others`` lists the other
-    pairs with the reason. Raises :class:`UsageError` if no pair was a correct run.
+    *flows* has the measured runs by arm and pair, *source* names where the streams come from, and *monitors* has the
+    names of the monitors. A pair counts only if it is a correct run, in which no violation interrupted. ``others``
+    lists the other pairs with the reason. Raises :class:`UsageError` if no pair was a correct run.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:

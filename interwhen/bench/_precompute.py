@@ -78,7 +78,8 @@ class Setting:
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
     """Generate a context with *questions* questions of *family*; the same *seed* gives the same case.
 
-    *predictable* is the share of questions that can be foreseen.
+    *predictable* is the share of questions that can be foreseen. Raises :class:`MissingExtraError` for the family
+    ``reasoning_gym`` without its package.
     """
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
@@ -309,8 +310,9 @@ def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 2
 
 
 def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000) -> tuple[Stage, int]:
-    """Return the first decision of the gate about an item, and after how many queries it came (at most *most*).
+    """Return the first decision of the gate about an item, and after how many queries it came.
 
+    After *most* queries without a decision, the result is ``trial`` and *most*.
     A run with the item is *ratio* times as long, on average, as one without it. No run generates more than *limit*
     tokens; the sizes of the runs grow with the limit.
     """

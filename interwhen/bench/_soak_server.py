@@ -53,7 +53,10 @@ class Story:
         return "".join(self.right)
 
     def after(self, prefix: str) -> str:
-        """Return the text with which the model continues *prefix*. Its later lines may be wrong again."""
+        """Return the text with which the model continues *prefix*. Its later lines may be wrong again.
+
+        If the last line of *prefix* is not the beginning of a line of the story, the text is one line that says so.
+        """
         lines = prefix.split("\n")
         at, begun = len(lines) - 1, lines[-1]
         if at >= len(self.right):

@@ -20,6 +20,7 @@ from rich.text import Text
 import interwhen
 from interwhen import JournalError, UsageError
 from interwhen._types.errors import without_user
+from interwhen._types.extensions import OnProgress
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
@@ -87,8 +88,8 @@ def doctor(
         raise UsageError("--record must be used with --contract, got it alone: add --contract")
     if contract:
         return _contract(base_url, model or "local", record, json=json)
-    with ProgressLine("probing the endpoint"):
-        diagnosis = anyio.run(_diagnosis, base_url, model or "local")
+    with ProgressLine("questions to the endpoint:") as progress:
+        diagnosis = anyio.run(_diagnosis, base_url, model or "local", progress.of)
     settings = _configured()
     if settings is not None and settings.path:
         more = examine_journals(settings)
@@ -107,8 +108,8 @@ def _report(diagnosis: Diagnosis, *, json: bool) -> int:
 
 
 def _contract(base_url: str | None, model: str, record: Path | None, *, json: bool) -> int:
-    with ProgressLine("checking the contract"):
-        report = anyio.run(_checked, base_url, model, record)
+    with ProgressLine("lines of the contract:") as progress:
+        report = anyio.run(_checked, base_url, model, record, progress.of)
     console = stdout_console()
     if json:
         print(as_json(report))
@@ -123,7 +124,10 @@ def _contract(base_url: str | None, model: str, record: Path | None, *, json: bo
 
 
 def _configured() -> JournalSettings | None:
-    """Return the settings of journals in ``interwhen.toml`` or the environment; ``None`` if they cannot be read."""
+    """Return the settings of journals in ``interwhen.toml`` or the environment.
+
+    ``None`` if they cannot be read or the gateway is not installed.
+    """
     try:
         from interwhen.gateway._config import load_config
     except ImportError:  # the gateway is not installed
@@ -147,7 +151,8 @@ def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
 def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
     """Examine the directory of *settings*: is it writable, do its journals have an end, how much disk space is free.
 
-    A temporary file is written there and deleted.
+    A temporary file is written there and deleted. Only the newest journals are read, without those that may still be
+    written. If there is no such directory, only that is reported.
     """
     folder = Path(settings.path)
     access = _access(folder)
@@ -271,15 +276,16 @@ async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint
         await server.stop()
 
 
-async def _diagnosis(base_url: str | None, model: str) -> Diagnosis:
+async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) -> Diagnosis:
     async with _endpoint(base_url, model) as endpoint:
-        return await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key)
+        return await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
 
 
-async def _checked(base_url: str | None, model: str, record: Path | None) -> ContractReport:
+async def _checked(base_url: str | None, model: str, record: Path | None, on_progress: OnProgress) -> ContractReport:
     """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
 
-    All requests and responses are written to the file *record*, if it is given.
+    Without *base_url*, a server for the local *model* is started. All requests and responses are written to the file
+    *record*, if it is given. Raises :class:`UsageError` if *model* is not local then.
     """
     from interwhen.models._httpx2_transport import Httpx2Transport
 
@@ -287,7 +293,11 @@ async def _checked(base_url: str | None, model: str, record: Path | None) -> Con
         transport = RecordingTransport(Httpx2Transport())
         try:
             report = await check_contract(
-                endpoint.base_url, endpoint.model, api_key=endpoint.api_key, transport=transport
+                endpoint.base_url,
+                endpoint.model,
+                api_key=endpoint.api_key,
+                transport=transport,
+                on_progress=on_progress,
             )
         finally:
             await transport.aclose()

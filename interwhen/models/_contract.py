@@ -20,6 +20,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UpstreamError,
 )
+from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Chunk, Message, Piece, Request, ResumeMode, Sampling, Timeouts, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON
@@ -81,17 +82,22 @@ async def check_contract(
     api_key: str | None = None,
     transport: Transport | None = None,
     timeouts: Timeouts = PROBE_TIMEOUTS,
+    on_progress: OnProgress | None = None,
 ) -> ContractReport:
     """Test what interwhen relies on with *model* at *base_url*, by about thirty requests of at most 1,200 tokens.
 
     A failed request becomes a finding in the report, and no :class:`~interwhen.ModelError` is raised. A given
-    *transport* is not closed.
+    *transport* is not closed. *on_progress* is called with the number of lines so far, and of all lines.
     """
     used = transport or Httpx2Transport()
     examiner = _Examiner(base_url.rstrip("/"), model, used, api_key, timeouts)
     try:
-        lines = tuple([line async for line in examiner.lines()])
-        return ContractReport(base_url, model, examiner.server, lines)
+        lines = []
+        async for line in examiner.lines():
+            lines.append(line)
+            if on_progress is not None:
+                on_progress(len(lines), len(PROMISES))
+        return ContractReport(base_url, model, examiner.server, tuple(lines))
     finally:
         if transport is None:
             await used.aclose()

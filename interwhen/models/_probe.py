@@ -9,6 +9,7 @@ import anyio
 import msgspec
 
 from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
+from interwhen._types.extensions import OnProgress
 from interwhen._types.models import (
     Chunk,
     Message,
@@ -88,16 +89,22 @@ async def probe(
     api_key: str | None = None,
     transport: Transport | None = None,
     timeouts: Timeouts = PROBE_TIMEOUTS,
+    on_progress: OnProgress | None = None,
 ) -> Diagnosis:
     """Find out what the endpoint at *base_url* can do with *model*, by about twenty short requests.
 
     If a request fails, this is a finding, and no :class:`~interwhen.ModelError` is raised. A given *transport* is not
-    closed.
+    closed. *on_progress* is called with the number of findings so far, and of all findings.
     """
     used = transport or Httpx2Transport()
     try:
         prober = Prober(base_url.rstrip("/"), model, used, api_key, timeouts)
-        return Diagnosis(base_url, model, tuple([finding async for finding in prober.findings()]))
+        found = []
+        async for finding in prober.findings():
+            found.append(finding)
+            if on_progress is not None:
+                on_progress(len(found), len(QUESTIONS))
+        return Diagnosis(base_url, model, tuple(found))
     finally:
         if transport is None:
             await used.aclose()

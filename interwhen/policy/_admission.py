@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from interwhen._types.errors import UsageError
+from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Message
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
@@ -331,7 +332,13 @@ def outcome(verdict: Verdict | None) -> str:
             return "unknown"
 
 
-def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | None = None) -> Admission:
+def admit(
+    policy: WrittenPolicy,
+    *,
+    seed: int = 0,
+    fired: Mapping[str, int] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Admission:
     """Run the admission checks on the rules of *policy*. Needs the extra ``z3``.
 
     A rule is admitted if all of these hold:
@@ -343,7 +350,8 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
     - its examples detect nearly all of its mutants, which *seed* selects.
 
     *fired* has the number of violations that each rule found in recorded calls, to be shown in the coverage. Without
-    it, the coverage shows the number of examples that break the rule.
+    it, the coverage shows the number of examples that break the rule. *on_progress* is called with the number of
+    rules and tools that were checked, and of all rules and tools.
     """
     from interwhen.policy._smt import contradictions, deadlocks, vacuous
 
@@ -357,7 +365,15 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
     ]
     fitting: list[Rule] = []
     tallies: dict[str, MutantTally] = {}
-    for rule in policy.rules:
+    done, steps = 0, len(policy.rules) + len(policy.schema.tools)
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, steps)
+
+    for rule in _each(policy.rules, advance):
         problems += _misquoted(rule, policy.text)
         unfit = [AdmissionProblem("kinds", (rule.id,), says) for says in problems_of(rule, policy.schema)]
         if unfit:
@@ -370,7 +386,7 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
         if not wrong:
             tallies[rule.id] = tally(rule, policy.schema, seed=seed)
             problems += _survivors(rule, tallies[rule.id])
-    for found in (*contradictions(fitting, policy.schema), *deadlocks(fitting, policy.schema)):
+    for found in (*contradictions(fitting, policy.schema, advance), *deadlocks(fitting, policy.schema)):
         # A rule that has another problem already is taken as the cause of the conflict.
         troubled = {name for problem in problems for name in problem.rules} & set(found.rules)
         problems.append(AdmissionProblem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
@@ -379,6 +395,12 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
     broken = (rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
     counts = Counter(broken) if fired is None else fired
     return Admission(policy.name, admitted, tuple(problems), tallies, coverage(policy.text, policy.rules, counts))
+
+
+def _each(rules: Iterable[Rule], advance: Callable[[], None]) -> Iterator[Rule]:
+    for rule in rules:
+        yield rule
+        advance()
 
 
 def _misquoted(rule: Rule, text: str) -> Iterator[AdmissionProblem]:

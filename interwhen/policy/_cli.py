@@ -146,8 +146,9 @@ def check(
         Print the findings as JSON.
     """
     policy = read_policy(folder)
-    with ProgressLine("checking the rules"):
-        admission = admit(policy, fired=None if situations is None else fired_in(policy, situations))
+    fired = None if situations is None else fired_in(policy, situations)
+    with ProgressLine("checked rules and tools:") as progress:
+        admission = admit(policy, fired=fired, on_progress=progress.of)
     if json:
         print(json_safe(msgspec.json.encode(admission).decode()))
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -504,10 +504,13 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
     return Questions(schema, tool, "before", [node for rule in rules for node in (rule.when, rule.require)])
 
 
-def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
+def contradictions(
+    rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
+) -> Iterator[Defect]:
     """Yield a defect for each pair of *rules* that contradict each other, and for each pair that Z3 cannot decide.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
+    *on_tool* is called after the calls of each tool of *schema* were examined.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -534,6 +537,7 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
                     pair,
                     f"a call of {tool} to which both rules apply must be able to keep both, and {_UNANSWERED}",
                 )
+        on_tool()
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:

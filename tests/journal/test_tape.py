@@ -1,4 +1,4 @@
-"""The tape: what was cut stays on it, and it knows what stands."""
+"""The tape: text that a cut removes stays on it, and it knows which text is in the trace."""
 
 from interwhen._core.transcript import Transcript
 from interwhen.journal._tape import Tape

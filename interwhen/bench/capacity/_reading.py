@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -69,7 +69,8 @@ def cpu_share(measured: Measured, streams: float) -> float:
     wakes = (1 - math.exp(-batches)) / costs.batch_ms * 1e3
     answers = streams / load.seconds
     extras = costs.run_us + load.checks * costs.check_us + load.forks * costs.fork_us + load.remedies * costs.remedy_us
-    return (wakes * costs.wake_us + rate * costs.token_us + answers * extras) / 1e6
+    idle = costs.process_us + streams * costs.stream_us
+    return (idle + wakes * costs.wake_us + rate * costs.token_us + answers * extras) / 1e6
 
 
 def workers_for(measured: Measured, streams: float) -> float:
@@ -78,11 +79,14 @@ def workers_for(measured: Measured, streams: float) -> float:
     return streams / load.seconds * load.checks * (load.check_ms / 1e3 + measured.costs.worker_us / 1e6)
 
 
-def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulated]:
+def streams_per_core(
+    measured: Measured, *, seed: int = 0, on_simulated: Callable[[int], None] = lambda _: None
+) -> tuple[int, Simulated]:
     """Return the largest number of streams that one event loop carries, and the simulation of these streams.
 
     The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
-    The first is computed, the second is simulated.
+    The first is computed, the second is simulated. *on_simulated* is called with the number of streams of each
+    simulation.
     """
     low, high = 1, 2
     while cpu_share(measured, high) <= BUSY:
@@ -94,14 +98,24 @@ def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulat
     while True:
         workers = max(1, math.ceil(workers_for(measured, streams) / BUSY))
         found = simulate(measured.costs, measured.load, streams=streams, workers=workers, seed=seed)
+        on_simulated(streams)
         if found.late_p99_ms <= LATE_MS or streams == 1:
             return streams, found
         streams = max(1, int(streams * 0.9))
 
 
-def read_capacity(measured: Measured, streams: tuple[int, ...], *, seed: int = 0) -> Capacity:
-    """Compute what each number of *streams* needs and what breaks first. The same arguments give the same result."""
-    each, at = streams_per_core(measured, seed=seed)
+def read_capacity(
+    measured: Measured,
+    streams: tuple[int, ...],
+    *,
+    seed: int = 0,
+    on_simulated: Callable[[int], None] = lambda _: None,
+) -> Capacity:
+    """Compute what each number of *streams* needs and what breaks first. The same arguments give the same result.
+
+    *on_simulated* is called with the number of streams of each simulation.
+    """
+    each, at = streams_per_core(measured, seed=seed, on_simulated=on_simulated)
     limits = sorted(_limits(measured, each), key=lambda limit: limit.streams)
     return Capacity(
         streams_per_core=each,

@@ -96,7 +96,7 @@ async def run_on_ray(
 
     At most *tasks* run at the same time. *on_progress* is called with the progress of all. Raises
     :class:`~interwhen.UsageError` if the cluster cannot be reached, or if a task ends with an error that another start
-    cannot help.
+    cannot help, and :class:`~interwhen.toolkit.MissingExtraError` without Ray.
     """
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.
@@ -115,7 +115,8 @@ async def run_on_ray(
 def _connected(address: str | None) -> Iterator[Any]:
     """Yield the module ``ray``, connected to the cluster at *address*, and disconnect at the end.
 
-    A connection that the caller has is used, and left open. Raises :class:`UsageError` if the cluster does not answer.
+    A connection that the caller has is used, and left open. Raises :class:`UsageError` if the cluster does not answer,
+    and :class:`MissingExtraError` without Ray.
     """
     try:
         import ray

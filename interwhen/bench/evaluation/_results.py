@@ -139,12 +139,13 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
 
 
 class Results:
-    """The folder *place* with the results of one evaluation. Use it in a ``with`` block.
+    """The folder *place* with the results of one evaluation. A ``with`` block creates it, and closes its files.
 
     Processes that work on different shards at the same time give different names as *part*: each has a file of spending
     of its own.
 
-    Raises :class:`~interwhen.UsageError` if the folder holds the results of another evaluation.
+    Entering raises :class:`~interwhen.UsageError` if the folder holds other files or the results of an evaluation with
+    another *manifest*, or if it cannot be written.
     """
 
     def __init__(self, place: str | os.PathLike[str], manifest: Manifest, part: str = "") -> None:
@@ -206,7 +207,10 @@ class Results:
     # ------------------------------------------------------------------ rows
 
     def done(self, shard: int) -> frozenset[int]:
-        """Return the numbers of the rows of *shard* that have a result."""
+        """Return the numbers of the rows of *shard* that have a result.
+
+        It opens and locks the file of the shard. Raises :class:`UsageError` if another process has locked it.
+        """
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
@@ -254,7 +258,10 @@ class Results:
 
 
 class _Shard:
-    """One file of result rows. It is locked, so that no other process writes it."""
+    """One file of result rows. It is locked, so that no other process writes it.
+
+    Raises :class:`UsageError` if another process has locked it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)

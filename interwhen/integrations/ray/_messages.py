@@ -70,8 +70,6 @@ class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
     cancelled: list[int] = []
     forgets: bool = False
     """Whether the actor must forget the verifiers that it got before."""
-    waits: bool = True
-    """Whether the answer must wait for a result."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, array_like=True):
@@ -86,17 +84,19 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ActorReply(msgspec.Struct, frozen=True, array_like=True):
-    """What an actor answers: the results that are ready, each of them once."""
+    """What an actor sends: the results that are ready, each of them once."""
 
-    results: list[CheckResult] = []
+    results: list[CheckResult]
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """Which code an actor runs: version and digest of interwhen, and the version of Python."""
+    """Which code an actor runs (version and digest of interwhen, version of Python), and where it listens."""
 
     version: str
     code: str
     python: str
+    host: str = ""
+    port: int = 0
 
     def difference(self, other: Greeting) -> str:
         """Say in what *other*, the greeting of an actor, differs from this one; an empty text if in nothing."""
@@ -136,7 +136,10 @@ def digest_of_package(name: str) -> str:
 
 @cache
 def code_of(name: str) -> str:
-    """Return a digest of the code of the plug-in *name*: of the whole package that its factory is in."""
+    """Return a digest of the code of the plug-in *name*: of the whole package that its factory is in.
+
+    Raises :class:`~interwhen.PluginError` if it cannot be loaded.
+    """
     module = inspect.unwrap(load_verifier(name)).__module__
     return digest_of_package(module.partition(".")[0])
 
@@ -174,7 +177,8 @@ def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
 def make(encoded: bytes) -> Verifier:
     """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Its ``prepare`` is run if it has one.
 
-    Raises :class:`CodeDiffers` if the code or the version here is another one than in the program.
+    Raises :class:`CodeDiffers` if the plug-in is not installed here, or if its code or version is another one than in
+    the program, and :class:`~interwhen.PluginError` if it cannot make the monitor.
     """
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)
     try:

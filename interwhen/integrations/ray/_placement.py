@@ -5,10 +5,9 @@ Why: docs/decisions/0064-checks-on-a-cluster.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol
 
 LEAST_SECONDS = 0.005
 """The CPU seconds of a check below which it must not leave the machine: a call would cost more than it saves."""
@@ -62,28 +61,6 @@ class CostHistory:
             known.leaves = known.streak >= known.needed
 
 
-class Named(Protocol):
-    """Anything that has a name, such as an actor."""
-
-    @property
-    def name(self) -> str:
-        """The name of the object."""
-        ...
-
-
-def rank(key: str, members: Iterable[str]) -> list[str]:
-    """Return *members* in the order in which they are places for *key*, the best one first (rendezvous hashing).
-
-    If a member leaves, only the keys whose best place it was move.
-    """
-    data = key.encode("utf-8", "surrogatepass")
-    return sorted(members, key=lambda member: blake2b(data, digest_size=8, key=_short(member)).digest(), reverse=True)
-
-
-def _short(member: str) -> bytes:
-    return blake2b(member.encode(), digest_size=32).digest()
-
-
 SHORT_SECONDS = 0.25
 """A check that usually takes longer does not wait behind another one in an actor: the time of a call is small against
 it, and the check would be stuck if the other one hangs."""
@@ -93,7 +70,7 @@ WINDOW = 32
 """The largest number of checks that an actor has at once."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PlacedCheck:
     """A check that an actor runs, or that waits for an actor."""
 
@@ -120,6 +97,12 @@ class Lane:
     checks: dict[int, PlacedCheck] = field(default_factory=dict)
     work: float = 0.0
     """The sum of their usual times."""
+    hashed: blake2b = field(init=False)
+    """The hash of the name, which the hash of a key continues."""
+
+    def __post_init__(self) -> None:
+        """Hash the name."""
+        self.hashed = blake2b(self.name.encode(), digest_size=8)
 
     def add(self, check: PlacedCheck) -> None:
         """Record that the actor gets *check* as its last one. If it has no other, it begins with it at once."""
@@ -144,6 +127,21 @@ class Lane:
         if count >= WINDOW or self.work > SHORT_SECONDS or check.seconds > SHORT_SECONDS:
             return False
         return count < 2 or self.work + check.seconds <= WINDOW_SECONDS
+
+
+def best(key: str, lanes: Iterable[Lane]) -> Lane:
+    """Return the best of *lanes* for *key* (rendezvous hashing).
+
+    If an actor leaves, only the keys whose best place it was move.
+    """
+    data = key.encode("utf-8", "surrogatepass")
+
+    def weight(lane: Lane) -> bytes:
+        found = lane.hashed.copy()
+        found.update(data)
+        return found.digest()
+
+    return max(lanes, key=weight)
 
 
 class Waiting:
@@ -183,33 +181,32 @@ class Waiting:
         self._checks.clear()
         return found
 
-    def assign(self) -> dict[str, list[PlacedCheck]]:
-        """Give as many waiting checks to actors as these have room for. Return them by the name of the actor.
+    def assign(self) -> list[PlacedCheck]:
+        """Give as many waiting checks to actors as these have room for, and return them."""
+        given: list[PlacedCheck] = []
+        if not self.lanes:
+            return given
+        for check in list(self._checks.values()):
+            if self.place(check) is not None:
+                del self._checks[check.id]
+                given.append(check)
+            elif not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
+                break
+        return given
+
+    def place(self, check: PlacedCheck) -> str | None:
+        """Give *check* to an actor and return its name; ``None`` if none has room.
 
         A check goes to the best place for its key. If that actor is busy, it goes to the next best one that is idle,
         and only if none is idle to the best one that has room.
         """
-        given: dict[str, list[PlacedCheck]] = {}
         if not self.lanes:
-            return given
-        for check in list(self._checks.values()):
-            lane = self._place(check)
-            if lane is None:
-                if not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
-                    break
-                continue
-            del self._checks[check.id]
-            lane.add(check)
-            given.setdefault(lane.name, []).append(check)
-        return given
-
-    def _place(self, check: PlacedCheck) -> Lane | None:
-        lanes = [self.lanes[name] for name in rank(check.key, self.lanes)]
-        best = lanes[0]
-        if best.work + check.seconds <= WINDOW_SECONDS / 2 and best.has_room(check):
-            return best
-        return _first(lanes, lambda lane: not lane.checks) or _first(lanes, lambda lane: lane.has_room(check))
-
-
-def _first(lanes: Sequence[Lane], fits: Callable[[Lane], bool]) -> Lane | None:
-    return next((lane for lane in lanes if fits(lane)), None)
+            return None
+        lane = best(check.key, self.lanes.values())
+        if lane.work + check.seconds > WINDOW_SECONDS / 2 or not lane.has_room(check):
+            fitting = [each for each in self.lanes.values() if each.has_room(check)]
+            if not fitting:
+                return None
+            lane = best(check.key, [each for each in fitting if not each.checks] or fitting)
+        lane.add(check)
+        return lane.name
