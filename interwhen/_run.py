@@ -911,7 +911,8 @@ def resume(
 
     Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
     as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, if *monitors*
-    are not those of the run, or if they or *model* are missing.
+    are not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one of the
+    arguments cannot be loaded.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)

@@ -278,7 +278,10 @@ class Counts:
         self.reconnects += 1
 
     def came_late(self, chunk: Chunk) -> None:
-        """Add the tokens of *chunk*, which came from a stream that we had closed, to the late tokens."""
+        """Add the tokens of *chunk*, which came from a stream that we had closed, to the late tokens.
+
+        If it has the server's count, the generated tokens that we missed are added, too, and the prompt tokens stored.
+        """
         self.late += chunk.tokens
         self.late += max(self._missing(chunk.usage), 0)
 
@@ -306,7 +309,10 @@ class Counts:
         return 0 if usage.completion_tokens is None else self.reported(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
-        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning."""
+        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning.
+
+        A model that was asked to reason counts as one that did if *usage* does not say how much.
+        """
         if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
             return False
         transcript = self._intake.transcript

@@ -284,7 +284,8 @@ async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) 
 async def _checked(base_url: str | None, model: str, record: Path | None, on_progress: OnProgress) -> ContractReport:
     """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
 
-    All requests and responses are written to the file *record*, if it is given.
+    Without *base_url*, a server for the local *model* is started. All requests and responses are written to the file
+    *record*, if it is given. Raises :class:`UsageError` if *model* is not local then.
     """
     from interwhen.models._httpx2_transport import Httpx2Transport
 

@@ -110,7 +110,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> float:
-        """The error of the prediction, as a share of the measured value."""
+        """The error of the prediction, as a share of the measured value; 0 if that is 0."""
         return abs(self.predicted - self.measured) / self.measured if self.measured else 0.0
 
 

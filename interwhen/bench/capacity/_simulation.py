@@ -91,7 +91,7 @@ def queue_waits(
     """Simulate one station alone, and return the waiting times of *jobs* jobs in seconds, after *warm_up* others.
 
     The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds. The station
-    has *servers* servers.
+    has *servers* servers. Raises :class:`MissingExtraError` without simpy.
     """
     env = environment()
     station = Station(env, servers)

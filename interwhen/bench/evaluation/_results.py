@@ -266,7 +266,10 @@ class Results:
 
 
 class _Shard:
-    """One file of result rows. It is locked, so that no other process writes it."""
+    """One file of result rows. It is locked, so that no other process writes it.
+
+    Raises :class:`UsageError` if another process has locked it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

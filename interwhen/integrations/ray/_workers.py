@@ -197,7 +197,8 @@ class RayWorkers:
 
         See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
         """
-        self.bind()
+        if self._loop is None or self._closed:
+            self.bind()
         self._keeper.start()
         target = self._target(verifier)
         if target is None or not self._costs.leaves(target.key):
