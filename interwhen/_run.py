@@ -128,7 +128,8 @@ async def recheck(
 
     The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. *on_progress* is
     called with the number of characters that were checked, and of all characters. Raises
-    :class:`~interwhen.JournalError` if this version cannot read the journal.
+    :class:`~interwhen.JournalError` if this version cannot read the journal, and :class:`~interwhen.UsageError` if a
+    monitor cannot be loaded.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -184,8 +185,9 @@ async def check_again(
     *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
     journal names. For a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it.
     Claims that a fork found are not found again, because no model runs. *on_progress* is called with the number of
-    checks that have ended, and of those in the record. Raises :class:`~interwhen.JournalError` or :class:`UsageError`
-    if the record contradicts itself.
+    checks that have ended, and of those in the record (or of those that have ended, if they are more). Raises
+    :class:`~interwhen.JournalError` or :class:`UsageError` if the record cannot be read or contradicts itself, if the
+    run is not over, or if *monitors* is missing or cannot be loaded, and :class:`OSError` if the file cannot be opened.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
     """
@@ -253,7 +255,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
     *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
     has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
     :class:`UsageError` if the journal does not say how to make the monitor, or if the claim is not found again (for
-    example, because a fork found it).
+    example, because a fork found it), and :class:`~interwhen.JournalError` if the journal cannot be read.
     """
     found = read_journal(path)
     header = found.header
@@ -408,7 +410,8 @@ async def observe_recorded(
 ) -> Result:
     """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
 
-    The prompt and the settings are those of the run in *found*. *on_event* is called with each event.
+    The prompt, the think tags and the first phase are those of the run in *found*; all other settings are the defaults.
+    *on_event* is called with each event.
     """
     header = found.header
     model = _recorded_model(chunks, think_tags=header.think_tags)
@@ -464,7 +467,7 @@ _END_SECONDS = 5.0
 class Running:
     """An event loop in a separate thread. It runs until :meth:`end` is called or the process ends.
 
-    *options* are the ``backend_options`` of :func:`anyio.run`.
+    *options* are the ``backend_options`` of :func:`anyio.run`. Raises the error if the loop cannot start.
     """
 
     # Not ``anyio.from_thread.start_blocking_portal``: it waits for its thread without a limit. Its suspended generator
@@ -505,7 +508,7 @@ class Running:
         return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Start *function* on the loop without waiting for it."""
+        """Start *function* on the loop without waiting for it. Raises :class:`RuntimeError` if the loop has ended."""
         self._portal.start_task_soon(function)
 
     def soon(self, function: Callable[[], object]) -> None:
@@ -514,7 +517,10 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """Cancel everything on the loop and end it. Unless called in the loop's own thread, wait until it has ended."""
+        """Close the clients, cancel everything on the loop and end it. Does nothing in a forked process.
+
+        Unless called in the loop's own thread, wait until it has ended, at most 5 seconds.
+        """
         atexit.unregister(self.end)
         if self.is_here:
             self.soon(self._ending.set)
@@ -635,11 +641,11 @@ def run(
     the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model
     is asked; if one refuses it, entering the run raises :class:`~interwhen.toolkit.PromptRefused`. *on_result* is
     called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with each event, except those
-    for text, and the id of the call. Both run in a thread, so that a slow function delays
-    nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
-    result is verified.
+    for text, and the id of the call. Both run in a thread, so that a slow function delays nothing; an exception of
+    theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
 
-    Raises :class:`~interwhen.UsageError` on arguments that cannot work.
+    Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.PluginError` for a name
+    that cannot be loaded.
     """
     specs = _several(monitors)
     watchers = load_monitors(specs)
@@ -800,7 +806,7 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 class SyncRun:
     """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread.
 
-    With *uvloop*, that loop is a uvloop.
+    With *uvloop*, that loop is a uvloop; entering the block raises :class:`MissingExtraError` if it is not installed.
     """
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
@@ -904,8 +910,9 @@ def resume(
     run whose reader left, or that ended as ``failed``, is not finished and continues.
 
     Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
-    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, or if
-    *monitors* are not those of the run.
+    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, if *monitors*
+    are not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one of the
+    arguments cannot be loaded.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)

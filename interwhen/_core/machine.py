@@ -46,6 +46,7 @@ from interwhen._core.release import (
 from interwhen._core.segmenter import Due, Intake
 from interwhen._core.violations import (
     COUNTS_PROMPTS,
+    HOLDS_TORN_LINES,
     KEEPS_ANSWERS,
     RULES,
     Candidate,
@@ -278,7 +279,10 @@ class Counts:
         self.reconnects += 1
 
     def came_late(self, chunk: Chunk) -> None:
-        """Add the tokens of *chunk*, which came from a stream that we had closed, to the late tokens."""
+        """Add the tokens of *chunk*, which came from a stream that we had closed, to the late tokens.
+
+        If it has the server's count, the generated tokens that we missed are added, too, and the prompt tokens stored.
+        """
         self.late += chunk.tokens
         self.late += max(self._missing(chunk.usage), 0)
 
@@ -306,7 +310,10 @@ class Counts:
         return 0 if usage.completion_tokens is None else self.reported(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
-        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning."""
+        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning.
+
+        A model that was asked to reason counts as one that did if *usage* does not say how much.
+        """
         if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
             return False
         transcript = self._intake.transcript
@@ -338,6 +345,7 @@ class Core:
         "_orders",
         "_pace",
         "_resume",
+        "_shown_whole",
         "_tools_in_field",
         "_unchecked_from",
         "budgets",
@@ -428,6 +436,8 @@ class Core:
         self._frontier_is_due = False
         self.released = 0
         """The offset up to which the reader has seen the trace."""
+        self._shown_whole = 0
+        """The offset up to which a run with gates has shown text that no cut has torn since the gates released it."""
         self._most_characters = self.budgets.characters
         self._most_tokens = self.window.ceiling
 
@@ -757,7 +767,7 @@ class Core:
         self.violations.note_all()
         refuted = self.violations.first_refuted()
         self._cut(length)  # removes a half think tag, which no monitor has read
-        while (to := max(self.gates.settled(refuted), self.released)) < self.transcript.length:
+        while (to := max(self.gates.settled(refuted), self._shown_whole)) < self.transcript.length:
             self._cut(to)
         if self.transcript.length == length:
             self._finish_reason = reason
@@ -797,6 +807,8 @@ class Core:
         self.gates.cut(to)
         if self.released > to:
             self.released = to
+            # What this leaves of a line that a gate has shown as a whole is not checked.
+            self._shown_whole = min(to, self.gates.limit()) if self.rules >= HOLDS_TORN_LINES else to
             self.events.append(Retracted(to))
 
     def _go_on(self) -> None:
@@ -833,7 +845,7 @@ class Core:
         if limit > self.released:
             for run in self.transcript.runs(self.released, limit):
                 self.events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
-            self.released = limit
+            self.released = self._shown_whole = limit
 
     def _finish_if_settled(self) -> None:
         if self.state != "draining" or self.checks.awaited:
@@ -846,7 +858,7 @@ class Core:
     def _withhold_unfinished(self) -> None:
         """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
         reason = self._finish_reason
-        while (to := max(self.gates.settled(), self.released)) < self.transcript.length:
+        while (to := max(self.gates.settled(), self._shown_whole)) < self.transcript.length:
             self._cut(to)
         self._finish_reason = reason
 

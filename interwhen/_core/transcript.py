@@ -246,7 +246,7 @@ class Transcript:
         return self.phases[max(at, 0)][1]
 
     def runs(self, start: int, end: int) -> Iterator[TextRun]:
-        """Yield the text of ``[start, end)``, split where the origin or the phase changes."""
+        """Yield the text of ``[start, end)``, split where origin or phase change, and around tags and calls."""
         if len(self.phases) == 1 and not (self.insertions or self.calls or self.refusals or self.tags):
             if start < end:
                 yield TextRun(start, self.slice(start, end), "model", self.phases[0][1])

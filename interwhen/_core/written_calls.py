@@ -103,7 +103,10 @@ def _asks_for_actions(text: str) -> bool:
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the tags around code, if *text* defines tools as Python functions for a loop of code and observations."""
+    """Return the tags around code, if *text* seems to define tools as Python functions for a loop of code; else none.
+
+    It must have the words "Thought" and "Observation", and a code block that begins with a function.
+    """
     if "Observation" not in text or "Thought" not in text or _CODE.search(text) is None:
         return ()
     return _TAGS
@@ -457,7 +460,8 @@ def _is_json(text: str) -> bool:
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the calls in *body*, the text after ``<|python_tag|>``.
 
-    It is JSON, ``name.call(...)`` of a built-in tool, or program code.
+    It is JSON, ``name.call(...)`` of a built-in tool, a list of calls in Python syntax, or program code. Raises
+    :class:`Unreadable` if it is none of these.
     """
     body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
     if body.startswith("{"):
@@ -638,7 +642,7 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the call in *body*.
 
     It has the form ``Action: name`` and ``Action Input: ...``, ``Action: name[input]``, or ``Action:`` and a JSON
-    object.
+    object. Yields none for another form. Raises :class:`Unreadable` if the name or the JSON cannot be read.
     """
     match = _ACTION.match(body)
     if match is None:

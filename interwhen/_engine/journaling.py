@@ -633,7 +633,8 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
     """Run the extractor of monitor number *monitor* again, and return the full claim for *known*.
 
-    The journal stores only the key and the span of *known*. Returns ``None`` if the extractor does not find this claim.
+    The journal stores only the key and the span of *known*. Returns ``None`` if the extractor does not find this claim,
+    or if *past* does not say where it was found.
     """
     source = past.sources.get(id(known))
     if source is None:

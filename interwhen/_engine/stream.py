@@ -133,8 +133,9 @@ WINDOW = 10.0
 class Pace:
     """Compares the model's token rate with *min_rate* (tokens per second), once in each window of ``WINDOW`` seconds.
 
-    It leaves out the time before the first token of a request, and the time in which the reader is busy. *tokens* is a
-    function that returns the number of tokens so far.
+    It leaves out the time before the first token of a request, and the time in which the reader is busy. A lower rate
+    is logged, and counted in ``slow_seconds`` and ``slowest``. *tokens* is a function that returns the number of tokens
+    so far.
     """
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
@@ -502,7 +503,7 @@ class ModelReader:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        """Process the *chunks* of *stream*; an empty list means the end.
+        """Process the *chunks* of *stream*; an empty list means the end. Those of an old stream are only counted.
 
         This is the hot path: a few microseconds per token.
         """
@@ -566,7 +567,8 @@ class ModelReader:
     async def open(self, order: Open) -> None:
         """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
 
-        If the request fails, the core gets this as a fact.
+        Waits at most 0.5 s for the stream. If the request fails, the core gets this as a fact. If the core has ordered
+        something else meanwhile, the request is not sent, or its stream is closed.
         """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
@@ -629,7 +631,7 @@ class ModelReader:
     # ------------------------------------------------------------------ closing and failing
 
     def close(self) -> None:
-        """Close the stream at once, even while another task reads it.
+        """Close the stream without waiting for it, even while another task reads it.
 
         A request that is not accepted yet is cancelled.
         """

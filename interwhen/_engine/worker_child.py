@@ -69,7 +69,7 @@ def split_frames(buffer: bytearray) -> Iterator[bytes]:
 
 
 async def send(sock: socket.socket, payload: bytes) -> None:
-    """Send *payload* as one message on a non-blocking socket."""
+    """Send *payload* as one message on a non-blocking socket. Raises :class:`GarbledMessage` if it is too large."""
     rest = memoryview(framed(payload))
     while rest:
         try:
@@ -102,14 +102,14 @@ async def _exactly(sock: socket.socket, count: int) -> bytearray:
 
 
 def send_blocking(sock: socket.socket, payload: bytes) -> None:
-    """Send *payload* as one message, in the child process."""
+    """Send *payload* as one message, in the child process. Raises :class:`GarbledMessage` if it is too large."""
     sock.sendall(framed(payload))
 
 
 def receive_blocking(sock: socket.socket) -> bytes:
     """Wait for one message, in the child process, and return its payload.
 
-    Raises :class:`EOFError` if the other side closed the socket.
+    Raises :class:`EOFError` if the other side closed the socket, and :class:`GarbledMessage` for an invalid header.
     """
     return exactly_blocking(sock, length_of(exactly_blocking(sock, HEAD_SIZE)))
 
@@ -133,7 +133,7 @@ KEPT = 128
 
 
 def serve(sock: socket.socket, memory: int | None) -> None:
-    """Run the checks that arrive as messages on *sock*, and answer each, until *sock* is closed.
+    """Run the checks that arrive as messages on *sock*, and answer each, until *sock* is closed or memory runs out.
 
     *memory* limits the address space of this process, in bytes (``None``: no limit).
     """

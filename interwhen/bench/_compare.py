@@ -170,7 +170,7 @@ class Attempts:
 
     @classmethod
     def pooled(cls, found: Iterable[Attempts]) -> Attempts:
-        """Join the attempts of several comparisons, which must have the same arms."""
+        """Join the attempts of several comparisons, which must have the same arms. The time is that of the longest."""
         each = tuple(found)
         by_arm = {arm: tuple(made for one in each for made in one.by_arm[arm]) for arm in each[0].by_arm}
         seconds = max(one.seconds for one in each)

@@ -44,7 +44,8 @@ def require_positive(**options: float | None) -> None:
 class Experiment(Generic[A]):
     """Compares arms in rounds: every round runs each arm once, in random order.
 
-    The speed of a machine drifts during a measurement, so arms are compared only within a round.
+    The speed of a machine drifts during a measurement, so arms are compared only within a round. Raises
+    :class:`UsageError` if *pairs* or *minutes* is not positive.
     """
 
     arms: Sequence[A]

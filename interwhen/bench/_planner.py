@@ -285,7 +285,10 @@ def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> floa
 
 
 def probed(runner: Runner) -> Rates:
-    """Return the rates (seconds per unit of work) that the planner gets from three random probes of the server."""
+    """Return the rates (seconds per unit of work) that the planner gets from three random probes of the server.
+
+    Raises :class:`UsageError` if the probes give no rates.
+    """
     routes: frozenset[Route] = frozenset({"live", "prefill"})
     small = ForkSituation(prefix=64, side=1, reply=1, routes=routes)
     large = ForkSituation(prefix=1024, side=1, reply=1, routes=routes)

@@ -347,7 +347,8 @@ class SlippingModel:
     def _reasoning(self, question: CaseQuestion, prompt: str, prefix: str) -> Iterator[str]:
         """Yield lines that compute the answer to *question*, one step a line, sometimes with a mistake.
 
-        They start at the nearest value that is stated in the prompt or in *prefix*, the text so far.
+        They start at the nearest value that is stated in the prompt or in *prefix*, the text so far. If *prefix* does
+        not end with a newline, one comes first. Yields no step if *prefix* states the answer.
         """
         target = question.about
         own = self._known(prefix)
@@ -382,7 +383,7 @@ class SlippingModel:
         return About(about.who, min(about.number, at.number + self._rates.reach))
 
     def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str:
-        """Return a statement about *about* with the labels of the lines that it follows from.
+        """Return a statement about *about* with the labels of the lines that it follows from; sometimes wrong or vague.
 
         It is empty if the statement is in *known*, or if *labels* lacks one of these lines.
         """
@@ -537,7 +538,10 @@ def value_of(about: _Subject, facts: StatedFacts) -> str | None:
 
 
 def _walk(about: _Subject, at: int, value: str, facts: StatedFacts) -> str | None:
-    """Return the value of *about*, computed step by step from *value*, which is the value after *at* steps."""
+    """Return the value of *about*, computed step by step from *value*, which is the value after *at* steps.
+
+    ``None`` if *facts* lacks a step.
+    """
     kind, who, number = about
     for step in range(at + 1, number + 1):
         if kind == "above":

@@ -54,7 +54,8 @@ def context_of(rng: random.Random, size: int) -> str:
 async def first_token(model: Model, text: str, arm: Arm) -> FirstToken:
     """Ask a question about the context *text*, and measure the time to the first token and the cached prompt tokens.
 
-    In the arm ``warm``, the prefix of the prompt is sent ahead of time. Raises :class:`UsageError` if the run fails.
+    In the arm ``warm``, the prefix of the prompt is sent ahead of time. Without a token, the time is that of the whole
+    run. Raises :class:`UsageError` if the run fails.
     """
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())

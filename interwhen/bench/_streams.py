@@ -107,7 +107,8 @@ class OpenSource:
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
     """Open *source*, and close it at the end of the block. Equal *seed* numbers give equal streams or requests.
 
-    Raises :class:`UsageError` if it cannot be opened.
+    Raises :class:`UsageError` if it cannot be opened, and :class:`MissingExtraError` for a local model without its
+    extra.
     """
     match source:
         case ReplayedFile():

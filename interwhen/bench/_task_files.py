@@ -61,10 +61,11 @@ def hub(
 ) -> Iterator[Exercise]:
     """Yield *count* rows of the Hugging Face dataset *name* as exercises, in random order.
 
-    Needs the extra ``datasets``. *config* and *split* select a part of the dataset, and *seed* determines the order.
-    *prompt* and *target* are names of columns. The regex *target_pattern* is applied to the column *target*: its first
-    group is the right answer. *instruction* becomes the system message. *monitors* are the names of the monitors of
-    each exercise. The regex *answer* finds the answer in a text of the model.
+    Raises :class:`MissingExtraError` without the extra ``datasets``. *config* and *split* select a part of the dataset,
+    and *seed* determines the order. *prompt* and *target* are names of columns. The regex *target_pattern* is applied
+    to the column *target*: its first group is the right answer. *instruction* becomes the system message. *monitors*
+    are the names of the monitors of each exercise. The regex *answer* finds the answer in a text of the model. The
+    iterator raises :class:`~interwhen.UsageError` if a column is missing or *target_pattern* finds no answer.
     """
     try:
         import datasets
@@ -123,7 +124,8 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 def reader(pattern: str) -> Callable[[str], str | None]:
     """Return a function that reads the answer in a text: the last match of the first group of *pattern*, normalised.
 
-    It returns ``None`` without a match. Raises :class:`~interwhen.UsageError` if *pattern* is no regex with a group.
+    It returns ``None`` without a match, or if the answer is empty. Raises :class:`~interwhen.UsageError` if *pattern*
+    is no regex with a group.
     """
     compiled = _compiled("answer", pattern)
 

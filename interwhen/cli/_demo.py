@@ -88,7 +88,10 @@ SCENES = (
 
 
 class PacedModel(ModelWrapper):
-    """Wraps *model* and slows its streams down to at most *rate* tokens a second. Everything else is unchanged."""
+    """Wraps *model* and slows its streams down to at most *rate* tokens a second.
+
+    Optional attributes of *model*, such as its timeouts, are not passed on.
+    """
 
     def __init__(self, model: Model, rate: float) -> None:
         super().__init__(model)

@@ -124,7 +124,10 @@ def _contract(base_url: str | None, model: str, record: Path | None, *, json: bo
 
 
 def _configured() -> JournalSettings | None:
-    """Return the settings of journals in ``interwhen.toml`` or the environment; ``None`` if they cannot be read."""
+    """Return the settings of journals in ``interwhen.toml`` or the environment.
+
+    ``None`` if they cannot be read or the gateway is not installed.
+    """
     try:
         from interwhen.gateway._config import load_config
     except ImportError:  # the gateway is not installed
@@ -148,7 +151,8 @@ def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
 def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
     """Examine the directory of *settings*: is it writable, do its journals have an end, how much disk space is free.
 
-    A temporary file is written there and deleted.
+    A temporary file is written there and deleted. Only the newest journals are read, without those that may still be
+    written. If there is no such directory, only that is reported.
     """
     folder = Path(settings.path)
     access = _access(folder)
@@ -280,7 +284,8 @@ async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) 
 async def _checked(base_url: str | None, model: str, record: Path | None, on_progress: OnProgress) -> ContractReport:
     """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
 
-    All requests and responses are written to the file *record*, if it is given.
+    Without *base_url*, a server for the local *model* is started. All requests and responses are written to the file
+    *record*, if it is given. Raises :class:`UsageError` if *model* is not local then.
     """
     from interwhen.models._httpx2_transport import Httpx2Transport
 

@@ -43,7 +43,7 @@ class ModelFlags:
     def open(self, prompt: Prompt = "") -> Model:
         """Open the selected model. Without --api, the kind of *prompt* (text or chat) selects the API.
 
-        Raises :class:`UsageError` if --api is given without --base-url.
+        Raises :class:`UsageError` if --api is given without --base-url, or if the model cannot be loaded.
         """
         if self.base_url is None:
             if self.api is not None:
@@ -154,7 +154,7 @@ class ContextFlags:
     def open(self, model: Model) -> AbstractAsyncContextManager[Ready | None]:
         """Open the prepared context for runs of *model*. Without --context, the block gets ``None``.
 
-        Raises :class:`UsageError` if other options of the context are given without it.
+        Raises :class:`UsageError` if other options of the context are given without it, or if --passages is negative.
         """
         if self.context is None:
             if self.store is not None or self.key_file is not None or self.passages:
@@ -185,7 +185,7 @@ class _Conversation(msgspec.Struct, frozen=True):
 
 
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
-    """Return the prompt from the option that the user gave: *text*, *prompt_file* or *chat*.
+    """Return the prompt from the option that the user gave: *text*, *prompt_file* or *chat*. The file ``-`` is stdin.
 
     Raises :class:`UsageError` if none or several of them were given, if *text* is empty, if a file cannot be read, or
     if *chat* holds no valid chat.

@@ -84,7 +84,7 @@ class ProgressLine:
             _blocks.remove(self)
 
     def to(self, done: int, note: str = "") -> None:
-        """Set the number of finished steps to *done*, and show it. *note* follows the counts."""
+        """Set the number of finished steps to *done*, and show it if it is time. *note* follows the counts."""
         self._done, self._note = done, note
         self._show()
 
@@ -94,7 +94,7 @@ class ProgressLine:
         self.to(done)
 
     def advance(self, note: str = "") -> None:
-        """Add one to the number of finished steps, and show it. *note* follows the counts."""
+        """Add one to the number of finished steps, and show it if it is time. *note* follows the counts."""
         self.to(self._done + 1, note)
 
     def clear(self) -> None:
@@ -106,7 +106,7 @@ class ProgressLine:
                 self._is_drawn = False
 
     def line(self) -> str:
-        """Return the progress as one line: the verb, the counts, and the time that has passed or is left."""
+        """Return the progress as one line: the verb, the counts, the time that has passed or is left, and the note."""
         seconds = self._clock() - self._begun
         done, total = self._done, self._total
         parts = [self._verb]

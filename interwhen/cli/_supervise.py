@@ -61,8 +61,9 @@ class Interrupted(KeyboardInterrupt):
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
     """Run *main* on an event loop and return its exit code.
 
-    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes too long, the
-    process ends.
+    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes too long, or
+    at a second Ctrl-C, the process ends. On Ctrl-C before or after *main*, :class:`KeyboardInterrupt` is raised
+    with *hint*.
     """
     try:
         with _Handler(hint) as handler:
@@ -96,7 +97,10 @@ def leave() -> None:
 
 @contextmanager
 def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let signals wake *loop*. Otherwise it would not notice a signal that arrives just before it sleeps."""
+    """Let signals wake *loop*. Otherwise it would not notice a signal that arrives just before it sleeps.
+
+    Only the main thread gets signals, so in another thread this does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -39,7 +39,10 @@ def joined(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    """Return *text* on one line as :func:`joined` does, shortened to at most *limit* characters."""
+    """Return *text* on one line, shortened to at most *limit* characters.
+
+    Control characters are escaped as in :func:`visible`, and newlines are shown as ``⏎``.
+    """
     shown = visible(text[: limit + 1]).replace("\n", "⏎")
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 

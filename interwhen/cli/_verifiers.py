@@ -446,7 +446,9 @@ def _vet(name: str) -> None:
 
 
 def _write(name: str, where: Path) -> list[Path]:
-    """Write all files of the new package to the folder *where*, and return them. After an error, no file is left.
+    """Write all files of the new package to the folder *where*, and return their paths in it.
+
+    After an error, no file is left.
 
     Raises :class:`UsageError` if the folder exists or cannot be written.
     """

@@ -255,7 +255,8 @@ def render(state: ViewState, signs: Signs = UNICODE) -> Text:
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
     """Return the shown lines of the trace from offset *start* (the start of a line) to offset *end* (default: all).
 
-    *state* has the text and its marks. Retracted texts are shown where they stood.
+    *state* has the text and its marks. Retracted texts are shown where they stood, the latest three at one place, with
+    the *signs* around them.
     """
     stop = state.end if end is None else end
     known = _known(state, start, stop)
@@ -332,7 +333,7 @@ class _LineBuilder:
         return retracted[len(here) :]
 
     def lines(self) -> list[Line]:
-        """Return the lines so far; the last one may be unfinished."""
+        """End the last line, and return all lines; at least one."""
         if self.text or not self.done:
             self._end_line()
         return self.done
@@ -483,7 +484,10 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return one line that shows how far a run is *seconds* after its start: tokens, rate, and counts of checks."""
+    """Return one line that shows how far a run is *seconds* after its start.
+
+    It has the mood, the tokens and their rate, and the counts of checks, violations and remedies.
+    """
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),
@@ -568,7 +572,7 @@ class PlainViewer(Viewer):
 
 
 class LiveViewer(Viewer):
-    """Redraws the end of the trace in place. After the run, it prints the whole trace and the summary."""
+    """Redraws the end of the trace in place. At the end, it prints the whole trace, and the summary of a result."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console

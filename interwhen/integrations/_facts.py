@@ -20,7 +20,8 @@ def facts_of(call: SupervisedCall) -> dict[str, Any]:
 
     ``label`` is the label of the result. ``violations`` has the monitor, verifier, reason, wrong text and remedy of
     each violation. ``reasons`` says why the result is not verified. ``call_id`` is the id of the call in the log and in
-    the audit file.
+    the audit file. ``model``, ``checks`` and ``tokens`` are the name of the model, the number of checks and the number
+    of all tokens.
     """
     result = call.result
     unverified = getattr(result, "unverified_reasons", ())

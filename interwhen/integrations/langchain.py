@@ -34,7 +34,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedChat:
-    """A mixin for chat models. It overrides the methods that LangChain calls for an answer."""
+    """A mixin for chat models. It overrides the methods that LangChain calls, to attach the facts to the answer."""
 
     def _generate(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

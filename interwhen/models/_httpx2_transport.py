@@ -345,11 +345,10 @@ class Httpx2Transport:
 
         *connect_timeout* is in seconds. Raises :class:`StreamTimeout` after this time without a connection,
         :class:`ConnectError` if the connection fails, :class:`StreamProtocolError` if the response is not HTTP/1.1, and
-        :class:`UsageError` for a URL with another scheme than ``http`` and ``https``.
+        :class:`UsageError` for an invalid header, or a URL with another scheme than ``http`` and ``https``.
         """
         url = httpcore2.URL(request.url)
-        headers = [(b"host", _host(request.url))]
-        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+        headers = [(b"host", _host(request.url)), *request.header_fields()]
         if request.method == "POST":
             headers.append((b"content-length", str(len(request.body)).encode()))
         is_kept = True

@@ -570,6 +570,8 @@ class ChatModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
+        if resume not in get_args(ChatResume):
+            raise UsageError(f"resume must be one of {', '.join(get_args(ChatResume))}, got {resume!r}")
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._option: ChatResume = resume
         self._probe = parse_probe(probe)

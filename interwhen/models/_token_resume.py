@@ -579,6 +579,11 @@ def _overlap(text: str, tag: str) -> int:
     return next((size for size in range(min(len(text), len(tag) - 1), 0, -1) if tag.startswith(text[-size:])), 0)
 
 
+def _framed(event: bytes) -> bytes:
+    """Return *event* as a server-sent event."""
+    return b"data: " + event + b"\n\n"
+
+
 class ChatEvents:
     """Converts a response of `/v1/completions` to one of `/v1/chat/completions`.
 
@@ -623,20 +628,33 @@ class ChatEvents:
         while True:
             data = await self._response.receive()
             if not data:
-                return b""
-            events = b"".join(b"data: " + self._event(event) + b"\n\n" for event, _ in self._decoder.feed(data))
+                return self._rest()
+            events = b"".join(self._events(event) for event, _ in self._decoder.feed(data))
             if events:
                 return events
+
+    def _rest(self) -> bytes:
+        """Return an event with the text that waits, which the server has not ended; empty if no text waits."""
+        parts, self._waiting = [*self._waiting, *self._text.finish()], []
+        if not parts:
+            return b""
+        choice = {"index": 0, "delta": self._delta(parts), "finish_reason": None}
+        event = msgspec.json.encode({"object": "chat.completion.chunk", "choices": [choice]})
+        return _framed(event)
 
     async def aclose(self) -> None:
         """Close the original response."""
         await self._response.aclose()
 
-    def _event(self, data: bytes) -> bytes:
+    def _events(self, data: bytes) -> bytes:
+        """Return the chat events for *data*. Without a finish reason, the text that waits precedes the end mark."""
         try:
             body = msgspec.json.decode(data)
         except NOT_JSON:
-            return data  # the end mark, or invalid data, which the decoder reports
+            return self._rest() + _framed(data)  # the end mark, or invalid data, which the decoder reports
+        return _framed(self._event(data, body))
+
+    def _event(self, data: bytes, body: Any) -> bytes:
         if isinstance(body, dict) and self._read is not None:
             body = self._read(body)
             data = msgspec.json.encode(body)
@@ -652,15 +670,20 @@ class ChatEvents:
             # The ids of this event are also those of the held text. So all its text waits: a cut between the two would
             # keep ids whose text was cut.
             self._waiting, parts = parts, []
-        delta: dict[str, Any] = {}
-        for phase, text in parts:
-            name = self._field if phase == "reasoning" else "content"
-            delta[name] = delta.get(name, "") + text
+        delta = self._delta(parts)
         called = self._finish_calls(choice, delta) if choice.get("finish_reason") is not None else {}
         kept = {name: choice[name] for name in ("index", "logprobs", "finish_reason", "token_ids") if name in choice}
         body.pop("prompt_token_ids", None)  # they are of this request, not of the chat
         body |= {"object": "chat.completion.chunk", "choices": [{**kept, "delta": delta, **called}]}
         return msgspec.json.encode(body)
+
+    def _delta(self, parts: Sequence[tuple[Phase, str]]) -> dict[str, Any]:
+        """Return the message of a chat event that adds the text of *parts*."""
+        delta: dict[str, Any] = {}
+        for phase, text in parts:
+            name = self._field if phase == "reasoning" else "content"
+            delta[name] = delta.get(name, "") + text
+        return delta
 
     def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
         """Return whether the answer in *parts* contains a tool call, or may end inside the opening tag of one."""

@@ -29,6 +29,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UnexpectedForm,
     UpstreamError,
+    UsageError,
     without_user,
 )
 from interwhen._types.models import Retries, Timeouts
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     import ssl
 
 T = TypeVar("T")
+
+_OF_TRANSPORT = frozenset(("content-length", "host", "transfer-encoding"))
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_A_VALUE = re.compile(r"[^\x01-\x09\x0b\x0c\x0e-\xff]")
+"""What a header must not contain: line ends and NUL, which would begin another header, and text beyond Latin-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,23 @@ class HttpRequest:
     def name(self) -> str:
         """The name for error messages: the alias, or the URL without one."""
         return self.alias or self.url
+
+    def header_fields(self) -> list[tuple[bytes, bytes]]:
+        """Return names and values of the headers as bytes. Raises :class:`~interwhen.UsageError` for an invalid one."""
+        fields = []
+        for name, value in self.headers.items():
+            if name.lower() in _OF_TRANSPORT or not _HEADER_NAME.fullmatch(name):
+                raise UsageError(
+                    f"headers={{...}} must not have {name!r:.100}: the transport sets this header, or the name "
+                    "is invalid; remove it"
+                )
+            if (found := _NOT_IN_A_VALUE.search(value)) is not None:
+                raise UsageError(
+                    f"the header {name!r:.100} must be one line of Latin-1 text without NUL, got {found[0]!r} in it: "
+                    "remove it from the API key or headers={...}"
+                )
+            fields.append((name.encode("ascii"), value.encode("latin-1")))
+        return fields
 
 
 class HttpResponse(Protocol):

@@ -138,27 +138,34 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
 
-    Raises :class:`UsageError` if *path* has too many steps, :class:`ValueError` if a step into a list is not a number,
-    and :class:`IndexError` if the list has no such item.
+    The index after the last item of a list adds *value* to the list. Raises :class:`UsageError` for too many
+    steps, or for a step into a list that is not the index of an item.
     """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
         raise UsageError(f"a path must have at most {_DEEPEST} steps, got {path!r:.80}: shorten it")
     place: Any = parts
     for step in steps[:-1]:
-        place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+        place = place[_index(step, len(place), path)] if isinstance(place, list) else place.setdefault(step, {})
     last = steps[-1]
     if isinstance(place, list):
         if value is None:
-            del place[int(last)]
-        elif int(last) == len(place):
-            place.append(value)
+            del place[_index(last, len(place), path)]
         else:
-            place[int(last)] = value
+            index = _index(last, len(place) + 1, path)
+            place[index : index + 1] = [value]
     elif value is None:
         place.pop(last, None)
     else:
         place[last] = value
+
+
+def _index(step: str, count: int, path: str) -> int:
+    """Return the index *step* of a path into a list, which must be less than *count*."""
+    if not (step.isascii() and step.isdecimal() and len(step) < 10 and int(step) < count):
+        most = f"from 0 to {count - 1}" if count else "which is empty"
+        raise UsageError(f"{step!r:.40} in the path {path!r:.80} must be an index of a list, {most}: correct it")
+    return int(step)
 
 
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:

@@ -259,7 +259,8 @@ class Precomputer:
         """Change pieces of the context of *ref* by name; ``None`` deletes a piece. Return the new reference.
 
         *ref* becomes outdated: runs with it use no items. Raises :class:`~interwhen.precompute.StoreConflict` if
-        another writer edits the context meanwhile, and :class:`UsageError` if it does not exist.
+        another writer edits the context meanwhile, and :class:`UsageError` if it does not exist or *changes* are
+        invalid.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
@@ -685,7 +686,8 @@ class IdleWorker:
         """Return the next context that has a due step within the token budget, and its most urgent due step.
 
         Contexts take turns. Each is read again if the store has a newer generation. A step that failed is left out
-        during its pause.
+        during its pause, and a context that cannot be read or planned is logged and left out. ``None`` if no step is
+        due.
         """
         names = list(self._host.contexts)
         self._turn += 1

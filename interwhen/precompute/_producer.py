@@ -291,7 +291,7 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
 def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Split *spec* (``"answers:anticipate=4"``, or a mapping with ``name``) into the producer's name and options.
 
-    Raises :class:`~interwhen.UsageError` if a mapping has no name.
+    Raises :class:`~interwhen.UsageError` if a mapping has no name, or if the options in a text cannot be read.
     """
     if isinstance(spec, str):
         bare, _, written = spec.partition(":")

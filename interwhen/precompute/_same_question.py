@@ -75,8 +75,8 @@ _ADJECTIVES = {"height": "tall", "age": "old"}
 def form_of(question: str) -> Words | None:
     """Return the normal form of *question* as a tuple of words. Two questions with the same form ask the same.
 
-    Return ``None`` if the question must not be compared: it is empty, longer than 400 characters, or has control
-    characters. The time is linear in the length of the question.
+    Return ``None`` if the question must not be compared: it has no words, is longer than 400 characters, or has
+    invisible characters other than newlines and tabs. The time is linear in the length of the question.
     """
     if not question.strip() or len(question) > LONGEST:
         return None

@@ -106,7 +106,10 @@ class StoredContext:
             return without(f"{type(error).__name__} while it was read")
 
     def reread(self, *, after: float = 0.0) -> None:
-        """Read the context again in a thread, if it was read more than *after* seconds ago. Never waits."""
+        """Read the context again in a thread, if it was read more than *after* seconds ago. Never waits.
+
+        Does nothing while it is being read.
+        """
         if self._is_reading or time.monotonic() - self._state.read_at < after:
             return
         self._is_reading = True
@@ -180,7 +183,7 @@ class StoredContexts:
     # ------------------------------------------------------------------ by name
 
     def find(self, name: str) -> StoredContext | None:
-        """Return the context *name* if it is open. Never waits."""
+        """Return the context *name* if it is open, otherwise ``None``. Never waits."""
         return self._contexts.get(name)
 
     def open(self, name: str) -> StoredContext:

@@ -131,10 +131,10 @@ class SqliteShelf:
             time.sleep(_PAUSE_SECONDS)
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Run *work*. If the file is damaged, replace it by an empty one and run *work* again.
+        """Run *work* and return its result. If the file is damaged, replace it by an empty one and run *work* again.
 
-        Raises :class:`sqlite3.OperationalError` if another process has locked the file, and :class:`StoreError` on
-        other failures, such as a full disk.
+        ``None`` if the new file is damaged, too. Raises :class:`sqlite3.OperationalError` if another process has locked
+        the file, and :class:`StoreError` on other failures, such as a full disk.
         """
         for _ in range(2):
             if self._connection is None:

@@ -201,7 +201,8 @@ class Store:
     def put(self, item: Item) -> Item:
         """Store *item* and return it. If another writer has already stored this item, return the stored one.
 
-        Of each step of a context, only the 8 newest items are kept.
+        Of each step of a context, only the 8 newest items are kept. Raises :class:`~interwhen.precompute.StoreError` if
+        the item cannot be written.
         """
         name = f"{_ITEMS}/{item.id}"
         entry = seal(name, msgspec.msgpack.encode(item), self._key)
@@ -279,7 +280,8 @@ class Store:
     def document(self, name: str) -> Document:
         """Return the latest generation of document *name*: number 0 without data if it was never written.
 
-        If that entry is damaged, the data is ``None``, and a copy goes to quarantine.
+        If that entry is damaged, the data is ``None``, and a copy goes to quarantine. Raises
+        :class:`~interwhen.precompute.StoreError` if it cannot be read.
         """
         for _ in range(16):
             number = self.generation(name)

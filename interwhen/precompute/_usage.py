@@ -109,8 +109,8 @@ def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> Pl
 def conversation_piece(turns: Sequence[Message]) -> ContextPiece | None:
     """Return one piece with the messages of the user in *turns*, at most 4,000 characters of each.
 
-    ``None`` if there are none.
-    Messages of the assistant are left out: they were not checked, so no fact may follow from them.
+    ``None`` if there are none. Messages of the assistant are left out: they were not checked, so no fact may follow
+    from them.
     """
     said = [turn.content.strip()[:_TURN] for turn in turns if turn.role == "user" and turn.content.strip()]
     text = "\n".join(said)

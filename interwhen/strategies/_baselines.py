@@ -45,7 +45,10 @@ class BestOf:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw and judge samples, and answer with the best one. If several are equally good, take the first."""
+        """Draw and judge samples, and answer with the best one. If several are equally good, take the first.
+
+        With ``until_verified``, a verified sample is the last one.
+        """
         return await best_sample(
             question, context, self.samples, lambda _number, _trace, found: self.until_verified and found.verified
         )

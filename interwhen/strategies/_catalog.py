@@ -52,9 +52,9 @@ class Adaptive:
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw the samples that the allocator has planned, until one is verified.
+        """Draw the samples that the allocator has planned, until one is verified. The allocator learns from each.
 
-        Answer with this one, or else the best.
+        Answer with the verified one, or else the best.
         """
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))

@@ -201,7 +201,10 @@ def _key(request: Request) -> _Key:
 
 
 def _of_prompt(usage: Usage | None) -> Usage | None:
-    """Return only the prompt counts of *usage*, because the generated tokens differ between the requests."""
+    """Return only the prompt counts of *usage*, because the generated tokens differ between the requests.
+
+    ``None`` if *usage* is ``None``.
+    """
     return None if usage is None else Usage(usage.prompt_tokens, usage.cached_tokens)
 
 

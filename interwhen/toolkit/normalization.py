@@ -89,8 +89,9 @@ def normalize(text: str) -> Normalized:
 
     Compatibility forms become ordinary characters (NFKC): full-width digits and signs, ligatures, mathematical
     letters. Invisible characters are dropped: the default-ignorable ones of Unicode (zero-width spaces and joiners,
-    soft hyphens, directional marks) and control characters, except tabs and line ends. Superscripts, subscripts,
-    fractions, circled and squared signs are not changed, because they mean something else without their form.
+    soft hyphens, directional marks) and control characters, except tabs and line ends. Other separators, such as form
+    feeds and U+2028, become spaces. Superscripts, subscripts, fractions, circled and squared signs are not changed,
+    because they mean something else without their form.
     """
     if _PLAIN(text):
         return Normalized(text, text, None, None)

@@ -1,6 +1,6 @@
 """Solves problems of verifiers with Z3, within the deadline of the check (extra ``z3``).
 
-Each thread has its own Z3 context.
+Each thread has a Z3 context for its problems, and each warm problem has its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _FREE = threading.local()
 class Problem:
     """Named conditions in one Z3 context. Only the thread that opened the problem may use it (see :func:`problem`).
 
-    Create variables and values in ``context``: ``z3.Int("x", found.context)``.
+    Create variables and values in ``context``: ``z3.Int("x", found.context)``. The methods raise :class:`UsageError` in
+    another thread.
     """
 
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:
@@ -68,7 +69,7 @@ class Problem:
     def consistent(self) -> Verdict:
         """Return a pass if all conditions can be true at once. A violation names conditions that contradict each other.
 
-        Each of the named conditions is needed for the contradiction.
+        Each of the named conditions is needed for the contradiction. ``Unknown`` if Z3 came to no answer.
         """
         self._mine()
         found = self._solve()
@@ -82,7 +83,7 @@ class Problem:
         """Return a pass if *conclusion* follows from the conditions, else a violation with a counterexample.
 
         The counterexample is the witness of the violation. If the conditions contradict each other, every conclusion
-        would follow, so the verdict is ``Unknown``.
+        would follow, so the verdict is ``Unknown``, as it is if Z3 came to no answer.
         """
         self._mine()
         self._solver.push()
@@ -228,7 +229,7 @@ class WarmProblem(Problem):
     def consistent(self) -> Verdict:
         """Return a pass if all conditions can be true at once, otherwise a violation that names a contradiction.
 
-        The verdict is cached for checks that add no conditions.
+        A verdict that was found at the start (*ahead*) is returned again for checks that add no conditions.
         """
         if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
             self.reasons = self._because
@@ -267,9 +268,10 @@ class WarmProblem(Problem):
 class WarmProblems:
     """A pool of warm problems, each identified by a key, for the checks of all threads.
 
-    The parameter *most* is the maximum number of idle problems in the pool, at least 1. *memory_mb* limits the memory
-    of Z3. Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove
-    them, Z3 must solve the problem many times, which is the largest remaining cost of a warm problem.
+    The parameter *most* is the maximum number of idle problems in the pool. *memory_mb* limits the memory of Z3.
+    Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them, Z3
+    must solve the problem many times, which is the largest remaining cost of a warm problem. Raises
+    :class:`UsageError` if *most* is below 1.
 
     Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify everything
     that the conditions are made from, for example by a digest of the policy and the version of the code that reads it.
@@ -344,7 +346,7 @@ def to_smt2(conditions: Mapping[str, Any]) -> str:
 def from_smt2(text: str) -> Build:
     """Return a function that adds the conditions in *text*, which :func:`to_smt2` wrote, to a problem.
 
-    Raises :class:`UsageError` for other texts.
+    Raises :class:`UsageError` if *text* names no condition. The function raises it for other wrong texts.
     """
     names = _names(text)
 

@@ -288,7 +288,8 @@ def _compiled(mutant: Mutant) -> CodeType:
     for each in reversed(classes):
         found = ast.ClassDef(each, [], [], [found], [])
     module = ast.fix_missing_locations(ast.Module([found], []))
-    return compile(module, mutant.file, "exec", annotations.compiler_flag)
+    code: CodeType = compile(module, mutant.file, "exec", annotations.compiler_flag)
+    return code
 
 
 def _plant(mutant: Mutant, code: CodeType) -> None:
@@ -526,7 +527,7 @@ def _record(unit: Unit, tell: Callable[[object], None]) -> None:
     sys.settrace(enter)
     failed = unit.fails()
     sys.settrace(None)
-    threading.settrace(None)  # type: ignore[arg-type]
+    threading.settrace(None)
     seconds = time.process_time() - began
     tell(
         {"failed": failed, "seconds": seconds, "lines": {name: sorted(found) for name, found in lines.items() if found}}
@@ -571,13 +572,14 @@ def judge(mutant: Mutant, units: list[Unit], noticing: Counter[str], quick: floa
 def _in_order(units: list[Unit], noticing: Counter[str], quick: float) -> tuple[list[Unit], bool]:
     """Return the *units* in the order in which they run, and whether these are all."""
     variants: Counter[str] = Counter()
-    costs = []
+    costs: list[tuple[int, float, int]] = []
     for unit in units:
         group = unit.name.partition("[")[0].partition(" ")[0]
         variants[group] += 1
         # Different tests first: the variants of one test notice the same mutants.
         costs.append((-noticing[unit.name], unit.seconds * variants[group], len(costs)))
-    ordered, spent = [], 0.0
+    ordered: list[Unit] = []
+    spent = 0.0
     for _, _, number in sorted(costs):
         spent += units[number].seconds
         if spent > quick:

@@ -19,6 +19,7 @@ from interwhen import (
     Segment,
     Sentences,
     Span,
+    StreamBroken,
     StreamStarted,
     ThinkEnd,
     ToolCall,
@@ -30,7 +31,7 @@ from interwhen import (
 from interwhen._core import violations
 from interwhen._core.checks import TORN, UNREAD, OpenSegment
 from interwhen._core.machine import WRITTEN_AS_TEXT
-from interwhen._core.messages import NO_OFFER, Abandoned, Extracted, Invalidate, Opened
+from interwhen._core.messages import NO_OFFER, Abandoned, Broken, Extracted, Invalidate, Opened
 from interwhen._core.scanners import CountScanner, JoinedLineScanner, TagScanner
 from interwhen._core.segmenter import Due, Intake, scanner_for
 from interwhen._core.transcript import TagPart, ThinkTags, Transcript
@@ -469,7 +470,7 @@ def test_a_server_may_count_more_tokens_than_chunks_before_its_end(counted):
 
 def test_versions_of_the_rules_stay_what_they_were():
     """`RULES` and its neighbours: a journal has the number of its version, so an old number never changes."""
-    first = {"COUNTS_PROMPTS": 3, "READS_CALLS": 4, "KNOWS_PLACES": 5, "KEEPS_ANSWERS": 6}
+    first = {"COUNTS_PROMPTS": 3, "READS_CALLS": 4, "KNOWS_PLACES": 5, "KEEPS_ANSWERS": 6, "HOLDS_TORN_LINES": 7}
     assert {name: getattr(violations, name) for name in first} == first
     assert max(first.values()) == violations.RULES
 
@@ -495,6 +496,22 @@ def test_a_claim_is_torn_if_it_ends_in_a_torn_line(start, end, is_torn):
     home = OpenSegment(Span(0, 20), tears=(Span(6, 10),))
     assert home.is_torn_at(Span(start, end)) is is_torn
     assert OpenSegment(Span(0, 20), torn=6).is_torn_at(Span(start, end)) is (end > 6)
+
+
+def test_the_last_two_words_before_a_silence_are_not_certain():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    list(intake.feed("1+1=2 and", 1, "answer"))
+    assert list(intake.unfinished(dead=False)) == []
+    list(intake.feed(" so", 1, "answer"))
+    assert [certain for _, certain in intake.unfinished(dead=False)] == [5]
+
+
+def test_a_stream_that_breaks_is_announced():
+    driver = drive(monitor(), budgets=Budgets(reconnects=1))
+    for happens in ("reconnect", "fail"):
+        driver.tell(Broken("a reset", retryable=True))
+        assert driver.of(StreamBroken)[-1].action == happens
+        driver.open()
 
 
 def test_silence_lets_all_scanners_look():
@@ -703,3 +720,13 @@ def test_the_mutants_without_effect_are_mutants():
     """A mutant whose function was rewritten must be looked at again."""
     assert set(without_effect()) <= {mutant.key for mutant in mutants()}
     assert all(without_effect().values())
+
+
+def test_a_late_chunk_that_counts_more_tokens_than_it_has_counts_them():
+    """`Counts.came_late`: a lower count is not up to date yet."""
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.settle()
+    for counted, late in ((1, 2), (6, 5)):
+        driver.tell(Chunk("so", tokens=2 if late == 2 else 0, usage=Usage(completion_tokens=counted)))
+        assert driver.core.counts.late == late

@@ -253,6 +253,18 @@ def test_what_is_passed_over_is_recorded_and_other_candidates_stay():
     assert [(each.remedy, each.interrupted) for each in driver.summary.violations][-1] == (None, False)
 
 
+def test_a_run_that_was_passed_over_ends_with_its_last_check():
+    """`Core._go_on_without_remedy`: the model has ended before."""
+    driver = drive(auto(order=("feedback",), end="unverified"))
+    answer(driver, *["3+2=9\n"] * 2)
+    if driver.summary is None and driver.state == "opening":
+        driver.open()
+    driver.feed("3+2=9\n")
+    driver.end()
+    driver.settle()
+    assert driver.summary.status == "unverified"
+
+
 def test_the_same_facts_give_the_same_ladder():
     def play():
         driver = drive(auto(samples=2), resume="prefix", think_tags=TAGS)

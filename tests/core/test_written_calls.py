@@ -9,7 +9,7 @@ from interwhen import ToolCalls
 from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
-from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_written
+from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_offer, read_written
 from tests.core.call_texts import CODE, OFFER, TEXTS, UNREADABLE
 
 FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "json",
@@ -178,3 +178,28 @@ def test_python_and_json_are_told_apart(form, text, names):
 def test_a_variable_is_known_if_nothing_else_binds_its_name(code, known):
     call = read_written("code", f"{code}\nget_weather(city)", CODE).calls[-1]
     assert call.kind == ("function" if known else "code")
+
+
+def test_kimi_may_leave_the_end_of_the_last_call_out():
+    text = '<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Paris"}'
+    [call] = read_written("kimi", text, OFFER).calls
+    assert call.values() == {"city": "Paris"}
+
+
+@pytest.mark.parametrize(("parameters", "name"), [(("city",), "city"), (("city", "days"), "input"), ((), "input")])
+def test_a_single_argument_has_the_name_of_the_only_parameter(parameters, name):
+    offer = ToolOffer(tools={"get_weather": dict.fromkeys(parameters, "")}, react=True)
+    [call] = read_written("react", "Action: get_weather[Paris]", offer).calls
+    assert call.values() == {name: "Paris"}
+
+
+def test_calls_with_json_follow_each_other():
+    body = "".join(f'<invoke name="{name}">{{"city": "Paris"}}</invoke>' for name in ("first", "second"))
+    assert [call.name for call in read_written("invoke", body, OFFER).calls] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("text", "react"), [("Action: x", False), ("Observation", False), ("Action: x\nObservation", True)]
+)
+def test_a_prompt_asks_for_actions_with_both_words(text, react):
+    assert read_offer(text, {}).react is react

@@ -147,6 +147,25 @@ def test_ten_questions_take_one_or_two_clicks(watch, address, folder):
             page.get_by_role("tab", name="Evidence").click()
 
 
+def test_the_page_explains_its_signs_and_keys(watch, address, folder):
+    watched = watch(at_run(address, folder, "repaired.journal"))
+    page = watched.page
+    page.locator(".row.chosen").wait_for()
+    page.keyboard.press("?")
+    expect(page.get_by_role("tab", name="Help")).to_have_attribute("aria-selected", "true")
+    explained = page.locator(".explained")
+    # What the reader sees in the text and in the header: each has a line.
+    for word in ("steps verified", "the answer itself may be wrong", "written by a remedy", "taken back", "frontier"):
+        expect(explained).to_contain_text(word)
+    signs = page.locator(".row .sign").all_inner_texts()
+    assert set(signs) == {"✓", "✗"}
+    for sign in signs:
+        expect(explained.locator("dt").filter(has_text=sign)).to_have_count(1)
+    page.keyboard.press("n")
+    expect(page.get_by_role("tab", name="Evidence")).to_have_attribute("aria-selected", "true")
+    watched.assert_clean()
+
+
 def test_the_first_thing_that_a_person_does_is_to_drag(watch, address, folder):
     watched = watch(at_run(address, folder, "long.journal"))
     slider = watched.page.get_by_role("slider", name="Time")
@@ -261,6 +280,9 @@ def test_the_list_filters_sorts_and_compares(watch, address, folder):
     page = watched.page
     rows = page.locator(".body .tr")
     expect(rows).to_have_count(4)
+    # What all paths have in common tells nothing apart.
+    link = page.get_by_role("link", name="repaired.journal", exact=True)
+    expect(link).to_have_attribute("title", str(folder / "repaired.journal"))
     page.get_by_label("outcome").select_option("with a violation")
     expect(rows).to_have_count(2)
     page.get_by_label("outcome").select_option("")
@@ -562,7 +584,7 @@ def test_axe_has_no_serious_finding(watch, address, folder, pair, colours):
 
     page = watch(at_run(address, folder, "repaired.journal"), **colours).page
     page.locator(".row.chosen").wait_for()
-    for tab in ("Evidence", "Account", "Prompt"):
+    for tab in ("Evidence", "Account", "Prompt", "Help"):
         page.get_by_role("tab", name=tab).click()
         expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
         examine(page, tab)

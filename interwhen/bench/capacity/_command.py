@@ -47,7 +47,7 @@ def measure(
     """Measure what tokens, checks, forks and remedies cost on this machine, for `interwhen plan capacity`.
 
     The capacity model takes all its inputs from this file. The command also measures the points at which the model is
-    checked. It needs an otherwise idle machine, and about two minutes.
+    checked. It needs an otherwise idle machine, and about five minutes.
 
     Parameters
     ----------

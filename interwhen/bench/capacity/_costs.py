@@ -17,6 +17,10 @@ from interwhen.bench.evaluation._results import read_rows
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What one unit of each kind of work costs on one machine. ``interwhen plan measure`` measures all of them."""
 
+    process_us: float
+    """CPU time that a process with open streams needs in each second, even if no token comes, in microseconds."""
+    stream_us: float
+    """CPU time that each open stream needs in each second, even if no token comes: its timers."""
     wake_us: float
     """CPU time of the event loop to wake up for tokens, in microseconds."""
     batch_ms: float
@@ -106,7 +110,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> float:
-        """The error of the prediction, as a share of the measured value."""
+        """The error of the prediction, as a share of the measured value; 0 if that is 0."""
         return abs(self.predicted - self.measured) / self.measured if self.measured else 0.0
 
 

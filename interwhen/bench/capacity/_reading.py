@@ -69,7 +69,8 @@ def cpu_share(measured: Measured, streams: float) -> float:
     wakes = (1 - math.exp(-batches)) / costs.batch_ms * 1e3
     answers = streams / load.seconds
     extras = costs.run_us + load.checks * costs.check_us + load.forks * costs.fork_us + load.remedies * costs.remedy_us
-    return (wakes * costs.wake_us + rate * costs.token_us + answers * extras) / 1e6
+    idle = costs.process_us + streams * costs.stream_us
+    return (idle + wakes * costs.wake_us + rate * costs.token_us + answers * extras) / 1e6
 
 
 def workers_for(measured: Measured, streams: float) -> float:

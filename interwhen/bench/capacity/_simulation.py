@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Steps: TypeAlias = "Generator[simpy.Event, Any, None]"
 _MICRO = 1e-6
+_IDLE_SECONDS = 0.01
+"""The period of the work that an event loop does without tokens. It is spread evenly over the time."""
 
 
 class Simulated(NamedTuple):
@@ -89,7 +91,7 @@ def queue_waits(
     """Simulate one station alone, and return the waiting times of *jobs* jobs in seconds, after *warm_up* others.
 
     The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds. The station
-    has *servers* servers.
+    has *servers* servers. Raises :class:`MissingExtraError` without simpy.
     """
     env = environment()
     station = Station(env, servers)
@@ -120,6 +122,8 @@ class ProcessModel:
         self._workers = Station(self._env, workers)
         self._late: list[float] = []
         self._checked: list[float] = []
+        idle = costs.process_us + streams * costs.stream_us
+        self._env.process(self._idle(idle * _IDLE_SECONDS * _MICRO))
         for _ in range(streams):
             self._env.process(self._stream())
 
@@ -141,6 +145,11 @@ class ProcessModel:
             check_p99_ms=1e3 * percentile(checked, 0.99),
             checks=len(self._checked),
         )
+
+    def _idle(self, seconds: float) -> Steps:
+        while True:
+            yield self._env.timeout(_IDLE_SECONDS)
+            yield from self._loop.serve(seconds)
 
     def _stream(self) -> Steps:
         env, load, draw = self._env, self._load, self._rng.random

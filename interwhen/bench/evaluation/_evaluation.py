@@ -15,17 +15,31 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
-from interwhen import Budgets, Delta, InterwhenError, Model, Monitor, Result, Sampling, Unverified, Verified, Workers
+from interwhen import (
+    Budgets,
+    Delta,
+    InterwhenError,
+    Model,
+    Monitor,
+    Result,
+    Sampling,
+    Unverified,
+    UsageError,
+    Verified,
+    Workers,
+)
 from interwhen._run import run as start
 from interwhen.bench.evaluation._fleet import Endpoint, Fleet
 from interwhen.bench.evaluation._prompts import PromptRow, Prompts
 from interwhen.bench.evaluation._results import ResultRow, Results
-from interwhen.models import UpstreamError
+from interwhen.models import UnexpectedForm, UpstreamError
 from interwhen.registry import MonitorSpec
 
 _EACH = 1.0
 """The time between two writes of what running rows have spent, in seconds."""
 _REFUSED = (429, 503)
+_MISSET = (401, 402, 403, 404, 405, 407)
+"""Statuses that say that the key, the URL or the model is wrong. All rows would fail so, none by its own fault."""
 _NO_RECONNECTS = 0
 """A run does not ask a server again that refused or broke off: the fleet learns from it, and chooses the next one."""
 
@@ -262,8 +276,13 @@ class Evaluation:
         self.progress.tokens += result.ledger.total_tokens - attempt.tokens
         attempt.tokens = result.ledger.total_tokens
         self.progress.requests += result.ledger.requests + result.ledger.forks
+        if isinstance(error, UpstreamError) and error.status in _MISSET:
+            raise UsageError(
+                f"--endpoint, --model and OPENAI_API_KEY must be right for {endpoint.url}, got {error}; correct them, "
+                "and run the same command again to continue"
+            )
         attempt.is_counted = True
-        if error is None or not error.retryable:
+        if error is None or not (error.retryable or isinstance(error, UnexpectedForm)):
             endpoint.end(attempt.begun, now, attempt.first)
             self._commit(attempt, result, now, monitors)
             return
@@ -271,9 +290,9 @@ class Evaluation:
         self.progress.tokens_again += attempt.tokens
         failures = todo.failures
         if isinstance(error, UpstreamError) and error.status in _REFUSED:
-            endpoint.refuse(attempt.begun, now, error.retry_after)
+            endpoint.refuse(attempt.begun, now, error.retry_after, str(error))
         else:
-            endpoint.fail(now)
+            endpoint.fail(now, str(error))
             failures += 1
         if failures < self.tries:
             self._again.append(_Try(row, failures, endpoint.url))
@@ -322,7 +341,13 @@ class Evaluation:
     async def _keep(self, begun: float) -> None:
         while True:
             await anyio.sleep(_EACH)
-            self._spend()
+            try:
+                self._spend()
+            except InterwhenError as error:  # raised where the rows are started, since this group would wrap it
+                self._failed = self._failed or error
+                self.fleet.wake()
+                self._ended.set()
+                return
             await anyio.to_thread.run_sync(self.results.flush)
             self.progress.seconds = anyio.current_time() - begun
             self.on_progress(self.progress)

@@ -115,7 +115,8 @@ async def run_on_ray(
 def _connected(address: str | None) -> Iterator[Any]:
     """Yield the module ``ray``, connected to the cluster at *address*, and disconnect at the end.
 
-    A connection that the caller has is used, and left open. Raises :class:`UsageError` if the cluster does not answer.
+    A connection that the caller has is used, and left open. Raises :class:`UsageError` if the cluster does not answer,
+    and :class:`MissingExtraError` without Ray.
     """
     try:
         import ray

@@ -63,7 +63,10 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def manifest(self, prompts: Prompts) -> Manifest:
-        """Return the settings that the results of *prompts* depend on. They are stored with the results."""
+        """Return the settings that the results of *prompts* depend on. They are stored with the results.
+
+        Raises :class:`~interwhen.UsageError` if a monitor cannot be loaded.
+        """
         watching = load_monitors(self.monitors)
         return Manifest(
             task=self.task,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 import sys
 from collections import deque
 from hmac import compare_digest
@@ -14,7 +15,7 @@ import msgspec
 
 from interwhen._engine.monitors import as_outcome
 from interwhen._engine.worker_child import HEAD_SIZE, MOST, GarbledMessage, framed, length_of
-from interwhen._engine.workers import ProcessPool
+from interwhen._engine.workers import BOOT_SECONDS, WorkerAnswer, WorkerDied, WorkerProcess
 from interwhen._types.errors import name_error
 from interwhen._types.verdicts import Errored, Judged, Outcome
 from interwhen._types.verifiers import Verifier
@@ -33,6 +34,8 @@ _LINGER = 0.0015
 """How long a result waits for the next one, in seconds, if there are open checks. One message then carries several."""
 _LONGEST_LINGER = 0.005
 """How long a result waits at most, in seconds."""
+_CANCELLED_SECONDS = 0.5
+"""How long a check may take, in seconds, that was cancelled when the worker process had got it but not begun it."""
 _decode = msgspec.msgpack.Decoder(ActorRequest).decode
 
 
@@ -66,10 +69,7 @@ def load(encoded: bytes) -> ExactChecks:
 
 
 class PortableVerifier:
-    """Stands for a verifier in the process of the actor. To unpickle it in a worker process makes the verifier there.
-
-    *encoded* is a :class:`NamedVerifier` as bytes.
-    """
+    """Stands for a verifier in the process of the actor. Its pickle makes the verifier in a worker process."""
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
@@ -89,10 +89,13 @@ class CheckActor:
         # The main module of this process is a script of Ray. A worker process must not import it, and Ray with it.
         vars(sys.modules["__main__"]).pop("__file__", None)
         self._memory = memory
-        self._pool: ProcessPool | None = None
-        self._targets: dict[bytes, PortableVerifier] = {}
+        self._worker: WorkerProcess | None = None
+        self._targets: dict[bytes, bytes] = {}
+        """The pickles of verifiers, by the digest of what the program sent."""
         self._waiting: deque[CheckItem] = deque()
         self._running: tuple[int, anyio.CancelScope] | None = None
+        self._ahead: CheckItem | None = None
+        """The first of the waiting checks, if the worker process has already got it."""
         self._cancelled: set[int] = set()
         self._results: list[CheckResult] = []
         self._sending: asyncio.TimerHandle | None = None
@@ -102,7 +105,6 @@ class CheckActor:
         """Empty when it was used."""
         self._program: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
-        self._spent = 0.0
 
     async def listen(self, secret: bytes, host: str = "") -> bytes:
         """Wait at *host* for the program that knows *secret*. Return a :class:`Greeting` with the port.
@@ -151,30 +153,35 @@ class CheckActor:
         self._waiting.clear()
         if self._running is not None:
             self._running[1].cancel()
-        if self._pool is not None:
-            await self._pool.close()
+        await self._end_worker()
 
     def _take(self, request: ActorRequest) -> None:
         if request.forgets:
             self._targets.clear()
         for encoded in request.targets:
-            self._targets[encoded_digest(encoded)] = PortableVerifier(encoded)
+            self._targets[encoded_digest(encoded)] = pickle.dumps(PortableVerifier(encoded))
         for number in request.cancelled:
             self._cancel(number)
         self._waiting.extend(request.items)
         if self._waiting and self._task is None:
             self._task = asyncio.create_task(self._work())
+        self._ask_ahead()
 
     def _cancel(self, number: int) -> None:
         if self._running is not None and self._running[0] == number:
             self._cancelled.add(number)
             self._running[1].cancel()
-            return
-        self._waiting = deque(item for item in self._waiting if item.id != number)
+        elif self._ahead is not None and self._ahead.id == number:
+            self._cancelled.add(number)  # the worker process has it: it gets little time, and its result is dropped
+        else:
+            self._waiting = deque(item for item in self._waiting if item.id != number)
 
     async def _work(self) -> None:
         while self._waiting:
             item = self._waiting.popleft()
+            if item.id in self._cancelled and item is not self._ahead:
+                self._cancelled.discard(item.id)
+                continue
             result = await self._run(item)
             self._running = None
             if item.id in self._cancelled:
@@ -216,24 +223,62 @@ class CheckActor:
         target = self._targets.get(item.target)
         if target is None:
             return CheckResult(item.id, failure="the actor must have got the verifier before its checks, and has not")
-        if self._pool is None:
-            self._pool = ProcessPool(1, self._memory, when_measured=self._measured)
-        self._spent = 0.0
-        value: Any = None
-        failure: str | None = None
+        answer: WorkerAnswer | None = None
         try:
-            with anyio.CancelScope(deadline=anyio.current_time() + item.seconds) as scope:
+            with anyio.CancelScope() as scope:
                 self._running = item.id, scope
-                value, failure = await self._pool.check_pickled(target, item.claim, scope)
-            if scope.cancelled_caught:
-                return CheckResult(item.id, is_late=True, spent=self._spent)
+                answer = await self._answer(item, target, scope)
+        except WorkerDied as error:
+            return CheckResult(item.id, failure=str(error))
         except Exception as error:  # noqa: BLE001  (a fault of this check must not end the loop)
-            failure = name_error(error)
+            return CheckResult(item.id, failure=name_error(error))
+        finally:
+            if answer is None or not answer.fit:
+                await self._end_worker()
+        if answer is None:
+            return CheckResult(item.id, is_late=True)
+        value, failure = answer.value, answer.failure
         if failure is None and type(value) is Errored:
             failure = value.error
         if failure is None and type(value) is Judged:
-            return CheckResult(item.id, value.verdict, spent=self._spent)
+            return CheckResult(item.id, value.verdict, spent=answer.spent)
         return CheckResult(item.id, failure=failure or "the worker process must return an outcome, and did not")
 
-    def _measured(self, _verifier: object, spent: float) -> None:
-        self._spent = spent
+    async def _answer(self, item: CheckItem, target: bytes, scope: anyio.CancelScope) -> WorkerAnswer:
+        """Return the answer of the worker process to *item*. The deadline counts from the moment when it is ready."""
+        scope.deadline = anyio.current_time() + BOOT_SECONDS
+        was_ahead, self._ahead = self._ahead is item, None
+        if self._worker is not None and not was_ahead and not self._worker.is_well:
+            await self._end_worker()
+        worker = self._worker
+        if worker is None:
+            worker = self._worker = WorkerProcess(self._memory)
+            await worker.start()
+        if target not in worker.loaded:
+            answer = await worker.call(target, None, item.seconds)
+            if answer.failure is not None:
+                return answer
+        seconds = min(item.seconds, _CANCELLED_SECONDS) if item.id in self._cancelled else item.seconds
+        scope.deadline = anyio.current_time() + seconds
+        if not was_ahead:
+            await worker.ask(target, item.claim, item.seconds)
+        self._ask_ahead()
+        return await worker.answer(target)
+
+    def _ask_ahead(self) -> None:
+        """Give the worker process the next check before it has answered, so that it never waits for this process.
+
+        On a busy machine, this process may wait for a processor for as long as a short check takes.
+        """
+        if self._worker is None or self._running is None or self._ahead is not None or not self._waiting:
+            return
+        item = self._waiting[0]
+        target = self._targets.get(item.target)
+        if target is not None and self._worker.ask_ahead(target, item.claim, item.seconds):
+            self._ahead = item
+
+    async def _end_worker(self) -> None:
+        """Kill the worker process. What it got ahead, it has not begun: another one gets it."""
+        worker, self._worker, self._ahead = self._worker, None, None
+        if worker is not None:
+            await worker.stop()

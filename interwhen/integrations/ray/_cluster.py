@@ -81,6 +81,8 @@ class RayActor(Channel):
 
     def kill(self) -> None:
         """Kill the actor and its worker process. Errors of Ray are ignored."""
+        if not self.is_open:  # no event loop has it
+            self.close()
         _kill(self._handle)
 
 
@@ -148,17 +150,18 @@ class RayCluster:
 
         kind: Any = ray.remote(CheckActor)
         kind = kind.options(num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")
-        handles: list[Any] = [kind.remote(memory) for _ in range(count)]
-        secret = {handle: new_secret() for handle in handles}
-        waiting = {handle.listen.remote(secret[handle]): handle for handle in handles}
+        waiting: dict[Any, tuple[Any, bytes]] = {}
+        for _ in range(count):
+            handle, secret = kind.remote(memory), new_secret()
+            waiting[handle.listen.remote(secret)] = handle, secret
         try:
             while waiting and not until():
                 ready, _ = ray.wait(list(waiting), timeout=_SLICE)
                 for each in ready:
-                    handle = waiting.pop(each)
+                    handle, secret = waiting.pop(each)
                     try:
                         greeting = msgspec.msgpack.decode(ray.get(each), type=Greeting)
-                        sock = dial(greeting.host, greeting.port, secret[handle])
+                        sock = dial(greeting.host, greeting.port, secret)
                     except (ray.exceptions.RayError, OSError) as error:
                         # It died, its node has no interwhen, or its node cannot be reached.
                         _kill(handle)
@@ -166,7 +169,7 @@ class RayCluster:
                         continue
                     yield RayActor(handle, sock), greeting
         finally:
-            for handle in waiting.values():  # no processor was free for it
+            for handle, _ in waiting.values():  # no processor was free for it
                 _kill(handle)
 
     def close(self) -> None:

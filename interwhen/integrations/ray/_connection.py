@@ -151,6 +151,11 @@ class Channel:
         self._out = bytearray()
         self._ended = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether :meth:`open` was called."""
+        return self._loop is not None
+
     def open(self, loop: EventLoop, received: Callable[[bytes], object], lost: Callable[[str], object]) -> None:
         """Begin to read. *received* gets each message, and *lost* once why the connection ended."""
         self._loop, self._received, self._lost = loop, received, lost

@@ -136,7 +136,10 @@ def digest_of_package(name: str) -> str:
 
 @cache
 def code_of(name: str) -> str:
-    """Return a digest of the code of the plug-in *name*: of the whole package that its factory is in."""
+    """Return a digest of the code of the plug-in *name*: of the whole package that its factory is in.
+
+    Raises :class:`~interwhen.PluginError` if it cannot be loaded.
+    """
     module = inspect.unwrap(load_verifier(name)).__module__
     return digest_of_package(module.partition(".")[0])
 
@@ -174,7 +177,8 @@ def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
 def make(encoded: bytes) -> Verifier:
     """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Its ``prepare`` is run if it has one.
 
-    Raises :class:`CodeDiffers` if the code or the version here is another one than in the program.
+    Raises :class:`CodeDiffers` if the plug-in is not installed here, or if its code or version is another one than in
+    the program, and :class:`~interwhen.PluginError` if it cannot make the monitor.
     """
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)
     try:

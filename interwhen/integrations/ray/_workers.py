@@ -123,6 +123,7 @@ class RayWorkers:
     *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
     also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,
     and raises :class:`~interwhen.UsageError` if the cluster runs other code. Without it, the first check connects.
+    Raises :class:`~interwhen.UsageError` for an invalid value, or if Ray is not installed.
     """
 
     def __init__(
@@ -196,7 +197,8 @@ class RayWorkers:
 
         See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
         """
-        self.bind()
+        if self._loop is None or self._closed:
+            self.bind()
         self._keeper.start()
         target = self._target(verifier)
         if target is None or not self._costs.leaves(target.key):

@@ -166,7 +166,8 @@ class FactProducer:
         """Do the pass over the piece that *step* names, and propose the statements that the monitors passed.
 
         If the previous pass found too few facts, propose nothing. If only doubtful statements were found, propose them
-        as a guess. A step for doubtful statements derives these again instead.
+        as a guess. A step for doubtful statements derives these again instead. Raises :class:`ContextOverflow` if even
+        a small part of the piece is too long.
         """
         params = msgspec.json.decode(step.params, type=_FactParams)
         if not params.number:
@@ -277,8 +278,9 @@ async def _propose_fitting(
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
     """Ask the model for statements about *given*. If no statement can be read in the reply, ask once more.
 
-    *params* limits the statements and the reply, and can require JSON. Return the number of generated tokens, the
-    statements, and the text of the last reply.
+    An empty reply is not asked again. *params* limits the statements and the reply, and can require JSON; if the model
+    then gives none that can be read, it is asked for plain text. Return the number of generated tokens, the statements,
+    and the text of the last reply.
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)

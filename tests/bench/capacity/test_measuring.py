@@ -26,6 +26,7 @@ def test_a_measurement_has_all_costs_and_points(monkeypatch):
     monkeypatch.setattr("interwhen.bench.capacity._measuring._LOADS", ((5, 20.0), (10, 20.0), (20, 20.0)))
     monkeypatch.setattr("interwhen.bench.capacity._measuring._CHECKED", ((8, 20.0),))
     monkeypatch.setattr("interwhen.bench.capacity._measuring._MEMORY_STREAMS", 10)
+    monkeypatch.setattr("interwhen.bench.capacity._measuring._SILENT_STREAMS", 10)
     seen = []
     found = anyio.run(
         lambda: measure(("arithmetic",), rounds=1, seconds=1.0, on_progress=lambda *step: seen.append(step))
@@ -34,6 +35,7 @@ def test_a_measurement_has_all_costs_and_points(monkeypatch):
     assert len(found.points) == 5
     assert all(point.measured > 0 and point.predicted > 0 for point in found.points)
     assert found.load.tokens == 1000
+    assert found.costs.process_us + found.costs.stream_us > 0
     # Counts, which no other process changes.
     sizes = next(point for point in found.points if "journal" in point.what)
     assert sizes.error < 0.15

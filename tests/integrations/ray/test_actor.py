@@ -139,12 +139,35 @@ async def test_a_cancelled_check_is_killed_and_has_no_result(program, target):
     assert [result.id for result in await program.results(1)] == [2]
 
 
+async def test_the_worker_process_has_the_next_check_before_it_answers(program, target):
+    await collected(program, 1, item(0, target), targets=[target])
+    await program.send(*(item(number, target, ms=50) for number in range(1, 5)))
+    await until(lambda: program.actor._ahead is not None)
+    assert [result.id for result in await program.results(4)] == [1, 2, 3, 4]
+    assert program.actor._ahead is None
+
+
+async def test_a_cancelled_check_that_the_worker_process_has_already_is_dropped_and_takes_little_time(program, target):
+    await collected(program, 1, item(0, target), targets=[target])
+    await program.send(item(1, target, ms=100), item(2, target, say="hang"))
+    await until(lambda: program.actor._ahead is not None)
+    await program.send(item(3, target), cancelled=[2])
+    assert [result.id for result in await program.results(2)] == [1, 3]
+
+
+async def test_a_large_claim_waits_until_the_worker_process_is_free(program, target):
+    await collected(program, 1, item(0, target), targets=[target])
+    large = msgspec.structs.replace(item(2, target), claim=pickle.dumps(named(load_monitor("work").verifier)) * 1000)
+    await program.send(item(1, target, ms=100), large)
+    assert [result.id for result in await program.results(2)] == [1, 2]
+
+
 async def test_when_its_program_ends_its_worker_process_is_killed(program, target, tmp_path):
     await program.send(item(0, target, say="hang"), item(1, target), targets=[target])
     await until(lambda: program.actor._running is not None)
     program.sock.close()
     await until(lambda: program.actor._program is program.actor._task is None)
-    assert not program.actor._pool._idle
+    assert program.actor._worker is None
 
 
 async def test_a_result_that_is_too_large_is_an_error_of_its_check(program, target, monkeypatch):

@@ -247,7 +247,7 @@ class _Backwards:
         words = 0
         while at > self.start:
             token = self.tokens[at - 1]
-            if token.kind == "word" and words <= MAX_UNIT_WORDS and token.text not in NOT_UNITS:
+            if token.kind == "word" and words < MAX_UNIT_WORDS and token.text not in NOT_UNITS:
                 words += 1
             elif token.text == "of" and words and token.kind == "word":
                 pass

@@ -14,7 +14,8 @@ MAX_DEPTH = 40
 """Brackets and powers nested deeper than this are not read."""
 MAX_TOKENS = 300
 """A longer side of an equation is not read."""
-MAX_UNIT_WORDS = 4
+MAX_UNIT_WORDS = 5
+"""A unit has at most this many words."""
 MAX_POWER_DIGITS = 8
 """The most digits of a superscript; a longer one is not read."""
 
@@ -434,7 +435,7 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
     Units are such as ``cups``, ``miles/hour``, ``tires per customer``. The unit ends at the index *stop* at the latest.
     """
     words = 0
-    while at < stop and words <= MAX_UNIT_WORDS:
+    while at < stop and words < MAX_UNIT_WORDS:
         token = tokens[at]
         if token.kind == "word" and token.text not in NOT_UNITS:
             words += 1

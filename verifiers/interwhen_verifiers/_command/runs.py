@@ -119,6 +119,9 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
         ended = await anyio.run_process([sys.executable, "-I", "-S", "-c", _FINDING], input=given, check=False)
         if ended.returncode == 0:
             return replace(ran, found=tuple(checker.read(json.loads(ended.stdout))))
+        return replace(
+            ran, trouble=f"the search for diagnostics in its output failed with exit code {ended.returncode}"
+        )
     return replace(ran, trouble="the pattern for its diagnostics took too long on its output")
 
 

@@ -428,8 +428,8 @@ function Side({ run, id }: { run: Run; id: string }) {
         <a href={link("run", id)}>{oneLine(run.title, 70)}</a> <Badge status={run.data.status} label={run.data.label} />
       </h2>
       <p class="dim">
-        {oneLine(run.data.model ?? "", 40)} · {(run.data.monitors ?? []).map((monitor) => oneLine(monitor.name, 30)).join(", ") || "no monitors"} · {count(run.checks.length)} checks ·{" "}
-        {count(run.violations.length)} violations · {duration(run.end)}
+        {oneLine(run.data.model ?? "", 40)} · {(run.data.monitors ?? []).map((monitor) => oneLine(monitor.name, 30)).join(", ") || "no monitors"} · {plural(run.checks.length, "check")} ·{" "}
+        {plural(run.violations.length, "violation")} · {duration(run.end)}
       </p>
       <Bar label="tokens" parts={tokenParts(run)} />
       <Bar label="time" parts={timeParts(run)} />

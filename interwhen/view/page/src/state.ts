@@ -114,7 +114,7 @@ export const only = signal<string | null>(null);
 export const query = signal("");
 export const fold = signal(true);
 export const unfolded = signal<ReadonlySet<number>>(new Set());
-export const tab = signal<"evidence" | "account" | "prompt">("evidence");
+export const tab = signal<"evidence" | "account" | "prompt" | "help">("evidence");
 export const playing = signal(false);
 export const connection = signal<"none" | "live" | "lost">("none");
 /** Whether the text shows what the reader had, and not what was written. */
