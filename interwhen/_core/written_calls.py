@@ -897,14 +897,14 @@ def _any_text(texts: tuple[str, ...]) -> re.Pattern[str]:
 
 
 class _OpeningSearch(NamedTuple):
-    """The patterns and lengths with which one of several texts is found quickly."""
+    """What a fast search for several texts, the openings of calls, needs. It is computed once from these texts."""
 
     leads: re.Pattern[str]
-    """Matches the first character of any of the texts."""
+    """Matches the first character of any of the texts. Where it finds nothing, the slower ``texts`` is not tried."""
     texts: re.Pattern[str]
     """Matches any of the texts, the longest first."""
     prefixes: frozenset[str]
-    """All proper beginnings of the texts."""
+    """All proper beginnings of the texts, to recognize a text that is not complete yet."""
     reach: int
     """The length of the longest text."""
 
@@ -922,11 +922,11 @@ def _search_for(texts: tuple[str, ...]) -> _OpeningSearch:
 
 
 class _Quoting(NamedTuple):
-    """The state of Markdown quotations at offset ``at``. It is stored, so that no text is read twice."""
+    """Which Markdown quotations are open at offset ``at``. The next reading continues there."""
 
     at: int
     since: int
-    """The offset at which the reading began."""
+    """The offset at which the reading began: the start of a phase. In another phase, the reading starts again."""
     in_block: bool = False
     """Whether a fenced block is open."""
     ticks: int = 0
