@@ -567,7 +567,8 @@ class ModelReader:
     async def open(self, order: Open) -> None:
         """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
 
-        If the request fails, the core gets this as a fact.
+        Waits at most 0.5 s for the stream. If the request fails, the core gets this as a fact. If the core has ordered
+        something else meanwhile, the request is not sent, or its stream is closed.
         """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):

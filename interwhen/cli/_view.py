@@ -255,7 +255,8 @@ def render(state: ViewState, signs: Signs = UNICODE) -> Text:
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
     """Return the shown lines of the trace from offset *start* (the start of a line) to offset *end* (default: all).
 
-    *state* has the text and its marks. Retracted texts are shown where they stood, the latest three at one place.
+    *state* has the text and its marks. Retracted texts are shown where they stood, the latest three at one place, with
+    the *signs* around them.
     """
     stop = state.end if end is None else end
     known = _known(state, start, stop)

@@ -115,8 +115,10 @@ def map_batches(
     The rows get the columns ``status``, ``scope``, ``why``, ``answer``, ``text``, ``violations`` and ``tokens``. A row
     whose run fails has the status ``failed`` and the reason, and stops no other row. *endpoint* is the URL of an
     OpenAI-compatible server, *model* its model, *monitors* are names, since closures do not travel between nodes.
-    *actors* actors work at the same time on batches of *batch_size* rows, each with at most *concurrency* runs. The key
-    is OPENAI_API_KEY, on each node. Raises :class:`~interwhen.UsageError` for numbers below 1, and
+    *prompt_column* is the column with the prompts; each becomes one message of the user. *sampling* and *budgets*
+    are the same as for :func:`~interwhen.run`. *api* is the API of the server; ``completions`` fails, because it takes
+    no messages. *actors* actors work at the same time on batches of *batch_size* rows, each with at most *concurrency*
+    runs. The key is OPENAI_API_KEY, on each node. Raises :class:`~interwhen.UsageError` for numbers below 1, and
     :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
     """
     for label, number in (("batch_size", batch_size), ("concurrency", concurrency), ("actors", actors)):
