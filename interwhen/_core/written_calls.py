@@ -128,6 +128,8 @@ _PARAMETER = re.compile(r"<parameter=([^>\n]{1,100})>")
 _KEY = re.compile(r"<arg_key>([^<]{1,200})</arg_key>\s{0,20}<arg_value>")
 _GLM_NAME = re.compile(rf"({NAME})\s*(?=<arg_key>|\Z)")
 _BAR = "\uff5c"  # the wide bar in the tags of DeepSeek
+_JSON_CALLS = re.compile(r"\s*+(?:\[\s*+)?\{")
+"""The beginning of a JSON object, or of a list of them."""
 _INVOKE = re.compile(rf'<(?:{_BAR}DSML{_BAR})?invoke name="([^"\n]{{1,100}})">')
 _INVOKED = re.compile(rf'<(?:{_BAR}DSML{_BAR})?parameter name="([^"\n]{{1,100}})"(?: string="(true|false)")?>')
 _DEEPSEEK_BEGIN = re.compile(f"<{_BAR}tool\u2581call\u2581begin{_BAR}>")
@@ -332,7 +334,7 @@ def _function_tags(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 def _invoked(reading: _Reading, body: str) -> Iterator[ToolCall]:
     if _INVOKE.search(body) is None:
-        yield from _json_calls(reading, body) if body.strip()[:1] in ("{", "[{") else _pythonic(reading, body)
+        yield from _json_calls(reading, body) if _JSON_CALLS.match(body) else _pythonic(reading, body)
         return
     ends = ("</invoke>", f"</{_BAR}DSML{_BAR}invoke>")
     for match, inner in _elements(body, _INVOKE, ends):
