@@ -315,6 +315,11 @@ class WireMeter:
             slowest = min(slowest, whole.slowest_rate)
         return replace(whole, slow_seconds=whole.slow_seconds + self._pace.slow_seconds, slowest_rate=slowest)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether :meth:`report` or :meth:`wasted` may have changed since the run began."""
+        return self._pace is not None or any(note.is_odd or note.orphan is not None for note in self.notes)
+
     def wasted(self, now: float) -> int:
         """Estimate how many tokens servers have generated, up to *now*, for streams that were already closed."""
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)

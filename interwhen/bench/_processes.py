@@ -35,10 +35,18 @@ class Helper(NamedTuple):
 
 
 @contextmanager
-def child(command: Sequence[str], address: str) -> Iterator[Helper]:
-    """Run *command* until the end of the block. The regex *address* finds its URL in the first line of its output."""
+def child(command: Sequence[str], address: str, **environment: str) -> Iterator[Helper]:
+    """Run *command* until the end of the block. The regex *address* finds its URL in the first line of its output.
+
+    *environment* is added to the variables of its environment.
+    """
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
     )
     try:
         assert process.stdout is not None

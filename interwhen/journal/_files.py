@@ -152,9 +152,20 @@ def frame(payload: bytes, chain: int) -> tuple[bytes, int]:
 
     *chain* is the checksum of the previous record.
     """
+    parts: list[bytes] = []
+    chain = add_frame(parts, payload, chain)
+    return b"".join(parts), chain
+
+
+def add_frame(parts: list[bytes], payload: bytes, chain: int) -> int:
+    """Append *payload*, with its length and checksum in front, to *parts*; return the checksum.
+
+    *chain* is the checksum of the previous record.
+    """
     size = _U32.pack(len(payload))
     chain = crc32(payload, crc32(size, chain))
-    return size + _U32.pack(chain) + payload, chain
+    parts += (size, _U32.pack(chain), payload)
+    return chain
 
 
 def frames(data: bytes, path: str) -> Iterator[Frame]:
