@@ -217,14 +217,21 @@ class CallRecorder(Recorder):
         Those two change with most facts. They are recorded with the others and at the end.
         """
         known = self._glance()
-        if ending or known != self._known or self._upstream.wire.has_news:
+        if ending or known != self._known:
             self._known = known
             super()._note_spent(**ending)
 
     def _glance(self) -> tuple[object, ...]:
         forks, upstream = self._forks, self._upstream
-        latencies = len(upstream.close_latency)
-        return forks.tokens, forks.prompt_tokens, self._meter.first, latencies, upstream.resumes, upstream.probe_tokens
+        return (
+            forks.tokens,
+            forks.prompt_tokens,
+            self._meter.first,
+            len(upstream.close_latency),
+            upstream.resumes,
+            upstream.probe_tokens,
+            upstream.wire.mark(),
+        )
 
 
 class OutlineRecorder(CallRecorder):
@@ -366,7 +373,7 @@ def _header(
         reference=settings.model,
         prompt=prompt,
         prompt_sha256=core.prompt_sha256,
-        sampling=replace(sampling, extra=without_secrets(sampling.extra)),
+        sampling=replace(sampling, extra=without_secrets(sampling.extra)) if sampling.extra else sampling,
         budgets=core.budgets,
         template=core.template,
         think_tags=core.think_tags,

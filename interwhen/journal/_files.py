@@ -110,10 +110,10 @@ def _lock(fd: int) -> bool:
 
 MAGIC = b"\x89IWJ\r\n\x1a\n"
 """Built like the signature of PNG: its line ends and non-ASCII byte reveal a transfer that treated the file as text."""
-SCHEMA = 2
+SCHEMA = 3
 """The schema of new files. 2: facts say how long work was queued, and where it was done; a file may belong to a call,
-and may have an outline in place of its text."""
-READ = (1, 2)
+and may have an outline in place of its text. 3: the times of chunks are floats in bytes, which cost less to write."""
+READ = (1, 2, 3)
 """The schemas that this version reads."""
 
 _HEAD = struct.Struct("<8sI")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
+from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import repeat
-from operator import is_, mul, sub
+from itertools import accumulate
+from operator import is_
 from typing import Any, TypeAlias, get_type_hints
 
 import msgspec
@@ -117,8 +119,29 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """The time of the first chunk."""
     phase: Phase
     texts: tuple[str, ...]
-    gaps: tuple[int, ...]
-    """The microseconds between each chunk and the next one: one number less than ``texts``."""
+    gaps: tuple[int, ...] | bytes
+    """When the chunks came. As bytes: for each chunk a little-endian 64-bit float, the seconds on a clock that may
+    begin at any time. As numbers (schemas 1 and 2): the microseconds between each chunk and the next one."""
+
+    def times(self) -> list[float]:
+        """Return the time of each chunk.
+
+        It is rounded down to microseconds, so that no chunk seems to be later than what it caused. Raises
+        :class:`ValueError` if there are not as many times as texts, or if one is not a number.
+        """
+        if isinstance(self.gaps, bytes):
+            clock = array("d", self.gaps)
+            if sys.byteorder == "big":
+                clock.byteswap()
+            try:
+                found = [int((self.at + time - clock[0]) * 1e6) / 1e6 for time in clock]
+            except OverflowError as error:
+                raise ValueError(f"a time of a text must be a finite number ({error})") from error
+        else:
+            found = [self.at + micros / 1e6 for micros in accumulate((0, *self.gaps))]
+        if len(found) != len(self.texts):
+            raise ValueError(f"a record of text must have a time for each text, got {len(found)} for {len(self.texts)}")
+        return found
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
@@ -210,14 +233,19 @@ def encode(record: Record) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    """Decode *payload* and return the record. Raises :class:`msgspec.MsgspecError` if *payload* is not a record."""
+    """Decode *payload* and return the record.
+
+    Raises :class:`msgspec.MsgspecError` or :class:`ValueError` if *payload* is not a record.
+    """
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
     if isinstance(found, EscapedRecord):
         import json
 
-        return _convert(json.loads(found.json))
+        found = _convert(json.loads(found.json))
+    if isinstance(found, TextRecord):
+        found.times()  # refuses a record whose times and texts do not fit together
     return found
 
 
@@ -270,8 +298,9 @@ class TextColumns:
         self.phase = phase
         self.began = began
         self.texts: list[str] = []
-        self.times: list[float] = []
-        """When each chunk arrived, on the clock of the run, so that the run does not subtract for each chunk."""
+        self.times = array("d")
+        """When each chunk arrived, on the clock of the run, so that the run does not subtract for each chunk. An array
+        has no object for each time."""
         self.taken = 0
         """How many chunks were taken."""
         self.cost = 0
@@ -286,10 +315,11 @@ class TextColumns:
         if count == taken or self.phase is None:
             return None
         self.taken = count
-        # Rounded down, so that no chunk seems to be later than what it caused. In C: no bytecode for each chunk.
-        micros = list(map(int, map(mul, self.times[taken:count], repeat(1e6))))
-        at = max(micros[0] / 1e6 - self.began, 0.0)
-        return TextRecord(at, self.phase, tuple(self.texts[taken:count]), tuple(map(sub, micros[1:], micros)))
+        times = self.times[taken:count]
+        at = times[0] - self.began
+        if sys.byteorder == "big":
+            times.byteswap()
+        return TextRecord(at, self.phase, tuple(self.texts[taken:count]), times.tobytes())
 
 
 def is_plain(chunk: Chunk) -> bool:
