@@ -316,7 +316,7 @@ class WireMeter:
         return replace(whole, slow_seconds=whole.slow_seconds + self._pace.slow_seconds, slowest_rate=slowest)
 
     def mark(self) -> tuple[int, float | None, float]:
-        """Return a value that changes when :meth:`report` does, or when a stream was closed early. Cheaper than both."""
+        """Return a value that changes when :meth:`report` does, or when a stream was closed early."""
         count = 0
         for note in self.notes:
             count += note.skipped_events + note.replaced_events + note.bytes_after_end + (note.orphan is not None)
