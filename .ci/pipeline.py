@@ -52,7 +52,7 @@ LIBRARIES = (
 """The libraries for which there are adapters. They are in an environment of their own, since they ask for each other's
 versions."""
 INTEGRATIONS = "tests/integrations"
-RAY = "tests/integrations/ray"
+RAY = ("tests/integrations/ray", "tests/bench/evaluation/test_ray_cluster.py")
 EXTRAS = "tests/packaging/test_extras.py"
 PLAYWRIGHT = "playwright>=1.55"
 """Drives the browser of the system: it downloads none of its own."""
@@ -483,7 +483,7 @@ class Pipeline:
             shell, "ray", self._oldest, "--editable", ".[gateway,openai,ray]", *testers(), weights=False
         )
         # One cluster at a time: each node needs several processes.
-        shell.run(python, "-m", "pytest", RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
+        shell.run(python, "-m", "pytest", *RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]

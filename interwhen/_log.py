@@ -18,17 +18,17 @@ _INFO, _WARNING = 20, 30
 
 
 def log_warning(event: str, **values: Any) -> None:
-    """Log an error that was handled."""
+    """Log an *event* (a dotted name) about an error that was handled, or about another problem, with *values*."""
     _log(_WARNING, event, values)
 
 
 def log_info(event: str, **values: Any) -> None:
-    """Log a normal event."""
+    """Log a normal *event* (a dotted name) with *values*."""
     _log(_INFO, event, values)
 
 
 def logs_info() -> bool:
-    """Tell whether :func:`log_info` would log anything, so that a costly event is made only if somebody reads it."""
+    """Tell whether :func:`log_info` would pass an event to a log, so that a costly event is made only if it is used."""
     if "structlog" in sys.modules:
         import structlog
 

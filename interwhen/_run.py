@@ -34,8 +34,8 @@ from interwhen._engine.run import ObservedRun, Run, is_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
-from interwhen._types.events import Event, Finished, Remedied, StreamBroken
-from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepared, WorkerPool, fits
+from interwhen._types.events import CheckSettled, CheckStarted, Delta, Event, Finished, Remedied, StreamBroken
+from interwhen._types.extensions import Allocator, OnProgress, Ready, RemedyLearner, Unprepared, WorkerPool, fits
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -121,11 +121,15 @@ def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
 # Checking the recorded text of a model with other monitors.
 
 
-async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec]) -> Recheck:
+async def recheck(
+    path: str | os.PathLike[str], monitors: Iterable[MonitorSpec], *, on_progress: OnProgress | None = None
+) -> Recheck:
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
-    The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. Raises
-    :class:`~interwhen.JournalError` in the same cases as :func:`replay`.
+    The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. *on_progress* is
+    called with the number of characters that were checked, and of all characters. Raises
+    :class:`~interwhen.JournalError` if this version cannot read the journal, and :class:`~interwhen.UsageError` if a
+    monitor cannot be loaded.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -135,10 +139,12 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     seen: set[tuple[str, str, str]] = set()
     texts: list[str] = []
     unproven: tuple[CheckRecord, ...] = ()
-    for number, recorded in enumerate(_recorded_traces(found), start=1):
+    traces = _recorded_traces(found)
+    progress = _CheckedCharacters(sum(trace.length() for trace in traces), on_progress)
+    for number, recorded in enumerate(traces, start=1):
         text = "".join(chunk.text for chunk in recorded.chunks)
         texts.append(text)
-        result = await observe_recorded(found, recorded.chunks, observers)
+        result = await observe_recorded(found, recorded.chunks, observers, on_event=progress.note)
         for violation in result.violations:
             span = violation.span
             # If the text up to the end of the violation is the same, this is the same finding in a longer trace.
@@ -155,7 +161,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
 
 
 class RepeatedCheck(msgspec.Struct, frozen=True):
-    """The result of repeating one recorded check that had passed."""
+    """The result of repeating one recorded check that had passed: whether it passes again."""
 
     check: CheckRecord
     """The recorded check."""
@@ -168,14 +174,20 @@ class RepeatedCheck(msgspec.Struct, frozen=True):
 
 
 async def check_again(
-    path: str | os.PathLike[str], monitors: Iterable[MonitorSpec] | None = None, *, prompt: Prompt | None = None
+    path: str | os.PathLike[str],
+    monitors: Iterable[MonitorSpec] | None = None,
+    *,
+    prompt: Prompt | None = None,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Result, tuple[RepeatedCheck, ...]]:
     """Repeat the passed checks of a recorded result, with the installed verifiers and without a model.
 
     *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
     journal names. For a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it.
-    Claims that a fork found are not found again, because no model runs. Raises :class:`~interwhen.JournalError` or
-    :class:`UsageError` if the record contradicts itself.
+    Claims that a fork found are not found again, because no model runs. *on_progress* is called with the number of
+    checks that have ended, and of those in the record (or of those that have ended, if they are more). Raises
+    :class:`~interwhen.JournalError` or :class:`UsageError` if the record cannot be read or contradicts itself, if the
+    run is not over, or if *monitors* is missing or cannot be loaded, and :class:`OSError` if the file cannot be opened.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
     """
@@ -191,8 +203,14 @@ async def check_again(
         monitors, absent = _specs_and_absent(header)
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(monitors or ()))
     model = _recorded_model(chunks, think_tags=begins[0])
+    settled, total = 0, len(result.checks)
     async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
-        again = await run.drain()
+        async for event in run:
+            if isinstance(event, CheckSettled):
+                settled += 1
+                if on_progress is not None:
+                    on_progress(settled, max(settled, total))
+        again = run.result
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
     return result, tuple(
@@ -224,7 +242,7 @@ def _specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[
 
 
 class ClaimAgain(NamedTuple):
-    """The outcome of repeating the check of one recorded claim."""
+    """The outcome of repeating the check of one recorded claim, and what changed in its verifier since then."""
 
     outcome: Outcome
     changed: str
@@ -232,12 +250,12 @@ class ClaimAgain(NamedTuple):
 
 
 async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
-    """Check one recorded claim again with the installed verifiers. No model runs.
+    """Check one recorded claim again with the installed verifiers, and return the outcome. No model runs.
 
     *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
     has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
     :class:`UsageError` if the journal does not say how to make the monitor, or if the claim is not found again (for
-    example, because a fork found it).
+    example, because a fork found it), and :class:`~interwhen.JournalError` if the journal cannot be read.
     """
     found = read_journal(path)
     header = found.header
@@ -337,7 +355,7 @@ class _RecordedTrace(msgspec.Struct):
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the trace at the end of each request, before a remedy cuts it."""
+    """Return the traces of a recorded run: one for the end of each request, before a remedy cuts it."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
@@ -379,16 +397,47 @@ def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: Rebu
 
 
 def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
-    """Return the chunks of the trace at the end of each request in *found*, by the text of that trace."""
+    """Return the recorded traces in *found*, one for the end of each request: the text of each with its chunks."""
     return {"".join(chunk.text for chunk in one.chunks): one.chunks for one in _recorded_traces(found)}
 
 
-async def observe_recorded(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
-    """Return the result of a run of *observers* over *chunks*, with the prompt and settings of the run in *found*."""
+async def observe_recorded(
+    found: Journaled,
+    chunks: Sequence[Chunk],
+    observers: Sequence[Monitor],
+    *,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Result:
+    """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
+
+    The prompt, the think tags and the first phase are those of the run in *found*; all other settings are the defaults.
+    *on_event* is called with each event.
+    """
     header = found.header
     model = _recorded_model(chunks, think_tags=header.think_tags)
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
-        return await run.drain()
+        async for event in run:
+            on_event(event)
+        return run.result
+
+
+class _CheckedCharacters:
+    """Counts the characters of recorded text that were read and checked again, and reports them to *on_progress*."""
+
+    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
+        self._total = total
+        self._on_progress = on_progress
+        self._read = self._started = self._settled = 0
+
+    def note(self, event: Event) -> None:
+        self._read += len(event.text) if isinstance(event, Delta) else 0
+        self._started += isinstance(event, CheckStarted)
+        self._settled += isinstance(event, CheckSettled)
+        if self._on_progress is not None:
+            # Text is read faster than slow checks end, so it counts by the share of its checks that have ended.
+            # Skipped checks end without a start.
+            share = min(1.0, self._settled / self._started) if self._started else 1.0
+            self._on_progress(min(int(self._read * share), self._total), self._total)
 
 
 def _is_open(check: CheckRecord) -> bool:
@@ -418,7 +467,7 @@ _END_SECONDS = 5.0
 class Running:
     """An event loop in a separate thread. It runs until :meth:`end` is called or the process ends.
 
-    *options* are the ``backend_options`` of :func:`anyio.run`.
+    *options* are the ``backend_options`` of :func:`anyio.run`. Raises the error if the loop cannot start.
     """
 
     # Not ``anyio.from_thread.start_blocking_portal``: it waits for its thread without a limit. Its suspended generator
@@ -459,7 +508,7 @@ class Running:
         return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Start *function* on the loop without waiting for it."""
+        """Start *function* on the loop without waiting for it. Raises :class:`RuntimeError` if the loop has ended."""
         self._portal.start_task_soon(function)
 
     def soon(self, function: Callable[[], object]) -> None:
@@ -468,7 +517,10 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """Cancel everything on the loop and end it. Unless called in the loop's own thread, wait until it has ended."""
+        """Close the clients, cancel everything on the loop and end it. Does nothing in a forked process.
+
+        Unless called in the loop's own thread, wait until it has ended, at most 5 seconds.
+        """
         atexit.unregister(self.end)
         if self.is_here:
             self.soon(self._ending.set)
@@ -504,7 +556,7 @@ class LoopThread:
             return self._now
 
     def close(self) -> None:
-        """End the loop if it is running."""
+        """End the loop in the other thread, if it is running."""
         with self._own_lock:
             now, self._now = self._now, None
         if now is not None:
@@ -512,7 +564,7 @@ class LoopThread:
 
 
 def _end_unused(ready: Started) -> None:
-    """End the loop of *ready* as soon as it runs. The thread that started it was interrupted and does not need it."""
+    """End the loop of *ready* as soon as it runs, because the thread that started it was interrupted."""
     if ready.exception() is None:
         _, loop, ending = ready.result()
         with suppress(RuntimeError):
@@ -522,7 +574,8 @@ def _end_unused(ready: Started) -> None:
 def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> None:
     """Run an event loop until its end event is set, then close *clients*.
 
-    *ready* receives the objects through which other threads use the loop. *options* are the options of the backend.
+    *ready* receives the objects through which other threads use the loop, or the error if the loop cannot start.
+    *options* are the options of the backend.
     """
     import asyncio  # a large part of the time to import interwhen
 
@@ -588,11 +641,11 @@ def run(
     the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model
     is asked; if one refuses it, entering the run raises :class:`~interwhen.toolkit.PromptRefused`. *on_result* is
     called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with each event, except those
-    for text, and the id of the call. Both run in a thread, so that a slow function delays
-    nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
-    result is verified.
+    for text, and the id of the call. Both run in a thread, so that a slow function delays nothing; an exception of
+    theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
 
-    Raises :class:`~interwhen.UsageError` on arguments that cannot work.
+    Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.PluginError` for a name
+    that cannot be loaded.
     """
     specs = _several(monitors)
     watchers = load_monitors(specs)
@@ -665,9 +718,9 @@ def _listeners(
 
 
 def as_part(make: Callable[P, T]) -> Callable[P, T]:
-    """Return *make*, such as :func:`run`, changed so that its runs count as parts of a larger call.
+    """Wrap *make*, a function such as :func:`run`, so that the runs that it makes are parts of a larger call.
 
-    Listeners observe only the larger call as a whole.
+    Listeners then observe only the larger call, not these runs.
     """
 
     def made(*args: P.args, **options: P.kwargs) -> T:
@@ -753,7 +806,7 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 class SyncRun:
     """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread.
 
-    With *uvloop*, that loop is a uvloop.
+    With *uvloop*, that loop is a uvloop; entering the block raises :class:`MissingExtraError` if it is not installed.
     """
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
@@ -810,7 +863,7 @@ class SyncRun:
 
     @property
     def result(self) -> Result:
-        """The result. Raises :class:`UsageError` before the run has ended."""
+        """The result of the run. Raises :class:`UsageError` before the run has ended."""
         return self._inner.result
 
     def drain(self) -> Result:
@@ -851,14 +904,15 @@ def resume(
 ) -> Run:
     """Return a run that continues the run of *journal*. It starts when it is entered (``async with``).
 
-    Prompt, sampling and budgets come from the journal. What the run had spent before counts towards its budgets. The
-    model continues the recorded text, unfinished checks run again, and the new records follow in the same file. The
-    reader gets all events of the run, from the first one on. A finished run returns its result at once, without a
-    request. A run whose reader left, or that ended as ``failed``, is not finished and continues.
+    Prompt, sampling and budgets come from the journal. The budgets include what the run had spent before. The model
+    continues the recorded text, unfinished checks run again, and the new records follow in the same file. The reader
+    gets all events of the run, from the first one on. A finished run returns its result at once, without a request. A
+    run whose reader left, or that ended as ``failed``, is not finished and continues.
 
     Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
-    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, or if
-    *monitors* are not those of the run.
+    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, if *monitors*
+    are not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one of the
+    arguments cannot be loaded.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
@@ -897,7 +951,7 @@ def resume(
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
     """Return a run that continues the run of *journal*, for synchronous code.
 
-    *options* are the same as for :func:`resume`, and *uvloop* as for :func:`run_sync`.
+    *options* are the same as for :func:`resume`. With *uvloop*, the run uses a uvloop in its thread (extra ``fast``).
     """
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 

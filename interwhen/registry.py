@@ -123,19 +123,19 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:
-    """Return the installed verifiers, sorted by name. With *load*, import each one to test whether it works."""
+    """Return the installed verifiers, sorted by name. With *load*, import each one to test whether this succeeds."""
     return _listed(VERIFIERS, load=load)
 
 
 def models(*, load: bool = False) -> list[Plugin]:
-    """Return the installed models, sorted by name. With *load*, import each one to test whether it works."""
+    """Return the installed models, sorted by name. With *load*, import each one to test whether this succeeds."""
     return _listed(MODELS, load=load)
 
 
 def trace_formats(*, load: bool = False) -> list[Plugin]:
     """Return the installed readers of labelled traces, sorted by name.
 
-    With *load*, import each one to test whether it works.
+    With *load*, import each one to test whether this succeeds.
     """
     return _listed(TRACES, load=load)
 
@@ -143,7 +143,7 @@ def trace_formats(*, load: bool = False) -> list[Plugin]:
 def producers(*, load: bool = False) -> list[Plugin]:
     """Return the installed producers of precomputed items, sorted by name.
 
-    With *load*, import each one to test whether it works.
+    With *load*, import each one to test whether this succeeds.
     """
     return _listed(PRODUCERS, load=load)
 
@@ -151,7 +151,7 @@ def producers(*, load: bool = False) -> list[Plugin]:
 def load_trace_format(name: str) -> Callable[..., Any]:
     """Import the reader of labelled traces with the name *name* (or ``distribution/name``), and return it.
 
-    Raises :class:`PluginError` if it is not installed, if several distributions contain it, or if the import fails.
+    Raises :class:`PluginError` as :func:`load` does.
     """
     return load(TRACES, name)
 
@@ -159,7 +159,7 @@ def load_trace_format(name: str) -> Callable[..., Any]:
 def load_verifier(name: str) -> Callable[..., Any]:
     """Import the verifier with the name *name* (or ``distribution/name``), and return its factory.
 
-    Raises :class:`PluginError` if it is not installed, if several distributions contain it, or if the import fails.
+    Raises :class:`PluginError` as :func:`load` does.
     """
     return load(VERIFIERS, name)
 
@@ -290,13 +290,14 @@ GENERIC: Mapping[str, Any] = {
     "place": Place,
     "end": Literal["abstain", "unverified"],
 }
-"""The generic options and their types. Every monitor accepts them, even if its factory has no such parameter."""
+"""The generic options and their types. They can be given for every monitor, even if its factory has no such parameter.
+Some need a certain remedy or a verifier with a deadline (see :func:`apply_generic`)."""
 
 
 def parse_options(name: str, text: str) -> dict[str, str]:
     """Parse the options in *text*, such as ``a=1,b=two``. *name* is the plug-in's name for error messages.
 
-    Raises :class:`PluginError` for an option that has no value or is given twice.
+    Raises :class:`PluginError` for an option that has no name or no value, or is given twice.
     """
     options: dict[str, str] = {}
     for part in _SEPARATOR.split(text) if text.strip() else ():
@@ -327,7 +328,10 @@ def _show_option(key: str, value: object) -> str:
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the keyword parameters of *factory* by name. A ``**kwargs`` parameter has the key ``"**"``."""
+    """Return the parameters of *factory* that can be given by keyword, by name.
+
+    A ``**kwargs`` parameter has the key ``"**"``. The result is empty if *factory* has no readable signature.
+    """
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -342,8 +346,9 @@ def split_options(
 ) -> tuple[dict[str, object], dict[str, object]]:
     """Convert the values of *options*, and return two groups: those for *factory*, and the generic ones.
 
-    :data:`GENERIC` lists the generic options. *name* is the plug-in's name for error messages. Raises
-    :class:`PluginError` for an unknown option, or if a value has the wrong type.
+    :data:`GENERIC` lists the generic options. Values for a ``**kwargs`` parameter are not converted. *name* is the
+    plug-in's name for error messages. Raises :class:`PluginError` for an unknown option, or if a value has the wrong
+    type.
     """
     own = own_options(factory)
     for_factory: dict[str, object] = {}
@@ -363,8 +368,9 @@ def split_options(
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
     """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
-    *name* is the plug-in and *key* the option, for error messages. Raises :class:`PluginError` if *value* has the wrong
-    type.
+    If that fails for a list type, the text becomes the only element of a list. A value for a type that cannot be
+    checked, such as a callable, stays unchanged. *name* is the plug-in and *key* the option, for error messages. Raises
+    :class:`PluginError` if *value* has the wrong type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)
@@ -538,8 +544,8 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
     """Call *factory* with its own *options*, and set the generic options on the monitor that it returns.
 
-    *name* is the plug-in's name for error messages. Raises :class:`PluginError` in the same cases as
-    :func:`load_monitor`.
+    *name* is the plug-in's name for error messages. Raises :class:`PluginError` if the factory fails or makes several
+    monitors, or if an option is unknown or has an invalid value.
     """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
@@ -602,7 +608,8 @@ for another object."""
 def source_of(verifier: Verifier, prepare: object = None) -> MonitorSource | None:
     """Return the plug-in that made a monitor with exactly this *verifier* and this *prepare*; ``None`` if none did.
 
-    A verifier that a program made by itself, or put into a monitor of a plug-in later, has no source.
+    A verifier that a program made by itself, or put into a monitor of a plug-in later, has no source. An object to
+    which there can be no weak reference has none, either.
     """
     found = _sources.get((id(verifier), id(prepare)))
     return None if found is None else found[1]
@@ -635,7 +642,11 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
+    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options.
+
+    Raises :class:`UsageError` if it is no specification, and :class:`PluginError` if its plug-in or its options cannot
+    be read.
+    """
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, load_verifier(name), parse_options(name, text)
@@ -707,7 +718,8 @@ PromptMonitorSpec: TypeAlias = str | Mapping[str, Any] | PromptMonitor
 def load_prompt_monitors(specs: Iterable[PromptMonitorSpec]) -> tuple[PromptMonitor, ...]:
     """Return the prompt monitors that *specs* describe, in order.
 
-    Raises the same errors as :func:`load_monitors`.
+    Raises :class:`PluginError` if one cannot be made, and :class:`UsageError` for a wrong specification or a name that
+    occurs twice.
     """
     if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
         raise UsageError(f"prompt_monitors must be a list of monitors, got {specs!r:.200}: put a single one in a list")
@@ -759,7 +771,8 @@ def load_model(
     *spec* is the name of a plug-in, optionally followed by an argument for its factory (``"local"``, ``"local:tiny"``),
     or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL, *name* is the model on
     that server (required), *api* the API to use and *api_key* the key; a plug-in does not get these three. Raises
-    :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL without *name*.
+    :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL without *name*. An
+    :class:`InterwhenError` of the factory is passed on.
     """
     if not isinstance(spec, str):
         return spec
@@ -791,7 +804,7 @@ def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
     """Return the worker pool that *spec* describes: a name with options (``"ray"``, ``"ray:actors=8"``).
 
     If *spec* is a pool or ``None``, return it unchanged. Raises :class:`PluginError` if the plug-in is unknown or
-    fails, and :class:`UsageError` if *spec* is something else.
+    fails, and :class:`UsageError` if *spec* is something else. An :class:`InterwhenError` of the factory is passed on.
     """
     found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
     if found is not None and not fits(found, WorkerPool):
@@ -825,7 +838,8 @@ def load_monitor_or_path(spec: str) -> Monitor:
 def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
     """Import *module*, also from the working directory, and return its attribute *factory*.
 
-    *name* is used in error messages. Raises :class:`PluginError` if the import fails or the attribute is not callable.
+    The working directory stays in ``sys.path``, in the first place. *name* is used in error messages. Raises
+    :class:`PluginError` if the import fails or the attribute is not callable.
     """
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
         sys.path.insert(0, here)
@@ -856,7 +870,8 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
 
     The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. This also imports
     modules from the working directory, which runs their code. Use it for commands of a developer, never for a *spec*
-    that came over a network. Raises :class:`~interwhen.PluginError`.
+    that came over a network. Raises :class:`~interwhen.PluginError`, and passes on an :class:`InterwhenError` of the
+    factory.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     known = own_options(factory)
@@ -903,13 +918,16 @@ class VerifierReport(msgspec.Struct, frozen=True):
     generic: tuple[str, ...]
     """The names of the generic options (:data:`GENERIC`) that its factory does not have itself."""
     monitors: tuple[Monitor, ...]
-    """The monitors that it makes without options; empty if it has required options."""
+    """The monitors that it makes without options; empty if it cannot make any, for example for want of an option."""
     scope: Scope
     """The largest scope that its passes may have: ``answer``, or only ``steps``."""
 
 
 def describe(name: str) -> VerifierReport:
-    """Import the verifier *name* and describe it. Raises :class:`PluginError` if the import fails."""
+    """Import the verifier *name*, and return a description: its options, its monitors and its scope.
+
+    Raises :class:`PluginError` if the import fails.
+    """
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)
@@ -955,7 +973,10 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Return a text that says why the verifier *name* does not load, with the innermost frames, or that it works."""
+    """Load the verifier *name*, and return a text for its author: that it works, or why it does not load.
+
+    An error is shown with its innermost stack frames.
+    """
     try:
         made = load_monitors(name)
     except PluginError as error:

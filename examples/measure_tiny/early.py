@@ -13,7 +13,7 @@ import interwhen
 from examples.train_tiny.families import FAMILIES
 from examples.train_tiny.tasks import Problem, Split
 from interwhen import Model, Monitor
-from interwhen.models import Capabilities, Chunk, Completion, Request, Stream, open_local
+from interwhen.models import Chunk, Completion, ModelWrapper, Request, Stream, open_local
 
 from interwhen_verifiers.early_stopping import early_stopping
 
@@ -26,28 +26,23 @@ PROBE = "\n</think>\nAnswer: "
 SPLITS: tuple[Split, ...] = ("test", "hard")
 
 
-class Patient:
+class Patient(ModelWrapper):
     """A model whose stream waits while a fork is answered, as on a machine where a probe takes less than a token."""
 
     def __init__(self, inner: Model) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._forks = 0
         self._idle = anyio.Condition()
-        self.name = inner.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the model."""
-        return await self._inner.capabilities()
 
     async def stream(self, request: Request) -> Stream:
         """Open the stream."""
-        return _Waiting(await self._inner.stream(request), self)
+        return _Waiting(await self._model.stream(request), self)
 
     async def complete(self, request: Request) -> Completion:
         """Answer a fork, and let the stream wait meanwhile."""
         self._forks += 1
         try:
-            return await self._inner.complete(request)
+            return await self._model.complete(request)
         finally:
             self._forks -= 1
             async with self._idle:

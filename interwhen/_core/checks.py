@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from interwhen._core.messages import Check, Drop, Extract, Extracted, Order, Suspend
-from interwhen._core.release import Kind, describe, fate_of, gates, kind_of, passed, way_of
+from interwhen._core.release import Kind, describe, fate_of, gates, kind_of, way_of
 from interwhen._core.segmenter import Due
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, refutation
@@ -29,11 +29,11 @@ from interwhen._types.verdicts import (
     Errored,
     Judged,
     Outcome,
+    Pass,
     Retry,
     Skipped,
     TimedOut,
     Unknown,
-    Verdict,
     Violation,
 )
 
@@ -69,17 +69,20 @@ class OpenSegment(msgspec.Struct, eq=False):
         return any(tear.start < span.end <= tear.end for tear in self.tears)
 
     def await_more(self, checks: int) -> None:
-        """Wait for *checks* more checks."""
+        """Increase the number of checks that must end before the segment is settled by *checks*."""
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
-        """Count the end of one check. Returns whether it was the last one."""
+        """Record that one check of the segment has ended; *passed* is true if it passed.
+
+        Returns whether it was the last one.
+        """
         self.pending -= 1
         self.clear = self.clear and passed
         return self.pending <= 0
 
     def forgive(self) -> None:
-        """Count all checks so far as passed, because feedback answers the segment."""
+        """Treat all checks that have ended so far as passed, because feedback answers the segment."""
         self.clear = True
 
 
@@ -113,7 +116,7 @@ class Job(msgspec.Struct, eq=False):
     """The total time of the tries that have ended."""
 
     def retry(self, seconds: float) -> None:
-        """Count one more try. *seconds* is the total time of all tries so far."""
+        """Add one to the number of tries. *seconds* is the total time of all tries so far."""
         self.tries += 1
         self.seconds = seconds
 
@@ -122,8 +125,15 @@ class Job(msgspec.Struct, eq=False):
         self.refs = refs
 
 
+class _Answer(NamedTuple):
+    """The known answer to a question: the verdict, and the hash of the claim's text."""
+
+    outcome: Judged
+    text_sha256: str
+
+
 class _Loss(NamedTuple):
-    """The claims that one job lost because their text was cut."""
+    """The claims that one job lost because their text was cut, and whether the job itself was dropped."""
 
     job: int
     refs: tuple[PendingRef, ...]
@@ -143,29 +153,32 @@ class _MonitorSegments:
         self._opened: list[Span] = []
         self._unclear: list[Span] = []
         """The segments with an ended check that did not pass, sorted."""
-        self._records: dict[Span, dict[tuple[str, Span, bool], CheckRecord]] = {}
-        """The records of each segment, by claim key, span, and whether the span is the claim's own. A claim without a
-        span is stored under the segment's span, and it may have another verdict than a claim with that span."""
+        self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
+        """The records of each segment, by the key and the span of the claim."""
         self.open: dict[Span, OpenSegment] = {}
         """Segments with checks that have not ended, in the order in which they were opened."""
 
     def has(self, span: Span) -> bool:
-        """Tell whether the last segment is at *span*."""
+        """Tell whether the last segment that was opened has exactly this *span*."""
         return bool(self._opened) and self._opened[-1] == span
+
+    def end_before(self, span: Span) -> bool:
+        """Tell whether all segments end before *span*. That is so for each new segment, unless text was cut."""
+        return not self._opened or self._opened[-1].end < span.start
 
     def add(self, home: OpenSegment) -> None:
         self._opened.append(home.span)
         self.open[home.span] = home
 
-    def record(self, record: CheckRecord, place: Span) -> None:
-        found = self._records.setdefault(record.segment, {})
-        found[record.key, place, record.span is not None] = record
+    def record(self, record: CheckRecord) -> None:
+        self._records.setdefault(record.segment, {})[record.key, record.span] = record
 
     def records(self) -> list[CheckRecord]:
         return [record for found in self._records.values() for record in found.values()]
 
-    def settle(self, home: OpenSegment, *, passed: bool) -> None:
-        if home.settle(passed=passed) and self.open.get(home.span) is home:
+    def close(self, home: OpenSegment) -> None:
+        """Store whether all checks of *home*, which have ended, passed."""
+        if self.open.get(home.span) is home:
             del self.open[home.span]
             if not home.clear:
                 insort(self._unclear, home.span)
@@ -194,7 +207,7 @@ class _MonitorSegments:
         return gone
 
     def remove(self, span: Span) -> None:
-        """Remove the segment at *span*."""
+        """Remove the segment at *span* with its records, whether its checks have ended or not."""
         if self.has(span):
             self._opened.pop()
         self.open.pop(span, None)
@@ -219,7 +232,9 @@ class CheckTable:
         events: deque[Event],
         codes: Sequence[str] = (),
     ) -> None:
-        """Start with an empty table. *events* gets the events for the reader.
+        """Start with an empty table for *monitors*.
+
+        Checks add their violations to *violations*, and events to *events*.
 
         *codes* has, for each monitor, the hash of its verifier's source file, or an empty string.
         """
@@ -239,7 +254,7 @@ class CheckTable:
         """The unfinished segments that were read while the model was silent, each with its monitor's number."""
         self._segments = [_MonitorSegments() for _ in monitors]
         self._watched = -1
-        self._verdicts: dict[Question, Verdict] = {}
+        self._answers: dict[Question, _Answer] = {}
         self._in_flight: dict[Question, int] = {}
         self._verifier_ids = _number_verifiers(monitors)
         codes = (*codes, *[""] * (len(monitors) - len(codes)))
@@ -252,7 +267,7 @@ class CheckTable:
 
     @property
     def awaited(self) -> bool:
-        """Whether any segment waits for an open job."""
+        """Whether an extraction, or a check whose verdict a claim waits for, has not ended."""
         return any(job.refs is None or job.refs for job in self.jobs.values())
 
     def may_precede(self, start: int) -> bool:
@@ -260,7 +275,12 @@ class CheckTable:
         return any(self._may_precede(start, job) for job in self.jobs.values())
 
     def watch(self, monitor: int) -> None:
-        """Reset :attr:`changed`, and from now on set it only for *monitor*, which holds the frontier back."""
+        """Set :attr:`changed` to false.
+
+        From now on, only changes of the monitor with the number *monitor* set it to true.
+
+        The gates call this for the monitor that keeps the frontier from moving.
+        """
         self._watched = monitor
         self.changed = False
 
@@ -323,17 +343,18 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, of which a journal has only key and span, by the full claims.
+        """Replace the claims of job *number*, which were read from a journal, by the full claims.
 
-        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep the old one.
+        A journal stores only the key and the span of a claim. *read* takes the monitor's number and the claim, and
+        returns the full claim, or ``None`` to keep the old one.
         """
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Cancel and forget the checks of unfinished segments (see :meth:`look`). Return the orders to drop their jobs.
+        """Cancel and forget the checks of unfinished segments, because the model continues or has ended.
 
-        The model has continued these segments, or has ended.
+        :meth:`look` started these checks while the model was silent. Return the orders to drop their jobs.
         """
         if not self._looks:
             return []
@@ -350,7 +371,10 @@ class CheckTable:
         )
 
     def forgive(self, span: Span) -> None:
-        """Let the frontier pass over the refuted segments in *span*, which feedback answers."""
+        """Treat the ended checks of the refuted segments in *span* as passed, so that the frontier can pass them.
+
+        Feedback in the trace answers these segments.
+        """
         self.changed = True
         for segments in self._segments:
             segments.forgive(span)
@@ -358,40 +382,54 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        """Settle an extraction that is not run, because the last line is torn or the budget of forks is spent."""
+        """Record that the extraction *job* is not run.
+
+        If the last line of its segment is torn (a cut ended it in the middle), the segment is unread. Otherwise the
+        budget of forks is spent, and the extraction is skipped.
+        """
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
             return
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
     def extracted(self, fact: Extracted) -> list[Order]:
-        """Process the claims of a segment; return the orders to check those that have no cached verdict."""
+        """Process *fact*: the claims that an extractor found in a segment.
+
+        Return the orders to check those claims that have no cached verdict. If a claim lies outside the segment, the
+        extraction has failed.
+        """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
         if job.refs is not None:
             return self.settled(number, Errored("expected a verdict, got claims"), seconds)
         self._close(job)
-        claims, unread = _certain(job.home, fact)
-        whole = job.segment.span
+        monitor, segment, home = job.monitor, job.segment, job.home
+        claims, unread = _certain(home, fact)
+        whole = segment.span
         for span in (*[claim.span for claim in claims], *unread):
             if span is not None and not whole.covers(span):
                 self._failed(job, Errored(f"a claim at {span!r} lies outside its segment {whole!r}"), seconds)
                 return []
+        if not (claims or unread):
+            self._settle(monitor, home, passed=True)
+            return []
         orders: list[Order] = []
-        job.home.await_more(len(claims) + len(unread))
+        # The extraction, which ends here, counted as one check.
+        home.await_more(len(claims) + len(unread) - 1)
+        if monitor == self._watched:
+            self.changed = True
         for claim in claims:
-            self._claim(PendingRef(job.monitor, claim, job.segment, job.home), orders)
+            self._claim(PendingRef(monitor, claim, segment, home), orders)
         for span in unread:
             # There is no claim to ask the verifier about. The monitor's `unproven` decides, as for any Unknown.
-            ref = PendingRef(job.monitor, Claim(key="", span=span), job.segment, job.home)
+            ref = PendingRef(monitor, Claim(key="", span=span), segment, home)
             # A claim without a span stands for the whole segment, which may have a torn line anywhere.
-            is_torn = job.home.is_torn_at(span) or (span == job.home.span and bool(job.home.tears))
+            is_torn = home.is_torn_at(span) or (span == home.span and bool(home.tears))
             self._judge(ref, TORN if is_torn else UNREAD, 0.0)
-        self._settle(job.monitor, job.home, passed=True)
         return orders
 
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
-        """Process the end of job *number*: a check, or an extraction that failed. Return the orders that follow.
+        """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
 
         *seconds* is the time that the job has taken.
         """
@@ -414,10 +452,11 @@ class CheckTable:
                 job.retry(seconds)
                 return [*orders, Check(number, job.monitor, job.refs[0].claim, pause, job.segment)]
         self._close(job)
+        text_sha256 = sha256(job.question[2])
         if isinstance(outcome, Judged):  # errors and timeouts are not cached
-            self._verdicts[job.question] = outcome.verdict
+            self._answers[job.question] = _Answer(Judged(outcome.verdict, cached=True), text_sha256)
         for ref in job.refs:
-            self._judge(ref, outcome, seconds, job.tries)
+            self._judge(ref, outcome, seconds, job.tries, text_sha256)
             seconds = 0.0
         return orders
 
@@ -437,8 +476,8 @@ class CheckTable:
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
         """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended.
 
-        Return the orders to drop their jobs. The *skipped* jobs are left out: the engine has no order for them that
-        could be dropped.
+        Return the orders to drop their jobs. Jobs in *skipped* are not cancelled, because the engine never received an
+        order for them.
         """
         orders: list[Order] = []
         for job in list(self.jobs.values()):
@@ -457,7 +496,10 @@ class CheckTable:
         return any(_may_act(ref, self._monitors[ref.monitor]) and ref.span.start <= start for ref in job.refs)
 
     def _is_moot(self, monitor: int) -> bool:
-        """Tell whether *monitor* need not run: its remedy is ``Conclude``, and the reasoning or the budget is over."""
+        """Tell whether *monitor* need not run.
+
+        This is so if its remedy is ``Conclude``, and the reasoning has ended or the budget for this remedy is spent.
+        """
         if not isinstance(self._monitors[monitor].remedy, Conclude):
             return False
         transcript = self._transcript
@@ -465,12 +507,14 @@ class CheckTable:
         return is_over or self._violations.remedies >= self._budgets.remedies
 
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
-        """Tell whether the segment of monitor *number* at *span* is new; false if it is already open or checked.
+        """Tell whether *span* is a new segment of monitor *number*; false if it is already open or checked.
 
-        The new segment may contain older ones, which were complete only because of text that is cut now. These are
-        removed, and the orders to drop their jobs are added to *orders*.
+        A new segment removes the older segments from its start on, which were complete only because of text that is cut
+        now. The orders to drop their jobs are added to *orders*.
         """
         segments = self._segments[number]
+        if segments.end_before(span):
+            return True
         if segments.has(span):
             return False
         gone = segments.cut(span.start)
@@ -513,12 +557,12 @@ class CheckTable:
 
         The order to start a check is added to *orders*.
         """
-        monitor = self._monitors[ref.monitor]
-        question = self._question(ref)
-        verdict = self._verdicts.get(question)
-        if verdict is not None:
-            self._judge(ref, Judged(verdict, cached=True), 0.0)
+        question = self._verifier_ids[ref.monitor], ref.claim.key, ref.text
+        answer = self._answers.get(question)
+        if answer is not None:
+            self._judge(ref, answer.outcome, 0.0, 1, answer.text_sha256)
             return
+        monitor = self._monitors[ref.monitor]
         number = self._in_flight.get(question)
         if number is None:
             breaker = self._breakers[question[0]]
@@ -536,26 +580,29 @@ class CheckTable:
             assert refs is not None
             refs.append(ref)
 
-    def _question(self, ref: Ref) -> Question:
-        return self._verifier_ids[ref.monitor], ref.claim.key, ref.text
-
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Record an extraction that failed."""
+        """Record that the extraction of *job* failed with *outcome*. This may end the run, like an unproven check."""
         self._record_extraction(job, outcome, seconds)
         ref = PendingRef(job.monitor, Claim(key="", span=job.segment.span), job.segment, job.home)
         if job.home.certain is None:
             self._unproven(ref, outcome)
         self._settle(job.monitor, job.home, passed=self._violations.is_refuted(ref))
 
-    def _judge(self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1) -> None:
-        """Record the *outcome* of the check of one claim. If it may interrupt or end the run, add a candidate."""
-        self._record(ref, outcome, seconds, tries)
-        is_pass = passed(outcome)
-        if not is_pass:
-            if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
-                self._refuted(ref, outcome.verdict)
-            elif ref.home.certain is None:  # in an unfinished segment, only violations count
-                self._unproven(ref, outcome, tries)
+    def _judge(
+        self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+    ) -> None:
+        """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate.
+
+        *seconds* is the time that the check took, in *tries* tries. *text_sha256* is the hash of the claim's text, if
+        it is known.
+        """
+        self._record(ref, outcome, seconds, tries, text_sha256)
+        verdict = outcome.verdict if isinstance(outcome, Judged) else None
+        is_pass = isinstance(verdict, Pass)
+        if isinstance(verdict, Violation):
+            self._refuted(ref, verdict)
+        elif not is_pass and ref.home.certain is None:  # in an unfinished segment, only violations count
+            self._unproven(ref, outcome, tries)
         self._settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_refuted(ref))
 
     def _unproven(self, ref: Ref, outcome: Outcome, tries: int = 1) -> None:
@@ -581,7 +628,7 @@ class CheckTable:
             violations.add(Candidate(ref.span, ref, None, why))
 
     def _may_become_right(self, candidate: Candidate) -> bool:
-        """Tell whether the wrong part may become right when the model continues.
+        """Tell whether the wrong part of *candidate* may become right when the model continues.
 
         That is so if it is the end of the text and the beginning of the right value.
         """
@@ -593,20 +640,32 @@ class CheckTable:
     def _settle(self, monitor: int, home: OpenSegment, *, passed: bool) -> None:
         if monitor == self._watched:
             self.changed = True
-        self._segments[monitor].settle(home, passed=passed)
+        if home.settle(passed=passed):
+            self._segments[monitor].close(home)
 
-    def _record(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> None:
-        record = self._describe(ref, outcome, seconds, tries)
-        self._segments[ref.monitor].record(record, ref.span)
+    def _record(
+        self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+    ) -> None:
+        record = self._describe(ref, outcome, seconds, tries, text_sha256)
+        self._segments[ref.monitor].record(record)
         self._events.append(CheckSettled(record))
 
-    def _describe(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
-        """Return the record of one claim's check that ended with *outcome*."""
+    def _describe(
+        self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+    ) -> CheckRecord:
+        """Return the record of the check of the claim *ref*, which ended with *outcome*.
+
+        *seconds* is the time that the check took, in *tries* tries. *text_sha256* is the hash of the claim's text, if
+        it is known.
+        """
         name, verifier, version, code = self._names[ref.monitor]
         span = ref.claim.span
-        words = "" if span is None else sha256(ref.text)
+        if span is None:
+            text_sha256 = ""
+        elif text_sha256 is None:
+            text_sha256 = sha256(ref.text)
         return CheckRecord(
-            name, verifier, version, ref.claim.key, span, ref.segment.span, outcome, seconds, tries, words, code
+            name, verifier, version, ref.claim.key, span, ref.segment.span, outcome, seconds, tries, text_sha256, code
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:
@@ -614,7 +673,7 @@ class CheckTable:
         name, verifier, version, code = self._names[job.monitor]
         place = job.segment.span
         record = CheckRecord(name, verifier, version, "", None, place, outcome, seconds, code_sha256=code)
-        self._segments[job.monitor].record(record, place)
+        self._segments[job.monitor].record(record)
         self._events.append(CheckSettled(record))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
@@ -688,9 +747,10 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 
 
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
-    """Return the claims of *fact* that count in *home*, and the spans that count as unread claims.
+    """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
 
-    In an unfinished segment, claims after the certain words are left out. In a torn line, claims count as unread.
+    In an unfinished segment, claims after the certain words are left out. Claims in a torn line (a line that a cut
+    ended in the middle) are not checked, and their spans are unread.
     """
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:
@@ -704,13 +764,16 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
 
 
 def _stops(monitor: Monitor, kind: Kind) -> bool:
-    """Tell whether a check of *monitor* that ended as *kind* (unknown or failure) ends the run."""
+    """Tell whether a check of *monitor* that ended as *kind* (``unknown`` or ``failure``) ends the run.
+
+    It does if the release rule then holds or retracts the text.
+    """
     fate = fate_of(kind, way_of(monitor.delivery), unproven=monitor.unproven, on_error=monitor.on_error)
     return fate in ("held", "retracted")
 
 
 def _may_act(ref: Ref, monitor: Monitor) -> bool:
-    """Tell whether some outcome of the check of *ref* can interrupt or end the run.
+    """Tell whether some outcome of the check of *ref*, a claim of *monitor*, can interrupt or end the run.
 
     A refuted claim without a span can do that only in a gating monitor.
     """
@@ -747,7 +810,10 @@ class Breaker(msgspec.Struct):
     _wait: int = FIRST_TRIAL
 
     def admits(self) -> bool:
-        """Tell whether the next check may run. If not, count it as skipped."""
+        """Tell whether the next check may run. If not, add one to the number of skipped checks.
+
+        While the breaker is open, one check is tried after a number of skipped ones, and this number doubles each time.
+        """
         if not self.is_open:
             return True
         if self._skipped < self._wait:
@@ -759,7 +825,10 @@ class Breaker(msgspec.Struct):
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        """Count the *outcome* of a check. Return true if the breaker changed: it opened, or it closed again."""
+        """Update the breaker after a check that ended with *outcome*.
+
+        Return true if the breaker changed: it opened after too many failures in a row, or a verdict closed it again.
+        """
         was_open = self.is_open
         if isinstance(outcome, Judged):
             self.failures, self.is_open = 0, False

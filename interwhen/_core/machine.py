@@ -71,7 +71,7 @@ LONGEST_PAUSE = 2.0
 
 
 class RemedyPace(msgspec.Struct):
-    """Counts the remedies in a row without progress, and computes the pauses after them.
+    """Counts the remedies in a row without progress, and computes the pauses (in seconds) after them.
 
     A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
     """
@@ -80,7 +80,10 @@ class RemedyPace(msgspec.Struct):
     _in_vain: int = 0
 
     def after(self, cut: int) -> float:
-        """Count a remedy that cuts the trace at *cut*. Return the pause before the next request, in seconds."""
+        """Add a remedy that cuts the trace at the offset *cut*.
+
+        Return the pause before the next request, in seconds.
+        """
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -121,7 +124,7 @@ class Window:
             self._prompt = usage.prompt_tokens
 
     def is_full(self, kept: int) -> bool:
-        """Tell whether the model has used up ``max_tokens`` with its *kept* tokens."""
+        """Tell whether the *kept* tokens of the model have used up ``max_tokens``."""
         return self._most is not None and kept >= self._most
 
     def room(self, inserted_bytes: int, kept: int) -> int | None:
@@ -172,7 +175,10 @@ class PromptCounts:
         """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
-        """Start a new request, whose prompt has *kept* tokens of the model and *inserted_bytes* of inserted text."""
+        """Begin to count the prompt of a new request.
+
+        The prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
+        """
         self._size = self._size_of(kept, inserted_bytes)
         self._uncounted += 1
         self._uncounted_size += self._size
@@ -191,7 +197,7 @@ class PromptCounts:
         self._error = tokens - self._last_size
 
     def estimated(self) -> int:
-        """Return the estimated prompt tokens of all requests without a count."""
+        """Return the estimated prompt tokens of all requests whose prompt the server has not counted."""
         return max(self._uncounted_size + self._uncounted * self._error, 0)
 
     def total(self) -> int:
@@ -199,7 +205,10 @@ class PromptCounts:
         return self._counted + self.estimated()
 
     def next(self, kept: int, inserted_bytes: int) -> int:
-        """Estimate the prompt tokens of a further request; the arguments are those of :meth:`opened`."""
+        """Estimate the prompt tokens of a further request, without counting it.
+
+        Its prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
+        """
         return max(self._size_of(kept, inserted_bytes) + self._error, 0)
 
     def _size_of(self, kept: int, inserted_bytes: int) -> int:
@@ -245,16 +254,19 @@ class Counts:
         """The offset in the trace at which the current request began."""
 
     def tokens(self) -> int:
-        """Return how many tokens of the main stream have arrived."""
+        """Return how many tokens of the main stream have arrived: kept, discarded and late ones."""
         intake = self._intake
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
     def reported(self, usage: Usage) -> int:
-        """Return the tokens of the main stream by the server's counts. *usage* has those of the current request."""
+        """Return the tokens of the main stream as the server counts them, over all requests.
+
+        *usage* has the count of the current request.
+        """
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
-        """Start counting for a new request."""
+        """Add one to the number of requests, and start to count the tokens of the new request."""
         self.requests += 1
         self._before = self.tokens()
         transcript = self._intake.transcript
@@ -262,11 +274,14 @@ class Counts:
         self.prompts.opened(transcript.kept_tokens, transcript.inserted_bytes)
 
     def reconnected(self) -> None:
-        """Count a reconnect after a stream broke."""
+        """Add one to the number of reconnects, because a stream broke and is opened again."""
         self.reconnects += 1
 
     def came_late(self, chunk: Chunk) -> None:
-        """Count the tokens of a *chunk* from a stream that we closed."""
+        """Add the tokens of *chunk*, which came from a stream that we had closed, to the late tokens.
+
+        If it has the server's count, the generated tokens that we missed are added, too, and the prompt tokens stored.
+        """
         self.late += chunk.tokens
         self.late += max(self._missing(chunk.usage), 0)
 
@@ -283,7 +298,10 @@ class Counts:
             self._intake.credit(missing)
 
     def _missing(self, usage: Usage | None) -> int:
-        """Return the server's count minus our count; 0 if the server sent no count."""
+        """Store the prompt tokens in *usage*, the server's count of the current request.
+
+        Return the server's count of generated tokens minus our count; 0 if the server sent none.
+        """
         if usage is None:
             return 0
         self._window.learn(usage, self.requests)
@@ -291,7 +309,10 @@ class Counts:
         return 0 if usage.completion_tokens is None else self.reported(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
-        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning."""
+        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning.
+
+        A model that was asked to reason counts as one that did if *usage* does not say how much.
+        """
         if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
             return False
         transcript = self._intake.transcript
@@ -368,7 +389,9 @@ class Core:
 
         *offer* is what the request says about tool calls; ``None`` means that only calls between tags are read, as in
         old journals. *resume* is how the model continues text, if it is known. With token ids or a raw prefix, it can
-        continue inside the reasoning although its answer has begun.
+        continue inside the reasoning although its answer has begun. *min_coverage* is the share of the text, 0 to 1,
+        that passed claims must cover for ``verified``. *rules* is the version of the remedy rules, for old journals.
+        *codes* has the hash of the source file of each monitor's verifier.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -487,7 +510,10 @@ class Core:
                 assert_never(fact)
 
     def _textless(self, chunk: Chunk) -> None:
-        """Process a chunk that has no text, or that comes from a closed stream."""
+        """Count the tokens of a *chunk* that has no text, and store its finish reason.
+
+        If the stream was already closed, the tokens are counted as late, and the finish reason is ignored.
+        """
         if self.state != "streaming":
             # We closed this stream, so its finish reason does not count.
             self.counts.came_late(chunk)
@@ -498,12 +524,15 @@ class Core:
         self.counts.audit(chunk.usage, ended=self._finish_reason is not None)
 
     def _hear(self, reason: FinishReason) -> None:
-        """Store the finish reason. A bad one, such as ``length``, is kept even if a good one follows it."""
+        """Store the finish *reason* of the model.
+
+        A reason that shows an incomplete text, such as ``length``, is not replaced by a later one.
+        """
         if self._finish_reason is None or self._finish_reason in ENDED_WELL:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """Close a stream that is too long, because its server does not end it."""
+        """End a stream that is too long, because its server does not end it. The finish reason becomes ``length``."""
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -518,9 +547,10 @@ class Core:
         self.events.append(StreamStarted(self.violations.remedies, None if resume is None else resume.mode))
 
     def _idle(self, *, dead: bool) -> None:
-        """Check the incomplete segments while the model is silent. Only violations in them count.
+        """Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
 
-        When the model continues, these checks are withdrawn, because the complete segment will be checked.
+        When the model continues, these checks are withdrawn, because the complete segment will be checked. *dead*: the
+        stream is probably dead, so the last words are complete.
         """
         if self.state != "streaming" or self._finish_reason is not None:
             return
@@ -601,7 +631,7 @@ class Core:
             self._after_settling()
 
     def _settled(self, number: int, outcome: Outcome, seconds: float) -> None:
-        if number in self.checks.jobs:  # the same
+        if number in self.checks.jobs:  # if not, the text was cut
             self._orders.extend(self.checks.settled(number, outcome, seconds))
             self._after_settling()
 
@@ -678,7 +708,7 @@ class Core:
         self._skip(skipped)
 
     def _overspent(self, todo: RemedyPlan) -> str | None:
-        """Return a text about the budget of prompt tokens if the request after *todo* would exceed it."""
+        """Return a text about the budget of prompt tokens if the request after *todo* exceeds it, else ``None``."""
         most = self.budgets.prompt_tokens
         if most is None or not todo.goes_on or self.rules < COUNTS_PROMPTS:
             return None
@@ -782,7 +812,7 @@ class Core:
         self._reopen()
 
     def _is_full(self) -> bool:
-        """Tell whether the model may write no more tokens."""
+        """Tell whether the model may write no more tokens: ``max_tokens`` or the context window is used up."""
         kept = self.transcript.kept_tokens
         return self.window.is_full(kept) or self.window.room(self.transcript.inserted_bytes, kept) == 0
 
@@ -805,7 +835,7 @@ class Core:
             self._show(self.gates.limit())
 
     def _show(self, limit: int) -> None:
-        """Show the reader the text up to *limit*."""
+        """Send the reader the text up to offset *limit* that was not sent before, as ``Delta`` events."""
         if limit > self.released:
             for run in self.transcript.runs(self.released, limit):
                 self.events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
@@ -853,7 +883,7 @@ class Core:
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
-        """Yield a reason for each call that the model wrote as text, although it got its tools in a field."""
+        """Yield a reason for each tool call that the model wrote as text, although its tools came in a field."""
         for span, written in self.intake.written_calls() if self._tools_in_field else ():
             names = ", ".join(repr(call.name) for call in written.calls[:3]) or "a tool"
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")

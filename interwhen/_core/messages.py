@@ -47,7 +47,7 @@ NO_OFFER = ToolOffer()
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
-    """The model accepted the last request."""
+    """The model accepted the last request. ``resume`` says how it continues the text; ``None`` for the first."""
 
     resume: ResumeMode | None
     reason: str = ""
@@ -115,7 +115,7 @@ class Idle(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The reader left before the end."""
+    """The reader stopped reading the events before the end of the run."""
 
 
 class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -155,7 +155,10 @@ class Close(msgspec.Struct, frozen=True, gc=False):
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
-    """Extract the claims of *segment* for monitor number *monitor*. For a fork, *pieces* is the prefix to ask after."""
+    """Extract the claims of *segment* for monitor number *monitor*.
+
+    For a fork, *pieces* is the trace after which the question of the fork is asked.
+    """
 
     job: int
     monitor: int
@@ -222,7 +225,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """The run has ended."""
+    """The run has ended; ``summary`` is what the core knows for the result."""
 
     summary: RunSummary
 

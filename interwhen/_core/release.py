@@ -44,10 +44,10 @@ Fate = Literal["released", "shown", "held", "retracted"]
 
 
 class ReleaseRule(NamedTuple):
-    """What happens to a text after its check.
+    """An entry of the release table: the fate of a text after its check (shown, held, retracted, ...).
 
-    It is ``otherwise`` if the monitor's option named ``option`` has the value ``value``, and ``fate`` in all other
-    cases.
+    The fate is ``otherwise`` if the monitor's option named ``option`` has the value ``value``, and ``fate`` in all
+    other cases.
     """
 
     fate: Fate
@@ -103,9 +103,10 @@ def gates(delivery: Delivery) -> bool:
 
 
 def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnError = None) -> Fate:
-    """Return what happens to a text whose check ended as *kind*, for a monitor with these options.
+    """Return the fate of a text (shown, held, retracted, ...) whose check ended as *kind*.
 
-    *way* is the group of its delivery (see :func:`way_of`).
+    *way* is the group of the monitor's delivery (``gating``, ``live`` or ``observe``), and *unproven* and *on_error*
+    are its options.
     """
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:
@@ -115,7 +116,7 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
 
 
 def _at_last(unproven: Ending, on_error: OnError) -> Ending | None:
-    """Return the policy for a failure after the last try, ``open`` or ``closed``; ``None``: the delivery decides.
+    """Return the policy when the last try has failed, ``open`` or ``closed``; ``None``: the delivery decides.
 
     A monitor with ``unproven="closed"`` is closed for failures too, unless ``on_error`` says something else.
     """
@@ -156,7 +157,7 @@ _NOTHING: Mapping[int, int] = {}
 
 
 class OpenChecks(Protocol):
-    """The part of the :class:`~interwhen._core.checks.CheckTable` that the gates need."""
+    """What the gates ask about the checks of a run. :class:`~interwhen._core.checks.CheckTable` implements it."""
 
     @property
     def changed(self) -> bool:
@@ -164,7 +165,7 @@ class OpenChecks(Protocol):
         ...
 
     def watch(self, monitor: int, /) -> None:
-        """Reset :attr:`changed`, and from now on set it only for changes of *monitor*."""
+        """Set :attr:`changed` to false, and from now on to true only for changes of the monitor number *monitor*."""
         ...
 
     def first_open(self, monitor: int, /) -> int | None:
@@ -209,7 +210,7 @@ class Gates:
 
     @property
     def holding(self) -> bool:
-        """Whether any monitor holds text back."""
+        """Whether any monitor may hold text back from the reader."""
         return bool(self._gating or self._final)
 
     @property
@@ -254,14 +255,17 @@ class Gates:
         return min((self._cleared(number, None) for number in self._gating), default=length)
 
     def cut(self, to: int) -> None:
-        """Forget the text from *to* on."""
+        """Move the frontier back to offset *to*, because the text from there on was cut."""
         self.frontier = min(self.frontier, to)
 
     def _verified(self, monitor: int) -> int:
         return self._cleared(monitor, self._checks.first_unclear(monitor))
 
     def _cleared(self, monitor: int, unclear: int | None) -> int:
-        """Return the offset up to which *monitor* has no open and no incomplete segment, at most *unclear*."""
+        """Return the offset up to which *monitor* has no open and no incomplete segment.
+
+        The result is at most *unclear*, the start of a segment that did not pass, if it is given.
+        """
         cleared = self._intake.hold(monitor)
         opened = self._checks.first_open(monitor)
         if opened is not None and opened < cleared:
@@ -343,14 +347,20 @@ def certificate(
 def judges_answer(
     transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], monitors: Sequence[Monitor]
 ) -> bool:
-    """Tell whether a check that passed shows that the answer itself is right."""
+    """Tell whether a check that passed shows that the answer itself is right.
+
+    *records* are the checks on the text of *transcript*, and *refuted* the spans of reasoning that feedback answers.
+    """
     return any(_answers(record, transcript, monitors) for record in _good(records, refuted))
 
 
 def coverage_reason(
     transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], least: float
 ) -> tuple[UnverifiedReason, ...]:
-    """Return a reason if the claims that passed cover less of the text than *least*, a share between 0 and 1."""
+    """Return one reason if the claims that passed cover less of the text than *least*, a share from 0 to 1; else none.
+
+    *records* are the checks on the text of *transcript*, and *refuted* the spans of reasoning that feedback answers.
+    """
     share = _share(_covered(_good(records, refuted)), transcript.length)
     if share >= least:
         return ()
@@ -399,7 +409,7 @@ def _ground(record: CheckRecord) -> Span:
 
 
 def _shows(record: CheckRecord, refuted: Sequence[Span]) -> bool:
-    """Tell whether *record* is a pass on a part of the text. A claim without a span proves no part of the text."""
+    """Tell whether *record* proves a part of the text: a pass with a span that is not inside *refuted* text."""
     span = record.span
     return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, refuted)
 

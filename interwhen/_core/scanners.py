@@ -111,7 +111,7 @@ class Scanner:
         self._borders.append((start, known_at))
 
     def _reset(self) -> None:
-        """Reset the state of the partly read segment."""
+        """Forget what was read of the current segment. Subclasses reset their own state here."""
         self.hot = False
 
     def _trimmed(self, transcript: Transcript, start: int, end: int) -> Span | None:
@@ -142,7 +142,7 @@ class LineScanner(Scanner):
         self._line = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each complete group of lines."""
+        """Read the new text of *transcript*, and yield each group of lines that is complete now."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -175,11 +175,9 @@ def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], fr
 
 
 class JoinedLineScanner(Scanner):
-    """Finds lines that are not blank.
+    """Finds lines that are not blank. A line that begins with a word of *joins* continues the line before it.
 
-    If a line begins with a word of *joins*, the line before it is in its segment too.
-
-    A single sign counts as a word too.
+    Both lines are then one segment. A word of *joins* may also be a single sign, such as ``=``.
     """
 
     __slots__ = (
@@ -205,7 +203,7 @@ class JoinedLineScanner(Scanner):
         """Whether the next line belongs to the held line."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each line as soon as the beginning of the next line shows whether it joins."""
+        """Yield each line as soon as the beginning of the next line shows whether the next line continues it."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         at = 0
@@ -240,7 +238,10 @@ class JoinedLineScanner(Scanner):
                 yield self._release(base + known)
 
     def finish(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield a held line, unless the text after it joins it. The end of the text counts as the end of a word."""
+        """Yield the held line, unless the rest of the text continues it.
+
+        The end of the text ends the last word.
+        """
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
             text = transcript.slice(self.pos, transcript.length)
@@ -251,7 +252,10 @@ class JoinedLineScanner(Scanner):
                 yield self._release(transcript.length + 1)
 
     def _release(self, known_at: int) -> Span:
-        """Return the held line and clear it. *known_at*: the trace length at which the line is known to be complete."""
+        """Return the held line, and hold no line any more.
+
+        *known_at* is the trace length at which the line is known to be complete.
+        """
         held = self._held
         assert held is not None
         self._held = None
@@ -300,7 +304,7 @@ class ParagraphScanner(Scanner):
         self._line = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each paragraph that a blank line has ended."""
+        """Read the new text of *transcript*, and yield each paragraph that a blank line has ended."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -345,7 +349,7 @@ class CountScanner(Scanner):
         self.due = self.count
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each part that has its full length."""
+        """Read the new text of *transcript*, and yield each part that has its full length now."""
         self.pos = transcript.length
         while transcript.length - self.start >= self.count:
             start, end = self.start, self.start + self.count
@@ -389,7 +393,7 @@ class PollScanner(CountScanner):
         super().rewind(transcript)
 
     def remedied(self) -> None:
-        """Count a remedy."""
+        """Add one to the number of remedies in the run, which the function *length* gets."""
         self._remedies += 1
 
     def _begin(self, start: int, known_at: int) -> None:
@@ -418,7 +422,10 @@ _WORD_LIMIT = 8
 
 
 class SentenceScanner(Scanner):
-    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
+    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line.
+
+    Closing quotes and brackets may follow the sign. The full stop of an abbreviation or a list number ends no sentence.
+    """
 
     wakes = "\n.!?"
     looks_early = True
@@ -461,7 +468,10 @@ class SentenceScanner(Scanner):
 
 
 class MarkerScanner(Scanner):
-    """Finds the text between two reflection markers such as "Wait"."""
+    """Divides the text before each reflection marker, such as "Wait". Each segment begins with its marker.
+
+    The text before the first marker is a segment, too, and so is the text from the last marker to the end.
+    """
 
     def __init__(self, words: tuple[str, ...]) -> None:
         super().__init__()
@@ -475,7 +485,7 @@ class MarkerScanner(Scanner):
         return self._until(transcript, transcript.length - self._reach)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining text, split at its markers. The end of the text counts as the end of a word."""
+        """Yield the remaining text, split at its markers. The end of the text also ends a marker."""
         yield from self._until(transcript, transcript.length)
         yield from super().flush(transcript)
 
@@ -519,7 +529,7 @@ class TagScanner(Scanner):
         """The offset of a possible half opening tag at the end of the text; the end of the text if there is none."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each call whose closing tag is in the transcript."""
+        """Read the new text of *transcript*, and yield each tool call whose closing tag has arrived."""
         tag, base = self._sought()
         text, first = transcript.slice(base, transcript.length), base
         while (found := text.find(tag, base - first)) >= 0:
@@ -556,7 +566,7 @@ class TagScanner(Scanner):
         return self._open_at is not None
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the complete calls. An open call without a closing tag is dropped."""
+        """Yield the remaining complete tool calls. An open call without a closing tag is dropped."""
         yield from self.feed(transcript)
         # The border needs one more character than there is: after a cut right here, the call may continue.
         self._begin(transcript.length, transcript.length + 1)

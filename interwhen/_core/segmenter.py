@@ -52,11 +52,11 @@ class SharedScanner(NamedTuple):
     """Searches a text for a character that can end a segment of this scanner. The result is falsy if there is none."""
 
     def sees_calls(self) -> bool:
-        """Tell whether the monitors read structured tool calls, which belong to the answer phase."""
+        """Tell whether the monitors of this scanner read structured tool calls, which belong to the answer phase."""
         return self.scanner.reads_calls and self.phase != "reasoning"
 
     def sees(self, phase: Phase) -> bool:
-        """Tell whether the monitors read text of *phase*."""
+        """Tell whether the monitors of this scanner read text of *phase*."""
         return self.phase in ("both", phase)
 
 
@@ -101,7 +101,10 @@ def scanner_for(trigger: Trigger, offer: ToolOffer | None = NO_OFFER) -> Scanner
 
 
 def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
-    """Return :func:`read_offer` of *prompt* and *extra*, or an empty offer if no monitor reads tool calls."""
+    """Return what *prompt* and *extra* (additional fields of the request) say about tool calls.
+
+    If no monitor in *monitors* reads tool calls, return an empty offer.
+    """
     if not any(isinstance(monitor.trigger, ToolCalls) for monitor in monitors):
         return NO_OFFER
     from interwhen._core.written_calls import read_offer  # as in _call_scanner
@@ -153,7 +156,7 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
 
 
 def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer | None) -> tuple[SharedScanner, ...]:
-    """Create one scanner for all monitors with the same trigger and phase."""
+    """Create one scanner for all monitors with the same trigger and phase. *offer* is given to each scanner."""
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
@@ -171,7 +174,7 @@ def _any_of(characters: str) -> Callable[[str], object]:
 
 
 def _tear(due: Due) -> Due:
-    """Return *due* with its last line marked as torn, because this line may end inside a number."""
+    """Return *due* with its last line marked as torn: a cut ended it in the middle, perhaps inside a number."""
     return due._replace(torn=due.segment.span.start + due.segment.text.rfind("\n") + 1)
 
 
@@ -216,10 +219,12 @@ class Intake:
         offer: ToolOffer | None = NO_OFFER,
         knows_tears: bool = True,
     ) -> None:
-        """Start with an empty transcript in *phase*.
+        """Start with an empty transcript in *phase*, and with the scanners of *monitors*.
 
-        *knows_tears* is false for runs of an old version, in which a segment that continues after feedback did not know
-        which of its lines were cut in the middle.
+        *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
+        scanners are called after every chunk. *offer* is what the request says about tool calls. *knows_tears* is false
+        for runs of an old version, in which a segment that continues after feedback did not know which of its lines
+        were cut in the middle.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
@@ -268,7 +273,7 @@ class Intake:
         return ()
 
     def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
-        """Add a structured tool call of the model, and return the complete segments.
+        """Add *call*, a structured tool call of the model with *tokens* tokens; return the segments that are complete.
 
         They are the segment before the call, which ends here, and the call itself.
         """
@@ -332,12 +337,15 @@ class Intake:
                 yield due, span.start + len(words[0])
 
     def stop_scanning(self) -> None:
-        """Stop looking for segments, because no monitor reads the text that follows."""
+        """Stop finding segments, because no monitor reads the text that follows."""
         self.scanners, self._active, self._eager, self._wake = (), [], False, _any_of("")
         self._plan()
 
     def keep_held(self) -> None:
-        """At the end of the run, add the text that was held back as a possible half tag. It is not scanned."""
+        """Add the text that was held back as a possible half tag to the trace, because the run ends.
+
+        This text is not scanned for segments.
+        """
         if self._tags is not None:
             for part in self._tags.drain():
                 self.transcript.append(part.text, self.owed)
@@ -345,26 +353,32 @@ class Intake:
         self._owe()
 
     def credit(self, tokens: int) -> None:
-        """Add *tokens* (which may be negative) to the count of the last text."""
+        """Add *tokens* (which may be negative) to the count of the last text, to correct it by the server's count.
+
+        If tokens without text are waiting, or there is no text, the number of waiting tokens changes instead.
+        """
         if self.owed or not self.transcript.credit(tokens):
             self.owed = max(self.owed + tokens, 0)
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at offset *to* would remove, including :attr:`owed` ones."""
+        """Return how many tokens a cut at offset *to* would remove.
+
+        Tokens that arrived without text at the end of the trace are included.
+        """
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
-        """Count a remedy for the trigger :class:`Polls`, whose next segments may be shorter."""
+        """Tell the trigger :class:`Polls` that one more remedy was used; its next segments may be shorter."""
         for shared in self.scanners:
             if isinstance(shared.scanner, PollScanner):
                 shared.scanner.remedied()
 
     def owe(self, tokens: int) -> None:
-        """Count *tokens* that arrived without text."""
+        """Store *tokens* that arrived without text, until the next text arrives."""
         self.owed += tokens
 
     def cut(self, to: int) -> None:
-        """Remove the text from offset *to* on, and rewind the scanners."""
+        """Remove the text from offset *to* on, add its tokens to the discarded tokens, and rewind the scanners."""
         transcript = self.transcript
         self._finished = False
         while self._written and next(reversed(self._written)).end > to:
@@ -438,7 +452,10 @@ class Intake:
         return dues
 
     def hold(self, monitor: int) -> int:
-        """Return the offset from which on the text may become part of an incomplete segment of *monitor*."""
+        """Return the offset at which the incomplete segment of *monitor* begins, or may begin.
+
+        If the monitor does not read this phase, it is the end of the trace.
+        """
         shared = self._scanner_of[monitor]
         return shared.scanner.hold if shared.sees(self.phase) else self.transcript.length
 
@@ -492,7 +509,7 @@ class Intake:
         self._skip(self.scanners)
 
     def _owe(self) -> None:
-        """Move the count of :attr:`owed` tokens to the transcript."""
+        """Move the tokens that arrived without text to the token count of the transcript."""
         self.transcript.count(self.owed)
         self.owed = 0
 

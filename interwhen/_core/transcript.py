@@ -116,7 +116,10 @@ class Transcript:
         self.append(text, 0)
 
     def credit(self, tokens: int) -> bool:
-        """Add *tokens* (which may be negative) to the count of the last text. Returns whether there is any text."""
+        """Add *tokens* (which may be negative) to the count of the last text. Returns whether there is any text.
+
+        No count falls below 0: what is left is subtracted from the texts before.
+        """
         at = len(self._tokens) - 1
         while at >= 0:
             changed = max(self._tokens[at] + tokens, 0)
@@ -129,7 +132,7 @@ class Transcript:
         return bool(self._tokens)
 
     def count(self, tokens: int) -> None:
-        """Count *tokens* that have no text."""
+        """Add *tokens*, which arrived without text, to the tokens of the trace."""
         self.kept_tokens += tokens
 
     def append_tag(self, text: str, tokens: int) -> None:
@@ -138,7 +141,7 @@ class Transcript:
         self.append(text, tokens)
 
     def append_call(self, call: ToolCall, tokens: int) -> Span:
-        """Add a complete tool call, and return its span."""
+        """Add *call*, a complete tool call with *tokens* tokens, and return its span."""
         text = call.text
         span = Span(self.length, self.length + len(text))
         self.calls.append((span, call))
@@ -243,7 +246,7 @@ class Transcript:
         return self.phases[max(at, 0)][1]
 
     def runs(self, start: int, end: int) -> Iterator[TextRun]:
-        """Yield the text of ``[start, end)``, split where the origin or the phase changes."""
+        """Yield the text of ``[start, end)``, split where origin or phase change, and around tags and calls."""
         if len(self.phases) == 1 and not (self.insertions or self.calls or self.refusals or self.tags):
             if start < end:
                 yield TextRun(start, self.slice(start, end), "model", self.phases[0][1])
@@ -340,7 +343,7 @@ _MAX_LEAD = 64
 
 
 class TagPart(NamedTuple):
-    """A part of the text: plain text, or a think tag."""
+    """A part of the text of a model: plain text, or a think tag."""
 
     text: str
     kind: Kind
@@ -364,16 +367,22 @@ class ThinkTags:
 
     @property
     def must_see(self) -> bool:
-        """Whether :meth:`feed` must get the next text even if the closing tag cannot begin in it."""
+        """Whether :meth:`feed` must get the next text, whatever it is.
+
+        If not, the caller may leave out a text in which the closing tag cannot begin.
+        """
         return self._at_start or self._unread or bool(self._held)
 
     @property
     def done(self) -> bool:
-        """Whether no tag can follow any more."""
+        """Whether no think tag can follow any more."""
         return self.phase == "answer" and not self.must_see
 
     def feed(self, text: str) -> list[TagPart]:
-        """Add *text*, and return the parts that are certain now."""
+        """Add *text*, and return the parts (plain text and think tags) that later text cannot change.
+
+        A possible half tag at the end is held back.
+        """
         text, self._held = self._held + text, ""
         self._unread = False
         if self._at_start:

@@ -48,7 +48,7 @@ FEW = 4
 
 
 class Trouble(NamedTuple):
-    """What is known about a refuted claim when its remedy is chosen."""
+    """What is known about a refuted claim when the next rung of the ladder is chosen for it."""
 
     times: int
     """How often in a row the same words were refuted at this place, this time included."""
@@ -91,9 +91,9 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 
 
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
-    """Return the level of the feedback with this *number* (from 0) at one place. It rises up to the level *most*.
+    """Return the level of feedback number *number* (from 0) at one place. It rises with the number, up to *most*.
 
-    Without a witness, the highest level is ``explain``.
+    Without a witness (*has_witness*), the highest level is ``explain``.
     """
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]
@@ -132,11 +132,10 @@ def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
 
 
 def back(starts: Sequence[int], steps: int) -> int | None:
-    """Return the start of the last step but *steps* - 1, such as the last one for 1.
+    """Return the start of the step that is *steps* steps before the end: 1 is the last step.
 
-    *starts* are the starts of all steps.
-
-    If there are fewer steps, return the start of the first one; if there are none, return ``None``.
+    *starts* are the starts of all steps, in order. If there are fewer than *steps*, return the first start; if there
+    are none, return ``None``.
     """
     return starts[max(len(starts) - steps, 0)] if starts else None
 
@@ -165,12 +164,12 @@ class Ref(msgspec.Struct, eq=False):
 
     @property
     def span(self) -> Span:
-        """The span of the claim; the span of its segment if the claim has none."""
+        """The span of the claim that this refers to; the span of its segment if the claim has none."""
         return self.segment.span if self.claim.span is None else self.claim.span
 
     @property
     def text(self) -> str:
-        """The text of the claim; empty if the claim has no span."""
+        """The text of the claim that this refers to; empty if the claim has no span."""
         span = self.claim.span
         if span is None:
             return ""
@@ -212,8 +211,8 @@ class Candidate(msgspec.Struct, frozen=True):
 def refutation(ref: Ref, violation: Violation) -> Candidate:
     """Return the candidate for the claim of *ref*, which *violation* refuted.
 
-    If ``violation.where`` is not inside the claim, the verifier made an error. Then the whole claim counts as wrong,
-    and the repair is dropped.
+    If ``violation.where`` is not inside the claim, the verifier made an error. Then the candidate spans the whole
+    claim, and has no repair.
     """
     span = ref.span
     where = violation.where
@@ -288,7 +287,7 @@ def plan(
     again: bool = False,
     cuts: bool = False,
 ) -> RemedyPlan:
-    """Return the plan of the monitor's remedy for *candidate*.
+    """Return the plan of the remedy of *monitor* for *candidate*. Feedback is written with *template*.
 
     *wrong_text* is the refuted text, which feedback may quote. *again*: the same words were refuted at this position
     before, so a repair does not help. *cuts*: a repair may cut a number or a name short, as in runs of version 0 of the
@@ -410,7 +409,10 @@ class Violations:
         *,
         continues_reasoning: bool = False,
     ) -> None:
-        """*continues_reasoning*: the model can continue inside the reasoning after its answer was cut."""
+        """Start without candidates. *intake* has the text, and *rules* is the version of the rules for remedies.
+
+        *continues_reasoning*: the model can continue inside the reasoning after a cut.
+        """
         self.unproven: list[UnverifiedReason] = []
         """Unproven claims that ended the run. Their spans are offsets of the trace before the cut that followed."""
         self.concluded: list[UnverifiedReason] = []
@@ -455,15 +457,15 @@ class Violations:
         """The cache of :meth:`first`: the list it searched, how many entries of it, and the result."""
 
     def __bool__(self) -> bool:
-        """Whether there is a candidate."""
+        """Whether there is a candidate (a violation or unproven claim that may interrupt or end the run)."""
         return bool(self._candidates)
 
     def add(self, candidate: Candidate) -> None:
-        """Add a candidate."""
+        """Add *candidate*, a violation or unproven claim that may interrupt or end the run."""
         self._candidates.append(candidate)
 
     def first(self) -> Candidate | None:
-        """Return the earliest candidate known so far; ``None``: there is no candidate."""
+        """Return the earliest candidate in the trace that is known so far; ``None``: there is no candidate."""
         # Compare only the candidates added since the last call. There may be thousands during one slow check.
         known, count, best = self._ranked
         if known is not self._candidates:
@@ -493,7 +495,10 @@ class Violations:
         return any(who == ref.monitor or not gated for _, who in self._answers(ref.span))
 
     def is_excused(self, ref: Ref) -> bool:
-        """Tell whether the run may ignore that the check of *ref* proved nothing, since feedback answers its text."""
+        """Tell whether feedback answers the claim of *ref*, so that its unproven check does not end the run.
+
+        This is never so for a gating monitor.
+        """
         return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
 
     def is_refuted(self, ref: Ref) -> bool:
@@ -537,6 +542,7 @@ class Violations:
     def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
         """Return the plan of the remedy for *best*. If a budget forbids it, also return a text about this budget.
 
+        It records that the words of *best* were refuted and which rung a ladder uses, so call it once for each remedy.
         Without *goes_back*, a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
@@ -570,9 +576,10 @@ class Violations:
         return todo, self._overspent(todo, times)
 
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
-        """Return the plan of the next rung of *auto*, and how often the same words were refuted at this place.
+        """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
-        The plan is ``None`` if the ladder has ended.
+        Also return how often the same words were refuted at this place. The plan is ``None`` if the ladder has ended.
+        *times* is this number without regard to answers. *violation* is that of *best*.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -598,7 +605,10 @@ class Violations:
         return self._plan_rung(best, violation, auto, rung, number, streak, starts), times
 
     def _streak(self, best: Candidate, place: int) -> int:
-        """Count *best*; return how often in a row its words were refuted at *place*."""
+        """Record that the words of *best* were refuted at *place*.
+
+        Return how often in a row the same words were refuted there, including this time.
+        """
         key, words = (best.ref.monitor, place), " ".join(best.ref.text.split())
         last, count = self._streaks.get(key, ("", 0))
         count = count + 1 if words == last else 1
@@ -617,7 +627,8 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before it start.
+        *times*: how often in a row the same words were refuted there. *starts*: where the steps before it start. The
+        rung ``restart`` adds one to the number of restarts of the run.
         """
         match rung:
             case "repair":
@@ -687,9 +698,10 @@ class Violations:
         return next((tag.start for tag in transcript.tags if tag.end == end), end)
 
     def _floor(self, segment: Span) -> int:
-        """Return the offset below which the ladder does not cut, such as the end of earlier calls.
+        """Return the offset below which the ladder does not cut for a violation in *segment*.
 
-        If the model cannot continue inside the reasoning, a violation in the answer does not cut into it.
+        It is the end of earlier tool calls and of ended reasoning. If the model cannot continue inside the reasoning, a
+        violation in the answer does not cut into it.
         """
         if not self._goes_back:
             return segment.start
@@ -707,7 +719,7 @@ class Violations:
         return ends and best.violation is not None and monitor.delivery == "interrupt"
 
     def pass_over(self, monitor: int) -> None:
-        """Record the candidates of *monitor*, and let it interrupt no more."""
+        """Let *monitor* (a number) interrupt no more, and record its candidates as violations without a remedy."""
         self._passed_over.add(monitor)
         standing, self._candidates = self._candidates, []
         for other in standing:
@@ -717,7 +729,7 @@ class Violations:
                 self.note(self.record(other, interrupted=False))
 
     def is_passed_over(self, monitor: int) -> bool:
-        """Tell whether *monitor* interrupts no more."""
+        """Tell whether the monitor number *monitor* interrupts no more, because its ladder of remedies has ended."""
         return monitor in self._passed_over
 
     def _overspent(self, todo: RemedyPlan, times: int) -> str | None:
@@ -752,10 +764,10 @@ class Violations:
         return record
 
     def begin(self, best: Candidate, todo: RemedyPlan) -> bool:
-        """Count the remedy *todo* for *best*. Return whether the frontier may pass the segment of *best*.
+        """Record that the remedy *todo* for *best* begins; the run continues after it.
 
-        The run continues after this remedy. The frontier may pass if the segment is reasoning that stays in the trace
-        because feedback answers it.
+        If feedback answers the segment of *best*, candidates in the same text are dropped. Returns whether the frontier
+        may pass the segment: it is reasoning that stays in the trace because feedback answers it.
         """
         if todo.heat is not None:
             self.resamples = todo.heat
@@ -777,16 +789,21 @@ class Violations:
         return self._is_reasoning(segment)
 
     def conclude(self, candidate: Candidate, at: int) -> None:
-        """Record that the reasoning was ended at offset *at* for *candidate*, whose segment itself may be right."""
+        """Record that the reasoning was ended at offset *at* for *candidate*.
+
+        This adds a reason why the result is unverified, and drops the other candidates with the remedy ``Conclude``.
+        The segment of *candidate* itself may be right.
+        """
         monitor = self._monitors[candidate.ref.monitor]
         why = f"the reasoning was stopped early: {candidate.why}"
         self.concluded.append(UnverifiedReason(monitor.name, Span(at, at), why, monitor.verifier.name))
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        """Drop the candidates with the remedy ``Conclude``, and record them as violations.
+        """Drop the candidates whose monitor has the remedy ``Conclude``, and record them as violations.
 
-        The candidate *but* is dropped without a record.
+        The candidate *but* is dropped without a record. A candidate is a violation or unproven claim that may interrupt
+        the run.
         """
         standing, self._candidates = self._candidates, []
         for other in standing:
@@ -810,11 +827,11 @@ class Violations:
     # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
-        """Record a violation that gets no remedy."""
+        """Store the *record* of a violation that gets no remedy."""
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:
-        """Drop all candidates, because supervision was switched off."""
+        """Drop all candidates without a record, because supervision was switched off."""
         self._candidates = []
 
     def note_all(self) -> None:
@@ -884,9 +901,10 @@ class RefutationCounts:
         """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 
     def met(self, candidate: Candidate) -> tuple[int, int]:
-        """Count *candidate*; return how often its monitor has refuted the same words at its position, and the position.
+        """Record that the words of *candidate* were refuted. Return how often this happened, and the position.
 
-        The counts are per monitor: another monitor that refutes the same words is not a repetition.
+        The number includes this time, and counts only the same words of the same monitor at the same position. The
+        position is the number of characters before the segment, without white space, feedback and answered segments.
         """
         ref = candidate.ref
         place = self._place(ref.segment.span.start)
@@ -895,17 +913,20 @@ class RefutationCounts:
         return times, place
 
     def met_answer(self, candidate: Candidate) -> int:
-        """Count *candidate*, which is in the answer; return how often its monitor refuted the same words in answers."""
+        """Record that the words of *candidate*, which is in the answer, were refuted.
+
+        Return how often the same monitor has refuted the same words in answers, including this time.
+        """
         key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 
     def answered(self, segment: Span) -> None:
-        """Leave *segment*, which feedback answers, out of all positions after it."""
+        """Record that feedback answers *segment*, so that its text is left out of all later positions."""
         self._answered.append(segment)
 
     def cut(self, to: int) -> None:
-        """Forget everything about the text from offset *to* on."""
+        """Forget the answered segments from offset *to* on, because their text was cut."""
         while self._marks[-1][0] > to:
             self._marks.pop()
         while self._answered and self._answered[-1].end > to:

@@ -53,7 +53,10 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
 
 
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
-    """Return the tools in the fields ``tools`` and ``functions``, in the form of the chat or of the Responses API."""
+    """Return the tools in the fields ``tools`` and ``functions`` of *extra*, each with the types of its parameters.
+
+    The entries have the form of the chat API or of the Responses API.
+    """
     found: dict[str, Mapping[str, str]] = {}
     for field in ("tools", "functions"):
         entries = extra.get(field)
@@ -76,14 +79,14 @@ def _types(schema: Any) -> dict[str, str]:
 
 
 def _described(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* describes as JSON schemas."""
+    """Return the tools that *text* describes as JSON schemas, by name, each with the types of its parameters."""
     if '"parameters"' not in text or '"properties"' not in text:
         return {}
     return {name: {} for name in _first(_NAME.findall(text))}
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* describes as Python functions."""
+    """Return the tools that *text* defines as Python functions, by name, each with the types of its parameters."""
     found: dict[str, Mapping[str, str]] = {}
     for name, parameters in _first(_DEFINED.findall(text)):
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
@@ -100,7 +103,10 @@ def _asks_for_actions(text: str) -> bool:
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the tags around code, if *text* defines tools as Python functions for a loop of code and observations."""
+    """Return the tags around code, if *text* seems to define tools as Python functions for a loop of code; else none.
+
+    It must have the words "Thought" and "Observation", and a code block that begins with a function.
+    """
     if "Observation" not in text or "Thought" not in text or _CODE.search(text) is None:
         return ()
     return _TAGS
@@ -146,7 +152,7 @@ _BUILTINS = frozenset(("print", "len", "str", "int", "float", "list", "dict", "r
 
 
 class Unreadable(ValueError):
-    """Raised by a reader for text that looks like a call and cannot be read. The message says why."""
+    """Raised by a parser of tool calls for text that looks like a call and cannot be read. The message says why."""
 
 
 def read_written(
@@ -154,7 +160,8 @@ def read_written(
 ) -> WrittenCalls | None:
     """Return the calls in *text*, which a scanner found as *form*; ``None``: it is not a call.
 
-    *tags* are the opening and closing tag around the call, for formats that have them.
+    *offer* has the tools of the request, whose types the arguments get. *tags* are the opening and closing tag around
+    the call, for formats that have them.
     """
     if len(text) > LONGEST_JSON:
         return WrittenCalls(form, problem=f"a call of more than {LONGEST_JSON:,} characters is not read")
@@ -193,7 +200,10 @@ class _Reading:
         return self.call(name, {each: self.value(name, each, text) for each, text in arguments.items()})
 
     def value(self, name: str, parameter: str, text: str) -> Any:
-        """Return the value of *parameter* of tool *name* that is written as *text*, without a type."""
+        """Convert *text*, the written value of *parameter* of tool *name*, to the type that the tool declares for it.
+
+        If the tool declares no type, valid JSON is decoded, except strings, and other text stays a string.
+        """
         kind = self.offer.tools.get(name, {}).get(parameter, "")
         if kind == "string":
             return text
@@ -217,7 +227,10 @@ def _json(text: str) -> Any:
 
 
 def _json_calls(reading: _Reading, text: str) -> Iterator[ToolCall]:
-    """Yield the calls in *text*: one call as JSON, a list of calls, or calls that are separated by semicolons."""
+    """Yield the calls in *text*: one call as JSON, a list of calls, or calls that are separated by semicolons.
+
+    Raises :class:`Unreadable` if *text* is empty or not valid JSON.
+    """
     decoder = json.JSONDecoder()
     at, text = 0, text.strip()
     if not text:
@@ -255,7 +268,7 @@ def _json_call(reading: _Reading, entry: Any) -> ToolCall:
 
 
 def _decoded(text: str) -> Any:
-    """Return the JSON object in *text*, or a single argument with the whole *text*."""
+    """Return the JSON object in *text*. If *text* is not a JSON object, return ``{"input": text}``."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -347,7 +360,7 @@ def _object(name: str, text: str) -> dict[str, Any]:
 
 
 def _unfenced(text: str) -> str:
-    """Return *text* without the fence of Markdown around it."""
+    """Return *text* without the fence of a Markdown code block (three backticks) around it."""
     text = text.strip()
     if not text.startswith("```"):
         return text
@@ -407,7 +420,10 @@ def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _as_json(text: str) -> str:
-    """Return *text*, an object in Gemma's notation with bare keys, as JSON."""
+    """Convert *text*, an object in Gemma's notation with bare keys, to JSON.
+
+    Raises :class:`Unreadable` if it is not in this notation.
+    """
     written: list[str] = []
     at, bare = 0, ""
     while at < len(text):
@@ -443,7 +459,8 @@ def _is_json(text: str) -> bool:
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the calls in *body*, the text after ``<|python_tag|>``.
 
-    It is JSON, ``name.call(...)`` of a built-in tool, or program code.
+    It is JSON, ``name.call(...)`` of a built-in tool, a list of calls in Python syntax, or program code. Raises
+    :class:`Unreadable` if it is none of these.
     """
     body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
     if body.startswith("{"):
@@ -471,7 +488,10 @@ def _parse(text: str) -> ast.Module:
 
 
 def _pythonic(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*: a call such as ``name(key="value")``, or a list of calls."""
+    """Yield the calls in *body*: a call such as ``name(key="value")``, or a list of calls.
+
+    Raises :class:`Unreadable` for any other text.
+    """
     module = _parse(body.removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip())
     if len(module.body) != 1 or not isinstance(module.body[0], ast.Expr):
         raise Unreadable("the text is not a list of calls")
@@ -495,7 +515,11 @@ def _called(node: ast.AST) -> str:
 
 
 def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[str, Any]) -> ToolCall:
-    """Return *node* as a tool call. *known* are the values of variables that the code sets to a constant."""
+    """Convert *node*, a call of the tool *name* in Python, to a tool call.
+
+    *known* are the values of variables that the code sets to a constant. If an argument is not known before the code
+    runs, the call has the arguments as source text.
+    """
     try:
         values = _values(node, list(reading.offer.tools.get(name, {})), known)
     except (ValueError, TypeError):
@@ -505,7 +529,11 @@ def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[st
 
 
 def _values(node: ast.Call, parameters: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of *node* by name. Raises :class:`ValueError` if some are known only when the code runs."""
+    """Return the arguments of *node* by name. *parameters* names the positional ones.
+
+    *known* are the values of variables that the code sets to a constant. Raises :class:`ValueError` if a name or a
+    value is known only when the code runs.
+    """
     if len(node.args) > len(parameters):
         raise ValueError("the name of an argument is not known")
     values = {key: _literal(arg, known) for key, arg in zip(parameters, node.args, strict=False)}
@@ -547,7 +575,11 @@ def _code(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[ToolCall]:
-    """Yield the calls in the program *code*. With *interpreter*, the whole code is a call, too, and comes first."""
+    """Yield the calls of tools in the program *code*. With *interpreter*, the code itself is the first call.
+
+    A tool that the code uses without a call, such as under another name, is yielded with the arguments ``...``. Raises
+    :class:`Unreadable` if *code* is too long or not Python, or if it calls no tool and *interpreter* is false.
+    """
     code = code.strip("\n").removesuffix("<end_code>").strip()
     module = _parse(code)
     if interpreter:
@@ -571,7 +603,7 @@ def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[
 
 
 def _constants(module: ast.Module) -> dict[str, Any]:
-    """Return the values of the variables that *module* sets exactly once, at its top, to a constant."""
+    """Return the values of the variables that *module* sets exactly once, at its top level, to a constant."""
     stores: dict[str, int] = {}
     for node in ast.walk(module):
         for name in _bound(node):
@@ -586,7 +618,7 @@ def _constants(module: ast.Module) -> dict[str, Any]:
 
 
 def _bound(node: ast.AST) -> Sequence[str]:
-    """Return the names that *node* binds."""
+    """Return the names to which the statement or expression *node* assigns or binds a value."""
     match node:
         case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
             return (name,)
@@ -609,7 +641,7 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the call in *body*.
 
     It has the form ``Action: name`` and ``Action Input: ...``, ``Action: name[input]``, or ``Action:`` and a JSON
-    object.
+    object. Yields none for another form. Raises :class:`Unreadable` if the name or the JSON cannot be read.
     """
     match = _ACTION.match(body)
     if match is None:
@@ -635,13 +667,19 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
-    """Return *text* as the only argument of the tool *name*."""
+    """Return *text* as the value of the only parameter of the tool *name*.
+
+    If the tool does not have exactly one parameter, the name of the parameter is ``input``.
+    """
     parameters: Sequence[str] = list(reading.offer.tools.get(name, {}))
     return {parameters[0] if len(parameters) == 1 else "input": text}
 
 
 def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the call in *body*, a JSON object without a mark around it, if it names an offered tool."""
+    """Yield the calls in *body*, JSON without a mark around it, if one names an offered tool or no tools are offered.
+
+    Raises :class:`Unreadable` if *body* cannot be read and has the name of an offered tool.
+    """
     tools = reading.offer.tools
     try:
         calls = list(_json_calls(reading, body))
@@ -682,7 +720,7 @@ _INDENT = 40
 
 
 class Opening(NamedTuple):
-    """How calls of one format begin and end."""
+    """A text that begins a tool call, such as ``<tool_call>``, with its format and with what ends the call."""
 
     text: str
     form: CallFormat
@@ -770,9 +808,10 @@ _UNMARKED: tuple[CallFormat, ...] = ("json", "pythonic", "react", "code")
 
 
 def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, *, chosen: bool) -> list[Opening]:
-    """Return the openings of a format without tags, if *offer* shows that it may come, or if the user has *chosen* it.
+    """Return the openings (texts that begin a call) of *form*, a format without tags; empty if it must not be read.
 
-    *tags* are the tags around code that the user has chosen, if any.
+    It is read if *offer* shows that such calls may come, or if the user has *chosen* it. *tags* are the tags around
+    code that the user has chosen, if any.
     """
     match form:
         case "json" if chosen or offer.tools:
@@ -796,7 +835,7 @@ def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, 
 
 
 def openings_of(trigger: ToolCalls, offer: ToolOffer) -> list[Opening]:
-    """Return the openings of all calls that *trigger* reads in the answer to a request with *offer*."""
+    """Return the texts that begin a call, for all formats that *trigger* reads when the request has *offer*."""
     formats, tags = trigger.formats, (trigger.opening, trigger.closing)
     own = None if tags == DEFAULT_TAGS else tags
     found: list[Opening] = []
@@ -817,7 +856,7 @@ _STRING_ENDS = {quote: re.compile(rf"\\.?|{quote}", re.DOTALL) for quote in ('"'
 
 
 class _Brackets:
-    """Finds the bracket that closes the first one, in JSON or Python."""
+    """Finds the bracket that closes the first one in a text of JSON or Python, which may arrive in parts."""
 
     __slots__ = ("_depth", "_python", "_quote", "at")
 
@@ -896,7 +935,7 @@ class _Quoting(NamedTuple):
     """The first three characters of the current line, without its indentation."""
 
     def after(self, text: str) -> _Quoting:
-        """Return the state after the next part of the transcript, *text*."""
+        """Return the state of the quotations after *text*, the next part of the transcript."""
         _, _, in_block, ticks, lead = self
         for number, part in enumerate(text.split("\n")):
             if number:
@@ -958,7 +997,7 @@ class CallScanner(Scanner):
         return bool(self._open)
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each call that is complete."""
+        """Read the new text of *transcript*, and yield the span of each tool call that is complete now."""
         return self._scan(transcript, last=False)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
@@ -1005,7 +1044,10 @@ class CallScanner(Scanner):
     # ------------------------------------------------------------------ where a call begins
 
     def _find(self, transcript: Transcript, *, last: bool) -> bool:
-        """Find the next opening of a call, and return whether there is one. *last*: no more text will come."""
+        """Find the next text that begins a call, from the current position on, and store it.
+
+        Return whether there is one. *last*: no more text will come.
+        """
         search, text, base = self._search, self._text, self._base
         at = max(self.pos - search.reach + 1, self.start, self._from) - base
         self._half = transcript.length
@@ -1026,7 +1068,10 @@ class CallScanner(Scanner):
         return False
 
     def _half_opening(self, least: int) -> int:
-        """Return the start of the text at the end, from *least* on, that may become an opening."""
+        """Return the start of an incomplete opening at the end of the text, at *least* or later.
+
+        If there is none, return the end of the text.
+        """
         text, length = self._text, self._base + len(self._text)
         for size in range(min(self._search.reach - 1, length - least), 0, -1):
             if text[-size:] in self._search.prefixes:
@@ -1034,7 +1079,11 @@ class CallScanner(Scanner):
         return length
 
     def _counts(self, transcript: Transcript, at: int, opening: Opening) -> bool:
-        """Tell whether *opening* at offset *at* is in a place where a call may begin."""
+        """Tell whether *opening*, found at offset *at*, may begin a call there.
+
+        An opening without a tag must start a line and must not be in the reasoning. Quoted text begins no call, unless
+        the client also runs quoted calls.
+        """
         if not opening.marked and not self._is_line_start(transcript, at):
             return False
         if opening.form in _UNMARKED and transcript.phase == "reasoning":
@@ -1080,7 +1129,10 @@ class CallScanner(Scanner):
         return end
 
     def _read_head(self, *, last: bool) -> Opening | None:
-        """Return the opening that the following text fits; ``None`` if none fits, or if more text must decide."""
+        """Return the opening whose pattern the text after it matches; ``None`` if none matches, or not yet.
+
+        *last*: no more text will come. Otherwise, a longer text may still decide.
+        """
         after = self._at + len(self._open[0].text)
         head = self._text[after - self._base : after - self._base + _HEAD]
         decided = last or len(head) == _HEAD
@@ -1111,12 +1163,12 @@ class CallScanner(Scanner):
         return base + match.start() if opening.form == "react" else self._known
 
     def _whole(self, transcript: Transcript) -> int:
-        """Return the end of the trace, which ends the open call."""
+        """Return the end of the trace, where the open call ends. If a cut is made there, the call may continue."""
         self._known = transcript.length + 1  # after a cut right there, the call may continue
         return transcript.length
 
     def _accept(self, transcript: Transcript, span: Span, opening: Opening) -> bool:
-        """Read the text at *span*, which begins with *opening*. Return whether it is a call."""
+        """Read the text at *span*, which begins with *opening*. Store its calls, and return whether it is a call."""
         if opening.form == "tagged" and self._known > transcript.length:
             after = span.start + len(opening.text)
             head = transcript.slice(after, min(after + _HEAD, span.end)) if not self._is_own else ""
@@ -1136,7 +1188,7 @@ class CallScanner(Scanner):
         self._open, self._body, self._brackets = [], None, None
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back after a cut."""
+        """Go back after a cut: the state is then that of a scanner that has read only the shortened *transcript*."""
         self._quoting = _Quoting(0, 0)
         super().rewind(transcript)
 

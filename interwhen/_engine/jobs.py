@@ -92,7 +92,10 @@ LEAST_VETTING = 0.25
 
 
 class Jobs:
-    """Runs extractions, checks and forks in parallel with the stream. Calls *tell* with each fact that they produce."""
+    """Runs extractions, checks and forks in parallel with the stream.
+
+    Calls *tell* with each fact about their results.
+    """
 
     def __init__(
         self,
@@ -118,13 +121,16 @@ class Jobs:
         self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
-        """Call ``prepare`` of each monitor that has this method, in parallel with the stream."""
+        """Start ``prepare`` of each monitor that has this method, with *task*, in parallel with the stream.
+
+        Does not wait.
+        """
         for watcher in self.watchers:
             if not watcher.is_ready:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        """Run an extractor and return its fact.
+        """Run the extractor that *order* names, and return its fact.
 
         If its monitor is not prepared yet, store *order* and return ``None``.
         """
@@ -140,7 +146,7 @@ class Jobs:
         return fact
 
     def check(self, order: Check) -> Fact | None:
-        """Run an inline check and return its fact; start any other check and return ``None``."""
+        """Perform *order*: run an inline check and return its fact, or start any other check and return ``None``."""
         verifier = self.watchers[order.monitor].verifier
         if verifier.worker == "inline" and not order.after:
             return self._check_inline(verifier, order)
@@ -151,9 +157,10 @@ class Jobs:
         return None
 
     def fork(self, order: Extract, model: Model, base: Request) -> None:
-        """Start the fork of *order*: a short inference in its own task.
+        """Start the fork of *order*: a short inference in its own task. Its result goes to the core as a fact.
 
-        *base* has the same meaning as in :func:`infer`.
+        *base* has the prompt, the sampling options and the token ids of the run. A fork that exceeds its deadline ends
+        as timed out.
         """
         watcher = self.watchers[order.monitor]
         fork = watcher.monitor.extractor
@@ -198,8 +205,8 @@ class Jobs:
         """Return the fact of a fork. The fork's local parser answers if it can; otherwise the model answers.
 
         *turn* is the event to wait for before a tracker may read the reply. *begun* is the time at which the job began.
-        This function writes into *note* whether the parser or the model answered, and how long the job waited before
-        that.
+        *base* has the prompt and the options of the run. This function writes into *note* whether the parser or the
+        model answered, and how long the job waited before that.
         """
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
@@ -222,7 +229,7 @@ class Jobs:
         return watcher.extract(order, reply, self._clock() - begun)
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Cancel the job that the core dropped, or remove the tracker states of text that is no longer valid."""
+        """Perform *order*: cancel the job that it drops, or remove the tracker states of text that is not valid now."""
         for watcher in self.watchers:
             watcher.forget(order)
         scope = self._scopes.pop(order.job, None) if isinstance(order, Drop) else None
@@ -230,7 +237,10 @@ class Jobs:
             scope.cancel()
 
     async def close(self) -> None:
-        """Close the workers if this run owns them. The tasks of the jobs end with their task group."""
+        """Stop watching the event loop, and close the workers if this run owns them.
+
+        The tasks of the jobs end with their task group.
+        """
         self.loop_blocking.stop()
         if self._owns_workers:
             await self._workers.aclose()
@@ -261,8 +271,8 @@ class Jobs:
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
         """Read the repaired text with the extractor; return the claims at the position of the repair, for each reading.
 
-        A reading is one way to extract claims from the repaired text. There is no reading if only the model could read
-        the text (a fork without ``local``).
+        There are up to two readings: the text up to the end of the repair, and the whole segment. There is none if only
+        the model could read the text (a fork without ``local``).
         """
         watcher, violation = self.watchers[order.monitor], repairs(outcome)
         if order.segment is None or violation is None:
@@ -335,7 +345,7 @@ class Jobs:
 
 
 class Performer:
-    """Passes facts to the core with *step*, and performs the core's orders.
+    """Passes facts to the core with *step*, and performs the core's orders with the model and the jobs.
 
     It calls *on_told* after each fact that is not a chunk, and *on_finish* when the run has ended.
     """
@@ -392,7 +402,7 @@ class Performer:
         del self.jobs, self.upstream
 
     def tell(self, fact: Fact) -> None:
-        """Pass *fact* to the core, and perform its orders."""
+        """Pass *fact*, which is not a chunk, to the core, and perform its orders."""
         self.do(self._step(fact))
         self._on_told()
 

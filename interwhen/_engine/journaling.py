@@ -131,7 +131,10 @@ class Recorder:
         return orders
 
     def _put(self, fact: Fact) -> None:
-        """Record *fact*; if it is a plain chunk, open columns for the next ones, too."""
+        """Queue *fact* for the journal.
+
+        If it is a plain chunk, also open columns that collect the next plain chunks.
+        """
         now = self._clock()
         at = now - self._began
         writer = self._writer
@@ -160,13 +163,16 @@ class Recorder:
         del self._upstream  # breaks a reference cycle
 
     async def seal(self, result: Result) -> Result:
-        """Wait, for a limited time, until the journal is written; return *result* with the state of the journal."""
+        """Wait, for a limited time, until the journal is written.
+
+        Return *result* with the path, the size and the completeness of the journal.
+        """
         await self._writer.finish()
         state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
         return msgspec.structs.replace(result, journal=state)
 
     def leave(self) -> None:
-        """Close the writer without a result, because the run could not start."""
+        """Close the journal without a result, because the run could not start."""
         self._over, self._columns = True, COMPLETE
         self._writer.close()
 
@@ -238,11 +244,13 @@ class OutlineRecorder(CallRecorder):
     """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
-        from interwhen.journal._scribe import PartMark, Scribe  # only redacted journals pay for it
+        # Only redacted journals pay for these modules.
+        from interwhen.journal._compact_form import CompactForm
+        from interwhen.journal._scribe import Scribe
 
         super().__init__(settings, writer, core)
-        self._scribe = Scribe(core, header, SCHEMA, redacted=True)
-        self._mark = PartMark()
+        self._scribe = Scribe(core, header, SCHEMA)
+        self._form = CompactForm(self._scribe)
         self._entries = 0
 
     def step(self, fact: Fact) -> list[Order]:
@@ -268,16 +276,16 @@ class OutlineRecorder(CallRecorder):
         self._scribe.ended(self._clock() - self._began, result)
         self._outline()
         self._writer.close()
-        del self._upstream, self._scribe
+        del self._upstream, self._scribe, self._form
 
     def _put_spent(self, spent: SpentRecord) -> None:
         self._scribe.spent(spent)
 
     def _outline(self) -> None:
-        from interwhen.journal._scribe import to_json
+        from interwhen.journal._compact_form import to_json
 
         self._entries = 0
-        part = to_json(self._scribe.part(self._mark, self._settings.name)).decode()
+        part = to_json(self._form.part(self._settings.name)).decode()
         self._writer.put(OutlineRecord(self._scribe.at, part))
 
 
@@ -297,9 +305,10 @@ def open_recorder(
 ) -> Recorder | None:
     """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
 
-    *settings* are those of the journal. *past* is the run to resume, if any; its journal is continued. The other
-    parameters are those of the run, which the header of a new journal contains. Raises :class:`~interwhen.JournalError`
-    if the file cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
+    *settings* say where the journal is. *past* is the run to resume, if any; its journal is continued. The other
+    parameters are those of the run, which are written to the header of a new journal. Raises
+    :class:`~interwhen.JournalError` if the file cannot be opened, and :class:`~interwhen.UsageError` if a setting of
+    the run cannot be written to it.
     """
     if settings is None:
         return None
@@ -338,9 +347,10 @@ def _first(
 def _of_call(
     settings: CallJournal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline
 ) -> Recorder:
-    """Return the recorder of a call to a client or gateway.
+    """Return the recorder of a call to a client or gateway, whose journal is *settings*.
 
-    The thread that writes the journal also makes its header, so that no call waits for this.
+    The other parameters are written to the header, in a redacted journal without the prompt. The thread that writes the
+    journal makes the header, so that no call waits for this.
     """
     assert settings.slot is not None
     redacted = settings.redacted
@@ -483,7 +493,7 @@ PARSER_HINT = "start the server with the tool call parser of the model, or pass 
 
 
 def log_result(result: Result) -> None:
-    """Log how a run ended, in numbers only. The content of a trace is never logged."""
+    """Log how the run with *result* ended, in numbers only. The content of a trace is never logged."""
     log_info(
         "run.finished",
         status=result.label,
@@ -507,9 +517,10 @@ def log_result(result: Result) -> None:
 async def capabilities_for(
     model: Model, timeouts: Timeouts, budget: float | None, past: RebuiltRun | None
 ) -> Capabilities | ModelError | float:
-    """Call :func:`ask_capabilities`, unless *past* is a finished run, which does not need the model.
+    """Ask *model* for its capabilities, within *timeouts* and the time *budget* (in seconds) of the run.
 
-    If an unfinished run is resumed and the model fails, this raises :class:`ModelError` instead of returning it,
+    Return the capabilities, the error, or the budget if it ran out. If *past* is a finished run, the model is not
+    asked. If an unfinished run is resumed and the model fails, this raises :class:`ModelError` instead of returning it,
     because the error must not end a run that can be resumed later.
     """
     if past is not None and past.summary is not None:
@@ -521,9 +532,10 @@ async def capabilities_for(
 
 
 async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers* of a resumed run. Trackers read their segments again, which restores their states.
+    """Prepare all *watchers* of the resumed run *past* with *task*. Does nothing for a new or finished run.
 
-    When the time budget of the run is spent, the preparation stops, because the run then ends.
+    Trackers read their segments again, which restores their states. When the time budget of the run is spent, the
+    preparation stops, because the run then ends.
     """
     if past is None or past.summary is not None:
         return
@@ -542,9 +554,9 @@ async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequen
 
 
 def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-    """Restore all meters to the values in *past*.
+    """Set all meters to the values that the journal has for the run *past*.
 
-    The time between the end of the old process and now does not count.
+    The time between the end of the old process and now is not included in any time of the run.
     """
     spent = past.spent
     meter.started = meter.since - past.at
@@ -561,10 +573,10 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 
 
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
-    """Return the orders of a resumed run that are not done yet, and facts for the checks that cannot be repeated.
+    """Return the orders of the resumed run *past* that are not done yet, and facts for the checks that cannot be done.
 
-    *past* is the run as its journal describes it, and *jobs* runs the extractors again: the journal has only the key
-    and the span of a claim. A check cannot be repeated if the extractor does not find its claim again.
+    The journal has only the key and the span of a claim. So the extractors (in *jobs*) find the claims again. A check
+    whose claim is not found again ends with an error.
     """
     orders: list[Order] = []
     facts = []
@@ -590,9 +602,10 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
 
 
 def known_result(past: RebuiltRun) -> Result | None:
-    """Return the result that the journal of *past* contains; ``None`` if the run has not ended or it is missing.
+    """Return the result that the journal of *past* contains.
 
-    Raises :class:`JournalError` if the recorded result differs from the one that the recorded facts give.
+    It is ``None`` if the run has not ended, or if the journal has no result. Raises :class:`JournalError` if the
+    recorded result differs from the one that the recorded facts give.
     """
     result = past.journaled.result
     if past.summary is None or result is None:
@@ -610,7 +623,7 @@ def known_result(past: RebuiltRun) -> Result | None:
 
 
 def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
-    """Return monitor, verifier, key and span of each check in the certificate, to compare two results."""
+    """Return monitor, verifier, key and span of each check in the certificate of *result*, to compare two results."""
     checks = result.certificate.checks if isinstance(result, Verified) else ()
     return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
 
@@ -654,7 +667,8 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
     """Run the extractor of monitor number *monitor* again, and return the full claim for *known*.
 
-    The journal stores only the key and the span of *known*. Returns ``None`` if the extractor does not find this claim.
+    The journal stores only the key and the span of *known*. Returns ``None`` if the extractor does not find this claim,
+    or if *past* does not say where it was found.
     """
     source = past.sources.get(id(known))
     if source is None:
@@ -729,7 +743,7 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:
-        """The checks of the text that was returned."""
+        """The records of the checks on the text that was returned."""
         return () if self.result is None else self.result.checks
 
     def __str__(self) -> str:
@@ -788,7 +802,7 @@ class WatchedCalls(Sequence[SupervisedCall]):
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """The violations of all calls."""
+        """The violations of all calls in this sequence."""
         return tuple(violation for call in tuple(self._calls) for violation in call.violations)
 
     def saw(self, call_id: str, events: Sequence[Event]) -> None:
@@ -797,7 +811,7 @@ class WatchedCalls(Sequence[SupervisedCall]):
             self._events.setdefault(call_id, []).extend(events)
 
     def ended(self, call: SupervisedCall) -> None:
-        """Add *call*, with its events."""
+        """Add *call*, which has ended, with the events that were stored for it."""
         with self._lock:
             events = tuple(self._events.pop(call.call_id, ()))
             self._calls.append(msgspec.structs.replace(call, events=events) if events else call)
@@ -859,7 +873,10 @@ class Observation:
                     listener.saw(self.call_id, found)
 
     def end(self, result: Result | None) -> None:
-        """Pass the *result* of the run to the listeners."""
+        """Pass the *result* of the run to the listeners, as a :class:`SupervisedCall`, which :func:`last` then returns.
+
+        *result* is ``None`` if the call ended before its run began.
+        """
         self._is_over = True
         call = SupervisedCall(call_id=self.call_id, source=self.source, model=self.model, result=result)
         ENDED.append(call)
@@ -899,13 +916,13 @@ class Callbacks:
         self._context = copy_context()
 
     def saw(self, call_id: str, events: Sequence[Event]) -> None:
-        """Call *on_event* with each of *events* and *call_id*."""
+        """Queue a call of *on_event* for each of *events*, with *call_id*."""
         if self._on_event is not None:
             for event in events:
                 self._put(self._on_event, event, call_id)
 
     def ended(self, call: SupervisedCall) -> None:
-        """Call *on_result* with *call*."""
+        """Queue a call of *on_result* with *call*."""
         if self._on_result is not None:
             self._put(self._on_result, call)
 
@@ -931,7 +948,10 @@ class _CallbackThread:
 
     @classmethod
     def put(cls, key: tuple[int, int], job: _Job) -> None:
-        """Queue *job* for the pair of callbacks *key*. If too many jobs are waiting, drop it."""
+        """Queue *job*, a call of one of the two callbacks whose ids are *key*.
+
+        If too many jobs are waiting, the job is dropped; the first drop is logged.
+        """
         with cls.changed:
             found = cls.known.get(key)
             if found is None:
@@ -948,7 +968,10 @@ class _CallbackThread:
 
     @classmethod
     def finish(cls) -> None:
-        """Wait until all jobs are done, for at most five seconds."""
+        """Wait until the queued calls of all callbacks are done, for at most five seconds.
+
+        Called when the process exits.
+        """
         deadline = time.monotonic() + _EXIT_SECONDS
         with cls.changed:
             cls.changed.wait_for(lambda: not any(one.jobs for one in cls.known.values()), deadline - time.monotonic())

@@ -51,7 +51,7 @@ _CALLERS = tuple(f"interwhen{os.sep}_engine{os.sep}{name}" for name in ("monitor
 
 
 class LoopSample:
-    """The code that an event loop was running at one moment. It is computed from the stack *frames*, innermost first.
+    """The code that an event loop was running at one moment, taken from its stack *frames* (innermost first).
 
     ``what`` names the verifier or extractor. ``where`` shows the innermost functions. ``is_timed`` is true if the
     engine measures and reports this call itself.
@@ -109,10 +109,10 @@ def _owner(frame: FrameType) -> str | None:
 
 
 class LoopTurn:
-    """Records which code a loop runs while it does not answer: from the request for a callback to the callback.
+    """Records which code a loop runs while it does not answer the watching thread.
 
-    The watching thread makes the request. Only this thread writes to the turn. The loop reports the turn when it
-    answers; later writes are lost.
+    A turn begins when the watching thread asks the loop to run a callback, and ends with this callback. Only the
+    watching thread writes to the turn. The loop reports the turn when it answers; later writes are lost.
     """
 
     __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")
@@ -166,6 +166,17 @@ def frames_of(loop: object, thread: int) -> list[FrameType]:
     return _coroutine(loop)
 
 
+def is_waiting(loop: object, thread: int) -> bool:
+    """Return whether *loop*, which runs in *thread*, is known to wait for work. A closed loop does not."""
+    if SEES_FUNCTIONS:
+        frame = sys._current_frames().get(thread)  # noqa: SLF001
+        return frame is not None and _is_of_loop(frame)
+    import asyncio
+
+    # Before 3.12 only the current task is visible, so only a blocking task is ever reported.
+    return isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_closed() and asyncio.current_task(loop) is None
+
+
 def _functions(frame: FrameType | None) -> list[FrameType]:
     found = list[FrameType]()
     while frame is not None:
@@ -191,8 +202,9 @@ def _coroutine(loop: object) -> list[FrameType]:
 
 # A thread watches the loops. If a loop does not answer in time, the thread reads its frames.
 #
-# A hundred times a second, the thread asks each loop that has a run to call back. That costs the loop about ten
-# microseconds, and adds no cost per token. A loop without a run, or in virtual time, is not asked. After the last run,
+# With the usual limit of 20 ms, the thread looks 200 times a second at each loop that has a run. It asks a loop that
+# runs code to call back, and leaves a loop alone that waits for work: waking it would cost more than the tokens of a
+# slow stream. Neither adds cost per token. A loop without a run, or in virtual time, is not asked. After the last run,
 # the thread keeps running for a few seconds before it sleeps, because waking a thread takes longer than starting a run,
 # and would delay the first token.
 #
@@ -204,12 +216,12 @@ _LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
 
 
 class BlockListener(Protocol):
-    """Receives the records of code that blocked a loop for longer than ``limit`` seconds."""
+    """Receives a record of each call that blocked its event loop for longer than ``limit`` seconds."""
 
     limit: float
 
     def record(self, blocked: BlockedLoop) -> None:
-        """Receive one record."""
+        """Receive the record of one call that blocked the loop."""
 
 
 class WatchedLoop:
@@ -246,10 +258,10 @@ class WatchedLoop:
         return bool(self._listeners)
 
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
-        """Ask the loop to run a callback. If it does not answer the last request, record the code that it runs instead.
+        """Ask the loop to run a callback. If the last one has waited for half the limit, record what the loop runs.
 
         *frames* is a function that returns this code as stack frames. *clock* returns the time, and *now* is the
-        present time. The watching thread calls this.
+        present time, in seconds. The watching thread calls this.
         """
         turn = self.turn
         if turn is None:
@@ -270,9 +282,10 @@ class WatchedLoop:
                     listener.record(BlockedLoop(sample.what, seconds, sample.where))
 
     def place(self, what: str) -> str:
-        """Return the code position at which the thread last observed *what*; empty if it did not observe it.
+        """Return the code position at which the thread last saw *what* (a verifier or extractor) in this turn.
 
-        The engine calls this in the same turn in which it measured that *what* (a verifier or extractor) was too slow.
+        It is empty if the thread did not see it. The engine calls this when it has measured that *what* was too slow;
+        it then reports the call itself, so the thread does not.
         """
         sample = self.turn.sample if self.turn is not None else None
         if sample is None:
@@ -283,7 +296,7 @@ class WatchedLoop:
     @property
     def pause(self) -> float:
         """Return the time in seconds until the thread looks at this loop again."""
-        return self.limit / (2 if self.turn is None else 8)
+        return self.limit / (4 if self.turn is None else 8)
 
 
 class _LoopWatcher:
@@ -339,6 +352,8 @@ class _LoopWatcher:
 
     def _look(self, watched: WatchedLoop) -> None:
         try:
+            if watched.turn is None and is_waiting(watched.loop, watched.thread):
+                return  # nothing blocks this loop, and a callback would wake it
             watched.look(time.monotonic(), lambda: frames_of(watched.loop, watched.thread), time.monotonic)
         except Exception as error:  # noqa: BLE001  (the other loops are still watched)
             if not isinstance(error, RuntimeError):  # a closed loop raises RuntimeError
@@ -350,7 +365,7 @@ class _LoopWatcher:
 def _way_in() -> tuple[object, Callable[[Callable[[], object]], object]] | None:
     """Return the running loop, and the function that schedules a callback on it from another thread.
 
-    Returns ``None`` if the loop runs in virtual time.
+    Returns ``None`` if the loop runs in virtual time, as in tests.
     """
     import asyncio
 
@@ -372,7 +387,7 @@ _WATCHER = _LoopWatcher()
 
 
 def enter(listener: BlockListener) -> WatchedLoop | None:
-    """Start watching the running loop for *listener*; return the watched loop, or ``None`` in virtual time."""
+    """Start watching the running loop for *listener*; return the watched loop, or ``None`` in virtual time (tests)."""
     return _WATCHER.enter(listener)
 
 
@@ -436,7 +451,7 @@ class LoopBlocking:
 
     @property
     def found(self) -> tuple[BlockedLoop, ...]:
-        """The stored records, in the order in which they happened."""
+        """The stored records of calls that blocked the loop, in the order in which they happened."""
         return tuple(self._found)
 
 

@@ -27,7 +27,7 @@ from interwhen._types.models import Message, Prompt, Reply
 from interwhen._types.monitors import Fork, Monitor, Prepare, Recognizer, Tracker, tracks
 from interwhen._types.prompts import PromptAction, PromptFinding, PromptMonitor, PromptRefused, PromptText
 from interwhen._types.results import PromptOutcome, PromptRecord
-from interwhen._types.segments import Claim, Segment, Span
+from interwhen._types.segments import Claim, Segment, Span, WrittenCalls
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Verifier, Worker
@@ -154,8 +154,7 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
         for claim in claims:
             if not _is_claim(claim):
                 return Errored(f"extractor of {name!r} must return valid Claim objects, got {name_value(claim)}")
-        clash = _clash(claims)
-        if clash is not None:
+        if len(claims) > 1 and (clash := _clash(claims)) is not None:
             return Errored(f"extractor of {name!r}: {clash}")
     except KeyboardInterrupt:
         raise
@@ -169,8 +168,6 @@ def _clash(claims: tuple[Claim, ...]) -> str | None:
 
     Claims with the same key and text share one verdict, so one of the two would never be checked.
     """
-    if len(claims) < 2:
-        return None
     known: dict[tuple[str, Span | None], Claim] = {}
     for claim in claims:
         other = known.setdefault((claim.key, claim.span), claim)
@@ -279,7 +276,7 @@ class BoundVerifier(msgspec.Struct, frozen=True):
         return self.inner.worker
 
     def check(self, claim: Any) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim* with the value that ``prepare`` returned."""
+        """Judge *claim* with the inner verifier, and pass it the value that ``prepare`` returned as second argument."""
         check: Callable[..., Verdict | Awaitable[Verdict]] = self.inner.check
         return check(claim, self.prepared)
 
@@ -386,11 +383,11 @@ class Watcher:
     # ------------------------------------------------------------------ extracting
 
     def hold(self, order: Extract) -> None:
-        """Store an extraction until the monitor is prepared."""
+        """Store the extraction *order* until the monitor is prepared."""
         self._waiting[order.job] = order
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Remove the waiting segment of a job that the core dropped, or the tracker states of invalid text."""
+        """Remove the waiting segment of the job that *order* drops, or the tracker states that it invalidates."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
@@ -414,13 +411,14 @@ class Watcher:
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
         """Restore the state of a tracker after a resume: let it read the segment of *order* again.
 
-        *reply* is the recorded reply of the fork; ``None`` for a parser.
+        *reply* is the recorded reply of the fork; ``None`` for a parser. If the monitor has no tracker, this does
+        nothing.
         """
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
-        """Return the fact of *order*, whose segment the process before the resume has already read.
+        """Return the claims of the segment in *order*, which the process before the resume has already read, as a fact.
 
         *reply* is the recorded reply of the fork; ``None`` for a parser.
         """
@@ -435,7 +433,7 @@ class Watcher:
             return Settled(order.job, self._failure, seconds)
         if self._stands_aside:
             return Extracted(order.job, (), seconds)
-        if (unreadable := self._unreadable(order.segment)) is not None:
+        if order.segment.written is not None and (unreadable := self._unreadable(order.segment.written)) is not None:
             return Settled(order.job, unreadable, seconds)
         if reply is None and isinstance(self.monitor.extractor, Fork):
             # The fork's local parser had answered, so the journal has no reply.
@@ -447,11 +445,13 @@ class Watcher:
             return Settled(order.job, claims, seconds)
         return self._found(order, claims, seconds, reply)
 
-    def _unreadable(self, segment: Segment) -> Errored | None:
-        """Return an error if *segment* looks like a tool call but cannot be parsed, else ``None``."""
-        written = segment.written
+    def _unreadable(self, written: WrittenCalls) -> Errored | None:
+        """Return an error if the text of *written* looks like a tool call but cannot be parsed, else ``None``.
+
+        The result is also ``None`` if the trigger does not say that such a call fails.
+        """
         trigger = self.monitor.trigger
-        if written is None or not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
+        if not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
             return None
         # An extractor that found no claims in it would be silent, and silence must not release the call.
         log_warning("tool_call.unreadable", monitor=self.monitor.name, format=written.form)
@@ -470,7 +470,10 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
-        """Parse a segment with the fork's local parser and return the fact; ``None`` if the model must be asked."""
+        """Parse the segment of *order* with the fork's local parser and return the fact.
+
+        Return ``None`` if the model must be asked. *seconds* is the time that the job has taken so far.
+        """
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
             return None
@@ -541,7 +544,7 @@ class _TrackerStates:
         self._refuted = standing
 
     def read(self, segment: Segment) -> Iterable[Claim]:
-        """Return the claims of *segment* without storing a state."""
+        """Return the claims that the tracker finds in *segment*, without storing its new state."""
         states = (state for end, state in reversed(self._states) if end <= segment.span.start)
         begun = next(states, None)
         state = self._tracker.start(self._prepared) if begun is None else begun
@@ -734,8 +737,8 @@ def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
 def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptFinding]) -> str:
     """Return *text* with each finding in *found* replaced as *monitor* says.
 
-    A finding that begins inside another one counts as part of it. Raises :class:`ValueError` if the new text has
-    findings.
+    Of two findings that overlap, the later one is replaced only after the end of the earlier one. Raises
+    :class:`ValueError` if the monitor still finds something in the new text.
     """
     assert monitor.rewrite is not None
     parts: list[str] = []
@@ -770,7 +773,8 @@ def _prompt_record(monitor: PromptMonitor, text: PromptText, one: PromptFinding)
 async def check_prompt(prompt: Prompt, monitors: Sequence[PromptMonitor]) -> tuple[Prompt, tuple[PromptRecord, ...]]:
     """Run *monitors* over *prompt*. Return the prompt to send to the model, and the records of the findings.
 
-    The arguments of tool calls in earlier messages count as texts of the assistant. Raises :class:`PromptRefused`.
+    A plain text is read as a text of the user. The arguments of tool calls in earlier messages are read as texts of the
+    assistant. Raises :class:`PromptRefused` if a monitor refuses the prompt.
     """
     if isinstance(prompt, str):
         checked = await check_texts([PromptText(prompt, "user")], monitors)

@@ -76,7 +76,7 @@ class Wakeup:
             self._event.set()
 
     async def wait(self) -> None:
-        """Wait for the next signal."""
+        """Wait for the next signal. A signal that was sent before this call does not end the wait."""
         self._event = anyio.Event()
         await self._event.wait()
 
@@ -96,7 +96,7 @@ def core_for(
     *,
     min_coverage: float = 0.0,
 ) -> Core:
-    """Return a new core, or the core of *past* if that run is resumed.
+    """Return a new core for a run with these settings, or the core of *past* if that run is resumed.
 
     *able* is the result of asking the model for its capabilities: the capabilities, an error, or the time budget in
     seconds if it ran out before the answer. Without an answer, the core gets no capabilities.
@@ -128,9 +128,9 @@ def own_template(model: Model) -> FeedbackTemplate | None:
 
 
 def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
-    """Apply the prepared context *context*.
+    """Apply the prepared context *context* to the model and prompt of a run.
 
-    Return the model and prompt to use, and the prepared items that they use.
+    Return the model and prompt to use instead, and the prepared items that they use.
     """
     served = context.serve(model, prompt)
     used = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
@@ -138,7 +138,7 @@ def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prom
 
 
 def refuse_import() -> None:
-    """Raise :class:`UsageError` if a worker process is importing the user's script, which would start the run again."""
+    """Raise :class:`UsageError` if a worker process imports the user's script, which would start the run again."""
     module = sys.modules.get("multiprocessing.process")
     if module is not None and getattr(module.current_process(), "_inheriting", False):
         raise UsageError(
@@ -182,9 +182,10 @@ class RunLearning:
         self._orders: dict[str, tuple[Rung, ...]] = {}
 
     def ordered(self, model: str, monitors: tuple[Monitor, ...], *, is_resumed: bool) -> tuple[Monitor, ...]:
-        """Return *monitors* with their remedies in the order that the learner sets for each verifier.
+        """Return *monitors*, in which each ladder (the remedy ``Auto``) has the order that the learner sets.
 
-        If the learner raises or returns no order, the ladders stay unchanged. An error is only logged.
+        The learner sets one order for each verifier. The ladders stay unchanged for a resumed run, and if the learner
+        raises or returns no order. An error is only logged.
         """
         if self._learner is None or is_resumed:
             return monitors
@@ -231,7 +232,7 @@ emergencies."""
 
 
 class _Switch:
-    """Stores whether supervision is turned off in this process."""
+    """The switch that turns supervision off for the process, and the active runs, which it stops."""
 
     said: bool | None = None
     """Whether the program turned supervision off; ``None``: the program did not set it, so the environment decides."""
@@ -257,9 +258,10 @@ def is_off() -> bool:
 
 
 def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
-    """Turn supervision off (true) or on (false) in this process. With ``None``, ``INTERWHEN_OFF`` decides again.
+    """Turn supervision off (*off* is true) or on (false) in this process.
 
-    Returns the number of active runs that stop checking.
+    With ``None``, the environment variable ``INTERWHEN_OFF`` decides again. Returns the number of active runs that stop
+    checking.
     """
     _Switch.said = off
     if not is_off():
@@ -730,7 +732,10 @@ class Run:
             await close_model(self._owned)
 
     def _go_on(self, past: RebuiltRun) -> None:
-        """Resume the run *past*. The reader gets all events of the run, beginning with the first one."""
+        """Resume the run *past*: perform its unfinished orders and start its tasks, or publish its recorded result.
+
+        The reader gets all events of the run, beginning with the first one.
+        """
         self._prompt_findings = past.journaled.header.prompt_findings
         known = known_result(past)
         if known is not None:
@@ -757,7 +762,7 @@ class Run:
     # ------------------------------------------------------------------ waiting
 
     async def _advance(self) -> None:
-        """Perform the next step that can produce an event: read, send a request, or wait for another task."""
+        """Perform the next step that can produce an event: read, send a request, or wait for a fact of another task."""
         upstream = self._upstream
         if upstream.stream is not None:
             await upstream.receive(upstream.stream)

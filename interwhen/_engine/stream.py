@@ -77,7 +77,10 @@ class Meter:
         self.waiting = True
 
     def opened(self) -> None:
-        """Record that a new request begins. The time since the last text then does not count as a gap between texts."""
+        """Record that a new request begins.
+
+        The time from the last text to its first text is then no gap between texts.
+        """
         self.last = None
 
     def stopped(self) -> float:
@@ -89,7 +92,7 @@ class Meter:
 
     @property
     def has_text(self) -> bool:
-        """Whether the current stream has sent text."""
+        """Whether the current stream has sent text so far."""
         return self.last is not None
 
     def waited_until(self, now: float) -> float:
@@ -113,7 +116,7 @@ class Meter:
         )
 
     def begun(self, now: float) -> None:
-        """Record that the first text of a stream arrived."""
+        """Record that the first text of a stream arrived at the time *now*. This ends the pause after a violation."""
         if self.first is None:
             self.first = now - self.started
         if self.stopped_at is not None:
@@ -130,8 +133,9 @@ WINDOW = 10.0
 class Pace:
     """Compares the model's token rate with *min_rate* (tokens per second), once in each window of ``WINDOW`` seconds.
 
-    The time before the first token of a request does not count, and neither does the time in which the reader is busy.
-    *tokens* is a function that returns the number of tokens so far.
+    It leaves out the time before the first token of a request, and the time in which the reader is busy. A lower rate
+    is logged, and counted in ``slow_seconds`` and ``slowest``. *tokens* is a function that returns the number of tokens
+    so far.
     """
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
@@ -233,9 +237,10 @@ class Backoff:
         self._until = 0.0
 
     def failed(self, error: ModelError, *, had_text: bool) -> bool:
-        """Record a failure and compute the pause. Return false if the server asks for more time than the budget allows.
+        """Record a failure, and compute the pause before the next request.
 
-        *had_text* is true if the stream had sent text before it failed.
+        *had_text* is true if the stream had sent text before it failed. Returns false if there must be no further
+        request, because the server asks for more time than the budget allows.
         """
         if had_text:
             self._failures = 0
@@ -253,7 +258,7 @@ class Backoff:
         return True
 
     async def wait(self) -> None:
-        """Wait until the next request may be sent."""
+        """Wait until the computed pause is over, so that the next request may be sent."""
         seconds = self._until - self._clock()
         if seconds > 0:
             log_info("stream.reconnect_delayed", wait=round(seconds, 3))
@@ -274,17 +279,17 @@ class WireMeter:
         self._wasted = 0
 
     def recall(self, report: WireReport | None, wasted: int) -> None:
-        """Restore the counts of the process before the resume: its *report*, and its number of *wasted* tokens."""
+        """Set the counts to those of the process before the resume: its *report*, and its number of *wasted* tokens."""
         self._before = report or WireReport()
         self._wasted = wasted
 
     def keep_pace(
         self, meter: Meter, min_rate: float | None, tokens: Callable[[], int]
     ) -> Callable[[float], float] | None:
-        """Start to measure the token rate if *min_rate* (tokens per second) is given.
+        """Start to measure the token rate, and return the function :meth:`Pace.look`.
 
-        *tokens* is a function that returns the number of tokens so far. Returns the function :meth:`Pace.look`, or
-        ``None`` without *min_rate*.
+        *min_rate* is in tokens per second; with ``None``, nothing is measured, and ``None`` is returned. *tokens* is a
+        function that returns the number of tokens so far.
         """
         self._pace = None if min_rate is None else Pace(meter, min_rate, tokens)
         return None if self._pace is None else self._pace.look
@@ -295,7 +300,7 @@ class WireMeter:
             self._pace.finish(now)
 
     def report(self) -> WireReport:
-        """Return the sum of all irregularities so far."""
+        """Return the sum of all irregularities of the connection so far, over all streams of the run."""
         whole = self._before
         for note in self.notes:
             if note.is_odd:
@@ -335,9 +340,10 @@ TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    """Ask *model* for its capabilities. Return the error if the model fails or a timeout runs out.
+    """Ask *model* for its capabilities, within the limits of *timeouts*.
 
-    If the time *budget* of the run, in seconds, runs out first, return the budget.
+    Return the error if the model fails or a timeout runs out. If the time *budget* of the run, in seconds, runs out
+    first, return the budget.
     """
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
@@ -457,7 +463,10 @@ class ModelReader:
 
     @property
     def unread(self) -> int:
-        """The number of tokens that arrived in the same read as the current chunk and come after it."""
+        """The number of tokens that came after the current chunk in the same read.
+
+        If the run ends here, they are unread.
+        """
         return max(self._foreseen - self._core.counts.tokens(), 0)
 
     def recall(
@@ -469,9 +478,10 @@ class ModelReader:
         ended_at: float | None,
         unread: int,
     ) -> None:
-        """Restore the counts that a journal has of the process before a resume.
+        """Set the counts to those that a journal has of the process before a resume.
 
-        *unread* is the number of tokens that came after the end of the run; 0 unless the run has ended.
+        *usages* and *resumes* are by request number, *close_latency* and *ended_at* in seconds. *unread* is the number
+        of tokens that came after the end of the run; 0 unless the run has ended.
         """
         self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
@@ -483,7 +493,10 @@ class ModelReader:
     # ------------------------------------------------------------------ waiting for the model
 
     async def receive(self, stream: Stream) -> None:
-        """Read once from *stream*, and process the chunks or the error."""
+        """Read once from *stream*, and process the chunks or the error.
+
+        Raises :class:`UsageError` if another task is reading already.
+        """
         meter = self._meter
         if meter.waiting:
             raise UsageError(TWO_READERS)
@@ -498,7 +511,7 @@ class ModelReader:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        """Process the *chunks* of *stream*; an empty list means the end.
+        """Process the *chunks* of *stream*; an empty list means the end. Those of an old stream are only counted.
 
         This is the hot path: a few microseconds per token.
         """
@@ -534,7 +547,7 @@ class ModelReader:
         self._foreseen = 0
 
     def _begun(self, now: float) -> None:
-        """Record that the first text of the current stream arrived."""
+        """Record, for the meter and for the request, that the first text of the stream arrived at the time *now*."""
         self._meter.begun(now)
         if self._has_begun is not None:
             self._has_begun.set()
@@ -560,7 +573,11 @@ class ModelReader:
             log_warning("probe.failed", error=type(error).__name__)
 
     async def open(self, order: Open) -> None:
-        """Wait until the previous stream is closed, and then send the request of *order*."""
+        """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
+
+        Waits at most 0.5 s for the stream. If the request fails, the core gets this as a fact. If the core has ordered
+        something else meanwhile, the request is not sent, or its stream is closed.
+        """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
@@ -622,7 +639,7 @@ class ModelReader:
     # ------------------------------------------------------------------ closing and failing
 
     def close(self) -> None:
-        """Close the stream at once, even while another task reads it.
+        """Close the stream without waiting for it, even while another task reads it.
 
         A request that is not accepted yet is cancelled.
         """
@@ -636,7 +653,10 @@ class ModelReader:
                 self.ended_at = found
 
     def stalled(self, timer: str, seconds: float) -> None:
-        """Stop waiting for the model, because its timeout *timer* (of *seconds* seconds) ran out."""
+        """Close the stream or cancel the request, because the timeout *timer* (of *seconds* seconds) ran out.
+
+        The run then reconnects, except after the timeout ``total``.
+        """
         error = StreamTimeout(timer, seconds)
         final = timer == "total"
         if final:
@@ -688,7 +708,7 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Handle an *error* that reading *stream* raised."""
+        """Close *stream*, and report to the core that it broke by *error*. Ignored if another stream is open now."""
         if stream is not self.stream:
             return  # we closed it, on an order of the core
         self._release(stream)

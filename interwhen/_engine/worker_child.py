@@ -10,7 +10,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ from interwhen._types.verifiers import Ticket, hold
 MOST = 64 * 1024 * 1024
 """The largest message, in bytes."""
 _HEAD = struct.Struct("!4sI")
+HEAD_SIZE = _HEAD.size
 _MAGIC = b"iw1\n"
 _BLOCK = 1 << 16
 
@@ -53,8 +54,22 @@ def length_of(head: bytes) -> int:
     return int(length)
 
 
+def split_frames(buffer: bytearray) -> Iterator[bytes]:
+    """Take the complete messages out of *buffer*, and yield the payload of each one.
+
+    Raises :class:`GarbledMessage` if a header is invalid.
+    """
+    while len(buffer) >= HEAD_SIZE:
+        end = HEAD_SIZE + length_of(bytes(buffer[:HEAD_SIZE]))
+        if len(buffer) < end:
+            return
+        payload = bytes(buffer[HEAD_SIZE:end])
+        del buffer[:end]
+        yield payload
+
+
 async def send(sock: socket.socket, payload: bytes) -> None:
-    """Send one message on a non-blocking socket."""
+    """Send *payload* as one message on a non-blocking socket. Raises :class:`GarbledMessage` if it is too large."""
     rest = memoryview(framed(payload))
     while rest:
         try:
@@ -68,7 +83,7 @@ async def receive(sock: socket.socket) -> bytes:
 
     Raises :class:`EOFError` if the other side closed the socket, and :class:`GarbledMessage` on an invalid message.
     """
-    length = length_of(bytes(await _exactly(sock, _HEAD.size)))
+    length = length_of(bytes(await _exactly(sock, HEAD_SIZE)))
     return bytes(await _exactly(sock, length))
 
 
@@ -87,19 +102,20 @@ async def _exactly(sock: socket.socket, count: int) -> bytearray:
 
 
 def send_blocking(sock: socket.socket, payload: bytes) -> None:
-    """Send one message, in the child."""
+    """Send *payload* as one message, in the child process. Raises :class:`GarbledMessage` if it is too large."""
     sock.sendall(framed(payload))
 
 
 def receive_blocking(sock: socket.socket) -> bytes:
-    """Wait for one message, in the child, and return its payload.
+    """Wait for one message, in the child process, and return its payload.
 
-    Raises :class:`EOFError` if the other side closed the socket.
+    Raises :class:`EOFError` if the other side closed the socket, and :class:`GarbledMessage` for an invalid header.
     """
-    return _exactly_blocking(sock, length_of(_exactly_blocking(sock, _HEAD.size)))
+    return exactly_blocking(sock, length_of(exactly_blocking(sock, HEAD_SIZE)))
 
 
-def _exactly_blocking(sock: socket.socket, count: int) -> bytes:
+def exactly_blocking(sock: socket.socket, count: int) -> bytes:
+    """Wait for *count* bytes on a blocking socket. Raises :class:`EOFError` if the other side closed the socket."""
     found = bytearray()
     while len(found) < count:
         part = sock.recv(min(count - len(found), _BLOCK))
@@ -117,9 +133,9 @@ KEPT = 128
 
 
 def serve(sock: socket.socket, memory: int | None) -> None:
-    """Run the checks that arrive on *sock* until it closes.
+    """Run the checks that arrive as messages on *sock*, and answer each, until *sock* is closed or memory runs out.
 
-    *memory* limits the address space of this process, in bytes.
+    *memory* limits the address space of this process, in bytes (``None``: no limit).
     """
     _isolate()
     _limit_resources(memory)

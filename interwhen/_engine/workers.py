@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from interwhen._engine.loop_blocking import current_loop
-from interwhen._engine.worker_child import KEPT, GarbledMessage, children_seconds, receive, send, serve
+from interwhen._engine.worker_child import KEPT, GarbledMessage, children_seconds, framed, receive, send, serve
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
@@ -31,7 +31,9 @@ from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
 # the answers itself, because the extra thread of an executor would take several times as long as the round trip.
 
 _STOP_SECONDS = 0.5
-_BOOT_SECONDS = 60.0
+_MOST_AHEAD = 32 << 10
+"""The largest message, in bytes, that a worker process gets while it runs a check: the buffer of a socket holds it."""
+BOOT_SECONDS = 60.0
 """The longest time, in seconds, that a check may wait until a worker is free and has loaded the verifier."""
 
 
@@ -92,33 +94,63 @@ class WorkerProcess:
         *target* is the pickled verifier and *argument* the pickled claim. With the argument ``None``, the worker only
         loads the verifier. The check may take at most *seconds*.
         """
+        await self.ask(target, argument, seconds)
+        return await self.answer(target)
+
+    async def ask(self, target: bytes, argument: bytes | None, seconds: float) -> None:
+        """Send one check to the worker process: the first half of :meth:`call`."""
         try:
             await send(self._socket, pickle.dumps((target, argument, seconds)))
+        except OSError as error:
+            raise await self._death() from error
+        except GarbledMessage as error:
+            raise await self._end_with(str(error)) from error
+
+    def ask_ahead(self, target: bytes, argument: bytes, seconds: float) -> bool:
+        """Send the next check while the worker process runs another one; return whether this was possible at once.
+
+        The worker process begins it when it has answered the other one. It must have loaded *target*.
+        """
+        message = framed(pickle.dumps((target, argument, seconds)))
+        # A larger message might wait for the worker process, and this one for us to read its answer.
+        if target not in self.loaded or len(message) > _MOST_AHEAD:
+            return False
+        try:
+            return self._socket.send(message) == len(message)
+        except OSError:
+            return False
+
+    async def answer(self, target: bytes) -> WorkerAnswer:
+        """Wait for the answer to the oldest check, which *target* makes. Raises :class:`WorkerDied`."""
+        try:
             reply = await receive(self._socket)
         except (EOFError, OSError) as error:
-            await self.stop(grace=_STOP_SECONDS)
-            raise WorkerDied(
-                f"the worker process died during the check (exit code {self._process.exitcode}){self._hint()}"
-            ) from error
+            raise await self._death() from error
         except GarbledMessage as error:
-            await self.stop()
-            raise WorkerDied(f"the worker process was ended: {error}") from error
+            raise await self._end_with(str(error)) from error
         try:
-            answer = WorkerAnswer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
+            found = WorkerAnswer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
         except Exception as error:
             # The verifier's code could write garbage to the socket, and unpickling runs code of the user's classes.
-            await self.stop()
-            raise WorkerDied(
-                "the worker process was ended: its answer must be a verdict that can be pickled, got "
-                f"{name_error(error)}; correct the verifier"
-            ) from error
+            why = f"its answer must be a verdict that can be pickled, got {name_error(error)}; correct the verifier"
+            raise await self._end_with(why) from error
         self.loaded.add(target)
-        return answer
+        return found
+
+    async def _end_with(self, why: str) -> WorkerDied:
+        await self.stop()
+        return WorkerDied(f"the worker process was ended: {why}")
+
+    async def _death(self) -> WorkerDied:
+        await self.stop(grace=_STOP_SECONDS)
+        return WorkerDied(
+            f"the worker process died during the check (exit code {self._process.exitcode}){self._hint()}"
+        )
 
     def _hint(self) -> str:
-        """Return a hint about the cause of death.
+        """Return a hint for the error message about why the worker process died.
 
-        At the start it is usually the main script, which could not be imported.
+        A process that dies before it has loaded a verifier could usually not import the main script.
         """
         if self.loaded or self._process.exitcode != 1:
             return "; look for a crash, an exit or too much memory in the verifier"
@@ -183,17 +215,8 @@ class ProcessPool:
         except Exception as error:  # noqa: BLE001  (pickling runs code of the user's classes)
             hint = "(worker='process' needs a verifier and claims that can be pickled)"
             return None, f"{name_error(error)} {hint}"
-        return await self._check(verifier, target, argument, scope)
-
-    async def check_pickled(self, verifier: object, claim: bytes, scope: anyio.CancelScope) -> tuple[Any, str | None]:
-        """Do the same as :meth:`check` with a *claim* that is already pickled."""
-        return await self._check(verifier, self._target(verifier), claim, scope)
-
-    async def _check(
-        self, verifier: object, target: bytes, argument: bytes, scope: anyio.CancelScope
-    ) -> tuple[Any, str | None]:
         begun = anyio.current_time()
-        left, scope.deadline = scope.deadline - begun, begun + _BOOT_SECONDS
+        left, scope.deadline = scope.deadline - begun, begun + BOOT_SECONDS
         async with self._limiter:
             worker = await self._take()
             try:
@@ -218,13 +241,13 @@ class ProcessPool:
             return answer.value, answer.failure
 
     async def close(self) -> None:
-        """Stop all idle workers. Busy workers stop at the end of their checks."""
+        """Stop all idle worker processes, and start no more. Busy workers stop at the end of their checks."""
         self._closed = True
         while self._idle:
             await self._idle.pop().stop()
 
     async def _take(self) -> WorkerProcess:
-        """Return an idle worker that is alive, or a new one."""
+        """Take an idle worker that is alive out of the pool and return it, or return a new one, not yet started."""
         while self._idle:
             worker = self._idle.pop()
             if worker.is_well:
@@ -233,7 +256,7 @@ class ProcessPool:
         return WorkerProcess(self._memory)
 
     async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
-        """Start *worker* and load the verifier *target* in it, unless this is done; return the worker's answer."""
+        """Start *worker* and load the pickled verifier *target* in it, unless this is done. Return the answer."""
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:
@@ -344,9 +367,11 @@ class Workers:
             )
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run a check in a thread or a process, as ``verifier.worker`` says.
+        """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says, and return its value.
 
-        See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
+        *scope* is the cancel scope around this call, with the deadline of the check. An exception of a check in a
+        thread is passed on; that of a check in a process is returned as a text. See :meth:`WorkerPool.check
+        <interwhen._types.extensions.WorkerPool.check>`.
         """
         if verifier.worker == "process":
             if self._processes is None:

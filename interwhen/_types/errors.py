@@ -39,7 +39,7 @@ class UsageError(InterwhenError, ValueError):
 
 
 class PluginError(UsageError):
-    """A plug-in is missing, does not load, or rejects its options."""
+    """The plug-in *name* is missing, does not load, or rejects its options. *reason* says which, *hint* what to do."""
 
     def __init__(self, name: str, reason: str, hint: str = "") -> None:
         self.name = name
@@ -138,7 +138,11 @@ class ConnectError(ModelError):
 
 
 class UpstreamError(ModelError):
-    """The server sent an error, as its response or inside the stream."""
+    """The server sent an error, as its response or inside the stream.
+
+    ``status`` is the HTTP status, and ``code`` the server's name of the error; ``None`` if the server sent none.
+    ``body`` is the beginning of the error body. ``retry_after`` is the wait in seconds that the server asks for.
+    """
 
     def __init__(
         self,
@@ -170,7 +174,10 @@ class ContextOverflow(UpstreamError):
 
 
 class StreamProtocolError(ModelError):
-    """The server sent an invalid stream. ``offset`` is in bytes of the body; *hint* says what to do."""
+    """The server sent an invalid stream. ``offset`` is in bytes of the body; *hint* says what to do.
+
+    ``sample`` holds at most 200 bytes of the invalid data.
+    """
 
     retryable = True
 
@@ -216,13 +223,13 @@ class StreamTimeout(ModelError):
 
 
 class StreamClosed(ModelError):
-    """We closed the stream before or while it was being read."""
+    """Our own code closed the stream before or while it was being read."""
 
     def __init__(self) -> None:
         super().__init__("a stream must be open while it is read, and this side closed it: send the request again")
 
 
-# Format exceptions and values of user code in one line of limited length: their `str` or `repr` may be huge, or raise.
+# Format exceptions and values of user code as short texts: their `str` or `repr` may be huge, or raise.
 
 _WORDS = reprlib.Repr()
 _WORDS.maxstring = _WORDS.maxother = 160
@@ -230,7 +237,10 @@ _WORDS.maxlevel = 3
 
 
 def name_error(error: BaseException) -> str:
-    """Format *error* as one line of at most 500 characters: its type, then its message."""
+    """Format *error* as a text of at most 500 characters: its type, then its message, with its line breaks.
+
+    If the message raises, the type of that exception replaces it.
+    """
     try:
         text = str(error)
     except Exception as second:  # noqa: BLE001  (the text of an exception of user code may raise)
@@ -244,7 +254,7 @@ def without_user(url: str) -> str:
 
 
 def name_value(value: object) -> str:
-    """Format *value* as one line of at most 200 characters."""
+    """Format *value* by its ``repr``, shortened to at most 200 characters. If the ``repr`` raises, name the types."""
     try:
         return _WORDS.repr(value)[:200]
     except BaseException as error:  # noqa: BLE001  (user code must not end a run)

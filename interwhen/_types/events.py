@@ -39,7 +39,7 @@ class CheckStarted(msgspec.Struct, frozen=True, tag="check_started", gc=False):
 
 
 class CheckSettled(msgspec.Struct, frozen=True, tag="check_settled", gc=False):
-    """A check ended."""
+    """A check ended; ``check`` is its record with the outcome."""
 
     check: CheckRecord
 

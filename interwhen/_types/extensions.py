@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -20,6 +20,9 @@ from interwhen._types.verifiers import Verifier
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Gets the number of steps of a long work that are done, and the number of all its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Ready(Protocol):
         ...
 
     def end(self) -> None:
-        """Signal that the run has released the model."""
+        """Signal that the run does not need the model any more, so that background work may continue."""
         ...
 
 
@@ -69,8 +72,8 @@ class ContextOpener(Protocol):
         """Open the context *name* for runs of *model*, until the end of the ``async with`` block.
 
         *store* is the place of the store, or ``None`` for the default place. *key_file* is a file with its key. A run
-        whose prompt lacks the text gets at most *passages* characters of it. Raises :class:`~interwhen.UsageError` if
-        there is no such context, or if it was prepared for another model.
+        whose prompt lacks the text of the context gets at most *passages* characters of that text. Raises
+        :class:`~interwhen.UsageError` if there is no such context, or if it was prepared for another model.
         """
         ...
 
@@ -84,7 +87,7 @@ class ContextSource(Protocol):
     """
 
     def find(self, name: str) -> Ready | None:
-        """Return the context *name* if it is open. Never waits."""
+        """Return the context *name* if it is open, else ``None``. Never waits."""
         ...
 
     def open(self, name: str) -> Ready:
@@ -109,7 +112,7 @@ class ContextSource(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the store. Contexts serve nothing afterwards."""
+        """Close the store. Its open contexts change no prompt afterwards."""
         ...
 
 
@@ -154,7 +157,10 @@ class WorkerPool(Protocol):
         ...
 
     def bind(self) -> None:
-        """Bind the pool to the running event loop. Raises an error if it belongs to another one."""
+        """Bind the pool to the running event loop.
+
+        Raises :class:`~interwhen.UsageError` if the pool is closed or belongs to another event loop.
+        """
         ...
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
@@ -183,7 +189,7 @@ class Task(msgspec.Struct, frozen=True):
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The messages of the chat. A text prompt counts as one message of the user."""
+        """The messages of the chat. A text prompt is returned as one message of the user."""
         return self.prompt if isinstance(self.prompt, tuple) else (Message(role="user", content=self.prompt),)
 
     @property
@@ -244,8 +250,8 @@ class Allocator(Protocol):
 class RemedyLearner(Protocol):
     """Sets the order of the ladder of :class:`~interwhen.Auto` before each run, and learns from the results.
 
-    Both methods run in the task of the run, so they must be quick. The order is recorded in the journal, so a replay
-    does not ask the learner.
+    The ladder is the list of remedies (rungs) that a run tries in turn. Both methods run in the task of the run, so
+    they must be quick. The order is recorded in the journal, so a replay does not ask the learner.
     """
 
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
@@ -253,7 +259,10 @@ class RemedyLearner(Protocol):
         ...
 
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
-        """Learn from the *result* of a run of *model*. *orders* has the order that each verifier had in it."""
+        """Learn from the *result* of a run of *model*.
+
+        *orders* has the order of the ladder for each verifier of the run.
+        """
         ...
 
 

@@ -78,7 +78,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def said(self) -> str:
-        """The text to send to a model that continues by an extra turn."""
+        """The text to send to a model that continues by an extra turn: ``ask`` if it is set, otherwise ``text``."""
         return self.text if self.ask is None else self.ask
 
 
@@ -121,7 +121,7 @@ class Request:
 
     @property
     def prefix(self) -> str:
-        """The trace so far as one string."""
+        """The trace so far (the text of all pieces) as one string."""
         return "".join(piece.text for piece in self.pieces)
 
 
@@ -193,7 +193,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The known features of an endpoint."""
+    """The known features of a model endpoint: how it resumes, and whether it can fork and score tokens."""
 
     resume: ResumeMode
     logprobs: bool = False
@@ -219,8 +219,8 @@ class Stream(Protocol):
     async def receive(self) -> Sequence[Chunk]:
         """Wait for text, and return the chunks that have arrived: at least one, or none at the end of the stream.
 
-        Raises :class:`~interwhen.ModelError`. If another task calls :meth:`aclose` during the wait, it raises
-        :class:`~interwhen.models.StreamClosed` at once.
+        Raises :class:`~interwhen.ModelError` if the server or the connection fails. If another task calls
+        :meth:`aclose` during the wait, it raises :class:`~interwhen.models.StreamClosed` at once.
         """
         ...
 
@@ -243,11 +243,17 @@ class Model(Protocol):
         ...
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request*, and return the open stream when the server has accepted the request."""
+        """Send *request*, and return the open stream when the server has accepted the request.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached.
+        """
         ...
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request*, a fork or another short request, and return the complete answer."""
+        """Send *request*, a fork or another short request, and return the complete answer.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -319,9 +325,9 @@ class Retries:
 
 
 def _worth_retrying(error: ModelError) -> bool:
-    """Return whether *error* is worth a retry: connection errors, 429 and 5xx are.
+    """Return whether *error* is worth a retry: connection errors, the timeout ``connect``, 429 and 5xx are.
 
-    It is not worth one if the server accepted the request and then sent nothing.
+    It is not worth one if the server accepted the request and then sent nothing (other timeouts).
     """
     if isinstance(error, StreamTimeout):
         return error.timer == "connect"

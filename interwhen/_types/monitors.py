@@ -42,9 +42,9 @@ once, and a violation closes the stream and cuts the trace. ``gate``: after the 
 ``gate_tools``: like ``gate``, but only for tool calls (trigger ``ToolCalls``). ``final``: like ``gate``, but only for
 the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
+"""The deliveries that hold text back until the checks of this text have ended."""
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 """The deliveries that hold any text back: those of :data:`GATING`, and ``final``, which holds back the answer."""
-"""The deliveries that hold text back until the checks of the monitor have ended."""
 
 MOST_SCORES = 20
 """The largest number of most likely tokens per position that any of the APIs returns."""
@@ -72,9 +72,9 @@ class Fork:
     the segment (and, in a monitor with ``prepare``, its return value), and returns the claims. Use
     :meth:`Segment.ground` to give each claim its span: a claim without a span never interrupts.
 
-    ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a
-    :class:`~interwhen.models.Reply`) and the segment. A tracker reads the replies in the order of their segments, even
-    if they arrive in another order.
+    ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a :class:`~interwhen.models.Reply`)
+    and the segment. A tracker reads the replies in the order of their segments, even if they arrive in another order.
+    Raises :class:`UsageError` for a tracker together with ``local``.
     """
 
     prompt: str

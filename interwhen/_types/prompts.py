@@ -100,7 +100,7 @@ class PromptMonitor:
 
 
 class PromptRefused(InterwhenError):
-    """Raised if a monitor refused the prompt, so that the model was not asked."""
+    """Raised if a monitor refused the prompt, so that the model was not asked. *records* are all findings."""
 
     def __init__(self, records: tuple[PromptRecord, ...]) -> None:
         self.records = records

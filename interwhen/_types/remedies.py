@@ -105,7 +105,7 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     Use it with a verifier that finds out that more reasoning does not help. The monitor must have the phase
     ``reasoning`` and ``required=False``, because it proves nothing. If the model has already ended its reasoning, this
     remedy does nothing, and the open extractions of the monitor are cancelled. A result whose reasoning was ended by
-    this remedy is never ``verified``.
+    this remedy is never ``verified``. Raises :class:`~interwhen.UsageError` if ``lead`` or ``ask`` is empty.
     """
 
     lead: str = "\n\n"
@@ -172,9 +172,8 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
     def render(self, level: Level, violation: Violation, wrong_text: str, number: int = 0) -> str:
         """Return the sentence for *violation* at *level*. *wrong_text* is the text that ``{quote}`` shows.
 
-        *number* counts the feedback given before at this place; see :attr:`again`.
-
-        A violation without a witness is rendered at the level ``explain`` instead of ``witness``.
+        *number* is how often feedback was given before at this place; from 1 on, the templates of :attr:`again` are
+        used. A violation without a witness is rendered at the level ``explain`` instead of ``witness``.
         """
         if number and self.again:
             return self.again[min(number, len(self.again)) - 1].render(level, violation, wrong_text)

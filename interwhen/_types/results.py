@@ -49,7 +49,7 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
-    """One violation and its remedy."""
+    """The record of one violation: the claim, the reason, and the remedy with its cut and inserted text."""
 
     monitor: str
     verifier: str
@@ -177,7 +177,7 @@ _WHY_CHARACTERS = 80
 
 
 class _Result(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of every result."""
+    """The fields that every result has, however the run ended."""
 
     text: str
     """The whole trace: reasoning and answer, including what interwhen inserted."""

@@ -215,7 +215,10 @@ separators."""
 
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
-    """Clean *text* for feedback: return one line of at most *limit* characters, without control or template tokens."""
+    """Clean *text* for feedback: return one line of at most *limit* characters, without control or template tokens.
+
+    Double quotation marks become single ones. A longer text ends with "…".
+    """
     clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.
     while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
@@ -225,7 +228,10 @@ def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
 
 
 def is_writable(repair: str) -> bool:
-    """Tell whether *repair* may be written into the trace: it is short, without control or template tokens."""
+    """Tell whether *repair* may be written into the trace.
+
+    It must have at most :data:`QUOTE_LIMIT` characters, and no control characters or chat-template tokens.
+    """
     return len(repair) <= QUOTE_LIMIT and _CONTROL.search(repair) is None and not any(map(_is_hidden, repair))
 
 

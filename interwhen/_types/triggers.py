@@ -26,7 +26,7 @@ class Lines(msgspec.Struct, frozen=True, tag=True):
 
 
 class Paragraphs(msgspec.Struct, frozen=True, tag=True):
-    """Makes each paragraph a segment: the lines between two blank lines."""
+    """Makes each paragraph a segment. Blank lines separate paragraphs."""
 
 
 class Sentences(msgspec.Struct, frozen=True, tag=True):
@@ -34,9 +34,10 @@ class Sentences(msgspec.Struct, frozen=True, tag=True):
 
 
 class Markers(msgspec.Struct, frozen=True, tag=True):
-    """Makes the text between two reflection markers such as "Wait" a segment.
+    """Divides the text into segments at reflection markers such as "Wait". Each marker begins a segment.
 
-    A marker counts only as a separate word (or words).
+    The text before the first marker is a segment, too. A marker is found only as a separate word (or words), not inside
+    a longer word.
     """
 
     words: tuple[str, ...] = DEFAULT_MARKERS
@@ -86,8 +87,8 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 
     The length of a segment minimizes the expected cost. Frequent checks cost tokens. Rare checks waste the text that
     the model writes after a mistake. If mistakes come at a constant rate, the cheapest length is ``sqrt(2 * cost /
-    rate)`` (checkpoint intervals: Young 1974, Daly 2006). The rate is estimated: it starts at ``found / seen``, and
-    each remedy in the run counts as one more mistake. The length of a segment is fixed at its start. Raises
+    rate)`` (checkpoint intervals: Young 1974, Daly 2006). The rate (mistakes per character) is estimated: it starts at
+    ``found / seen``, and each remedy in the run adds one mistake. The length of a segment is fixed at its start. Raises
     :class:`~interwhen.UsageError` on wrong values.
     """
 

@@ -43,7 +43,11 @@ class Verifier(Protocol):
 
     @property
     def worker(self) -> Worker:
-        """Where a check runs."""
+        """Where a check runs.
+
+        ``inline``: directly on the event loop; ``async``: as a task of the loop; ``thread`` or ``process``: in a
+        worker.
+        """
         ...
 
     def check(self, claim: Any, /) -> Verdict | Awaitable[Verdict]:
@@ -88,7 +92,8 @@ def verifier(
 ) -> Callable[[Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
     """Make a :class:`Verifier` from a function that takes a claim and returns a verdict.
 
-    In a monitor with ``prepare``, the function also gets the return value of ``prepare``. *deadline* is in seconds.
+    *name* and *version* identify it in certificates. *deadline* is the longest time of one check, in seconds. In a
+    monitor with ``prepare``, the function also gets the return value of ``prepare``.
     Without *worker*, an ``async def`` function runs as a task, and any other function runs in a thread, where it may
     block without stopping the stream. Raises :class:`UsageError` if the deadline is not positive, or if *worker* does
     not fit the function.
@@ -114,7 +119,10 @@ def verifier(
 
 
 class Ticket:
-    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread."""
+    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread.
+
+    The deadline is *seconds* from now.
+    """
 
     __slots__ = ("_callbacks", "_lock", "cancelled", "deadline")
 
@@ -125,7 +133,7 @@ class Ticket:
         self._lock = Lock()
 
     def add(self, callback: Callable[[], object]) -> None:
-        """Call *callback* when the check is cancelled, or now if it is already cancelled."""
+        """Call *callback* when the check of this ticket is cancelled, or now if it is already cancelled."""
         with self._lock:
             if not self.cancelled:
                 self._callbacks.append(callback)
@@ -133,13 +141,13 @@ class Ticket:
         callback()
 
     def remove(self, callback: Callable[[], object]) -> None:
-        """Remove *callback*. It is never called after this method has returned."""
+        """Remove *callback*, which :meth:`add` got. It is never called after this method has returned."""
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
 
     def cancel(self) -> None:
-        """Cancel the check, and call the callbacks."""
+        """Cancel the check of this ticket, and call the callbacks."""
         # Under the lock, so that a callback that was removed is not called.
         with self._lock:
             self.cancelled = True
@@ -153,7 +161,7 @@ CURRENT: ContextVar[Ticket | None] = ContextVar("interwhen_ticket", default=None
 
 @contextmanager
 def hold(ticket: Ticket) -> Iterator[None]:
-    """Set *ticket* as the ticket of the running check, for the code in the ``with`` block."""
+    """Make *ticket* (a deadline and its cancellation) that of the running check, for the code in the ``with`` block."""
     token = CURRENT.set(ticket)
     try:
         yield
@@ -162,7 +170,7 @@ def hold(ticket: Ticket) -> Iterator[None]:
 
 
 class WorkNote:
-    """Says in which worker a check ran, and how long it had waited for this worker.
+    """Records in which worker a check ran, and how long it had waited for this worker.
 
     A worker pool fills it, see :func:`note_work`.
     """
@@ -182,7 +190,10 @@ _NOTE: ContextVar[WorkNote | None] = ContextVar("interwhen_work_note", default=N
 
 
 def take_note() -> WorkNote:
-    """Return a new note. The pool writes into it where the next check of this task runs, and how long it waited."""
+    """Create an empty note for the current task, and return it.
+
+    The worker pool writes into it where the next check of this task runs, and how long it waited.
+    """
     note = WorkNote()
     _NOTE.set(note)  # not reset: each check has a task of its own, and so a context of its own
     return note
@@ -191,8 +202,8 @@ def take_note() -> WorkNote:
 def note_work(worker: str, waited: float) -> None:
     """Record that a check now begins in *worker*, after it *waited* that many seconds.
 
-    A worker pool calls it, in the context of the check. Only the first call for a check counts: later ones belong to
-    the check of its repair. Outside of a check, it does nothing.
+    A worker pool calls it, in the context of the check. Only the first call for a check is recorded, because later ones
+    belong to the check of its repair. Outside of a check, it does nothing.
     """
     note = _NOTE.get()
     if note is not None and not note.worker:
@@ -200,7 +211,7 @@ def note_work(worker: str, waited: float) -> None:
 
 
 def note_cluster_away(why: str) -> None:
-    """Say that the check runs on this machine because the cluster cannot be used; *why* is the reason.
+    """Record that the check runs on this machine because the cluster cannot be used; *why* is the reason.
 
     A worker pool calls it, in the context of the check. Without a note, it does nothing.
     """
@@ -232,7 +243,7 @@ def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
 
     Use it in a ``with`` block to interrupt a long computation in a thread, because a thread cannot be killed.
     *callback* must be quick and must not raise. It is not called after the block. In a worker process it is never
-    called, because the process is killed instead.
+    called, because the process is killed instead. Outside of a worker, this does nothing.
     """
     ticket = CURRENT.get()
     if ticket is None:

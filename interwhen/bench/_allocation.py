@@ -30,7 +30,7 @@ MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class TaskWorld:
-    """Describes a simulated world: how difficult its tasks are, and how often its verifier errs."""
+    """The parameters of simulated tasks: how difficult and how long they are, and how often the verifier errs."""
 
     spread: float = 2.5
     """Standard deviation of the mean difficulty of the classes, in logits: how informative a class is."""
@@ -48,7 +48,10 @@ class TaskWorld:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """The result of one sample or correction. It is drawn in advance, so that all strategies get the same results."""
+    """The result of one sample, or of one correction of a wrong answer: right, passed by the verifier, and its tokens.
+
+    It is drawn in advance, so that all strategies get the same results.
+    """
 
     right: bool
     passes: bool
@@ -66,7 +69,7 @@ class Puzzle:
 
 
 class Maker:
-    """Draws random tasks of a simulated *world*."""
+    """Draws tasks at random by *seed*, as the parameters in *world* say."""
 
     def __init__(self, world: TaskWorld, seed: int) -> None:
         self._world = world
@@ -78,7 +81,7 @@ class Maker:
         self._slips = [0.3 + 0.5 * self._rng.random() for _ in range(CLASSES)]
 
     def puzzles(self, count: int) -> list[Puzzle]:
-        """Return *count* tasks in random order."""
+        """Draw *count* tasks, each of a random class, with the results of their possible tries."""
         return [self._puzzle(self._rng.randrange(CLASSES)) for _ in range(count)]
 
     def _puzzle(self, number: int) -> Puzzle:
@@ -100,14 +103,14 @@ class Maker:
 
 
 def shuffled(puzzles: Sequence[Puzzle], seed: int) -> list[Puzzle]:
-    """Return the same tasks with shuffled classes, so that a class has no information about its tasks."""
+    """Return *puzzles* with their classes shuffled by *seed*, so that a class says nothing about its tasks."""
     keys = [puzzle.key for puzzle in puzzles]
     random.Random(seed).shuffle(keys)  # noqa: S311  a simulation, not a secret
     return [Puzzle(key, puzzle.samples, puzzle.corrections) for key, puzzle in zip(keys, puzzles, strict=True)]
 
 
 class MeanScore(NamedTuple):
-    """The mean accuracy and tokens of one strategy over its tasks."""
+    """The share of tasks that a strategy answered right (0 to 1), and its mean number of tokens for a task."""
 
     accuracy: float
     tokens: float
@@ -119,10 +122,10 @@ class _Solved(NamedTuple):
 
 
 def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> MeanScore:
-    """Let the adaptive allocator choose the tries on each of *puzzles*, and return its mean score.
+    """Let the adaptive allocator choose the tries on each of *puzzles* in turn, and return its mean score.
 
-    *budget* is in tokens per task. The parameter *after* lists the actions that are allowed after a failed try. The
-    allocator learns from the tries, and their tokens are counted.
+    *budget* is the mean number of tokens that it may use for a task. The parameter *after* lists the actions that are
+    allowed after a failed try. The allocator learns from the tries, and their tokens are counted.
     """
     allocator = AdaptiveAllocator(budget=budget, after=after, most=32)
     return _score([_allocated(puzzle, allocator) for puzzle in puzzles])
@@ -223,7 +226,7 @@ def _baselines(world: TaskWorld, tasks: int, seed: int) -> tuple[list[Puzzle], l
 
 
 def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore], list[MeanScore]]:
-    """Return the scores of best-of-N and of stop-on-verified for N from 1 to *most*."""
+    """Return the scores of best-of-N and of stop-on-verified on *puzzles*: two lists, for N from 1 to *most*."""
     right, flat, stopping = [0] * most, [0] * most, [0] * most
     for puzzle in puzzles:
         tries = puzzle.samples[:most]
@@ -242,7 +245,7 @@ def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore
 
 
 class AllocationRun(NamedTuple):
-    """The scores of the allocator on one draw of tasks, compared with best-of-N and stop-on-verified."""
+    """The scores of the adaptive allocator on one draw of tasks, compared with best-of-N and stop-on-verified."""
 
     accuracy: float
     tokens: float
@@ -279,15 +282,19 @@ def _run_once(world: TaskWorld, arm: str, depth: int, tasks: int, seed: int) -> 
 
 
 def tokens_for(curve: Sequence[MeanScore], accuracy: float) -> float:
-    """Return how many tokens a strategy needs to reach *accuracy*, by linear interpolation on *curve*.
+    """Return how many tokens per task are needed to reach *accuracy*, by linear interpolation on *curve*.
 
-    If the curve does not reach *accuracy*, the result is the number of tokens at its end, which is a lower bound.
+    *curve* has the scores of a strategy for growing N. If it does not reach *accuracy*, the result is the number of
+    tokens at its end, which is a lower bound.
     """
     return _between([point.accuracy for point in curve], [point.tokens for point in curve], accuracy)
 
 
 def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
-    """Return the accuracy of *curve* at *tokens*, by linear interpolation between its points."""
+    """Return the accuracy that *curve*, the scores of a strategy for growing N, has at *tokens* tokens per task.
+
+    It is interpolated between the points of the curve.
+    """
     return _between([point.tokens for point in curve], [point.accuracy for point in curve], tokens)
 
 

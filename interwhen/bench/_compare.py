@@ -73,16 +73,17 @@ class Comparison:
     async def run(
         self, model: Model, *, keep: Callable[[Attempts], None] | None = None, workers: WorkerPool | None = None
     ) -> Attempts:
-        """Run every strategy on every exercise with every budget, one attempt at a time. Return all attempts.
+        """Let every strategy attempt every exercise with every budget, one attempt at a time, and return all attempts.
 
-        After each exercise, *keep* is called with the attempts so far, so that a long comparison can be interrupted.
+        All of them use *model*. After each exercise, *keep* is called with the attempts so far, so that a long
+        comparison can be interrupted. *workers* run the checks.
         """
         kept = None if keep is None else lambda found: keep(found[""])
         return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
 
 
 class _Rounds:
-    """Makes the attempts of one comparison, one exercise at a time."""
+    """Makes the attempts of one comparison with *model*, one exercise at a time."""
 
     def __init__(self, comparison: Comparison, model: Model, workers: WorkerPool | None) -> None:
         self._comparison = comparison
@@ -96,7 +97,10 @@ class _Rounds:
         self._found: dict[Arm, list[GradedAttempt]] = {arm: [] for arm in self.arms}
 
     async def run(self, number: int, order: Sequence[Arm]) -> Attempts:
-        """Let each arm in *order* attempt exercise *number*. Return all attempts so far."""
+        """Let each arm (budget and strategy) in *order* attempt exercise *number*. Return all attempts so far.
+
+        An attempt that was made earlier is taken over.
+        """
         for arm in order:
             made = self._comparison.made.get((arm, number))
             if made is None:
@@ -134,10 +138,10 @@ async def run_in_turn(
     keep: Callable[[Mapping[str, Attempts]], None] | None = None,
     workers: WorkerPool | None = None,
 ) -> dict[str, Attempts]:
-    """Run several comparisons with the same settings in turn, one exercise of each at a time. Return their attempts.
+    """Run several comparisons with the same settings in turn, one exercise of each at a time.
 
-    So each comparison has about as many attempts as the others when the time is over. The function *keep* is called
-    after each round.
+    Return their attempts by name. So each comparison has about as many attempts as the others when the time is over.
+    *model* answers, and *workers* run the checks. The function *keep* is called with all attempts after each round.
     """
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
@@ -155,7 +159,7 @@ async def run_in_turn(
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The attempts of a comparison."""
+    """The attempts of a comparison by arm (budget and strategy), and the time that they took in *seconds*."""
 
     by_arm: Mapping[Arm, Sequence[GradedAttempt]]
     generated: int
@@ -166,16 +170,16 @@ class Attempts:
 
     @classmethod
     def pooled(cls, found: Iterable[Attempts]) -> Attempts:
-        """Return the attempts of several comparisons as one. All of *found* must have the same arms."""
+        """Join the attempts of several comparisons, which must have the same arms. The time is that of the longest."""
         each = tuple(found)
         by_arm = {arm: tuple(made for one in each for made in one.by_arm[arm]) for arm in each[0].by_arm}
         seconds = max(one.seconds for one in each)
         return cls(by_arm, sum(one.generated for one in each), sum(one.exercises for one in each), seconds)
 
     def report(self, subject: str, baseline: str) -> Report:
-        """Return a report with tables and a chart. Paired tests compare each strategy with *baseline*.
+        """Return a report with tables and a chart. Paired tests compare each strategy with the strategy *baseline*.
 
-        *subject* is the text in the heading.
+        *subject* is the text in the heading, such as the tasks and the model.
         """
         order = sorted(
             self.by_arm, key=lambda arm: (arm[0], -_right(self.by_arm[arm]), _tokens(self.by_arm[arm]), arm[1])
@@ -223,7 +227,7 @@ def _share(hits: int, of: int) -> Estimate | None:
 
 
 def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
-    """Return the arms on the Pareto front, cheapest first.
+    """Return the arms (budget and strategy) on the Pareto front, cheapest first.
 
     For an arm on the front, no other arm has as many right answers for fewer tokens.
     """
@@ -235,7 +239,10 @@ def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
 
 
 def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttempt]) -> tuple[int, int]:
-    """Count the exercises that only *attempts* got right, and those that only *base* got right."""
+    """Count the exercises that only *attempts* got right, and those that only *base* got right.
+
+    Both have one attempt at each exercise, in the same order.
+    """
     pairs = list(zip(base, attempts, strict=True))
     return sum(b.right > a.right for a, b in pairs), sum(b.right < a.right for a, b in pairs)
 
@@ -296,7 +303,7 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
 
 
 def _uncached(outcome: Outcome) -> int:
-    """Return the prompt tokens that a server would read for the attempt without a cache from earlier attempts."""
+    """Return how many prompt tokens a server reads for the attempt *outcome* if its cache is empty before it."""
     return outcome.ledger.total_prompt_tokens - outcome.ledger.cached_tokens + outcome.warm
 
 
@@ -344,7 +351,7 @@ class RowSettings(msgspec.Struct, frozen=True):
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
-    """One line of a file of attempts."""
+    """One line of a file of attempts: an attempt, with its task and its settings."""
 
     task: str
     settings: RowSettings
@@ -352,10 +359,10 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
 
 class AttemptFile:
-    """A file of attempts, one JSON object a line, so that a comparison can be interrupted and continued.
+    """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued.
 
     Lines with other settings than *settings* are left as they are. An incomplete last line, which an interrupted
-    comparison may leave, is removed.
+    comparison may leave, is removed. Raises :class:`UsageError` if the file has other content.
     """
 
     def __init__(self, path: Path, settings: RowSettings) -> None:
@@ -376,7 +383,8 @@ class AttemptFile:
     def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:
         """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it.
 
-        What strategies learn about remedies is stored in other files in the same folder. *stack* closes these files.
+        What strategies learn about remedies is stored in other files in the same folder, which *stack* closes. Raises
+        :class:`UsageError` if the file has attempts at other exercises.
         """
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:
@@ -508,7 +516,10 @@ async def compare(
 
 
 def read_budgets(text: str) -> tuple[int, ...]:
-    """Return the budgets in a text such as ``500,2k``. Raises :class:`~interwhen.UsageError`."""
+    """Return the budgets in a text such as ``500,2k``, in tokens.
+
+    Raises :class:`~interwhen.UsageError` for another text.
+    """
     found = []
     for part in text.split(","):
         plain = part.strip().lower()

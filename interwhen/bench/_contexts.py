@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import anyio
 import msgspec
@@ -27,7 +27,7 @@ from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar
 from interwhen.cli._progress import each as progress_of
-from interwhen.models import Capabilities, Completion, Request, Stream, Timeouts, open_local
+from interwhen.models import Completion, ModelWrapper, Request, Stream, Timeouts, open_local
 from interwhen.precompute import Kind, MemoryShelf, Precomputer, Producer, Store
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
@@ -63,7 +63,7 @@ class DatedQuestion(msgspec.Struct, frozen=True):
 
 
 class ContextRun(msgspec.Struct, frozen=True):
-    """The result of one question in one arm: a line of the file of rows."""
+    """The result of one question in one arm: one line of the file of results."""
 
     id: str
     arm: Arm
@@ -88,7 +88,7 @@ class ContextRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The work ahead of time for one context in one arm: what it cost, and what it prepared."""
+    """What was prepared for one context in one arm, and how many tokens and seconds that took."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -180,9 +180,10 @@ def _opened(model: str, base_url: str, threads: int | None) -> Model:
 
 
 def read_questions(path: Path) -> list[DatedQuestion]:
-    """Return the questions in the file at *path*. A question without an id gets the number of its line.
+    """Return the questions in the file at *path*: JSON lines, perhaps compressed (``.gz``).
 
-    Raises :class:`UsageError` on a bad line.
+    A question without an id gets the number of its line. Raises :class:`UsageError` if the file or a line cannot be
+    read.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     found = []
@@ -205,7 +206,7 @@ def read_questions(path: Path) -> list[DatedQuestion]:
 def draw_contexts(found: Sequence[DatedQuestion], limit: int, seed: int) -> list[tuple[str, list[DatedQuestion]]]:
     """Return at most *limit* contexts with all their questions, in a random order by *seed*.
 
-    A larger *limit* adds contexts at the end.
+    A larger *limit* adds contexts at the end of the same order.
     """
     by_context: dict[str, list[DatedQuestion]] = {}
     for one in found:
@@ -216,7 +217,10 @@ def draw_contexts(found: Sequence[DatedQuestion], limit: int, seed: int) -> list
 
 
 def read_rows(path: Path | None) -> dict[tuple[str, Arm], ContextRun]:
-    """Return the results in the file at *path*, by question and arm. An incomplete last line is ignored."""
+    """Return the results in the file at *path*, by question id and arm. Lines that cannot be read are ignored.
+
+    A missing file has no results.
+    """
     if path is None or not path.exists():
         return {}
     found: dict[tuple[str, Arm], ContextRun] = {}
@@ -240,28 +244,12 @@ def _append(path: Path | None, result: ContextRun) -> None:
 # One question in one arm.
 
 
-class Instructed:
+class Instructed(ModelWrapper):
     """Wraps *model*: a request that is a plain text gets the system prompt :data:`HOW`.
 
     It is in front of the text, and the same in all requests, so that the server can keep it in its cache. Stored
     answers are found by the text without it.
     """
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the wrapped model."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the wrapped model."""
-        return self._model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the wrapped model."""
-        return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream of the wrapped model. If the prompt is a plain text, the system prompt is added first."""
@@ -271,10 +259,6 @@ class Instructed:
         """Return the answer of the wrapped model. If the prompt is a plain text, the system prompt is added first."""
         return await self._model.complete(_instructed(request))
 
-    async def aclose(self) -> None:
-        """Close the wrapped model."""
-        await self._model.aclose()
-
 
 def _instructed(request: Request) -> Request:
     if not isinstance(request.prompt, str):
@@ -283,7 +267,7 @@ def _instructed(request: Request) -> Request:
 
 
 class Measuring:
-    """Prepares contexts and asks the questions about them, with *monitors* in every run."""
+    """Prepares contexts with *model*, and asks it the questions about them. *monitors* check every run."""
 
     def __init__(self, model: Model, monitors: Sequence[str], sampling: Sampling) -> None:
         self._model = model
@@ -295,8 +279,8 @@ class Measuring:
     ) -> AsyncIterator[ContextRun]:
         """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each.
 
-        *plain* has results of the arm ``bare`` by question. Where nothing could be prepared, the request would be the
-        same as in this arm, so its result is repeated.
+        *plain* has results of the arm ``bare`` by the id of the question. Where nothing could be prepared, the request
+        would be the same as in that arm, so its result is repeated.
         """
         if not questions:
             return
@@ -389,7 +373,7 @@ def is_right(text: str, gold: str) -> bool:
 
 
 def report_on(found: Sequence[ContextRun], subject: str) -> Report:
-    """Return the report on *found*. Arms are compared on the questions that both of them have."""
+    """Return the report on *found*. Each arm is compared with the arm ``bare``, on the questions that both have."""
     by_arm: dict[Arm, dict[str, ContextRun]] = {}
     for one in found:
         by_arm.setdefault(one.arm, {})[one.id] = one

@@ -28,7 +28,10 @@ _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
 
 
 class Reading(msgspec.Struct):
-    """The arrivals of one stream at its reader; times are on the monotonic clock."""
+    """What one reader received of one stream: when it asked, and when each chunk came.
+
+    Times are in seconds on the monotonic clock.
+    """
 
     asked: float
     begun: float | None = None
@@ -39,13 +42,13 @@ class Reading(msgspec.Struct):
     """Whether the stream reached its end."""
 
     def take(self, text: str) -> None:
-        """Record the arrival of a chunk with *text*. The text of the first chunk is the time at which it was sent."""
+        """Record that a chunk with *text* arrives now. The text of the first chunk is the time at which it was sent."""
         self.arrivals.append(time.monotonic())
         if self.begun is None:
             self.begun = float(text)
 
     def take_bytes(self, data: bytes) -> None:
-        """Record the arrival of all chunks in *data*."""
+        """Record that all chunks in *data* arrive now. The first chunk has the time at which it was sent."""
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
             self.begun = float(found[1])
@@ -72,7 +75,7 @@ class Reading(msgspec.Struct):
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """A summary of many streams that were read at once."""
+    """A summary of many streams that were read at once: how many were lost, and how late their chunks came."""
 
     streams: int
     lost: int
@@ -85,7 +88,10 @@ class Crowd(msgspec.Struct, frozen=True):
 
 
 class StreamReader(asyncio.Protocol):
-    """A connection that reads one answer after another and only counts chunks: the minimum work in Python."""
+    """A connection to the server at *base_url* that reads one answer after another.
+
+    It only counts chunks, which is the minimum work in Python.
+    """
 
     def __init__(self, base_url: str) -> None:
         self._url = urlsplit(base_url)
@@ -95,7 +101,7 @@ class StreamReader(asyncio.Protocol):
         self._tail = b""
 
     async def read(self, stream: str) -> Reading:
-        """Read *stream* (``CHUNKS@PER_SECOND``) to its end."""
+        """Ask for *stream* (``CHUNKS@PER_SECOND``) and read it to its end. The first call opens the connection."""
         loop = asyncio.get_running_loop()
         if self._transport is None:
             host, port = self._url.hostname or "", self._url.port or 80
@@ -114,7 +120,7 @@ class StreamReader(asyncio.Protocol):
         return found
 
     def data_received(self, data: bytes) -> None:
-        """Record the chunks in *data*."""
+        """Record the chunks in *data*, and complete the reading at the end of the answer. asyncio calls this."""
         reading, seen = self._reading, self._tail + data
         reading.take_bytes(seen)
         self._tail = seen[-len(_EVENT) + 1 :]
@@ -123,7 +129,7 @@ class StreamReader(asyncio.Protocol):
             self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Complete the current reading."""
+        """Complete the current reading, because no more data can come. asyncio calls this."""
         del exc
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
@@ -135,7 +141,10 @@ class StreamReader(asyncio.Protocol):
 
 
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at the same time with :class:`StreamReader`, as the baseline for other clients."""
+    """Read *streams* streams at the same time with :class:`StreamReader`, as the baseline for other clients.
+
+    Each stream has *chunks* chunks, at *rate* chunks a second.
+    """
 
     async def one(_found: Reading) -> Reading:
         reader = StreamReader(base_url)
@@ -148,7 +157,7 @@ async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> l
 
 
 async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
-    """Read *streams* streams at once through *transport*. Return what each reader received.
+    """Read *streams* streams of *base_url* at once through *transport*. Return what each reader received.
 
     Each stream has *chunks* chunks, at *rate* chunks a second. Only HTTP is decoded, not the events.
     """
@@ -166,9 +175,10 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
 async def run_crowd(
     base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
-    """Read *streams* streams at once, each as a supervised run with *monitors*. Return what each reader received.
+    """Read *streams* streams of *base_url* at once, each as a supervised run with *monitors*.
 
-    Each stream has *chunks* chunks, at *rate* chunks a second.
+    Return what each reader received. Each stream has *chunks* chunks, at *rate* chunks a second. *transport* is the
+    HTTP client.
     """
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
@@ -251,15 +261,18 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Return the tally of the load generator, and reset its counts."""
+    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were.
+
+    The load generator then starts to count from 0 again.
+    """
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
-    """Return a summary of *readings*: how many streams were lost, how late their chunks came, and at which rate.
+    """Summarize *readings* of streams that were read at the same time: how many were lost, how late their chunks came.
 
-    The streams were read at the same time. Each had *chunks* chunks, at *rate* chunks a second.
+    Each stream had *chunks* chunks, at *rate* chunks a second.
     """
     whole = [(each, each.begun) for each in readings if each.ended and len(each.arrivals) == chunks and each.begun]
     late = [

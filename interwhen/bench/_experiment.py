@@ -44,7 +44,8 @@ def require_positive(**options: float | None) -> None:
 class Experiment(Generic[A]):
     """Compares arms in rounds: every round runs each arm once, in random order.
 
-    The speed of a machine drifts during a measurement, so arms are compared only within a round.
+    The speed of a machine drifts during a measurement, so arms are compared only within a round. Raises
+    :class:`UsageError` if *pairs* or *minutes* is not positive.
     """
 
     arms: Sequence[A]
@@ -74,7 +75,7 @@ class Experiment(Generic[A]):
                 progress.advance()
 
     async def run(self, measure: Callable[[A, int], Awaitable[T]]) -> dict[A, list[T]]:
-        """Call *measure* with each arm and the number of each round.
+        """Call *measure* with each arm and the number of the round, in every round.
 
         Return the results of each arm, without those of warm-up rounds.
         """
@@ -88,7 +89,7 @@ class Experiment(Generic[A]):
 
 
 def observations(found: Mapping[Any, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
-    """Convert the results of an experiment into rows with arm, pair and value."""
+    """Convert the results of an experiment into rows, one for each result: arm, number of the round, value."""
     rows = (
         {"arm": str(arm), "pair": pair, "value": value}
         for arm, values in found.items()
@@ -127,7 +128,11 @@ class Output:
     """Print the tables in Markdown."""
 
     def check(self, *, has_charts: bool) -> None:
-        """Raise :class:`UsageError` if a file of the report cannot be written. Call it before the benchmark runs."""
+        """Raise :class:`UsageError` if a file of the report cannot be written. Call it before the benchmark runs.
+
+        *has_charts* says whether the report has charts; without them, ``--plot`` is refused. Raises
+        :class:`MissingExtraError` if it needs matplotlib.
+        """
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
         if self.plot is not None and find_spec("matplotlib") is None:
@@ -135,7 +140,10 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        """Write the JSON of *report*, which may be incomplete so far."""
+        """Write *report*, which may be incomplete so far, to the file of ``--json``, if it was given.
+
+        The file is replaced as a whole. Raises :class:`UsageError` if it cannot be written.
+        """
         if self.json is None or str(self.json) == "-":
             return
         part = self.json.with_name(f"{self.json.name}.part")
@@ -149,7 +157,10 @@ class Output:
             ) from error
 
     def write(self, report: Report) -> None:
-        """Print *report*, and write its files."""
+        """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for.
+
+        Raises :class:`UsageError` if the JSON or the charts cannot be written, and :class:`OSError` for the page.
+        """
         self.keep(report)
         if str(self.json) == "-":
             sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -164,7 +175,7 @@ class Output:
 
 
 def check_files(**paths: Path | None) -> None:
-    """Raise :class:`UsageError` if a file cannot be written.
+    """Raise :class:`UsageError` if the folder of a file does not exist, or if the file is a folder.
 
     *paths* maps each option to its file. The file ``-`` is standard output and is ignored.
     """
@@ -186,11 +197,12 @@ def command_of(
     uvloop: bool | None = None,
     has_charts: bool = False,
 ) -> Callable[..., int]:
-    """Return a function that runs a benchmark as a command, with the options of *measure* and of :class:`Output`.
+    """Return a function that runs *measure* as a command, with the options of *measure* and of :class:`Output`.
 
+    The function writes the report that *measure* returns, and returns the exit code: 0 if the report passed, else 1.
     *needs* lists modules that are installed with extras. If *uvloop* is not ``None``, the command has an option for the
     event loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
-    incomplete report as JSON.
+    incomplete report as JSON. *has_charts* tells whether ``--plot`` is allowed.
     """
     name = measure.__name__
     given = inspect.signature(measure)

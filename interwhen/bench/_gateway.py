@@ -71,9 +71,9 @@ class CrowdPair(msgspec.Struct, frozen=True):
 
 
 def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
-    """Return the round with the median lateness.
+    """Return the round with the median lateness, changed to show the worst of all rounds in two numbers.
 
-    Its rate is replaced by the lowest rate of all rounds, and its number of lost streams by the highest.
+    Its delivered rate is replaced by the lowest, and its number of lost streams by the highest.
     """
     middle = sorted(rounds, key=lambda each: each.added_p99_ms)[len(rounds) // 2]
     crowds = [each.crowd for each in rounds]
@@ -191,9 +191,9 @@ def report_of(
 ) -> Report:
     """Return the report of the benchmark. It has one table for each part.
 
-    *added* has the streams that were read one at a time, by the way on which they came. *carried* has the measurements
-    of many streams at once. *cost* has the CPU time per chunk of the bare and of the wrapped client. *monitors* names
-    the monitors.
+    *added* has the streams that were read one at a time, by way: ``direct``, ``relay`` and ``gateway``. *carried* has
+    the measurements of many streams at once, by the client that read them. *cost* has the CPU time per chunk of the
+    client, ``bare`` and ``wrapped``. *monitors* names the monitors.
     """
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]
@@ -216,9 +216,10 @@ def report_of(
 
 
 def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
-    """Yield rows about what the gateway adds to one stream.
+    """Yield table rows about what the gateway adds to one stream.
 
-    The time to the first token is compared within pairs; the gaps between chunks are compared over all streams.
+    *found* has the readings by way: direct, relay, gateway. The time to the first token is compared within pairs; the
+    gaps between chunks are compared over all streams.
     """
     first = {name: [each.first * 1e3 for each in readings] for name, readings in found.items()}
     gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in found.items()}
@@ -275,10 +276,11 @@ def _warnings(carried: Mapping[str, CrowdPair]) -> Iterator[str]:
 async def sdk_cost(
     base_url: str, monitors: Sequence[Monitor], experiment: Experiment[str], *, chunks: int, rate: float
 ) -> dict[str, list[float]]:
-    """Read the same stream through a bare and a wrapped openai client. Return the CPU microseconds per chunk.
+    """Read the same stream through a bare and a wrapped openai client.
 
-    Each chunk is sent in a separate packet, as by a real model. If many chunks arrived at once, the cost of waking up
-    for a single chunk would not be measured.
+    Return the CPU microseconds per chunk of each round. Each chunk is sent in a separate packet, as by a real model. If
+    many chunks arrived at once, the cost of waking up for a single chunk would not be measured. *chunks* and *rate*
+    (chunks per second) describe the stream.
     """
     import openai
 
@@ -292,9 +294,9 @@ async def sdk_cost(
 
 
 async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> float:
-    """Read *stream* with the SDK to its end, and return the CPU time in seconds.
+    """Read *stream* with the SDK to its end, and return the CPU time of this process in seconds.
 
-    Raise an error unless it brought *chunks* chunks and, with *watched*, at least one check ran.
+    Raises :class:`UsageError` unless it brought *chunks* chunks and, with *watched*, at least one check ran.
     """
     begun = time.process_time()
     texts, last = 0, None
@@ -314,14 +316,20 @@ async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> 
 
 
 class _Crowds:
-    """Reads the same streams with several clients. The bare protocol reads them just before each client."""
+    """Reads the same streams with several clients.
+
+    The bare protocol reads them just before each client, as the baseline.
+    """
 
     def __init__(self, url: str, streams: int, chunks: int, rate: float, minutes: float | None) -> None:
         self._load = url, streams, chunks, rate
         self._minutes = minutes
 
     async def read(self, name: str, crowd: _ReadCrowd, pairs: int = 1) -> CrowdPair:
-        """Read *pairs* rounds with the client *crowd*, which is called *name*; return :func:`middle_of` the rounds."""
+        """Read *pairs* rounds with the client *crowd*, and return :func:`middle_of` the rounds.
+
+        *name* is shown as progress.
+        """
         url, streams, chunks, rate = self._load
         say(f"{streams} streams at {rate:g} chunks/s, by a bare protocol and through {name} in this process")
         # A short crowd first, so that the process has the memory that it needs.
@@ -338,7 +346,7 @@ class _Crowds:
         return CrowdPair(rate, judge(bare, chunks, rate), judge(found, chunks, rate), tally, cost, floor_cost)
 
     async def _timed(self, crowd: _ReadCrowd) -> tuple[list[Reading], float]:
-        """Read the crowd; return the readings, and the CPU of this process for each chunk in microseconds."""
+        """Read the streams with *crowd*; return the readings, and this process's CPU microseconds per chunk."""
         _, streams, chunks, _ = self._load
         begun = time.process_time()
         found = await crowd(*self._load)
@@ -346,9 +354,10 @@ class _Crowds:
 
 
 async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> CrowdPair:
-    """Read *streams* streams at once, first directly and then through the gateway, and return both measurements.
+    """Read *streams* streams at once, first directly from *url* and then through the gateway, and compare them.
 
-    *process* is the process id of the gateway, whose memory and CPU time are measured too.
+    Each has *chunks* chunks, at *rate* a second. *process* is the process id of the gateway, whose memory and CPU time
+    are measured too.
     """
     direct = judge(await read_crowd(url, streams, chunks, rate), chunks, rate)
     await ask_generator(url)
@@ -376,7 +385,10 @@ _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 
 
 async def read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
-    """Read the same stream in turn through each of *ways*, which maps names to base URLs."""
+    """Read the same stream through each of *ways*, which maps names to base URLs, in the rounds of *experiment*.
+
+    Raises :class:`UsageError` if a stream ends early.
+    """
     readers = {name: StreamReader(url) for name, url in ways.items()}
 
     async def once(name: str, _number: int) -> Reading:

@@ -14,7 +14,7 @@ from interwhen import Delta, Message, Model, Sampling, UsageError, load_model, r
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.models import Request, Stream, Timeouts
+from interwhen.models import ModelWrapper, Request, Stream
 from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing, Precomputer, Step, StepContext, Store
 from interwhen.registry import Api
 
@@ -24,7 +24,10 @@ _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the resu
 
 
 class AskingProducer:
-    """A producer that asks the model about each piece and stores nothing, because only its requests matter here."""
+    """A producer that asks the model about each piece, and stores nothing, because only its requests matter here.
+
+    Each answer has *tokens* tokens.
+    """
 
     name, version = "asking", "1"
     kind: Kind = "facts"
@@ -33,29 +36,24 @@ class AskingProducer:
         self._sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan a step for each piece."""
+        """Plan one step for each piece of *context*."""
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
     async def make(self, step: Step, context: StepContext) -> Nothing:
-        """Ask the model about the piece, and return nothing to store."""
+        """Ask the model about the piece that *step* names, and return :class:`Nothing`, so that no item is made."""
         await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
 
-class StreamCounter:
+class StreamCounter(ModelWrapper):
     """Wraps a model and counts how many of its streams are open. All other calls go to the model unchanged."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
-        self.name = model.name
-        self.timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
-        self.capabilities = model.capabilities
-        self.complete = model.complete
-        self.aclose = model.aclose
+        super().__init__(model)
         self.open = 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream, which counts as open until it is closed."""
+        """Open a stream for *request*. It counts as open until it is closed."""
         inner = await self._model.stream(request)
         self.open += 1
         return _CountedStream(inner, self)
@@ -169,9 +167,10 @@ async def idle(
 
 
 def _row(what: str, alone: Sequence[float], beside: Sequence[float], limit: float | None) -> Row:
-    """Return a row that compares the 95th percentiles of *alone* and *beside*.
+    """Return a table row that compares the 95th percentiles of *alone* and *beside*, in milliseconds.
 
-    The interval of their ratio is a bootstrap over pairs. *limit* is the maximum for the ratio.
+    Both have one value for each pair. The interval of their ratio is a bootstrap over pairs. *limit* is the maximum for
+    the ratio.
     """
 
     def ratio(pairs: Sequence[tuple[float, float]]) -> float:

@@ -69,14 +69,14 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The result of one run, and its endpoint with the records."""
+    """The result of one simulated run, and its endpoint, which counted on its own."""
 
     seed: int
     result: Result
     endpoint: CountingEndpoint
 
     def mismatches(self) -> Iterator[Mismatch]:
-        """Yield the counters that differ."""
+        """Yield the counters for which the ledger of the run and the endpoint have different values."""
         ours = counters(self.result.ledger)
         for name, theirs in self.endpoint.books.totals().items():
             if ours[name] != theirs:
@@ -84,7 +84,7 @@ class Played:
 
 
 def counters(ledger: Ledger) -> dict[str, int]:
-    """Return the counters of *ledger* that an endpoint also has, with the endpoint's names."""
+    """Return those counters of *ledger* that an endpoint also has, under the names that the endpoint uses."""
     return {
         "requests": ledger.requests,
         "main_tokens": ledger.kept + ledger.discarded + ledger.wasted_tokens,
@@ -96,7 +96,7 @@ def counters(ledger: Ledger) -> dict[str, int]:
 
 
 def habits_of(seed: int) -> Habits:
-    """Draw the behaviour of the endpoint in run *seed*."""
+    """Draw the behaviour of the endpoint in run *seed*: how it counts, sends and breaks."""
     rng = random.Random(f"habits {seed}")  # noqa: S311  (a script, no secret)
     counting = rng.choice(_COUNTING)
     # The number of tokens in a chunk is known before the end only if the endpoint reports it.

@@ -55,7 +55,7 @@ FAULTS = ("none", *_BREAKS, *_REFUSALS)
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """The behaviour of an endpoint in one run."""
+    """How a simulated endpoint behaves in one run: how it counts tokens, groups chunks, and how often it fails."""
 
     seed: int
     counting: Counting = "end"
@@ -73,7 +73,7 @@ class Habits(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class RequestRecord:
-    """The endpoint's record of one request."""
+    """What the endpoint noted about one request: its kind, its fault, and its token counts."""
 
     kind: Literal["main", "fork"]
     fault: str
@@ -89,12 +89,15 @@ class RequestRecord:
 
 @dataclass(slots=True)
 class Books:
-    """The endpoint's records of all requests of one run."""
+    """The endpoint's own records of all requests of one run."""
 
     served: list[RequestRecord] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
-        """Return the endpoint's values of the counters that a ledger also has."""
+        """Return the endpoint's values of the counters that a ledger also has.
+
+        Only what the client can know is counted.
+        """
         main = [each for each in self.served if each.kind == "main" and each.accepted]
         forks = [each for each in self.served if each.kind == "fork" and each.told]
         return {
@@ -112,7 +115,10 @@ class Books:
 
 
 class CountingEndpoint:
-    """A script for a scripted server: it streams stories of sums, answers forks, injects faults, and counts tokens."""
+    """A script for a scripted server: it streams stories of sums, answers forks, breaks answers, and counts tokens.
+
+    *habits* says how it behaves. ``books`` has its counts.
+    """
 
     def __init__(self, habits: Habits) -> None:
         self.habits = habits
@@ -120,7 +126,7 @@ class CountingEndpoint:
         self._seen: list[str] = []
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step] | Iterator[Step]:
-        """Return the steps of the answer to *request*."""
+        """Return the steps of the answer to *request*, and record the request in ``books``."""
         if request.method != "POST":
             return reply(404, b'{"error": {"message": "no such page", "code": 404}}')
         rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")  # noqa: S311  (a script, no secret)
@@ -203,7 +209,7 @@ class CountingEndpoint:
         return data(body)
 
     def _ending(self, served: RequestRecord, before: bytes = b"") -> Iterator[Step]:
-        """Yield the steps that end the answer.
+        """Yield the steps that end the answer, and record in *served* that the usage was sent.
 
         The bytes *before*, which belong to the text, are sent together with the end.
         """

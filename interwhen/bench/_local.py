@@ -32,7 +32,7 @@ _FORK = Sampling(max_tokens=32, temperature=0.0)
 
 @dataclass(slots=True)
 class LocalStream:
-    """The measurements of one stream."""
+    """The measurements of one stream: its tokens and text, and the seconds between successive reads (*gaps*)."""
 
     seconds: float = 0.0
     tokens: int = 0
@@ -109,7 +109,10 @@ def _at_least(found: Estimate, limit: float) -> Estimate:
 
 
 def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterator[Row]:
-    """Yield rows about the gaps of the stream while *forks* forks run, and about what the forks add to the gaps."""
+    """Yield table rows about the gaps of the stream while *forks* forks run, and about what the forks add to the gaps.
+
+    *found* has the streams by the number of forks beside them.
+    """
     beside = f"{forks} fork{'' if forks == 1 else 's'} at a time"
     for name, q in (("p50", 0.5), ("p99", 0.99), ("largest", 1.0)):
         values, alone = ([percentile(stream.gaps, q) * 1e3 for stream in found[at]] for at in (forks, 0))
@@ -123,7 +126,7 @@ def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterato
 
 
 async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int) -> LocalStream:
-    """Stream *tokens* tokens of *model*, and return the measurements.
+    """Stream *tokens* tokens of *model* in answer to *problem*, and return the measurements.
 
     Meanwhile, *forks* loops send one fork after another on the text so far.
     """

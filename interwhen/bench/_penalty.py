@@ -79,7 +79,7 @@ METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings of a measurement: the streams, and the monitors that watch them."""
+    """The settings of the measurement of what monitors cost: the streams that are read, and the monitors on them."""
 
     source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()
@@ -98,7 +98,7 @@ class Setup:
     minutes: float | None = None
 
     def watching(self) -> Sequence[Monitor]:
-        """Return the monitors that watch the supervised runs."""
+        """Return the monitors that watch the supervised runs: those that were chosen, or artificial ones."""
         return self.chosen or passing(
             self.monitors,
             verifier_seconds=self.verifier_ms / 1e3,
@@ -108,7 +108,7 @@ class Setup:
         )
 
     def at(self, axis: Axis, value: int) -> Setup:
-        """Return a copy of the setup with the setting *axis* changed to *value*."""
+        """Return a copy of the setup in which the setting that *axis* names has the value *value*."""
         match axis:
             case "verifier-latency":
                 return replace(self, verifier_ms=float(value))
@@ -126,7 +126,8 @@ class Setup:
     async def measure(self) -> Penalty:
         """Run the pairs, and return what supervision added. Raises :class:`UsageError` if no pair was a correct run.
 
-        The runs of a pair have the same request and seed, and run one after the other in random order.
+        The runs of a pair have the same request and seed, and run one after the other in random order. In a correct
+        run, no violation interrupts.
         """
         require_positive(concurrency=self.concurrency)
         watching = self.watching()
@@ -162,8 +163,9 @@ class Setup:
 class Penalty:
     """Compares the bare and the supervised run of each pair, and computes what supervision added.
 
-    A pair counts only if it is a correct run, in which no violation interrupted. ``others`` lists the other pairs with
-    the reason. Raises :class:`UsageError` if no pair was a correct run.
+    *flows* has the measured runs by arm and pair, *source* names where the streams come from, and *monitors* has the
+    names of the monitors. A pair counts only if it is a correct run, in which no violation interrupted. ``others``
+    lists the other pairs with the reason. Raises :class:`UsageError` if no pair was a correct run.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:
@@ -190,7 +192,7 @@ class Penalty:
         self.supervised = [flow for runs in self.flows["supervised"] for flow in runs]
 
     def values(self, metric: str, arm: Arm) -> list[float]:
-        """Return the value of *metric* for *arm* in each pair."""
+        """Return the value of *metric* (a key of :data:`METRICS`) for *arm* in each pair that counts."""
         _, of = METRICS[metric]
         return [of(runs) for runs in self.flows[arm]]
 
@@ -214,8 +216,8 @@ class Penalty:
     def report(self, fail_above: float | None = None) -> Report:
         """Return the report of the measurement.
 
-        It counts as failed if supervision adds more than *fail_above* percent to the total time, or if too few pairs
-        are correct.
+        With *fail_above*, it counts as failed if supervision adds more than *fail_above* percent to the total time (by
+        the upper end of the interval), or if fewer than 80 % of the pairs are correct runs.
         """
         upper = self.added("total")[1].high or 0.0
         enough = self.correct >= _ENOUGH * self.pairs
@@ -330,7 +332,7 @@ class Penalty:
 
 
 def _why_not(flows: Sequence[Flow]) -> str:
-    """Return why the pair of runs *flows* (one bare, one supervised) is left out; an empty string if it counts."""
+    """Return why the pair of runs *flows* (all runs of all its arms) is left out; an empty string if it counts."""
     reasons = [flow.why_not or "fewer than two pieces of text came" * (len(flow.arrivals) < 2) for flow in flows]
     return next(filter(None, reasons), "")
 
@@ -340,7 +342,7 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 
 
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
-    """Return points of a curve: a gap in milliseconds, and the share of gaps that are longer.
+    """Return points of a curve over the gaps of *flows*: a gap in milliseconds, and the share of gaps that are longer.
 
     The shortest gaps are left out, because they are between chunks of one read and no reader waits for them.
     """
@@ -349,7 +351,7 @@ def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
 
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
-    """Return the gaps between arrivals over time: points of a time in seconds, and a gap in milliseconds.
+    """Return how the gaps between arrivals change over time: points of a time in seconds and a gap in milliseconds.
 
     The gap is the *q* quantile of all gaps of *flows* in an interval of *width* seconds around this time.
     """
@@ -361,7 +363,7 @@ def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ..
 
 
 def fork_rows(flows: Sequence[Flow]) -> list[Row]:
-    """Return rows with the number of forks, and the gaps of the stream with and without a running fork."""
+    """Return table rows with the number of forks, and the gaps of the stream with and without a running fork."""
     gaps: dict[bool, list[float]] = {False: [], True: []}
     shares: list[float] = []
     for flow in flows:
@@ -386,9 +388,10 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    """Measure the penalty of *setup* several times, and change the setting *axis* each time. Return one report.
+    """Measure the penalty of *setup* once for each value of the setting *axis*, and return one report.
 
-    *values* are the values of the setting; by default, those of :data:`VALUES`.
+    *values* are the values of the setting; by default, those of :data:`VALUES`. Raises :class:`UsageError` for values
+    that are too small, or for an axis that does not fit the chosen monitors.
     """
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
@@ -591,7 +594,7 @@ async def penalty(
 
 
 def read_values(text: str) -> tuple[int, ...]:
-    """Return the comma-separated whole numbers in *text*. Raises :class:`UsageError`."""
+    """Return the comma-separated whole numbers in *text*. Raises :class:`UsageError` for another text."""
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
@@ -599,7 +602,7 @@ def read_values(text: str) -> tuple[int, ...]:
 
 
 def parse_share(text: str) -> float:
-    """Return the percentage in *text*, such as ``1%`` or ``0.5 %``. Raises :class:`UsageError` for anything else."""
+    """Return the number of percent in *text*, such as 1.0 for ``1%``. Raises :class:`UsageError` for another text."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if found is None:
         raise UsageError(f"--fail-above must be a percentage, such as 1%; got {text!r}")

@@ -92,7 +92,11 @@ class _Axis(msgspec.Struct, frozen=True):
 
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
-        """Return an axis that includes all *values*; a logarithmic axis ignores values that are not positive."""
+        """Return an axis from pixel *start* to pixel *end* that includes all *values*.
+
+        A logarithmic axis (*is_log*) ignores values that are not positive. With *is_whole*, the labels are at least 1
+        apart.
+        """
         shown = [value for value in values if value > 0 or not is_log] or [1.0]
         low, high = min(shown), max(shown)
         if low == high:
@@ -100,14 +104,14 @@ class _Axis(msgspec.Struct, frozen=True):
         return cls(low, high, start, end, is_log, is_whole)
 
     def place(self, value: float) -> float:
-        """Return the pixel of *value*."""
+        """Return the pixel position of *value* on the axis."""
         share = (value - self.low) / (self.high - self.low)
         if self.is_log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
         return self.start + share * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Return round numbers for the labels of the axis."""
+        """Return the values at which the axis has labels: round numbers."""
         if self.is_log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             factors = (1,) if len(powers) > 4 else (1, 2, 5)

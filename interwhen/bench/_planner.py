@@ -27,7 +27,7 @@ PAGE = 16
 
 @dataclass(frozen=True, slots=True)
 class SimulatedServer:
-    """The costs of a simulated server."""
+    """The parameters of a simulated model server: the seconds for each kind of work, and the randomness."""
 
     prefill: float = 0.0004
     """Seconds per token of a short prompt."""
@@ -51,14 +51,17 @@ class SimulatedServer:
 
 
 class Runner:
-    """Runs forks on a simulated server."""
+    """Draws random forks, and simulates how long they take on a simulated server."""
 
     def __init__(self, server: SimulatedServer, seed: int) -> None:
         self.server = server
         self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
 
     def situation(self, *, routes: frozenset[Route], size: int) -> ForkSituation:
-        """Draw a random next fork. *routes* are its possible routes, and its prefix has about *size* tokens."""
+        """Draw a random next fork: how long its prefix is, and how much of it is cached or stored.
+
+        *routes* are the possible ways to give the fork its prefix, and the prefix has about *size* tokens.
+        """
         rng = self._rng
         prefix = max(32, round(size * math.exp(rng.gauss(0.0, 0.4))))
         held = round(prefix * (0.0 if rng.random() < 0.1 else rng.uniform(0.5, 0.98)))
@@ -74,7 +77,10 @@ class Runner:
         )
 
     def run(self, route: Route, situation: ForkSituation) -> Actual:
-        """Simulate one fork in *situation* that gets its prefix by *route*. Return its cost, which is random."""
+        """Simulate one fork in *situation* that gets its prefix by *route*.
+
+        Return its time and tokens, which are random.
+        """
         server, rng = self.server, self._rng
         if route == "parser":
             # If the parser finds no answer, a fork must follow. The caller counts its cost.
@@ -217,9 +223,9 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
 
 
 def _recovery_rows(wrong: str, seed: int) -> Iterator[Row]:
-    """Yield rows about a planner that starts with rates that are wrong by the factors named *wrong*.
+    """Yield table rows about a planner that starts with rates that are wrong by the factors named *wrong*.
 
-    They compare its cost with that of an oracle, for its first and for its later forks.
+    They show how much more its choices cost than those of an oracle, for its first and for its later forks.
     """
     first: list[float] = []
     after: dict[str, list[float]] = {}
@@ -244,8 +250,9 @@ def _regret(costs: Sequence[ForkCosts]) -> float:
 def play(
     server: SimulatedServer, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
 ) -> Iterator[ForkCosts]:
-    """Simulate *forks* forks on *server* with a planner that three probes calibrated. Yield the mean costs of each.
+    """Simulate *forks* forks on *server* with a planner that three probes calibrated.
 
+    Yield the mean costs of each fork. *routes* are the ways to give a fork its prefix, which has about *size* tokens.
     *wrong* has factors that make the calibrated rates wrong.
     """
     runner = Runner(server, seed)
@@ -278,7 +285,10 @@ def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> floa
 
 
 def probed(runner: Runner) -> Rates:
-    """Return the rates that three probes of the server give. The probes have noise."""
+    """Return the rates (seconds per unit of work) that the planner gets from three random probes of the server.
+
+    Raises :class:`UsageError` if the probes give no rates.
+    """
     routes: frozenset[Route] = frozenset({"live", "prefill"})
     small = ForkSituation(prefix=64, side=1, reply=1, routes=routes)
     large = ForkSituation(prefix=1024, side=1, reply=1, routes=routes)

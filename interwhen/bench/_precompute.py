@@ -49,7 +49,7 @@ _STEP_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The result of asking one question."""
+    """The result of asking one question: generated tokens, prompt tokens, whether the answer is right and verified."""
 
     generated: int
     read: int
@@ -62,7 +62,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A context with its questions, the simulated model, and what was precomputed."""
+    """A prepared context: its case with the questions, the simulated model, and the precomputer with its items."""
 
     case: Case
     model: SlippingModel
@@ -76,7 +76,11 @@ class Setting:
 
 
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
-    """Generate the case of *family* and *seed*. *predictable* is the share of questions that can be foreseen."""
+    """Generate a context with *questions* questions of *family*; the same *seed* gives the same case.
+
+    *predictable* is the share of questions that can be foreseen. Raises :class:`MissingExtraError` for the family
+    ``reasoning_gym`` without its package.
+    """
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
 
@@ -92,8 +96,9 @@ async def prepare(
 ) -> Setting:
     """Run precompute for *case* until there is nothing left to do, and return the prepared context.
 
-    *arm* selects what is prepared. *rates* are those of the mistakes of the simulated model, and *misses* is the share
-    of wrong statements that the monitor wrongly passes.
+    *arm* selects what is prepared. *rates* are the probabilities of the mistakes of the simulated model. *passes* and
+    *min_gain* are options of the fact producer. *misses* is the share of wrong statements that the monitor wrongly
+    passes.
     """
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
@@ -122,7 +127,10 @@ async def prepare(
 
 
 async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -> Asked:
-    """Ask *question* under the monitors. The run uses the precomputed items, unless *bare* is true."""
+    """Ask *question* under the monitors, and return the tokens and whether the answer is right.
+
+    The run uses the precomputed items, unless *bare* is true.
+    """
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)
     async with setting.precomputer.run(prompt, context=None if bare else setting.ref) as supervised:
@@ -147,7 +155,10 @@ async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: 
 
 
 def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> str:
-    """Return *prompt* with those of *notes* that are relevant for *question*. They are selected as in a real run."""
+    """Return *prompt* with those of *notes* that are relevant for *question*. They are selected as in a real run.
+
+    Each note is a text and an id.
+    """
     serving = ServeReady()
     chosen, _ = choose_facts(notes, question, most=serving.most, budget=serving.budget)
     found = with_facts(prompt, chosen) if chosen else prompt
@@ -156,7 +167,7 @@ def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> st
 
 
 def is_right(case: Case, question: CaseQuestion, text: str) -> bool:
-    """Return whether the last line of *text* has the right answer, which the generator of *case* knows."""
+    """Return whether the last line of *text* answers *question* right. The generator of *case* knows the answer."""
     last = next(iter(reversed(text.strip().splitlines())), "")
     found = case.read(last)
     return found is not None and found[0] == question.about and case.right(question, found[1])
@@ -199,10 +210,11 @@ async def curve(
     seed: int = 0,
     most: Sequence[int] = CURVE_PASSES,
 ) -> dict[tuple[str, int], CurvePoint]:
-    """Return the pass curve: how right the answers of a model that trusts the notes are after each number of passes.
+    """Return the pass curve: the accuracy of a model that trusts the notes, by kind of notes and number of passes.
 
-    It has one point for each kind of notes and each number of passes in *most*. *contexts* contexts of *family* are
-    generated, with *questions* questions each.
+    The kinds are ``verified`` facts, ``leaky`` (with a monitor that passes some wrong statements), ``unverified`` and
+    ``verbatim`` (no notes). *most* lists the numbers of passes. *contexts* contexts of *family* are generated, with
+    *questions* questions each. *rates* are the probabilities of the model's mistakes.
     """
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
@@ -287,9 +299,9 @@ WORTHLESS: tuple[Worthless, ...] = get_args(Worthless)
 def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> dict[str, float]:
     """Simulate how the productivity gate decides about *items* prepared items, and what the queries cost.
 
-    An item makes a run *ratio* times as long on average. *weight* is the cost of a token that a reader waits for. The
-    result ``cost`` is the cost with the gate, divided by the lower cost of always or never using the item. ``kept`` and
-    ``dropped`` are shares of the items.
+    Each item is asked for in *queries* queries, and makes a run *ratio* times as long on average. *weight* is the cost
+    of a token that a reader waits for. The result ``cost`` is the cost with the gate, divided by the lower cost of
+    always or never using the item. ``kept`` and ``dropped`` are shares of the items.
     """
     runs = [life(ratio, weight, queries, seed + number) for number in range(items)]
     gated, always, never = (sum(costs[at] for _, costs in runs) for at in range(3))
@@ -298,8 +310,9 @@ def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 2
 
 
 def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000) -> tuple[Stage, int]:
-    """Return the first decision of the gate about an item, and after how many queries it came (at most *most*).
+    """Return the first decision of the gate about an item, and after how many queries it came.
 
+    After *most* queries without a decision, the result is ``trial`` and *most*.
     A run with the item is *ratio* times as long, on average, as one without it. No run generates more than *limit*
     tokens; the sizes of the runs grow with the limit.
     """
@@ -316,9 +329,10 @@ def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000)
 
 
 def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int = 0) -> dict[str, float]:
-    """Return how often the gate decides wrongly about items that have no effect.
+    """Simulate how often the gate decides wrongly about *items* items that have no effect.
 
-    The result has the shares of the items that its first decision keeps or drops.
+    *item* is their kind, and each is measured in *pairs* pairs of runs. The result has the shares of the items that the
+    gate's first decision keeps or drops.
     """
     first: list[Stage] = []
     for number in range(items):
@@ -346,7 +360,9 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
 def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
     """Simulate *queries* queries with one item, and return the gate of the item and three total costs.
 
-    The costs are those with the gate, with the item in every query, and with the item in no query.
+    A run with the item generates *ratio* times as many tokens, on average, as one without it. A token for which a
+    reader waits costs *weight* times as much as another one. The costs are those with the gate, with the item in every
+    query, and with the item in no query.
     """
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
@@ -373,7 +389,10 @@ def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
 
 
 def timetable(context: Any, jobs: int) -> dict[str, Any]:
-    """Return a timetable of *jobs* jobs as named conditions: chains of jobs, and pairs that share a machine."""
+    """Return the Z3 conditions of a timetable of *jobs* jobs by name: chains of jobs, and pairs that share a machine.
+
+    *context* is the Z3 context.
+    """
     import z3
 
     job = [z3.Int(f"job {number}", context) for number in range(jobs)]
@@ -386,9 +405,9 @@ def timetable(context: Any, jobs: int) -> dict[str, Any]:
 
 
 def question(context: Any, jobs: int, number: int) -> Any:
-    """Return a Z3 condition: job number *number* of the timetable with *jobs* jobs starts by a certain time.
+    """Return a Z3 condition in *context*: job *number* of the timetable with *jobs* jobs starts by a certain time.
 
-    :meth:`~interwhen.toolkit.solving.Problem.follows` answers whether it follows.
+    :meth:`~interwhen.toolkit.solving.Problem.follows` answers whether it follows from the timetable.
     """
     import z3
 
@@ -459,7 +478,10 @@ _SIMULATED = (
 
 
 class PreparedCost(NamedTuple):
-    """The costs of one arm on one family: mean tokens per query, and costs relative to the arm ``nothing``."""
+    """The costs of one arm (what was prepared) on one family of contexts: mean tokens per query.
+
+    Other fields are relative to the arm ``nothing``.
+    """
 
     generated: float
     """Tokens generated per query, while a reader waits."""
@@ -491,7 +513,11 @@ async def cost_rows(
     seed: int,
     minutes: float | None = None,
 ) -> dict[PreparedArm, PreparedCost]:
-    """Return the costs of each arm, for the same questions."""
+    """Measure the costs of each arm with the same questions, and return them by arm.
+
+    *contexts* contexts of *family* are generated, with *questions* questions each, of which the share *predictable* can
+    be foreseen. *rates* are the probabilities of the model's mistakes.
+    """
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
         case = make_case(family, seed + number, questions, predictable)
@@ -581,9 +607,11 @@ async def simulate(
     families: Sequence[FamilyName] = tuple(FAMILIES),
     jobs: Sequence[int] = (20, 40, 60),
 ) -> Report:
-    """Ask all questions in all arms, compute the pass curve, and simulate the decisions of the gate.
+    """Run the whole simulated benchmark of precompute, and return its report.
 
-    *jobs* are the sizes of the timetables for the questions to Z3.
+    It asks *questions* questions on each of *contexts* contexts for each family and each share in *predictable*,
+    computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
+    items. *jobs* are the sizes of the timetables for the questions to Z3.
     """
     rates = MistakeRates()
     costs: list[Row] = []
@@ -672,7 +700,11 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 
 
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a row for each size, with any and with minimal reasons; no rows if Z3 is not installed."""
+    """Yield a table row on the cost of Z3's answers for each of *sizes*; then again for each, with minimal reasons.
+
+    The sizes are numbers of jobs in a timetable. Each row is the mean over *questions* questions. Without Z3, there are
+    no rows.
+    """
     try:
         for minimal in (False, True):
             for jobs in sizes:

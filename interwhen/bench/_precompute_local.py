@@ -46,14 +46,14 @@ _OPERATIONS = {
 
 
 class Total(NamedTuple):
-    """A problem about a running total, and its answer."""
+    """The text of a problem about a running total, and its right answer."""
 
     text: str
     answer: str
 
 
 def total(rng: random.Random) -> Total:
-    """Generate a problem with a start value and two to four changes."""
+    """Generate a problem with a random start value and two to four changes, and its answer."""
     value = rng.randint(20, 400)
     words = [f"Start with {value}."]
     for _ in range(rng.randint(2, 4)):
@@ -80,7 +80,7 @@ class Figure(Claim):
 
 
 def prepare(task: Task) -> int | None:
-    """Compute the answer to the problem in *task*; ``None`` if the task has no such problem."""
+    """Compute the right answer to the problem in *task*; ``None`` if the task has no such problem."""
     start = _START.search(task.text)
     if start is None:
         return None
@@ -91,7 +91,7 @@ def prepare(task: Task) -> int | None:
 
 
 def extract(segment: Segment, _right: int) -> Iterator[Figure]:
-    """Yield the steps of the computation in a line, and the answer."""
+    """Yield the steps of the computation in a line as claims, and also its answer."""
     for found in quotes(segment, _CLAIM):
         if found["answer"]:
             yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
@@ -102,7 +102,10 @@ def extract(segment: Segment, _right: int) -> Iterator[Figure]:
 
 @verifier(name="bench-totals", version="1", worker="inline")
 def check(claim: Figure, right: int) -> Verdict:
-    """Check a claim: compute the step again, or compare the answer with *right*, the value from :func:`prepare`."""
+    """Check a claim: compute the step again, or compare the answer with *right*, the value from :func:`prepare`.
+
+    A wrong step is a violation with a repair; a wrong answer is ``Unknown``.
+    """
     found = _OPERATIONS[claim.sign](claim.left, claim.right) if claim.sign else right
     if found == claim.value:
         return Pass("computed", scope="steps" if claim.sign else "answer")
@@ -113,7 +116,7 @@ def check(claim: Figure, right: int) -> Verdict:
 
 
 def totals() -> Monitor:
-    """Return a monitor for these problems.
+    """Return a monitor for problems about running totals.
 
     For a wrong answer its verdict is ``Unknown``, because a repair would tell the model the right answer.
     """
@@ -127,7 +130,10 @@ _SAMPLING = Sampling(max_tokens=300, temperature=0.0)
 
 
 async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> Report:
-    """Ask *problems* problems with nothing prepared, then run precompute, then ask the same problems again."""
+    """Ask *model* *problems* problems with nothing prepared, then run precompute, then ask the same problems again.
+
+    Return the report, which compares right answers and tokens.
+    """
     rng = random.Random(seed)  # noqa: S311
     asked = [total(rng) for _ in range(problems)]
     precomputer = Precomputer(

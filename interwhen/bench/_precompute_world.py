@@ -36,7 +36,10 @@ _TERMS = re.compile(r"The first (\d+) terms of problem (\w+) come to (-?\d+)\.")
 
 
 class About(NamedTuple):
-    """The subject of a statement: a person or problem *who* (empty if there is only one), and a *number* of steps."""
+    """The subject of a statement: the value for *who* after *number* steps.
+
+    *who* is a person or a problem; it is empty if the case has only one value.
+    """
 
     who: str
     number: int
@@ -55,9 +58,9 @@ class CaseQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A context with questions about it.
+    """A context with questions about it, and functions that know how its statements are built and computed.
 
-    A statement gives the value of a subject. It follows from the value of the previous subject.
+    A statement gives the value of a subject (see :class:`About`). It follows from the value of the previous subject.
     """
 
     family: FamilyName
@@ -280,7 +283,7 @@ class MistakeRates:
 
 
 def tokens(text: str) -> int:
-    """Return the number of tokens of *text* for the simulated model."""
+    """Return the number of tokens of *text* for the simulated model: one for every four characters, rounded up."""
     return -(-len(text) // CHARACTERS)
 
 
@@ -306,7 +309,10 @@ class SlippingModel:
         return Capabilities(resume="prefix", forks=False, think_tags=None)
 
     async def stream(self, request: Request) -> IteratorStream:
-        """Stream the reasoning and the answer to the question at the end of the prompt."""
+        """Stream the reasoning and the answer to the question at the end of the prompt.
+
+        The prompt tokens and the generated tokens are counted.
+        """
         self.read += tokens(Task(request.prompt).text)
         text = self.reply(request)
 
@@ -318,7 +324,7 @@ class SlippingModel:
         return IteratorStream(texts())
 
     async def complete(self, request: Request) -> Completion:
-        """Return a complete answer, or proposals if the prompt asks for statements."""
+        """Return a complete answer, or proposals if the prompt asks for statements. Its tokens are counted."""
         text = self.reply(request)
         prompt = tokens(Task(request.prompt).text)
         self.read += prompt
@@ -326,10 +332,10 @@ class SlippingModel:
         return Completion(text, "stop", Usage(prompt_tokens=prompt, completion_tokens=tokens(text)))
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing: there is no connection to close."""
 
     def reply(self, request: Request) -> str:
-        """Return the text of the model for *request*."""
+        """Return the text of the model for *request*: the rest of an answer, or proposed statements."""
         task = Task(request.prompt)
         # An example between the task and the last turn changes nothing for this model.
         prompt = f"{task.messages[0].content}\n\n{task.question}" if len(task.messages) > 2 else task.text
@@ -339,9 +345,10 @@ class SlippingModel:
         return "\n".join(self._proposals(prompt))
 
     def _reasoning(self, question: CaseQuestion, prompt: str, prefix: str) -> Iterator[str]:
-        """Yield lines that compute the answer, one step a line.
+        """Yield lines that compute the answer to *question*, one step a line, sometimes with a mistake.
 
-        They start at the nearest value that is stated in the prompt or in *prefix*.
+        They start at the nearest value that is stated in the prompt or in *prefix*, the text so far. If *prefix* does
+        not end with a newline, one comes first. Yields no step if *prefix* states the answer.
         """
         target = question.about
         own = self._known(prefix)
@@ -360,7 +367,10 @@ class SlippingModel:
             done = at == target
 
     def _proposals(self, prompt: str) -> Iterator[str]:
-        """Propose statements that help with the likely questions, then all others, from the nearest known value."""
+        """Yield proposed statements: first those that help with the likely questions, then all others.
+
+        Each starts from the nearest value that *prompt* states.
+        """
         labels = {text: label for label, text in _LABEL.findall(prompt)}
         known = self._known("\n".join(labels))
         limit = _LIMIT.search(prompt)
@@ -373,7 +383,7 @@ class SlippingModel:
         return About(about.who, min(about.number, at.number + self._rates.reach))
 
     def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str:
-        """Return a statement about *about* with the labels of the lines that it follows from.
+        """Return a statement about *about* with the labels of the lines that it follows from; sometimes wrong or vague.
 
         It is empty if the statement is in *known*, or if *labels* lacks one of these lines.
         """
@@ -399,7 +409,7 @@ class SlippingModel:
         return best, known[best]
 
     def _known(self, text: str) -> dict[About, str]:
-        """Return the statements in *text*. The model trusts them, right or wrong."""
+        """Return the values that the statements in *text* give, by subject. The model trusts them, right or wrong."""
         return dict(found for line in _FACT.findall(text) if (found := self._case.read(line)) is not None)
 
     def _slip(self, about: About, value: str, rate: float, where: str) -> str:
@@ -441,7 +451,7 @@ _Subject = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class StatedFacts:
-    """The content of the prompt, including the known facts."""
+    """The content of a prompt: who reports to whom, how steps change values, the known facts, and the question."""
 
     above: dict[str, str]
     changes: dict[tuple[str, str], dict[int, tuple[str, int]]]
@@ -460,7 +470,7 @@ class ValueClaim(Claim):
 
 
 def prepare(task: Task) -> StatedFacts:
-    """Parse the prompt. A known fact is used only if the value cannot be computed from the text itself."""
+    """Parse the prompt of *task* into its facts and its question."""
     text = task.text
     changes = {("state", ""): {int(number): (kind, int(amount)) for number, kind, amount in _STEP.findall(text)}}
     for who, terms in _SUM.findall(text):
@@ -473,14 +483,17 @@ def prepare(task: Task) -> StatedFacts:
 
 
 def extract(segment: Segment, _facts: StatedFacts) -> Iterator[ValueClaim]:
-    """Yield the statements in a line as claims."""
+    """Yield the statements in a line as claims, right or wrong."""
     for found in quotes(segment, _STATEMENT):
         yield ValueClaim(key=found.text, span=found.span, about=_about(found.match), value=_value(found.match))
 
 
 @verifier(name="bench-sources", version="1", worker="inline")
 def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
-    """Compute the value from the text, and compare it with the claim."""
+    """Compute the value that the claim gives from the text, and compare both.
+
+    A wrong one is a violation with a repair.
+    """
     right = value_of(claim.about, facts)
     if right is None:
         return Unknown("the text does not say enough to work it out")
@@ -511,7 +524,10 @@ def sources(*, misses: float = 0.0) -> Monitor:
 
 
 def value_of(about: _Subject, facts: StatedFacts) -> str | None:
-    """Return the value of *about*; ``None`` if *facts* do not determine it."""
+    """Return the value of the subject *about*, computed from *facts*; ``None`` if they do not determine it.
+
+    A known fact is used only if the value cannot be computed from the text itself.
+    """
     kind, who, number = about
     found = _walk(about, 0, who, facts) if kind == "above" else _walk(about, 0, "0", facts) if number else None
     if found is not None:
@@ -522,7 +538,10 @@ def value_of(about: _Subject, facts: StatedFacts) -> str | None:
 
 
 def _walk(about: _Subject, at: int, value: str, facts: StatedFacts) -> str | None:
-    """Return the value of *about*, computed step by step from *value*, which is the value after *at* steps."""
+    """Return the value of *about*, computed step by step from *value*, which is the value after *at* steps.
+
+    ``None`` if *facts* lacks a step.
+    """
     kind, who, number = about
     for step in range(at + 1, number + 1):
         if kind == "above":

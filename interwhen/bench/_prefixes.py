@@ -25,7 +25,10 @@ _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """When the first token of a run arrived, for a prompt that begins with a context."""
+    """How long a run took to its first token, and how much of its prompt the server had in its cache.
+
+    The prompt begins with a context, which may have been sent ahead of time.
+    """
 
     seconds: float
     prompt: int
@@ -51,7 +54,8 @@ def context_of(rng: random.Random, size: int) -> str:
 async def first_token(model: Model, text: str, arm: Arm) -> FirstToken:
     """Ask a question about the context *text*, and measure the time to the first token and the cached prompt tokens.
 
-    In the arm ``warm``, the prefix of the prompt is sent ahead of time.
+    In the arm ``warm``, the prefix of the prompt is sent ahead of time. Without a token, the time is that of the whole
+    run. Raises :class:`UsageError` if the run fails.
     """
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())
@@ -127,7 +131,7 @@ async def prefixes(
 
 
 def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
-    """Return the report on *found*."""
+    """Return the report on *found*, which has the runs of both arms in the order of the pairs."""
     times = {arm: [1000 * one.seconds for one in runs] for arm, runs in found.items()}
     rows: tuple[Row, ...] = tuple(
         {

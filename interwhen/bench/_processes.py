@@ -36,9 +36,9 @@ class Helper(NamedTuple):
 
 @contextmanager
 def child(command: Sequence[str], address: str, **environment: str) -> Iterator[Helper]:
-    """Run *command* until the end of the block. The regex *address* finds its URL in the first line of its output.
+    """Run *command* until the end of the block, and then kill it. *environment* is added to its variables.
 
-    *environment* is added to the variables of its environment.
+    The regex *address* finds its URL in the first line of its output. Raises :class:`UsageError` if that line has none.
     """
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
         command,
@@ -81,7 +81,7 @@ def pinned(*, last: bool = False) -> Iterator[None]:
 
 
 def open_transport(name: TransportName) -> Transport:
-    """Return the transport called *name*."""
+    """Return a new HTTP transport of the kind *name*."""
     if name == "fast":
         from interwhen.models._fast_transport import FastTransport
 
@@ -102,7 +102,7 @@ def memory_of(pid: int | None = None) -> Memory:
 
 
 def cpu_seconds_of(pid: int) -> float | None:
-    """Return the CPU time of process *pid*; ``None`` if the system does not report it."""
+    """Return the CPU time in seconds that process *pid* has used; ``None`` if the system does not report it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -14,7 +14,7 @@ from interwhen.testing._paced_server import serve_on_loopback
 
 
 def serve(listener: socket.socket, *, port: int) -> None:
-    """Relay each connection to *port* until the process ends."""
+    """Accept connections on *listener*, and relay each to *port* on this machine until the process ends."""
     ready = selectors.DefaultSelector()
     ready.register(listener, selectors.EVENT_READ)
     while True:
@@ -35,7 +35,7 @@ def serve(listener: socket.socket, *, port: int) -> None:
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> bool:
-    """Forward the bytes that have arrived; return false if the connection has ended."""
+    """Read once from *source* and send the bytes to *target*; return false if one of the connections has ended."""
     try:
         data = source.recv(65536)
         target.sendall(data)

@@ -61,7 +61,7 @@ def text_of(cell: Cell) -> str:
 
 
 def machine_name() -> str:
-    """Describe this machine for a report."""
+    """Describe this machine in one line for a report: processor, cores, Python version, system."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
 
 
@@ -69,7 +69,7 @@ Point: TypeAlias = tuple[float, float]
 
 
 class Series(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a chart."""
+    """The data of one line, or of one group of dots, in a chart."""
 
     label: str
     points: tuple[Point, ...]
@@ -83,7 +83,7 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A chart of several series. A logarithmic axis shows only positive values."""
+    """A chart: its title, the labels of its axes, and its series. A logarithmic axis shows only positive values."""
 
     title: str
     x: str
@@ -102,7 +102,7 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an experiment."""
+    """The result of a benchmark: tables, charts, warnings, and whether it meets its requirements."""
 
     benchmark: str
     subject: str = ""
@@ -120,11 +120,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heading(self) -> str:
-        """One line with the benchmark, the subject and the machine."""
+        """The first line of the report: the name of the benchmark, what it measured, and the machine."""
         return " · ".join(filter(None, (f"interwhen bench {self.benchmark}", self.subject, self.machine)))
 
     def row(self, label: str) -> Row:
-        """Return the first row whose label is *label*. Raises :class:`KeyError`."""
+        """Return the first row of all tables whose label is *label*. Raises :class:`KeyError` if there is none."""
         for table in self.tables:
             for row in table.rows:
                 if next(iter(row.values())) == label:
@@ -132,7 +132,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(label)
 
     def value(self, label: str, column: str = "measured") -> float:
-        """Return the number in *column* of the row with *label*. Raises :class:`KeyError`."""
+        """Return the number in *column* of the row with *label*. Raises :class:`KeyError` if there is none."""
         cell = self.row(label)[column]
         assert not isinstance(cell, str | None)
         return cell.value if isinstance(cell, Estimate) else cell

@@ -24,13 +24,16 @@ _STEPS = {"Add": (12, 999), "Subtract": (12, 999), "Multiply by": (2, 9)}
 
 
 def problem(rng: random.Random) -> tuple[Message, ...]:
-    """Return a chain of five operations."""
+    """Return a random prompt: a chain of five operations on a number."""
     steps = [f"{word} {rng.randint(*_STEPS[word])}." for word in rng.choices(list(_STEPS), k=5)]
     return (Message("user", f"Start with {rng.randint(100, 999)}. {' '.join(steps)} What is the result?"),)
 
 
 def refuting() -> Monitor:
-    """Return a monitor that refutes two lines, whether they are right or wrong, the second one some lines later."""
+    """Return a monitor that refutes one line, and some lines later a second one, whether they are right or wrong.
+
+    It passes all other lines. So a run is cut and continued twice.
+    """
     keys = itertools.count()
     passed, refuted = 0, 0
 
@@ -55,7 +58,7 @@ def refuting() -> Monitor:
 async def costs(model: LocalModel, prompt: tuple[Message, ...], arm: Arm, tokens: int) -> tuple[ResumeCost, ...]:
     """Let *model* answer *prompt* in one run, in which a monitor refutes two lines. Return the cost of each resume.
 
-    *arm* says whether a resume waits until the slot of the closed stream is free.
+    *arm* says whether a resume waits until the slot of the closed stream is free. *tokens* limits the run.
     """
     # No user needs this switch, so it is not an option of the model.
     _token_stream.MOST_LOOKS = LOOKS if arm == _ARMS[0] else 0

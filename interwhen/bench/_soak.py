@@ -41,7 +41,7 @@ _SHAKY_DEADLINE = 0.3
 
 
 class MemorySample(NamedTuple):
-    """The memory of the process *at* seconds after the soak began."""
+    """How much memory the process had *at* seconds after the soak (the long test) began."""
 
     at: float
     mb: float
@@ -51,10 +51,10 @@ class MemorySample(NamedTuple):
 
 
 def judge(told: Story, result: Result, *, left: bool) -> str | None:
-    """Return a description of what is wrong with *result*; ``None`` if nothing is wrong.
+    """Compare *result*, a run that read the story *told*, with this story, and describe what is wrong with it.
 
-    The description begins with ``lost:`` or ``wrong:``. *told* is the story that the server sent. With *left*, the
-    reader left early.
+    The description begins with ``lost:`` or ``wrong:``; it is ``None`` if nothing is wrong. With *left*, the reader
+    left early.
     """
     if result.status == "verified" and result.text != told.text:
         return f"wrong: story {told.number} is verified, and is not the story: {result.text[-80:]!r}"
@@ -71,7 +71,10 @@ def judge(told: Story, result: Result, *, left: bool) -> str | None:
 
 
 class _Readers:
-    """The readers of a soak, with counts of their results."""
+    """The readers of a soak: *streams* streams at *base_url*, each with one run after another.
+
+    Counts how the runs ended.
+    """
 
     def __init__(self, base_url: str, transport: Transport, *, streams: int, seed: int) -> None:
         self._base_url = base_url
@@ -134,7 +137,10 @@ class _Readers:
 
 
 def shaky(seed: int, done: Counter[str]) -> Monitor:
-    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense; *done* counts how often."""
+    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense, at random by *seed*.
+
+    It counts in *done* how often it did each of these.
+    """
     rng = random.Random(seed)  # noqa: S311  (no secret)
 
     @verifier(name="shaky", version="1", deadline=_SHAKY_DEADLINE, worker="thread")
@@ -252,7 +258,8 @@ async def soak(
 def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int = 24) -> Estimate | None:
     """Return the growth per hour of *sizes* (pairs of seconds and size); ``None`` if there are too few pairs.
 
-    Neighbouring samples are not independent, so the function fits a line to the means of *stretches* time intervals.
+    *unit* is the unit of the sizes. Neighbouring samples are not independent, so the function fits a line to the means
+    of *stretches* time intervals.
     """
     if len(sizes) < 2 * stretches:
         return None
@@ -271,7 +278,7 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
 async def _watch(
     samples: array[float], begun: float, readers: _Readers, minutes: float, progress: ProgressLine
 ) -> None:
-    """Append the time and the memory of this process to *samples* every few seconds.
+    """Append the time and the memory of this process to *samples* every few seconds, and show the progress.
 
     Plain numbers are stored, because objects would count as memory in use.
     """

@@ -53,7 +53,10 @@ class Story:
         return "".join(self.right)
 
     def after(self, prefix: str) -> str:
-        """Return the text with which the model continues *prefix*. Its later lines may be wrong again."""
+        """Return the text with which the model continues *prefix*. Its later lines may be wrong again.
+
+        If the last line of *prefix* is not the beginning of a line of the story, the text is one line that says so.
+        """
         lines = prefix.split("\n")
         at, begun = len(lines) - 1, lines[-1]
         if at >= len(self.right):
@@ -80,7 +83,7 @@ class Story:
         )
 
     def is_right(self, text: str, span: Span) -> bool:
-        """Return whether the part *span* of *text* is correct."""
+        """Return whether the part *span* of *text* is the same as in the correct story."""
         # A wrong line is as long as the correct line, so that all offsets are the same.
         return text[span.start : span.end] == self.text[span.start : span.end]
 
@@ -104,7 +107,10 @@ def prompt_of(number: int) -> str:
 
 
 def asked(prompt: str) -> tuple[Story, str]:
-    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains."""
+    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains.
+
+    Raises ``ValueError`` for another prompt.
+    """
     found = _NUMBER.match(prompt)
     if found is None:
         raise ValueError(f"the prompt must begin with 'Story NUMBER.', got {prompt[:80]!r}")
@@ -134,7 +140,7 @@ FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")
 
 
 class Teller:
-    """Answers each request with its story, sometimes with a fault, and counts the faults."""
+    """Answers each request with its story, at *rate* chunks a second, sometimes with a fault. Counts the faults."""
 
     def __init__(self, seed: int, rate: float) -> None:
         self._seed = seed
@@ -143,7 +149,7 @@ class Teller:
         self.injected = dict.fromkeys(FAULTS, 0)
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step]:
-        """Return the steps of the answer to *request*."""
+        """Return the steps of the answer to *request*, and count the fault if the answer has one."""
         self._number += 1
         rng = random.Random(f"{self._seed} {self._number}")  # noqa: S311  (a script, no secret)
         told, prefix = asked(request.json["prompt"])
@@ -180,7 +186,10 @@ class Teller:
 
 
 async def serve(seed: int, rate: float) -> None:
-    """Serve until standard input closes. The last line of output has the number of each fault."""
+    """Serve stories with faults until standard input closes. *rate* is in chunks per second.
+
+    The first line of output is the URL, and the last one has the number of each fault and of open connections.
+    """
     teller = Teller(seed, rate)
     async with ScriptedServer(teller) as server, anyio.create_task_group() as group:
 

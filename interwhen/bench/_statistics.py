@@ -59,7 +59,8 @@ def estimate(
 ) -> Estimate:
     """Compute the statistic *of* (by default the median) of *values*, with its 95 % bootstrap interval.
 
-    The interval is Efron's (1979) percentile interval. *values* must not be empty. *limit* is a maximum for the result.
+    The interval is Efron's (1979) percentile interval. *values* must not be empty. *unit* is their unit, *limit* is a
+    maximum for the result, and *seed* is for the random numbers of the bootstrap.
     """
     middle = of(values)
     if all(value == values[0] for value in values):  # resampling would give the same value again
@@ -76,7 +77,7 @@ def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
 
 
 def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> tuple[Estimate, Estimate]:
-    """Return the mean of *after* minus *before* within pairs, in *unit* and in percent of *before*.
+    """Return the mean of *after* minus *before* within pairs, once in *unit* and once in percent of *before*.
 
     The parameters *before* and *after* have one value for each pair.
     """
@@ -86,13 +87,16 @@ def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> t
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Return the quantile *q* of *values* by nearest rank: at least the share *q* of the values is not larger."""
+    """Return the quantile *q* (0 to 1) of *values*: the smallest value such that the share *q* is not larger."""
     ordered = sorted(values)
     return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
 
 
 def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
-    """Return the least-squares slope of log cost over log size: 1 is linear, 2 quadratic."""
+    """Return how *costs* grow with *sizes*: the least-squares slope of log cost over log size.
+
+    1 is linear, 2 quadratic.
+    """
     xs, ys = [math.log(size) for size in sizes], [math.log(max(cost, 1e-12)) for cost in costs]
     return statistics.linear_regression(xs, ys).slope
 

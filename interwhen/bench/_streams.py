@@ -44,7 +44,7 @@ from interwhen import (
 )
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._processes import TransportName, open_transport, pinned
-from interwhen.models import Completion, CompletionsModel, RecordingModel, Request, load_recordings
+from interwhen.models import Completion, CompletionsModel, ModelWrapper, RecordingModel, Request, load_recordings
 from interwhen.registry import Api
 from interwhen.testing._paced_server import paced_server
 
@@ -91,7 +91,7 @@ Source: TypeAlias = ReplayedFile | LocalSource | ServerSource
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
-    """An opened source: its name, and its models, each with a request."""
+    """An opened source of streams: its name, and its models, each with a request."""
 
     name: str
     asked: tuple[tuple[Model, Request], ...]
@@ -105,7 +105,11 @@ class OpenSource:
 
 @asynccontextmanager
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
-    """Open *source*, and close it at the end of the block. Raises :class:`UsageError` if it cannot be opened."""
+    """Open *source*, and close it at the end of the block. Equal *seed* numbers give equal streams or requests.
+
+    Raises :class:`UsageError` if it cannot be opened, and :class:`MissingExtraError` for a local model without its
+    extra.
+    """
     match source:
         case ReplayedFile():
             async with _replayed(source, seed) as opened:
@@ -172,7 +176,7 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimedMonitor:
-    """Wraps a monitor to measure the time in its parser."""
+    """Wraps a monitor to measure the seconds in its parser. Use the attribute ``monitor`` in the run."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._parsing = 0.0
@@ -192,8 +196,8 @@ class TimedMonitor:
     def cost(self, result: Result, last_check: Mapping[str, float], ended: float) -> MonitorCost:
         """Return the checks and times of the monitor in the run with *result*.
 
-        *last_check* has the time at which the last check of each monitor ended. The stream ended *ended* seconds after
-        its start.
+        *last_check* has the time at which the last check of each monitor ended, by its name. The stream ended at
+        *ended*. Both are in seconds after the start of the run.
         """
         name, judge = self._inner.name, self._inner.verifier
         mine = [check for check in result.checks if check.monitor == name]
@@ -213,21 +217,14 @@ class TimedMonitor:
         )
 
 
-class ForkTimer:
+class ForkTimer(ModelWrapper):
     """Wraps *model* and records when its forks run. All other calls go to the model unchanged."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
-        self.name = model.name
-        self.stream = model.stream
-        self.capabilities = model.capabilities
-        self.aclose = model.aclose
+        super().__init__(model)
         self.begun = 0.0
         self.forks: list[tuple[float, float]] = []
         """For each fork the times of its request and its answer, in seconds since ``begun``."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
 
     async def complete(self, request: Request) -> Completion:
         """Let the model answer a fork, and record when the fork ran."""
@@ -242,7 +239,7 @@ class ForkTimer:
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """The measurements of one run. Points in time are in seconds since the run began; durations are in seconds."""
+    """The measurements of one run. Points in time are seconds since the run began; durations are in seconds."""
 
     arrivals: tuple[float, ...]
     """The times at which pieces of the model's text reached the reader."""
@@ -268,7 +265,10 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_bare(model: Model, request: Request) -> Flow:
-    """Read the stream of *model* for *request*, and do nothing else. Raises the errors of the model."""
+    """Read the stream of *model* for *request* without supervision, and return the measurements.
+
+    Raises the errors of the model.
+    """
     clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
     begun = clock()
     stream = await model.stream(request)
@@ -287,7 +287,10 @@ async def read_bare(model: Model, request: Request) -> Flow:
 
 
 async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
-    """Read the answer of *model* to *request* through a run with *monitors*, as users of :func:`interwhen.run` do."""
+    """Read the answer of *model* to *request* through a run with *monitors*, and return the measurements.
+
+    It reads as users of :func:`interwhen.run` do.
+    """
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)
     timed = [TimedMonitor(monitor) for monitor in monitors]
@@ -322,7 +325,7 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
 
 
 def _why_not(result: Result) -> str:
-    """Return why the run does not count as correct; empty if it does.
+    """Return why the run with *result* does not count as correct; an empty string if it does.
 
     A run is not correct if a violation interrupted it, or if it abstained or failed.
     """
@@ -356,9 +359,9 @@ def passing(
 ) -> list[Monitor]:
     """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each segment after *verifier_seconds*.
 
-    Their triggers alternate: sentences, lines, every 400 characters, paragraphs. With *poll_chars*, all of them check
-    every *poll_chars* characters instead. With *forks*, each monitor asks the model for up to *fork_tokens* tokens per
-    segment.
+    The verifiers wait in a task or in a thread, as *waiting* says. Their triggers alternate: sentences, lines, every
+    400 characters, paragraphs. With *poll_chars*, all of them check every *poll_chars* characters instead. With
+    *forks*, each monitor asks the model for up to *fork_tokens* tokens per segment.
     """
     return [
         Monitor(
@@ -397,7 +400,10 @@ def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
 
 
 async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
-    """Record one stream for each request of *source* in the file at *path*; return the number of streams."""
+    """Record one stream for each request of *source* in the file at *path*; return the number of streams.
+
+    The parameter *seed* is that of :func:`open_source`.
+    """
     async with open_source(source, seed) as opened:
         for number, (model, _) in enumerate(opened.asked):
             _, request = opened.pair(number)

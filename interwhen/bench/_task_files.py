@@ -18,7 +18,7 @@ from interwhen.toolkit import MissingExtraError
 
 
 class ExerciseLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One exercise in a file."""
+    """One exercise in a file: a prompt, the right answer, and perhaps a name and monitors."""
 
     prompt: Prompt
     """A text, which becomes one message of the user, or the messages of a chat."""
@@ -31,10 +31,11 @@ class ExerciseLine(msgspec.Struct, frozen=True, kw_only=True):
 def jsonl(
     *, count: int, seed: int, path: str, monitors: tuple[str, ...] = (), answer: str = ANSWER, shuffle: bool = False
 ) -> Iterator[Exercise]:
-    """Yield the exercises in the file at *path*, one JSON object per line: ``{"prompt": ..., "answer": ...}``.
+    """Yield the first *count* exercises in the file at *path*. Each line is JSON: ``{"prompt": ..., "answer": ...}``.
 
-    *answer* is a regular expression whose first group is the answer in a text; the last match counts. With *shuffle*,
-    *seed* determines the order. Raises :class:`~interwhen.UsageError` on a bad line.
+    *answer* is a regular expression whose first group is the answer in a text; the last match counts. *monitors* watch
+    exercises that name none. With *shuffle*, *seed* determines the order. Raises :class:`~interwhen.UsageError` if the
+    file or a line cannot be read, or if *answer* is no regular expression with a group.
     """
     found = list(_lines(Path(path)))
     if shuffle:
@@ -58,11 +59,13 @@ def hub(
     monitors: tuple[str, ...] = (),
     answer: str = ANSWER,
 ) -> Iterator[Exercise]:
-    """Yield rows of the Hugging Face dataset *name* as exercises, in random order. Needs the extra ``datasets``.
+    """Yield *count* rows of the Hugging Face dataset *name* as exercises, in random order.
 
-    *seed* determines the order. *prompt* and *target* are names of columns. The regex *target_pattern* is applied to
-    the column *target*: its first group is the right answer. *instruction* becomes the system message. The regex
-    *answer* finds the answer in a text of the model.
+    Raises :class:`MissingExtraError` without the extra ``datasets``. *config* and *split* select a part of the dataset,
+    and *seed* determines the order. *prompt* and *target* are names of columns. The regex *target_pattern* is applied
+    to the column *target*: its first group is the right answer. *instruction* becomes the system message. *monitors*
+    are the names of the monitors of each exercise. The regex *answer* finds the answer in a text of the model. The
+    iterator raises :class:`~interwhen.UsageError` if a column is missing or *target_pattern* finds no answer.
     """
     try:
         import datasets
@@ -92,7 +95,10 @@ def from_rows(
     monitors: tuple[str, ...],
     answer: str,
 ) -> Iterator[Exercise]:
-    """Yield the first *count* of *rows* as exercises; see :func:`hub`."""
+    """Yield the first *count* of *rows* as exercises. The other parameters are those of :func:`hub`.
+
+    Raises :class:`~interwhen.UsageError` if a column is missing or *target_pattern* finds no answer.
+    """
     pattern, read = _compiled("target_pattern", target_pattern), reader(answer)
     for number, row in zip(range(count), rows, strict=False):
         for column in (prompt, target):
@@ -116,7 +122,11 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 
 
 def reader(pattern: str) -> Callable[[str], str | None]:
-    """Return a function that reads an answer: the last match of *pattern* in a text, normalised by :func:`normal`."""
+    """Return a function that reads the answer in a text: the last match of the first group of *pattern*, normalised.
+
+    It returns ``None`` without a match, or if the answer is empty. Raises :class:`~interwhen.UsageError` if *pattern*
+    is no regex with a group.
+    """
     compiled = _compiled("answer", pattern)
 
     def read(text: str) -> str | None:

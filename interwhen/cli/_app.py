@@ -19,7 +19,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class _Stderr:
-    """Writes to the current ``sys.stderr``, which a live view redirects to keep its picture intact."""
+    """A logger that prints to stderr without disturbing a view that is redrawn there."""
 
     def msg(self, message: str) -> None:
         say(message)
@@ -28,7 +28,7 @@ class _Stderr:
 
 
 def configure(level: LogLevel) -> None:
-    """Send log events of *level* and above to stderr, one line each, without colours."""
+    """Send log events of *level* and above to stderr, one line each, without colours. Events below it are dropped."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -22,7 +22,7 @@ from interwhen.cli._flags import ModelFlags
 from interwhen.cli._supervise import closing, show_run
 from interwhen.cli._text import STYLES, LineKind, Signs, signs_for, stdout_console, visible
 from interwhen.cli._view import legend, viewer_for
-from interwhen.models import Chunk, GuardedStream, Request, Stream
+from interwhen.models import Chunk, GuardedStream, ModelWrapper, Request, Stream
 from interwhen.registry import load_monitor
 
 # The three runs of ``interwhen demo``: problem, monitor, and introduction.
@@ -36,7 +36,7 @@ SAMPLING = Sampling(max_tokens=400, temperature=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One run of the demo."""
+    """One run of the demo: its problem, its monitor, and how it ends with the tiny model."""
 
     introduction: str
     """The text before the run."""
@@ -50,7 +50,7 @@ class Scene:
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """The problem as a chat."""
+        """The problem of the scene as a chat: one message of the user."""
         return (Message("user", self.problem),)
 
 
@@ -87,16 +87,15 @@ SCENES = (
 # A model that is slowed down for the reader.
 
 
-class PacedModel:
-    """Wraps *model* and slows its streams down to *rate* tokens a second. Everything else is unchanged."""
+class PacedModel(ModelWrapper):
+    """Wraps *model* and slows its streams down to at most *rate* tokens a second.
+
+    Optional attributes of *model*, such as its timeouts, are not passed on.
+    """
 
     def __init__(self, model: Model, rate: float) -> None:
-        self._model = model
+        super().__init__(model)
         self._rate = rate
-        self.name = model.name
-        self.capabilities = model.capabilities
-        self.complete = model.complete
-        self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream that returns one chunk at a time, at the limited rate."""
@@ -182,7 +181,10 @@ def _introduce(console: Console, model: Model, signs: Signs, *, is_ours: bool) -
 
 
 async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
-    """Run the scenes one after the other, until the model fails."""
+    """Let *model* run the scenes of the demo one after the other, show each of them, and return the results.
+
+    With *plain*, lines are appended instead of redrawing a picture. A failed run ends the demo.
+    """
     results: list[Result] = []
     for number, scene in enumerate(SCENES, start=1):
         console.print(_heading(number, scene))
@@ -205,7 +207,7 @@ def _heading(number: int, scene: Scene) -> Text:
 
 
 def _conclude(console: Console, results: list[Result], signs: Signs) -> None:
-    """Print how each run ended and how many tokens it took."""
+    """Print for each of *results* how the run ended and how many tokens it took."""
     table = Table.grid(padding=(0, 3))
     for number, result in enumerate(results, start=1):
         ledger, kind = result.ledger, _KINDS[result.status]

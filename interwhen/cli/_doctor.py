@@ -20,6 +20,7 @@ from rich.text import Text
 import interwhen
 from interwhen import JournalError, UsageError
 from interwhen._types.errors import without_user
+from interwhen._types.extensions import OnProgress
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
@@ -87,8 +88,8 @@ def doctor(
         raise UsageError("--record must be used with --contract, got it alone: add --contract")
     if contract:
         return _contract(base_url, model or "local", record, json=json)
-    with ProgressLine("probing the endpoint"):
-        diagnosis = anyio.run(_diagnosis, base_url, model or "local")
+    with ProgressLine("questions to the endpoint:") as progress:
+        diagnosis = anyio.run(_diagnosis, base_url, model or "local", progress.of)
     settings = _configured()
     if settings is not None and settings.path:
         more = examine_journals(settings)
@@ -107,8 +108,8 @@ def _report(diagnosis: Diagnosis, *, json: bool) -> int:
 
 
 def _contract(base_url: str | None, model: str, record: Path | None, *, json: bool) -> int:
-    with ProgressLine("checking the contract"):
-        report = anyio.run(_checked, base_url, model, record)
+    with ProgressLine("lines of the contract:") as progress:
+        report = anyio.run(_checked, base_url, model, record, progress.of)
     console = stdout_console()
     if json:
         print(as_json(report))
@@ -123,7 +124,10 @@ def _contract(base_url: str | None, model: str, record: Path | None, *, json: bo
 
 
 def _configured() -> JournalSettings | None:
-    """Return the settings of journals in ``interwhen.toml`` or the environment; ``None`` without such settings."""
+    """Return the settings of journals in ``interwhen.toml`` or the environment.
+
+    ``None`` if they cannot be read or the gateway is not installed.
+    """
     try:
         from interwhen.gateway._config import load_config
     except ImportError:  # the gateway is not installed
@@ -145,7 +149,11 @@ def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
 
 
 def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
-    """Return what is found in the directory of *settings*: its access, sizes, numbers and free disk space."""
+    """Examine the directory of *settings*: is it writable, do its journals have an end, how much disk space is free.
+
+    A temporary file is written there and deleted. Only the newest journals are read, without those that may still be
+    written. If there is no such directory, only that is reported.
+    """
     folder = Path(settings.path)
     access = _access(folder)
     if access.mark == "no" and not folder.is_dir():
@@ -211,7 +219,7 @@ def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
 
 
 def _lost(base_url: str) -> ProbeFinding:
-    """Ask the gateway at *base_url* how many journals it lost."""
+    """Ask the gateway at *base_url* how many journals it could not write, and return the finding."""
     import httpx2
 
     url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
@@ -239,7 +247,11 @@ class _Endpoint(NamedTuple):
 
 @asynccontextmanager
 async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint]:
-    """Yield the server at *base_url*. Without *base_url*, start a server for the local *model* and yield it."""
+    """Yield the server at *base_url*.
+
+    Without it, start a server for the local *model*, yield it, and stop it at the end. Raises :class:`UsageError` if
+    *model* is not local then.
+    """
     if base_url is not None:
         import os
 
@@ -264,20 +276,28 @@ async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint
         await server.stop()
 
 
-async def _diagnosis(base_url: str | None, model: str) -> Diagnosis:
+async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) -> Diagnosis:
     async with _endpoint(base_url, model) as endpoint:
-        return await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key)
+        return await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
 
 
-async def _checked(base_url: str | None, model: str, record: Path | None) -> ContractReport:
-    """Check the contract of an endpoint. Write all requests and responses to the file *record*, if it is given."""
+async def _checked(base_url: str | None, model: str, record: Path | None, on_progress: OnProgress) -> ContractReport:
+    """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
+
+    Without *base_url*, a server for the local *model* is started. All requests and responses are written to the file
+    *record*, if it is given. Raises :class:`UsageError` if *model* is not local then.
+    """
     from interwhen.models._httpx2_transport import Httpx2Transport
 
     async with _endpoint(base_url, model) as endpoint:
         transport = RecordingTransport(Httpx2Transport())
         try:
             report = await check_contract(
-                endpoint.base_url, endpoint.model, api_key=endpoint.api_key, transport=transport
+                endpoint.base_url,
+                endpoint.model,
+                api_key=endpoint.api_key,
+                transport=transport,
+                on_progress=on_progress,
             )
         finally:
             await transport.aclose()

@@ -17,5 +17,5 @@ BY_STATUS: dict[Status, int] = {"verified": 0, "unverified": 3, "abstained": 4, 
 
 
 def of_error(error: InterwhenError) -> int:
-    """Return the exit code for *error*: one code for wrong usage, another for a failure of the model or the system."""
+    """Return the exit code for *error*: 2 for wrong usage or a missing extra, 5 if the model or the system failed."""
     return USAGE if isinstance(error, UsageError | MissingExtraError) else FAILED

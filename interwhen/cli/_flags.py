@@ -41,7 +41,10 @@ class ModelFlags:
     """The API of that server; default: chat for --chat, completions otherwise."""
 
     def open(self, prompt: Prompt = "") -> Model:
-        """Return the selected model. Without --api, the kind of *prompt* (text or chat) selects the API."""
+        """Open the selected model. Without --api, the kind of *prompt* (text or chat) selects the API.
+
+        Raises :class:`UsageError` if --api is given without --base-url, or if the model cannot be loaded.
+        """
         if self.base_url is None:
             if self.api is not None:
                 raise UsageError(
@@ -123,7 +126,7 @@ class BudgetFlagsWithoutReconnects:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class BudgetFlags(BudgetFlagsWithoutReconnects):
-    """The budgets of the run."""
+    """The budgets of the run: the most remedies, discarded tokens, forks, seconds and reconnects."""
 
     max_reconnects: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.reconnects
     """The most broken streams that are resumed."""
@@ -149,7 +152,10 @@ class ContextFlags:
     """If the prompt lacks the text of the context: at most so many characters of it, by relevance; default: none."""
 
     def open(self, model: Model) -> AbstractAsyncContextManager[Ready | None]:
-        """Open the prepared context for runs of *model*. Without --context, the block gets ``None``."""
+        """Open the prepared context for runs of *model*. Without --context, the block gets ``None``.
+
+        Raises :class:`UsageError` if other options of the context are given without it, or if --passages is negative.
+        """
         if self.context is None:
             if self.store is not None or self.key_file is not None or self.passages:
                 raise UsageError(
@@ -169,7 +175,7 @@ def default_api(prompt: Prompt) -> Api:
 
 
 def without_login(url: str) -> str:
-    """Return *url* without user, password and query."""
+    """Return *url* without user, password and query, so that it can be stored."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
@@ -179,7 +185,7 @@ class _Conversation(msgspec.Struct, frozen=True):
 
 
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
-    """Return the prompt from the option that the user gave: *text*, *prompt_file* or *chat*.
+    """Return the prompt from the option that the user gave: *text*, *prompt_file* or *chat*. The file ``-`` is stdin.
 
     Raises :class:`UsageError` if none or several of them were given, if *text* is empty, if a file cannot be read, or
     if *chat* holds no valid chat.

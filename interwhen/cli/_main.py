@@ -17,7 +17,7 @@ _MISSING = "error: the command line needs an extra that is not installed: pip in
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command in *arguments* (default: those of the process) and exit."""
+    """Run the command in *arguments* (default: those of the process), and end the process with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         sys.excepthook = _show  # only in a process of our own
@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print a traceback in the format of Python. Control characters in texts of servers and models are escaped."""
+    """Print the *traceback* of *error* to stderr, as Python does, but with control characters escaped.
+
+    Messages may quote servers and models, whose control characters could change the terminal.
+    """
     from traceback import format_exception
 
     from interwhen.cli._text import visible
@@ -72,7 +75,7 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _pipe_closed() -> int:
-    """End quietly: the reader of our output has closed it (``interwhen run ... | head``)."""
+    """Return the exit code 141, and discard further output: the reader of our output has closed it (``| head``)."""
     import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,7 +25,7 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 def set_quiet(*, quiet: bool) -> None:
-    """Switch all progress and hints of this process off (*quiet*) or on."""
+    """Switch all progress and hints off (*quiet*) or on, for the current context."""
     _quiet.set(quiet)
 
 
@@ -40,7 +40,7 @@ _blocks: list[ProgressLine] = []
 
 
 class ProgressLine:
-    """A block of work whose progress is shown on stderr: on a terminal one line that is redrawn, else a line at times.
+    """Shows the progress of a block of work on stderr: on a terminal one line that is redrawn, else a line at times.
 
     *verb* names the work, such as "checking". *total* is the number of its steps; ``None`` if it is not known. A thread
     updates the time while a step takes long; a benchmark switches it off with *ticks*, because it would be measured.
@@ -84,12 +84,17 @@ class ProgressLine:
             _blocks.remove(self)
 
     def to(self, done: int, note: str = "") -> None:
-        """Say that *done* steps are done. *note* follows the counts."""
+        """Set the number of finished steps to *done*, and show it if it is time. *note* follows the counts."""
         self._done, self._note = done, note
         self._show()
 
+    def of(self, done: int, total: int) -> None:
+        """Say that *done* of *total* steps are done, where the total becomes known during the work."""
+        self._total = total
+        self.to(done)
+
     def advance(self, note: str = "") -> None:
-        """Say that one more step is done."""
+        """Add one to the number of finished steps, and show it if it is time. *note* follows the counts."""
         self.to(self._done + 1, note)
 
     def clear(self) -> None:
@@ -101,7 +106,7 @@ class ProgressLine:
                 self._is_drawn = False
 
     def line(self) -> str:
-        """Return the progress as one line."""
+        """Return the progress as one line: the verb, the counts, the time that has passed or is left, and the note."""
         seconds = self._clock() - self._begun
         done, total = self._done, self._total
         parts = [self._verb]

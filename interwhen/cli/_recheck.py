@@ -41,8 +41,8 @@ def recheck(
         Write a line of JSON for each check.
     """
     text = prompt.read_text("utf-8") if prompt is not None else None
-    with ProgressLine("checking again"):
-        result, found = anyio.run(lambda: check_again(file, monitor or None, prompt=text))
+    with ProgressLine("checks") as progress:
+        result, found = anyio.run(lambda: check_again(file, monitor or None, prompt=text, on_progress=progress.of))
     console = stdout_console()
     signs = signs_for(console.encoding)
     for repeated in found:

@@ -177,8 +177,8 @@ def replay(
     """
     console = stdout_console()
     if monitor:
-        with ProgressLine("checking again"):
-            found = anyio.run(recheck, file, monitor)
+        with ProgressLine("checked characters:") as progress:
+            found = anyio.run(lambda: recheck(file, monitor, on_progress=progress.of))
         _print_findings(found, console, json=json)
         return _exits.BY_STATUS["unverified"] if found.findings else _exits.OK
     again = run_again(file)

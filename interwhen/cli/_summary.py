@@ -30,7 +30,7 @@ _MEANING: dict[Scope, str] = {
 
 
 def summary(result: Result, signs: Signs) -> RenderableType:
-    """Return a summary of *result* for the terminal: everything except its text."""
+    """Return what the terminal shows after a run: the verdict and its reasons, and the numbers, without the text."""
     parts: list[RenderableType] = []
     if isinstance(result, Verified):
         parts.append(_certificate(result.certificate))

@@ -29,7 +29,7 @@ _CLOSE_SECONDS = 5.0
 
 
 async def show_run(run: Run, viewer: Viewer) -> Result:
-    """Read *run* to its end, show each event to *viewer*, and return the result."""
+    """Read *run* to its end, show each event with *viewer*, and return the result."""
     with viewer:
         async with run:
             async for event in run:
@@ -39,7 +39,7 @@ async def show_run(run: Run, viewer: Viewer) -> Result:
 
 @asynccontextmanager
 async def closing(model: Model) -> AsyncIterator[None]:
-    """Close *model* at the end of the block, also after an error."""
+    """Close *model* at the end of the block, also after an error. Wait for that at most 5 seconds."""
     try:
         yield
     finally:
@@ -55,11 +55,16 @@ _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C, and the run was closed; the text says how to resume it."""
+    """Raised after the user pressed Ctrl-C and the run was closed. Its message says how to resume the run."""
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
-    """Run *main* on an event loop and return its exit code. Raises :class:`Interrupted` with *hint* on Ctrl-C."""
+    """Run *main* on an event loop and return its exit code.
+
+    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes too long, or
+    at a second Ctrl-C, the process ends. On Ctrl-C before or after *main*, :class:`KeyboardInterrupt` is raised
+    with *hint*.
+    """
     try:
         with _Handler(hint) as handler:
             code = anyio.run(handler.guard, main)
@@ -71,14 +76,20 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 
 
 def resume_hint(journal: Path | None) -> str:
-    """Return the line that says how to resume an interrupted run."""
+    """Return a line for the user that says how to resume an interrupted run.
+
+    *journal* is the file of its journal; without one, the line says how to have one next time.
+    """
     if journal is None:
         return "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
     return f"to resume: interwhen resume {shlex.quote(str(journal))}"
 
 
 def leave() -> None:
-    """End the process without waiting for threads: a verifier that hangs in a thread cannot be stopped."""
+    """End the process now if a thread still runs: a verifier that hangs in a thread cannot be stopped.
+
+    Else do nothing.
+    """
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
         _exit()
@@ -86,7 +97,10 @@ def leave() -> None:
 
 @contextmanager
 def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let signals wake *loop*. Otherwise it would not notice a signal that arrives just before it sleeps."""
+    """Let signals wake *loop*. Otherwise it would not notice a signal that arrives just before it sleeps.
+
+    Only the main thread gets signals, so in another thread this does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -126,7 +140,7 @@ class _Handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def guard(self, main: Callable[[], Awaitable[int]]) -> int:
-        """Run *main* until it ends or Ctrl-C is pressed."""
+        """Run *main* and return its exit code; 130 if Ctrl-C was pressed, which cancels *main*."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -149,7 +163,10 @@ class _Handler:
             self._end()
 
     def _end(self) -> None:
-        """End at once. The thread of the journal does not wait for the loop: it has written all records so far."""
+        """Kill worker processes, print the hint, and end the process at once.
+
+        The thread of the journal does not wait for the loop: it has written all records so far.
+        """
         _kill_workers()
         if sys.stdout.isatty():
             sys.stdout.write(_SHOW_CURSOR)

@@ -39,7 +39,10 @@ def joined(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    """Return *text* on one line as :func:`joined` does, shortened to at most *limit* characters."""
+    """Return *text* on one line, shortened to at most *limit* characters.
+
+    Control characters are escaped as in :func:`visible`, and newlines are shown as ``⏎``.
+    """
     shown = visible(text[: limit + 1]).replace("\n", "⏎")
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
@@ -81,7 +84,7 @@ class _PipeAware(Console):
     """A console that raises an error when the reader of the output has closed it. main() then ends the process."""
 
     def on_broken_pipe(self) -> None:
-        """Suppress further output, and raise an error."""
+        """Suppress further output, and raise ``BrokenPipeError``."""
         self.quiet = True
         raise BrokenPipeError
 
@@ -89,7 +92,7 @@ class _PipeAware(Console):
 def console_for(stream: TextIO) -> Console:
     """Return a console that prints text to *stream* literally: no markup, no emoji codes, no highlighting.
 
-    Characters that the stream cannot encode are escaped.
+    Characters that *stream* cannot encode are escaped from now on.
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
@@ -97,12 +100,12 @@ def console_for(stream: TextIO) -> Console:
 
 
 def stdout_console() -> Console:
-    """Return the console on stdout."""
+    """Return a new console on the present stdout, which prints text literally."""
     return console_for(sys.stdout)
 
 
 def table(*headers: str) -> Table:
-    """Return an empty table without borders. Long cells are wrapped."""
+    """Return an empty table with a column for each of *headers*, without borders. Long cells are wrapped."""
     made = Table(*headers, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in made.columns:
         column.overflow = "fold"
@@ -141,7 +144,10 @@ AHEAD = "dim"
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The signs of a view, in characters that the terminal can show."""
+    """The characters with which a view marks passed checks, violations, cuts and so on.
+
+    They are replaced if the terminal cannot show them.
+    """
 
     passed: str = "✓"
     open: str = "…"
@@ -154,7 +160,7 @@ class Signs:
     retracted: tuple[str, str] = ("~~", "~~")
 
     def of(self, kind: LineKind) -> str:
-        """Return the sign of *kind*."""
+        """Return the sign for a line of the kind *kind*; a space for a plain line."""
         return " " if kind == "plain" else str(getattr(self, kind))
 
 
@@ -163,7 +169,7 @@ ASCII = Signs(passed="+", open=".", violated="x", wrote=">", cut="<", bar="|", q
 
 
 def signs_for(encoding: str | None) -> Signs:
-    """Return signs that *encoding* can represent."""
+    """Return the signs that *encoding* can represent: Unicode if possible, else ASCII."""
     try:
         "✓…✗»↶│«⏎─∅".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -188,7 +188,7 @@ _EACH = 2
 
 
 def show_score(console: Console, total: Score) -> None:
-    """Print the numbers of a trial."""
+    """Print the numbers of a trial on labelled traces: precision, recall, false alarms, times."""
     shown = table("", "")
     shown.show_header = False
     shown.columns[0].style, shown.columns[0].no_wrap = "dim", True
@@ -227,7 +227,7 @@ def _spread(spread: Spread, form: str = ".3g") -> str:
 
 
 def show_cases(console: Console, found: Cases, most: int) -> None:
-    """Print up to *most* cases of each kind."""
+    """Print up to *most* cases of each kind: false alarms, early flags, misses, failed checks."""
     for title, those in (
         ("false alarms: right, and flagged", found.false_alarms),
         ("flagged before the labelled mistake", found.early),
@@ -276,7 +276,7 @@ _MODEL = ModelFlags()
 
 
 class _TrialReport(msgspec.Struct, frozen=True):
-    """The output of ``--json``."""
+    """What ``interwhen verifiers try --json`` prints: the scores, the cases to read, and the bars that were missed."""
 
     score: Score
     cases: Cases
@@ -446,7 +446,12 @@ def _vet(name: str) -> None:
 
 
 def _write(name: str, where: Path) -> list[Path]:
-    """Write all files of the package to the folder *where*. After an error, no file is left. Return the files."""
+    """Write all files of the new package to the folder *where*, and return their paths in it.
+
+    After an error, no file is left.
+
+    Raises :class:`UsageError` if the folder exists or cannot be written.
+    """
     if where.exists():
         raise UsageError(f"the new folder must not exist yet, got {str(where)!r}, which does: give another --directory")
     try:

@@ -73,7 +73,7 @@ CheckKey: TypeAlias = tuple[str, str, Span | None]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Text of the trace with one author and one phase, from offset ``start`` on."""
+    """A part of the trace with one author and one phase. It begins at the offset ``start``."""
 
     text: str
     start: int
@@ -82,7 +82,7 @@ class Stretch:
 
     @property
     def end(self) -> int:
-        """The offset after the last character."""
+        """The offset in the trace after its last character."""
         return self.start + len(self.text)
 
 
@@ -96,7 +96,7 @@ class RetractedText:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The result of a check of a span of the trace."""
+    """The result of a check, for a span of the trace: passed, unproven or violated."""
 
     span: Span
     kind: Kind
@@ -104,7 +104,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """Everything that is needed to draw a run, except the time."""
+    """What a view needs to draw a run, except the time: its text, its open checks, its counts and its result."""
 
     mood: Mood = "starting"
     stretches: tuple[Stretch, ...] = ()
@@ -132,7 +132,7 @@ class ViewState:
 
 
 def apply(state: ViewState, event: Event) -> ViewState:  # noqa: C901 (one case for each member of the union)
-    """Return the new state after *event*. The parameter *state* is not changed."""
+    """Return the state of the view after *event*. *state*, the state before, is not changed."""
     match event:
         case Delta():
             return _extended(state, event)
@@ -233,7 +233,7 @@ _RETRACTED_CHARS = 120
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One shown line of the trace."""
+    """One shown line of the trace, with the worst kind of its parts."""
 
     kind: LineKind
     wrote: bool
@@ -241,19 +241,23 @@ class Line:
     text: Text
 
     def gutter(self, signs: Signs) -> Text:
-        """Return the signs before the line. The model cannot write there."""
+        """Return the signs to show before the line. The model cannot write there."""
         text = Text.assemble((f" {signs.of(self.kind)}", STYLES[self.kind]))
         text.append(signs.wrote if self.wrote else " ", style=REPAIR)
         return text.append(f"{signs.bar} ", style="dim")
 
 
 def render(state: ViewState, signs: Signs = UNICODE) -> Text:
-    """Return the whole trace of *state* with its gutter."""
+    """Return the whole trace of *state* for the terminal. Before each line stand its signs."""
     return Text("\n").join(line.gutter(signs).append_text(line.text) for line in picture(state, signs=signs))
 
 
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
-    """Return the lines of the trace from offset *start* (the start of a line) to *end*."""
+    """Return the shown lines of the trace from offset *start* (the start of a line) to offset *end* (default: all).
+
+    *state* has the text and its marks. Retracted texts are shown where they stood, the latest three at one place, with
+    the *signs* around them.
+    """
     stop = state.end if end is None else end
     known = _known(state, start, stop)
     retracted = [each for each in state.retracted if start <= each.at <= stop]
@@ -296,7 +300,7 @@ def _known(state: ViewState, start: int, end: int) -> list[tuple[Span, LineKind]
 
 @dataclass(slots=True)
 class _LineBuilder:
-    """Builds lines part by part."""
+    """Builds the shown lines of a trace part by part, from texts and their marks."""
 
     known: list[tuple[Span, LineKind]]
     signs: Signs
@@ -307,7 +311,7 @@ class _LineBuilder:
     text: Text = field(default_factory=Text)
 
     def add(self, text: str, at: int, stretch: Stretch) -> None:
-        """Add *text*, which starts at offset *at*."""
+        """Add *text* of the trace, a part of *stretch*, which starts at offset *at*. Newlines end lines."""
         for number, piece in enumerate(text.split("\n")):
             if number:
                 self._end_line()
@@ -316,7 +320,10 @@ class _LineBuilder:
             at += len(piece) + 1
 
     def add_retracted(self, retracted: list[RetractedText], at: int) -> list[RetractedText]:
-        """Add those texts in *retracted* that are at or before offset *at*. Return the others."""
+        """Show those texts in *retracted* that are at or before offset *at*. Return the others.
+
+        At one place, only the latest three are shown.
+        """
         here = [each for each in retracted if each.at <= at]
         left, right = self.signs.retracted
         for each in here[-_RETRACTED:]:
@@ -326,7 +333,7 @@ class _LineBuilder:
         return retracted[len(here) :]
 
     def lines(self) -> list[Line]:
-        """Return the lines; the last one may be unfinished."""
+        """End the last line, and return all lines; at least one."""
         if self.text or not self.done:
             self._end_line()
         return self.done
@@ -365,7 +372,10 @@ class _LineBuilder:
 
 @dataclass(frozen=True, slots=True)
 class PlainLog:
-    """How much of a run has been printed as plain lines. Text is printed in whole lines, other events at once."""
+    """How much of a run has been printed as plain lines. Text is printed in whole lines, other events at once.
+
+    *state* is the run so far.
+    """
 
     signs: Signs
     state: ViewState = field(default_factory=ViewState)
@@ -373,7 +383,7 @@ class PlainLog:
     """The offset up to which the text was logged."""
 
     def after(self, event: Event) -> tuple[PlainLog, list[Text]]:
-        """Return the log after *event*, and the lines that it adds."""
+        """Return the log as it is after *event*, and the lines to print for this event."""
         log = PlainLog(self.signs, apply(self.state, event), self.logged)
         match event:
             case Delta(text=text):
@@ -474,7 +484,10 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return one line on the progress of a run, *seconds* after its start."""
+    """Return one line that shows how far a run is *seconds* after its start.
+
+    It has the mood, the tokens and their rate, and the counts of checks, violations and remedies.
+    """
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),
@@ -503,21 +516,25 @@ class Viewer:
     """Shows the events of a run. Enter it before the run starts, and leave it when the run has ended or failed."""
 
     def __enter__(self) -> Self:
-        """Prepare the terminal for the view."""
+        """Prepare the terminal for the view, and return the viewer."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """Restore the terminal."""
+        """Stop the view, and restore the terminal."""
 
     def show(self, event: Event) -> None:
-        """Show *event*."""
+        """Show *event* to the user. Each kind of viewer does so in its own way."""
         raise NotImplementedError
 
 
 def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
-    """Return the viewer that suits *console* and the options of the user."""
+    """Return the viewer that suits the options of the user and *console*.
+
+    With *json* it prints JSON; with *plain*, or if *console* cannot redraw, it appends lines; otherwise it redraws a
+    picture.
+    """
     if json:
         return JsonViewer(console.file)  # type: ignore[arg-type]  # a console writes to a text stream
     if plain or not is_live(console):
@@ -532,7 +549,7 @@ class JsonViewer(Viewer):
         self._stream = stream
 
     def show(self, event: Event) -> None:
-        """Write *event* at once: a program that reads the pipe may act on it."""
+        """Write *event* as a line of JSON at once: a program that reads the pipe may act on it."""
         self._stream.write(as_json(event) + "\n")
         self._stream.flush()
 
@@ -545,7 +562,7 @@ class PlainViewer(Viewer):
         self._log = PlainLog(signs_for(console.encoding))
 
     def show(self, event: Event) -> None:
-        """Print the lines that *event* adds."""
+        """Print the lines that *event* adds, and the summary after the last event."""
         self._log, lines = self._log.after(event)
         for line in lines:
             self._console.print(line, soft_wrap=True)
@@ -555,7 +572,7 @@ class PlainViewer(Viewer):
 
 
 class LiveViewer(Viewer):
-    """Redraws the end of the trace in place. After the run, it prints the whole trace and the summary."""
+    """Redraws the end of the trace in place. At the end, it prints the whole trace, and the summary of a result."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console
@@ -585,7 +602,7 @@ class LiveViewer(Viewer):
             self._console.print(summary(self._state.result, self._signs))
 
     def show(self, event: Event) -> None:
-        """Apply *event*; the next frame shows it."""
+        """Remember *event*; the next frame of the picture shows it."""
         self._state = apply(self._state, event)
 
     def _frame(self) -> ConsoleRenderable:
@@ -610,7 +627,7 @@ class _Bottom:
 
 
 def _grid(lines: list[Line], signs: Signs) -> Table:
-    """Put the signs of each line into a separate column, so that long lines wrap beside them."""
+    """Return a table with *lines*. The signs have a separate column, so that long lines wrap beside them."""
     grid = Table.grid()
     grid.add_column(width=5, no_wrap=True)
     grid.add_column(overflow="fold")
@@ -620,7 +637,7 @@ def _grid(lines: list[Line], signs: Signs) -> Table:
 
 
 def legend(signs: Signs) -> Text:
-    """Return lines that explain the signs, one line for each sign."""
+    """Return lines that explain *signs* to the user, one line for each sign."""
     left, right = signs.quotes
     rows = (
         (f" {signs.passed} ", STYLES["passed"], "a verifier checked the claims of this line, and they are right"),

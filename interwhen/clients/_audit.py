@@ -28,7 +28,7 @@ _CLOSE_SECONDS = 5.0
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the records of calls are written."""
+    """Where the records of calls are written, how large the files become, and whether they contain texts."""
 
     path: Annotated[
         str,
@@ -44,10 +44,10 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class AuditFile:
-    """Appends records to a file. All clients of a process that use the same path share one object.
+    """Appends the records of calls to a file. All clients of a process that use the same path share one object.
 
-    One thread writes for all calls. If the file would become too large, it is rotated. A single record that is larger
-    than the limit gets a file of its own.
+    One thread writes for all calls. If the file would become too large, it is rotated: older files get a number, and
+    the oldest one is deleted. A single record that is larger than the limit gets a separate file.
     """
 
     _open: ClassVar[weakref.WeakValueDictionary[str, AuditFile]] = weakref.WeakValueDictionary()
@@ -82,7 +82,10 @@ class AuditFile:
             return known
 
     def write(self, record: CallRecord) -> None:
-        """Queue *record*. This does not wait, and does not raise if the disk fails."""
+        """Queue *record* for the writing thread. This does not wait, and does not raise if the disk fails.
+
+        If the queue is full, the record is dropped and counted in ``dropped``.
+        """
         line = msgspec.json.encode(record, enc_hook=str) + b"\n"
         self._start()
         try:
@@ -103,7 +106,7 @@ class AuditFile:
         thread.join(_CLOSE_SECONDS)
 
     def _start(self) -> None:
-        """Start the thread unless it is running. A forked process has none of its parent's threads."""
+        """Start the writing thread unless it is running. A forked process has none of its parent's threads."""
         if self._thread is not None and self._process == os.getpid():
             return
         with self._lock:
@@ -171,7 +174,8 @@ class AuditFile:
 def open_audit(wanted: object) -> AuditFile | None:
     """Return the audit file for *wanted*: a path, or a mapping of the fields of :class:`AuditSettings`.
 
-    Raises :class:`UsageError` if *wanted* is invalid.
+    An :class:`AuditFile` is returned unchanged. Return ``None`` for ``None`` and for an empty path. Raises
+    :class:`UsageError` if *wanted* is invalid, or if the file is open with other settings.
     """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted

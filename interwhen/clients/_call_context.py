@@ -50,7 +50,7 @@ _CHARACTERS_PER_TOKEN = 2
 
 @dataclass(frozen=True, slots=True)
 class ContextServed:
-    """A call with the prepared text in its request, or with a stored answer."""
+    """A call after its context was applied: with prepared text in its request, or with a stored answer to it."""
 
     call: ApiCall
     """The caller's request, with the prepared text before its question."""
@@ -63,7 +63,10 @@ class ContextServed:
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
-    """The context of a run, for a call whose request has the prepared text already. It adds no text again."""
+    """Stands in place of the context in the run of a call whose request has the prepared text already.
+
+    It adds no text again, and reports what was used. *inner* is the context.
+    """
 
     inner: Ready
     served: Served
@@ -81,11 +84,11 @@ class _Applied:
 async def serve_context(
     call: ApiCall, context: Ready | NamedContext, model: Model, *, takes_answer: bool
 ) -> ContextServed:
-    """Apply *context* to *call*: add the prepared text, or return a stored answer.
+    """Apply *context* to *call*: add the prepared text to its request, or return a stored answer to it.
 
     *model* is the model of the call. A stored answer is allowed only with *takes_answer*. If the store cannot be used,
-    or if the prepared text or the stored answer does not fit the request, the call stays unchanged, and its result
-    contains the reason. Raises :class:`UsageError` if there is no context of this name.
+    or if the prepared text or the stored answer does not fit the request, the call stays unchanged, and the result's
+    ``use`` has the reason. Raises :class:`UsageError` if there is no context of this name.
     """
     name = context.name if isinstance(context, NamedContext) else ""
     try:
@@ -115,7 +118,7 @@ async def serve_context(
 
 
 class _NoContext:
-    """The ``Ready`` of a call whose context could not be opened."""
+    """Stands in place of a context that could not be opened. It changes nothing."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
         return Served(model, prompt)
@@ -143,7 +146,11 @@ def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
 
 
 def lead_of(prompt: Prompt, served: Prompt) -> str | None:
-    """Return the text that *served* adds before the question of *prompt*; ``None`` if they differ in another way."""
+    """Return the text that *served* adds before the question of *prompt*, an empty text if they are equal.
+
+    *prompt* is the caller's prompt, and *served* the prompt with prepared text. Return ``None`` if they differ in
+    another way.
+    """
     if isinstance(prompt, str) or isinstance(served, str):
         if not (isinstance(prompt, str) and isinstance(served, str) and served.endswith(prompt)):
             return None
@@ -159,9 +166,9 @@ def lead_of(prompt: Prompt, served: Prompt) -> str | None:
 
 
 def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
-    """Return *call* with the text *lead* before its question.
+    """Return *call* with the text *lead* added before its question, at the start of the last user turn.
 
-    Returns ``None`` if no text can be added to the last user turn.
+    Return ``None`` if no text can be added there.
     """
     body = dict(call.body)
     if call.api == "completions":
@@ -189,7 +196,10 @@ def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
 
 
 def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[str, Any]:
-    """Return the body of a response to *call* with the text of the stored *answer*. Its token counts are 0."""
+    """Return the body of a response to *call* with the text of the stored *answer*. Its token counts are 0.
+
+    *call_id* becomes part of the id of the response.
+    """
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")
     common: dict[str, Any] = {"id": f"interwhen-{call_id}", "created": 0, "model": str(call.body.get("model") or "")}

@@ -44,7 +44,7 @@ def trace_id_of(traceparent: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallOrigin:
-    """Identifies a call: where it comes from, and when it began."""
+    """Identifies a call (by its id and trace id), and says where it came from and when it began."""
 
     source: Literal["wrap", "gateway"] = "wrap"
     call_id: str = field(default_factory=new_call_id)
@@ -58,7 +58,7 @@ class CallOrigin:
 
 
 class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
-    """A monitor of the call, and its verifier."""
+    """A monitor of the call: its name, its verifier and its delivery."""
 
     name: str
     verifier: str
@@ -67,7 +67,7 @@ class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
-    """A check of the returned text. The record does not contain the text."""
+    """The result of one check of the returned text. The text itself is not in the record, only its hash."""
 
     monitor: str
     verifier: str
@@ -81,7 +81,10 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
-    """A violation in the record of a call. Its text may have been cut from the answer, and is not in the record."""
+    """A violation in the record of a call: monitor, verifier, place, and the remedy that followed.
+
+    Its text may have been cut from the answer, and is not in the record.
+    """
 
     monitor: str
     verifier: str
@@ -91,7 +94,7 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallContent(msgspec.Struct, frozen=True, gc=False):
-    """The texts of a call. A record has them only if the settings ask for them."""
+    """The texts of a call: prompt, answer, and what was wrong. A record has them only if the settings ask for them."""
 
     prompt: Prompt
     text: str
@@ -141,7 +144,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_problem(self) -> bool:
-        """Whether the call had a violation, a reason for doubt or a failure."""
+        """Whether the call had a violation, or ended in another way than verified."""
         return bool(self.violations) or self.outcome not in ("answer verified", "steps verified")
 
 
@@ -160,9 +163,9 @@ def record_call(
 ) -> CallRecord:
     """Return the record of a call that ends now.
 
-    *origin* says which call it is and when it began. *outcome* replaces the label of *result*; for a call without a
-    *result*, it says how the call ended. With *content*, the record contains texts. *journal* is the journal of the
-    call.
+    *origin* says which call it is and when it began. *api*, *model*, *strategy*, *monitors* and *prompt* are those of
+    the call. *outcome* replaces the label of *result*; for a call without a *result*, it says how the call ended. With
+    *content*, the record contains texts. *journal* is the journal of the call.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {
@@ -216,7 +219,7 @@ def record_call(
 
 
 def log_call(record: CallRecord, *, watching: str = "") -> None:
-    """Log *record* as the event ``call.ended``, without its lists and without content.
+    """Log *record* as the event ``call.ended``: its outcome and counts, without the list of checks and without texts.
 
     If *watching* is given, it replaces the names of the monitors, for example by ``arithmetic (demoted)``.
     """

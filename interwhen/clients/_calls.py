@@ -61,7 +61,10 @@ class ApiCall:
 
     @property
     def sampling(self) -> Sampling:
-        """The sampling options for the engine: token limit, seed, and temperature 0 if the call is greedy."""
+        """The sampling options for the engine: token limit, seed, and temperature 0 if the caller asked for that.
+
+        The tools of the call are among the extra options.
+        """
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
         # The run reads from these fields which tools were offered. The body has them anyway.
@@ -72,7 +75,8 @@ class ApiCall:
     def prompt(self) -> Prompt:
         """The prompt for verifiers and certificates: a string, or the messages with their tool calls.
 
-        Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages.
+        Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages. A
+        prompt in another form becomes its JSON.
         """
         if self.api == "completions":
             prompt = self.body.get("prompt")
@@ -270,8 +274,8 @@ class Settings:
     def changed(self, override: object) -> Settings:
         """Return these settings, changed by *override*.
 
-        *override* is a mapping of new values, ``None`` for no change, or ``False`` for no monitors, strategy and
-        context.
+        *override* is a mapping of new values, ``None`` or ``True`` for no change, or ``False`` for no monitors,
+        strategy and context. Raises :class:`UsageError` if it is invalid.
         """
         if override is None or override is True:
             return self
@@ -292,8 +296,8 @@ class Settings:
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
         """Return the monitors, each with the delivery that the setting ``reading`` requires.
 
-        *structured* says that the answer is JSON. Then ``gate`` replaces ``live``, because a correction would break the
-        JSON.
+        Demoted monitors only observe. *structured* says that the answer is JSON. Then ``gate`` replaces ``live``,
+        because a correction would break the JSON.
         """
         change = _AS["gate" if structured and self.reading == "live" else self.reading]
         monitors = self.monitors if self.demotion is None else self.demotion.applied(self.monitors)
@@ -304,14 +308,19 @@ class Settings:
 
 
 def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> Settings:
-    """Return the settings for *monitors* (names, mappings, factories or monitors) and the other *options*."""
+    """Return the settings for *monitors* (names, mappings, factories or monitors) and the other *options*.
+
+    *options* are fields of :class:`Settings`; names and mappings are converted. Raises :class:`UsageError` on invalid
+    values.
+    """
     return Settings(**_known({"monitors": monitors, **options}))
 
 
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
-    """Convert *options* to the fields of :class:`Settings`.
+    """Convert *options* to the fields of :class:`Settings`: names and mappings become objects.
 
-    If the options name a context, it is looked up in the store from which *context* comes.
+    If the options name a context, it is looked up in the store from which *context* comes. Raises :class:`UsageError`
+    for an unknown option.
     """
     found = dict(options)
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
@@ -336,14 +345,14 @@ def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = No
 
 
 def load_catalog() -> StrategyCatalog:
-    """Return the catalogue of strategies. Raises :class:`~interwhen.PluginError` if it is not installed."""
+    """Return the catalogue of strategies, an installed plug-in. Raises :class:`~interwhen.PluginError` without it."""
     return cast("StrategyCatalog", load(STRATEGY_CATALOGS, "catalog")())
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
     """Make an object of the class *kind* from *fields*, and check their types.
 
-    Error messages name the option *option*.
+    Raises :class:`UsageError` if one is unknown or invalid; the message names the option *option*.
     """
     _vet_names(option, fields, kind.__struct_fields__)
     try:

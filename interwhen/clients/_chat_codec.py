@@ -19,7 +19,7 @@ from interwhen.clients._known_fields import with_unmonitored
 
 
 class SupervisionInfo(msgspec.Struct, frozen=True):
-    """The events since the previous chunk, and the offset of this chunk's text in the trace.
+    """What supervision says with one chunk: the events since the previous chunk, and the offset of the chunk's text.
 
     A reader can rebuild the trace. For each chunk with a ``start``, set ``trace = trace[:start] + text[lead:]``, where
     *text* is the text of the chunk in all fields. At the end, the trace equals ``result.text`` without tool calls and
@@ -87,7 +87,7 @@ class Part(msgspec.Struct):
 
 
 def supervision_info(chunk: object) -> SupervisionInfo | None:
-    """Return the supervision info of a chunk or response; ``None`` if it was not supervised."""
+    """Return the supervision info of *chunk*, a chunk or response of the SDK; ``None`` if it was not supervised."""
     found = getattr(chunk, "interwhen", None)
     return found if isinstance(found, SupervisionInfo) else None
 
@@ -99,10 +99,10 @@ _BACK = 200
 
 
 class Correction(NamedTuple):
-    """The text to write before a correction.
+    """The words to write before new text that follows a retraction.
 
-    ``lead`` is text that does not belong to the trace. ``again`` is the text of the trace from ``start`` up to the
-    correction, which is written again.
+    ``lead`` is text that does not belong to the trace. ``again`` is the text of the trace from ``start`` up to the new
+    text, which is written again.
     """
 
     lead: str
@@ -111,7 +111,7 @@ class Correction(NamedTuple):
 
 
 class Corrections:
-    """Tracks the text that was shown in each field, and returns the words to write after a retraction.
+    """Remembers which text was shown in each field, and returns the words to write after a retraction.
 
     After a retraction, the next text begins on a new line. Feedback needs no introduction, because it says itself that
     there was an error. Before other text, the word *correction* (such as "Correction:") is written, and the kept
@@ -129,7 +129,7 @@ class Corrections:
         """The fields in the order in which they were shown, each with its first offset."""
 
     def due(self, field: Field) -> bool:
-        """Return whether text shown in *field* was retracted and no new text has followed yet."""
+        """Return whether text shown in *field* was retracted and no new text has been shown there yet."""
         return field in self._retracted_in
 
     def showed(self, field: Field, start: int, text: str) -> None:
@@ -142,16 +142,17 @@ class Corrections:
         self._on_new_line[field] = text[-1] == "\n"
 
     def retract(self, to: int) -> None:
-        """Record that the text from offset *to* on is retracted."""
+        """Record that the shown text from offset *to* of the trace on is retracted."""
         self._retracted_in.update(field for field, end in self._ends.items() if end > to)
         self._ends = {field: min(end, to) for field, end in self._ends.items()}
         while len(self._fields) > 1 and self._fields[-1][0] >= to:
             self._fields.pop()
 
     def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
-        """Return the words to write in *field* before *text*, which begins at offset *start*.
+        """Return the words to write in *field* before *text*, which begins at offset *start* of the trace.
 
-        *said* is true if *text* is feedback.
+        They are empty unless text in this field was retracted; after this call, that retraction is done. *said* is true
+        if *text* is feedback.
         """
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
@@ -186,12 +187,16 @@ _FINISH: dict[FinishReason, str] = {
 
 
 def wire_reason(reason: FinishReason | None) -> str | None:
-    """Convert the finish reason *reason* to the API's term; ``None`` if there is no reason, or no term for it."""
+    """Convert the finish reason *reason* to the term of the OpenAI API; ``None`` if there is no such term."""
     return None if reason is None else _FINISH.get(reason)
 
 
 class ChunkTemplate:
-    """Makes chunks with the common fields of *first*, the server's first chunk (empty if the server sent none)."""
+    """Makes chunks with the common fields (id, model, date) of *first*, the server's first chunk.
+
+    *first* is empty if the server sent none. With *chat*, the chunks are those of the chat API, else of the completions
+    API.
+    """
 
     def __init__(self, first: bytes, *, chat: bool) -> None:
         self._chat = chat
@@ -205,7 +210,7 @@ class ChunkTemplate:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Add the role to *body*, which is the first chunk for the reader."""
+        """Add the role of the assistant to *body*, which is the first chunk for the reader."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
@@ -224,7 +229,7 @@ class ChunkTemplate:
         return {**self._head, "choices": [], "usage": usage}
 
     def again(self, data: bytes) -> Body:
-        """Return the server's chunk *data* with the id of the first chunk, and without a role."""
+        """Return the server's chunk *data* with the id, date and model of the first chunk, and without a role."""
         found: Body = msgspec.json.decode(data)
         found |= {name: self._head[name] for name in ("id", "created", "model") if name in self._head}
         for choice in found.get("choices") or ():
@@ -237,6 +242,7 @@ class ChunkTemplate:
         """Return the server's chunk *data* with its text replaced by *text* in *field*.
 
         *whole* is true if *text* is the complete text of the chunk. Then its log-probabilities and token ids are kept.
+        Its finish reason and token counts are removed.
         """
         found = self.again(data)
         choice = found["choices"][0]
@@ -252,7 +258,7 @@ class ChunkTemplate:
         return found
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        """Return the server's chunk *data* without its text, which was already shown.
+        """Return the server's chunk *data* without its text, which was already shown. Tool calls and reasons are kept.
 
         *shift* is added to the index of each tool call in the chunk.
         """
@@ -269,7 +275,7 @@ class ChunkTemplate:
         return found
 
     def without_calls(self, data: bytes, reason: str) -> Body:
-        """Return the server's chunk *data* without text and tool calls, with *reason* as its finish reason."""
+        """Return the server's chunk *data* without text and tool calls, with the finish reason *reason*."""
         found = self.rest(data)
         choice = found["choices"][0]
         delta = choice.get("delta")
@@ -284,11 +290,13 @@ class ChunkTemplate:
 
 
 class Composer:
-    """Converts the events of a run to chunks. A chunk of the server is shown when the engine has released its text.
+    """Converts the events of a run to chunks for the reader. A chunk of the server is shown when its text is released.
 
     When all text of a chunk is released, it is passed on unchanged. Pieces of tool calls, the finish reason and the
-    token counts wait for the end, because they cannot be retracted. With *hold*, all chunks wait for the end. With
-    *splits*, the released part of a chunk is shown at once. *trace* is a function that returns the trace so far.
+    token counts wait for the end, because they cannot be retracted. *buffer* has the server's chunks. With *hold*, all
+    chunks wait for the end. With *splits*, the released part of a chunk is shown at once. With *wants_usage*, a chunk
+    with token counts follows at the end. *chat* is true for the chat API, false for the completions API. *trace* is a
+    function that returns the trace so far. *correction* are the words before a correction.
     """
 
     def __init__(
@@ -322,7 +330,10 @@ class Composer:
         self._parts: list[Part] = []
 
     def take(self, events: Sequence[Event]) -> list[Part]:
-        """Process *events* of the run, and return the parts to show now."""
+        """Process *events* of the run, and return the chunks to show now.
+
+        Once the run has ended, the last chunk has the result, except for a run that failed.
+        """
         parts: list[Part] = []
         self._parts = parts
         result: Result | None = None
@@ -353,7 +364,7 @@ class Composer:
         return parts
 
     def judged(self, result: Result) -> Result:
-        """Return *result* with the findings on the prompt.
+        """Return *result* with what the prompt monitors found.
 
         It is changed to unverified if the answer has text that no monitor reads.
         """
@@ -375,7 +386,7 @@ class Composer:
             self._corrections.retract(to)
 
     def _flush(self) -> None:
-        """Show the released text."""
+        """Show the released chunks at the front of the queue, and take them out of it."""
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
@@ -495,11 +506,14 @@ class Composer:
         self._parts[-1].info = SupervisionInfo(start, info.lead, (*info.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
-        """End an answer that a monitor has withheld or stopped."""
+        """Add the chunk that ends an answer which a monitor has withheld or stopped."""
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
-        """End an answer as the model did, with its tool calls."""
+        """Add the chunks that end the answer as the model did, with its tool calls.
+
+        *last* is the server's last chunk; ``None`` if it sent none.
+        """
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):
             for arrival in buffer.calls:

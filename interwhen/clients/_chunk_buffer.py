@@ -30,7 +30,7 @@ _NO_PLACES: Mapping[int, int] = MappingProxyType({})
 
 
 class BufferedChunk:
-    """One chunk from the server, or one text that interwhen inserted."""
+    """One chunk from the server, or one text that interwhen inserted, with the offset of its text in the trace."""
 
     __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "places", "shift", "split", "start", "text")
 
@@ -75,7 +75,7 @@ class BufferedChunk:
         return all(self.places.get(number, kept) >= kept for number in self.calls)
 
     def cut_calls(self, kept: int) -> None:
-        """Remove the pieces of all tool calls that are incomplete, or that begin at offset *kept* or later."""
+        """Remove the pieces of tool calls that are incomplete or begin at offset *kept* or later from this chunk."""
         gone = [self.places.get(number, kept) >= kept for number in self.calls]
         if all(gone):
             self.kind, self.cut, self.calls = "text", True, ()
@@ -95,7 +95,7 @@ class ChunkBuffer:
 
     ``queue`` mirrors the trace: a rewind removes chunks, and an insertion adds one. *decode* is a function that decodes
     one event of a stream. *field* is the chunk's field for text of the answer. With *holds*, text that no monitor reads
-    is held back.
+    is removed from the chunks.
     """
 
     def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
@@ -122,7 +122,7 @@ class ChunkBuffer:
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Prepare for a stream that continues the trace *pieces*.
 
-        This cuts the queue, and inserts the text that interwhen has added.
+        This removes the chunks that the trace has lost, and inserts the text that interwhen has added.
         """
         self.requests += 1
         self._calls = CallAssembler(self.call_extras)
@@ -142,7 +142,7 @@ class ChunkBuffer:
             kept += len(piece.text)
 
     def insert(self, start: int, piece: Piece) -> None:
-        """Insert *piece* at offset *start*, unless :meth:`begin` has already inserted it.
+        """Insert *piece* at offset *start* and remove what came after, unless :meth:`begin` has already inserted it.
 
         *piece* may be a part of the piece that :meth:`begin` inserted, because a gate releases text in parts.
         """
@@ -170,9 +170,11 @@ class ChunkBuffer:
         self.queue.append(arrival)
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode *data*, one event of the stream, store its chunk, and return it.
+        """Decode *data*, one event of the stream, store its chunk in the queue, and return what it contains.
 
-        *offset* is the position of the event in the body, in bytes. *first* is true for the first event of a stream.
+        *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before in
+        this stream. The end mark is returned and not stored. Raises :class:`~interwhen.ModelError` for an error of the
+        server and for an invalid event.
         """
         found = self._decode(data, offset, first)
         if found is DONE:
@@ -221,9 +223,10 @@ class ChunkBuffer:
             last.calls, last.places, last.shift = calls, self._places, self._shift
 
     def _with_calls(self, data: bytes, found: Decoded, offset: int) -> Decoded:
-        """Store a chunk that may have pieces of tool calls.
+        """Store the chunk *data*, which may have pieces of tool calls and was decoded to *found*.
 
-        Return each tool call that is now complete as a separate chunk.
+        Return the chunks of *found*, followed by each tool call that is now complete as a separate chunk. Raises
+        :class:`~interwhen.models.StreamProtocolError`, with the *offset* of the chunk, for invalid pieces.
         """
         read = self._calls.read(data, found, offset)
         # The text of a chunk comes before the calls that it completes.

@@ -35,7 +35,10 @@ class Demotion:
         self._seen: dict[str, deque[bool]] = {}
 
     def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
-        """Count one call of *monitors* that ended with *result*. Demote the monitors with too many violations."""
+        """Count one call of *monitors* that ended with *result*.
+
+        Demote and log the monitors with too many violations.
+        """
         refuted = {violation.monitor for violation in result.violations}
         for monitor in monitors:
             name = monitor.name
@@ -49,7 +52,7 @@ class Demotion:
                 self.on_change(name, True)
 
     def restore(self) -> None:
-        """Restore the original delivery of all demoted monitors, and reset the counts."""
+        """Restore the original delivery of all demoted monitors, log it, and reset the counts."""
         demoted, self.demoted = self.demoted, set()
         self._seen.clear()
         for name in sorted(demoted):

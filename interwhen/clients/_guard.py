@@ -48,8 +48,8 @@ class Signature:
     """The parameters of one tool function, as the model sees them.
 
     *name* is the tool's name. *context* lists the parameters that the program passes and that the model does not see.
-    Raises :class:`~interwhen.UsageError` if *context* has an unknown name, or if a default cannot be represented
-    completely in JSON.
+    Raises :class:`~interwhen.UsageError` if the parameters of *tool* cannot be read, if *context* has an unknown name,
+    or if a default cannot be represented completely in JSON.
     """
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
@@ -113,7 +113,10 @@ class Signature:
 
 
 def as_text(value: object) -> str:
-    """Convert *value* to text for a check: text and bytes unchanged, other values as JSON. Raises :class:`NotJson`."""
+    """Convert *value* to text for a check: text is unchanged, bytes are decoded, other values become JSON.
+
+    Raises :class:`NotJson` if that is not possible without a loss.
+    """
     if not isinstance(value, str | bytes | bytearray | memoryview):
         return as_json(value)
     try:
@@ -141,7 +144,7 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert *value* to JSON values.
+    """Convert *value* to values that JSON has. Raises :class:`NotJson` if that is not possible.
 
     Unlike ``str`` or many dump methods, this never omits, masks or truncates data.
     """
@@ -179,7 +182,10 @@ def _text(value: str | bytes | bytearray | memoryview) -> str:
 
 
 def _fields(value: Any) -> Collection[str]:
-    """Return the field names of *value*, an object of msgspec, dataclasses, pydantic or attrs."""
+    """Return the field names of *value*, an object of msgspec, dataclasses, pydantic or attrs.
+
+    Raises :class:`NotJson` for another object.
+    """
     kind = type(value)
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
@@ -285,11 +291,12 @@ def guard(
     The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
     complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its
     extractor or ``prepare`` failed), unless the monitor has ``on_error="open"``. It refuses on ``Unknown`` if the
-    monitor has ``unproven="closed"``. A refusal raises :class:`Refused`. If *on_refused* is given, the tool returns
-    ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the reason as the tool's result.
+    monitor has ``unproven="closed"``. A monitor with the delivery ``observe`` never refuses. A refusal raises
+    :class:`Refused`. If *on_refused* is given, the tool returns ``on_refused(refusal)`` instead: ``on_refused=str``
+    gives the model the reason as the tool's result.
 
-    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` if *results* are given for
-    a generator, because it returns its values one by one.
+    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, and
+    if *results* are given for a generator, because it returns its values one by one.
     """
     if tool is None:
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
@@ -303,7 +310,7 @@ def guard(
 
 
 class _Guarded:
-    """One guarded tool with its monitors."""
+    """One guarded tool, with the monitors of its *calls* and of its *results*."""
 
     def __init__(
         self,
@@ -376,9 +383,10 @@ class _Guarded:
         return self._on_refused(refusal)
 
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
-        """Check the call before the tool runs, and return it.
+        """Check the call with the arguments *args* and *options* before the tool runs, and return it.
 
-        Returns ``None`` if there are no monitors, or if JSON cannot represent the call and all monitors only observe.
+        Return ``None`` if there are no monitors, or if JSON cannot represent the call and all monitors only observe.
+        Raises :class:`Refused` if a monitor refuses the call, or if it cannot be checked.
         """
         if self._signature is None:
             return None
@@ -403,7 +411,7 @@ class _Guarded:
         await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
 
     async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
-        """Refuse a value that JSON cannot represent, unless all *monitors* only observe.
+        """Raise :class:`Refused` for a value that JSON cannot represent, unless all *monitors* only observe. Log it.
 
         *why* is the reason, and *ran* says whether the tool has run already.
         """
@@ -472,5 +480,5 @@ def _refuted(why: str) -> Monitor:
 
 
 def _is(kind: Callable[[Any], bool], tool: Callable[..., Any]) -> bool:
-    """Return whether the test *kind* is true for *tool* or for the ``__call__`` of its class."""
+    """Return whether the test *kind*, such as "is a coroutine function", holds for *tool* or for its ``__call__``."""
     return kind(tool) or kind(getattr(type(tool), "__call__", None))  # noqa: B004  how it is called, not whether

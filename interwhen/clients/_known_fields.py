@@ -210,10 +210,11 @@ Stands: TypeAlias = Callable[[str, str], str]
 
 
 def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
-    """Remove unmonitored text from *body*: from fields that *table* does not list, and from fields marked ``copy``.
+    """Remove unmonitored text from *body*, and return the rest with the names of the fields that had such text.
 
-    A ``copy`` field repeats text that another field has. *stands* is a function that returns this text
-    if it may stay, else the text to show instead.
+    It is text in fields that *table* does not list, and in fields marked ``copy`` that do not repeat a text which
+    monitors read. *stands* is a function that returns the text of a ``copy`` field if it may stay, else the text to
+    show instead.
     """
     sifter = _Sifter(stands)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
@@ -225,7 +226,10 @@ class _Sifter:
         self.names: dict[str, None] = {}
 
     def fields(self, value: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
-        """Sift the object *value*, which is at the path *place*. *table* lists its known fields."""
+        """Return the object *value*, which is at the path *place*, without unmonitored text.
+
+        *table* lists its known fields.
+        """
         found: dict[str, Any] = {}
         for name, inner in value.items():
             at = f"{place}.{name}" if place else name
@@ -315,9 +319,9 @@ _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_
 
 
 def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
-    """Return *result*, changed to unverified if there are *unmonitored* fields.
+    """Return *result*. If it is verified or unverified and there are *unmonitored* fields, it becomes unverified.
 
-    *unmonitored* maps the name of each field to a flag: whether its text was held back.
+    Each field is one reason. *unmonitored* maps the name of each field to a flag: whether its text was held back.
     """
     if not unmonitored or not isinstance(result, Verified | Unverified):
         return result
@@ -346,7 +350,8 @@ class FieldFilter:
 
     A chunk without such text is called clean. The filter remembers the bytes of a clean chunk ``before`` and ``after``
     its text. Another chunk differs only in that text if it begins and ends with the same bytes, has no quotation mark
-    between them, and no backslash directly before ``after``. The buffer does not have to filter such a chunk.
+    between them, and no backslash directly before ``after``. The buffer does not have to filter such a chunk. With
+    *holds*, unmonitored text is removed.
     """
 
     __slots__ = (
@@ -385,7 +390,10 @@ class FieldFilter:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, data: bytes) -> bytes:
-        """Return the chunk *data* as the reader gets it. Record the names of fields with unmonitored text."""
+        """Return the chunk *data* as the reader gets it, and record the names of fields with unmonitored text.
+
+        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed.
+        """
         self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
         self.least = 1 << 62
         self.looked += 1
@@ -428,7 +436,7 @@ class FieldFilter:
         return msgspec.json.encode(value), False
 
     def _remember(self, data: bytes) -> None:
-        """Remember the clean chunk *data* without its text, if exactly one of its fields has text."""
+        """If the clean chunk *data* has text in exactly one field, remember the bytes before and after this text."""
         found = _TEXT.findall(data)
         if len(found) != 1:
             return

@@ -20,10 +20,10 @@ _lock = threading.Lock()
 
 
 def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> ContextSource:
-    """Return the source of the contexts in *store*, whose key is in *key_file*.
+    """Return the source of the contexts in *store*, whose key is in the file *key_file*.
 
     All clients of a process share one source. If the prompt of a call does not contain the text of its context, the
-    call gets at most *passages* characters of that text.
+    call gets at most *passages* characters of that text. ``None`` as *store* is the default store.
     """
     key = (store or "", "" if key_file is None else str(key_file), passages)
     with _lock:
@@ -43,7 +43,7 @@ class NamedContext:
     async def ready(self) -> Ready:
         """Return the context. If it is not open yet, a thread reads it.
 
-        Raises :class:`UsageError` if it does not exist.
+        Raises :class:`UsageError` if it does not exist. If its store cannot be read now, the context serves nothing.
         """
         found = self.source.find(self.name)
         return await anyio.to_thread.run_sync(self.source.open, self.name) if found is None else found
@@ -52,8 +52,8 @@ class NamedContext:
 def read_context(wanted: object, source: ContextSource | None = None) -> Ready | NamedContext | None:
     """Return the context for *wanted*: a name, a mapping with its name and store, or a context object.
 
-    A name is looked up in *source*, or in the default store without *source*. Raises :class:`UsageError` if *wanted* is
-    invalid.
+    Return ``None`` for ``None`` and ``False``. A name is looked up in *source*, or in the default store without
+    *source*. Raises :class:`UsageError` if *wanted* is invalid; whether the context exists is not checked.
     """
     if wanted is None or wanted is False or isinstance(wanted, NamedContext):
         return wanted or None
@@ -84,9 +84,9 @@ def _named(fields: Mapping[Any, Any]) -> NamedContext:
 
 
 def vet_context(context: Ready | NamedContext | None) -> None:
-    """Raise :class:`UsageError` if the named *context* does not exist: now, and not only at the first call.
+    """Open *context* if it is a named one, so that an error is raised now and not only at the first call.
 
-    This may block.
+    Raises :class:`UsageError` if it does not exist. This reads files, so it can block.
     """
     if isinstance(context, NamedContext):
         context.source.open(context.name)

@@ -49,7 +49,7 @@ from interwhen.clients._upstream import ModelEndpoint
 
 @dataclass(frozen=True, slots=True)
 class SdkCall:
-    """One supervised call through an SDK client."""
+    """One call of an SDK client that is supervised, with all that is needed to send its requests."""
 
     client: Any
     call: ApiCall
@@ -60,7 +60,10 @@ class SdkCall:
     list_models: Callable[[], Awaitable[bytes]]
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
-        """Send the request. Return the supervised call, and the server's response with its status and headers."""
+        """Send the request. Return the supervised call, and the server's response with its status and headers.
+
+        Raises the exceptions of the SDK.
+        """
         transport = SdkTransport(
             self.options, self.send, self.list_models, is_cancellable=isinstance(self.client, AsyncOpenAI)
         )
@@ -76,10 +79,10 @@ class SdkCall:
         return supervised, httpx2.Response(200, request=request)
 
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
-        """Return all parts of the answer, and the server's response with its status and headers.
+        """Read the answer to its end. Return all its chunks, and the server's response with its status and headers.
 
         If the connection breaks, the call is repeated up to ``max_retries`` times, as the SDK does for calls without
-        streaming.
+        streaming. Raises the exceptions of the SDK.
         """
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):
@@ -100,7 +103,7 @@ class SdkCall:
 
 
 def _trace_id(options: FinalRequestOptions) -> str:
-    """Return the trace id in the header ``traceparent`` of the caller; empty if there is none."""
+    """Return the trace id in the header ``traceparent`` that the caller set; empty if there is none."""
     headers = options.headers
     for name, value in headers.items() if is_given(headers) and headers else ():
         if name.lower() == "traceparent" and isinstance(value, str):
@@ -114,9 +117,9 @@ _FINAL = ("get_final_completion", "get_final_response")
 
 
 def with_collected_info(manager: Any) -> Any:
-    """Return a copy of *manager*, the context manager of an SDK helper.
+    """Return a copy of *manager*, the context manager that ``client.chat.completions.stream()`` and the like return.
 
-    Its stream attaches supervision info to the objects that it returns.
+    Its stream attaches supervision info to the events and to the final object that it returns.
     """
     kind: Any = type(manager)
     made = object.__new__(_helper_class(kind))
@@ -156,7 +159,10 @@ def _collecting(stream: Any) -> Any:
 
 
 def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
-    """Wrap *handle*, which converts an event of the server. Its results get the supervision info of that event."""
+    """Wrap *handle*, which converts an event of the server to events of the SDK.
+
+    They get the supervision info of that event.
+    """
 
     def handled(event: Any) -> list[Any]:
         info = supervision_info(event)
@@ -194,7 +200,7 @@ ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
 
 
 def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
-    """Return a supervised copy of *client*, or ``None`` if it is not a client of the SDK.
+    """Return a copy of *client* whose calls are supervised; ``None`` if it is not a client of the SDK.
 
     If *client* is already wrapped, *settings* replace its settings. *endpoints* has what earlier calls have learned
     about models; the copy shares it.
@@ -279,7 +285,9 @@ class _Supervising:
     def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
         """Split *options* into the options for the SDK, the call and its settings.
 
-        The call is ``None`` if it is not supervised.
+        The argument ``interwhen`` of the call changes the settings, and is removed from the request. The call is
+        ``None`` if it is not to be supervised. Raises :class:`UsageError` if the argument is invalid or the call cannot
+        be supervised.
         """
         extra = options.extra_json
         override: object = None
@@ -303,9 +311,11 @@ class AsyncSupervising(_Supervising):
     async def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Send the request as the SDK does.
+        """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
-        A call to a model is supervised if it has monitors, a strategy or a context.
+        The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
+        it has monitors, a strategy or a context. Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a
+        call that cannot be supervised, and :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
@@ -343,9 +353,11 @@ class SyncSupervising(_Supervising):
     def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Send the request as the SDK does.
+        """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
-        A call to a model is supervised if it has monitors, a strategy or a context.
+        The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
+        it has monitors, a strategy or a context. Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a
+        call that cannot be supervised, and :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
@@ -367,13 +379,13 @@ class SyncSupervising(_Supervising):
         return process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
 
     def close(self) -> None:
-        """Close the client, and end the event loop of its calls."""
+        """Close the client that was wrapped, and end the event loop of its calls."""
         self._interwhen_loop.close()
         self._interwhen_bare.close()
 
 
 def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
-    """Return the stream class *supervised* for the chunk type of *stream_cls*, or of *cast_to* without *stream_cls*."""
+    """Return the stream class *supervised* for the type of its chunks: that of *stream_cls*, or else *cast_to*."""
     return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
 
 
@@ -382,7 +394,7 @@ def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
 
 
 def _accept(resource: Any) -> Any:
-    """Add the parameter ``interwhen`` to the methods of *resource*.
+    """Add the parameter ``interwhen`` to the methods of *resource* (``create``, ``stream``, ``parse``), and return it.
 
     They pass its value to ``request`` in the extra body.
     """

@@ -34,7 +34,7 @@ _AHEAD = 64
 
 
 class Feed:
-    """Iterates over the parts of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead."""
+    """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead."""
 
     def __init__(self, supervised: Supervised, loop: Running) -> None:
         self._supervised = supervised
@@ -54,7 +54,7 @@ class Feed:
             yield from found
 
     def close(self) -> None:
-        """End the call. If its event loop has already ended, so has the call, and this does nothing."""
+        """End the supervised call. If its event loop has already ended, so has the call, and this does nothing."""
         with suppress(RuntimeError):
             self._loop.call(self._supervised.aclose)
 
@@ -88,7 +88,8 @@ _set = object.__setattr__
 def attach(made: Any, info: SupervisionInfo) -> Any:
     """Set the attribute ``interwhen`` of *made* to *info*, and return *made*.
 
-    The attribute is not a model field, so comparing and dumping *made* give the same result as before.
+    The attribute is not a model field, so comparing and dumping *made* give the same result as before. ``None`` and
+    objects without ``__dict__``, such as a string, are returned unchanged.
     """
     if made is not None and hasattr(made, "__dict__"):
         made.__dict__["interwhen"] = info
@@ -96,7 +97,10 @@ def attach(made: Any, info: SupervisionInfo) -> Any:
 
 
 def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
-    """Return a function that converts a part to an object of *cast_to*. *slow* is the SDK's own conversion function."""
+    """Return a function that converts a chunk to an SDK object of the class *cast_to*, with its supervision info.
+
+    *slow* is the SDK's own conversion function. Chat chunks are converted faster.
+    """
     from openai.types.chat import ChatCompletionChunk
 
     build = _chat_builder(slow) if cast_to is ChatCompletionChunk else slow
@@ -108,7 +112,7 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
 
 
 def _chat_builder(slow: Build) -> Build:
-    """Return a function that converts a part to a chat chunk.
+    """Return a function that converts the JSON of a chunk to an SDK chat chunk.
 
     If all values are plain, it makes the object directly. Otherwise it calls *slow*, the SDK's own function.
     """
@@ -135,7 +139,7 @@ def _chat_builder(slow: Build) -> Build:
 
 
 class _Kind:
-    """Makes objects of one SDK class quickly, beginning with the default values of the class."""
+    """Makes objects of the SDK class *cls* quickly, beginning with the default values of the class."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
@@ -203,7 +207,7 @@ class AsyncBody(httpx2.AsyncByteStream):
             raise_sdk_error(error, self._request)
 
     async def aclose(self) -> None:
-        """End the call."""
+        """End the supervised call, also if its body was not read to the end."""
         await self._supervised.aclose()
 
 
@@ -225,7 +229,7 @@ class SyncBody(httpx2.SyncByteStream):
             raise_sdk_error(error, self._request)
 
     def close(self) -> None:
-        """End the call."""
+        """End the supervised call, also if its body was not read to the end."""
         self.feed.close()
 
 
@@ -243,7 +247,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream has ended."""
+        """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
 
     async def __stream__(self) -> AsyncIterator[_T]:
@@ -272,7 +276,7 @@ class SupervisedStream(Stream[_T], Generic[_T]):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream has ended."""
+        """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
 
     def __stream__(self) -> Iterator[_T]:
@@ -318,14 +322,17 @@ _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encodi
 
 
 def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
-    """Return a response that streams *body*. Its status and headers are those of *first*, the server's response."""
+    """Return a response whose body is the stream *body* of the call *supervised*, for the SDK to parse.
+
+    Its status and headers are those of *first*, the server's response. *options* are those of the request.
+    """
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
-    """Return a response with the whole answer to *call*, joined from *parts*.
+    """Return a response with the whole answer to *call* as JSON, joined from the chunks *parts*.
 
-    Its status and headers are those of *first*, the server's response.
+    Its status and headers are those of *first*, the server's response. *options* are those of the request.
     """
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)
@@ -339,7 +346,7 @@ def supervision_info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
 
 
 def with_info(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:
-    """Return a copy of *options* that attaches *info* to the parsed answer.
+    """Return a copy of *options* with which the SDK attaches *info* to the parsed answer.
 
     This also works if the caller asks for a raw response and parses it later.
     """

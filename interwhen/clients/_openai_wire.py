@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 class SdkError(UpstreamError):
-    """Carries an exception of the SDK through the engine. The caller gets the ``original``."""
+    """Carries an exception of the SDK through the engine. The caller gets the ``original``.
+
+    *retryable* says whether the run may reconnect.
+    """
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
         response = getattr(original, "response", None)
@@ -47,12 +50,12 @@ class SdkError(UpstreamError):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """Whether the run may reconnect. False if a request failed, because the SDK has already retried it."""
+        """Whether the run may reconnect. False if a request was refused, because the SDK has already retried it."""
         return self._again
 
 
 def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
-    """Raise *error* as an exception of the SDK about *request*.
+    """Raise *error* as the exception that the SDK would raise for *request*.
 
     If *error* carries an exception that the SDK had raised, that exception is raised again.
     """
@@ -90,7 +93,7 @@ Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
 
 
 class SdkBody:
-    """Wraps an open response of the SDK as an :class:`~interwhen.models.HttpResponse`."""
+    """Makes *response*, which the SDK opened, usable as an :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status: int = response.status_code
@@ -104,7 +107,11 @@ class SdkBody:
         self._closed = False
 
     async def receive(self) -> bytes:
-        """Wait for the next bytes of the body and return them; empty at the end of the body."""
+        """Wait for the next bytes of the body and return them; empty at the end of the body.
+
+        Raises :class:`StreamClosed` if the body is closed, or if an earlier read was cancelled, and :class:`SdkError`
+        if the connection fails.
+        """
         if self._closed:
             raise StreamClosed
         self._reading = True
@@ -129,7 +136,7 @@ class SdkBody:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close now; a pending read ends at once."""
+        """Close the response now. A pending :meth:`receive` ends at once."""
         idle, self._closed = not (self._closed or self._reading), True
         if self._scope is not None:
             self._scope.cancel()
@@ -146,7 +153,10 @@ class SdkBody:
 
 
 class SdkTransport:
-    """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`."""
+    """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`.
+
+    *options* are those of the caller's request. *send* sends a request, and *list_models* asks for ``GET /models``.
+    """
 
     def __init__(
         self,
@@ -167,18 +177,28 @@ class SdkTransport:
         self.host = ""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
-        """Send *body* and return the open response."""
+        """Send *body* to the path that *place* names, and return the open response.
+
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
+        """
         self.response = response = await self._accepted(body, place)
         self._first = self._first or response  # only its path is sure to be below the version
         self.host = response.request.url.netloc.decode("ascii", "replace")
         return SdkBody(response)
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of the response."""
+        """Send *body* to the path that *place* names, and return the body of the response.
+
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
+        """
         return await self._read(await self._accepted(body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``."""
+        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
+
+        Before :meth:`open` has succeeded once, the answer is always that for ``models``.
+        If the SDK raises an exception, it is raised again as :class:`SdkError`.
+        """
         if facts == "models" or self._first is None:
             try:
                 return await self._list_models()
@@ -224,7 +244,10 @@ class SdkTransport:
 
 
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
-    """Convert *error*, which was raised while a body was read, to the SDK's exception. Return it in an `SdkError`."""
+    """Convert *error*, raised while a body was read, to the exception that the SDK would raise, inside an `SdkError`.
+
+    *request* is the request of that body. After a broken connection the result may be retried.
+    """
     import openai
 
     if isinstance(error, _kinds("TimeoutException")):
@@ -287,7 +310,10 @@ def _on_loop(bare: Any, loop: Running) -> Any:
 
 
 class _Relay(httpx2.Client):
-    """A sync HTTP client that passes requests to an async client. Worker threads of the async client's loop use it."""
+    """A sync HTTP client that passes its requests to an async client on the event loop ``interwhen_loop``.
+
+    Worker threads of that loop use it.
+    """
 
     interwhen_loop: Running
 
@@ -311,7 +337,7 @@ class _Relay(httpx2.Client):
 
 
 class _ThreadStream(httpx2.AsyncByteStream):
-    """The body of a sync response. Worker threads read it."""
+    """Makes the body of a sync *response* readable on an event loop. Worker threads do the blocking reads."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response

@@ -25,14 +25,17 @@ _TOOL_ITEMS = ("_output", "_result", "file_search_call", "web_search_call", "cod
 
 
 class PlacedText(NamedTuple):
-    """A text in a request body, and the path to it."""
+    """A text in the prompt of a request, and its place in the request body."""
 
     path: Path
     text: PromptText
 
 
 def texts_of(call: ApiCall) -> list[PlacedText]:
-    """Return all texts in the prompt of *call*, including those in fields that this version does not know."""
+    """Return all texts in the prompt of *call*, including those in fields that this version does not know.
+
+    Names, ids, addresses and encoded data are left out.
+    """
     body = call.body
     found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))
     if call.api == "completions":
@@ -50,7 +53,7 @@ def texts_of(call: ApiCall) -> list[PlacedText]:
 async def checked_call(call: ApiCall, monitors: Sequence[PromptMonitor]) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
     """Run the prompt monitors *monitors* on *call*. Return the call with the prompt that they allow, and the records.
 
-    Raises :class:`~interwhen.clients.PromptRefused`.
+    Monitors may rewrite texts of the prompt. Raises :class:`~interwhen.clients.PromptRefused` if one refuses it.
     """
     placed = texts_of(call)
     checked = await check_texts([one.text for one in placed], monitors)

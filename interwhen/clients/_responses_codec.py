@@ -45,7 +45,10 @@ _HINT = "check that base_url is that of an OpenAI-compatible API"
 
 
 class ItemPart:
-    """One part of the content or of the summary of an output item."""
+    """One part of the content or of the summary of an output item, as far as the reader has got it.
+
+    *kind* is the type of the part, such as ``output_text``, and *index* its number for the reader.
+    """
 
     __slots__ = ("announced", "closed", "index", "kind", "pieces", "said", "source")
 
@@ -67,16 +70,19 @@ class ItemPart:
 
     @property
     def body(self) -> ItemBody:
-        """The part as a JSON object in the format of the API."""
+        """The part as a JSON object in the format of the API: its type and its text so far."""
         return self.like({})
 
     @property
     def extras(self) -> ItemBody:
-        """The additional fields of the events that contain its text."""
+        """The fields that the API requires in events with the part's text, besides the text."""
         return {"logprobs": []} if self.kind == "output_text" else {}
 
     def like(self, given: ItemBody) -> ItemBody:
-        """Return the part as a JSON object of the API. All fields except its type and text come from *given*."""
+        """Return the part as a JSON object of the API.
+
+        Its type and text are those of this part, other fields are from *given*.
+        """
         if self.kind not in _NAMES:
             return {"type": self.kind, **given}
         own: ItemBody = {"type": self.kind, "refusal" if self.kind == "refusal" else "text": self.text}
@@ -84,7 +90,10 @@ class ItemPart:
 
 
 class OutputItem:
-    """An output item that was announced to the reader and has not ended yet."""
+    """An output item that the reader knows (by the event *announced*), and that has not ended yet.
+
+    *kind* is the type of the item, such as ``message``.
+    """
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
         self.index = index
@@ -98,7 +107,7 @@ class OutputItem:
         self._announced = announced
 
     def note(self, event: WireEvent) -> None:
-        """Update this item after *event* was sent to the reader."""
+        """Update the parts of this item after *event* about it was sent to the reader."""
         stem, _, what = event.type.rpartition(".")
         if (kind := _STEMS.get(stem)) is not None:
             part = self._part(kind, event)
@@ -111,14 +120,15 @@ class OutputItem:
             part.announced, part.closed = True, what == "done"
 
     def open_part(self, *kinds: str) -> ItemPart | None:
-        """Return the last part whose kind is in *kinds* and which may still get more text."""
+        """Return the last part whose kind is in *kinds* and which may still get text; ``None`` if there is none."""
         found = (part for part in reversed(self.parts) if part.kind in kinds)
         return next((part for part in found if not (part.said or part.closed)), None)
 
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
         """Return the reader's part that shows part *number* of the server's item *source*.
 
-        If an open part of the same *kind* was cut, the new part of the server continues it.
+        It is added if it is missing. If an open part of the same *kind* was cut, the new part of the server continues
+        it.
         """
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
@@ -130,7 +140,10 @@ class OutputItem:
         return cut
 
     def new_part(self, kind: str, source: int) -> ItemPart:
-        """Add a part that is not announced to the reader yet, and return it."""
+        """Add a part of the kind *kind* that the reader does not know yet, and return it.
+
+        *source* is the number of the server's item that its text comes from.
+        """
         is_summary = kind == "summary_text"
         number = sum((part.kind == "summary_text") == is_summary for part in self.parts)
         self.parts.append(ItemPart(kind, number, source))
@@ -146,7 +159,7 @@ class OutputItem:
         return {"type": f"{_NAMES[part.kind]}.delta", **self._place(part), "delta": text, **part.extras}
 
     def close(self, status: Status) -> Iterator[ItemBody]:
-        """Yield the events that end the open parts, and then the event that ends the item with *status*."""
+        """Yield the events that end the open parts of the item, and then the event that ends the item with *status*."""
         for part in self.parts:
             place, body = self._place(part), part.body
             if not part.said and (stem := _NAMES.get(part.kind)):
@@ -209,7 +222,7 @@ _NO_ITEMS = -1
 
 
 def own_text(field: Field, text: str) -> ItemBody:
-    """Return *text*, which interwhen inserted, as an event that :meth:`OutputItems.send` puts into an output item.
+    """Return an event with *text*, which interwhen inserted. :meth:`OutputItems.send` puts it into an output item.
 
     *field* says whether it belongs to the reasoning or to the answer.
     """
@@ -217,7 +230,7 @@ def own_text(field: Field, text: str) -> ItemBody:
 
 
 class OutputItems:
-    """Tracks the output items that the reader knows.
+    """Tracks the output items that the reader knows, and renumbers the server's events to fit them.
 
     *start_of* is a function from the server's number of an item to the number of the first item of the same request.
     """
@@ -237,7 +250,7 @@ class OutputItems:
         """The calls that the reader got."""
 
     def follow(self, event: WireEvent, data: bytes) -> None:
-        """Update the items after the reader got *event* unchanged, as the bytes *data*."""
+        """Update the known items after the reader got *event* unchanged, as the bytes *data*."""
         index = event.output_index
         if index is None:
             return
@@ -249,7 +262,11 @@ class OutputItems:
             item.note(event)
 
     def send(self, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for the reader in place of *body*, an event of the server or of interwhen."""
+        """Yield the events for the reader in place of *body*, an event of the server or of interwhen.
+
+        The known items are updated. Of an item that the reader does not know or that has ended, only text is shown, as
+        text that interwhen inserts.
+        """
         kind, index = body["type"], body.get("output_index")
         if kind == _OURS:
             yield from self._ours(body["field"], body["delta"])
@@ -273,7 +290,7 @@ class OutputItems:
                     yield self._sent(body)
 
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events that announce the server's item *index*.
+        """Yield the events that announce the server's item *index*; *body* is the server's event about it.
 
         If it is a message, and a message of the reader was cut, that message continues with the new text. All other
         items that were cut end now, as incomplete.
@@ -292,7 +309,10 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for *body*, an event of the server's item *index*. The reader knows this item as *item*."""
+        """Yield the events for the reader that come from *body*, an event about the server's item number *index*.
+
+        The reader knows this item as *item*.
+        """
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -403,7 +423,7 @@ class ResponsesChunkBuffer(ChunkBuffer):
         """The reasoning items of this request that have no text yet, or only a summary."""
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
-        """Prepare for a stream that continues the trace *pieces*."""
+        """Prepare for a stream that continues the trace *pieces*: cut the queue, and note where the new items begin."""
         super().begin(pieces)
         self._events.begin()
         self._starts.append(self.items)
@@ -418,7 +438,9 @@ class ResponsesChunkBuffer(ChunkBuffer):
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode *data*, one event of the stream, store it, and return its content.
 
-        *offset* is the position of the event in the body, in bytes. *first* is true for the first event of a stream.
+        *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before; then
+        an object that is not an event raises :class:`~interwhen.models.StreamProtocolError`. Data that is not JSON
+        always raises it, and an error of the server raises :class:`~interwhen.models.UpstreamError`.
         """
         try:
             event = decode_event(data)
@@ -541,13 +563,17 @@ _NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "s
 
 
 class ResponsesTemplate:
-    """Makes the events of one response; see :class:`~interwhen.clients._chat_codec.ChunkTemplate`."""
+    """Makes events of the Responses API for text of interwhen, for changed text, and for the end of the response.
+
+    *buffer* has the server's first event, whose response gives the id and the other fields. The class corresponds to
+    :class:`~interwhen.clients._chat_codec.ChunkTemplate` for the chat API.
+    """
 
     def __init__(self, buffer: ResponsesChunkBuffer) -> None:
         self._buffer = buffer
 
     def text(self, field: Field, text: str) -> Body:
-        """Return an event with *text* in *field*.
+        """Return an event with *text* for the reasoning or the answer, as *field* says.
 
         If *text* is empty, the event only says that the response is in progress.
         """
@@ -557,7 +583,7 @@ class ResponsesTemplate:
         """Do nothing, because a response begins with a separate event."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with its text replaced by *text*.
+        """Return the event *data* with its text replaced by *text*. *field* is ignored.
 
         *whole* is true if *text* is the complete text of the event. Then its log-probabilities are kept.
         """
@@ -590,7 +616,10 @@ class ResponsesTemplate:
         return {**said, "type": kind, "response": response}
 
     def cut(self, result: Result, items: OutputItems) -> Body:
-        """Return the event that ends the response if the server did not send an end."""
+        """Return the event that ends the response if the server's stream broke off. It gives no reason for the end.
+
+        *result* is that of the run, and *items* has the output that the reader got.
+        """
         found = self.end(None, result, items)
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 
@@ -629,7 +658,10 @@ class ResponsesComposer(Composer):
         self._send(self._items.send(part.chunk()), start, lead)
 
     def _send(self, bodies: Iterable[Body], start: int | None = None, lead: int = 0) -> None:
-        """Add the events *bodies*. *start* and *lead* describe the last of them, which has the text."""
+        """Add the events *bodies* with new sequence numbers.
+
+        *start* and *lead* describe the last one, which has the text.
+        """
         self._rewrites = True
         found = [*bodies]
         for number, body in enumerate(found, start=1):
@@ -658,7 +690,7 @@ class ResponsesComposer(Composer):
 
 
 def whole_of(parts: list[Part]) -> Body:
-    """Return the complete response: the last event in *parts* that has one contains it."""
+    """Return the complete response, which the last event in *parts* with a response contains; else an empty object."""
     for part in reversed(parts):
         response = part.chunk().get("response")
         if isinstance(response, dict):

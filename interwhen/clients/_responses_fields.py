@@ -16,7 +16,7 @@ CALLS: Final = ("function_call", "custom_tool_call")
 
 
 class WireItem(msgspec.Struct, frozen=True, gc=False):
-    """An output item."""
+    """An output item, as far as it is read: id, type, and the fields of a tool call."""
 
     id: str | None = None
     type: str = ""
@@ -27,7 +27,7 @@ class WireItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class WirePart(msgspec.Struct, frozen=True, gc=False):
-    """A part of the content or summary of an item."""
+    """A part of the content or summary of an item, as far as it is read: its type."""
 
     type: str = ""
 
@@ -41,7 +41,7 @@ class WireDetails(msgspec.Struct, frozen=True, gc=False):
 
 
 class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
-    """Token counts."""
+    """The token counts of a response."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -50,14 +50,14 @@ class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 class WireResponse(msgspec.Struct, frozen=True, gc=False):
-    """A response, without its output."""
+    """A response without its output: its token counts, and why it is incomplete."""
 
     usage: ResponsesUsage | None = None
     incomplete_details: WireDetails | None = None
 
 
 class WireEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event."""
+    """One event of a stream of the Responses API, as far as it is read."""
 
     type: str = ""
     delta: Any = None
@@ -86,7 +86,7 @@ _CALL_PIECES = ("response.function_call_arguments.", "response.custom_tool_call_
 
 
 class ResponsesFieldFilter:
-    """Finds text that no monitor reads in the events of one answer."""
+    """Finds text that no monitor reads in the events of one answer. With *holds*, such text is removed."""
 
     def __init__(self, *, holds: bool) -> None:
         self.holds = holds
@@ -103,7 +103,7 @@ class ResponsesFieldFilter:
         """The arguments of complete calls."""
 
     def begin(self) -> None:
-        """Prepare for the next request, whose items are numbered from 0 again."""
+        """Forget the texts of the last request, because the items of the next one are numbered from 0 again."""
         for known in (self._texts, self._calls, self._said):
             known.clear()
         self._made.clear()
@@ -114,9 +114,9 @@ class ResponsesFieldFilter:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
-        """Return *data*, the bytes of *event*, as the reader gets them.
+        """Return *data*, the bytes of *event*, as the reader gets them, and record fields with unmonitored text.
 
-        Record the names of fields with unmonitored text.
+        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed.
         """
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)
@@ -154,9 +154,9 @@ class ResponsesFieldFilter:
             self._texts.setdefault(place, []).append(delta)
 
     def _whole(self, event: WireEvent) -> None:
-        """Record a complete tool call, which monitors read.
+        """Record the arguments of a complete tool call, which monitors read.
 
-        Its pieces and its announcement must have the same arguments.
+        If its pieces or its announcement have other arguments, they count as unmonitored text.
         """
         item, index = event.item, event.output_index
         assert item is not None
@@ -177,9 +177,10 @@ class ResponsesFieldFilter:
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:
-        """Return the text to show in the field *place*.
+        """Return the text to show in the field *place* in place of unmonitored text.
 
-        This is the text that monitors have read if there is exactly one, else an empty text.
+        If *place* is a field with the name ``text`` and monitors have read exactly one text, it is that text; otherwise
+        it is empty.
         """
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())

@@ -89,13 +89,16 @@ class _TappedResponse:
         await self._response.aclose()
 
     def recorded(self) -> RecordedAnswer:
-        """Return the headers and the bytes received so far. Call this once, at the end."""
+        """Return the headers and the bytes received so far, compressed. Call this once, at the end."""
         packed = b"".join((*self._packed, self._packer.flush()))
         return RecordedAnswer(dict(self.headers), packed, self._has_ids)
 
 
 class _ChosenResponse:
-    """An :class:`~interwhen.models.HttpResponse` whose body is already known."""
+    """The response that shows the chosen answer, with *headers* and *body*, which are already known.
+
+    It is a :class:`~interwhen.models.HttpResponse`.
+    """
 
     status = 200
 
@@ -137,7 +140,10 @@ class _RecordingTransport:
 
 
 class _ReplayTransport:
-    """A :class:`~interwhen.clients._upstream.CallTransport` that answers each request with *response*."""
+    """A :class:`~interwhen.clients._upstream.CallTransport` whose streamed request gets *response*.
+
+    Other requests raise :class:`UsageError`.
+    """
 
     def __init__(self, host: str, response: HttpResponse) -> None:
         self.host = host
@@ -198,10 +204,11 @@ class _SampleStream:
 
 
 class CallSampler:
-    """A :class:`~interwhen.Model` that sends the request of *call*, with another seed and temperature for each sample.
+    """A :class:`~interwhen.Model` that sends the request of *call*, with the temperature of each sample.
 
-    *resume* and *feedback* come from the settings of the call. Each stream is decoded separately, except those of
-    :meth:`show`.
+    If the caller gave a seed, the request also has the seed of the sample.
+    *settings* are those of the call, and *endpoint* has what is known about the model. Each stream is decoded
+    separately, except those of :meth:`show`.
     """
 
     def __init__(self, call: ApiCall, settings: Settings, transport: CallTransport, endpoint: ModelEndpoint) -> None:
@@ -240,7 +247,7 @@ class CallSampler:
         return await self._model(self._call, self._transport, make_buffer(self._call)).resume_mode()
 
     def show(self, buffer: ChunkBuffer, *, greedy: bool, seed: int) -> None:
-        """Treat the next streams as those of one run that the reader sees, and fill *buffer* with their chunks.
+        """Treat the next streams as those of one run that the reader sees, and put their chunks into *buffer*.
 
         With *greedy*, the temperature is 0; without it, a temperature of 0 is raised. *seed* is added to the caller's
         seed, if there is one.
@@ -255,7 +262,11 @@ class CallSampler:
         self._shown = self._model(replace(self._call, body=body), self._transport, buffer)
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* and return the open stream, once the server has accepted it."""
+        """Send *request* as one sample, and return the open stream, once the server has accepted it.
+
+        After :meth:`show`, it is a request of the run that the reader sees. Raises :class:`~interwhen.ModelError` if
+        the server refuses it, and :class:`UsageError` if the strategy adds messages to messages with more than text.
+        """
         if self._shown is not None:
             shown = await self._shown.stream(request)
             self.accepted += 1
@@ -270,7 +281,10 @@ class CallSampler:
         return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork and return its completion."""
+        """Let the server answer the fork *request*, and return its completion.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it.
+        """
         if self._shown is not None:
             return await self._shown.complete(request)
         buffer = make_buffer(self._call)
@@ -284,7 +298,7 @@ class CallSampler:
         return CallModel(call, transport, self._endpoint, buffer, resume=self._settings.resume)
 
     def _asked(self, request: Request) -> ApiCall:
-        """Return the call for *request*: the caller's call with the seed, temperature and prompt of the sample."""
+        """Return the call for the sample *request*: the caller's call with its seed, temperature and prompt."""
         body = {name: value for name, value in self._call.body.items() if name != "stream_options"}
         sampling = request.sampling
         if sampling.temperature is not None:
@@ -297,7 +311,10 @@ class CallSampler:
         return replace(self._call, body=body)
 
     def _ask_again(self, body: dict[str, Any], prompt: Prompt) -> None:
-        """Replace the prompt in *body* by *prompt*, which has more text or more messages than the caller's prompt."""
+        """Replace the prompt in *body* by *prompt*, which is the caller's prompt with more text or more messages.
+
+        Raises :class:`UsageError` if the caller's messages have more than text.
+        """
         known = self._prompt
         if isinstance(prompt, str) and self._call.api == "completions":
             body["prompt"] = prompt
@@ -319,7 +336,10 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 class _LearningStream:
-    """Passes on *stream*. *sampler* learns from its first chunks how the server behaves."""
+    """Passes on *stream*, the stream of one sample, and tells *sampler* what it shows about the server.
+
+    That is the first chunk, the field of reasoning, and the tokens of reasoning.
+    """
 
     def __init__(self, sampler: CallSampler, buffer: ChunkBuffer, stream: _SampleStream) -> None:
         self._sampler = sampler
@@ -350,7 +370,10 @@ class _LearningStream:
 
 
 class CallMeter(MeteredModel):
-    """Counts and limits the tokens and samples of one call. Equal forks are sent and counted only once."""
+    """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
+
+    Equal forks are sent and counted only once.
+    """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
         super().__init__(model, tokens)
@@ -366,15 +389,19 @@ class CallMeter(MeteredModel):
         return super().left if self.requests < self._samples and not is_off() else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream. Raises :class:`~interwhen.OutOfTokens` if the tokens or the samples are used up."""
+        """Open a stream for one sample, whose request is *request*.
+
+        Raises :class:`~interwhen.models.OutOfTokens` if the tokens or the samples are used up.
+        """
         if self.requests >= self._samples:
             raise OutOfTokens(self.budget)
         return await super().stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork.
+        """Answer a fork. The answer to an equal fork is used again, without tokens.
 
-        The judge of a sample and the run that shows it send the same forks, at temperature 0, so answers are cached.
+        The judge of a sample and the run that shows it send the same forks, at temperature 0. Raises
+        :class:`~interwhen.models.OutOfTokens` if no tokens are left for a new fork.
         """
         asked = request.sampling
         key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
@@ -401,7 +428,10 @@ class CallMeter(MeteredModel):
 
 
 class _ChosenModel:
-    """A :class:`~interwhen.Model` that has one stream, the chosen answer. *meter* answers its forks."""
+    """A :class:`~interwhen.Model` that has one stream, the chosen answer from *model*. *meter* answers its forks.
+
+    *able* are its capabilities. With *hides_reasoning*, the stream says that reasoning was hidden.
+    """
 
     def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities, *, hides_reasoning: bool) -> None:
         self._hides_reasoning = hides_reasoning
@@ -450,7 +480,7 @@ class _HidingStream:
 
 
 def shown_by(monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors* for the run that shows a chosen answer.
+    """Return *monitors* for the run that shows a chosen answer to the reader.
 
     They do not correct it, because the strategy has chosen it. Monitors that only correct text now observe. The others
     get the remedy ``Abstain``: if text that a gate holds is refuted, or a tool call is refused, it is not shown, and
@@ -535,7 +565,7 @@ class StrategyRun:
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether supervision was turned off while the answer was shown."""
+        """Whether supervision was turned off (by the switch of the process) while the answer was shown."""
         return self._began_off or (self._inner is not None and self._inner.is_switched_off)
 
     @property
@@ -575,7 +605,11 @@ class StrategyRun:
                 self._result = _abstained("the caller left before the end", self._ledger(kept=0))
 
     async def batch(self) -> list[Event]:
-        """Wait for events of the run that the reader sees, and return them; empty at the end."""
+        """Wait for events of the run that the reader sees, and return them; an empty list at the end.
+
+        If that run has no answer and the strategy begins another one, its text is retracted first. Raises the error of
+        a strategy, unless it is a :class:`~interwhen.ModelError`, which becomes a failed result.
+        """
         while not self._is_over:
             if self._live is None and not self._has_begun:
                 return await self._opened()
@@ -628,7 +662,11 @@ class StrategyRun:
             self._sampler.opened.set()
 
     async def _opened(self) -> list[Event]:
-        """Wait until the server has accepted a request. If it refuses the first request, return the failed result."""
+        """Wait until the server has accepted a request, and return the event that the stream has begun.
+
+        If the server refuses the first request, return the failed result instead. An error of the strategy itself is
+        raised.
+        """
         await self._sampler.opened.wait()
         self._has_begun = True
         if self._crash is not None:
@@ -638,7 +676,11 @@ class StrategyRun:
         return [StreamStarted(0, None)]
 
     async def _begin(self) -> Result | None:
-        """Begin the run that the reader sees. If there is nothing to show, return the result of the call instead."""
+        """Begin the run that the reader sees, once the strategy has chosen, and return ``None``.
+
+        If there is nothing to show, because the model failed or the strategy gave up, return the result of the call. An
+        error of the strategy itself is raised.
+        """
         if self._live is not None:
             await self._enter(self._make_live(self._live))
             return None
@@ -655,7 +697,7 @@ class StrategyRun:
         return None
 
     async def _make_shown(self, choice: StrategyChoice) -> Run:
-        """Return the run that shows *choice*."""
+        """Return the run that shows *choice*: it replays the recorded answer, or a stream made from its text."""
         recording = choice.recording
         resume: Literal["tokens", "turn"] = "turn"
         if isinstance(recording, RecordedAnswer):
@@ -671,7 +713,7 @@ class StrategyRun:
         return self._run(shown, shown_by(self._monitors))
 
     def _composed(self, choice: StrategyChoice) -> bytes:
-        """Return the stream that a server would have sent if it had written the text of *choice*."""
+        """Return the bytes of the stream that a server would have sent if it had written the text of *choice*."""
         is_chat = self._call.api == "chat"
         template = ChunkTemplate(self._sampler.first, chat=is_chat)
         said: Field = "content" if is_chat else "text"
@@ -786,9 +828,10 @@ class StrategyRun:
         return passed
 
     def _following(self, result: Result) -> LiveRun | None:
-        """Return the run that follows a run with *result*.
+        """Return the run to make after one that ended with *result*; ``None`` if no other run follows.
 
-        Returns ``None`` if that run has answered, or if no other run is possible.
+        None follows if that run has failed or given an answer, or if time, tokens or text that the reader has seen
+        forbid it.
         """
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None
@@ -807,11 +850,11 @@ class StrategyRun:
         return [Finished(result)]
 
     def _of_live(self, result: Result) -> Result:
-        """Return *result*, the result of the last run, with the cost of all runs."""
+        """Return *result*, the result of the last run, with a ledger that has the cost of all runs of the call."""
         return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
-        """Return *result*, of the run that showed the chosen answer, with the cost and time of the strategy."""
+        """Return *result*, of the run that showed the chosen answer, with the cost and time of the strategy added."""
         choice, timing = self._choice, result.timing
         assert choice is not None
         waited = self._chosen_at - self._began
@@ -842,9 +885,9 @@ class StrategyRun:
         return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
 
     def _ledger(self, *, kept: int) -> Ledger:
-        """Return the ledger of a strategy that chooses an answer, or of runs without a result.
+        """Return the ledger (the token counts) of the call if the last run has no result, or if there was no run.
 
-        *kept* is the number of tokens that are shown.
+        There is no run if the strategy chooses among samples. *kept* is the number of tokens that are shown.
         """
         if self._live is not None:
             return self._summed(Ledger())

@@ -56,7 +56,10 @@ _tasks: set[asyncio.Task[None]] = set()
 
 
 class RunTask:
-    """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose` is called."""
+    """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose` is called.
+
+    At the end, *ending* makes the record of the call.
+    """
 
     def __init__(self, run: Run | StrategyRun, ending: CallEnding | None = None) -> None:
         self._run = run
@@ -79,11 +82,11 @@ class RunTask:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before its end."""
+        """The result of the run; ``None`` before its end, and if the run raised an exception."""
         return self._run.result if self._left.is_set() and self._error is None else None
 
     def leave(self) -> None:
-        """Tell the task to leave the run, without waiting. Any thread may call this, even after the loop has ended."""
+        """Ask the task to leave the run, without waiting. Any thread may call this, even after the loop has ended."""
         if self._soon is not None and not self._left.is_set():
             try:
                 self._soon(self._leaving.set)
@@ -91,7 +94,10 @@ class RunTask:
                 self._soon = None
 
     async def aclose(self) -> None:
-        """Leave the run, and wait until the task has left it. This also waits if the caller is cancelled."""
+        """Leave the run, and wait until the task has left it, for at most 10 seconds.
+
+        Cancellation does not shorten this.
+        """
         if self._soon is None:
             return
         self._leaving.set()
@@ -116,7 +122,7 @@ class RunTask:
 
 
 class CallEnding:
-    """Makes the record of a call when it ends.
+    """Passes the events of a call to its listeners, and makes the record of the call when it ends.
 
     *judged* is a function that converts a result to the result that the caller gets.
     """
@@ -152,9 +158,10 @@ class CallEnding:
                 listener.saw(self._origin.call_id, found)
 
     def publish(self, result: Result | None) -> None:
-        """Tell the listeners that the call has ended, log the call, and add it to the audit file.
+        """Tell the listeners that the call has ended, log the call, and add it to the audit file and its journal.
 
-        A gateway logs and audits its calls itself, because it knows more about them.
+        A gateway logs and audits its calls itself, because it knows more about them. *result* is ``None`` if the call
+        raised an exception. Errors are only logged.
         """
         is_ours = self._origin.source != "gateway"
         try:
@@ -239,7 +246,7 @@ NAME = "tool-format"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatClaim(Claim):
-    """The claim that a tool call names an offered tool and has valid arguments."""
+    """The claim that the tool call *call* names an offered tool and has valid arguments."""
 
     call: ToolCall
     required: tuple[str, ...] | None
@@ -274,7 +281,7 @@ _VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
 
 
 def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
-    """Return a monitor that checks calls of *tools*.
+    """Return a monitor that checks whether a call names one of *tools* and has valid arguments.
 
     If *tools* is empty, it only checks that the arguments are JSON.
     """
@@ -317,7 +324,10 @@ def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 class Supervised:
-    """The answer to one call, chunk by chunk. :func:`supervise` creates it. Read it to its end, or close it."""
+    """The answer to one call, chunk by chunk. :func:`supervise` creates it.
+
+    Read :attr:`parts` to the end, or close it.
+    """
 
     def __init__(
         self,
@@ -402,7 +412,7 @@ class Supervised:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the run has ended."""
+        """The result of the run; ``None`` before the run has ended, and if it raised an exception."""
         result = self._run_task.result
         return None if result is None else self._composer.judged(result)
 
@@ -418,15 +428,15 @@ class Supervised:
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
-        """Tell the run to end, without waiting. Any thread may call this."""
+        """Ask the run to end, without waiting. Any thread may call this."""
         self._run_task.leave()
 
     async def aclose(self) -> None:
-        """End the run, close its stream, and wait for its tasks."""
+        """End the call, even before the end of its answer: cancel the run, close its stream, await its tasks."""
         await self._run_task.aclose()
 
     def _raise(self) -> None:
-        """If an error ended the run, raise it."""
+        """If the run failed with an error, raise this error."""
         result = self._run_task.result
         if result is not None and result.status == "failed" and self._run.error is not None:
             self._raised = True
@@ -444,7 +454,9 @@ async def supervise(
 
     *endpoint* has what earlier calls have learned about the model. *origin* has the id of the call, for its record. If
     the caller did not ask for a stream, the chunks are made at the end, from the final text. Raises
-    :class:`~interwhen.ModelError` if the server refuses the call or cannot be reached.
+    :class:`~interwhen.ModelError` if the server refuses the call or cannot be reached, :class:`PromptRefused` if a
+    prompt monitor refuses it, :class:`Unsupported` if it cannot be supervised, and :class:`~interwhen.UsageError` if
+    its prepared context does not exist.
     """
     monitors = settings.deliveries(structured=call.is_structured)
     origin = origin or CallOrigin()
@@ -531,7 +543,10 @@ async def _by_strategy(
     origin: CallOrigin,
     findings: tuple[PromptRecord, ...],
 ) -> Supervised:
-    """Answer the call of *served* with *strategy*; see :func:`supervise`."""
+    """Answer the call of *served* with *strategy*; see :func:`supervise`.
+
+    Raises :class:`Unsupported` for a call of the Responses API.
+    """
     call = served.call
     if call.api == "responses":
         raise Unsupported(
@@ -611,7 +626,7 @@ Body = dict[str, Any]
 
 
 def whole(api: Api, parts: Iterable[Part]) -> Body:
-    """Return one response body for *parts*, as the server would have sent it without streaming."""
+    """Join the chunks *parts* to one response body, as the server of *api* would have sent it without streaming."""
     if api == "responses":
         return whole_of(list(parts))
     body: Body = {}
@@ -653,7 +668,7 @@ def _merge_choice(choice: Body, found: Body) -> None:
 
 
 def _merge(into: Body, more: Body) -> None:
-    """Merge *more* into *into*.
+    """Merge the fields *more* of a chunk into *into*, the fields so far.
 
     Strings and lists are joined, tool calls are matched by their index, other values are replaced.
     """

@@ -84,9 +84,10 @@ from interwhen.models._transport import (
 
 
 def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return *given* and the trace *pieces* as items of the Responses API; see `in_turns`.
+    """Return the input for a request that continues a trace, as a list of items of the Responses API.
 
-    *given* is the field ``input`` of the request. *side* is the side text of a fork.
+    It has the items of *given*, the field ``input`` of the caller's request, and then the trace *pieces* as items.
+    *side* is the side text of a fork. :func:`in_turns` does the same for the chat API.
     """
     items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
     own = len(items)
@@ -135,16 +136,16 @@ class KnownResponse:
         self._body = body
 
     async def receive(self) -> bytes:
-        """Return the whole body. All later calls return empty bytes."""
+        """Return the whole body at the first call. All later calls return empty bytes."""
         body, self._body = self._body, b""
         return body
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing: there is no connection."""
 
 
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
-    """Return *response*. If it is a whole answer in JSON, it is converted to an event stream.
+    """Return *response*. If its body is a whole answer in JSON, read it and convert it to an event stream.
 
     Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB.
     """
@@ -167,7 +168,10 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
 
 
 def as_events(api: Api, data: bytes) -> bytes:
-    """Convert *data*, a whole answer of *api* in JSON, to the bytes of an event stream."""
+    """Convert *data*, a whole answer of *api* in JSON, to the bytes of an event stream with the same content.
+
+    An error of the server, and data that is not JSON, become one event.
+    """
     try:
         body = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -229,7 +233,8 @@ Facts = Literal["models", "slots", "version", "props", "server_info"]
 class CallTransport(Protocol):
     """Sends the requests of one call. The transport determines address, keys, retries and timeouts.
 
-    Each method raises :class:`~interwhen.ModelError`, with ``retryable`` set.
+    The parameter *place* of its methods names the path, by default that of the call. Each method raises
+    :class:`~interwhen.ModelError`, with ``retryable`` set.
     """
 
     @property
@@ -238,11 +243,17 @@ class CallTransport(Protocol):
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return a successful response, whose body is an event stream."""
+        """Send *body* to the path *place*, and return the response, whose body is an event stream.
+
+        If the server refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         ...
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of a successful response."""
+        """Send *body* to the path *place*, and return the whole body of the response.
+
+        If the server refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         ...
 
     async def get(self, facts: Facts) -> bytes:
@@ -251,7 +262,10 @@ class CallTransport(Protocol):
 
 
 class ResumeSupport:
-    """Remembers for ``REMEMBERED_SECONDS`` how one model of one server continues kept text."""
+    """Remembers for ``REMEMBERED_SECONDS`` how one model of one server continues kept text.
+
+    *place* names both, for the log.
+    """
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -273,22 +287,23 @@ class ResumeSupport:
 
     @property
     def card(self) -> ModelCard | None:
-        """The entry of the model in ``GET /models``; ``None`` if there is none."""
+        """The entry of the model in the server's list ``GET /models``, as last learned; ``None`` without an entry."""
         return self._card
 
     def learn_card(self, card: ModelCard | None) -> None:
-        """Remember *card* for ``REMEMBERED_SECONDS``."""
+        """Remember *card*, the model's entry in ``GET /models``, for ``REMEMBERED_SECONDS``."""
         self._card, self._card_until = card, anyio.current_time() + REMEMBERED_SECONDS
 
     @property
     def known(self) -> ChatMode | None:
-        """The mode that was learned within the last ``REMEMBERED_SECONDS``, or ``None``."""
+        """The way to continue a chat that was learned in the last ``REMEMBERED_SECONDS``; ``None`` without one."""
         return self._mode if anyio.current_time() < self._until else None
 
     def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
-        """Remember *mode* for ``REMEMBERED_SECONDS``, and return it.
+        """Remember *mode* as the way to continue a chat for ``REMEMBERED_SECONDS``, log it, and return it.
 
-        *why_turn* says which way the server refused; empty if it refused none.
+        The known tags of reasoning are forgotten. *why_turn* says why the server refused another way; empty if it
+        refused none.
         """
         self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
@@ -299,7 +314,10 @@ class ResumeSupport:
 
 
 class ModelEndpoint:
-    """Stores what calls have learned about one model of a server. All calls to the model share this object."""
+    """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
+
+    All calls to the model share this object. *model* and *host* name the model and its server, for the log.
+    """
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
@@ -319,16 +337,17 @@ class ModelEndpoint:
 
 
 class _Ahead(NamedTuple):
-    """A request that was sent before the run asked for it, with its response or error."""
+    """A request that was sent before the run asked for it, with the server's response or error."""
 
     body: dict[str, Any]
     answer: HttpResponse | ModelError
 
 
 class CallModel:
-    """A :class:`~interwhen.Model` for one call.
+    """A :class:`~interwhen.Model` for one call. It sends the caller's request; to resume, it adds the kept text.
 
-    It sends the caller's request; when it resumes, it adds the kept text.
+    *buffer* gets the chunks of its streams, and *endpoint* has what is known about the model. *resume* is how a chat
+    continues kept text, and *probe* whether the server may be probed for that.
     """
 
     def __init__(
@@ -376,14 +395,17 @@ class CallModel:
         return "prefix" if self._call.api == "completions" else "turn"
 
     def answer_first(self, body: dict[str, Any]) -> None:
-        """Use *body*, a whole answer of the API, as the response to the first request.
+        """Use *body*, a whole answer of the API, in place of the server's response to the first request.
 
         Later requests go to the server.
         """
         self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
 
     async def send_ahead(self, seconds: float | None) -> None:
-        """Send the caller's request before :meth:`stream` needs it. Wait for the response for at most *seconds*."""
+        """Send the caller's request before :meth:`stream` needs it, and wait for the response for at most *seconds*.
+
+        The response or the error is used by :meth:`stream`.
+        """
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
             try:
@@ -399,7 +421,10 @@ class CallModel:
                 await ahead.answer.aclose()
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request* and return the open stream, once the server has accepted it."""
+        """Send *request* and return the open stream, once the server has accepted it. Its chunks go to the buffer.
+
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         way = await self._way(request) if request.pieces or request.side else None
         server, prompt, way = await self._by_ids(request, way)
         if request.pieces and self._call.api != "responses":
@@ -452,9 +477,9 @@ class CallModel:
             await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork and return its completion.
+        """Answer a fork and return its completion. If the request fails, :class:`~interwhen.ModelError` is raised.
 
-        Its request leaves out the tools and the response format of the call.
+        Its request has temperature 0, and leaves out the tools and the response format of the call.
         """
         server, prompt, way = await self._by_ids(request, await self._way(request))
         body = self._first(request.sampling, aside=True) if prompt is not None else self._body(request, way)
@@ -511,9 +536,10 @@ class CallModel:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests.
+        """Whether :meth:`prove` would send requests to find out how the server continues kept text.
 
-        With the option ``auto``, it does so only after a correction has made the server known.
+        With the option ``auto``, it does so only after a correction has made the server known. It is false for a
+        transport whose requests cannot be cancelled.
         """
         known = self._endpoint.resume
         if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
@@ -524,7 +550,11 @@ class CallModel:
         return self._probe == "always" or known.known == "prefill"
 
     async def prove(self) -> int:
-        """Find out how the server continues kept text. Return how many tokens this took, including prompts."""
+        """Test by requests how the server continues kept text, if this is not known yet.
+
+        Return the tokens that this took. The result is remembered for later calls. Only servers that may continue an
+        unfinished message are tested.
+        """
         if await self._mode() != "prefill":
             return 0
         known = self._endpoint.resume
@@ -535,7 +565,10 @@ class CallModel:
         return str(self._call.body.get("model", ""))
 
     async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body* to the chat API, and return all chunks of the answer. Used by probes."""
+        """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
+
+        Raises :class:`~interwhen.models.StreamTimeout` if the answer takes longer than ``PROBE_SECONDS``.
+        """
         found: list[Chunk] = []
         with anyio.move_on_after(PROBE_SECONDS):
             response = await self.transport.open({**body, "stream": True, "stream_options": {"include_usage": True}})
@@ -553,7 +586,8 @@ class CallModel:
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and return the way with its reason.
 
-        *by_ids* is false if the server has refused token ids.
+        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, asks
+        llama.cpp to render a prompt, and waits for a running probe, for at most ``WAIT_SECONDS``.
         """
         api = self._call.api
         if api == "completions":
@@ -594,7 +628,10 @@ class CallModel:
         )
 
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
-        """Return the token ids to continue from; ``None`` if *server* refuses to tokenize."""
+        """Return the token ids of the prompt and the text of *request*, from which the model continues.
+
+        Return ``None`` if *server* refuses to tokenize; then later requests use a prefill or an extra turn.
+        """
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
@@ -611,7 +648,10 @@ class CallModel:
             return None
 
     def _take(self, mode: ChatMode, why_turn: str) -> None:
-        """Use the resume mode *mode* from now on, because the server refused another one. *why_turn* is the reason."""
+        """Use the resume mode *mode* for this model from now on, because the server refused another one.
+
+        *why_turn* is the reason.
+        """
         self._endpoint.resume.learn(mode, why_turn)
         if self._resume is not None:
             self._resume = mode
@@ -653,7 +693,10 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
+        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one.
+
+        Raises the error of the request sent ahead, if that request failed.
+        """
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:
@@ -681,7 +724,10 @@ class CallModel:
         return self._endpoint.resume.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
 
     async def _card(self) -> ModelCard | None:
-        """Return the entry of the model in ``GET /models``. Raises :class:`~interwhen.ModelError`."""
+        """Return the entry of the model in ``GET /models``, else the first entry; ``None`` if there are no entries.
+
+        The server is asked only if this is not known. If the request fails, :class:`~interwhen.ModelError` is raised.
+        """
         known = self._endpoint.resume
         if not known.has_card:
             cards = read_json(await self.transport.get("models"), models_decoder).data
@@ -689,9 +735,10 @@ class CallModel:
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*, ask for a stream, and return the open response.
+        """Send *body* with ``"stream": true``, and return the open response.
 
-        If the server refuses to stream and the caller did not want a stream, send *body* again without asking for one.
+        If the server refuses this field and the caller did not ask for a stream, send *body* again with ``false``, and
+        remember that. Raises :class:`~interwhen.ModelError` for another refusal, or if the server cannot be reached.
         """
         if self._call.streams:
             return await self._open({**body, "stream": True})
@@ -713,9 +760,8 @@ class CallModel:
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* and return the open response.
 
-        Also ask for token counts and token ids, if the server accepts these fields.
-
-        If it refuses a field, send the request again without it.
+        Also ask for token counts and token ids, if the server accepts these fields. If it refuses a field, send the
+        request again without it, and remember that. Raises :class:`~interwhen.ModelError` for another refusal.
         """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:
@@ -738,7 +784,7 @@ class CallModel:
 
 
 class _CallWire:
-    """Sends the requests of a probe over the transport of *model*."""
+    """Sends the requests that find out how a server continues text (the probe). They use the transport of *model*."""
 
     def __init__(self, model: CallModel) -> None:
         self._model = model
@@ -759,7 +805,10 @@ def call_has_ids(call: ApiCall) -> bool:
 
 
 def _continues_raw(call: ApiCall) -> bool:
-    """Return whether the answer to *call* may continue as raw text; see :func:`continues_raw`."""
+    """Return whether ``/v1/completions`` can continue the answer to *call*.
+
+    It can do so only for a call of the chat API without a forced tool call, and if all tools are plain functions.
+    """
     return call.api == "chat" and continues_raw(call.body)
 
 
@@ -781,7 +830,7 @@ def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
-    """Return the request fields of *api* that ask for log-probabilities of the tokens of a fork."""
+    """Return the request fields of *api* that ask for the log-probabilities that *sampling* wants."""
     most = sampling.top_logprobs
     if api == "completions":
         return {"logprobs": 1 if most is None else most}

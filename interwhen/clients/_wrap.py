@@ -23,7 +23,8 @@ def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) 
     :class:`~interwhen.clients.Settings`; a single call overrides them with ``interwhen={...}``. Chunks and responses
     carry :class:`~interwhen.clients.SupervisionInfo` as ``.interwhen``.
 
-    Raises :class:`~interwhen.UsageError` on invalid options.
+    Raises :class:`~interwhen.UsageError` for an invalid client or invalid options, and
+    :class:`~interwhen.toolkit.MissingExtraError` if the package ``openai`` is missing.
     """
     settings = make_settings(monitors, options)
     vet_context(settings.context)

@@ -67,7 +67,7 @@ _typed = msgspec.json.Decoder(_Typed)
 def renderer(api: Api, detail: Detail) -> Render:
     """Return a function that encodes parts of an answer as stream events of *api*.
 
-    The events have the field ``interwhen`` at the level *detail*.
+    The events have the field ``interwhen`` with as much as *detail* asks for.
     """
     if api == "responses":
         return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)
@@ -86,7 +86,7 @@ def renderer(api: Api, detail: Detail) -> Render:
 
 
 def error_event(api: Api, http_error: HttpError) -> bytes:
-    """Encode *http_error* as the last event of a stream of *api*."""
+    """Encode *http_error* as the last event of a stream of *api*, in the form that its clients understand."""
     if api == "responses":
         said = {
             "type": "error",
@@ -100,7 +100,10 @@ def error_event(api: Api, http_error: HttpError) -> bytes:
 
 
 def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
-    """Return the body of an answer that is not streamed. It has the field ``interwhen`` at the level *detail*."""
+    """Join *parts* to the JSON body of an answer of *api* that is not streamed.
+
+    It has the field ``interwhen`` with as much as *detail* asks for.
+    """
     body = whole(api, parts)
     if detail != "off":
         events = tuple(event for part in parts for event in part.info.events)
@@ -133,7 +136,10 @@ def _named(data: bytes) -> bytes:
 
 
 def _field(info: SupervisionInfo, detail: Detail) -> Any:
-    """Return the field ``interwhen`` for *info*; ``None`` to leave the field out."""
+    """Return the field ``interwhen`` for *info*: all of it with the *detail* ``full``, and a short form with ``brief``.
+
+    The short form is ``None`` if *info* has no retraction, violation, remedy, broken stream, ``lead`` or result.
+    """
     if detail == "full":
         return info
     events = [event for event in info.events if isinstance(event, _NOTABLE)]
@@ -164,8 +170,9 @@ def _summary(result: Result) -> dict[str, Any]:
 async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
     """Send the answer to the supervised call in *exchange*, and return its outcome as a label for the metrics.
 
-    *api* and *path* are those of the call, *choice* has its monitors and settings. Raises :class:`HttpError` if the
-    call fails before the answer begins.
+    *api* and *path* are those of the call, *choice* has its monitors and settings. The result is added to the metrics.
+    Raises :class:`HttpError` if the call fails before the answer begins, and the other errors of :func:`supervise`,
+    such as :class:`~interwhen.clients.PromptRefused`.
     """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)
@@ -204,7 +211,7 @@ class _AnswerWriter:
     transport: GatewayTransport
 
     async def stream(self) -> None:
-        """Send the chunks as they arrive. An error of the upstream becomes the last event."""
+        """Send the chunks to the client as they arrive. An error of the upstream becomes the last event."""
         exchange, parts_of = self.exchange, self.supervised.parts
         exchange.last_words = functools.partial(error_event, self.api)
         await exchange.start(200, self._head("text/event-stream; charset=utf-8"))
@@ -222,7 +229,10 @@ class _AnswerWriter:
             await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else END_MARK)
 
     async def _first_parts(self) -> list[Part]:
-        """Wait for the first parts of a strategy's answer. Until they arrive, comments keep the connection alive."""
+        """Wait for the first parts of a strategy's answer.
+
+        Meanwhile a comment every 10 seconds keeps the connection alive. Raises the exceptions of the call.
+        """
         found: list[Part] = []
         failed: Exception | None = None
         async with anyio.create_task_group() as group:
@@ -242,7 +252,7 @@ class _AnswerWriter:
             await self.exchange.write(b": a strategy is choosing\n\n")
 
     async def whole(self) -> None:
-        """Send the answer when it is complete. Raises :class:`HttpError` if the upstream fails."""
+        """Read the answer to its end, and then send it. Raises :class:`HttpError` if the upstream fails."""
         found: list[Part] = []
         try:
             while parts := await self.supervised.parts():
@@ -277,7 +287,7 @@ class _AnswerWriter:
 
 
 def _context_header(use: ContextUse) -> bytes:
-    """Return the header that reports how the call used its context: the name, the part used, and a reason if any."""
+    """Return the header value that says how the call used its context: name, part used, and the reason, if any."""
     why = f'; why="{_UNQUOTED.sub("", use.why)[:200]}"' if use.why else ""
     return f"{use.name}; used={use.used}{why}".encode("latin-1", "replace")
 

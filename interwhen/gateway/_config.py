@@ -158,7 +158,7 @@ class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The page of recorded runs below ``/ui``."""
+    """Settings of the web page below ``/ui``, which shows recorded runs."""
 
     enabled: Annotated[
         bool, Meta(description="Whether there is a page; it shows the journals of [journal] unless others are named.")
@@ -218,7 +218,7 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The timeouts for upstreams, in seconds; null for no timeout."""
+    """How long the gateway waits for an upstream, in seconds; null: without limit."""
 
     connect: Seconds | None = 10.0
     first_token: Seconds | None = 300.0
@@ -226,7 +226,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The configuration of a gateway."""
+    """The configuration of a gateway. Each field is a setting of ``interwhen.toml``."""
 
     upstreams: Annotated[
         tuple[UpstreamConfig | str, ...], Meta(description="The upstream servers: a URL, PATTERN=URL, or a table.")
@@ -370,10 +370,11 @@ PREFIX = "INTERWHEN_"
 def load_config(
     flags: Mapping[str, Any], *, path: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Config:
-    """Return the configuration from *flags*, the *environment* and the file *path*.
+    """Return the configuration. *flags* win over the variables of the *environment*, and these over the file *path*.
 
-    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Raises
-    :class:`UsageError` on an invalid value; the message says where it is.
+    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Without *path*,
+    the variable ``INTERWHEN_CONFIG`` or ``interwhen.toml`` in the working directory is used. Raises :class:`UsageError`
+    on an invalid value; the message says where it is.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)
@@ -398,7 +399,7 @@ def variables() -> Iterator[tuple[str, str]]:
 
 
 def _bare(annotation: Any) -> Any:
-    """Return the type inside an ``Annotated``.
+    """Return the type inside *annotation*, if that is an ``Annotated``; otherwise *annotation*.
 
     msgspec removes ``Annotated`` itself up to Python 3.12, but not from 3.13 on.
     """
@@ -430,7 +431,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return *fields* with old names of settings replaced by the current names, also in the rules for models."""
+    """Return *fields* with old names of settings replaced by the current names, also in the rules for models.
+
+    Each replaced name is logged.
+    """
     for table in (fields, *(rule for rule in fields.get("models", ()) if isinstance(rule, dict))):
         for old, new in _OLD_NAMES.items():
             if old in table and new not in table:
@@ -459,7 +463,7 @@ _LISTS = frozenset(
 def _value(name: str, field: str, text: str) -> Any:
     """Parse *text*, the value of the environment variable *name*, for the field *field*.
 
-    *text* may be JSON, words (for a list) or the plain value.
+    *text* may be JSON, words (for a list) or the plain value. Raises :class:`UsageError` for invalid JSON.
     """
     if text[:1] in ("[", "{"):
         try:
@@ -524,7 +528,10 @@ class Keys:
         return bool(self._keys)
 
     def key_in(self, headers: Mapping[str, str], header: str) -> str:
-        """Return the key in *header*, the header that :meth:`admit` has named; empty if no key is needed."""
+        """Return the gateway's key in the request *headers*. *header* is the name that :meth:`admit` returned.
+
+        The key is empty if that name is empty.
+        """
         value = headers.get(header, "") if header else ""
         return value if header != "authorization" else value.partition(" ")[2].strip()
 
@@ -555,7 +562,10 @@ class Keys:
 
 
 def load_keys(config: Config) -> Keys:
-    """Return the keys of *config*. Raises :class:`UsageError` if the key file cannot be read or has no valid key."""
+    """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
+
+    Raises :class:`UsageError` if the key file cannot be read or has no valid key, or if a variable has no valid key.
+    """
     keys = list(config.keys)
     if config.keys_file:
         try:

@@ -18,7 +18,7 @@ from interwhen.gateway._http_errors import HttpError
 
 
 def unknown_context(name: str) -> HttpError:
-    """Return the error for a context that does not exist, or that the client may not use.
+    """Return the error for a context *name* that does not exist, or that the client may not use.
 
     Both cases get the same error, so that a client cannot find out which contexts exist.
     """
@@ -34,7 +34,8 @@ def unknown_context(name: str) -> HttpError:
 class GatewayContexts:
     """The prepared contexts that *config* allows. The constructor reads them, if the store can be read.
 
-    Raises :class:`~interwhen.UsageError` if the store does not exist, or has no context with the name of the default.
+    If it cannot be read now, this is logged. Raises :class:`~interwhen.UsageError` if the store does not exist, or has
+    no context with the name of the default.
     """
 
     def __init__(self, config: ContextsConfig) -> None:
@@ -55,7 +56,7 @@ class GatewayContexts:
         return any(fnmatchcase(name, pattern) for pattern in self._patterns(key))
 
     def named(self, name: str) -> NamedContext:
-        """Return the context *name* for a call, even if it does not exist."""
+        """Return the context *name* for a call, without checking whether it exists."""
         return NamedContext(name, self._source)
 
     def recognize(self, api: Api, body: Mapping[str, Any], key: str) -> str:
@@ -74,7 +75,7 @@ class GatewayContexts:
         return self._source.recognize(prompt, patterns, least=least)
 
     def close(self) -> None:
-        """Close the store."""
+        """Close the store of the contexts."""
         self._source.close()
 
     def _patterns(self, key: str) -> tuple[str, ...]:

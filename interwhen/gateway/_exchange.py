@@ -80,26 +80,26 @@ class Exchange:
         return f"{path}?{self.query}" if self.query else path
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send the head of the answer: *status* and *headers*."""
+        """Send the head of the answer: *status*, *headers*, and a header with the id of the call."""
         self.started = True
         headers = [*headers, (b"x-interwhen-call", self.origin.call_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
-        """Send a part of the body. If the client reads nothing, this waits."""
+        """Send *data*, a part of the body. If the client does not read, this waits."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self.blocked_since = None  # not in a `finally`: after an exception the call is over
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last part of the body."""
+        """Send *data* as the last part of the body."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
         self.blocked_since = None
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer: head and body."""
+        """Send a complete answer: the *status* and the *headers*, then the *body*."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
@@ -112,15 +112,15 @@ class Exchange:
             await self.end(self.last_words(http_error))
 
     def leave(self, reason: Reason) -> None:
-        """Cancel the call, for the reason *reason*."""
+        """Cancel the call, for the reason *reason*, unless it is being cancelled already."""
         if not self.reason and self._scope is not None:
             self.reason = reason
             self._scope.cancel()
 
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run *work*. Cancel it if the client disconnects or :meth:`leave` is called.
+        """Call *work*, which answers the request. Cancel it if the client disconnects or :meth:`leave` is called.
 
-        Raises the exceptions of *work*.
+        Exceptions of *work* are raised here. If *work* was cancelled, :attr:`reason` says why.
         """
         # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")
@@ -132,7 +132,7 @@ class Exchange:
             client.cancel()
 
     async def _watch(self) -> None:
-        """Wait until the client disconnects, then cancel the call."""
+        """Wait until the client disconnects, then cancel the call for the reason ``left``."""
         try:
             while (await self.receive())["type"] != "http.disconnect":
                 pass
@@ -212,7 +212,7 @@ class Bodies:
         )
 
     def end(self) -> None:
-        """Refuse all requests whose bodies are still arriving."""
+        """Refuse all requests whose bodies are still arriving, because the gateway shuts down."""
         self._is_over = True
         for timer in self._timers:
             timer.reschedule(0.0)
@@ -223,7 +223,10 @@ class Bodies:
         exchange.body_bytes = 0
 
     async def fields(self, body: bytes) -> dict[str, Any]:
-        """Decode *body* as a JSON object. Raises :class:`HttpError` if it is not one, or has too many values."""
+        """Decode *body* as a JSON object.
+
+        Raises :class:`HttpError` if it is not one, has too many values, or takes too long.
+        """
         most = self._limits.body_values
         try:
             return await decode_object(body, most)
@@ -252,7 +255,7 @@ class Bodies:
             )
 
     def _take(self, exchange: Exchange, part: bytes) -> None:
-        """Add *part* of a body to the counts. Raises :class:`HttpError` if a limit is exceeded."""
+        """Count *part* of the body of *exchange*. Raises :class:`HttpError` if a limit is exceeded."""
         size = len(part)
         if exchange.body_bytes + size > self._limits.body_bytes:
             raise _too_large(self._limits)
@@ -281,7 +284,10 @@ class Bodies:
 
 
 async def _part(receive: Receive) -> tuple[bytes, bool]:
-    """Return the next part of a body, and whether it is the last one."""
+    """Wait for the next part of a body, and return it and whether it is the last one.
+
+    Raises :class:`ClientGone` if the client disconnects.
+    """
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
@@ -289,7 +295,10 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:
-    """Raise :class:`HttpError` if a field that the gateway reads has a type that the API does not allow."""
+    """Raise :class:`HttpError` if one of *fields*, the fields of a request, has a type that the API does not allow.
+
+    Only the fields that the gateway reads are checked.
+    """
     try:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:
@@ -335,7 +344,11 @@ _OF_THE_BODY = frozenset(("content-type", "content-encoding", "cache-control"))
 
 
 def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[str, str]:
-    """Return the request headers to send to an upstream, except the header *without*. The client's key is included."""
+    """Return the request headers to send to an upstream: most of the client's *headers*, with its key for the upstream.
+
+    Left out are the header *without*, hop-by-hop headers, those of the gateway (``x-interwhen-...``), and headers such
+    as ``host``, ``cookie`` and ``origin``. An uncompressed answer is asked for.
+    """
     found: dict[str, str] = {}
     named = ""
     for raw, value in headers:
@@ -355,9 +368,11 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
 
 
 def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
-    """Return the upstream's headers to send to the client.
+    """Return those of the upstream's *headers* that the client gets.
 
-    With *new_body*, the headers that describe the upstream's body are left out, because the client gets another body.
+    Left out are hop-by-hop headers, ``content-length``, ``date``, ``server``, ``set-cookie`` and ``x-interwhen-...``.
+    With *new_body*, the headers that describe the upstream's body are left out, too, because the client gets another
+    body.
     """
     left_out = _NOT_RETURNED | _OF_THE_BODY if new_body else _NOT_RETURNED
     if "connection" in headers:
@@ -370,5 +385,8 @@ def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
 
 
 def _named(connection: str) -> frozenset[str]:
-    """Return the names in *connection*, a ``Connection`` header. These headers are hop-by-hop (RFC 9110, 7.6.1)."""
+    """Return the names that *connection*, a ``Connection`` header, lists.
+
+    These headers are hop-by-hop (RFC 9110, 7.6.1).
+    """
     return frozenset(name.strip().lower() for name in connection.split(","))

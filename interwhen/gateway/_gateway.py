@@ -56,7 +56,7 @@ class CallSlots:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot. The slot is occupied until the ``async with`` block ends.
+        """Wait for a slot, and occupy it until the ``async with`` block ends.
 
         Raises :class:`HttpError` if the queue is full, or if the wait takes too long.
         """
@@ -179,7 +179,7 @@ class _SlotsCollector:
         self._places = slots
 
     def collect(self) -> Iterator[Metric]:
-        """Return how many calls have a slot now, and how many wait for one."""
+        """Yield two metrics: how many calls have a slot now, and how many wait for one."""
         yield GaugeMetricFamily("interwhen_calls_served", "Calls that are being served.", self._places.taken)
         yield GaugeMetricFamily("interwhen_calls_waiting", "Calls that wait for their turn.", self._places.waiting)
 
@@ -293,7 +293,10 @@ class Gateway:
         self.metrics.journal_bytes.set_function(lambda: journals.bytes)
 
     def admit(self, exchange: Exchange) -> None:
-        """Raise :class:`HttpError` if the gateway must not serve the request."""
+        """Check the size of the head, the origin and the key of a request, and note which header had the key.
+
+        Raises :class:`HttpError` if the gateway must not serve the request, or shuts down.
+        """
         if self.closing:
             raise shutting_down()
         limit = self.config.limits.head_bytes
@@ -331,11 +334,11 @@ class Gateway:
 
     @property
     def off(self) -> bool:
-        """Whether supervision is turned off."""
+        """Whether supervision is turned off, for this gateway or for the whole process."""
         return self._off or is_off()
 
     def switch(self, *, off: bool) -> None:
-        """Turn supervision off (true) or on (false), for this gateway and its process.
+        """Turn supervision off (true) or on (false), for this gateway and its process, and log it.
 
         If it is turned off, running calls stop checking at once, release the text that their gates hold, and stay
         unchecked to their end. If it is turned on, this affects only calls that begin later, and demoted monitors are
@@ -354,7 +357,7 @@ class Gateway:
         self.bodies.end()
 
     def cut(self) -> None:
-        """End all running calls with an error."""
+        """Cancel all running calls. Their clients get an error."""
         for exchange in tuple(self.live):
             exchange.leave("cut")
 
@@ -406,7 +409,10 @@ def _basic(user: str) -> str:
 
 
 def parse_upstream(text: str) -> UpstreamConfig:
-    """Return the upstream that *text* describes: ``URL`` or ``PATTERN=URL``."""
+    """Parse *text*, ``URL`` or ``PATTERN=URL``, as the configuration of an upstream.
+
+    Several patterns have commas between.
+    """
     patterns, equals, url = text.partition("=")
     if not equals or "://" in patterns:
         return UpstreamConfig(url=text)

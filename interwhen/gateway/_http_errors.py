@@ -32,7 +32,11 @@ _TYPES: Mapping[int, str] = {
 
 
 class HttpError(InterwhenError):
-    """An error that the gateway sends as the answer to a request."""
+    """An error that the gateway sends as the answer to a request.
+
+    *code* is the name of the error for programs, and *param* the field of the request that it concerns. *retry_after*
+    (seconds) and *allow* become headers. With *close*, the connection is closed. *body* is the upstream's own error.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class HttpError(InterwhenError):
 
     @property
     def body(self) -> bytes:
-        """The error body. If the upstream sent one, it is passed on."""
+        """The error body in JSON. If the upstream sent one, it is passed on."""
         return self._body or msgspec.json.encode(self.error())
 
     def error(self) -> dict[str, Any]:
@@ -70,7 +74,7 @@ class HttpError(InterwhenError):
 
     @property
     def headers(self) -> Headers:
-        """The headers of the answer."""
+        """The headers of the answer with this error, such as ``retry-after``."""
         found = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
         if self._retry_after is not None:
             found.append((b"retry-after", str(math.ceil(self._retry_after)).encode()))
@@ -119,14 +123,17 @@ def head_too_large(limit: int) -> HttpError:
 
 
 def wrong_method(method: str, allow: str) -> HttpError:
-    """Return the error for a request with *method*. *allow* lists the allowed methods, separated by commas."""
+    """Return the error for a request with the method *method*.
+
+    *allow* lists the allowed methods, separated by commas.
+    """
     return HttpError(
         405, "method_not_allowed", f"the method must be one of {allow} here, got {method!r:.50}", allow=allow
     )
 
 
 def http_error_of(error: Exception) -> HttpError:
-    """Convert *error* to the answer that the client gets."""
+    """Convert *error* to the error answer that the client gets. An unknown exception becomes status 500."""
     if isinstance(error, HttpError):
         return error
     if isinstance(error, StreamTimeout):
@@ -160,7 +167,7 @@ def http_error_of(error: Exception) -> HttpError:
 
 
 def _upstream_body(body: str) -> bytes | None:
-    """Return the error *body* of an upstream if it has the form that clients understand."""
+    """Return the error *body* of an upstream if it has the form that clients understand; ``None`` if not."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):

@@ -40,7 +40,11 @@ class TooManyValues(Exception):
 async def decode_object(data: bytes, most: int) -> dict[str, Any]:
     """Decode *data* as a JSON object with at most *most* values.
 
-    Raises :class:`TooManyValues`, :class:`TimeoutError`, and the errors of msgspec if *data* is not a JSON object.
+    Another process decodes data of more than 1 MiB, and data with so many commas and brackets that it may have too many
+    values.
+
+    Raises :class:`TooManyValues`, :class:`TimeoutError` if that process takes too long, and the errors of msgspec if
+    *data* is not a JSON object.
     """
     # A text has hardly more values than commas and brackets, and most texts have few of them.
     if len(data) <= INLINE and (len(data) < most or count(data) < most):
@@ -54,7 +58,7 @@ async def decode_object(data: bytes, most: int) -> dict[str, Any]:
 def in_pieces(data: bytes, most: int) -> Pieces:
     """Decode the JSON object *data* in this process, and return its fields as pickles of limited size.
 
-    *most* and the errors are the same as in :func:`decode_object`.
+    Raises :class:`TooManyValues` if it has more than *most* values, and the errors of msgspec.
     """
     if values(data) > most:
         raise TooManyValues
@@ -85,5 +89,5 @@ def values(data: bytes) -> int:
 
 
 def count(data: bytes) -> int:
-    """Count the commas and opening brackets in *data*."""
+    """Return the number of commas and opening brackets in *data*, about the number of its JSON values."""
     return data.count(b",") + data.count(b"{") + data.count(b"[")

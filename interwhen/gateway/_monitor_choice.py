@@ -43,7 +43,7 @@ _SPEC = re.compile(r"[A-Za-z0-9_.-]{1,100}(:[a-z_]+=[A-Za-z0-9_.+-]+(,[a-z_]+=[A
 
 @dataclass(frozen=True, slots=True)
 class MonitorChoice:
-    """The monitors and settings that were chosen for one request."""
+    """How one request is answered: the model, the body for the upstream, and the monitors and other settings."""
 
     model: str
     """The model's name, without the monitors that the client appended."""
@@ -57,7 +57,7 @@ class MonitorChoice:
 
     @property
     def names(self) -> str:
-        """The names of the monitors, as the value of a header."""
+        """The names of the monitors, with commas between, as the value of a header; ``none`` if there are none."""
         demotion = self.settings.demotion
         demoted = demotion.demoted if demotion is not None else ()
         names = (f"{m.name} (demoted)" if m.name in demoted else m.name for m in self.settings.monitors)
@@ -77,7 +77,7 @@ class MonitorChoice:
 
 @dataclass(slots=True)
 class _RequestOptions:
-    """The options for interwhen that one request contains."""
+    """The options for interwhen that a client sent with one request."""
 
     monitors: Sequence[str] | None = None
     param: str = ""
@@ -90,7 +90,7 @@ class _RequestOptions:
 
 
 class MonitorChooser:
-    """Loads the configured monitors, and chooses monitors for each request.
+    """Loads the configured monitors and strategies, and chooses monitors and settings for each request.
 
     Raises :class:`UsageError` if the configuration is invalid.
     """
@@ -155,10 +155,11 @@ class MonitorChooser:
     def choose(
         self, fields: dict[str, Any], headers: Mapping[str, str], *, key: str = "", api: Api | None = None
     ) -> MonitorChoice:
-        """Return the monitors and settings for the request with the body *fields*. Raises :class:`HttpError`.
+        """Return the monitors and settings for the request with the body *fields* and the *headers*.
 
         *key* is the gateway's key in the request. It decides which contexts the request may use. *api* is the API of
-        the request; it is needed to recognise the text of a context in the request.
+        the request; it is needed to recognise the text of a context in the request. Raises :class:`HttpError` if the
+        request asks for something unknown or not allowed.
         """
         model = fields.get("model") or ""
         if not isinstance(model, str):
@@ -266,7 +267,7 @@ class MonitorChooser:
         return (head, rest) if is_ours or head == _NONE else (None, model)
 
     def _vetted(self, asked: object) -> str:
-        """Return *asked*, the strategy that a request names, if the gateway can use it.
+        """Check *asked*, the strategy that a request names, and return it.
 
         Raises :class:`HttpError` if the strategy is unknown or cannot be loaded.
         """

@@ -60,7 +60,7 @@ async def relay(
 
     *path* and *body* are those of the request. *unsupervised* is the reason why no monitor reads the answer; the
     metrics count it. The head of the answer is sent only with the first bytes of its body. So if an upstream sends no
-    body in time, the client still gets the error 504.
+    body in time, the client still gets the error 504. Raises :class:`HttpError` if the upstream fails before that.
     """
     patience = gateway.timeouts
     outcome = ""
@@ -127,9 +127,10 @@ _ALL = ("*",)
 
 
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
-    """Answer ``GET /v1/models`` with the models of all upstreams.
+    """Answer ``GET /v1/models`` with the models of all upstreams, and return the outcome for the metrics.
 
-    If several upstreams have a model, only the upstream that gets the calls to it lists it.
+    If several upstreams have a model, only the upstream that gets the calls to it lists it. If one upstream serves all
+    models, its answer is passed on unchanged. Raises :class:`HttpError` if no upstream answers.
     """
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")

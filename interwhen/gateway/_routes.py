@@ -132,7 +132,7 @@ _PLACES = {"{id}": r"[\w.:@~+-]+", "{path}": r"[\w.:@~+-]+(?:/[\w.:@~+-]+)*"}
 
 
 class RouteMatch(NamedTuple):
-    """The route that a request matches."""
+    """The route that a request matches: the kind of its answer, and the path for the upstream."""
 
     kind: Kind
     path: str
@@ -159,7 +159,7 @@ _LITERAL, _PATTERNS = _tables()
 
 
 def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
-    """Return the route of a request with the method *method*.
+    """Return the route of a request with the method *method*; the kind ``unknown`` if it is in no table.
 
     *raw* is the path below ``/v1/`` as the client sent it, and *decoded* the same path with its escapes decoded. Case,
     escapes and a slash at the end make no difference, as on many servers.

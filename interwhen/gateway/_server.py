@@ -34,7 +34,7 @@ else:
 
 
 class _HeadLimits(_Base):
-    """Enforces the limits of request heads that arrive in several parts.
+    """Enforces the limits of size and time for request heads that arrive in several parts.
 
     Most heads arrive whole; for them this costs one comparison.
     """
@@ -53,13 +53,13 @@ class _HeadLimits(_Base):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timers."""
+        """Cancel the timers of the connection, because it has ended."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._forget_head()
 
     def data_received(self, data: bytes) -> None:
-        """Process *data*, and count the bytes of an incomplete head."""
+        """Process *data*, which has arrived, and count the bytes of an incomplete head."""
         super().data_received(data)
         if self._is_in_head:
             self._count_head(len(data))
@@ -67,7 +67,7 @@ class _HeadLimits(_Base):
             self._forget_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a malformed request. *msg* is the message from uvicorn."""
+        """Refuse a malformed request with status 400 and close the connection. *msg* is the message from uvicorn."""
         self._refuse(HttpError(400, "malformed_request", msg.rstrip("."), close=True))
 
     def _count_head(self, size: int) -> None:
@@ -106,7 +106,7 @@ class _HeadLimits(_Base):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, http_error: HttpError) -> None:
-        """Answer with *http_error* and close the connection. If another answer has begun, only close it."""
+        """Count *http_error*, answer with it, and close the connection. If another answer has begun, send no answer."""
         self.gateway.metrics.http_errors.labels(http_error.code).inc()
         if not self._is_answering:
             lines = [b"HTTP/1.1 %d %b" % (http_error.status, HTTPStatus(http_error.status).phrase.encode())]
@@ -131,7 +131,10 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
         _overhead = 0
 
         def data_received(self, data: bytes) -> None:
-            """Process *data*. Count those bytes that are not part of a body: trailers and chunk extensions."""
+            """Process *data*. Count those bytes that are not part of a body: trailers and chunk extensions.
+
+            If there are too many of them, the request is refused.
+            """
             cycle = self.cycle
             before = 0 if cycle is None else len(cycle.body)
             super().data_received(data)
@@ -141,7 +144,10 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
                     self._cut_off()
 
         def on_headers_complete(self) -> None:
-            """Begin the request. Then replace the header list, because uvicorn would add trailers to it."""
+            """Begin the request.
+
+            Then replace the header list by a new one, because uvicorn would add trailers to it.
+            """
             super().on_headers_complete()
             self.headers = []
 
@@ -172,7 +178,10 @@ _LAST_SECONDS = 5
 
 
 def listen(config: Config) -> socket.socket:
-    """Return a listening socket for *config*. Raises :class:`UsageError` if the address cannot be used."""
+    """Return a socket that listens on the host and port of *config*.
+
+    Raises :class:`UsageError` if they cannot be used.
+    """
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
         found = socket.create_server((config.host, config.port), family=family, backlog=2048)
@@ -191,7 +200,7 @@ def listen(config: Config) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """Return the base URL of *listener*."""
+    """Return the URL of the gateway that listens on *listener*, such as ``http://127.0.0.1:8400/v1``."""
     host, port, *_ = listener.getsockname()
     return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
@@ -199,7 +208,8 @@ def address(listener: socket.socket) -> str:
 async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[], None] = lambda: None) -> int:
     """Serve until a signal arrives, then let running calls end. Return the signal, or 0 if there was none.
 
-    *ready* is called when the server accepts connections. A second SIGTERM or SIGINT ends all calls at once.
+    *ready* is called when the server accepts connections. A second SIGTERM or SIGINT ends all calls at once. This also
+    raises the limit of open files and sets the garbage collector to few full collections, for the whole process.
     """
     _raise_file_limit()
     gc.collect()
@@ -238,7 +248,7 @@ class GatewayServer(uvicorn.Server):
         self._gateway = gateway
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running calls end, within the time limits."""
+        """Report not ready, refuse new calls, and let running calls end. They are ended when their time is over."""
         gateway, limits = self._gateway, self._gateway.config.limits
         gateway.unready = True
         await self._sleep(limits.ready_seconds)  # still serving: a load balancer needs time to notice
@@ -260,7 +270,11 @@ class GatewayServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Handle signals on the event loop; unlike uvicorn, do not raise them again after the end."""
+        """During the block, handle signals on the event loop; unlike uvicorn, do not raise them again after the end.
+
+        SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on. In another thread than
+        the main one, this does nothing.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return

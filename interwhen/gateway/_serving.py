@@ -47,7 +47,7 @@ class ApiApp:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request, and count and log how it ended."""
         exchange = Exchange(scope, receive, send)
         try:
             await self._serve(exchange)
@@ -73,7 +73,10 @@ class ApiApp:
         self._note(exchange, api, outcome)
 
     async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
-        """Read the request of a call to a model, and return the function that answers it."""
+        """Read and check the request of a call to a model, and return the function that answers it.
+
+        Raises :class:`HttpError` if the request is refused.
+        """
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
@@ -127,7 +130,11 @@ class ApiApp:
         return gateway.upstream_for(model) if isinstance(model, str) and model else gateway.upstreams[0]
 
     async def _do(self, exchange: Exchange, work: Work) -> str:
-        """Wait for a slot, run *work*, and return the outcome. If the client disconnects, *work* is cancelled."""
+        """Wait for a slot, run *work* in it, and return the outcome.
+
+        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
+        reason.
+        """
         gateway = self._gateway
         outcome = ""
 
@@ -145,7 +152,10 @@ class ApiApp:
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
-        """Send *error* to the client, and return the outcome for the metrics."""
+        """Send *error* to the client as an HTTP error, and return the outcome for the metrics.
+
+        Refusals are counted, and unexpected exceptions are logged.
+        """
         http_error = http_error_of(error)
         if isinstance(error, PromptRefused):
             exchange.refusal = error.result
@@ -187,7 +197,10 @@ class ApiApp:
 
 
 def _found(exchange: Exchange) -> RouteMatch:
-    """Return the route of the request. Raises :class:`HttpError` if the path is ambiguous or not below ``/v1``."""
+    """Return the route for the path of *exchange*.
+
+    Raises :class:`HttpError` if it is ambiguous or not below ``/v1``.
+    """
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
         raise HttpError(
@@ -203,9 +216,9 @@ _SUPERVISED = ", ".join(f"/v1/{path}" for path in PATHS)
 
 
 def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
-    """Return the error for a request whose answer may have text that no monitor reads.
+    """Return the error for a request to *found*, a route whose answer may have text that no monitor reads.
 
-    *mode* is the mode of the gateway, and *found* the route of the request.
+    *mode* is the mode of the gateway, and *method* that of the request.
     """
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
@@ -252,7 +265,10 @@ class ReadinessProbe:
         self._lock = anyio.Lock()
 
     async def state(self) -> tuple[int, bytes]:
-        """Return the status and the body of the answer to ``/readyz``."""
+        """Return the status and the body of the answer to ``/readyz``.
+
+        Ask the upstreams if that was not done just now.
+        """
         gateway = self._gateway
         if gateway.unready or gateway.closing:
             return 503, msgspec.json.encode({"status": "shutting down"})
@@ -345,7 +361,10 @@ def _pages(gateway: Gateway) -> Starlette:
 
 
 def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:
-    """Return *app*, wrapped so that its answers have CORS headers for the configured origins."""
+    """Return *app*, wrapped so that its answers have CORS headers for the configured origins.
+
+    Without configured origins, *app* is returned unchanged.
+    """
     origins = gateway.config.origins
     if not origins:
         return app

@@ -17,7 +17,10 @@ _KNOWN_MODELS = 256
 
 
 class UpstreamServer:
-    """One server to which the gateway sends requests."""
+    """One server to which the gateway sends requests: those for the models that match *patterns*.
+
+    *url* includes the version (``/v1``). *authorization* is the header value for requests that have no key.
+    """
 
     def __init__(
         self, url: str, patterns: tuple[str, ...], authorization: str, transport: Transport, timeouts: Timeouts
@@ -39,8 +42,8 @@ class UpstreamServer:
     ) -> HttpRequest:
         """Return a request for *path* (with its query). If *headers* contain no key, the upstream's key is added.
 
-        With *below_version*, *path* is relative to the version (``/v1``) and not to the root of the server. Error
-        messages name only the host and not the URL, because clients see them.
+        It is only built, and not sent. With *below_version*, *path* is relative to the version (``/v1``) and not to the
+        root of the server. Error messages name only the host and not the URL, because clients see them.
         """
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}
@@ -48,20 +51,33 @@ class UpstreamServer:
         return HttpRequest(method, f"{root}/{path}", headers, body, self.host)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send *request*. Return the response, of any status, as soon as its status and headers have arrived."""
+        """Send *request*. Return the response, of any status, as soon as its status and headers have arrived.
+
+        Raises :class:`~interwhen.ModelError` if the server cannot be reached.
+        """
         return await send_again(self._transport, request, self._timeouts)
 
     async def stream(self, request: HttpRequest) -> HttpResponse:
-        """Send *request* and return a successful response: an event stream, or JSON if the server does not stream."""
+        """Send *request* and return a successful response: an event stream, or JSON if the server does not stream.
+
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         return await open_stream(self._transport, request, self._timeouts, whole_too=True)
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
-        """Send *request* and return the body of a successful response."""
+        """Send *request* and return the body of a successful response.
+
+        *timeouts* replace those of the server. If the server cannot be reached or refuses the request,
+        :class:`~interwhen.ModelError` is raised.
+        """
         return await exchange(self._transport, request, timeouts or self._timeouts)
 
 
 class GatewayTransport:
-    """Sends the requests of one call; see :class:`~interwhen.clients._upstream.CallTransport`."""
+    """Sends the requests of one call to *upstream*, with the client's *headers*. *path* is that of the call.
+
+    It implements :class:`~interwhen.clients._upstream.CallTransport`.
+    """
 
     def __init__(self, upstream: UpstreamServer, path: str, headers: dict[str, str]) -> None:
         self._upstream = upstream
@@ -78,18 +94,27 @@ class GatewayTransport:
     is_cancellable = True
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return the open response."""
+        """Send *body* and return the open response. *place* names the path.
+
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         headers = {**self._headers, "accept": "text/event-stream"}
         response = await self._upstream.stream(self._post(headers, body, place))
         self.response = self.response or response
         return response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of the response."""
+        """Send *body* and return the body of the response. *place* names the path.
+
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``."""
+        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
+
+        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        """
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"
         request = self._upstream.request("GET", facts, headers, below_version=facts == "models")

@@ -20,7 +20,8 @@ def facts_of(call: SupervisedCall) -> dict[str, Any]:
 
     ``label`` is the label of the result. ``violations`` has the monitor, verifier, reason, wrong text and remedy of
     each violation. ``reasons`` says why the result is not verified. ``call_id`` is the id of the call in the log and in
-    the audit file.
+    the audit file. ``model``, ``checks`` and ``tokens`` are the name of the model, the number of checks and the number
+    of all tokens.
     """
     result = call.result
     unverified = getattr(result, "unverified_reasons", ())
@@ -60,15 +61,15 @@ def supervised_copy(model: Any, mixin: type) -> Any:
 
 
 def with_facts(metadata: Mapping[str, Any] | None, calls: Sequence[SupervisedCall]) -> dict[str, Any]:
-    """Return *metadata* with the facts of the last call in *calls*.
+    """Return a copy of *metadata* that has the facts of the last call in *calls* under ``interwhen``.
 
-    Earlier ones are attempts that the library repeated.
+    Earlier calls are attempts that the library repeated. Without calls, nothing is added.
     """
     return {**(metadata or {}), KEY: facts_of(calls[-1])} if calls else dict(metadata or {})
 
 
 def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> T:
-    """Return *client* wrapped with *monitors* and *options*.
+    """Return *client* wrapped with *monitors* and *options* (see :func:`interwhen.wrap`).
 
     Without both, return *client* itself, which must be wrapped already.
     """

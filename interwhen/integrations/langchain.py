@@ -34,7 +34,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedChat:
-    """A mixin for chat models. It overrides the methods that LangChain calls for an answer."""
+    """A mixin for chat models. It overrides the methods that LangChain calls, to attach the facts to the answer."""
 
     def _generate(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:
@@ -75,7 +75,10 @@ def _attached(result: Any, seen: WatchedCalls) -> Any:
 
 
 def _last_chunk(seen: WatchedCalls) -> Iterator[Any]:
-    """Yield an empty chunk with the facts. LangChain merges it into the metadata of the whole message."""
+    """Yield an empty chunk with the facts of the last call in *seen*; nothing if there was no call.
+
+    LangChain merges it into the metadata of the whole message.
+    """
     from langchain_core.messages import AIMessageChunk
     from langchain_core.outputs import ChatGenerationChunk
 

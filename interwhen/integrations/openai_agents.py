@@ -28,7 +28,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedAgentModel:
-    """A mixin for models. It overrides the two methods that the runner calls for an answer."""
+    """A mixin for models. It adds a span with the facts after each of the two methods that give an answer."""
 
     async def get_response(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

@@ -33,7 +33,10 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedModel:
-    """A mixin for models. It overrides the two methods that pydantic-ai calls for an answer."""
+    """A mixin for models.
+
+    It adds the facts to the responses of the two methods that pydantic-ai calls for an answer.
+    """
 
     async def request(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

@@ -27,7 +27,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedGeneration:
-    """A mixin for models. It overrides the method that agents call for an answer."""
+    """A mixin for models. It adds the supervised call to the message of the method that agents call for an answer."""
 
     def generate(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:
@@ -39,7 +39,7 @@ class _SupervisedGeneration:
 
 
 def facts_in(agent: Any) -> list[dict[str, Any]]:
-    """Return the facts of each step in the memory of *agent*, in the order of the steps."""
+    """Return the facts of each supervised call in the memory of *agent*, in the order of its steps."""
     steps = getattr(agent.memory, "steps", ())
     calls = (getattr(getattr(step, "model_output_message", None), KEY, None) for step in steps)
     return [facts_of(call) for call in calls if isinstance(call, SupervisedCall)]

@@ -167,8 +167,10 @@ class JournalDirectory:
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal for the call described by *head*; ``None`` if this call gets no journal.
+        """Return the journal for the call described by *head*.
 
+        It is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not answer;
+        the directory counts both.
         With *shows_path*, the result of the call contains the full path of the file, otherwise only its name.
         """
         settings = self.settings
@@ -201,7 +203,10 @@ class JournalDirectory:
             self._wake.set()
 
     def lose(self, why: str) -> None:
-        """Count a lost journal. The reason *why* is logged, but not again until a journal could be written."""
+        """Add one to the number of lost journals. *why* is the reason.
+
+        It is logged, but not again until a journal could be written.
+        """
         self.dropped += 1
         if not self._is_failing:
             self._is_failing = True
@@ -287,13 +292,16 @@ class JournalDirectory:
     # ------------------------------------------------------------------ the disk
 
     def open(self, name: str) -> int:
-        """Open the file *name* and return its descriptor. The file is created if it does not exist."""
+        """Open the file *name* to append to it, and return its descriptor. The file is created if it does not exist.
+
+        Raises :class:`OSError` if that is impossible.
+        """
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         return os.open(os.path.join(self.settings.path, name), flags, 0o600)  # noqa: PTH118  (a Path costs more)
 
     def make_room(self, size: int) -> None:
-        """Delete the oldest journals until there is space for *size* more bytes.
+        """Delete the oldest journals until there is space for *size* more bytes, and count these bytes as used.
 
         Raises :class:`OSError` if that is impossible.
         """
@@ -306,7 +314,10 @@ class JournalDirectory:
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name* of *size* bytes, because its journal is not kept."""
+        """Delete the file *name*, because its journal is not kept, and subtract *size* from the bytes of all journals.
+
+        An error is only logged.
+        """
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
@@ -318,7 +329,10 @@ class JournalDirectory:
         self.deleted += 1
 
     def _scan(self, now: float) -> None:
-        """Read the directory, and delete files that are too old, and the oldest files if all together are too large."""
+        """Read the directory, and delete files that are too old, and the oldest files if all together are too large.
+
+        *now* is the monotonic time. If the directory cannot be read, this is only logged.
+        """
         self._scanned = now
         found, ours = [], 0
         try:
@@ -345,7 +359,11 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal in a directory: the file of its writer, and also the clerk that writes the records to the file."""
+    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
+
+    *name* is the name of the file in *directory*. With *is_kept*, the journal is kept however the call ends; otherwise
+    it is kept only if the call had a problem.
+    """
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
@@ -373,17 +391,26 @@ class JournalSlot:
     # ------------------------------------------------------------------ for the run and the call
 
     def read(self, name: str, /) -> bytes:
-        """Return the bytes of the file. A run never reads its journal."""
+        """Return the bytes of the journal *name*. This belongs to the interface of a store; no run calls it.
+
+        Raises :class:`OSError` if the file cannot be read.
+        """
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. The thread opens the file at the first write, so that the call does not wait."""
+        """Return this slot itself. The thread opens the file at the first write, so that the call does not wait.
+
+        *keep* and *found* must be 0, because a call has a new file.
+        """
         assert not keep
         assert not found
         return self
 
     def start(self, writing: Any, _seconds: float) -> None:
-        """Write the records of *writing* from now on."""
+        """Store *writing*, the queue of the journal, from which the thread takes records from now on.
+
+        The second parameter, a delay, is ignored: the directory has its own.
+        """
         self._writing = writing
         self.has_begun = True
 
@@ -395,7 +422,10 @@ class JournalSlot:
         """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        """Record that the run has ended. The record of the call may still follow."""
+        """Record that the run has ended, and wake the thread. A second call does nothing.
+
+        The journal stays open, because the record of the call may still follow.
+        """
         if not self.ended_at:
             self.ended_at = time.monotonic()
             self._directory.wake(self)
@@ -405,7 +435,11 @@ class JournalSlot:
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the last record of the journal; see :meth:`CallJournal.called`."""
+        """Queue *record*, the record of the call, as the last record of the journal.
+
+        *has_problem* is true if the call had a violation, a reason for doubt or a failure; the directory may keep only
+        the journals of such calls.
+        """
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
@@ -414,7 +448,7 @@ class JournalSlot:
             self._directory.wake(self)
 
     def gave_up(self, why: str) -> None:
-        """Add one to the number of lost journals, and log the reason *why*."""
+        """Add one to the number of lost journals. The reason *why* is logged, unless the last journal failed, too."""
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread
@@ -427,7 +461,10 @@ class JournalSlot:
         return bool(self.ended_at)
 
     def finish(self) -> int | None:
-        """Close the file; return its size in bytes, or ``None`` if the journal is not kept."""
+        """Write the last records and close the file; return its size in bytes.
+
+        If the journal is not kept, its file is deleted, and the result is ``None``.
+        """
         assert self._writing is not None
         self._writing.write()
         self._is_over = True
@@ -445,7 +482,11 @@ class JournalSlot:
         return self._size if is_kept else None
 
     def write(self, data: bytes, /) -> int:
-        """Write *data* to the file; keep it in memory while it is not known whether the journal is kept."""
+        """Write *data* to the file, and return the size of *data* in bytes.
+
+        While it is not known whether the journal is kept, *data* stays in memory, up to a limit. Older journals are
+        deleted if there is too little space. Raises :class:`OSError` if the disk is full or refuses the data.
+        """
         if self._held is not None:
             self._held += data
             if len(self._held) <= _HELD_BYTES:
@@ -501,9 +542,9 @@ def _most_open() -> int:
 
 
 def _is_chosen(call_id: str, share: float) -> bool:
-    """Return whether the call is in the chosen *share* of calls.
+    """Return whether the call *call_id* is in the chosen *share* (0 to 1) of calls.
 
-    Its random digits decide, so that all processes choose the same calls.
+    The random digits of the id decide, so that all processes choose the same calls.
     """
     return int(call_id[-8:], 16) < share * (1 << 32)
 
@@ -511,7 +552,9 @@ def _is_chosen(call_id: str, share: float) -> bool:
 def open_journals(wanted: object) -> JournalDirectory | None:
     """Return the journal directory for *wanted*: a path, or a mapping of the fields of :class:`JournalSettings`.
 
-    Raises :class:`UsageError` if *wanted* is invalid.
+    A :class:`JournalDirectory` is returned unchanged. Return ``None`` for ``None`` and for an empty path. The directory
+    is created if it does not exist. Raises :class:`UsageError` if *wanted* is invalid, if the directory cannot be
+    created, or if it is open with other settings.
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted

@@ -80,7 +80,7 @@ def _check_flaws(check: CheckRecord, text: str) -> Iterator[str]:
 
 
 def code_digest(verifier: Any) -> str:
-    """Return the SHA-256 of the module file that defines the ``check`` of *verifier*; empty if there is no such file.
+    """Return the SHA-256 of the module file that defines the ``check`` of *verifier*; empty without a readable file.
 
     It hashes the whole file, because a check may use other functions of its module. It does not hash the modules that
     the file imports.

@@ -16,18 +16,22 @@ class Files:
     """A :class:`JournalStore` on the file system: the name of a journal is its path."""
 
     def read(self, name: str, /) -> bytes:
-        """Return the whole file."""
+        """Return all bytes of the file with the path *name*. Raises :class:`OSError` if it cannot be read."""
         from pathlib import Path
 
         return Path(name).read_bytes()
 
     def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:
-        """Open a new file (*keep* is 0), or append to an existing one; see :class:`LockedFile`."""
+        """Open a new file at the path *name* (*keep* is 0), or an existing one to append to; lock it.
+
+        *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest is cut off.
+        Raises :class:`~interwhen.JournalError` if the file cannot be opened or is locked by another run.
+        """
         return LockedFile(name, keep=keep, found=found)
 
 
 class LockedFile:
-    """An append-only file. Only its owner can read it, because it holds the prompt and the text."""
+    """An append-only file, locked while it is open. Only its owner can read it, because it holds prompt and text."""
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
         """Open *path* for a new journal (*keep* is 0), or to append to an existing one.
@@ -71,11 +75,14 @@ class LockedFile:
             )
 
     def write(self, data: bytes, /) -> int:
-        """Pass *data* to the operating system; return how many bytes it accepted."""
+        """Pass *data* to the operating system; return how many bytes it accepted.
+
+        Raises :class:`OSError`, for example if the disk is full.
+        """
         return os.write(self._fd, data)
 
     def sync(self) -> None:
-        """Wait until all written data is on the disk."""
+        """Wait until all written data is on the disk. Raises :class:`OSError` if it cannot be written there."""
         os.fsync(self._fd)
 
     def close(self) -> None:
@@ -123,7 +130,7 @@ START = _HEAD.size + _U32.size
 
 
 class Preamble(NamedTuple):
-    """The data in the first bytes of a journal file."""
+    """What the first bytes of a journal file contain: the schema version, and the start of the checksums."""
 
     schema: int
     chain: int
@@ -131,7 +138,7 @@ class Preamble(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One complete record of a file."""
+    """One complete record of a journal file, as bytes, with its end and its checksum."""
 
     payload: bytes
     end: int
@@ -177,7 +184,10 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
 
 
 def read_preamble(data: bytes, path: str) -> Preamble:
-    """Parse the first bytes of *data*. Raises the same errors as :func:`frames`."""
+    """Parse the first bytes of *data*, the bytes of a file with the name *path*.
+
+    Raises :class:`~interwhen.JournalError` if *data* is not a journal or has another schema.
+    """
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(
             path,
@@ -257,14 +267,14 @@ class JournalStore(Protocol):
 
 
 class Writing(Protocol):
-    """The queue of one journal, which a :class:`Clerk` writes to the file."""
+    """The queue of one journal. A :class:`Clerk` calls :meth:`write` to empty it into the file."""
 
     def write(self) -> bool:
         """Write all queued records. Return false after a failure: then the clerk must stop. Raises nothing."""
         ...
 
     def shut(self) -> None:
-        """Close the file. This is the last call. Raises nothing."""
+        """Close the file. Nothing is called after this. Raises nothing."""
         ...
 
 
@@ -280,11 +290,11 @@ class Clerk(Protocol):
         ...
 
     def hurry(self) -> None:
-        """Write all queued records now, without the delay."""
+        """Tell the clerk to write all queued records now, without the delay. Does not wait."""
         ...
 
     def end(self) -> None:
-        """Write all queued records, then close the file. May be called more than once."""
+        """Tell the clerk to write all queued records and then close the file. May be called more than once."""
         ...
 
     async def ended(self, seconds: float) -> bool:

@@ -162,7 +162,7 @@ def refuse_redacted(found: Journaled) -> None:
 
 
 class ClaimSource(NamedTuple):
-    """Stores how a claim was found, so that it can be extracted again.
+    """Stores a claim and how it was found, so that it can be extracted again.
 
     *extraction* is the order that found the claim. *reply* is the reply of the fork, or ``None`` for a parser. *place*
     is the index of the claim among those of the extraction.
@@ -212,10 +212,10 @@ class RebuiltRun:
     """The first fact of a resumed run."""
 
     def read(self, record: Record) -> None:
-        """Apply *record* to this state.
+        """Give the facts in *record* to the core, and store the counters in it.
 
         Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, which shows that another
-        version of interwhen wrote the journal.
+        version of interwhen wrote the journal, and if the journal is redacted.
         """
         match record:
             case FactRecord(length=length):
@@ -333,10 +333,11 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
 
 
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
-    """Return the state of the run in *found* after its last record that is not void.
+    """Rebuild the run in *found*: give its recorded facts to a new core, and return the state after the last one.
 
-    With *until*, only the first *until* of these records are applied. The functions of *monitors* are not called.
-    Raises :class:`~interwhen.JournalError` if this version of the core builds another trace from the same facts.
+    With *until*, only the first *until* records are used. Records of an end after which the run was resumed are left
+    out. The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if the journal is redacted,
+    or if this version of the core builds another trace from the same facts.
     """
     refuse_redacted(found)
     past = RebuiltRun(found, core_of(found.header, monitors))
@@ -347,10 +348,10 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 
 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
-    """Return the state of the run in *found*, ready to be resumed.
+    """Rebuild the run in *found*, ready to be resumed, and return its state.
 
     If the run ended because its reader left or the model failed, the fact that ended it is ignored, so that the run can
-    continue.
+    continue. Raises the same errors as :func:`rebuild`.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)
@@ -371,10 +372,10 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
 
 
 def standing(records: Sequence[Record]) -> list[Record]:
-    """Return *records* without those that are void.
+    """Return *records* without the records of an end after which a resumed run continued.
 
-    If a run ended because the reader left or the model failed, and a resumed run then continued it, the record of that
-    end is void. So is the recorded result of that end.
+    Such an end happens if the reader left or the model failed. Its fact, its result and its record of the call are left
+    out; the counters stay.
     """
     kept: list[Record] = []
     for record in records:

@@ -51,7 +51,7 @@ RareFact: TypeAlias = (
 
 
 class VerifierRecord(msgspec.Struct, frozen=True):
-    """A verifier of the run."""
+    """The record of a verifier of the run: name, version, deadline (seconds), worker, and hash of its code."""
 
     name: str
     version: str
@@ -113,7 +113,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
-    """Consecutive chunks of plain text."""
+    """The record of consecutive chunks of plain text, with their times."""
 
     at: float
     """The time of the first chunk."""
@@ -145,14 +145,14 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
-    """A chunk that has more than plain text, such as a finish reason, token counts or a tool call."""
+    """The record of a chunk that has more than plain text, such as a finish reason, token counts or a tool call."""
 
     at: float
     chunk: Chunk
 
 
 class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
-    """A fact that the core received, of any type except a chunk."""
+    """The record of a fact that the core received, of any type except a chunk."""
 
     at: float
     length: int
@@ -186,7 +186,7 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
-    """How the run ended."""
+    """The record of the end of the run: its time and the result."""
 
     at: float
     result: Result
@@ -222,7 +222,11 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Encode *record* and return the bytes of its payload."""
+    """Encode *record*, and return the bytes, which are the payload of a frame of the journal.
+
+    A record with lone surrogates becomes an :class:`EscapedRecord`. Raises :class:`TypeError` for a value that has no
+    form in a journal.
+    """
     try:
         return _encoder().encode(record)
     except UnicodeEncodeError:
@@ -233,7 +237,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    """Decode *payload* and return the record.
+    """Decode *payload* and return the record. An :class:`EscapedRecord` becomes the record that it contains.
 
     Raises :class:`msgspec.MsgspecError` or :class:`ValueError` if *payload* is not a record.
     """
@@ -285,10 +289,10 @@ def _convert(plain: Any) -> Record:
 
 
 class TextColumns:
-    """Consecutive plain chunks of one phase, which become a :class:`TextRecord`. One thread adds, another takes.
+    """Collects consecutive plain chunks of one phase, which become a :class:`TextRecord`.
 
-    A chunk is added to ``texts`` first and then to ``times``, so each time has its text whenever the other thread
-    looks.
+    One thread adds chunks while another takes them. A chunk is added to ``texts`` first and then to ``times``, so each
+    time has its text whenever the other thread looks. With ``None`` as *phase*, nothing is collected.
     """
 
     __slots__ = ("began", "cost", "is_awake", "phase", "taken", "texts", "times")
@@ -309,7 +313,10 @@ class TextColumns:
         """Whether the other thread will look again. If not, it must be woken after a chunk was added."""
 
     def take(self) -> TextRecord | None:
-        """Return the record of the chunks that were not taken yet; ``None`` if there are none."""
+        """Return the record of the chunks that were not taken yet; ``None`` if there are none.
+
+        From now on, the other thread is not awake: a chunk that is added later must wake it.
+        """
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
         taken, count = self.taken, len(self.times)
         if count == taken or self.phase is None:
@@ -346,7 +353,10 @@ def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
 
 
 def _plain(value: object) -> str:
-    """Convert a subclass of ``str``, which some libraries return, to ``str``."""
+    """Convert *value*, an instance of a subclass of ``str`` (some libraries return them), to ``str``.
+
+    Raises :class:`TypeError` for anything else, because it has no form in a journal.
+    """
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(
@@ -383,7 +393,7 @@ class AbsentVerifier(msgspec.Struct, frozen=True):
     worker: Worker
 
     def check(self, _claim: Claim, /) -> Unknown:
-        """Return ``Unknown``."""
+        """Return ``Unknown``, because the real verifier is absent."""
         return Unknown(
             "the code of this verifier is not in the journal, only its record: give monitors=[...] to check again"
         )
@@ -449,9 +459,9 @@ def _extractor_of(record: MonitorRecord) -> Extractor:
 
 
 def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
-    """Return monitors that replace those of the recorded run.
+    """Return monitors with the recorded settings in *header*, but without the code of the originals.
 
-    The core behaves the same, but their code does not run.
+    With them, the core makes the same decisions from the recorded facts.
     """
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
@@ -468,7 +478,8 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
     """Return *monitors* with those option defaults that the plug-ins had when *header* was recorded.
 
-    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now.
+    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now. If their
+    number differs from that in *header*, they are returned unchanged.
     """
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
@@ -498,7 +509,7 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
-    """Raise :class:`JournalError` if *monitors* differ from those in *header*.
+    """Raise :class:`JournalError` if *monitors* differ from those in *header*, that of the journal at *path*.
 
     The recorded facts are valid only for the recorded monitors.
     """
@@ -535,7 +546,7 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
 
 
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
-    """Return *options* without each option whose name suggests a secret, such as ``api_key``."""
+    """Return a copy of *options* without the options whose name suggests a secret, such as ``api_key``."""
     return {name: value for name, value in options.items() if not _is_secret(name)}
 
 

@@ -55,7 +55,7 @@ class Journal:
 
     @property
     def name(self) -> str:
-        """The path as text."""
+        """The path of the journal as text."""
         return os.fspath(self.path)
 
 
@@ -75,7 +75,7 @@ class CallHead(msgspec.Struct, frozen=True):
 
 
 class CallSlot(Clerk, JournalFile, Protocol):
-    """One journal in a directory: the file and the clerk in one object."""
+    """One journal in a directory: its file, and also its clerk, which writes the records in the background."""
 
     @property
     def incomplete(self) -> str:
@@ -88,11 +88,14 @@ class CallSlot(Clerk, JournalFile, Protocol):
         ...
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the last record of the journal; see :meth:`CallJournal.called`."""
+        """Queue *record*, the record of the call, as the last record of the journal.
+
+        *has_problem* is true if the call had a violation, a reason for doubt or a failure.
+        """
         ...
 
     def gave_up(self, why: str) -> None:
-        """Add one to the number of lost journals, and log the reason *why*."""
+        """Add one to the number of lost journals. The reason *why* is logged, unless the last journal failed, too."""
         ...
 
 
@@ -115,7 +118,7 @@ class CallJournal(Journal):
         return self.slot is not None and self.slot.has_begun
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Write *record*, the record of the call, as the last record, and close the file.
+        """Queue *record*, the record of the call, as the last record. The thread of the directory writes it later.
 
         *has_problem* is true if the call had a violation, a reason for doubt or a failure. The directory may be set to
         keep the journals of such calls.

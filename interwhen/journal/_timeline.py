@@ -85,12 +85,12 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> float:
-        """The time at which it was sent; if that is not known, when it was accepted, or else when it ended."""
+        """The time at which the request was sent; if that is not known, when it was accepted, or else when it ended."""
         return next((time for time in (self.sent, self.accepted, self.ended) if time is not None), 0.0)
 
 
 class CheckTimes(msgspec.Struct, frozen=True, gc=False):
-    """One check of one claim."""
+    """One check of one claim: when it was ordered, began and ended, and its outcome."""
 
     monitor: str
     verifier: str
@@ -126,7 +126,7 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
 
 
 class ForkTimes(msgspec.Struct, frozen=True, gc=False):
-    """One fork: a short inference that extracts claims."""
+    """One fork (a short inference that extracts claims): when it was ordered, began and ended."""
 
     monitor: str
     segment: Span

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from interwhen._types.models import Usage
 from interwhen._types.results import ViolationRecord
 from interwhen._types.segments import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen.journal._compact_form import CompactForm, PartMark, called_fields, to_json
 from interwhen.journal._files import START, frames_after, read_preamble
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, read_journal, standing
 from interwhen.journal._records import (
@@ -28,7 +30,7 @@ from interwhen.journal._records import (
     decode,
     recorded_monitors,
 )
-from interwhen.journal._scribe import UPSERTED, PartMark, Scribe, called_fields, to_json
+from interwhen.journal._scribe import UPSERTED, Scribe
 from interwhen.journal._settings import Journal
 from interwhen.journal._timeline import (
     CheckTimes,
@@ -52,13 +54,11 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     """
     found = read_journal(journal)
     if found.header.redacted:
-        outline: dict[str, Any] = {}
-        for record in found.records:
-            _apply(outline, found.header, record)
-        return _of_outline(found.path, found.header, outline, found.size, found.left_out)
+        parts = (part for record in found.records if (part := _part_of(found.header, record)) is not None)
+        return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
     scribe = _scribe_of(found.header, found.schema)
     _replay_into(scribe, found)
-    return scribe.timeline(found.path, found.size, found.left_out)
+    return _timeline_of(scribe, found.path, found.size, found.left_out)
 
 
 # From a journal to a scribe.
@@ -74,7 +74,7 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact* to the core as :meth:`RebuiltRun.tell` does, and record what changes."""
+        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders."""
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)
@@ -103,18 +103,122 @@ def _read(past: RebuiltRun, scribe: Scribe, record: Record) -> None:
         scribe.called = record.record
 
 
+def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Timeline:
+    """Return the timeline of what *scribe* has recorded so far. *path* is the journal's path.
+
+    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read.
+    """
+    names = [str(one.fields["name"]) for one in scribe.header.monitors]
+    who = [scribe.header.verifiers[one.verifier] for one in scribe.header.monitors]
+    requests = tuple(
+        RequestTimes(
+            one.sent,
+            one.accepted,
+            one.first,
+            one.ended,
+            one.how,
+            one.error,
+            one.resume,
+            one.reason,
+            one.start,
+            one.usage,
+            one.remedy,
+        )
+        for one in scribe.requests
+    )
+    return Timeline(
+        path=path,
+        header=scribe.header,
+        result=scribe.result,
+        texts=tuple(scribe.tape.written()),
+        cuts=tuple(
+            TextCut(one.at, one.to, one.removed, None if one.remedy < 0 else one.remedy) for one in scribe.tape.cuts
+        ),
+        shown=tuple(TextShown(at, None if to < 0 else to) for at, to, _ in scribe.shown),
+        frontier=tuple(FrontierStep(at, to) for at, to, _ in scribe.frontier),
+        requests=requests,
+        checks=tuple(
+            CheckTimes(
+                names[one.monitor],
+                who[one.monitor].name,
+                who[one.monitor].version,
+                one.key,
+                one.span,
+                one.segment,
+                one.ordered,
+                one.began,
+                one.ended,
+                one.worker,
+                one.record.outcome if one.record else None,
+                one.record.tries if one.record else 1,
+                one.lag,
+                one.cut,
+                one.remedy,
+                one.interrupted,
+                one.fork,
+            )
+            for one in scribe.checks
+        ),
+        forks=tuple(
+            ForkTimes(
+                names[one.monitor],
+                one.segment,
+                one.ordered,
+                one.began,
+                one.ended,
+                one.worker,
+                one.claims,
+                one.outcome,
+                one.tokens,
+                one.prompt_tokens,
+                one.cached_tokens,
+            )
+            for one in scribe.forks
+        ),
+        remedies=tuple(
+            RemedyTimes(
+                one.violation,
+                one.violation.remedy,
+                one.check,
+                one.found,
+                one.closed,
+                one.cut,
+                one.written,
+                requests[one.request].sent if one.request is not None else None,
+                requests[one.request].accepted if one.request is not None else None,
+                requests[one.request].first if one.request is not None else None,
+                one.request,
+                one.removed,
+                one.removed_tokens,
+            )
+            for one in scribe.remedies
+        ),
+        incidents=tuple(scribe.incidents),
+        end=scribe.at,
+        size=size,
+        left_out=left_out,
+        compact=to_json(CompactForm(scribe).whole(path, size, left_out)),
+    )
+
+
 # A redacted journal has parts of the compact form in place of text and facts.
 
 
 def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
-    """Append the part *second* of a timeline to the part *first*, which comes directly before it."""
+    """Add the part *second* of a timeline to the part *first*, which comes directly before it. Changes *first*.
+
+    The lists of *first* are extended in place, so joining many parts takes time in proportion to their size. *first*
+    must have been joined from an empty object, because it must not share its lists with a part.
+    """
     for name, value in second.items():
-        if name == "text" or name in _APPENDED:
-            first[name] = first[name] + value if name in first else value
+        if name == "text":
+            first[name] = first.get(name, "") + value
+        elif name in _APPENDED:
+            first.setdefault(name, []).extend(value)
         elif name in _COLUMNS:
             columns = first.setdefault(name, {})
             for column, values in value.items():
-                columns[column] = [*columns.get(column, ()), *values]
+                columns.setdefault(column, []).extend(values)
         elif name in UPSERTED:
             first.setdefault(name, {}).update(value)
         else:
@@ -125,23 +229,23 @@ _COLUMNS = ("tokens", "frontier", "shown")
 _APPENDED = ("weights", "styles", "cuts")
 
 
-def _apply(outline: dict[str, Any], header: Header, record: Record) -> list[dict[str, Any]]:
-    """Add *record* of a redacted journal to *outline*, which joins the parts before it.
+def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    whole: dict[str, Any] = {}
+    for part in parts:
+        join_parts(whole, part)
+    return whole
 
-    Returns a list with the part that *record* contains; empty if it contains none.
-    """
+
+def _part_of(header: Header, record: Record) -> dict[str, Any] | None:
+    """Return the part of the timeline that *record* of a redacted journal contains; ``None`` if it contains none."""
     if isinstance(record, OutlineRecord):
-        part = msgspec.json.decode(record.part)
-    elif isinstance(record, CalledRecord):
-        part = {"call": called_fields(header, record.record)}
-    else:
-        return []
-    join_parts(outline, part)
-    return [part]
+        part: dict[str, Any] = msgspec.json.decode(record.part)
+        return part
+    return {"call": called_fields(header, record.record)} if isinstance(record, CalledRecord) else None
 
 
 def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the compact form of a timeline. *part* joins all parts of this timeline so far."""
+    """Convert *part*, which joins all parts of a timeline so far, to the compact form of the whole timeline."""
     return {
         name: [value[number] for number in sorted(value, key=int)] if name in UPSERTED else value
         for name, value in part.items()
@@ -150,9 +254,10 @@ def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int, left_out: int) -> Timeline:
-    """Return the timeline for the joined parts *outline*.
+    """Return the timeline of a redacted journal from the joined parts *outline*.
 
-    Its offsets are in UTF-16 code units, because a redacted journal has no text.
+    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read. Its offsets
+    are in UTF-16 code units, because a redacted journal has no text.
     """
     whole = {**whole_of(outline), "path": path, "size": size}
     if left_out:
@@ -301,7 +406,10 @@ def _span(pair: Any) -> Span | None:
 
 
 def _outcome(name: str | None) -> Outcome | None:
-    """Return the outcome that has the name *name*. It has no reason, because a redacted journal does not store it."""
+    """Return the outcome that has the name *name*; ``None`` for no or another name.
+
+    It has no reason, because a redacted journal does not store it.
+    """
     known: dict[str | None, Outcome] = {
         "pass": Judged(Pass()),
         "violation": Judged(Violation(why="")),
@@ -320,7 +428,8 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns new data as parts of the compact form.
 
-    Raises :class:`~interwhen.JournalError` in the same cases as :func:`timeline`.
+    It gets the bytes by :meth:`feed`; *path* is only a name for errors and for the timeline. Raises
+    :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -335,10 +444,11 @@ class TimelineReader:
         self._records: list[Record] = []
         self._scribe: Scribe | None = None
         self._past: _FollowedRun | None = None
-        self._outline: dict[str, Any] = {}
+        self._outlines: list[dict[str, Any]] = []
+        """The parts of a redacted journal."""
+        self._form: CompactForm | None = None
         self._mark = PartMark()
-        self._given = 0
-        self._pending: list[dict[str, Any]] = []
+        self._restarts = 0
 
     @property
     def is_over(self) -> bool:
@@ -348,7 +458,10 @@ class TimelineReader:
         return isinstance(last, CalledRecord) or (isinstance(last, EndRecord) and not has_call)
 
     def feed(self, data: bytes) -> None:
-        """Read *data*, the next bytes of the file. They may end anywhere, also inside a record."""
+        """Read *data*, the next bytes of the file. They may end anywhere, also inside a record.
+
+        Raises :class:`~interwhen.JournalError` if they are not those of a journal that this version knows.
+        """
         self._data += data
         if not self._schema:
             if len(self._data) < START:
@@ -368,6 +481,10 @@ class TimelineReader:
         del self._data[:end]
         self.offset += end
 
+    def forget_tail(self) -> None:
+        """Forget the bytes after ``offset``. The next bytes for :meth:`feed` are those at ``offset``."""
+        self._data.clear()
+
     def part(self, *, everything: bool = False) -> bytes:
         """Return the data that are new since the last part, as JSON. With *everything*, return all data so far.
 
@@ -375,15 +492,24 @@ class TimelineReader:
         part whose ``from`` is 0 contains the whole timeline so far.
         """
         if everything:
-            self._restart()
-        begin, self._given = self._given, self.offset
-        if self._scribe is not None:
-            found = self._scribe.part(self._mark, self.path)
+            self._mark = PartMark()
+        return self.part_after(self._mark)
+
+    def part_after(self, mark: PartMark) -> bytes:
+        """Return the data that are new since *mark*, as :meth:`part` does, and move *mark* to the present.
+
+        With a new mark, the result is the whole timeline, and also after a resumed run has voided its recorded end. So
+        several consumers, with a mark each, can share one reader.
+        """
+        if mark.restarts != self._restarts:
+            for name, value in asdict(PartMark(restarts=self._restarts)).items():
+                setattr(mark, name, value)
+        begin, mark.offset = mark.offset, self.offset
+        if self._form is not None:
+            found = self._form.part(self.path, mark)
         else:
-            found = {}
-            for part in self._pending:
-                join_parts(found, part)
-            self._pending.clear()
+            found = _joined(self._outlines[mark.outlines :])
+            mark.outlines = len(self._outlines)
         return to_json({**found, "from": begin, "offset": self.offset})
 
     def timeline(self) -> Timeline:
@@ -391,18 +517,8 @@ class TimelineReader:
         if self._header is None:
             raise JournalError(self.path, "its header must be read before its timeline, and is not: feed more bytes")
         if self._scribe is None:
-            return _of_outline(self.path, self._header, self._outline, self.offset, len(self._data))
-        return self._scribe.timeline(self.path, self.offset, len(self._data))
-
-    def _restart(self) -> None:
-        """Start again, so that the next part is the first one."""
-        self._mark, self._given = PartMark(), 0
-        if self._scribe is not None:
-            self._scribe.touch_all()
-        elif self._outline:
-            self._pending = [
-                {name: dict(enumerate(value)) if name in UPSERTED else value for name, value in self._outline.items()}
-            ]
+            return _of_outline(self.path, self._header, _joined(self._outlines), self.offset, len(self._data))
+        return _timeline_of(self._scribe, self.path, self.offset, len(self._data))
 
     def _take(self, record: Record) -> None:
         if self._header is None:
@@ -414,19 +530,22 @@ class TimelineReader:
             return
         self._records.append(record)
         if self._scribe is None or self._past is None:
-            self._pending += _apply(self._outline, self._header, record)
+            part = _part_of(self._header, record)
+            if part is not None:
+                self._outlines.append(part)
         elif isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
-            # The end of the run is void, so everything after it was noted in vain: begin again without it.
+            # The end of the run is void, and so is everything noted after it: begin again without this end.
             self._begin()
             for known in standing(self._records):
                 _read(self._past, self._scribe, known)
-            self._mark, self._given = PartMark(), 0
+            self._restarts += 1
         else:
             _read(self._past, self._scribe, record)
 
     def _begin(self) -> None:
         assert self._header is not None
         self._scribe = _scribe_of(self._header, self._schema)
+        self._form = CompactForm(self._scribe)
         journaled = Journaled(self.path, self._header, (), 0, 0, 0, self._schema)
         self._past = _FollowedRun(journaled, self._scribe.core, self._scribe)
         self._past.take(self._scribe.core.begin())

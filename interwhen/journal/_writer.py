@@ -72,7 +72,10 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, record: Record) -> None:
-        """Queue *record* for writing."""
+        """Queue *record* for writing. Does not wait.
+
+        If more than ``buffer_bytes`` are waiting, the journal is given up, because the disk is too slow.
+        """
         self._close_columns()
         self._put += _cost(record)
         if self._put > self._most:
@@ -82,9 +85,11 @@ class JournalWriter:
         self.wake()
 
     def open_columns(self, phase: Phase, began: float) -> TextColumns:
-        """Queue new columns for plain chunks of *phase* and return them. The next record or columns complete them.
+        """Queue a record that grows (columns) for plain chunks of *phase*, and return it.
 
-        *began* is the time at which the run began, on the clock of the columns' times.
+        *began* is the time at which the run began, on the clock of the columns' times. The next record or columns
+        complete it. If more than ``buffer_bytes`` are waiting, the journal is given up, and the result is
+        :data:`COMPLETE`, which takes no chunks.
         """
         self._close_columns()
         if self._put > self._most:
@@ -103,7 +108,7 @@ class JournalWriter:
             self._columns = COMPLETE
 
     def wake(self) -> None:
-        """Wake the clerk, unless it is awake: something was queued."""
+        """Tell the clerk that something was queued, unless it already knows."""
         if not self._awake:
             self._awake = True
             self._clerk.wake()
@@ -115,7 +120,7 @@ class JournalWriter:
     async def finish(self) -> None:
         """Wait until all records are written and the file is closed, for at most ``close_seconds``.
 
-        May be called more than once.
+        If this takes longer, the journal is given up. May be called more than once.
         """
         self.close()
         seconds = self._settings.close_seconds
@@ -127,7 +132,10 @@ class JournalWriter:
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
-        """Stop writing this journal, for the reason *why*."""
+        """Stop writing this journal, for the reason *why*.
+
+        The reason goes to *on_give_up*, or to the log without it. Later calls do nothing.
+        """
         if self.incomplete:
             return
         self.incomplete, self._most = why, -1
@@ -139,7 +147,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write all queued records. Return false after a failure: then the clerk must stop."""
+        """Write all queued records to the file. Return false after a failure: then the clerk must stop."""
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
@@ -155,7 +163,7 @@ class JournalWriter:
         return not self.incomplete
 
     def shut(self) -> None:
-        """Close the file."""
+        """Drop the queued records and close the file; a close that fails gives the journal up."""
         self._items.clear()
         try:
             self._file.close()
@@ -163,7 +171,10 @@ class JournalWriter:
             self.give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
     def _drain(self, parts: list[bytes]) -> None:
-        """Take all records out of the queue and write them after *parts*, with one call for all of them."""
+        """Take all records out of the queue and write them after *parts*, with one call for all of them.
+
+        Columns at the end of the queue, which the run may still fill, stay there. Their chunks so far are written.
+        """
         if self.incomplete:
             return
         items, chain = self._items, self._chain
@@ -198,7 +209,7 @@ class JournalWriter:
 
 
 def _cost(item: Record | TextColumns) -> int:
-    """Return the approximate memory of *item* while it is queued."""
+    """Return the approximate memory of *item*, in bytes, while it is queued."""
     if type(item) is TextColumns:
         return item.cost
     return _COST + len(item.part) if type(item) is OutlineRecord else _COST
@@ -217,7 +228,7 @@ class ThreadClerk:
         self._ended = threading.Event()
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Start the thread, which writes each record at most *seconds* after it was queued."""
+        """Start the thread, which writes each record of *writing* at most *seconds* after it was queued."""
         # A daemon thread: a disk that does not answer must not keep the process alive.
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 
@@ -226,7 +237,7 @@ class ThreadClerk:
         self._wake.set()
 
     def hurry(self) -> None:
-        """Write all queued records now, without the delay."""
+        """Tell the thread to write all queued records now, without the delay. Does not wait."""
         self._hurry.set()
 
     def end(self) -> None:

@@ -3,8 +3,8 @@
 `ChatModel` and `CompletionsModel` use any OpenAI-compatible server; `open_local` runs a small model in a child process.
 `ReplayModel` streams known text, `RecordingModel` records the streams of a model, and `MeteredModel` limits the tokens
 of a model. To write an adapter, implement `Model` and `Stream`; `GuardedStream` and `IteratorStream` are base classes
-for streams. Requests, chunks and messages are defined in `interwhen/_types/models.py`. To read the code, start with
-`_openai_api.py`.
+for streams, `ModelWrapper` for models that change some calls of another one. Requests, chunks and messages are defined
+in `interwhen/_types/models.py`. To read the code, start with `_openai_api.py`.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from interwhen.models._replay import Recording, RecordingModel, ReplayModel, TimedChunk, load_recordings
     from interwhen.models._token_stream import GuardedStream, IteratorStream, StreamNotes, collect
     from interwhen.models._transport import HttpRequest, HttpResponse, Transport
+    from interwhen.models._wrapper import ModelWrapper
 
 __all__ = [
     "Capabilities",
@@ -80,6 +81,7 @@ __all__ = [
     "MeteredModel",
     "Model",
     "ModelError",
+    "ModelWrapper",
     "OrphanedStream",
     "OutOfTokens",
     "Piece",
@@ -127,6 +129,7 @@ _LAZY = {
     "IteratorStream": "_token_stream",
     "LocalModel": "_local",
     "MeteredModel": "_metered",
+    "ModelWrapper": "_wrapper",
     "OrphanedStream": "_orphans",
     "Recording": "_replay",
     "RecordingModel": "_replay",

@@ -42,7 +42,7 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatText(msgspec.Struct, frozen=True, gc=False):
-    """The text of a chat answer: the ``delta`` of a chunk, or the ``message`` of a whole answer."""
+    """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -51,7 +51,7 @@ class ChatText(msgspec.Struct, frozen=True, gc=False):
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
-    """A choice of ``/v1/completions``."""
+    """One of the answers (``choices``) in a chunk or a whole answer of ``/v1/completions``."""
 
     index: int = 0
     text: str | UnsetType | None = UNSET
@@ -60,7 +60,10 @@ class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatChoice(msgspec.Struct, frozen=True, gc=False):
-    """A choice of ``/v1/chat/completions``, streamed (``delta``) or whole (``message``)."""
+    """One of the answers (``choices``) of ``/v1/chat/completions``.
+
+    Its text is in ``delta`` if it is streamed, and in ``message`` if it is whole.
+    """
 
     index: int = 0
     delta: ChatText | UnsetType | None = UNSET
@@ -76,7 +79,7 @@ class PromptDetails(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServerUsage(msgspec.Struct, frozen=True, gc=False):
-    """Token counts of the server."""
+    """The field ``usage`` of an answer: the token counts that the server reports, not yet validated."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -126,7 +129,7 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
 
 
 class ModelCard(msgspec.Struct, frozen=True, gc=False):
-    """An entry of ``GET /v1/models``."""
+    """An entry of ``GET /v1/models``: a model's id, its server (``owned_by``) and its context length in tokens."""
 
     id: str = ""
     owned_by: str | None = None
@@ -134,13 +137,13 @@ class ModelCard(msgspec.Struct, frozen=True, gc=False):
 
 
 class ModelList(msgspec.Struct, frozen=True, gc=False):
-    """The answer of ``GET /v1/models``."""
+    """The answer of ``GET /v1/models``: the models of a server."""
 
     data: list[ModelCard] = []
 
 
 class SlotState(msgspec.Struct, frozen=True, gc=False):
-    """An entry of llama.cpp's ``GET /slots``."""
+    """An entry of llama.cpp's ``GET /slots``: whether a slot (the memory for one prompt) is generating now."""
 
     id: int = 0
     is_processing: bool = False
@@ -148,19 +151,19 @@ class SlotState(msgspec.Struct, frozen=True, gc=False):
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
-    """The settings in :class:`ServerProps`."""
+    """The settings in :class:`ServerProps`: the context length in tokens."""
 
     n_ctx: int | None = None
 
 
 class ServerProps(msgspec.Struct, frozen=True, gc=False):
-    """The answer of llama.cpp's ``GET /props``."""
+    """The answer of llama.cpp's ``GET /props``: the default settings, with the context length."""
 
     default_generation_settings: GenerationSettings = GenerationSettings()
 
 
 def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
-    """Return the entry of *model* in *cards*, or the first entry if none has this name."""
+    """Return the entry of *model* in *cards*, or the first entry if none has this name; ``None`` without entries."""
     return next((card for card in cards if card.id == model), cards[0] if cards else None)
 
 
@@ -170,7 +173,7 @@ models_decoder = msgspec.json.Decoder(ModelList)
 
 
 class EndMark(enum.Enum):
-    """The end mark of a stream."""
+    """The event ``[DONE]``, which ends a stream of the OpenAI APIs."""
 
     DONE = enum.auto()
 
@@ -208,7 +211,10 @@ _MOST_TOKENS = 1 << 53
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
-    """Convert the token counts of the server; an invalid count becomes ``None``."""
+    """Convert *usage*, the token counts of the server; an invalid count becomes ``None``.
+
+    The result is ``None`` if *usage* is.
+    """
     if usage is None:
         return None
     details = usage.prompt_tokens_details
@@ -232,9 +238,9 @@ def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | 
 
 
 def _counted(body: CompletionBody | ChatBody) -> Usage | None:
-    """Return the token counts in the event *body*.
+    """Return the token counts in the event *body*; ``None`` if it has none.
 
-    The server sends them at the end of a stream; llama.cpp also sends them while it reads the prompt.
+    Most servers send counts at the end of a stream; llama.cpp also sends them while it reads the prompt.
     """
     if body.prompt_progress is None or body.usage is not None:
         return usage_of(body.usage)
@@ -246,12 +252,12 @@ def _counted(body: CompletionBody | ChatBody) -> Usage | None:
 
 
 def count_of(value: object) -> int | None:
-    """Return *value* if it is a valid count of tokens, else ``None``."""
+    """Return *value* if it is an integer that can be a count of tokens (not negative, not huge), else ``None``."""
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
 def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
-    """Return the server's token counts for a whole answer, including the timings if the server sent any."""
+    """Return the server's token counts for *body*, a whole answer, including the timings if the server sent any."""
     usage = usage_of(body.usage) or Usage()
     try:
         timings = msgspec.convert(body.timings, Timings | None)
@@ -267,7 +273,8 @@ def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
 def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     """Return the completion in *answer*, a whole answer of ``/v1/completions``. *data* are its undecoded bytes.
 
-    Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice.
+    Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice or without the
+    field ``text``.
     """
     if not answer.choices:
         raise error_of(answer) or no_choices(data)
@@ -300,7 +307,7 @@ def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
 
 
 def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
-    """Return the tokens in *logprobs* that have a log-probability."""
+    """Return the tokens in *logprobs* that have a log-probability. The chat API's tokens of reasoning are left out."""
     if logprobs is None:
         return ()
     values = logprobs.token_logprobs
@@ -322,9 +329,9 @@ def _listed(found: Any, size: int) -> list[Any]:
 
 
 def _pairs(top: Any) -> Iterator[tuple[str, float]]:
-    """Yield the alternative tokens in *top* with their log-probabilities.
+    """Yield the alternative tokens in *top*, the value of a field ``top_logprobs``, with their log-probabilities.
 
-    The completions API has an object for them, the chat API a list.
+    The completions API sends an object that maps tokens to numbers, and the chat API a list of objects.
     """
     if isinstance(top, dict):
         items = list(top.items())
@@ -337,7 +344,7 @@ def _pairs(top: Any) -> Iterator[tuple[str, float]]:
 
 
 def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
-    """Return the tokens with log-probabilities in *data*, an event of a chat stream; empty for invalid data."""
+    """Return the answer tokens with log-probabilities in *data*, an event of a chat stream; empty for invalid data."""
     try:
         choices = chat_decoder.decode(data).choices
     except NOT_JSON:
@@ -346,10 +353,12 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
 
 
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode an event of ``/v1/completions``; see :data:`Decode` for the parameters.
+    """Decode *data*, the data of an event of ``/v1/completions``. *offset* is its byte offset in the body.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` for an invalid chunk, and
-    :class:`~interwhen.models.UpstreamError` for an error object.
+    *first* is true if no valid chunk came before. In this case, an event of unknown form raises
+    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. The end mark ``[DONE]`` becomes
+    :data:`DONE`. Other data that is not JSON, and an event with a second answer (``n`` above 1), always raise this
+    error. An error object of the server raises :class:`~interwhen.models.UpstreamError`.
     """
     try:
         body = completion_decoder.decode(data)
@@ -372,7 +381,13 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode an event of ``/v1/chat/completions``, with the parameters and errors of :func:`decode_completion`."""
+    """Decode *data*, the data of an event of ``/v1/chat/completions``. *offset* is its byte offset in the body.
+
+    *first* is true if no valid chunk came before. In this case, an event of unknown form raises
+    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. The end mark ``[DONE]`` becomes
+    :data:`DONE`. Other data that is not JSON, and an event with a second answer (``n`` above 1), always raise this
+    error. An error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    """
     try:
         body = chat_decoder.decode(data)
     except NOT_JSON as exc:
@@ -410,7 +425,10 @@ def _is_summary(details: Any) -> bool:
 
 
 def noting_question(decode: Decode) -> Decode:
-    """Return a function that decodes like *decode*, and adds to token counts that the request asked for reasoning."""
+    """Return a function that decodes like *decode*, for a request that turns on reasoning.
+
+    It sets ``asked_to_reason`` in the token counts of a chunk that have ``completion_tokens``.
+    """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         found = decode(data, offset, first)
@@ -423,7 +441,10 @@ def noting_question(decode: Decode) -> Decode:
 
 
 def reasoning_field(data: bytes) -> str:
-    """Return the name of the field with reasoning in the chat chunk *data*."""
+    """Return the name of the field that holds the reasoning in the chat chunk *data*.
+
+    It is ``reasoning_content`` or ``reasoning``.
+    """
     choices = chat_decoder.decode(data).choices or []
     names = [
         "reasoning_content" if choice.delta.reasoning_content else "reasoning"
@@ -452,7 +473,8 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
     """Return a chunk of the answer with *text*, the finish reason *reason* and the token counts *usage*.
 
-    ``None`` if the chunk would be empty.
+    The number of its tokens and their log-probability come from *logprobs*; without these, a text is one token. The
+    result is ``None`` if the chunk would be empty.
     """
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
@@ -490,7 +512,10 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
 
 
 def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
-    """Return the error for *data*, which is not an event of this API. The error names the right API, if known."""
+    """Return the error for *data*, an event at *offset* that is not one of this API.
+
+    The error names the right API, if known.
+    """
     keys = {key for choice in _shape_of(data) for key in choice}
     if keys & {"delta", "message"}:
         hint = "it is one of /chat/completions: use ChatModel"
@@ -623,8 +648,8 @@ class CallAssembler:
 
     A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
     only at the end, because pieces of parallel calls may alternate. A new id also begins a new call, because servers
-    use the field ``index`` in different ways. *extras* is filled with the field ``extra_content`` of each call, by the
-    id of the call.
+    use the field ``index`` in different ways. *extras* maps the id of a call to its field ``extra_content``; the
+    assembler adds an entry for each call that has one.
     """
 
     def __init__(self, extras: dict[str, Any] | None = None) -> None:
@@ -638,13 +663,14 @@ class CallAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a tool call has begun in this stream. The last call may still grow until the stream ends."""
+        """Whether a tool call has begun in this stream and the stream has not ended: pieces of the call may follow."""
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:
         """Add the pieces of tool calls in the chunk *data*.
 
-        Return the number of each piece's call, and the complete calls.
+        Return the number of each piece's call, and the calls that are now complete. Raises one of :data:`NOT_JSON` if
+        *data* is invalid.
         """
         choices = _call_decoder.decode(data).choices
         delta = choices[0].delta if choices else None
@@ -662,7 +688,10 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """End the stream. If *reason* says that the model had finished, return the remaining calls as complete."""
+        """End the stream and forget its calls. If *reason* says that the model had finished, return the remaining ones.
+
+        They are then complete. Otherwise return an empty list, because the last call may be cut.
+        """
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
             known.clear()
@@ -695,7 +724,12 @@ class CallAssembler:
         return ReadCalls(chunks[0] if len(chunks) == 1 else tuple(chunks) or None, pieces, whole)
 
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
-        """Add a piece, and return the number of its call. If a call is now complete, add it to *fed*."""
+        """Add a piece of a tool call to its call, and return the number of this call.
+
+        *index*, *kind* and *name_of_call* (an id) identify the call, and *said* is the text of the piece. A piece with
+        text for a call that is already complete begins a new call. If another call is now complete, it is added to
+        *fed*.
+        """
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):
             # The check of a settled call did not see this piece. So the piece begins a new call, which is checked.
@@ -740,7 +774,8 @@ _CALL_FIELDS = (b'"tool_calls"', b'"function_call"')
 def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decode:
     """Return a function that decodes events like *decode*, and returns complete tool calls as chunks.
 
-    The function is for one stream. *extras* has the same meaning as in :class:`CallAssembler`.
+    Use the function for one stream only. It stores the ``extra_content`` of each call in *extras*, by the id of the
+    call.
     """
     calls = CallAssembler(extras)
 

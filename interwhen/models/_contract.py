@@ -20,6 +20,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UpstreamError,
 )
+from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Chunk, Message, Piece, Request, ResumeMode, Sampling, Timeouts, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON
@@ -37,7 +38,7 @@ and it does not hold. ``unknown``: the line could not be observed."""
 
 
 class ContractLine(msgspec.Struct, frozen=True):
-    """One line of the contract (one expectation), and what was observed."""
+    """One expectation of the contract (what interwhen relies on at a server), and what was observed."""
 
     name: str
     mark: ContractMark
@@ -48,7 +49,7 @@ class ContractLine(msgspec.Struct, frozen=True):
 
 
 class ContractReport(msgspec.Struct, frozen=True):
-    """The results of checking the contract with one endpoint."""
+    """The results of checking the contract (what interwhen relies on at a server) with one endpoint."""
 
     base_url: str
     model: str
@@ -57,7 +58,7 @@ class ContractReport(msgspec.Struct, frozen=True):
     lines: tuple[ContractLine, ...]
 
     def __getitem__(self, name: str) -> ContractLine:
-        """Return the line *name*. Raises :class:`KeyError` if there is none."""
+        """Return the result for the expectation called *name*. Raises :class:`KeyError` if there is none."""
         for line in self.lines:
             if line.name == name:
                 return line
@@ -65,12 +66,12 @@ class ContractReport(msgspec.Struct, frozen=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether the endpoint keeps the contract: no line is broken."""
+        """Whether the endpoint does all that interwhen requires: no line has the mark "broken"."""
         return all(line.mark != "broken" for line in self.lines)
 
     @property
     def is_usable(self) -> bool:
-        """Whether the server can answer chats."""
+        """Whether the server answers, and answers a chat without streaming."""
         return self["server"].mark == "holds" and self["whole answer"].mark == "holds"
 
 
@@ -81,17 +82,22 @@ async def check_contract(
     api_key: str | None = None,
     transport: Transport | None = None,
     timeouts: Timeouts = PROBE_TIMEOUTS,
+    on_progress: OnProgress | None = None,
 ) -> ContractReport:
-    """Check the contract with *model* at *base_url*, by about thirty requests of at most 1,200 tokens each.
+    """Test what interwhen relies on with *model* at *base_url*, by about thirty requests of at most 1,200 tokens.
 
-    A failed request counts as an observation, and no :class:`~interwhen.ModelError` is raised. A given *transport* is
-    not closed.
+    A failed request becomes a finding in the report, and no :class:`~interwhen.ModelError` is raised. A given
+    *transport* is not closed. *on_progress* is called with the number of lines so far, and of all lines.
     """
     used = transport or Httpx2Transport()
     examiner = _Examiner(base_url.rstrip("/"), model, used, api_key, timeouts)
     try:
-        lines = tuple([line async for line in examiner.lines()])
-        return ContractReport(base_url, model, examiner.server, lines)
+        lines = []
+        async for line in examiner.lines():
+            lines.append(line)
+            if on_progress is not None:
+                on_progress(len(lines), len(PROMISES))
+        return ContractReport(base_url, model, examiner.server, tuple(lines))
     finally:
         if transport is None:
             await used.aclose()
@@ -214,7 +220,10 @@ class _Examiner(Prober):
         self._ready: set[_Way] = {"prefill"}
 
     async def lines(self) -> AsyncIterator[ContractLine]:
-        """Yield the lines. If the server does not answer, all other lines are "unknown"."""
+        """Test the expectations in order, and yield a line for each.
+
+        If the server cannot be reached or does not answer a chat, the following lines are "unknown" and not tested.
+        """
         asked = True
         for promise in PROMISES:
             seen = await self._check(promise) if asked else _Evidence("unknown", "not asked")
@@ -237,9 +246,10 @@ class _Examiner(Prober):
         return tuple(found), resumed
 
     async def prepare(self, way: _Way) -> None:
-        """Read a first stream with the adapter for *way*, unless this was done before.
+        """Stream one answer with the adapter for *way* (a resume mode), unless this was done before.
 
-        From this stream the adapter learns the name of the reasoning field, as in a run.
+        From this stream the adapter learns the name of the reasoning field, as in a run. With the way ``tokens``, the
+        token ids of the stream are stored if its text equals that of the first stream (``sample``).
         """
         if way in self._ready:
             return
@@ -250,7 +260,7 @@ class _Examiner(Prober):
 
     @property
     def whole(self) -> Sampling:
-        """The sampling options of the first stream: greedy, and short enough for the context."""
+        """The sampling options of the first stream, which is read whole: greedy, and short enough for the context."""
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)
 
@@ -259,7 +269,7 @@ class _Examiner(Prober):
 
 
 async def _asks(examiner: _Examiner, question: str, *, required: bool = False) -> _Evidence:
-    """Answer *question*, one of those that ``interwhen doctor`` asks, and return the finding for a contract line.
+    """Send the requests of *question*, a question of ``interwhen doctor``, and return the finding for the contract.
 
     A negative answer makes the line "broken" if it is *required*, and "absent" otherwise.
     """
@@ -365,7 +375,7 @@ async def _reasons(examiner: _Examiner) -> _Evidence:
 
 
 def _resumes(way: _Way, place: _Place) -> _Check:
-    """Return a function that checks whether *way* continues a text that was cut in *place* (reasoning or answer)."""
+    """Return a check: it cuts a text in *place* (reasoning or answer), and lets *way* (a resume mode) continue it."""
 
     async def check(examiner: _Examiner) -> _Evidence:
         text = examiner.sample.reasoning if place == "reasoning" else examiner.sample.answer
@@ -393,8 +403,8 @@ def _continues(
 ) -> _Evidence:
     """Compare the text of *chunks* with the *expected* text, and return the finding.
 
-    *way* is how the text was to be continued in *place* (reasoning or answer), and *resumed* how the stream continued
-    it. With *tags*, the text of all phases counts, because the reasoning is between tags.
+    *way* is the resume mode that was asked for, to continue a text cut in *place* (reasoning or answer). *resumed* is
+    the mode that was used. With *tags*, the text of all phases is compared, because the reasoning is between tags.
     """
     text = "".join(chunk.text for chunk in chunks if tags or chunk.phase == place)
     used = resumed or way
@@ -459,7 +469,10 @@ async def _aborts(examiner: _Examiner) -> _Evidence:
 
 
 async def _calls_tools(examiner: _Examiner) -> _Evidence:
-    """Check the raw events for tool calls, because the adapter for chats does not read tool calls here."""
+    """Offer tools in a streamed chat, and report whether the server sends a tool call with valid arguments.
+
+    It reads the raw events, because the adapter for chats does not read tool calls here.
+    """
     body: dict[str, Any] = {
         "model": examiner.model,
         "messages": [{"role": "user", "content": _ORDER[0].content}],
@@ -526,7 +539,7 @@ _Check: TypeAlias = Callable[[_Examiner], Awaitable[_Evidence]]
 
 
 class _Promise(NamedTuple):
-    """One expectation of the contract. *check* tests it; *words* describe it for the reader."""
+    """One expectation of the contract: *check* sends the requests that test it, *words* describe it for the reader."""
 
     name: str
     check: _Check

@@ -64,14 +64,14 @@ MOST_PROBES = 3
 
 
 def parse_probe(probe: str) -> ResumeProbe:
-    """Return *probe* if it is a valid option; raise :class:`~interwhen.UsageError` otherwise."""
+    """Return *probe* if it is ``auto``, ``always`` or ``never``; raise :class:`~interwhen.UsageError` otherwise."""
     if probe not in get_args(ResumeProbe):
         raise UsageError(f"probe must be one of {', '.join(get_args(ResumeProbe))}, got {probe!r}")
     return probe  # type: ignore[return-value]
 
 
 class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an endpoint was observed to treat an unfinished assistant message.
+    """How an endpoint was observed to treat an unfinished assistant message: continue it, or not.
 
     A field is ``None`` if this was not observed.
     """
@@ -98,7 +98,7 @@ class ProofWire(Protocol):
         ...
 
     async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Return the answer to a POST request for *path*, which does not include the version."""
+        """Return the answer to a POST request with the JSON *body* for *path*, which does not include the version."""
         ...
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
@@ -117,9 +117,10 @@ PREFILL_REFUSED = "the server has refused an unfinished assistant message"
 
 
 def continues_raw(chat: Mapping[str, Any]) -> bool:
-    """Return whether the answer to *chat* may be continued as raw text. interwhen then parses the tool calls itself.
+    """Return whether ``/v1/completions`` can continue the answer to *chat*, the fields of a request.
 
-    With a forced tool call, the server restricts the text of the model. Only the chat API of the server does that.
+    interwhen then parses tool calls in the raw text itself. It returns false for a forced tool call, because only the
+    chat API restricts the text of the model to the call, and for tools that are not plain functions.
     """
     tools = chat.get("tools") or ()
     return (
@@ -130,7 +131,7 @@ def continues_raw(chat: Mapping[str, Any]) -> bool:
 
 
 def why_turn(card: ModelCard | None) -> str:
-    """Return the reason why a chat continues by an extra turn on the server that *card* describes."""
+    """Explain why kept text is continued by an extra turn on a server. *card* is the server's model list entry."""
     if card is None:
         return "the model list could not be read, so it is not known whether the server continues an assistant message"
     return (
@@ -234,14 +235,20 @@ _rendered = msgspec.json.Decoder(_TemplateText)
 
 
 class Proven(NamedTuple):
-    """The result of probing an endpoint, and the number of tokens that this took, including prompts."""
+    """The result of a probe: the observed behaviour (the proof), and the tokens that the probe cost.
+
+    The tokens include those of the prompts.
+    """
 
     proof: ResumeProof | None
     tokens: int
 
 
 async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
-    """Return the name of the server in *card*, and its version if the server reports one."""
+    """Return the name of the server in *card*, and its version if the server reports one.
+
+    The version needs a request with *wire*.
+    """
     owner = (card.owned_by if card else None) or "unknown server"
     path, field = _VERSIONS.get(owner, ("", ""))
     if not path:
@@ -255,10 +262,10 @@ async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
 
 
 async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) -> Proven:
-    """Find out how *model* on *server* continues kept text.
+    """Find out how *model* on *server* continues kept text, by sending requests with *wire*.
 
-    If *generates* is false, no request that generates a token is sent. The proof is ``None`` if nothing could be
-    observed.
+    If *generates* is false, no request that generates a token is sent. The result has the proof, or ``None`` if nothing
+    could be observed. A failed request is only logged.
     """
     if server.partition(" ")[0] == LLAMACPP:
         try:
@@ -294,7 +301,10 @@ async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
 
 
 class _TextProbe:
-    """Lets the model begin an answer and cuts it. Then it compares the continuations with the text that was cut off."""
+    """Lets the model begin an answer and cuts it. Then it compares the continuations with the text that was cut off.
+
+    The attribute ``tokens`` counts what the requests cost.
+    """
 
     def __init__(self, wire: ProofWire, model: str, server: str) -> None:
         self._wire = wire
@@ -332,7 +342,8 @@ class _TextProbe:
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
         """Return whether the reply to *kept* continues the text *whole* in *phase*, and does not begin it again.
 
-        *message* is the unfinished assistant message with the text *kept*.
+        *message* is the unfinished assistant message with the text *kept*. At least 8 characters must be equal, or all
+        that are left. Returns false if the server refuses the request; a retryable error is raised.
         """
         try:
             reasoning, answer = await self._ask(_NEXT_TOKENS, message)
@@ -389,9 +400,10 @@ def _both_fields(reasoning: str) -> dict[str, str]:
 
 
 class EndpointProof:
-    """The proof for one model of one server. All runs and calls to the model share this object.
+    """Remembers how one model of one server was observed to continue kept text (the proof).
 
-    *place* names the model and its server, for the log and for the file.
+    All runs and calls to the model share this object. *place* names the model and its server, for the log and for the
+    file.
     """
 
     def __init__(self, place: str) -> None:
@@ -403,21 +415,23 @@ class EndpointProof:
 
     @property
     def is_known(self) -> bool:
-        """Whether the endpoint was probed within the last ``PROVEN_SECONDS``."""
+        """Whether the endpoint was probed, or its proof read from a file, within the last ``PROVEN_SECONDS``."""
         return anyio.current_time() < self._until
 
     @property
     def known(self) -> ResumeProof | None:
-        """The proof; ``None`` if nothing could be observed, or if the endpoint was not probed recently."""
+        """The observed behaviour; ``None`` if nothing could be observed, or if the endpoint was not probed recently."""
         return self._proof if self.is_known else None
 
     async def learn(
         self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
     ) -> int:
-        """Probe the endpoint, unless the proof is known or another task is probing. Return how many tokens this took.
+        """Probe how *model* continues text, with *wire*, unless this is known or being probed, or *probe* is ``never``.
 
-        If *generates* is false, no request that generates a token is sent. If it is true, the option *probe* decides
-        about that.
+        Return how many tokens this took. A proof in the file of an earlier process is used first, and a new one is
+        written there, if a folder for proofs is set. If *generates* is false, no request that generates a token is
+        sent. If it is true, such requests are sent to servers that do not bill tokens, and with *probe* ``always`` to
+        all.
         """
         if self.is_known or self._running is not None or probe == "never":
             return 0
@@ -464,7 +478,7 @@ _MOST_BYTES = 8192
 
 
 class _StoredProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of a file with a proof."""
+    """The content of a file with the observed behaviour of an endpoint (a proof), and when it expires."""
 
     format: int
     place: str
@@ -505,7 +519,8 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 def load_proof(path: Path) -> _StoredProof | None:
     """Return the proof in the file at *path*; ``None`` if there is none, or if it is expired or damaged.
 
-    A link, a file of another user, and a file that others may write are ignored with a warning.
+    A link, a file of another user, a file that others may write, and a file that is too large or unreadable are ignored
+    with a warning.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

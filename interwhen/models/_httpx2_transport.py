@@ -105,7 +105,10 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        """Wait for bytes and return all bytes that have arrived: possibly more than *max_bytes*. Ignores *timeout*."""
+        """Wait for bytes and return all bytes that have arrived: possibly more than *max_bytes*; empty at the end.
+
+        Ignores *timeout*. Raises ``httpcore2.ReadError`` if the connection broke or this side closed it.
+        """
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:
@@ -124,7 +127,10 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return protocol.take()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        """Write *buffer*. Does not wait until it is sent, because a request is small."""
+        """Write *buffer*. Does not wait until it is sent, because a request is small. Ignores *timeout*.
+
+        Raises ``httpcore2.WriteError`` if the connection is closed.
+        """
         if self._closed or self._transport.is_closing():
             raise httpcore2.WriteError("the connection must be open for a request, and was closed before")
         self._transport.write(buffer)
@@ -142,7 +148,11 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore2.AsyncNetworkStream:
-        """Start TLS on the connection."""
+        """Start TLS on the connection, and return the encrypted stream. The handshake may take *timeout* seconds.
+
+        The certificate must be valid for *server_hostname*. Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if
+        it fails, and closes the connection.
+        """
         try:
             with anyio.fail_after(timeout):
                 transport = await self._loop.start_tls(
@@ -165,7 +175,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return AsyncioStream(transport, self._protocol)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return the attribute *info* of the connection, under the names that httpcore2 uses."""
+        """Return the attribute *info* of the connection, by a name that httpcore2 uses; ``None`` for other names."""
         if info == "is_readable":  # for an idle connection: any byte or end that arrived means that it is dead
             return self._protocol.ended or bool(self._protocol.parts) or self._transport.is_closing()
         names = {"ssl_object": "ssl_object", "socket": "socket", "client_addr": "sockname", "server_addr": "peername"}
@@ -183,7 +193,11 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[tuple[Any, ...]] | None = None,  # noqa: ARG002
     ) -> httpcore2.AsyncNetworkStream:
-        """Connect to the first address of *host* that answers."""
+        """Connect to the first address of *host* that answers, within *timeout* seconds. Ignores *socket_options*.
+
+        *local_address* is the IP address of this machine to connect from; ``None`` for any. Raises
+        ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails.
+        """
         local = (local_address, 0) if local_address else None
         try:
             with anyio.fail_after(timeout):
@@ -235,7 +249,8 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 def _reason(exc: BaseException) -> str:
     """Return the message of *exc*. If it is empty, return that of the exception that *exc* wraps.
 
-    httpcore2 often wraps an exception without a message of its own.
+    httpcore2 often wraps an exception without a message of its own. If no exception has a message, return the name of
+    the class of the innermost one.
     """
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
@@ -246,7 +261,10 @@ def _reason(exc: BaseException) -> str:
 
 
 class Httpx2Response:
-    """A response; see :class:`~interwhen.models.HttpResponse`. *name* names the server in errors."""
+    """Makes *response*, which httpcore2 opened, an :class:`~interwhen.models.HttpResponse`.
+
+    *name* names the server in errors.
+    """
 
     def __init__(self, name: str, response: httpcore2.Response) -> None:
         self.status: int = response.status
@@ -264,7 +282,11 @@ class Httpx2Response:
         self._broken = False
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body and return them; empty at the end of the body."""
+        """Wait for bytes of the body and return them; empty at the end of the body.
+
+        Raises :class:`~interwhen.ModelError` if the connection broke, and :class:`StreamClosed` if the response was
+        closed, or if an earlier read failed or was cancelled.
+        """
         if self._closed or self._broken:
             raise StreamClosed
         self._reading = True
@@ -319,10 +341,14 @@ class Httpx2Transport:
         self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request*, and return the response when its head has arrived."""
+        """Send *request*, and return the response when its head has arrived.
+
+        *connect_timeout* is in seconds. Raises :class:`StreamTimeout` after this time without a connection,
+        :class:`ConnectError` if the connection fails, :class:`StreamProtocolError` if the response is not HTTP/1.1, and
+        :class:`UsageError` for an invalid header, or a URL with another scheme than ``http`` and ``https``.
+        """
         url = httpcore2.URL(request.url)
-        headers = [(b"host", _host(request.url))]
-        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+        headers = [(b"host", _host(request.url)), *request.header_fields()]
         if request.method == "POST":
             headers.append((b"content-length", str(len(request.body)).encode()))
         is_kept = True

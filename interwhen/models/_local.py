@@ -83,7 +83,10 @@ class Slots:
         self._files = 0
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* a saved state contains."""
+        """Count the characters at the start of the prefix of *request* that a saved state for its prompt contains.
+
+        Return 0 if no state is saved.
+        """
         saved = self._saved.get(request.prompt)
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
@@ -91,7 +94,8 @@ class Slots:
         """Choose a free slot for *request*, a fork, and return *request* with this slot.
 
         The route of *request* says how the slot gets the prefix; if it is ``restored``, the saved state is restored
-        first. If no slot is free, *request* is returned unchanged, and the server chooses the slot.
+        first (a state that cannot be restored is forgotten). If no slot is free, *request* is returned unchanged, and
+        the server chooses the slot.
         """
         slot = await self._free(request.prompt)
         if slot is None:
@@ -104,7 +108,10 @@ class Slots:
         return replace(request, sampling=replace(request.sampling, extra=extra))
 
     async def save(self, request: Request) -> None:
-        """Save the state of the slot that served *request*, unless this slot is busy or now serves another prompt."""
+        """Save the state of the slot that served *request*, unless this slot is busy or has since served another fork.
+
+        At most ``MOST_SAVED`` states are saved; a further one overwrites the least recently used one.
+        """
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
             return
@@ -118,7 +125,7 @@ class Slots:
         self._saved[request.prompt] = _Saved(file, request.prefix)
 
     def clear(self) -> None:
-        """Delete the files of all saved states."""
+        """Delete the files of all saved states of slots."""
         for saved in self._saved.values():
             (self._shelf / saved.file).unlink(missing_ok=True)
         self._saved.clear()
@@ -166,7 +173,7 @@ _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
 
 
 class _Rendered(msgspec.Struct, frozen=True):
-    """The answer of ``POST /apply-template``."""
+    """The answer of ``POST /apply-template``: a chat as the text of a prompt."""
 
     prompt: str
 
@@ -176,7 +183,7 @@ _rendered_decoder = msgspec.json.Decoder(_Rendered)
 
 
 class LocalModel:
-    """A model whose server runs in a child process. :func:`open_local` creates it.
+    """A model whose server runs in a child process. :func:`open_local` creates it, and explains the options.
 
     The child process starts when it is first used, or when ``async with`` is entered. It ends with :meth:`aclose`, or
     with this process at the latest, even if this process is killed. Use a model only in the event loop that started it.
@@ -208,21 +215,32 @@ class LocalModel:
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. This starts the server, to ask for the context length."""
+        """Return the capabilities. This starts the server, to ask for the context length.
+
+        Raises :class:`~interwhen.ModelError` if the server cannot start or has died, and :class:`~interwhen.UsageError`
+        if the model is closed.
+        """
         return (await self._ready()).capabilities
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests."""
+        """Whether :meth:`prove` would send requests to find out how the chat API continues kept text."""
         return self._running is not None and getattr(self._running.inner, "needs_proof", False)
 
     async def prove(self) -> int:
-        """Find out how the chat API continues kept text. Return how many tokens this took, which is always 0."""
+        """Find out how the chat API continues kept text, for later requests.
+
+        Return how many tokens this took: 0, because the server renders prompts without generating.
+        """
         inner = (await self._ready()).inner
         return await inner.prove() if isinstance(inner, ChatModel) else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* and return the open stream."""
+        """Send *request* to the server of the model, and return the open stream. Starts the server if necessary.
+
+        Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
+        closed.
+        """
         running = await self._ready()
         try:
             return await running.inner.stream(await running.render(request))
@@ -231,7 +249,11 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming."""
+        """Send *request* and return the complete answer, without streaming. Starts the server if necessary.
+
+        Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
+        closed.
+        """
         running = await self._ready()
         try:
             return await running.complete(request)
@@ -241,28 +263,35 @@ class LocalModel:
 
     @property
     def routes(self) -> frozenset[Route]:
-        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, else the server's cache only.
+        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, otherwise only ``live``.
 
-        The latter is the route ``live``.
+        A shelf is a folder for saved states of the model. ``live`` uses the prompt cache of the server.
         """
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* a saved state contains."""
+        """Count the characters at the start of the prefix of *request* that a saved state for its prompt contains.
+
+        Return 0 if no state is saved or the server is not running.
+        """
         slots = None if self._running is None else self._running.slots
         return 0 if slots is None else slots.stored(request)
 
     async def save(self, request: Request) -> None:
         """Save the state of the model after *request*, so that later forks can restore it.
 
-        *request* must be the last fork of its prompt; otherwise nothing is saved.
+        Nothing is saved without a shelf (a folder for saved states), if *request* is not the last fork of its prompt,
+        or if its slot is busy.
         """
         running = await self._ready()
         if running.slots is not None:
             await running.slots.save(request)
 
     async def aclose(self) -> None:
-        """End the server and wait at most half a second for its end. A second call does nothing."""
+        """End the server (kill it if it has not ended after 0.3 s), and delete the saved states of its slots.
+
+        A second call does nothing. Later requests raise :class:`~interwhen.UsageError`.
+        """
         self._closed = True
         # If a start is in progress, it sees that the model is closed and stops the child itself.
         running, self._running = self._running, None
@@ -277,7 +306,11 @@ class LocalModel:
         await self.aclose()
 
     async def _ready(self) -> _Running:
-        """Return the running server. The first caller starts it, and other callers wait meanwhile."""
+        """Return the running server. The first caller starts it, and other callers wait meanwhile.
+
+        Raises :class:`~interwhen.UsageError` if the model is closed, and :class:`~interwhen.models.UpstreamError` if
+        the server has died.
+        """
         if self._running is None:
             async with self._starting:
                 if self._running is None:
@@ -305,7 +338,7 @@ class LocalModel:
 
 
 class _Running:
-    """A running server and the client that talks to it."""
+    """A running server of a local model, and the client that talks to it."""
 
     def __init__(
         self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport, shelf: str = ""
@@ -318,9 +351,9 @@ class _Running:
         self._last: tuple[tuple[Message, ...], str] | None = None
 
     async def learn(self, resume: ResumeMode) -> None:
-        """Ask the server for its capabilities, and store them.
+        """Ask the server for its context length, and store it with the capabilities of its API.
 
-        *resume* is the way in which its API continues kept text.
+        *resume* is the way in which its API continues kept text. Raises :class:`~interwhen.ModelError` if it fails.
         """
         props = read_json(await self._exchange("GET", "/props"), _props_decoder)
         known = await self.inner.capabilities()
@@ -347,7 +380,10 @@ class _Running:
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections and end the server, even if the caller is cancelled."""
+        """Close the connections, end the server, and delete the saved states of its slots.
+
+        The connections and the server end even if the caller is cancelled.
+        """
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()

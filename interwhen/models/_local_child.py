@@ -63,7 +63,10 @@ def _claim_stdout() -> int:
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights and start the server on a free port. Meanwhile the native code blocks and holds the GIL."""
+    """Load the weights that *settings* name, start the server on a free port, and return it.
+
+    Meanwhile the native code blocks and holds the GIL.
+    """
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -105,7 +108,7 @@ def _arm(parent: int) -> None:
 
 
 def _watch(parent: int) -> NoReturn:
-    """Wait until the lifeline closes or *parent* ends, then end this process.
+    """Wait until the lifeline closes or *parent* ends, then end this process. Meanwhile empty a log that is too large.
 
     This is needed on systems without SIGIO, and if the pipe closed before :func:`_arm` asked for the signal.
     """
@@ -124,16 +127,19 @@ def _watch(parent: int) -> NoReturn:
 
 
 def _tell(report: int, message: dict[str, str]) -> None:
-    """Send *message* to the parent, which waits for this line.
+    """Send *message* as a line of JSON to the parent, which waits for this line.
 
-    *report* is the file descriptor of the pipe to the parent.
+    *report* is the file descriptor of the pipe to the parent. It is closed after this only message.
     """
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 
 
 def _await_log() -> None:
-    """Wait until the native code has written its log of the error, which it does in a separate thread."""
+    """Wait, for at most one second, until the native code has written its log of the error.
+
+    It does this in a separate thread.
+    """
     size, quiet = 0, 0
     for _ in range(_LOOKS):
         time.sleep(_LOOK_SECONDS)

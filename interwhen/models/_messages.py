@@ -21,8 +21,8 @@ _API_FIELDS = frozenset(("tool_calls", "function_call", "tool_call_id"))
 def read_messages(turns: object) -> tuple[Message, ...]:
     """Convert *turns* to messages. *turns* is a text, turns of the chat API, or input items of the Responses API.
 
-    Items of another type or with an unknown role are left out; the server decides what to do with them. For any other
-    value of *turns*, there are no messages.
+    Consecutive tool calls of the Responses API become one message. Items of another type or with an unknown role are
+    left out; the server decides what to do with them. For any other value of *turns*, there are no messages.
     """
     if isinstance(turns, str):
         return (Message("user", turns),)
@@ -35,7 +35,7 @@ def read_messages(turns: object) -> tuple[Message, ...]:
 def read_item(item: Mapping[str, Any]) -> Message | None:
     """Convert *item*, of the Responses API or a turn of the chat API, to a message.
 
-    Returns ``None`` for items of other types.
+    Returns ``None`` for items of other types, and for a message without a known role.
     """
     match item.get("type", "message"):
         case "message":
@@ -91,7 +91,7 @@ def as_turn(message: Message) -> dict[str, Any]:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield *messages*. Consecutive tool calls of the assistant become one message."""
+    """Yield *messages*. An assistant message with only tool calls is joined to an assistant message before it."""
     last: Message | None = None
     for message in messages:
         if last is not None and message.role == "assistant" == last.role and message.calls and not message.content:
@@ -128,7 +128,10 @@ def call_turn(call: ToolCall) -> dict[str, Any]:
 
 
 def _content(content: object) -> str:
-    """Return the text of *content*, a string or a list of parts. A part without text becomes ``[TYPE]``."""
+    """Return the text of *content*, a string or a list of parts, which are joined by line ends.
+
+    A part without text becomes its type in brackets, such as ``[image_url]``. For any other value, the text is empty.
+    """
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):
@@ -188,7 +191,9 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
 
     Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
     because chat templates remove the reasoning field of finished turns, and the model would not see it. Each tool call
-    gets a result. *extras* has the same meaning as in :func:`in_turns`.
+    gets a result. For a fork, its side text is the last user turn; otherwise a last user turn asks the model to
+    continue, unless the text ends with feedback. *extras* has the ``extra_content`` of tool calls by their ids, which
+    is sent back.
     """
     turns = prompt_turns(request)
     if needs_turns(request.pieces):
@@ -208,9 +213,9 @@ def _joint(piece: Piece) -> str:
 
 
 def _join(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Add *text* to the last turn, after the separator *joint*, if that turn has the same *role*; else add a new turn.
+    """Add *text* to the last turn in *turns* if that turn has the same *role* and no tool calls; else add a new turn.
 
-    Many chat templates require alternating roles.
+    The separator *joint* is put before added text. Many chat templates require alternating roles.
     """
     if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
         turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
@@ -277,7 +282,7 @@ def in_turns(
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
-    """Append *text*: to the last message if it has the same *role*, else as a new message.
+    """Append *text* to the last message in *turns* if that has the same *role* and no tool calls; else add a message.
 
     The first *own* messages are those of the caller, and they stay unchanged.
     """
@@ -291,9 +296,11 @@ def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
 def _append_calls(
     turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
 ) -> None:
-    """Add *calls* to the message of the assistant, and add *answer* as the result of each call.
+    """Add *calls* to the last message in *turns*, and *answer* as the result of each call.
 
-    *own* has the same meaning as in :func:`_append`, and *extras* as in :func:`in_turns`.
+    If the last message is not one of the assistant, has calls, or is one of the first *own* messages (those of the
+    caller), the calls get a new message. Of calls in the older form ``function_call``, only the first is added.
+    *extras* has the ``extra_content`` of tool calls by their ids.
     """
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:

@@ -11,18 +11,20 @@ import msgspec
 
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
 from interwhen._types.ledger import Ledger
-from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
+from interwhen._types.models import Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
 from interwhen._types.results import BYTES_A_TOKEN, prompt_bytes
+from interwhen.models._wrapper import ModelWrapper
 
 
-class MeteredModel:
+class MeteredModel(ModelWrapper):
     """Generates at most *budget* tokens with *model*, and counts the tokens of all requests.
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
     Tokens are counted in the same way as in a run: for a stream by its chunks, for a fork by the server's ``usage``.
-    Only a server that ignores the ``max_tokens`` of a fork can exceed the budget. With *counts_prompts*, prompt tokens
-    use up the budget, too. They are estimated for requests whose prompt the server did not count.
+    Generated tokens can exceed the budget only if a server ignores the ``max_tokens`` of a fork. With *counts_prompts*,
+    prompt tokens use up the budget, too, and can exceed it, because they are counted after the request was sent. They
+    are estimated for streams whose prompt the server did not count.
 
     *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
     :meth:`aclose` does not close *model*.
@@ -36,7 +38,7 @@ class MeteredModel:
         counts_prompts: bool = False,
         when_used: Callable[[], object] | None = None,
     ) -> None:
-        self._model = model
+        super().__init__(model)
         self._counts_prompts = counts_prompts
         self._when_used = when_used
         self.budget = budget
@@ -62,15 +64,6 @@ class MeteredModel:
         """The size of the prompts that the server counted, in bytes."""
         self._uncounted_bytes = 0
         """The size of the other prompts, those of open streams included, in bytes."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the metered model, such as ``timeouts``, ``feedback`` or ``retries``."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the metered model."""
-        return self._model.name
 
     @property
     def spent(self) -> int:
@@ -130,10 +123,6 @@ class MeteredModel:
             inserted_chars=inserted_chars,
         )
 
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the metered model."""
-        return await self._model.capabilities()
-
     async def resume_mode(self) -> ResumeMode:
         """Return how the metered model continues a text.
 
@@ -143,7 +132,10 @@ class MeteredModel:
         return (await self._model.capabilities()).resume if ask is None else await ask()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
+        """Open a stream for *request*, limited to the remaining tokens, and count the request.
+
+        Raises :class:`OutOfTokens` if no tokens remain.
+        """
         capped, most = await self._cap(request)
         self.requests += 1
         size = prompt_bytes(request.prompt) + len(request.prefix.encode(errors="replace"))
@@ -152,7 +144,10 @@ class MeteredModel:
         return _MeteredStream(self, stream, most, size)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
+        """Let the metered model answer *request*, a fork, limited to the remaining tokens; count its tokens.
+
+        Raises :class:`OutOfTokens` if none remain.
+        """
         capped, most = await self._cap(request)
         self.forks += 1
         # Until the answer arrives, all tokens of the fork count: if it is cancelled or times out, the server may have
@@ -178,10 +173,10 @@ class MeteredModel:
         """Do nothing. The caller closes the metered model."""
 
     def take(self, tokens: int, most: int) -> bool:
-        """Count the *tokens* of one chunk, and return whether they are within the limits.
+        """Add the *tokens* of one chunk to the generated tokens, and return true, if they are within the limits.
 
-        *most* is how many tokens the stream may still generate. Tokens beyond *most* or beyond the budget count as
-        wasted.
+        Otherwise add them to the wasted tokens and return false. The limits are the budget and *most*, the number of
+        tokens that the stream may still generate.
         """
         if tokens > min(self._unspent, most):
             self.wasted += tokens
@@ -190,10 +185,11 @@ class MeteredModel:
         return True
 
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
-        """Count the tokens of a stream that has ended, if the server's *usage* has them.
+        """Correct the counts at the end of a stream by *usage*, the counts of the server; do nothing if it is ``None``.
 
-        *size* is the size of its prompt in bytes, and *came* the number of its tokens by chunks. *finished* says
-        whether the stream had a finish reason.
+        *size* is the size of the prompt in bytes, and *came* is how many tokens were counted by chunks. *finished* is
+        true if the stream had a finish reason. Before that, the server may not have counted its last tokens, so a lower
+        count is ignored.
         """
         if usage is None:
             return
@@ -209,7 +205,7 @@ class MeteredModel:
             self.unseen += usage.completion_tokens - came
 
     def use(self) -> None:
-        """Call *when_used*, if it was given."""
+        """Call the function *when_used* of this model, if it was given. It may raise, to stop the work."""
         if self._when_used is not None:
             self._when_used()
 

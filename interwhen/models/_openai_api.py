@@ -111,16 +111,17 @@ Malformed = Literal["strict", "skip"]
 class OpenAICompatible:
     """The common base class of :class:`~interwhen.models.CompletionsModel` and :class:`~interwhen.models.ChatModel`.
 
-    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
-    ``OPENAI_API_KEY``; with an empty string, no key is sent. *sampling* has the defaults for requests. *transport* is
-    ``"httpx2"`` (the default), ``"fast"``, or a transport object, which several models can share and which
-    :meth:`aclose` does not close.
+    *base_url* includes the version (``http://localhost:8000/v1``), and *model* is the model on that server. *api_key*
+    defaults to the environment variable ``OPENAI_API_KEY``; with an empty string, no key is sent. *headers* are sent
+    with each request. *sampling* has the defaults for requests. *transport* is ``"httpx2"`` (the default), ``"fast"``,
+    or a transport object, which several models can share and which :meth:`aclose` does not close.
 
     *malformed* says what happens with an event that cannot be parsed. ``"strict"`` breaks the stream, and a run resumes
     from the text so far; ``"skip"`` leaves the event out and counts it in ``result.wire``. *abort* is the API call that
     stops a generation on servers that do not notice a closed connection. *max_orphans* is how many generations such a
     server may be continuing at a time after their streams were closed; further requests wait. ``None`` means that the
-    server always stops.
+    server always stops. Raises :class:`~interwhen.UsageError` for invalid values, and ``MissingExtraError`` if
+    ``"fast"`` needs an extra that is not installed.
     """
 
     def __init__(
@@ -187,7 +188,10 @@ class OpenAICompatible:
         await self.aclose()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """Return the fields of the request body that are the same for both APIs."""
+        """Return the fields of the body of *request* that are the same for both APIs: model and sampling options.
+
+        Raises :class:`~interwhen.UsageError` if the option ``n`` is not 1.
+        """
         own, default = request.sampling, self._sampling
         body: dict[str, Any] = {"model": self.model}
         for key in ("max_tokens", "temperature", "top_p", "seed"):
@@ -209,9 +213,10 @@ class OpenAICompatible:
         return request.sampling.logprobs or self._sampling.logprobs
 
     async def _known_card(self) -> ModelCard | None:
-        """Return the entry of the model in ``GET /models``; ``None`` if there is none.
+        """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
 
-        The server is asked only once.
+        It is ``None`` if there are no entries or the request fails, which is only logged. The server is asked only
+        once.
         """
         if not self._has_card:
             try:
@@ -224,8 +229,9 @@ class OpenAICompatible:
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
         """Wait until the server can take the kept text of *body* from its cache; return the body to send.
 
-        For llama.cpp, this waits until the previous stream has released its slot, and asks for the token counts of the
-        prompt at the beginning of the stream. (The counts at the end do not arrive if the stream is cut again.)
+        Only for llama.cpp, this waits until the previous stream has released its slot, and adds a field that asks for
+        the token counts of the prompt at the beginning of the stream. (The counts at the end do not arrive if the
+        stream is cut again.)
         """
         card = await self._known_card()
         if card is None or card.owned_by != LLAMACPP:
@@ -237,9 +243,10 @@ class OpenAICompatible:
         return await self.ask_beside("GET", "slots")
 
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
-        """Return the answer to a request for *path*, which does not include the version.
+        """Send *body* by *method* to *path*, resolved beside the version (``/v1``) in the base URL; return the answer.
 
-        Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots.
+        Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots. Raises
+        :class:`~interwhen.ModelError` if the request fails.
         """
         url = f"{self._base_url.removesuffix('/v1')}/{path}"
         headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
@@ -257,8 +264,10 @@ class OpenAICompatible:
     ) -> TokenStream:
         """Post *body* to *path*, with retries, and return the open stream. *decode* decodes its events.
 
-        *trail* collects the token ids of the stream. *translate* converts the response if it comes from another API
-        than *decode* expects.
+        Before each attempt, this waits until ``max_orphans`` allows a further stream. It asks for token counts
+        (``stream_options``), and repeats the request without that option if the server refuses it. *trail* has the
+        token ids of the stream; it is stored in the stream. *translate* converts the response if it comes from another
+        API than *decode* expects.
         """
 
         async def attempt() -> TokenStream:
@@ -298,7 +307,10 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body* to *path*, with retries. Return the complete answer twice: decoded by *decoder*, and as bytes."""
+        """Post *body* to *path*, with retries. Return the complete answer twice: decoded by *decoder*, and as bytes.
+
+        Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
+        """
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
@@ -308,13 +320,16 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Return the decoded answer to a GET request for *path*. This does not retry."""
+        """Send a GET request for *path*, and return the answer, decoded by *decoder*. This does not retry.
+
+        Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
+        """
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
 
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        """Return a POST request to *path*.
+        """Return a POST request to *path* with *body* as JSON. It is not sent.
 
         *path* is relative to the version (``/v1``), or to the root of the server if it starts with a slash.
         """
@@ -421,7 +436,11 @@ class CompletionsModel(OpenAICompatible):
         return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request*, and return the open stream when the server has accepted the request."""
+        """Send *request*, and return the open stream when the server has accepted the request.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached, and
+        :class:`~interwhen.UsageError` for a chat prompt without a template.
+        """
         if not request.prefix:
             return await self._open("completions", self._payload(request), decode_completion)
         body = await self._prepare_resume(self._payload(request))
@@ -430,7 +449,7 @@ class CompletionsModel(OpenAICompatible):
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming."""
+        """Send *request* and return the whole answer, without streaming. Raises the same errors as :meth:`stream`."""
         return completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
 
     def _payload(self, request: Request) -> dict[str, Any]:
@@ -467,12 +486,19 @@ _CALL_EXTRAS = 256
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
-    """Return how a server continues kept text. Its name decides: the field ``owned_by`` of *card* in its model list."""
+    """Return how a server continues kept text.
+
+    The server's name decides, which is the field ``owned_by`` of *card*, an entry of its model list. An unknown server
+    gets ``turn``.
+    """
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
 def refuses_prefill(error: UpstreamError) -> bool:
-    """Return whether *error* may mean that the server does not continue an unfinished assistant turn."""
+    """Return whether *error* may mean that the server does not continue an unfinished assistant turn.
+
+    This is so for the statuses 400 and 422, unless the prompt was too long for the context.
+    """
     return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
@@ -544,6 +570,8 @@ class ChatModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
+        if resume not in get_args(ChatResume):
+            raise UsageError(f"resume must be one of {', '.join(get_args(ChatResume))}, got {resume!r}")
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._option: ChatResume = resume
         self._probe = parse_probe(probe)
@@ -566,7 +594,11 @@ class ChatModel(OpenAICompatible):
         return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request*, and return the open stream when the server has accepted the request."""
+        """Send *request*, and return the open stream when the server has accepted the request.
+
+        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which. Raises
+        :class:`~interwhen.ModelError` if the server refuses the request or cannot be reached.
+        """
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
         if asks_to_reason(extra):
@@ -594,7 +626,7 @@ class ChatModel(OpenAICompatible):
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests."""
+        """Whether :meth:`prove` would send requests to find out how the endpoint continues kept text."""
         return (
             self._option == "auto" and self._resume == "prefill" and self._probe != "never" and not self._proof.is_known
         )
@@ -609,7 +641,8 @@ class ChatModel(OpenAICompatible):
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and return the way with its reason.
 
-        *by_ids* is false if the server has refused token ids.
+        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, asks
+        llama.cpp to render a prompt, and waits for a running probe, for at most ``WAIT_SECONDS``.
         """
         if needs_turns(request.pieces):
             return AFTER_CALLS
@@ -648,10 +681,10 @@ class ChatModel(OpenAICompatible):
     async def _continued(
         self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> tuple[T, ResumeWay | None]:
-        """Call *send* with the body of *request*, which continues its text by *way*.
+        """Call *send* with the body of *request*, whose kept text is continued by *way* (``None`` without kept text).
 
-        Return the result of *send*, and the way that the server accepted. If it refuses a prefill, the request is
-        repeated with an extra turn.
+        Return the result of *send*, and the way that the server accepted. If the server refuses a prefill, the request
+        is repeated with an extra turn, which is logged, and later requests use an extra turn, too.
         """
         payload = self._payload(request, way)
         try:
@@ -666,7 +699,11 @@ class ChatModel(OpenAICompatible):
         return found, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
-        """Open a stream whose events contain token ids, so that these ids can later continue the text."""
+        """Send *request*, whose text is not continued, and return the open stream. *decode* decodes its events.
+
+        If the server can send token ids, the stream has them, so that they can later continue the text. If it refuses
+        the field that asks for them, the request is repeated without it.
+        """
         trail = TokenTrail()
         body = self._payload(request, None)
         read = trail.reading(decode)
@@ -684,7 +721,11 @@ class ChatModel(OpenAICompatible):
         return await self._open("chat/completions", body, decode)
 
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
-        """Open a stream that continues the kept text by its token ids; ``None`` if the server cannot do that."""
+        """Send *request*, whose kept text is continued by its token ids, and return the open stream.
+
+        *way* is stored in the stream. The result is ``None`` if the server cannot continue token ids; then later
+        requests use a prefill or an extra turn.
+        """
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
         if prompt is None:
@@ -730,7 +771,8 @@ class ChatModel(OpenAICompatible):
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
         """Return a function that decodes events like *decode*, and also returns complete tool calls as chunks.
 
-        If *chat* offers no tools, this is *decode* itself.
+        If *chat* offers no tools, this is *decode* itself. Otherwise this model forgets the ``extra_content`` of all
+        but the last ``_CALL_EXTRAS`` tool calls.
         """
         if not (chat.get("tools") or chat.get("functions")):
             return decode
@@ -739,7 +781,7 @@ class ChatModel(OpenAICompatible):
         return reading_calls(decode, self._call_extras)
 
     def _chat(self, request: Request) -> dict[str, Any]:
-        """Return the body of the chat request, without the kept text."""
+        """Return the body for the chat API with the prompt and the options of *request*, without the kept text."""
         chat = {**self._body(request), "messages": prompt_turns(request)}
         if self._wants_logprobs(request):
             chat |= {"logprobs": True, "top_logprobs": request.sampling.top_logprobs}
@@ -750,7 +792,11 @@ class ChatModel(OpenAICompatible):
         return await exchange(self._transport, self._post(path, {"stream": False, **body}), self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. Reasoning in a separate field is left out."""
+        """Send *request* and return the complete answer. Reasoning in a separate field is left out.
+
+        Sampling options that the server refuses are left out of a fork. Raises :class:`~interwhen.ModelError` if the
+        server refuses the request or cannot be reached.
+        """
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":
             server = await self._token_server()
@@ -770,7 +816,8 @@ class ChatModel(OpenAICompatible):
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
         """Send *payload*, the body of *request*, to the chat API, and return the complete answer.
 
-        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise.
+        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise. Raises
+        :class:`~interwhen.ModelError` if the answer is an error, or has no choice.
         """
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
@@ -795,7 +842,7 @@ class ChatModel(OpenAICompatible):
         return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
     def _sampled(self, request: Request) -> dict[str, Any]:
-        """Return the body of *request* without its messages."""
+        """Return the request body of *request* without its messages: model, sampling options and other settings."""
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True
@@ -820,7 +867,10 @@ class ChatModel(OpenAICompatible):
         return body
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body*, a request to the chat API, and return all chunks of its stream. Used by probes."""
+        """Send *body*, a request to the chat API, and return all chunks of its stream. Used by probes.
+
+        Raises :class:`~interwhen.models.StreamTimeout` after ``PROBE_SECONDS``.
+        """
         stream = await self._open("chat/completions", body, decode_chat)
         found: list[Chunk] = []
         try:
@@ -842,7 +892,10 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode an event, and remember the name of the reasoning field, if the event has one."""
+        """Decode *data*, an event of the chat API, and remember the name of its reasoning field, if it has one.
+
+        *offset* is its byte offset in the body, and *first* is true if no valid chunk came before.
+        """
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
             # Later streams use decode_chat directly, because the field is known.

@@ -39,7 +39,11 @@ class OrphanedStream:
 
     @property
     def over_at(self) -> float:
-        """The time at which the stream stops counting as orphaned, on the same clock as ``closed_at``."""
+        """The time from which the server is assumed to have stopped the stream, on the same clock as ``closed_at``.
+
+        It is at most :data:`ORPHAN_SECONDS` after ``closed_at``, and equal to it if the server confirmed that it
+        stopped.
+        """
         if self.is_stopped:
             return self.closed_at
         if self.left is None or self.rate <= 0:
@@ -53,7 +57,11 @@ class OrphanedStream:
 
 
 class OrphanedStreams:
-    """The orphaned streams of one server. At most *limit* are allowed at the same time."""
+    """The streams of one server that were closed early and whose text it may still be generating.
+
+    At most *limit* are allowed at the same time; :meth:`wait_for_room` waits for that. Raises
+    :class:`~interwhen.UsageError` if *limit* is less than 1.
+    """
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
         if limit < 1:
@@ -71,16 +79,20 @@ class OrphanedStreams:
         return len(self._streams)
 
     def add(self, stream: OrphanedStream) -> None:
-        """Count *stream* as orphaned until its time ``over_at``."""
+        """Add *stream*, which was closed early: it is orphaned until its time ``over_at``."""
         self._streams.append(stream)
 
     def stop(self, stream: OrphanedStream) -> None:
-        """Record that the server has stopped *stream*."""
+        """Record that the server has stopped *stream*, and wake the tasks in :meth:`wait_for_room`."""
         stream.is_stopped = True
         self._stopped.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until fewer than *limit* streams are orphaned, for at most ``ORPHAN_SECONDS``."""
+        """Wait until fewer than *limit* streams are orphaned. Log each wait.
+
+        Each stream is orphaned for at most ``ORPHAN_SECONDS``, but streams that other tasks close meanwhile extend the
+        wait.
+        """
         while self.alive >= self.limit:
             wait = min(stream.over_at for stream in self._streams) - self._clock()
             log_warning("model.orphans_awaited", alive=len(self._streams), limit=self.limit, seconds=round(wait, 3))
@@ -108,7 +120,7 @@ class AbortCall:
         return str(body.setdefault(self.field, uuid4().hex))
 
     async def send(self, transport: Transport, base_url: str, headers: dict[str, str], name: str) -> None:
-        """Tell the server at *base_url* to stop the request with the id *name*.
+        """Tell the server at *base_url* to stop the request with the id *name*, by a POST with *headers*.
 
         Raises :class:`~interwhen.ModelError` if the call fails.
         """

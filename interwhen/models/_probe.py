@@ -9,6 +9,7 @@ import anyio
 import msgspec
 
 from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
+from interwhen._types.extensions import OnProgress
 from interwhen._types.models import (
     Chunk,
     Message,
@@ -46,7 +47,7 @@ _MARGIN = 64
 
 
 class ProbeFinding(msgspec.Struct, frozen=True):
-    """The result of one question about an endpoint."""
+    """The answer to one question about an endpoint: its mark, the observation, and what it means."""
 
     name: str
     mark: Mark
@@ -56,14 +57,14 @@ class ProbeFinding(msgspec.Struct, frozen=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """All findings about an endpoint."""
+    """The answers to all questions about an endpoint, as ``interwhen doctor`` prints them."""
 
     base_url: str
     model: str
     findings: tuple[ProbeFinding, ...]
 
     def __getitem__(self, name: str) -> ProbeFinding:
-        """Return the finding *name*. Raises :class:`KeyError` if there is none."""
+        """Return the answer to the question called *name*. Raises :class:`KeyError` if there is none."""
         for finding in self.findings:
             if finding.name == name:
                 return finding
@@ -88,16 +89,22 @@ async def probe(
     api_key: str | None = None,
     transport: Transport | None = None,
     timeouts: Timeouts = PROBE_TIMEOUTS,
+    on_progress: OnProgress | None = None,
 ) -> Diagnosis:
     """Find out what the endpoint at *base_url* can do with *model*, by about twenty short requests.
 
     If a request fails, this is a finding, and no :class:`~interwhen.ModelError` is raised. A given *transport* is not
-    closed.
+    closed. *on_progress* is called with the number of findings so far, and of all findings.
     """
     used = transport or Httpx2Transport()
     try:
         prober = Prober(base_url.rstrip("/"), model, used, api_key, timeouts)
-        return Diagnosis(base_url, model, tuple([finding async for finding in prober.findings()]))
+        found = []
+        async for finding in prober.findings():
+            found.append(finding)
+            if on_progress is not None:
+                on_progress(len(found), len(QUESTIONS))
+        return Diagnosis(base_url, model, tuple(found))
     finally:
         if transport is None:
             await used.aclose()
@@ -139,7 +146,7 @@ class Prober:
         self.context: int | None = None
 
     async def findings(self) -> AsyncIterator[ProbeFinding]:
-        """Yield a finding for each question. If the server is not reachable, no further question is asked."""
+        """Yield a finding for each question. If the server is not reachable, the others are "unknown" and not asked."""
         asked = True
         for question in QUESTIONS:
             seen = await self._answer(question.ask) if asked else _Observation("unknown", "not asked")
@@ -157,13 +164,13 @@ class Prober:
             return _Observation("no", str(error))
 
     async def get(self, url: str) -> bytes:
-        """Return the body of the response to a GET request for *url*."""
+        """Return the body of the response to a GET request for *url*. Raises :class:`ModelError` if it fails."""
         return await exchange(self.transport, HttpRequest("GET", url, self.headers), self.timeouts)
 
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
         """Return a request for the adapter :attr:`either`, with *sampling* and with *pieces* as the kept text.
 
-        *text* is the prompt if the adapter uses the completions API; for the chat API, the prompt is a fixed question.
+        *text* is the prompt if the completions API works; otherwise the prompt is a fixed question to the chat API.
         """
         return Request(text if self.has_text else _TURNS, pieces, sampling)
 
@@ -376,9 +383,9 @@ _Ask: TypeAlias = Callable[[Prober], Awaitable[_Observation]]
 
 
 class ProbeQuestion(NamedTuple):
-    """A question about an endpoint, and what a good and a bad answer mean for interwhen.
+    """A question about an endpoint: its name, and what a good and a bad answer mean for interwhen.
 
-    *ask* is a function that sends the requests and returns the observation.
+    *ask* is the function that sends the requests and returns the observation.
     """
 
     name: str
@@ -441,7 +448,10 @@ async def _resumed(prober: Prober, adapter: _Adapter, prompt: Prompt) -> _Observ
 
 
 async def _streamed(prober: Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
-    """Return the complete text of a stream, and its token counts if the server sent them."""
+    """Send *request* with *adapter*, and read its stream. Return its text, with reasoning, and its token counts.
+
+    The counts are ``None`` if the server sent none.
+    """
     chunks, _, _ = await chunks_of(prober, adapter, request)
     usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
     return "".join(chunk.text for chunk in chunks), usage
@@ -456,7 +466,11 @@ class _ReadStream(NamedTuple):
 
 
 async def chunks_of(prober: Prober, adapter: _Adapter, request: Request) -> _ReadStream:
-    """Read the stream of *request* to its end."""
+    """Send *request* with *adapter*, read the stream to its end, and close it.
+
+    Return its chunks, its resume mode and its token ids. The timeouts are those of *prober*. Raises
+    :class:`ModelError` if the request or the stream fails.
+    """
     stream = await adapter.stream(request)
     found: list[Chunk] = []
     try:

@@ -37,7 +37,7 @@ further fields, and the recording still answers."""
 
 
 class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One HTTP request and its answer."""
+    """One recorded HTTP request, and its answer or error."""
 
     method: str
     path: str
@@ -55,7 +55,7 @@ class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The exchanges with one server, in order."""
+    """The recorded exchanges (requests and answers) with one server, in order."""
 
     server: str
     """The name and the version of the server."""
@@ -67,7 +67,7 @@ class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
 def save_recording(recording: HttpRecording, path: Path) -> None:
     """Write *recording* to *path*: a line about the server, then one line for each exchange.
 
-    If the name of *path* ends with `.gz`, the file is compressed.
+    If the name of *path* ends with `.gz`, the file is compressed. Raises :class:`OSError` if it cannot be written.
     """
     head = msgspec.structs.replace(recording, exchanges=())
     lines = [head, *recording.exchanges]
@@ -77,7 +77,11 @@ def save_recording(recording: HttpRecording, path: Path) -> None:
 
 
 def load_recording(path: Path) -> HttpRecording:
-    """Read the file at *path*. Raises :class:`~interwhen.UsageError` if it is not a recording of this format."""
+    """Read the file at *path*, and return its recording.
+
+    Raises :class:`~interwhen.UsageError` if it is not a recording of this format, and :class:`OSError` if it cannot be
+    read.
+    """
     data = path.read_bytes()
     try:
         first, *others = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
@@ -103,7 +107,10 @@ class RecordingTransport:
         self._responses: list[_RecordedResponse | RecordedExchange] = []
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request*, and record its answer while it is read."""
+        """Send *request*, and record its answer while it is read, or the error of its connection.
+
+        An error with ``stale`` is raised and not recorded, because the caller sends the request again.
+        """
         try:
             response = await self._transport.send(request, connect_timeout=connect_timeout)
         except ConnectError as error:
@@ -116,11 +123,11 @@ class RecordingTransport:
         return recorded
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections of the wrapped transport."""
         await self._transport.aclose()
 
     def exchanges(self) -> tuple[RecordedExchange, ...]:
-        """Return all exchanges so far, in the order of their requests."""
+        """Return all recorded exchanges so far, in the order of their requests."""
         return tuple(each if isinstance(each, RecordedExchange) else each.exchange() for each in self._responses)
 
 
@@ -186,8 +193,9 @@ class NotRecordedError(UsageError):
 class PlaybackTransport:
     """A :class:`~interwhen.models.Transport` that answers requests from *exchanges*, without a network.
 
-    Equal requests get the recorded answers in order; the last answer is repeated. A request without a recorded answer
-    raises :class:`NotRecordedError`.
+    Equal requests get the recorded answers in order; the last answer is repeated. Requests are equal if their methods,
+    paths and the fields ``_COMPARED`` of their bodies are. A request without a recorded answer raises
+    :class:`NotRecordedError`.
     """
 
     def __init__(self, exchanges: Iterable[RecordedExchange]) -> None:
@@ -198,7 +206,11 @@ class PlaybackTransport:
             self._answers[_key(exchange)].append(exchange)
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> PlaybackResponse:  # noqa: ARG002
-        """Return the recorded answer to *request*."""
+        """Return the recorded answer to *request*.
+
+        Raises :class:`NotRecordedError` if there is none, and :class:`~interwhen.models.ConnectError` if the recorded
+        request failed.
+        """
         await anyio.lowlevel.checkpoint()
         asked = _asked(request)
         self.requests.append(asked)
@@ -218,7 +230,7 @@ class PlaybackTransport:
 
 
 class PlaybackResponse:
-    """A recorded answer. Each read returns one event."""
+    """A recorded answer to one request. Each :meth:`receive` returns one of its events."""
 
     def __init__(self, exchange: RecordedExchange) -> None:
         self.status = exchange.status
@@ -231,7 +243,10 @@ class PlaybackResponse:
         self._is_closed = False
 
     async def receive(self) -> bytes:
-        """Return the next event; empty at the end. Raises ``ConnectError`` where the recorded answer broke off."""
+        """Return the next event of the answer; empty at the end.
+
+        Raises ``ConnectError`` where the recorded answer broke off, and ``StreamClosed`` after :meth:`aclose`.
+        """
         await anyio.lowlevel.checkpoint()
         if self._is_closed:
             raise StreamClosed
@@ -244,7 +259,7 @@ class PlaybackResponse:
         return b""
 
     async def aclose(self) -> None:
-        """Close the response."""
+        """Close the response. A later :meth:`receive` raises ``StreamClosed``."""
         self._is_closed = True
 
 

@@ -14,6 +14,7 @@ import msgspec
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream, Timeouts
 from interwhen.models._token_stream import GuardedStream
+from interwhen.models._wrapper import ModelWrapper
 
 _BATCH = 64
 """The largest number of chunks that one read of a replay returns."""
@@ -51,7 +52,8 @@ class Recording(msgspec.Struct, frozen=True):
 def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
     """Return the recordings in the file at *path*.
 
-    Raises :class:`UsageError` with the number of the first invalid line.
+    Raises :class:`UsageError` with the number of the first invalid line, and :class:`OSError` if the file cannot be
+    read.
     """
     recordings = []
     for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
@@ -70,12 +72,13 @@ class ReplayModel:
     """A :class:`~interwhen.Model` that streams known text.
 
     *recordings* is a list or a function. From a list, each recording is used once: a request gets the first unused one
-    with the same prefix, else the first unused one. A function returns the recording for a request. *forks* is a model
-    that answers forks. *then* is a model that answers each request that continues text, and each request after the last
-    recording: if a monitor cuts a stored answer, *then* continues from the cut.
+    with the same prefix, else the first unused one. A function returns the recording for each request. *forks* is a
+    model that answers forks. *then* is used with a list only: it is a model that answers each request that continues
+    text, and each request after the last recording. If a monitor cuts a stored answer, *then* continues from the cut.
 
     *speed* scales time: 0 replays without waiting, 1 at the recorded speed, 2 twice as fast. *capabilities* defaults to
-    those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given.
+    those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given. Raises
+    :class:`~interwhen.UsageError` for an empty list or a negative speed.
     """
 
     def __init__(
@@ -111,7 +114,7 @@ class ReplayModel:
     async def stream(self, request: Request) -> Stream:
         """Return a stream that replays a recording, or the stream of the model *then*.
 
-        Raises :class:`ModelError` if no recording is left.
+        Raises :class:`ModelError` if no recording is left and there is no model *then*.
         """
         self._requests += 1
         await anyio.lowlevel.checkpoint()
@@ -143,7 +146,7 @@ class ReplayModel:
 
 
 class _ReplayStream(GuardedStream):
-    """The stream of one recording.
+    """Streams the chunks of *recording* at their recorded times, divided by *speed* (0: without waiting).
 
     One read returns the chunks that arrived at the same time, at most :data:`_BATCH`.
     """
@@ -156,7 +159,10 @@ class _ReplayStream(GuardedStream):
         self._begun: float | None = None
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait until the next chunk is due, and return all chunks with the same time."""
+        """Wait until the next chunk is due, and return all chunks with the same time, at most :data:`_BATCH`.
+
+        At the end of the recording, the result is empty.
+        """
         now = anyio.current_time()
         self._begun = now if self._begun is None else self._begun
         waiting = self._arrivals[self._next : self._next + _BATCH]
@@ -167,21 +173,18 @@ class _ReplayStream(GuardedStream):
         return chunks
 
 
-class RecordingModel:
-    """Wraps *model* and records its streams. ``recordings`` gets each stream when it is closed, complete or not."""
+class RecordingModel(ModelWrapper):
+    """Wraps *model* and records its streams.
+
+    Each stream is appended to the list ``recordings`` when it is closed, complete or not.
+    """
 
     def __init__(self, model: Model) -> None:
-        self._model = model
+        super().__init__(model)
         self.recordings: list[Recording] = []
-        self.timeouts = getattr(model, "timeouts", Timeouts())
-        # All methods except for stream() are those of the wrapped model.
-        self.name = model.name
-        self.capabilities = model.capabilities
-        self.complete = model.complete
-        self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream of the wrapped model and record it."""
+        """Open a stream of the wrapped model and record it. Raises the errors of that model."""
         return _RecordingStream(await self._model.stream(request), request.prefix, self.recordings)
 
 

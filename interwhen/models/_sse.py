@@ -73,7 +73,11 @@ class SseDecoder:
         return self._size + len(self._buffer)
 
     def feed(self, data: bytes) -> list[SseEvent]:
-        """Parse *data*, the next bytes of the body, and return the events that are complete now."""
+        """Parse *data*, the next bytes of the body, and return the events that are complete now.
+
+        Raises :class:`~interwhen.models.StreamProtocolError` if an event is too large and no complete one came before
+        it in *data*.
+        """
         # `_CR in data` with an int is seven times as fast as with bytes of length one.
         if not self._clean or data[:5] != b"data:" or _CR in data:
             return self._feed_slowly(data, [])

@@ -126,7 +126,8 @@ class TokenTrail:
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
         """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
 
-        With *hides*, *decode* gets the events without their token ids.
+        If the server sends no count of prompt tokens with the first event, the function adds one. With *hides*,
+        *decode* gets the events without their token ids.
         """
         is_told = False
 
@@ -150,7 +151,7 @@ class TokenTrail:
 
     @property
     def events(self) -> list[TrailEvent]:
-        """The events that have text."""
+        """The stored events that have text, each with its token ids."""
         found, text, start = [], self._text.getvalue(), 0
         for number, end in enumerate(self._ends):
             before = self._stops[number - 1] if number else 0
@@ -162,7 +163,10 @@ class TokenTrail:
         return found
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
-        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows."""
+        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows.
+
+        If text has no ids, the trail is incomplete from then on.
+        """
         lead = len(self._ids)
         try:
             self._ids.extend(ids)
@@ -295,9 +299,10 @@ def shared(one: str, other: str) -> int:
 
 
 def shows_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether the text in *pieces* contains reasoning tags.
+    """Return whether reasoning in *pieces* is a part of the text, between tags.
 
-    Call this for a server that has not sent a reasoning field so far.
+    This is so if no piece has the phase ``reasoning``, or if text of the model contains a reasoning tag. Call this for
+    a server that has not sent a reasoning field so far.
     """
     if not any(piece.phase == "reasoning" for piece in pieces):
         return True
@@ -322,7 +327,10 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 
 
 def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
-    """Return *runs*, in which consecutive runs of the same phase are joined, even if they have different writers."""
+    """Return *runs*, in which consecutive runs of the same phase are joined, even if they have different writers.
+
+    interwhen counts as the writer of a joined run.
+    """
     found: list[_TextRun] = []
     for run in runs:
         if found and found[-1].phase == run.phase:
@@ -355,7 +363,7 @@ def without_ids(data: bytes) -> bytes:
 
 
 class TokenPrompt(NamedTuple):
-    """A prompt for `/v1/completions` that consists of token ids."""
+    """A prompt for `/v1/completions` that consists of token ids, with the reasoning tags of its model."""
 
     ids: Ids
     phase: Phase
@@ -369,9 +377,9 @@ class TokenPrompt(NamedTuple):
 
 
 class KnownTags:
-    """The token ids of reasoning tags, as one server has tokenized them for one model.
+    """A cache of reasoning tags: their token ids, and the family of tags, that one server has for one model.
 
-    All calls to the model share them.
+    All calls to the model share the cache.
     """
 
     __slots__ = ("ids", "markup")
@@ -460,7 +468,11 @@ class TokenPrompts:
         return known[tag]
 
     async def _family(self) -> Markup:
-        """Return the tags of the model: those of the first family whose opening tag is one token for the server."""
+        """Return the reasoning tags of the model: of the first family whose opening tag is one token for the server.
+
+        Of an opening tag with several parts, only the first part must be one token. If there is no such family, return
+        the tags of the first one. The server is asked only once.
+        """
         known = self._known
         if known.markup is None:
             markup = FAMILIES[0]
@@ -475,7 +487,7 @@ class TokenPrompts:
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
         """Return whether *prompt* ends with the opening reasoning tag of *markup*.
 
-        Some chat templates add this tag (DeepSeek-R1).
+        Some chat templates add this tag (DeepSeek-R1). Up to two other tokens, such as a line break, may follow it.
         """
         tag = await self._tag_ids(markup.opening)
         closing = await self._tag_ids(markup.closing)
@@ -512,7 +524,8 @@ def fragments(text: str) -> list[str]:
 class RawText:
     """Separates the raw text of a model into reasoning and answer, by the tags in *markup*. *phase* is the first phase.
 
-    The text may arrive in pieces of any size, even divided inside a tag.
+    The text may arrive in pieces of any size, even divided inside a tag. After the beginning of an answer, an opening
+    tag is text. If *markup* is ``None``, all text has the first phase.
     """
 
     __slots__ = ("_held", "_markup", "_spoken", "phase")
@@ -545,7 +558,7 @@ class RawText:
 
     @property
     def is_holding(self) -> bool:
-        """Whether text is held back."""
+        """Whether text is held back, because it may be the beginning of a tag."""
         return bool(self._held)
 
     def finish(self) -> list[tuple[Phase, str]]:
@@ -564,6 +577,11 @@ class RawText:
 def _overlap(text: str, tag: str) -> int:
     """Return how many characters at the end of *text* may be the start of *tag*."""
     return next((size for size in range(min(len(text), len(tag) - 1), 0, -1) if tag.startswith(text[-size:])), 0)
+
+
+def _framed(event: bytes) -> bytes:
+    """Return *event* as a server-sent event."""
+    return b"data: " + event + b"\n\n"
 
 
 class ChatEvents:
@@ -594,7 +612,7 @@ class ChatEvents:
 
     @property
     def status(self) -> int:
-        """The status code of the original response."""
+        """The HTTP status code of the response that is converted."""
         return self._response.status
 
     @property
@@ -603,24 +621,40 @@ class ChatEvents:
         return self._response.headers
 
     async def receive(self) -> bytes:
-        """Wait for bytes and return them, converted to events of the chat API; empty at the end of the body."""
+        """Wait for bytes and return them, converted to events of the chat API; empty at the end of the body.
+
+        Raises :class:`~interwhen.ModelError` if the connection fails or an event is too large.
+        """
         while True:
             data = await self._response.receive()
             if not data:
-                return b""
-            events = b"".join(b"data: " + self._event(event) + b"\n\n" for event, _ in self._decoder.feed(data))
+                return self._rest()
+            events = b"".join(self._events(event) for event, _ in self._decoder.feed(data))
             if events:
                 return events
+
+    def _rest(self) -> bytes:
+        """Return an event with the text that waits, which the server has not ended; empty if no text waits."""
+        parts, self._waiting = [*self._waiting, *self._text.finish()], []
+        if not parts:
+            return b""
+        choice = {"index": 0, "delta": self._delta(parts), "finish_reason": None}
+        event = msgspec.json.encode({"object": "chat.completion.chunk", "choices": [choice]})
+        return _framed(event)
 
     async def aclose(self) -> None:
         """Close the original response."""
         await self._response.aclose()
 
-    def _event(self, data: bytes) -> bytes:
+    def _events(self, data: bytes) -> bytes:
+        """Return the chat events for *data*. Without a finish reason, the text that waits precedes the end mark."""
         try:
             body = msgspec.json.decode(data)
         except NOT_JSON:
-            return data  # the end mark, or invalid data, which the decoder reports
+            return self._rest() + _framed(data)  # the end mark, or invalid data, which the decoder reports
+        return _framed(self._event(data, body))
+
+    def _event(self, data: bytes, body: Any) -> bytes:
         if isinstance(body, dict) and self._read is not None:
             body = self._read(body)
             data = msgspec.json.encode(body)
@@ -636,15 +670,20 @@ class ChatEvents:
             # The ids of this event are also those of the held text. So all its text waits: a cut between the two would
             # keep ids whose text was cut.
             self._waiting, parts = parts, []
-        delta: dict[str, Any] = {}
-        for phase, text in parts:
-            name = self._field if phase == "reasoning" else "content"
-            delta[name] = delta.get(name, "") + text
+        delta = self._delta(parts)
         called = self._finish_calls(choice, delta) if choice.get("finish_reason") is not None else {}
         kept = {name: choice[name] for name in ("index", "logprobs", "finish_reason", "token_ids") if name in choice}
         body.pop("prompt_token_ids", None)  # they are of this request, not of the chat
         body |= {"object": "chat.completion.chunk", "choices": [{**kept, "delta": delta, **called}]}
         return msgspec.json.encode(body)
+
+    def _delta(self, parts: Sequence[tuple[Phase, str]]) -> dict[str, Any]:
+        """Return the message of a chat event that adds the text of *parts*."""
+        delta: dict[str, Any] = {}
+        for phase, text in parts:
+            name = self._field if phase == "reasoning" else "content"
+            delta[name] = delta.get(name, "") + text
+        return delta
 
     def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
         """Return whether the answer in *parts* contains a tool call, or may end inside the opening tag of one."""
@@ -655,7 +694,11 @@ class ChatEvents:
         return True
 
     def _finish_calls(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-        """Move the tool calls in the last text to a separate field of *delta*. Return the changes for the choice."""
+        """Move the tool calls in the text of *delta* to its field ``tool_calls``, and return the new finish reason.
+
+        *choice* has the finish reason of the server. If it is not ``stop``, or if there are no calls that can be read,
+        *delta* stays unchanged, and the result is empty.
+        """
         if self._calls is None or choice["finish_reason"] != "stop" or not delta.get("content"):
             return {}
         answer = self._calls.read(delta["content"])
@@ -671,7 +714,8 @@ class ChatEvents:
 def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
     """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*.
 
-    With *with_ids*, it asks the server for the token ids of the continuation.
+    It leaves out the fields that only the chat API has. With *with_ids*, it asks the server for the token ids of the
+    continuation.
     """
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}
     if "max_completion_tokens" in body:

@@ -66,7 +66,8 @@ class TokenServer(Protocol):
     ) -> HttpResponse:
         """Return *response*, the streamed answer to a request of :meth:`body`, as a stream of the chat API.
 
-        See :class:`ChatEvents` for *field* and *calls*.
+        *prompt* is the prompt of the request, *field* the field for reasoning, and *calls* finds tool calls in the
+        text.
         """
         ...
 
@@ -93,7 +94,7 @@ def sends_ids(card: ModelCard | None) -> bool:
 
 
 class VllmTokens:
-    """Makes the requests for vLLM: to tokenize text, and to continue a prompt of token ids."""
+    """Tokenizes text with vLLM, makes requests that continue a prompt of token ids, and reads the answers."""
 
     place: Place = "completions"
 
@@ -102,27 +103,36 @@ class VllmTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*."""
+        """Return the token ids of *chat*, up to the place where the answer begins. vLLM tokenizes the chat.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses the request or its answer has another form.
+        """
         body = {"model": self._model, **_template_fields(chat), "add_generation_prompt": True}
         return _tokens(await self._post(body, "/tokenize"))
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM always reads special tokens
-        """Return the token ids of *text*."""
+        """Return the token ids of *text*. *special* is ignored: text like a special token always becomes that token."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request that continues *prompt*."""
+        """Return the request body for vLLM that continues *prompt* with the settings of *chat*.
+
+        With *with_ids*, it asks for the token ids of the continuation.
+        """
         return completion_body(chat, prompt, with_ids=with_ids)
 
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response* as a stream of the chat API."""
+        """Return *response*, the streamed answer of vLLM to *prompt*, as a stream of the chat API.
+
+        *field* is the field for reasoning, and *calls* finds tool calls in the text.
+        """
         return ChatEvents(response, prompt, field, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*."""
+        """Return the completion in *data*, an answer of vLLM without streaming."""
         return _completion(data, data)
 
 
@@ -136,18 +146,24 @@ class LlamaCppTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*. The server renders the chat template first."""
+        """Return the token ids of *chat*. The server renders the chat template first.
+
+        Raises :class:`~interwhen.ModelError` if the server refuses a request or its answer has another form.
+        """
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
         rendered = _decoded(data, _TemplatePrompt, "the answer of /apply-template must have a prompt")
         return await self._ids(rendered.prompt, add_special=True, parse_special=True)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
-        """Return the token ids of *text*."""
+        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
         return await self._ids(text, add_special=False, parse_special=special)
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request that continues *prompt*."""
+        """Return the request body for llama.cpp that continues *prompt* with the settings of *chat*.
+
+        With *with_ids*, it asks for the token ids of the continuation.
+        """
         body = {name: chat[name] for name in _LLAMACPP_FIELDS if chat.get(name) is not None}
         if (limit := chat.get("max_completion_tokens", chat.get("max_tokens"))) is not None:
             body["n_predict"] = limit
@@ -172,11 +188,14 @@ class LlamaCppTokens:
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response* as a stream of the chat API."""
+        """Return *response*, the streamed answer of llama.cpp to *prompt*, as a stream of the chat API.
+
+        *field* is the field for reasoning, and *calls* finds tool calls in the text.
+        """
         return ChatEvents(response, prompt, field, read=_llamacpp_event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*."""
+        """Return the completion in *data*, an answer of llama.cpp without streaming."""
         return _completion(msgspec.json.encode(_llamacpp_event(_object(data))), data)
 
     async def _ids(self, text: str, *, add_special: bool, parse_special: bool) -> Ids:
@@ -185,9 +204,9 @@ class LlamaCppTokens:
 
 
 class SglangTokens:
-    """Makes the requests for SGLang: to tokenize text, and to continue a prompt of token ids.
+    """Tokenizes text with SGLang, makes requests that continue a prompt of token ids, and reads the answers.
 
-    They follow its documentation, and were never sent to a real server.
+    The requests follow its documentation, and were never sent to a real server.
     """
 
     place: Place = "/generate"
@@ -197,9 +216,9 @@ class SglangTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*.
+        """Return the token ids of *chat*. The server reports them in a chat answer of one token (since SGLang 0.5.13).
 
-        The server reports them in a chat answer of one token (since SGLang 0.5.13).
+        Raises :class:`~interwhen.models.UnexpectedForm` for an older server.
         """
         body = {
             **_template_fields(chat, "reasoning_effort"),
@@ -215,12 +234,15 @@ class SglangTokens:
         return tuple(answer.choices[0].prompt_token_ids)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  SGLang always reads special tokens
-        """Return the token ids of *text*."""
+        """Return the token ids of *text*. *special* is ignored: text like a special token always becomes that token."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
-        """Return the request that continues *prompt*."""
+        """Return the request body for SGLang that continues *prompt* with the settings of *chat*.
+
+        SGLang always sends the token ids of the continuation, so *with_ids* is ignored.
+        """
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:
             options["sampling_seed"] = chat["seed"]
@@ -243,11 +265,14 @@ class SglangTokens:
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response* as a stream of the chat API."""
+        """Return *response*, the streamed answer of SGLang to *prompt*, as a stream of the chat API.
+
+        *field* is the field for reasoning, and *calls* finds tool calls in the text.
+        """
         return ChatEvents(response, prompt, field, read=_SglangEvents().event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*."""
+        """Return the completion in *data*, an answer of SGLang without streaming."""
         return _completion(msgspec.json.encode(_SglangEvents().event(_object(data))), data)
 
 
@@ -274,7 +299,10 @@ class _SglangEvents:
         self._scores = 0
 
     def event(self, body: Body) -> Body:
-        """Convert the event *body* to the form of `/v1/completions`."""
+        """Convert the event *body* of `/generate` to the form of `/v1/completions`, with only the new text and ids.
+
+        Call it once for each event, in order. An error is returned unchanged.
+        """
         meta = body.get("meta_info")
         if not isinstance(meta, dict):
             return body  # an error
@@ -310,7 +338,10 @@ class _SglangEvents:
 
 
 def _llamacpp_event(body: Body) -> Body:
-    """Convert *body*, an event or an answer of `/completion`, to the form of `/v1/completions`."""
+    """Convert *body*, an event or an answer of `/completion`, to the form of `/v1/completions`.
+
+    An error is returned unchanged.
+    """
     if "content" not in body:
         return body  # an error
     choice: Body = {"index": 0, "text": body["content"], "finish_reason": None, "token_ids": body.get("tokens") or []}

@@ -33,7 +33,10 @@ class GuardedStream:
         self._is_closed = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait for text and return it as chunks; empty at the end of the stream."""
+        """Wait for text and return it as chunks; empty at the end of the stream. A subclass implements this.
+
+        It raises :class:`~interwhen.ModelError` if the stream breaks.
+        """
         raise NotImplementedError
 
     async def release(self) -> None:
@@ -73,7 +76,10 @@ class IteratorStream(GuardedStream):
         self._is_whole = True
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Return the next text as one chunk."""
+        """Return the next text as one chunk. After the last text, return a chunk with the finish reason, then nothing.
+
+        An error of the iterator is raised unchanged; later calls raise :class:`~interwhen.models.ConnectError`.
+        """
         if self._over:
             return ()
         if not self._is_whole:
@@ -89,7 +95,7 @@ class IteratorStream(GuardedStream):
             raise
 
     async def release(self) -> None:
-        """Close the iterator, if it has ``aclose``."""
+        """Close the iterator, if it has ``aclose`` and has not ended."""
         close = getattr(self._texts, "aclose", None)
         if close is not None and not self._over:
             try:
@@ -107,7 +113,7 @@ KEPT_SAMPLES = 16
 
 @dataclass(slots=True)
 class StreamNotes:
-    """Counts the irregularities of one stream, for ``result.wire``."""
+    """Counts the irregularities of one stream, such as skipped events, for ``result.wire``."""
 
     skipped_events: int = 0
     skipped: list[SkippedEvent] = field(default_factory=list)
@@ -132,8 +138,9 @@ class StreamNotes:
 def lenient(decode: Decode, notes: StreamNotes) -> Decode:
     """Return a function that decodes like *decode*, but skips malformed events and counts them in *notes*.
 
-    If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD and the event is used. Errors of the
-    server, unknown forms and a second choice still raise, because they concern more than a single event.
+    If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD, and the event is used and counted. Errors
+    of the server, unknown forms and a second answer (``n`` above 1) still raise, because they concern more than a
+    single event.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -227,7 +234,11 @@ class TokenStream:
         self._error: ModelError | None = None
 
     async def receive(self) -> Sequence[Chunk]:  # noqa: C901  hot path: function calls would cost more
-        """Wait for text and return all chunks that have arrived; empty at the end of the stream."""
+        """Wait for text and return all chunks that have arrived; empty at the end of the stream.
+
+        Raises :class:`~interwhen.ModelError` if the stream breaks or is invalid, and :class:`StreamClosed` after
+        :meth:`aclose`.
+        """
         if self._ended or self._error is not None or self._closed:
             return self._after_end()
         chunks: list[Chunk] = []
@@ -270,7 +281,10 @@ class TokenStream:
         return self._closed and not (self._ended or self._finished)
 
     async def aclose(self) -> None:
-        """Close the stream. This closes the connection, unless the response is complete."""
+        """Close the stream. This closes the connection, unless the response is complete.
+
+        After the end mark, it waits for the end of the response, for at most :data:`_DRAIN_SECONDS`.
+        """
         if self._closed:
             return
         self._closed = True
@@ -326,7 +340,10 @@ class TokenStream:
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return how many bytes have arrived after the end mark, which is at *offset*."""
+        """Return how many bytes have arrived after the end mark, which is at *offset*.
+
+        *events* are those of the read.
+        """
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
@@ -337,9 +354,9 @@ class TokenStream:
             chunks.append(Chunk("", tokens=0, finish_reason=reason))
 
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
-        """Store *exc* for the next read. If this read has no chunks or the stream was closed, raise *exc* now.
+        """Store *exc* for the next read. If this read has no *chunks*, or the stream was closed, raise *exc* now.
 
-        After a finish reason, a broken connection does not count as an error.
+        A connection that breaks after the finish reason is no error; the stream then ends.
         """
         if isinstance(exc, ConnectError) and self._finished:
             self._ended = True  # only the end mark and the token counts are lost
@@ -376,7 +393,10 @@ class TokenStream:
 
 
 async def collect(stream: Stream) -> Completion:
-    """Read *stream* to its end, close it, and return its completion. The text does not include reasoning."""
+    """Read *stream* to its end, close it, and return its completion: answer text, finish reason and token counts.
+
+    Reasoning is left out. Errors of the stream are raised, after it was closed.
+    """
     chunks: list[Chunk] = []
     try:
         while more := await stream.receive():
@@ -424,7 +444,7 @@ class SlotRelease:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Count a request without streaming. It occupies a slot until the block ends."""
+        """Count one running request without streaming as long as the block runs, because it occupies a slot."""
         self._asking += 1
         try:
             yield
@@ -434,8 +454,9 @@ class SlotRelease:
     async def wait(self, ask: Callable[[], Awaitable[bytes]]) -> None:
         """Wait until the closed streams occupy no slot any more, for at most ``MOST_SECONDS``.
 
-        *ask* is a function that returns the answer of ``GET /slots``. If the server does not show its slots
-        (``--no-slots``), this returns at once, and the server is not asked again for ``REMEMBERED_SECONDS``.
+        *ask* is a function that returns the answer of ``GET /slots``; it is called at most ``MOST_LOOKS`` times. If
+        this request fails, as for a server that does not show its slots (``--no-slots``), the wait ends, and the server
+        is not asked again for ``REMEMBERED_SECONDS``.
         """
         self._prune()
         if not self._held or anyio.current_time() < self._unknown_until:

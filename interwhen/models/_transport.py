@@ -29,6 +29,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UnexpectedForm,
     UpstreamError,
+    UsageError,
     without_user,
 )
 from interwhen._types.models import Retries, Timeouts
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     import ssl
 
 T = TypeVar("T")
+
+_OF_TRANSPORT = frozenset(("content-length", "host", "transfer-encoding"))
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_A_VALUE = re.compile(r"[^\x01-\x09\x0b\x0c\x0e-\xff]")
+"""What a header must not contain: line ends and NUL, which would begin another header, and text beyond Latin-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,23 @@ class HttpRequest:
         """The name for error messages: the alias, or the URL without one."""
         return self.alias or self.url
 
+    def header_fields(self) -> list[tuple[bytes, bytes]]:
+        """Return names and values of the headers as bytes. Raises :class:`~interwhen.UsageError` for an invalid one."""
+        fields = []
+        for name, value in self.headers.items():
+            if name.lower() in _OF_TRANSPORT or not _HEADER_NAME.fullmatch(name):
+                raise UsageError(
+                    f"headers={{...}} must not have {name!r:.100}: the transport sets this header, or the name "
+                    "is invalid; remove it"
+                )
+            if (found := _NOT_IN_A_VALUE.search(value)) is not None:
+                raise UsageError(
+                    f"the header {name!r:.100} must be one line of Latin-1 text without NUL, got {found[0]!r} in it: "
+                    "remove it from the API key or headers={...}"
+                )
+            fields.append((name.encode("ascii"), value.encode("latin-1")))
+        return fields
+
 
 class HttpResponse(Protocol):
     """An HTTP response whose head has arrived. Its body is read while it arrives.
@@ -68,12 +91,12 @@ class HttpResponse(Protocol):
 
     @property
     def status(self) -> int:
-        """The status code."""
+        """The HTTP status code of the response."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, with names in lower case."""
+        """The headers of the response, with names in lower case."""
         ...
 
     async def receive(self) -> bytes:
@@ -106,7 +129,7 @@ class Transport(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection of this transport."""
         ...
 
 
@@ -123,7 +146,7 @@ def environment_proxy(scheme: str, host: str) -> str | None:
     """Return the URL of the proxy that the environment sets for *host* and *scheme*; ``None`` if there is none.
 
     The variables are ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``. On macOS and Windows, the
-    settings of the system count too.
+    settings of the system are used as well.
     """
     import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
 
@@ -233,8 +256,10 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
     """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
 
+    Without *status*, a code of three digits in *body*, such as 429, is the status.
     Status 429 becomes :class:`~interwhen.models.RateLimited`, a prompt that is too long for the context
-    :class:`~interwhen.models.ContextOverflow`, and every other error :class:`~interwhen.models.UpstreamError`.
+    :class:`~interwhen.models.ContextOverflow`, and every other error :class:`~interwhen.models.UpstreamError`. A
+    ``Retry-After`` in *headers* is stored in the exception.
     """
     message, code = _describe(body)
     if status is None and code is not None and re.fullmatch(r"[45]\d\d", code):
@@ -261,7 +286,10 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    """Return the message and the code in an error body. If its form is unknown, the body is the message."""
+    """Return the message and the code in *body*, an error of a server.
+
+    If its form is unknown, *body* is the message.
+    """
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
         if isinstance(error.error, str):
@@ -279,7 +307,8 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Return how many seconds to wait, according to the header ``Retry-After``; ``None`` without a valid header.
 
-    *now* is the current Unix time. It is used if the header contains a date.
+    The header ``Retry-After-Ms``, in milliseconds, comes first. *now* is the current Unix time; it is used if
+    ``Retry-After`` contains a date.
     """
     if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text) / 1000
@@ -307,10 +336,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 async def open_stream(
     transport: Transport, request: HttpRequest, timeouts: Timeouts, *, whole_too: bool = False
 ) -> HttpResponse:
-    """Send *request* and return the response. Its content type must be that of an event stream.
+    """Send *request* with *transport*, and return the response when its head has arrived.
 
-    With *whole_too*, JSON is also accepted, for servers that do not stream. Raises the same errors as :func:`exchange`,
-    and :class:`~interwhen.models.UnexpectedForm` for any other content type.
+    Its content type must be that of an event stream. With *whole_too*, JSON is also accepted, for servers that do not
+    stream. Any other type raises :class:`~interwhen.models.UnexpectedForm`. A refused request raises
+    :class:`~interwhen.models.UpstreamError`, a broken connection :class:`~interwhen.models.ConnectError`, and a late
+    head :class:`~interwhen.models.StreamTimeout`.
     """
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
@@ -329,11 +360,12 @@ async def open_stream(
 
 
 async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> bytes:
-    """Send *request* and return the whole body of its response.
+    """Send *request* with *transport*, and return the whole body of its response.
 
-    Raises :class:`~interwhen.models.UpstreamError` for a status other than 2xx,
-    :class:`~interwhen.models.ConnectError`, and :class:`~interwhen.models.StreamTimeout` after ``timeouts.total``
-    seconds (if that is ``None``: after ``first_token`` for the head, and the same time again for the body).
+    Raises :class:`~interwhen.models.UpstreamError` for a status other than 2xx, :class:`~interwhen.models.ConnectError`
+    if the connection fails, :class:`~interwhen.models.StreamProtocolError` for a body that is too large, and
+    :class:`~interwhen.models.StreamTimeout` after ``timeouts.total`` seconds (if that is ``None``: after
+    ``first_token`` for the head, and the same time again for the body).
     """
     response = await _send(transport, request, timeouts)
     limit = timeouts.first_token if timeouts.total is None else timeouts.total
@@ -356,7 +388,10 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
 
 
 async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
-    """Send *request*, follow redirects on the same server, and return a response with status 2xx."""
+    """Send *request*, follow redirects on the same server, and return a response with status 2xx.
+
+    Any other status raises :class:`UpstreamError`, and so do too many redirects.
+    """
     for _ in range(_MAX_REDIRECTS + 1):
         response = await _head(transport, request, timeouts)
         if 200 <= response.status < 300:
@@ -446,7 +481,10 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the beginning of an error body. If this fails, return empty bytes, because the status is reported anyway."""
+    """Read the beginning of the error body of *response*, for at most 5 seconds, and close the response.
+
+    If this fails, return empty bytes. The status is reported anyway.
+    """
     body = b""
     try:
         with anyio.move_on_after(5.0):
@@ -469,7 +507,11 @@ async def _read(response: HttpResponse, limit: int) -> bytes:
 
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """Call *call* and await it until it succeeds. When *retries* gives up, raise the last error."""
+    """Call *call* and await it until it succeeds, with the waiting times of *retries* between the attempts.
+
+    Only a :class:`~interwhen.ModelError` leads to another attempt. When *retries* allows no further one, the last error
+    is raised.
+    """
     waited = 0.0
     attempt = 0
     while True:
@@ -559,14 +601,14 @@ class FieldSupport:
 
     @property
     def is_likely(self) -> bool:
-        """Whether the server probably accepts the field, so that it should be sent."""
+        """Whether the server probably accepts the field of the request, so that it should be sent."""
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        """Record that the server answered *request* with *error* and then accepted it without the field.
+        """Record that the server answered *request* with *error*, and then accepted it without this object's field.
 
-        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat
-        fields of *request*.
+        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat fields
+        of *request*.
         """
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return
@@ -622,7 +664,10 @@ class SamplingSupport:
 
 
 def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return *body* without the options *names*. If an option has another name to use instead, it gets that name."""
+    """Return *body* without the options *names*. If an option has another name to use instead, it gets that name.
+
+    A field that already has that name stays as it is. ``top_logprobs`` is removed together with ``logprobs``.
+    """
     found = dict(body)
     for name in names:
         value = found.pop(name, None)

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from interwhen._types.errors import UsageError
+from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Message
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
@@ -212,12 +213,15 @@ def squeezed(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """Split *text* into sentences, in the form that :func:`squeezed` returns."""
+    """Split *text* into sentences, in which each run of white space is one space (see :func:`squeezed`)."""
     return _SENTENCE_END.split(squeezed(text))
 
 
 def clauses(text: str) -> Iterator[str]:
-    """Yield the clauses of a policy in linear time: the sentences of each paragraph and each list item."""
+    """Yield the clauses of a policy in linear time: the sentences of each paragraph and each list item.
+
+    Headings (lines that begin with ``#``) and sentences of fewer than four words are left out.
+    """
     for block in _blocks(text):
         yield from (sentence for sentence in sentences(block) if len(sentence.split()) >= _WORDS)
 
@@ -328,7 +332,13 @@ def outcome(verdict: Verdict | None) -> str:
             return "unknown"
 
 
-def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | None = None) -> Admission:
+def admit(
+    policy: WrittenPolicy,
+    *,
+    seed: int = 0,
+    fired: Mapping[str, int] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Admission:
     """Run the admission checks on the rules of *policy*. Needs the extra ``z3``.
 
     A rule is admitted if all of these hold:
@@ -340,7 +350,8 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
     - its examples detect nearly all of its mutants, which *seed* selects.
 
     *fired* has the number of violations that each rule found in recorded calls, to be shown in the coverage. Without
-    it, the coverage shows the number of examples that break the rule.
+    it, the coverage shows the number of examples that break the rule. *on_progress* is called with the number of
+    rules and tools that were checked, and of all rules and tools.
     """
     from interwhen.policy._smt import contradictions, deadlocks, vacuous
 
@@ -354,7 +365,15 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
     ]
     fitting: list[Rule] = []
     tallies: dict[str, MutantTally] = {}
-    for rule in policy.rules:
+    done, steps = 0, len(policy.rules) + len(policy.schema.tools)
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, steps)
+
+    for rule in _each(policy.rules, advance):
         problems += _misquoted(rule, policy.text)
         unfit = [AdmissionProblem("kinds", (rule.id,), says) for says in problems_of(rule, policy.schema)]
         if unfit:
@@ -367,7 +386,7 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
         if not wrong:
             tallies[rule.id] = tally(rule, policy.schema, seed=seed)
             problems += _survivors(rule, tallies[rule.id])
-    for found in (*contradictions(fitting, policy.schema), *deadlocks(fitting, policy.schema)):
+    for found in (*contradictions(fitting, policy.schema, advance), *deadlocks(fitting, policy.schema)):
         # A rule that has another problem already is taken as the cause of the conflict.
         troubled = {name for problem in problems for name in problem.rules} & set(found.rules)
         problems.append(AdmissionProblem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
@@ -376,6 +395,12 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
     broken = (rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
     counts = Counter(broken) if fired is None else fired
     return Admission(policy.name, admitted, tuple(problems), tallies, coverage(policy.text, policy.rules, counts))
+
+
+def _each(rules: Iterable[Rule], advance: Callable[[], None]) -> Iterator[Rule]:
+    for rule in rules:
+        yield rule
+        advance()
 
 
 def _misquoted(rule: Rule, text: str) -> Iterator[AdmissionProblem]:
@@ -431,8 +456,8 @@ def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
     """Judge the examples of *rule* by each of its mutants, and count the results. Needs the extra ``z3``.
 
-    A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. *seed* selects
-    the mutants.
+    A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. After three
+    questions that Z3 did not answer, it is not asked again. *seed* selects the mutants.
     """
     from interwhen.policy._smt import same_rule
 
@@ -457,7 +482,8 @@ def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
     """Count the violations that each rule of *policy* finds in the recorded situations in the file at *path*.
 
     Each line is a JSON object with the keys of an example: ``tool``, ``args``, ``state``, ``calls``, ``talk``,
-    ``beside``, ``now``. Raises :class:`UsageError`, which names the line.
+    ``beside``, ``now``. Raises :class:`UsageError` if the file cannot be read, or if a line is not a situation; then it
+    names the line.
     """
     counts: Counter[str] = Counter()
     now = policy.now if policy.now != "clock" else None
@@ -528,7 +554,7 @@ class Replayed:
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """Return the ids of the rules that were undecided for some calls, and decided (kept or broken) for none."""
+        """The ids of the rules that were undecided for some calls, and decided (kept or broken) for none."""
         return tuple(name for name, one in self.tallies.items() if one.unknown and not one.decided)
 
 
@@ -582,7 +608,8 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
 def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
     """Yield the calls in *messages* in order, each with its result.
 
-    Before the calls of an assistant turn, yield the conversation so far, if the assistant has sent text before.
+    Before the calls of an assistant turn, yield the conversation so far, if the assistant has sent text before. A call
+    whose arguments cannot be read is left out.
     """
     listed = list(messages)
     users: list[str] = []

@@ -37,7 +37,7 @@ def _table(*headers: str) -> Table:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print *lines*, with control characters escaped."""
+    """Print *lines* to stdout, with control characters escaped."""
     console = stdout_console()
     for line in lines:
         console.print(Text(joined(line)))
@@ -71,7 +71,10 @@ def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
 
 
 def explained(rule: Rule, schema: Schema) -> Iterator[str]:
-    """Yield the lines that explain *rule*."""
+    """Yield the lines that explain *rule*: its clauses, tools, conditions and messages, and its examples.
+
+    Each example has its expected outcome, and the actual outcome if that is another.
+    """
     yield from (f"clause:   {clause}" for clause in rule.clauses)
     yield f"looks at: {', '.join(rule.tools) or 'every tool'}, {rule.moment} the call"
     yield f"when:     {show(rule.when)}"
@@ -87,7 +90,7 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def show_replayed(found: Replayed) -> None:
-    """Print the result of a policy on recorded runs."""
+    """Print the result of a policy on recorded runs: the counts for each rule, and the fields that no result had."""
     table = _table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
     for column in table.columns[1:-1]:
         column.justify = "right"
@@ -105,7 +108,7 @@ def show_replayed(found: Replayed) -> None:
 
 
 def written(found: Replayed) -> dict[str, object]:
-    """Return *found* as plain values."""
+    """Return *found* as plain values that can be written as JSON."""
     return {
         "calls": found.calls,
         "results": found.results,
@@ -143,8 +146,9 @@ def check(
         Print the findings as JSON.
     """
     policy = read_policy(folder)
-    with ProgressLine("checking the rules"):
-        admission = admit(policy, fired=None if situations is None else fired_in(policy, situations))
+    fired = None if situations is None else fired_in(policy, situations)
+    with ProgressLine("checked rules and tools:") as progress:
+        admission = admit(policy, fired=fired, on_progress=progress.of)
     if json:
         print(json_safe(msgspec.json.encode(admission).decode()))
     else:

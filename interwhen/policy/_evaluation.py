@@ -365,7 +365,8 @@ class _Evaluator:
     def _items(self, source: Value) -> Iterator[Value]:
         """Yield the items of the list *source*.
 
-        If the list may have more items than are known, the last item is a missing value.
+        If the list may have more items than are known, the last item is a missing value. A value that is not a list
+        gives one missing value.
         """
         if not isinstance(source, Held) or not isinstance(source.kind, ListOf):
             yield source if isinstance(source, Missing) else Missing("no list")

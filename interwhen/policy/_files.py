@@ -42,10 +42,11 @@ def read_examples(
     now: dt.datetime | None,
     tools: tuple[str, ...],
 ) -> tuple[Example, ...]:
-    """Read the examples of a rule from its file content *written*. Raises :class:`UsageError`.
+    """Read the examples of a rule from its file content *written*.
 
-    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the
-    defaults for the time and the tool.
+    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the defaults
+    for the time and the tool. Raises :class:`UsageError` if an example is not valid, if two have one name, or if there
+    are too many.
     """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
@@ -104,7 +105,8 @@ def _example(
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """Return the parts of the situation *base*, which is a table or the name of one of *situations*.
 
-    The situation may itself have a base, whose parts it then changes.
+    The situation may itself have a base, whose parts it then changes. *depth* is the number of bases followed so far.
+    Raises :class:`UsageError` for an unknown name, and if there are too many bases.
     """
     if base is None:
         return {}
@@ -134,31 +136,44 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
-    """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry."""
+    """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
+
+    The index after the last item of a list adds *value* to the list. Raises :class:`UsageError` for too many
+    steps, or for a step into a list that is not the index of an item.
+    """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
         raise UsageError(f"a path must have at most {_DEEPEST} steps, got {path!r:.80}: shorten it")
     place: Any = parts
     for step in steps[:-1]:
-        place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+        place = place[_index(step, len(place), path)] if isinstance(place, list) else place.setdefault(step, {})
     last = steps[-1]
     if isinstance(place, list):
         if value is None:
-            del place[int(last)]
-        elif int(last) == len(place):
-            place.append(value)
+            del place[_index(last, len(place), path)]
         else:
-            place[int(last)] = value
+            index = _index(last, len(place) + 1, path)
+            place[index : index + 1] = [value]
     elif value is None:
         place.pop(last, None)
     else:
         place[last] = value
 
 
-def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
-    """Build a situation from *parts*, in the format of examples and recorded situations. Raises :class:`UsageError`.
+def _index(step: str, count: int, path: str) -> int:
+    """Return the index *step* of a path into a list, which must be less than *count*."""
+    if not (step.isascii() and step.isdecimal() and len(step) < 10 and int(step) < count):
+        most = f"from 0 to {count - 1}" if count else "which is empty"
+        raise UsageError(f"{step!r:.40} in the path {path!r:.80} must be an index of a list, {most}: correct it")
+    return int(step)
 
-    *now* and *tool* are the defaults for parts that are not given.
+
+def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
+    """Build a situation from *parts*, in the format of examples and recorded situations.
+
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for an unknown table and
+    for nesting that is too deep, and :class:`ValueError`, :class:`TypeError` or :class:`AttributeError` for another
+    wrong value.
     """
     talk, time, plain = parts.get("talk"), parts.get("now"), _plain(parts, 0)
     return Situation(
@@ -184,7 +199,10 @@ def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
-    """Flatten the tables of the state: nested tables become one table, whose keys are tuples of the nested keys."""
+    """Flatten the tables of the state: nested tables become one table, whose keys are tuples of the nested keys.
+
+    Raises :class:`UsageError` for a table that *schema* does not have.
+    """
     found: dict[str, dict[Any, Any]] = {}
     for name, table in written.items():
         kind = schema.state.field(name)
@@ -201,7 +219,10 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return *value* with dates converted to ISO texts, as in JSON."""
+    """Return *value* with dates converted to ISO texts, as in JSON. *depth* is the number of levels around *value*.
+
+    Raises :class:`UsageError` if *value* is nested too deeply.
+    """
     if depth > 2 * _DEEPEST:
         raise UsageError(f"a situation must be nested at most {2 * _DEEPEST} levels deep, got more: make it flatter")
     if isinstance(value, Mapping):
@@ -234,7 +255,7 @@ _RULE_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The context of a rule: its schema, the definitions it may use, and situations for its examples."""
+    """The context in which rules are read: schema, definitions, situations for examples, and the time."""
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
@@ -255,9 +276,10 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
-    """Parse a rule from the *text* of its file. Raises :class:`UsageError`; *what* names the rule in its message.
+    """Parse a rule from the *text* of its file, within the context *around*.
 
-    The rule is not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
+    Raises :class:`UsageError`; *what* names the rule in its message. The rule is not checked yet: see
+    :func:`interwhen.policy._rules.problems_of` and the admission checks.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -345,9 +367,10 @@ _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn",
 
 
 def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
-    """Return the text of the regular file *name* directly in *folder*. Raises :class:`UsageError`.
+    """Return the text of the regular file *name* directly in *folder*.
 
-    If the file is missing and not *needed*, return an empty text.
+    If the file is missing and not *needed*, return an empty text. Raises :class:`UsageError` for any other missing
+    file, a name or link that leads elsewhere, and a file that is too large or not readable UTF-8 text.
     """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
@@ -374,7 +397,10 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
 
 
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
-    """Return the content of ``policy.toml`` in *folder*, and the context of the rules. Raises :class:`UsageError`."""
+    """Return the content of ``policy.toml`` in *folder*, and the context in which its rules are read.
+
+    Raises :class:`UsageError` if a file of the policy is missing or not valid.
+    """
     head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
     check_keys(head, _KEYS, "policy.toml: ")
     listed = head.get("tools")
@@ -470,7 +496,8 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
 def read_database(policy: WrittenPolicy, folder: Path) -> State:
     """Read the state of *policy* from a database in *folder*.
 
-    Each table is a file ``NAME.json`` or ``NAME.json.gz``. Raises :class:`UsageError`.
+    Each table is a file ``NAME.json`` or ``NAME.json.gz``. Raises :class:`UsageError` if the policy declares no
+    database, or if a table is not a JSON object in a readable file.
     """
 
     def calls() -> Iterator[MadeCall]:
@@ -502,9 +529,10 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
-    """Make *folder* a policy folder, with copies of the files *text*, *tools* and *schema*.
+    """Make *folder* a policy folder: copy the files *text*, *tools* and *schema* into it, and write ``policy.toml``.
 
-    No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`.
+    No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`. It also
+    raises it if a new folder gets neither *tools* nor *schema*, or if the type of a file is not supported.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

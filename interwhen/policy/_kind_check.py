@@ -63,7 +63,10 @@ class Scope:
 
 
 def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one line for each kind of node
-    """Return the kind of *node*. Raises :class:`ExpressionError` if kinds do not match, or a name is not defined."""
+    """Return the kind of *node*, in which the names of *scope* may occur.
+
+    Raises :class:`ExpressionError` if kinds do not match, or a name is not defined.
+    """
     match node:
         case Constant(kind=kind):
             return kind
@@ -356,7 +359,10 @@ Definitions = Mapping[str, Definition]
 
 
 def read_definitions(written: Mapping[str, str]) -> Definitions:
-    """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``. Raises :class:`ExpressionError`."""
+    """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``.
+
+    Raises :class:`ExpressionError` if a head or a body cannot be parsed.
+    """
     found = {}
     for head, body in written.items():
         match parse(head):
@@ -373,7 +379,11 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
 
 
 def write_out(node: Node, definitions: Definitions) -> Node:
-    """Return *node* with all definitions expanded. Raises :class:`ExpressionError` if the result exceeds the limits."""
+    """Return *node* with all definitions expanded.
+
+    Raises :class:`ExpressionError` if the result exceeds the limits, if a definition uses itself, or if it gets a wrong
+    number of arguments.
+    """
     return _Writer(definitions).expand(node, {}, 0)
 
 

@@ -57,7 +57,11 @@ class MessageTemplate:
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
-    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace. Raises :class:`ExpressionError`."""
+    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace.
+
+    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text is too long, a brace is not
+    closed or an expression cannot be parsed.
+    """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
             f"a message must have at most {_limits.MESSAGE} characters, got {len(text):,}: shorten it"
@@ -86,11 +90,11 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 
 
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
-    """Return why *message* reveals more than its *level* allows; an empty text if it does not.
+    """Return why *message* reveals more than its *level* allows, or cannot be shown; an empty text if neither is so.
 
     At the level ``why``, a message explains the rule, and it may show only values that the model wrote itself: the
     arguments. At the level ``witness``, it may also show facts, but never the value that the condition *require*
-    demands for an argument.
+    demands for an argument. At both, each expression must have a single value of a known kind.
     """
     answers = set(_answers(require))
     for node in message.nodes():
@@ -287,11 +291,17 @@ class WrittenPolicy:
     """How each table of the database is read, by the name of the table."""
 
     def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[RuleVerdict, ...]:
-        """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*."""
+        """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*.
+
+        Rules that do not apply to the call are left out.
+        """
         rules = (rule for rule in self.rules if rule.moment == moment and rule.looks_at(situation.tool))
         verdicts = ((rule, rule.judge(situation, self.schema)) for rule in rules)
         return tuple(RuleVerdict(rule, verdict) for rule, verdict in verdicts if verdict is not None)
 
     def learn(self, state: State, call: MadeCall) -> State:
-        """Return *state* updated by *call*."""
+        """Return the state after *call*: *state* with the changes that the policy's learnings declare.
+
+        *state* stays the same.
+        """
         return learn(state, call, self.learnings, self.schema)

@@ -27,7 +27,7 @@ TALK: Final = RecordOf(
 
 @dataclass(frozen=True, slots=True)
 class MadeCall:
-    """An earlier call, and its result."""
+    """A tool call that was made before the judged call, and its result."""
 
     tool: str
     arguments: Mapping[str, Any]
@@ -104,7 +104,7 @@ class Schema:
     state: RecordOf = field(default=_NO_STATE)
 
     def arguments_of(self, tool: str) -> RecordOf:
-        """Return the arguments of *tool*; a record without fields if the tool is unknown."""
+        """Return the kinds of the arguments of *tool*; a record without fields if the tool is unknown."""
         found = self.tools.get(tool)
         return _NOTHING if found is None else found.arguments
 
@@ -114,14 +114,15 @@ class Schema:
         return Anything() if found is None else found.returns
 
     def call_of(self, tool: str) -> RecordOf:
-        """Return the kind of an item of ``calls("tool")``."""
+        """Return the kind of an item of ``calls("tool")``: a record of the arguments and the result of a call."""
         fields = (("args", self.arguments_of(tool)), ("result", self.result_of(tool)))
         return RecordOf(f"a call of {tool}", fields)
 
     def scope(self, tool: str | None, moment: WhenJudged = "before") -> Scope:
-        """Return the scope of a rule that judges calls of *tool* at *moment*.
+        """Return the names that a rule may use that judges calls of *tool* at *moment*.
 
-        ``None``: the rule judges calls of any tool, so it cannot use arguments.
+        If *tool* is ``None``, the rule judges calls of any tool, so it cannot use arguments. ``result`` is in the scope
+        only after the call.
         """
         names: dict[str, Kind] = {"args": self.arguments_of(tool or ""), "state": self.state, **ROOTS}
         if moment == "after":
@@ -212,7 +213,10 @@ _SIMPLE: Mapping[str, Kind] = {
 
 
 def read_tools(text: str, name: str) -> tuple[Tool, ...]:
-    """Read tools from the *text* of a file, whose *name* ends in ``.json`` or ``.py``. Raises :class:`UsageError`."""
+    """Read tools from the *text* of a file, whose *name* ends in ``.json`` or ``.py``. Python code is not run.
+
+    Raises :class:`UsageError` if *text* is too large or not valid, or for another kind of file.
+    """
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
         raise UsageError(
             f"the file of tools {name!r:.80} must have at most {_limits.FILE_BYTES:,} bytes, got more: shorten it"
@@ -315,7 +319,10 @@ def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str
 
 
 def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:
-    """Convert a type annotation to a kind; :class:`Anything` if it is missing or not understood."""
+    """Convert a type annotation to a kind; :class:`Anything` if it is missing or not understood.
+
+    *records* are the records that it may name, and *depth* is the number of annotations around it.
+    """
     match node:
         case _ if depth > _DEEPEST:
             return Anything()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -60,7 +60,7 @@ class TooLargeError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A list, map, record or pair in the data: its path, and the keys and list positions along this path."""
+    """A list, map, record or pair of values in the data: its path, and the keys and list positions along this path."""
 
     path: str
     keys: tuple[Term, ...]
@@ -115,18 +115,21 @@ class Encoder:
         return term
 
     def truth(self, node: Node) -> Term:
-        """Encode the condition *node* as a formula. Raises :class:`TooLargeError`."""
+        """Encode the condition *node* as a formula. Raises :class:`TooLargeError` if the formula has too many terms."""
         self._terms = 0
         return self.encode(node, {})
 
     def calls_of(self, tool: str) -> Place:
-        """Return the earlier calls of a tool, as a list."""
+        """Return the earlier calls of *tool*, as the :class:`Place` of a list."""
         return Place(f'calls("{tool}")', (), ListOf(self._scope.calls[tool]))
 
     # The encoding of each type of node.
 
     def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:  # noqa: C901, PLR0912  # a line for each kind
-        """Return the term for *node*. *names* has the terms for the quantifier variables in scope."""
+        """Return the term for *node*. *names* has the terms for the quantifier variables in scope.
+
+        Raises :class:`TooLargeError` if the formula has too many terms.
+        """
         self._terms += 1
         if self._terms > _LARGEST:
             raise TooLargeError(
@@ -189,9 +192,10 @@ class Encoder:
         return z3.Function(name, *(key.sort() for key in keys), sort)(*keys)
 
     def _part(self, path: str, keys: tuple[Term, ...], kind: Kind) -> Encoded:
-        """Return the part of the data at *path*: a :class:`Place` if it has parts itself, else a term.
+        """Return the part of the data at *path*, of the kind *kind*.
 
-        If the part must be one of a few words, this is recorded as a condition of the domain.
+        It is a :class:`Place` if it has parts itself, else a term. *keys* are the keys and list positions along the
+        path. If the part must be one of a few words, this is recorded as a condition of the domain.
         """
         if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf):
             return Place(path, keys, kind)
@@ -233,7 +237,10 @@ class Encoder:
         return (one - other) * _DAY if days else one - other
 
     def _kind(self, node: Node, names: Mapping[str, Encoded]) -> Kind | None:
-        """Return the kind of *node* as far as needed to recognise dates: a difference of dates is encoded in days."""
+        """Return the kind of *node* if it is easily known, else ``None``.
+
+        It is needed to recognise dates: they are encoded as days, so their difference is converted to seconds.
+        """
         match node:
             case Constant(kind=kind):
                 return kind
@@ -333,7 +340,7 @@ _LONGEST_LIST = 8
 
 
 def bound_for(nodes: Iterable[Node]) -> int:
-    """Return the bound on the length of lists: one more than the largest small integer in *nodes*, at least 3.
+    """Return the bound on the length of lists: one more than the largest integer below 8 in *nodes*, and at least 3.
 
     With shorter lists, comparing a count with this integer would always have the same outcome.
     """
@@ -357,7 +364,7 @@ class Questions:
         self._made: dict[Node, Term] = {}
 
     def truth(self, node: Node) -> Term:
-        """Return the formula of the condition *node*. Raises :class:`TooLargeError`."""
+        """Return the formula of the condition *node*. Raises :class:`TooLargeError` if it has too many terms."""
         if node not in self._made:
             try:
                 self._made[node] = self.encoder.truth(node)
@@ -377,7 +384,7 @@ class Questions:
         return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
-        """Return the conditions on earlier calls. *called* says for each tool whether it was called before."""
+        """Return conditions on the earlier calls: *called* says for each tool whether it was called before."""
         found = []
         for tool, was in called.items():
             length = self.encoder.length(self.encoder.calls_of(tool))
@@ -385,12 +392,12 @@ class Questions:
         return found
 
     def ask(self, conditions: Sequence[Term]) -> Answer:
-        """Ask Z3 whether all *conditions* can be true in one situation."""
+        """Ask Z3 whether all *conditions* can be true in one situation; ``open`` means that it finds no answer."""
         answer, _ = self.ask_why({str(number): condition for number, condition in enumerate(conditions)})
         return answer
 
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
-        """Ask Z3 whether all *conditions*, given by name, can be true in one situation.
+        """Ask Z3 whether all *conditions*, given by name, can be true in one situation, as :meth:`ask` does.
 
         If they cannot, also return the names of conditions that exclude each other.
         """
@@ -417,7 +424,11 @@ class Questions:
 
 
 def smtlib(rule: Rule, schema: Schema) -> str:
-    """Return an SMT-LIB script for each tool of *rule*. It is satisfiable if a call of the tool can break the rule."""
+    """Return SMT-LIB text with a script for each tool of *rule*.
+
+    A script is satisfiable if a call of its tool can break the rule. If a formula is too large, its script is a
+    comment.
+    """
     scripts = []
     for tool in rule.over():
         questions = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -493,10 +504,13 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
     return Questions(schema, tool, "before", [node for rule in rules for node in (rule.when, rule.require)])
 
 
-def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
-    """Yield pairs of *rules* that contradict each other.
+def contradictions(
+    rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
+) -> Iterator[Defect]:
+    """Yield a defect for each pair of *rules* that contradict each other, and for each pair that Z3 cannot decide.
 
-    Both rules of a pair apply to some call, and the call can obey either of them, but not both.
+    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
+    *on_tool* is called after the calls of each tool of *schema* were examined.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -523,12 +537,13 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
                     pair,
                     f"a call of {tool} to which both rules apply must be able to keep both, and {_UNANSWERED}",
                 )
+        on_tool()
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask Z3 whether two rules contradict each other.
+    """Ask Z3 whether two rules contradict each other; ``open`` if it finds no answer.
 
-    This means that both apply to some call, which can obey either of them, but not both.
+    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
     """
     try:
         both = [asked.truth(one.when), asked.truth(other.when)]
@@ -560,7 +575,8 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
 
     The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
     ``calls``). All other data is unconstrained. So a reported tool is certainly unreachable (with lists within the
-    bound). A tool that is not reported may still be unreachable because of the results of calls.
+    bound). A tool that is not reported may still be unreachable because of the results of calls. A question that Z3
+    does not answer is a defect of the kind ``open``.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
@@ -625,7 +641,8 @@ def _enabled(
 def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
-    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``open``: Z3 found no answer.
+    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference. ``open``:
+    Z3 found no answer.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

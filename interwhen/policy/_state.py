@@ -74,7 +74,10 @@ class Overlay(Mapping[Key, Any]):
 
 
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return a new state: *state* updated by *call* as *learnings* declare."""
+    """Return the state after *call*: *state* with the changes that *learnings* declare.
+
+    *state* itself does not change.
+    """
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
         if learning.is_about(call):
@@ -85,7 +88,10 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
 
 
 def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return the state of a database. *records* has each record of the database as the result of a call."""
+    """Return the state that *learnings* make of a database.
+
+    *records* are the records of the database, each in the form of a call whose result is the record.
+    """
     state: dict[str, MutableMapping[Key, Any]] = {}
     listed = tuple(learnings)
     for call in records:
@@ -160,7 +166,10 @@ _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "un
 
 
 def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
-    """Read the entries ``[[learn]]`` of a policy, and check them. Raises :class:`UsageError`."""
+    """Read the entries ``[[learn]]`` of a policy (*listed*), and check them by *schema*.
+
+    Definitions in them are expanded. Raises :class:`UsageError` for an entry that is not valid.
+    """
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
         raise UsageError(f"learn in policy.toml must be a list of tables, got {listed!r:.80}: write each as [[learn]]")
     found = []

@@ -271,7 +271,11 @@ class Token(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """Split *text* into tokens, with an end token last, in linear time. Raises :class:`ExpressionError`."""
+    """Split *text* into tokens, with an end token last, in linear time.
+
+    Raises :class:`ExpressionError` if *text* is too long, or has a character, a unit, a date or a number that is not
+    allowed.
+    """
     if len(text) > _limits.EXPRESSION_CHARACTERS:
         raise ExpressionError(
             f"an expression must have at most {_limits.EXPRESSION_CHARACTERS:,} characters, got "
@@ -358,7 +362,10 @@ _COUNTING = get_args(Counting)
 
 
 def parse(text: str) -> Node:
-    """Parse *text* into a tree. Raises :class:`ExpressionError`, with the offset of the error."""
+    """Parse *text* into a tree.
+
+    Raises :class:`ExpressionError`, with the offset of the error, if *text* is not an expression or exceeds a limit.
+    """
     reader = _Reader(tokens(text))
     found = reader.expression()
     reader.expect("the end")
@@ -580,7 +587,7 @@ def _larger(one: Kind, other: Kind) -> Kind | None:
 
 
 def _all_of(wanted: type[Kind]) -> Callable[..., Kind | None]:
-    """Return a value for :attr:`Function.kind`: the result is Boolean if all arguments have the kind *wanted*."""
+    """Return a function for :attr:`Function.kind` that gives ``Bool`` if all arguments have the kind *wanted*."""
     return lambda *kinds: Bool() if all(isinstance(kind, wanted) for kind in kinds) else None
 
 

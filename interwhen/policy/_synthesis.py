@@ -69,7 +69,8 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
     """Return the message that asks the model for a rule for *clause*.
 
-    *policy* is the whole text of the policy, and *around* is the context of its rules.
+    It describes the language of rules and the tools. *policy* is the whole text of the policy, and *around* is the
+    context in which its rules are read.
     """
     functions = "\n".join(f"  {function.says}" for function in FUNCTIONS.values())
     parts = [
@@ -85,7 +86,7 @@ def first_message(clause: str, policy: str, around: Surroundings) -> Message:
 
 
 def next_message(problems: Iterable[str]) -> Message:
-    """Return the message that tells the model why its rule was not admitted."""
+    """Return the message that tells the model why its rule was not admitted (*problems*) and asks for another rule."""
     listed = "\n".join(f"- {problem}" for problem in problems)
     return Message("user", f"This rule is not admitted:\n{listed}\n\nWrite it again. {_ANSWER_FORM}")
 
@@ -133,7 +134,7 @@ _ANSWER = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An answer of the model, and the problems with it."""
+    """An answer of the model, and the problems that prevent the admission of its rule."""
 
     answer: str
     problems: tuple[str, ...]
@@ -141,7 +142,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The result of the synthesis for one clause."""
+    """The result of the synthesis for one clause: its status, the attempts, and the rule if one was admitted."""
 
     number: int
     """The number of the clause in the policy, from 1."""
@@ -169,7 +170,10 @@ class Synthesis:
 
 
 def open_clauses(policy: WrittenPolicy) -> list[tuple[int, str]]:
-    """Return the clauses of *policy* that no rule quotes, with their numbers from 1."""
+    """Return the clauses of *policy* that no rule quotes, with their numbers from 1.
+
+    Only the first 500 clauses of the policy are read.
+    """
     covered = {part for rule in policy.rules for clause in rule.clauses for part in sentences(clause)}
     return [
         (number, clause)
@@ -191,8 +195,9 @@ async def synthesise(
     """Ask *model* for a rule for each clause of *policy* that no rule quotes, and add the admitted rules to *policy*.
 
     If a rule is not admitted, the model gets the reasons and tries again; it has at most *rounds* attempts for each
-    clause. *around* is the context of the rules. *seconds* and *max_tokens* limit one answer of the model. *done* is
-    called with the draft for each clause. Raises :class:`~interwhen.ModelError`.
+    clause. *around* is the context in which the rules are read. *seconds* and *max_tokens* limit one answer of the
+    model. *done* is called with the draft for each clause. No file is written. Raises :class:`~interwhen.ModelError`,
+    and :class:`UsageError` if *rounds* is less than 1.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
@@ -219,9 +224,10 @@ class _Drafter:
     seconds: float
 
     async def draft(self, number: int, clause: str, rounds: int) -> Draft:
-        """Ask the model for a rule for *clause* until a rule is admitted, at most *rounds* times.
+        """Ask the model for a rule for *clause* until one is admitted, at most *rounds* times; return the result.
 
-        *number* is the number of the clause.
+        It stops early if the model says that no rule is possible, or gives no answer in time. *number* is the number of
+        the clause in the policy, from 1.
         """
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []
@@ -260,8 +266,8 @@ def judge_candidate(
 ) -> tuple[Rule | None, tuple[str, ...]]:
     """Parse the rule for *clause* in *text*, and check whether it can be added to *policy*. This blocks the thread.
 
-    Returns the rule with the problems that prevent its admission. The rule is ``None`` if the admission checks did not
-    run, for example because the text cannot be parsed.
+    *around* is the context in which the rule is read. Returns the rule with the problems that prevent its admission.
+    The rule is ``None`` if the admission checks did not run, for example because the text cannot be parsed.
     """
     if not text.strip():
         return None, ("the answer must have a block ```toml ... ```, got none: write the rule in one",)
@@ -305,9 +311,10 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def keep(folder: Path, draft: Draft, model: str) -> Path:
-    """Write *draft* to a file in the policy *folder*, and return its path. *model* is the name of the model.
+    """Write *draft* to a new file in the policy *folder*, and return its path. *model* is the name of the model.
 
-    A draft with a rule goes to ``rules/``, any other draft to ``review/``.
+    A draft with a rule goes to ``rules/``, any other draft to the review queue in ``review/``. Raises
+    :class:`UsageError` if a rule with the same id exists.
     """
     if draft.rule is not None:
         return write_rule(folder, draft.rule.id, draft.text, model)
@@ -323,9 +330,9 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
 
 
 def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
-    """Write the rule *text* to a new file, with the name of *model* as its origin. Returns the path.
+    """Write the rule *text* to a new file named *rule_id*, with the name of *model* as its origin. Returns the path.
 
-    Raises :class:`UsageError` if the file exists already.
+    Raises :class:`UsageError` if the file exists already, or if *rule_id* is no valid id.
     """
     place = inner_folder(folder, "rules", make=True) / f"{checked_id(rule_id)}.toml"
     origin = "".join(char for char in model if char.isprintable() and char not in "\"'\\")[:80]
@@ -341,13 +348,16 @@ def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
 
 
 def queue(folder: Path) -> list[str]:
-    """Return the sorted names of the entries in the review queue."""
+    """Return the sorted names of the entries in the review queue of the policy *folder*."""
     inner = inner_folder(folder, "review")
     return sorted(path.stem for path in inner.glob("*.json")) if inner.is_dir() else []
 
 
 def read_queued(folder: Path, name: str) -> Queued:
-    """Return the entry *name* of the review queue. Raises :class:`UsageError`."""
+    """Return the entry *name* of the review queue of the policy *folder*.
+
+    Raises :class:`UsageError` if there is no such entry, or if its file is not valid.
+    """
     if name not in queue(folder):
         raise UsageError(
             "the name must be one that waits for review "
@@ -363,6 +373,9 @@ def read_queued(folder: Path, name: str) -> Queued:
 
 
 def drop(folder: Path, name: str) -> None:
-    """Remove the entry *name* from the review queue. Raises :class:`UsageError`."""
+    """Delete the entry *name* of the review queue of the policy *folder*.
+
+    Raises :class:`UsageError` if there is none.
+    """
     read_queued(folder, name)
     (folder / "review" / f"{name}.json").unlink()

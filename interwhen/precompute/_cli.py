@@ -50,7 +50,10 @@ _RULE = GateRule()
 
 
 def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
-    """Return a table of what each item of a context saves; ``None`` if no saving was measured."""
+    """Return a table with one row for each measured item of the context: stage, pairs, saved tokens.
+
+    ``None`` if none was measured. *records* has the measurements of all items of the store.
+    """
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
         return None
@@ -68,7 +71,7 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
 
 
 def pass_table(prepared: PreparedContext) -> Table | None:
-    """Return a table of the facts by pass; ``None`` if there was no pass."""
+    """Return a table with the facts and tokens of each pass of the fact producer; ``None`` if there was no pass."""
     passes: dict[int, list[Item]] = {}
     for item in prepared.current.items.values():
         number = item.step.rpartition("/")[2]
@@ -100,7 +103,7 @@ _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothin
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class StoreFlags:
-    """Options that select the store."""
+    """Command-line options that say where the store of precomputed items is, and with which key it is sealed."""
 
     store: str = PLACE
     """A path (one SQLite file), or a URL that fsspec knows (extra "precompute")."""
@@ -108,7 +111,11 @@ class StoreFlags:
     """A file with the key that seals each entry of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
 
     def open(self) -> Store:
-        """Open the store."""
+        """Open the store that the options name.
+
+        Raises :class:`~interwhen.precompute.StoreError` if that is not possible, and :class:`~interwhen.UsageError` if
+        the key file cannot be read.
+        """
         return open_place(self.store, self.key_file)
 
 
@@ -413,7 +420,10 @@ def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSetti
 
 
 def _prepared(store: Store, name: str) -> PreparedContext:
-    """Load the context *name* with the settings of the last worker on it."""
+    """Load the context *name* for display, with the producers and settings of the last worker on it.
+
+    Without such a worker, only its generation is set. Raises :class:`~interwhen.UsageError` if it is not in *store*.
+    """
     worker = last_worker(store, name)
     prepared = PreparedContext(name)
     generation, record = read_context(store, name)

@@ -23,7 +23,7 @@ NOTHING = Digest("")
 
 
 class ContextRecord(msgspec.Struct, frozen=True):
-    """A context as it is written to the store."""
+    """A context as it is written to the store: its pieces, the kinds of items to prepare, and the number of passes."""
 
     pieces: tuple[tuple[str, str], ...]
     """The name and the text of each piece, in order."""
@@ -36,7 +36,7 @@ class ContextRecord(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, pieces: Iterable[ContextPiece], kinds: Iterable[Kind], passes: int) -> ContextRecord:
-        """Return the record of *pieces*."""
+        """Build the record of a context from its *pieces*, the *kinds* of items to prepare, and the most *passes*."""
         found = tuple(pieces)
         leads = {piece.name: piece.lead for piece in found if piece.lead}
         return cls(tuple((piece.name, piece.text) for piece in found), tuple(sorted(set(kinds))), passes, leads)
@@ -87,15 +87,16 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return the cost of the context *name* so far."""
+    """Return what the context *name* has cost so far, as *store* has recorded it; zeros if nothing is recorded."""
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
 def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
-    """Add the *cost* of one slice of work to the context *name*, and return the sum.
+    """Add the *cost* of one slice of work to what the context *name* has spent, and return the sum.
 
-    *discarded* is the number of tokens in a slice that made no item. It is negative if the slice used drafts of earlier
-    slices.
+    The sum is written to *store*, and the number of slices grows by one. *discarded* is the number of generated tokens
+    of the slice that are in no item. It is negative if the slice continued drafts of earlier slices, whose tokens were
+    added as discarded then.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
@@ -113,7 +114,10 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpen
 
 @dataclass(slots=True)
 class PreparedContext:
-    """A context at one generation, in memory. The idle worker updates this object; runs only read it."""
+    """A context at one generation, in memory: pieces, planned steps, stored items, and which items are current.
+
+    The idle worker updates this object; runs only read it.
+    """
 
     name: str
     generation: int = 0
@@ -142,12 +146,15 @@ class PreparedContext:
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:
-        """The planned steps. Each step comes after its premises."""
+        """The planned steps. Each step comes after the steps whose items it needs (its premises)."""
         return self.plan_inputs.plan
 
     @property
     def served(self) -> tuple[Item, ...]:
-        """The items that may be served. Valid only while :attr:`generation` is the latest in the store."""
+        """The items that runs may use, in the order of the plan.
+
+        Valid only while :attr:`generation` is the latest in the store.
+        """
         return self.current.served
 
     def load(
@@ -157,10 +164,11 @@ class PreparedContext:
         key_settings: KeySettings,
         before: PreparedContext | None = None,
     ) -> None:
-        """Load the latest generation from *store*, and decide which items are current.
+        """Replace the content of this object by the latest generation in *store*, and decide which items are current.
 
-        *producers* make the plan, and *key_settings* are those of the items. The parameter *before* is the previous
-        state of this context; items that it has in memory are not read again. Exceptions from the ``plan`` of a
+        *producers* plan the steps, and *key_settings* (model, tokenizer, monitors) are part of the keys of their items.
+        The parameter *before* is the previous state of this context: items that it has in memory are not read again.
+        If the store has no such context, this object has no pieces and no items. Exceptions from the ``plan`` of a
         producer are passed on.
         """
         known = {} if before is None else before.known()
@@ -182,12 +190,15 @@ class PreparedContext:
         self.current = find_current(self.plan_inputs, self._candidates)
 
     def look_again(self, store: Store, step: PlannedStep) -> None:
-        """Read the items of *step* from the store again, because another process may have made one."""
+        """Read the items of *step* from *store* again, because another process may have made one.
+
+        Then decide again which items are current.
+        """
         self._items[step.name] = store.candidates(self.plan_inputs.keys[step.name].slot)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
-        """Add *item*, which the store has now, to the items of *step* in memory."""
+        """Add *item*, which was just stored, to the items of *step* in memory, and update which items are current."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
@@ -196,15 +207,15 @@ class PreparedContext:
         return reversed(self._items[name])
 
     def known(self) -> dict[ItemId, Item]:
-        """Return the items in memory, by id."""
+        """Return all items in memory by id, also those that are not current."""
         return {item.id: item for each in self._items.values() for item in each}
 
     def newest(self, step: str) -> Item | None:
-        """Return the newest item of *step*, whether or not its inputs are unchanged; ``None`` if there is none."""
+        """Return the newest item of the step with the full name *step*, current or not; ``None`` if it has none."""
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the digest that the input *read* has now; ``None`` if its piece or item does not exist any more."""
+        """Return the digest that *read*, an input of an item, has now; ``None`` if its piece or item is gone."""
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)
@@ -224,9 +235,9 @@ class PreparedContext:
 
 
 def as_pieces(given: object) -> tuple[ContextPiece, ...]:
-    """Convert *given*, a text or a mapping of names to texts, to pieces.
+    """Convert *given* to the pieces of a context: a text is cut into pieces, and a mapping has one text for each name.
 
-    Raises :class:`~interwhen.UsageError` on another type.
+    Raises :class:`~interwhen.UsageError` for another type, and for an empty name.
     """
     if isinstance(given, str):
         return pieces_of(given)
@@ -250,7 +261,10 @@ State = Status | Literal["due", "waiting"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """The settings of the last worker on a context. Other processes use them to decide which items are current."""
+    """The model, tokenizer, monitors (as a digest) and producers of the last worker on a context.
+
+    Other processes use these settings to decide which items are current.
+    """
 
     model: str
     tokenizer: str
@@ -267,12 +281,15 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     @property
     def key_settings(self) -> KeySettings:
-        """The part of an item key that is the same for all items of this worker."""
+        """The model, tokenizer and monitors of this worker, as they are in the keys of all its items."""
         return KeySettings(self.model, self.tokenizer, self.judges)
 
 
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
-    """Record *worker* as the last worker on context *name*. If two workers start at once, only one is recorded."""
+    """Record *worker* in *store* as the last worker on the context *name*.
+
+    If two workers start at once, one is recorded.
+    """
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
     if there.data != data:
@@ -293,7 +310,11 @@ def contexts_in(store: Store) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """The state of one step, and its item if it has one."""
+    """The state of one step and its item.
+
+    The state is the status of the current item; without one, ``due`` or ``waiting``. A step is due if all its premises
+    have current items, and otherwise it waits.
+    """
 
     step: str
     state: State
@@ -301,7 +322,7 @@ class StepState:
 
 
 def states(prepared: PreparedContext) -> tuple[StepState, ...]:
-    """Return the state of each step, in the order of the plan."""
+    """Return the state of each step of *prepared* (such as accepted or due), in the order of the plan."""
     due = {each.name for each in prepared.current.due}
     found = []
     for each in prepared.plan:
@@ -313,7 +334,7 @@ def states(prepared: PreparedContext) -> tuple[StepState, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Statistics of one context."""
+    """Statistics of one context: its pieces, its steps by state, the items that runs may use, and the costs."""
 
     name: str
     generation: int
@@ -326,7 +347,7 @@ class Summary:
 
 
 def summary(prepared: PreparedContext) -> Summary:
-    """Return the statistics of *prepared*."""
+    """Return the statistics of *prepared*: its steps, the items that runs may use, and the costs."""
     cost = Cost()
     for item in prepared.current.items.values():
         cost += item.cost
@@ -343,7 +364,7 @@ def summary(prepared: PreparedContext) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class InputReading:
-    """One input of an item, and whether it is unchanged."""
+    """One input that was read to make an item, and whether it still has the same content."""
 
     name: str
     kind: Literal["piece", "step"]
@@ -353,8 +374,9 @@ class InputReading:
 def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:
     """Return the state of *step*, and for each input of its item whether the input is unchanged.
 
-    If the step has no current item, the newest old item is explained instead. *step* is a full name, or the end of one.
-    Raises :class:`~interwhen.UsageError` unless it names exactly one step.
+    If the step has no current item, its newest old item is explained instead. *step* is the full name
+    ``producer::name``, or the part after ``::``. Raises :class:`~interwhen.UsageError` unless it names exactly one
+    step.
     """
     names = [each.name for each in prepared.plan]
     found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
@@ -374,9 +396,10 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 
 
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
-    """Delete the items *ids*, write a new generation of the context *name*, and return its number.
+    """Delete the items *ids* from *store*, write a new generation of the context *name*, and return its number.
 
-    Each process reads the context again when its generation changes. Then it no longer serves these items.
+    Each process reads the context again when its generation changes, and then no longer uses these items. Raises
+    :class:`~interwhen.UsageError` if there is no such context; the items are deleted even then.
     """
     for each in ids:
         store.evict(each)

@@ -42,7 +42,11 @@ BlockKind = Literal["heading", "table", "code", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a document, such as a paragraph or a table. It is not divided if it fits into a piece."""
+    """A part of a document, such as a paragraph or a table, with the *level* of a heading.
+
+    It stays whole if it fits into a piece. *lead* is the header of the table if this block is a later part of a divided
+    table.
+    """
 
     text: str
     kind: BlockKind
@@ -56,9 +60,10 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
     """Cut *text* into pieces of at most *size* characters.
 
     Each piece has a lead: the headings above it, and at most *overlap* characters of the text before it. The pieces
-    together contain the whole text, without blank lines between blocks. The name of a piece is a hash of its text, and
-    most boundaries depend only on the text near them, so an edit changes few pieces. The time is linear in the length
-    of *text*. Raises :class:`~interwhen.UsageError` for a *size* under 16.
+    together contain the whole text, except white space between blocks and sentences; a blank text has none. The name
+    of a piece is a hash of its text, and most boundaries depend only on the text near them, so an edit changes few
+    pieces. The time is linear in the length of *text*. Raises :class:`~interwhen.UsageError` for a *size* under 16,
+    and for an *overlap* that is not from 0 to *size*.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(
@@ -88,10 +93,10 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
 
 
 def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str:
-    """Return the lead of a piece whose first block is *first*.
+    """Return the lead of a piece whose first block is *first*: the headings above it and the end of the text before it.
 
     The parameter *above* has the headings above the piece, by level. The parameter *before* is the text of the previous
-    block.
+    block, of which at most *overlap* characters are used. A piece that begins with a heading gets only higher headings.
     """
     level = first.level if first.kind == "heading" else None
     lines = [said for at, said in sorted(above.items()) if level is None or at < level]
@@ -101,7 +106,7 @@ def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str
 
 
 def _end_of(text: str, most: int) -> str:
-    """Return whole sentences or lines at the end of *text*, at most *most* characters."""
+    """Return whole sentences or lines from the end of *text*, at most *most* characters; empty if none is so short."""
     if not most:
         return ""
     if len(text) <= most:
@@ -112,7 +117,7 @@ def _end_of(text: str, most: int) -> str:
 
 
 def _groups(text: str, size: int) -> Iterator[list[Block]]:
-    """Yield the blocks of each piece."""
+    """Divide *text* into blocks, and yield the blocks of each piece. A piece has at most *size* characters."""
     group: list[Block] = []
     for block in _fitting(_blocks(text), size):
         length = _length(group)
@@ -154,8 +159,7 @@ def _blocks(text: str) -> Iterator[Block]:
 def _block_at(lines: Sequence[str], at: int, levels: dict[str, int]) -> tuple[BlockKind, int, int]:
     """Return the kind of the block that begins at line *at*, its heading level, and the index of the line after it.
 
-    *levels* maps each mark that underlines headings to its level. The mark that occurs first in the text has the
-    highest level.
+    *levels* maps each mark that underlines headings to its level. A new mark is added to it with the next lower level.
     """
     line = lines[at]
     if fence := _FENCE.match(line):
@@ -193,7 +197,10 @@ def _begins_block(lines: Sequence[str], at: int) -> bool:
 
 
 def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
-    """Return the index after the underlined heading at line *at*, and its mark; ``None`` if there is none."""
+    """If a heading with a line of marks below it begins at line *at*, return the index after it and its mark.
+
+    Otherwise return ``None``. If the heading also has a line of marks above it, its mark is doubled.
+    """
     if _RULE.match(lines[at]):
         # A heading may have a rule above it, too.
         above = lines[at].rstrip()
@@ -210,7 +217,7 @@ def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
 
 
 def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    """Yield *blocks*. Blocks longer than *size* characters are divided."""
+    """Yield *blocks*. A block longer than *size* characters is divided between its sentences, lines or table rows."""
     for block in blocks:
         if len(block.text) <= size:
             yield block
@@ -223,7 +230,7 @@ def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
 
 
 def _header(rows: Sequence[str]) -> str:
-    """Return the header of a table: its rows up to the first rule, or its first row."""
+    """Return the header of a table: its rows up to a rule in row 2, 3 or 4; if there is none, its first row."""
     for at, row in enumerate(rows[:4]):
         if at and _TABLE_RULE.match(row):
             return "\n".join(rows[: at + 1])
@@ -235,7 +242,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
-    """Join *units* with *mark* to parts of at most *size* characters, and yield the parts."""
+    """Join *units* (sentences, lines or rows) with the separator *mark* to parts of at most *size* characters."""
     part = ""
     for unit in (each for whole in units for each in _cut(whole, size)):
         if part and len(part) + len(mark) + len(unit) > size:
@@ -250,7 +257,7 @@ def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
 def _cut(unit: str, size: int) -> Iterator[str]:
     """Cut *unit* into parts of at most *size* characters.
 
-    A part ends at white space, if there is some in its second half.
+    A part ends at a space if there is one in its second half.
     """
     at = 0
     while len(unit) - at > size:

@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from interwhen._types.errors import ContextOverflow
-from interwhen._types.models import Chunk, Completion, FinishReason, Model, Piece, Request, Stream, Usage
+from interwhen._types.models import Chunk, FinishReason, Model, Piece, Request, Stream, Usage
 from interwhen._types.segments import Phase
+from interwhen.models._wrapper import ModelWrapper
 from interwhen.precompute._items import Digest, digest
 from interwhen.precompute._store import Store
 
@@ -24,7 +25,10 @@ _MOST = 32
 
 
 class UnfinishedReply(msgspec.Struct, frozen=True):
-    """The text that a request has generated before it was interrupted: its draft."""
+    """The draft of a request: the text that it had generated when it was interrupted, and the number of tokens.
+
+    With a *finish_reason* the reply is complete.
+    """
 
     parts: tuple[tuple[Phase, str], ...] = ()
     tokens: int = 0
@@ -33,14 +37,14 @@ class UnfinishedReply(msgspec.Struct, frozen=True):
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """The text as pieces of a trace."""
+        """The text as pieces of a trace, so that a request can continue it."""
         return tuple(Piece(text, phase=phase) for phase, text in self.parts)
 
 
 class Drafts:
-    """The drafts (unfinished replies) of one context, by request.
+    """The drafts (unfinished replies) of one context, by the digest of their request; the latest 32 are kept.
 
-    They are in memory, and also in the store after :meth:`save`.
+    They are in memory. :meth:`save` writes them to the store, from which a new object reads them.
     """
 
     def __init__(self, store: Store, context: str) -> None:
@@ -50,18 +54,18 @@ class Drafts:
         self._is_stored = bool(self._drafts)
 
     def get(self, key: Digest) -> UnfinishedReply | None:
-        """Return the draft of the request *key*, if there is one."""
+        """Return the draft of the request with the digest *key*; ``None`` if there is none."""
         return self._drafts.get(key)
 
     def put(self, key: Digest, draft: UnfinishedReply) -> None:
-        """Set the draft of the request *key*."""
+        """Set the draft of the request with the digest *key*. Above 32 drafts, the oldest is forgotten."""
         self._drafts.pop(key, None)
         self._drafts[key] = draft
         while len(self._drafts) > _MOST:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Forget the drafts of the requests *keys*, because the step that made them has produced its item."""
+        """Forget the drafts with the *keys*, because the step that made them has an item or has failed."""
         for key in keys:
             self._drafts.pop(key, None)
 
@@ -73,11 +77,15 @@ class Drafts:
             self._is_stored = bool(self._drafts)
 
 
-class DraftedModel:
-    """Wraps *model*: a repeated request continues from its draft in *drafts*, and new text is added to the draft."""
+class DraftedModel(ModelWrapper):
+    """Wraps *model*: a repeated request continues from its draft in *drafts*, and new text is added to the draft.
+
+    *keys* has the digests of the requests that were streamed, and *reused* the tokens that came from drafts.
+    :meth:`complete` uses no drafts.
+    """
 
     def __init__(self, model: Model, drafts: Drafts) -> None:
-        self._model = model
+        super().__init__(model)
         self._drafts = drafts
         self._sent: Counter[Digest] = Counter()
         self.keys: list[Digest] = []
@@ -87,21 +95,12 @@ class DraftedModel:
         self.overflow: ContextOverflow | None = None
         """The last error of a request that was longer than the context window."""
 
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the wrapped model."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the wrapped model."""
-        return self._model.name
-
-    async def capabilities(self) -> Any:
-        """Return the capabilities of the wrapped model."""
-        return await self._model.capabilities()
-
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that begins with the draft of *request*. A complete draft needs no request to the server."""
+        """Open a stream that begins with the draft of *request*. A complete draft needs no request to the server.
+
+        An unfinished draft is not continued if *request* has extra sampling fields, such as a JSON schema. Raises
+        :class:`ContextOverflow`, and keeps it in :attr:`overflow`, if the request is too long.
+        """
         # A step may send a request twice, to compare the replies.
         plain = _key(self.name, request)
         self._sent[plain] += 1
@@ -119,16 +118,12 @@ class DraftedModel:
             raise
         return _DraftStream(self._drafts, key, draft, inner)
 
-    async def complete(self, request: Request) -> Completion:
-        """Let the wrapped model answer."""
-        return await self._model.complete(request)
-
     async def aclose(self) -> None:
         """Do nothing: the caller closes the wrapped model."""
 
 
 class _DraftStream:
-    """Streams *draft* first, and then *inner*, which continues it."""
+    """Streams *draft* first, and then *inner*, which continues it. New text is added to the draft *key* in *drafts*."""
 
     def __init__(self, drafts: Drafts, key: Digest, draft: UnfinishedReply, inner: Stream | None) -> None:
         self._drafts = drafts
@@ -145,7 +140,7 @@ class _DraftStream:
         return getattr(self._inner, name)
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the chunks of the draft at the first call; then wait for new chunks."""
+        """Return the chunks of the draft at the first call; then wait for new chunks and add them to the draft."""
         if not self._is_begun:
             self._is_begun = True
             if said := self._said():
@@ -159,7 +154,7 @@ class _DraftStream:
         return chunks
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the stream of the server, if there is one."""
         if self._inner is not None:
             await self._inner.aclose()
 
@@ -172,7 +167,7 @@ class _DraftStream:
         return chunks
 
     def _counted(self, chunk: Chunk) -> Chunk:
-        """Return *chunk* with the tokens of the draft added to the token count of the server."""
+        """Return *chunk*; if it has the server's token count, with the tokens of the draft added to this count."""
         usage = chunk.usage
         if usage is None or usage.completion_tokens is None or not self._earlier.tokens:
             return chunk
@@ -195,7 +190,7 @@ def _continued(request: Request, draft: UnfinishedReply) -> Request:
 
 
 def _longer(draft: UnfinishedReply, chunk: Chunk) -> UnfinishedReply:
-    """Return *draft* with the text of *chunk* at its end."""
+    """Return *draft* extended by *chunk*: its text, its tokens and its finish reason."""
     parts = draft.parts
     if chunk.text:
         if parts and parts[-1][0] == chunk.phase:

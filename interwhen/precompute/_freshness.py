@@ -29,9 +29,10 @@ def full_name(producer: str, name: str) -> str:
 
 
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
-    """Return the steps of all *producers* for *context*, in an order in which each step comes after its premises.
+    """Return the steps that *producers* plan for *context*, in an order in which each step comes after its premises.
 
-    Raises :class:`~interwhen.PluginError` if a name is used twice, an input is missing, or the premises form a cycle.
+    Raises :class:`~interwhen.PluginError` if two steps of a producer have the same name, a piece or premise is missing,
+    or the premises form a cycle.
     """
     found: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
@@ -74,7 +75,7 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """The part of an item key that is the same for all steps of a plan."""
+    """The part of an item key that is the same for all steps of a plan: model, tokenizer, digest of the monitors."""
 
     model: str = ""
     tokenizer: str = ""
@@ -102,9 +103,10 @@ def is_judged(kind: Kind) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """The items of a plan whose inputs are unchanged.
+    """The current item of each step by name, those of them that runs may use, and the steps that are due.
 
-    A step is *settled* if it has such an item, whether the item was accepted or not.
+    An item is current if its inputs are unchanged, whether it was accepted or not. A step is due if it has no current
+    item but each of its premises has one. The most urgent comes first.
     """
 
     items: Mapping[str, Item] = field(default_factory=dict)
@@ -118,7 +120,11 @@ class CurrentItems:
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """The inputs for the decision which items are current: the plan, the keys of its steps, and the present pieces."""
+    """The inputs for the decision which items are current: the plan, the keys of its steps, and the pieces.
+
+    *pieces* maps the names of pieces to their digests. *places* has the position of each step in the plan, and
+    *followers* the steps that have it as a premise.
+    """
 
     plan: tuple[PlannedStep, ...] = ()
     keys: Mapping[str, ItemKey] = field(default_factory=dict)
@@ -151,7 +157,7 @@ Candidates: TypeAlias = Callable[[str], Iterable[Item]]
 
 
 def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:
-    """Return the current items of the whole plan."""
+    """Find the current item of each step of the plan. *candidates* returns the stored items of a step, newest first."""
     return _settled(plan_inputs, candidates, CurrentItems(), plan_inputs.plan)
 
 
@@ -160,8 +166,9 @@ def extend_current(
 ) -> CurrentItems:
     """Return *known*, the current items so far, updated after *step* got a new item.
 
-    No other item may have changed. Only *step* and the steps that depend on it are examined, so that the event loop is
-    not blocked for long.
+    *candidates* returns the stored items of a step, newest first. No other item may have changed. Only *step* and the
+    steps that depend on it are examined, so that the event loop is not blocked for long. If *step* already has a
+    current item, *known* is returned unchanged.
     """
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 
@@ -169,9 +176,9 @@ def extend_current(
 def _settled(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]
 ) -> CurrentItems:
-    """Search for current items of *steps*, and return *known* with the found items.
+    """Search for current items of *steps*, and return *known* with the found items added.
 
-    If a step is settled by this, the steps that depend on it are searched, too.
+    If a step gets a current item, the steps that depend on it are searched, too. A step without one becomes due.
     """
     items = dict(known.items)
     served = list(known.served)
@@ -201,7 +208,7 @@ def _settled(
 def _holds(item: Item, each: PlannedStep, plan_inputs: PlanInputs, settled: Mapping[str, Item]) -> bool:
     """Tell whether *item* belongs to the step *each* and all its inputs are unchanged.
 
-    *settled* has the current items of earlier steps.
+    *settled* has the current items of earlier steps, by name.
     """
     if msgspec.structs.replace(item.key, inputs=()) != plan_inputs.keys[each.name]:
         return False

@@ -29,10 +29,10 @@ _MEMORY = threading.Lock()
 class FsspecShelf:
     """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
-    *options* go to fsspec. Some file systems cannot create a file exclusively. They raise
+    *options* go to fsspec. A file system that cannot create a file exclusively is refused with
     :class:`~interwhen.precompute.StoreError`, unless *one_writer* declares that only one process writes to the folder
     at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of
-    the URL.
+    the URL. The methods raise :class:`~interwhen.precompute.StoreError` if the file system fails.
     """
 
     blocks = True
@@ -63,7 +63,10 @@ class FsspecShelf:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the content of the file *name*. fsspec's cache of directory listings is not used."""
+        """Return the content of the file *name*; ``None`` if there is no such file.
+
+        It looks in the file system itself, and not in fsspec's cache of directory listings.
+        """
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -72,7 +75,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Create the file *name* with *data*. Return false if it exists."""
+        """Create the file *name* with *data*. Return false, and change nothing, if it exists."""
         try:
             self._put(self._path(name), data)
         except FileExistsError:
@@ -82,10 +85,11 @@ class FsspecShelf:
         return True
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """List the folder, then create the next file exclusively.
+        """Write *data* as generation *number* of *folder*; return false if the latest generation is not ``number - 1``.
 
-        Each generation is kept for the next 64 generations, so a writer with an outdated listing cannot create a file.
-        If its listing is older than that, the second listing shows it, and the new file is deleted.
+        It lists the folder, and then creates the file exclusively. Each generation is kept for the next 64 generations,
+        so a writer with an outdated listing cannot create a file that exists. If its listing is even older, a second
+        listing shows this, and the new file is deleted.
         """
         old = self.names(folder)
         if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):
@@ -99,7 +103,7 @@ class FsspecShelf:
         return True
 
     def delete(self, name: str, /) -> None:
-        """Delete the file."""
+        """Delete the file *name*, if it exists."""
         try:
             self._fs.rm_file(self._path(name))
         except FileNotFoundError:
@@ -108,7 +112,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names in *folder* and below it, sorted."""
+        """Return the names of the files in *folder* and below it, sorted, without unfinished files."""
         try:
             self._fs.invalidate_cache()
             found: Iterable[str] = self._fs.find(self._path(folder))
@@ -153,8 +157,8 @@ class FsspecShelf:
 def _link(path: Path, data: bytes) -> None:
     """Create *path* with *data*, completely or not at all.
 
-    The data is written to a temporary file, which is then linked to *path*. A hard link fails if *path* exists; a
-    rename would overwrite it.
+    The data is written to a temporary file, which is then linked to *path*. Raises :class:`FileExistsError` if *path*
+    exists; a rename would overwrite it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")

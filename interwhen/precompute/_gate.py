@@ -31,7 +31,8 @@ class ConfidenceSequence:
     With probability at least ``1 - alpha`` the mean lies in *all* these intervals, so one may test after each value and
     stop at any time. The only assumption is that the expectation of each value, given the earlier ones, is the mean.
     Method: bet against each candidate mean, and reject the candidates against which the capital grows (hedged capital
-    with predictable plug-in bets: Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4; Ville's inequality).
+    with predictable plug-in bets: Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4; Ville's inequality). Raises
+    :class:`UsageError` unless *alpha* is between 0 and 1.
     """
 
     __slots__ = ("_against_high", "_against_low", "_bets", "_squares", "_sum", "_values", "alpha")
@@ -57,12 +58,12 @@ class ConfidenceSequence:
 
     @property
     def is_positive(self) -> bool:
-        """Whether the whole interval is above 0."""
+        """Whether the values show that the mean is above 0."""
         return self._against_low >= self._threshold
 
     @property
     def is_negative(self) -> bool:
-        """Whether the whole interval is below 0."""
+        """Whether the values show that the mean is below 0."""
         return self._against_high >= self._threshold
 
     def observe(self, value: float) -> None:
@@ -86,9 +87,9 @@ class ConfidenceSequence:
 
     @property
     def _threshold(self) -> float:
-        """The log capital at which a candidate mean is rejected: the logarithm of ``2 / alpha``.
+        """The logarithm of the capital at which a candidate mean is rejected: ``log(2 / alpha)``.
 
-        Half of the capital bets that the mean is higher, half that it is lower.
+        The 2 is because two players bet, one that the mean is higher and one that it is lower.
         """
         return math.log(2 / self.alpha)
 
@@ -100,9 +101,10 @@ class ConfidenceSequence:
 
 
 def _log_gain(bet: float, value: float, candidate: float) -> float:
-    """Return by how much *value* changes the log capital of a player who bets that the mean is above *candidate*.
+    """Return by how much *value* raises the log capital of a player who bets that the mean is above *candidate*.
 
-    *bet* is the stake. The result is negative if *value* is below *candidate*.
+    *value* and *candidate* are from 0 to 1, and *bet* is the stake. The result is negative if *value* is below
+    *candidate*.
     """
     if candidate <= 0:
         return math.log1p(bet * value)
@@ -110,9 +112,10 @@ def _log_gain(bet: float, value: float, candidate: float) -> float:
 
 
 def _reject_below(values: list[float], bets: list[float], threshold: float) -> float:
-    """Return the lower end of the confidence interval, for values in [0, 1].
+    """Return the lower end of the confidence interval, for *values* in [0, 1].
 
-    All candidate means below it are rejected: the log capital of a player who bets against them reaches *threshold*.
+    All candidate means below it are rejected: a player with the stakes *bets* who bets against them reaches the log
+    capital *threshold*.
     """
     # Bisection works because the capital falls as the candidate rises.
     low, high = 0.0, 1.0
@@ -132,7 +135,11 @@ waits, to compare the costs with and without the item."""
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The prices of tokens. The unit is an offline token: a token that is generated while no reader waits."""
+    """The prices of tokens. The unit is the price of an "offline" token, which is generated while no reader waits.
+
+    *test* is the price of a token that a reader waits for, and *reading* that of a prompt token relative to a generated
+    one. Raises :class:`UsageError` if *test* is not above 0 or *reading* is below 0.
+    """
 
     test: float = 10.0
     """The price of a token that is generated while a reader waits."""
@@ -152,7 +159,7 @@ PLAIN = Weights(test=1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """The tokens of one run, with or without the item."""
+    """The tokens that one run generated and read, and whether its result was usable (*sound*)."""
 
     generated: int
     """The generated tokens: kept, discarded and of forks."""
@@ -162,16 +169,26 @@ class Arm(msgspec.Struct, frozen=True):
     """Whether the run has a usable result. If not, it is charged at least the whole token limit of a run."""
 
     def cost(self, weights: Weights) -> float:
-        """Return the cost of the run in offline tokens if a reader waits for it."""
+        """Return the price of the run if a reader waited for it.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return weights.test * self.alone(weights)
 
     def alone(self, weights: Weights) -> float:
-        """Return the cost of the run in offline tokens if no reader waits for it."""
+        """Return the price of the run if no reader waited for it.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return self.generated + weights.reading * self.read
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One query that was run both without the item and with it."""
+    """One query that was run both without the item and with it.
+
+    *limit* is the largest number of tokens that a run may generate: a run without a usable result counts at least this
+    cost. *shadow* names the run that was made later, for which no reader waited.
+    """
 
     without: Arm
     used: Arm
@@ -186,7 +203,10 @@ class Pair(msgspec.Struct, frozen=True):
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return how much the run with the item saved, in offline tokens. It is negative if that run cost more."""
+        """Return how much cheaper the run with the item was; negative if it was more expensive.
+
+        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
+        """
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
@@ -201,7 +221,11 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class GateRule(msgspec.Struct, frozen=True):
-    """The settings of the gate."""
+    """The settings of the gate: the error level *alpha*, and how often a query gets a second run for comparison.
+
+    That is the share *trial* of the queries on trial and *holdout* later. The second runs may cost at most *share* of
+    the cost of the readers' runs, except at the start. Raises :class:`UsageError` for a value out of range.
+    """
 
     alpha: float = 0.05
     """The largest probability that the gate ever moves an item to a wrong stage."""
@@ -228,12 +252,12 @@ class GateRule(msgspec.Struct, frozen=True):
 
     @property
     def first_pairs(self) -> int:
-        """The number of pairs at the start that run whatever they cost."""
+        """The number of pairs at the start of an item that get their second run whatever it costs."""
         return max(self.first, round(self.early * self.weights.test))
 
 
 class GateChoice(NamedTuple):
-    """The decision of the gate for one query: whether the run uses the item, and whether a second run follows."""
+    """The gate's decision for one query: whether the run uses the item, and whether a second run follows."""
 
     use: bool
     """Whether the reader's run uses the item."""
@@ -242,7 +266,7 @@ class GateChoice(NamedTuple):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """A move of an item to another stage."""
+    """A move of an item to the stage *to* after *pairs* pairs, with the mean saving per pair and its interval."""
 
     to: Stage
     pairs: int
@@ -255,7 +279,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class GateRecord(msgspec.Struct):
-    """The measurements of one item, as they are stored."""
+    """The stored measurements of one item: its stage, pairs, moves, counts and costs."""
 
     stage: Stage = "trial"
     pairs: list[Pair] = []
@@ -301,7 +325,7 @@ class Gate:
 
     @property
     def stage(self) -> Stage:
-        """The stage of the item."""
+        """The stage of the item: on trial, kept, demoted or evicted."""
         return self.record.stage
 
     @property
@@ -310,7 +334,10 @@ class Gate:
         return self._sequence.interval()
 
     def choose(self, chance: float) -> GateChoice:
-        """Return the decision for the next query; *chance* is a random number from [0, 1)."""
+        """Decide for the next query whether the run uses the item, and whether a second run follows.
+
+        *chance* is a random number from [0, 1).
+        """
         pair = self._may_pair(chance)
         match self.record.stage:
             case "trial":
@@ -323,15 +350,15 @@ class Gate:
                 return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
-        """Record what a reader's run cost. *arm*: with or without the item; *used*: the run used it."""
+        """Add a reader's run to the counts and the cost in the record. *arm*: its tokens; *used*: it used the item."""
         self.record.queries += 1
         self.record.served += used
         self.record.paid += arm.cost(self.rule.weights)
 
     def observe(self, pair: Pair) -> Moved | None:
-        """Add *pair*, and return the move that it causes, if any.
+        """Add *pair* to the record, move the item to another stage if that is shown now, and return the move, if any.
 
-        The reader's run of the pair must already be recorded by :meth:`charge`.
+        The reader's run of the pair must already be recorded by :meth:`charge`. For an evicted item, nothing is done.
         """
         if self.record.stage == "evicted":
             return None

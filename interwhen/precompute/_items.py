@@ -45,7 +45,10 @@ tokens are spent again on the same inputs."""
 
 
 def digest(*parts: bytes | str) -> Digest:
-    """Return the SHA-256 of *parts*. It includes the length of each part, so ("ab", "c") and ("a", "bc") differ."""
+    """Return the SHA-256 of *parts* in hexadecimal.
+
+    It includes the length of each part, so ("ab", "c") and ("a", "bc") differ.
+    """
     found = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -55,7 +58,7 @@ def digest(*parts: bytes | str) -> Digest:
 
 
 class Input(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One input of an item: its name, and the digest of the content that was read."""
+    """One input of an item (a piece, or the item of a step), with the digest of the content that was read."""
 
     kind: Literal["piece", "step"]
     name: str
@@ -65,7 +68,10 @@ class Input(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ItemKey(msgspec.Struct, frozen=True, gc=False):
-    """Everything that an item depends on. Items with equal keys are the same item, in any context."""
+    """Everything that an item depends on: its producer, the model, the monitors, the step and the inputs.
+
+    Items with equal keys are the same item, in any context.
+    """
 
     kind: Kind
     producer: str
@@ -81,14 +87,17 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def slot(self) -> SlotId:
-        """The digest of the key without ``inputs``. It is known before the producer reads an input."""
+        """The digest of the key without ``inputs``. It is known before the producer reads an input.
+
+        All items of one step that were made with the same settings have the same slot.
+        """
         return SlotId(
             digest(self.kind, self.producer, self.version, self.model, self.tokenizer, self.judges, self.step)
         )
 
     @property
     def id(self) -> ItemId:
-        """The name of the item in every store."""
+        """The id of the item: its :attr:`slot` (the digest of all other fields), a slash, the digest of ``inputs``."""
         return ItemId(f"{self.slot}/{digest(msgspec.msgpack.encode(self.inputs))}")
 
 
@@ -120,7 +129,7 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """The tokens and requests of some work."""
+    """The tokens and requests of some work: generated tokens, prompt tokens, and requests to the model."""
 
     generated: int = 0
     """The generated tokens, including those for forks of monitors."""
@@ -133,7 +142,7 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One precomputed item, or the record that making it failed. It never changes after it is stored."""
+    """One precomputed item, or the record that making it gave none (*why*). It never changes after it is stored."""
 
     key: ItemKey
     status: Status
@@ -155,7 +164,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def id(self) -> ItemId:
-        """The name of the item, from its key."""
+        """The id of the item, made from its key."""
         return self.key.id
 
     @property

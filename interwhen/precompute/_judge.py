@@ -34,7 +34,7 @@ from interwhen.registry import MonitorSpec, load_monitors
 
 
 class Unseen(Exception):
-    """A closure variable or another setting is an object for which there is no fingerprint."""
+    """Raised if no fingerprint can be computed, because a value is an object of a class that has none."""
 
 
 def settings_of(function: object) -> Digest:
@@ -49,8 +49,8 @@ def settings_of(function: object) -> Digest:
 def settings_seen_of(monitor: Monitor) -> Digest:
     """Return a fingerprint of *monitor* and of the closure variables of its functions.
 
-    For an object of an unknown class only the class is included, because its attributes may change during a run. For
-    the verifier, attributes with plain values (numbers, strings) are included, too.
+    Of an object of an unknown class only the class is included, because its attributes may change during a run. Of the
+    verifier, attributes with plain values (numbers, strings) are included, too.
     """
     own: Mapping[str, object] = getattr(monitor.verifier, "__dict__", {})
     plain = {name: value for name, value in own.items() if isinstance(value, _PLAIN)}
@@ -87,7 +87,10 @@ def _parts_or_type(value: Any) -> list[object]:
 
 
 def _parts(value: Any) -> list[object]:
-    """Return those parts of *value* that belong to its fingerprint. *value* is an object such as a function."""
+    """Return those parts of *value*, an object such as a function, that belong to its fingerprint.
+
+    Raises :class:`Unseen` if objects of its class have no fingerprint.
+    """
     if isinstance(value, enum.Enum):
         return [type(value), value.name]
     if isinstance(value, type | types.BuiltinFunctionType):
@@ -129,11 +132,11 @@ def _untimed(text: str) -> Recording:
 
 
 class Judge:
-    """Judges texts with *monitors*, which only observe.
+    """Judges texts with *monitors*, which only observe: they do not interrupt or repair.
 
     A text is accepted only if the engine verifies it and each of its lines has a claim that passed, since a line
     without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the
-    text.
+    text. *workers* run the checks (default: a pool for each call). Monitors with the remedy ``Conclude`` do not judge.
     """
 
     def __init__(
@@ -152,7 +155,11 @@ class Judge:
         their verifiers. It is part of item keys, so items that other monitors judged are not used."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
-        """Judge *text* as a continuation of *prompt*. The model *forks* answers the forks of the monitors."""
+        """Let the monitors judge *text*, as if a model had continued *prompt* with it, and return their judgement.
+
+        The model *forks* answers the short questions (forks) that monitors ask. Without monitors, and for a blank text,
+        the judgement is :class:`Undecided`.
+        """
         if not self.monitors:
             return Undecided("no monitor can verify it")
         if not text.strip():
@@ -173,7 +180,10 @@ class Judge:
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* under the monitors, which interrupt and repair as in a run for a reader."""
+        """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run.
+
+        The monitors interrupt and repair as in a run for a reader; those with the remedy ``Conclude`` are left out.
+        """
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
 
@@ -220,12 +230,12 @@ def _observing(monitor: Monitor) -> Monitor:
 
 
 def _identity(check: CheckRecord) -> tuple[object, ...]:
-    """Return the fields of *check* that are the same each time the same check passes."""
+    """Return the fields of *check* that are the same each time the same check passes: names, version, key and span."""
     return check.monitor, check.verifier, check.version, check.key, check.span
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line of *text* that is not blank and has no *covered* span; ``None`` if there is none."""
+    """Return the first line of *text* that is not blank and touches no span in *covered*; ``None`` if all do."""
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line)

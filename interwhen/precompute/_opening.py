@@ -21,7 +21,11 @@ KEY_VARIABLE = "INTERWHEN_STORE_KEY"
 
 
 def open_place(place: str | None = None, key_file: Path | None = None) -> Store:
-    """Open the store at *place*. Its key is in the file *key_file* or, without a file, in the environment."""
+    """Open the store at *place*; by default, the file ``interwhen-precompute.db`` in the working directory.
+
+    Its key is in the file *key_file* or, without a file, in the environment variable ``INTERWHEN_STORE_KEY``. Raises
+    :class:`UsageError` if *key_file* cannot be read, and ``StoreError`` if the store cannot be opened.
+    """
     # Other users of the machine can read a command line, so the key itself is no option.
     key = os.environ.get(KEY_VARIABLE) or None
     return open_store(place or PLACE, key=key if key_file is None else read_text(key_file).strip())
@@ -55,10 +59,12 @@ def bare_model(name: str) -> str:
 async def open_context(
     name: str, model: Model, *, store: str | None = None, key_file: Path | None = None, passages: int = 0
 ) -> AsyncIterator[ContextRef]:
-    """Open the context *name* for runs of *model*: a :class:`~interwhen._types.extensions.ContextOpener`.
+    """Open the context *name* of the store at *store* for runs of *model*, and close the store at the end of the block.
 
-    The producers and monitors of the last worker on the context decide which items are current. *passages* is a number
-    of characters, as in :class:`~interwhen.precompute.Precomputer`.
+    The producers and monitors of the last worker on the context decide which items are current. *key_file* has the key
+    of the store. *passages* is a number of characters, as in :class:`~interwhen.precompute.Precomputer`. Raises
+    :class:`UsageError` if there is no such context, or if it was prepared for another model. This is a
+    :class:`~interwhen._types.extensions.ContextOpener`.
     """
     found = await anyio.to_thread.run_sync(open_place, store, key_file)
     try:

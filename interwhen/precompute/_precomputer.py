@@ -62,7 +62,7 @@ _LOOK_AGAIN = 0.1
 
 
 class ForegroundGate:
-    """Admits one slice of background work at a time, and none while a foreground run needs the model.
+    """Lets a slice of background work wait until no foreground run needs the model, and cancels it when one begins.
 
     A slice makes the item of one step of one context. A run that begins cancels the present slice: at once if both are
     on the same event loop, otherwise at the next token of the slice. After a run, *debounce* seconds must pass before
@@ -82,7 +82,10 @@ class ForegroundGate:
         """The number of slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Register a run that needs the model. Never waits."""
+        """Register a run that needs the model, and cancel the present slice of background work. Never waits.
+
+        A slice on the event loop of another thread is not cancelled here: it ends at its next token.
+        """
         with self._lock:
             self._wanting += 1
             self._changes += 1
@@ -106,7 +109,10 @@ class ForegroundGate:
             self._changes += 1
 
     def yield_now(self) -> None:
-        """Cancel the present slice if a run needs the model. Call it on the event loop of the slice."""
+        """Cancel the present slice if a run needs the model, and add one to :attr:`preempted`.
+
+        It must be called on the event loop of the slice.
+        """
         if self._wanting and self._slice is not None and not self._slice.cancel_called:
             self.preempted += 1
             self._slice.cancel()
@@ -128,7 +134,11 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the ``with`` block as one slice of background work. A run that begins cancels it."""
+        """Run the ``with`` block as one slice of background work; yield its cancel scope.
+
+        The block is cancelled when a run begins, and at its first ``await`` if a run needs the model already. It does
+        not wait: call :meth:`quiet` before.
+        """
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
             self._slice = scope
@@ -159,7 +169,8 @@ class Precomputer:
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
-    Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`.
+    Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
+    :class:`UsageError` for an invalid option.
     """
 
     def __init__(
@@ -233,7 +244,7 @@ class Precomputer:
         content, nothing changes. If its content differs, only items made from changed pieces are made again. *kinds*
         are the kinds of items to prepare (default: all that the producers make). *expect* is the generation that this
         edit is based on; if the store has another one, this raises :class:`~interwhen.precompute.StoreConflict`.
-        Without *expect* the last writer wins.
+        Without *expect* the last writer wins. Raises :class:`UsageError` for an unknown kind and for invalid pieces.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
@@ -247,7 +258,9 @@ class Precomputer:
     async def edit(self, ref: ContextRef, changes: Mapping[str, str | None]) -> ContextRef:
         """Change pieces of the context of *ref* by name; ``None`` deletes a piece. Return the new reference.
 
-        Raises :class:`~interwhen.precompute.StoreConflict` if the context was edited in the meantime.
+        *ref* becomes outdated: runs with it use no items. Raises :class:`~interwhen.precompute.StoreConflict` if
+        another writer edits the context meanwhile, and :class:`UsageError` if it does not exist or *changes* are
+        invalid.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
@@ -281,18 +294,24 @@ class Precomputer:
     async def open(self, name: str) -> ContextRef:
         """Load the context *name* from the store, and return the reference that runs take as ``context=``.
 
-        Raises :class:`UsageError` if there is no such context.
+        It also wakes the idle worker. Raises :class:`UsageError` if there is no such context.
         """
         await self._entered(name)
         return self._ref(self._prepared[name])
 
     async def refresh(self, name: str) -> PreparedContext:
-        """Load the latest generation of the context *name* from the store, and return it."""
+        """Load the latest generation of the context *name* from the store into this object, and return it.
+
+        If the store has no such context, the returned object is empty.
+        """
         prepared = await self.in_store(lambda: self._loaded(name))
         return self._enter(prepared)
 
     def read(self, name: str) -> ContextRef:
-        """Load the context *name* as :meth:`open` does, without an event loop. It may block."""
+        """Load the context *name* as :meth:`open` does, without an event loop; it may block.
+
+        The idle worker is not woken.
+        """
         return self._ref(self._enter(self._loaded(name)))
 
     def _loaded(self, name: str) -> PreparedContext:
@@ -331,14 +350,17 @@ class Precomputer:
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
     def lack_of(self, ref: ContextRef) -> str:
-        """Return why :meth:`ready` can return no items for *ref* at present; empty if it may return some."""
+        """Return why :meth:`ready` returns no items for *ref* at present: it is outdated, or the store was not read.
+
+        Return an empty string if neither is so.
+        """
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
             return "the context was changed after this reference to it was made"
         return self._staleness(prepared)
 
     def _staleness(self, prepared: PreparedContext) -> str:
-        """Return why the generation in memory may not be the latest one; empty if it is."""
+        """Return why *prepared*, the context in memory, may not be its latest generation; an empty string if it is."""
         if self.store.blocks:
             is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
             return "" if is_fresh else "the store was not read for too long"
@@ -351,7 +373,11 @@ class Precomputer:
         return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. If no ready item helps, both are unchanged."""
+        """Return the model and the prompt for a run on *prompt*, changed so that the run uses ready items of *ref*.
+
+        If no ready item helps, both are unchanged. The policy ``serving`` chooses the items. With the option
+        ``passages``, passages of the context are added to the prompt. With ``notes_questions``, the question is noted.
+        """
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
         served = self._serve_items(ref, model, prompt)
@@ -379,7 +405,7 @@ class Precomputer:
         """Return those pieces of the context of *ref* that fit *question*, best first.
 
         At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
-        With *embedder*, they are also ranked by the similarity of embeddings, which are stored. Raises
+        With *embedder*, they are also ranked by the similarity of embeddings; those of the pieces are stored. Raises
         :class:`UsageError` if *ref* is not current.
         """
         if lack := self.lack_of(ref):
@@ -390,7 +416,10 @@ class Precomputer:
         return within(index.ranked(question, nearness), most=most, budget=budget)
 
     async def text_for(self, ref: ContextRef, question: str) -> str:
-        """Return the text of the context of *ref* for a prompt: all of it, or passages if it is long for the model."""
+        """Return the text of the context of *ref* for a prompt with *question*.
+
+        If the text is too long for the model's context window, only the passages that fit *question* are returned.
+        """
         window = (await self.model.capabilities()).context_tokens
         text = self._text(ref)
         room = characters_in(window)
@@ -404,7 +433,10 @@ class Precomputer:
         return "" if prepared.context is None else prepared.context.text
 
     async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
-        """Return the similarity of *question* to each piece, by the digest of the piece."""
+        """Return the similarity of *question* to each piece, by the digest of the piece.
+
+        Embeddings of pieces are read from the store. Missing ones are requested from *embedder* and stored.
+        """
         pieces = () if prepared.context is None else prepared.context.pieces
         document = f"vectors:{prepared.name}:{embedder.name[:16]}"
         known = await self.in_store(lambda: self.store.decoded(document, dict[Digest, bytes])) or {}
@@ -447,7 +479,10 @@ class Precomputer:
         )
 
     def run(self, prompt: Any, *, context: ContextRef | None = None, **options: Any) -> Run:
-        """Return a run of the model on *prompt* with *context* and the monitors. *options* go to ``interwhen.run``."""
+        """Return a run of the model on *prompt* with the monitors of this object; *options* go to ``interwhen.run``.
+
+        The run uses the items of *context*. With or without a context, it stops background work until it ends.
+        """
         return run(self.model, prompt, **{"monitors": self.monitors, "context": context or Foreground(self), **options})
 
     @contextmanager
@@ -462,13 +497,14 @@ class Precomputer:
     # ------------------------------------------------------------------ work
 
     def idle(self) -> IdleWork:
-        """Return an ``async with`` block in which background work is done whenever no run needs the model."""
+        """Return an ``async with`` block in which a task does the due work whenever no run needs the model."""
         return IdleWork(self._worker)
 
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
-        """Do the due work, and return the outcome of each slice.
+        """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due, when the token budget is spent, or after *slices* slices.
+        It ends when no work is due, when the token budget is spent, or after *slices* slices. Raises
+        :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails.
         """
         return await self._worker.work(slices)
 
@@ -478,7 +514,10 @@ class Precomputer:
         return self._prepared
 
     async def in_store(self, work: Callable[[], T]) -> T:
-        """Run *work* on the store in a thread, because it may wait for a disk, a lock or a network."""
+        """Run *work*, which uses the store, in a thread, because it may wait for a disk, a lock or a network.
+
+        With a store in memory it is called directly.
+        """
         return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
@@ -490,20 +529,23 @@ class Precomputer:
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
-    """Replaces the context of a run that uses no items. Like a context, it stops background work during the run."""
+    """Stands in place of a context for a run that uses no items.
+
+    Like a context, it stops background work during the run.
+    """
 
     precomputer: Precomputer
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged."""
+        """Return *model* and *prompt* unchanged, because this object only stops background work and serves no items."""
         return Served(model, prompt)
 
     def begin(self) -> None:
-        """Stop background work."""
+        """Stop background work, because a run begins."""
         self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
-        """Let background work continue."""
+        """Let background work continue, because the run has ended."""
         self.precomputer.foreground_gate.end()
 
 
@@ -518,7 +560,10 @@ class ContextRef(Foreground):
     digest: Digest
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt* (see :class:`~interwhen._types.extensions.Ready`)."""
+        """Return the model and the prompt for a run on *prompt*, changed to use ready items of this context.
+
+        See :meth:`Precomputer.serve`.
+        """
         return self.precomputer.serve(self, model, prompt)
 
 
@@ -541,7 +586,7 @@ Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The outcome of one slice of work."""
+    """The outcome of one slice of background work: the context and step, what it came to, its cost, and the reason."""
 
     context: str
     step: str
@@ -557,7 +602,10 @@ class _Trouble:
 
 
 class IdleWorker:
-    """Does background work, one slice at a time."""
+    """Does the background work of the precomputer *host*, one slice at a time, and lets *judge* judge the proposals.
+
+    The limits are those of :class:`Precomputer`. *clock* gives the time that is stored in items.
+    """
 
     def __init__(
         self,
@@ -583,7 +631,7 @@ class IdleWorker:
         self._is_working = False
 
     def wake(self) -> None:
-        """Wake the worker: there may be work."""
+        """End the pause of the background task now, because there may be work."""
         if self._news is not None:
             self._news.set()
 
@@ -598,7 +646,7 @@ class IdleWorker:
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
-        """Do due work and wait for more. This never returns: the caller cancels it."""
+        """Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it."""
         while True:
             self._news = anyio.Event()
             try:
@@ -611,7 +659,12 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until no run needs the model, then do one slice. Return ``None`` if no work is due."""
+        """Wait until no run needs the model, then make the item of the most urgent due step.
+
+        Return ``None`` if no work is due.
+
+        Raises :class:`UsageError` if another task is in a slice, and :class:`StoreError` if the store fails.
+        """
         if self._is_working:
             raise UsageError(
                 "only one task may work with a precomputer at a time, got a second one; wait for the "
@@ -630,7 +683,12 @@ class IdleWorker:
     # ------------------------------------------------------------------ which step
 
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
-        """Return the most urgent due step of the next context that has one. Contexts take turns."""
+        """Return the next context that has a due step within the token budget, and its most urgent due step.
+
+        Contexts take turns. Each is read again if the store has a newer generation. A step that failed is left out
+        during its pause, and a context that cannot be read or planned is logged and left out. ``None`` if no step is
+        due.
+        """
         names = list(self._host.contexts)
         self._turn += 1
         for at in range(len(names)):
@@ -648,7 +706,7 @@ class IdleWorker:
         return None
 
     async def _wanted(self, prepared: PreparedContext) -> Mapping[str, float]:
-        """Return for each piece of the context how often readers ask about it."""
+        """Return for each piece of the context how often readers ask about it. The noted questions are stored first."""
         host = self._host
 
         def look() -> Mapping[str, float]:
@@ -733,9 +791,10 @@ class IdleWorker:
         return self._drafts[name]
 
     async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
-        """Store the text that the slice has generated, so that the next slice can continue it.
+        """Store the text that a slice has generated for a step, so that the next slice can continue it.
 
-        With *drop*, delete it, because the next slice does not need it.
+        *name* is the context, and *work* has the drafts of the step. With *drop*, they are deleted instead, because the
+        step is finished or failed.
         """
         if work.drafted is None:
             return
@@ -747,7 +806,8 @@ class IdleWorker:
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
         """Add the *cost* of a slice of work on *step* to what its context has spent. A cancelled slice counts too.
 
-        *discarded*: tokens of the slice whose text was thrown away.
+        *discarded* is the number of generated tokens that are in no item; negative if the slice reused earlier ones. If
+        the store fails, the step pauses and the exception is passed on.
         """
         if cost == Cost() and not discarded:
             return

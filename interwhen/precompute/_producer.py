@@ -33,7 +33,10 @@ SEPARATOR = "::"
 
 @dataclass(frozen=True, slots=True)
 class ContextPiece:
-    """One named part of a context. An edit of one piece does not affect items made from the others."""
+    """One named part of a context. An edit of one piece does not affect items made from the others.
+
+    *lead* has the headings above the piece and the end of the text before it, so that the piece is understood alone.
+    """
 
     name: str
     text: str
@@ -49,7 +52,7 @@ class ContextPiece:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A context to prepare: named pieces of text in order."""
+    """A context to prepare: named pieces of text in order, the model, the passes, and questions of readers."""
 
     name: str
     pieces: tuple[ContextPiece, ...]
@@ -68,15 +71,16 @@ class Context:
 
     @property
     def digest(self) -> Digest:
-        """The digest of the names and texts of its pieces in order."""
+        """The digest of the names, texts and leads of its pieces in order."""
         return digest(*(part for piece in self.pieces for part in (piece.name, piece.sha256)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The plan for one item, with the inputs that the producer may read.
+    """The plan for one item: the pieces (*reads*) and the steps (*premises*) whose content the producer may read.
 
-    The :class:`StepContext` records which inputs it does read.
+    The :class:`StepContext` records which inputs it does read. *params* is passed back to the producer, and steps with
+    a higher *urgency* are done first.
     """
 
     name: str
@@ -95,7 +99,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """An item that a producer proposes. A proposal on the basis ``judged`` is judged by the monitors."""
+    """An item that a producer proposes, and the *basis* on which it is to be accepted.
+
+    A proposal on the basis ``judged`` is accepted only if the monitors pass its text as a continuation of *prompt*. On
+    other bases, *evidence* says why it holds.
+    """
 
     payload: Payload
     prompt: Prompt = ""
@@ -117,21 +125,24 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The text is accepted: each required check passed, and each line has a claim that passed."""
+    """The text is accepted: the engine verified it, and each line has a claim that passed.
+
+    *proof* records the checks.
+    """
 
     proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The text is rejected, because a claim in it was refuted."""
+    """The text is rejected, because a claim in it was refuted. *why* gives the monitor and its reason."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """The text is not accepted: the checks neither refuted nor verified it."""
+    """The text is not accepted: the checks neither refuted nor verified it; *why* gives the reason."""
 
     why: str
 
@@ -152,7 +163,10 @@ class StepContext(Protocol):
     cancelled when a foreground run needs the model."""
 
     def read(self, piece: str) -> str:
-        """Return the text of a piece that the step may read."""
+        """Return the text of *piece*, and record it as an input of the item.
+
+        Raises :class:`~interwhen.UsageError` unless the step declares it in ``reads``.
+        """
         ...
 
     def lead(self, piece: str) -> str:
@@ -163,28 +177,31 @@ class StepContext(Protocol):
         ...
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*.
+        """Return the item of the premise *step*, which the step must have declared, and record it as an input.
 
         Return ``None`` unless the item is accepted or is a guess of the same producer.
         """
         ...
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, in the order of :attr:`Step.premises`.
+        """Return the items of all premises, in the order of :attr:`Step.premises`, and record them as inputs.
 
         Items for which :meth:`premise` returns ``None`` are left out.
         """
         ...
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model with *sampling*, and return its complete answer."""
+        """Send *prompt* to the model with *sampling*, and return its complete answer. The default is greedy sampling.
+
+        Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        """
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* under the monitors, and return the result of this run.
+        """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair as in a run for a reader. Like :meth:`ask`, it raises
-        :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        The monitors interrupt and repair as in a run for a reader. As for :meth:`ask`, the default is greedy sampling,
+        and a prompt that is too long raises :class:`~interwhen.models.ContextOverflow`.
         """
         ...
 
@@ -195,7 +212,7 @@ class StepContext(Protocol):
 
 @runtime_checkable
 class Producer(Protocol):
-    """A plug-in that precomputes one kind of item."""
+    """A plug-in that precomputes one kind of item, such as facts: it plans steps and makes the item of each."""
 
     @property
     def name(self) -> str:
@@ -204,7 +221,7 @@ class Producer(Protocol):
 
     @property
     def version(self) -> str:
-        """The version, which is part of every key. If it changes, all items are made again."""
+        """The version, which is part of every key. If it changes, all items of the producer are made again."""
         ...
 
     @property
@@ -213,7 +230,10 @@ class Producer(Protocol):
         ...
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Return the planned items. Must be pure and quick: it is called again after each edit."""
+        """Return the steps for *context*, one for each planned item.
+
+        Must be pure and quick: it is called again after each edit.
+        """
         ...
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
@@ -229,7 +249,7 @@ class Producer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step in the plan of all producers, with its full name."""
+    """A step in the plan of all producers, with its full name ``producer::name`` and the full names of its premises."""
 
     name: str
     producer: Producer
@@ -248,7 +268,7 @@ ProducerSpec: TypeAlias = Producer | str | Mapping[str, Any]
 
 
 def installed_producers() -> list[Plugin]:
-    """List the installed producers by name, without importing them."""
+    """List the installed producer plug-ins, sorted by name, without importing them."""
     return producers()
 
 
@@ -256,7 +276,7 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
     """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
 
     Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one, or if
-    an option is unknown or has an invalid value.
+    an option is unknown or has an invalid value. Raises :class:`~interwhen.UsageError` if two have the same name.
     """
     if isinstance(given, str | Mapping):
         raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")
@@ -269,7 +289,10 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
 
 
 def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the name of the producer that *spec* describes, and its options as they are written."""
+    """Split *spec* (``"answers:anticipate=4"``, or a mapping with ``name``) into the producer's name and options.
+
+    Raises :class:`~interwhen.UsageError` if a mapping has no name, or if the options in a text cannot be read.
+    """
     if isinstance(spec, str):
         bare, _, written = spec.partition(":")
         return bare, dict(parse_options(bare, written))

@@ -25,10 +25,11 @@ class _Line(msgspec.Struct):
 
 
 def read_questions(path: Path) -> list[str]:
-    """Return the questions in the file at *path*, in order. A repeated question is returned repeatedly.
+    """Return the questions in the file at *path*, in order; those of more than 400 characters are left out.
 
     The file may be a journal (the question is the last paragraph of the user's last message), JSON lines (``.jsonl``,
-    the field ``question``), or a text with a question on each line. Raises :class:`UsageError` if it cannot be read.
+    the field ``question``), or a text with a question on each line. A repeated question is returned repeatedly. Raises
+    :class:`UsageError` if the file or a line of JSON cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -65,7 +66,7 @@ def _in_lines(path: Path) -> list[str]:
 
 
 def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the producers *specs*, with *questions* added to the options of those that have the option ``questions``.
+    """Return the producers *specs* as mappings, with *questions* added to those that have the option ``questions``.
 
     If *specs* is empty, all installed producers are meant. Raises :class:`UsageError` if there are questions, but no
     producer has this option.

@@ -49,7 +49,7 @@ _NEIGHBOURS = 32
 
 
 def words(text: str) -> list[str]:
-    """Return the words and whole numbers of *text*, in lower case and without common endings."""
+    """Return the words and whole numbers of *text* in order, in lower case and without common endings such as "ing"."""
     return [_stem(word) for word in _WORD.findall(text.casefold())]
 
 
@@ -85,10 +85,10 @@ class FactIndex:
         )
 
     def scores(self, question: str) -> dict[int, float]:
-        """Return the score of each statement for *question*, as a mapping from the index of the statement.
+        """Return the score of each statement for *question* by the index of the statement; a higher score fits better.
 
-        A statement has a score if it shares a word with the question, or has a number near one in the question. Other
-        statements are left out.
+        A statement has a score if it shares a word other than a stop word with the question, or has one of the 64
+        numbers of all statements that are nearest to a number in the question. Other statements are left out.
         """
         found: dict[int, float] = {}
         for word in sorted(set(words(question)) - _STOPS):
@@ -139,7 +139,7 @@ def characters_in(window: int | None) -> int:
 
 
 def passage_of(piece: ContextPiece) -> str:
-    """Return the text of *piece* with its lead, which names what the text is about."""
+    """Return the text of *piece* below its lead, which has the headings and the end of the text before the piece."""
     return f"{piece.lead}\n{piece.text}" if piece.lead else piece.text
 
 
@@ -153,8 +153,10 @@ class PassageIndex:
     def ranked(self, question: str, nearness: Mapping[Digest, float] | None = None) -> list[ContextPiece]:
         """Return the pieces that fit *question*, best first.
 
-        *nearness* has the similarity of each piece to the question by embeddings. If it is given, the two rankings are
-        combined by the ranks of the pieces.
+        Without *nearness*, pieces that have no score (see :meth:`FactIndex.scores`) are left out.
+
+        *nearness* maps the digest of each piece to its similarity to the question, computed from embeddings. If it is
+        given, all pieces are ranked both ways, and the two ranks are combined.
         """
         scores = self._index.scores(question)
         by_words = sorted(scores, key=lambda at: (-scores[at], at))
@@ -169,7 +171,10 @@ class PassageIndex:
 
 
 def within(pieces: Sequence[ContextPiece], *, most: int = MOST, budget: int = BUDGET) -> tuple[ContextPiece, ...]:
-    """Return the first of *pieces*: at most *most* of them, with at most *budget* characters in all."""
+    """Return the first of *pieces* that fit: at most *most* of them, with at most *budget* characters in all.
+
+    A piece that is too long for the rest of the budget is skipped. The lead of a piece counts.
+    """
     found: list[ContextPiece] = []
     left = budget
     for piece in pieces:
@@ -192,9 +197,10 @@ class _Embeddings(msgspec.Struct, frozen=True):
 
 
 class Embedder:
-    """Asks the OpenAI-compatible server at *base_url* (with its version) for embeddings by *model*.
+    """Asks the OpenAI-compatible server at *base_url* (with its version, such as ``/v1``) for embeddings by *model*.
 
-    *transport* sends the requests, with *headers*. *batch* limits the texts of one request.
+    *transport* sends the requests, with *headers* and *timeouts*. One request has at most *batch* texts. Raises
+    :class:`UsageError` if *batch* is below 1.
     """
 
     def __init__(
@@ -218,11 +224,14 @@ class Embedder:
 
     @property
     def name(self) -> Digest:
-        """The digest of the address and the model: vectors of different ones cannot be compared."""
+        """A digest of the address and the model. Embeddings can be compared only if this name is the same."""
         return digest(self._url, self._model)
 
     async def embed(self, texts: Sequence[str]) -> list[array[float]]:
-        """Return the embedding of each of *texts*, scaled to length 1. Raises :class:`~interwhen.ModelError`."""
+        """Return the embedding of each of *texts*, scaled to length 1.
+
+        Raises :class:`~interwhen.ModelError` if the server fails or does not answer with as many embeddings.
+        """
         found: list[array[float]] = []
         for at in range(0, len(texts), self._batch):
             found.extend(await self._ask(texts[at : at + self._batch]))

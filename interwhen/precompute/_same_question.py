@@ -73,9 +73,10 @@ _ADJECTIVES = {"height": "tall", "age": "old"}
 
 
 def form_of(question: str) -> Words | None:
-    """Return the normal form of *question*: paraphrases that are known to ask the same have the same form.
+    """Return the normal form of *question* as a tuple of words. Two questions with the same form ask the same.
 
-    Return ``None`` if the question must not be compared. The time is linear in the length of the question.
+    Return ``None`` if the question must not be compared: it has no words, is longer than 400 characters, or has
+    invisible characters other than newlines and tabs. The time is linear in the length of the question.
     """
     if not question.strip() or len(question) > LONGEST:
         return None
@@ -95,7 +96,10 @@ def is_same_question(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def stored_form(question: str) -> Words | None:
-    """Return :func:`form_of` for a stored question. It is cached, because each query is compared with the same ones."""
+    """Return :func:`form_of` for a stored question.
+
+    The result is cached, because each new question is compared with it.
+    """
     return form_of(question)
 
 
@@ -149,7 +153,7 @@ def _leave_out_articles(words: Words) -> Words:
 
 
 def _move_phrase_to_end(words: Words) -> Words:
-    """Move a phrase before the question, such as "after 4 days" or "in total", to its end."""
+    """Move a phrase that stands before the question word, such as "after 4 days" or "in total", to the end."""
     at = next((at for at, word in enumerate(words) if word in _ASKING), 0)
     if 0 < at <= 8 and (words[0] in _PREPOSITIONS or words[:at] in _TOTALS):
         return (*words[at:], *words[:at])
@@ -167,7 +171,7 @@ def _name_totals(words: Words) -> Words:
 def _count(words: Words) -> Words:
     """Rewrite questions for a count, such as "what is the number of THINGS", to "how many THINGS ...".
 
-    The words "do", "does", "that" and "is there" are removed.
+    The first "do", "does", "that" or "is there" after it is removed.
     """
     if words[:4] == ("what", "is", "number", "of"):
         words = ("how", "many", *words[4:])

@@ -42,14 +42,17 @@ _CHARACTERS = 4
 
 
 class Charge(msgspec.Struct, frozen=True, tag=True):
-    """One entry of the stored measurements: the cost of a reader's run, and whether the run used the item."""
+    """A measurement of an item: the tokens of one reader's run, and whether the run used the item.
+
+    It is one entry of a list that is applied to the stored records.
+    """
 
     arm: Arm
     used: bool
 
 
 class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
-    """One entry of the stored measurements: a pair of which both runs have ended."""
+    """A measurement of an item: a pair of which both runs have ended. It is one entry, as :class:`Charge` is."""
 
     pair: Pair
 
@@ -59,10 +62,11 @@ Entry: TypeAlias = Charge | ComparedPair
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A query that is used to test the item *subject*.
+    """A run that is used to test the item *subject*, which cost *offline* tokens to make.
 
-    *served* is the model and the prompt of the reader's run. *other* is the alternative: without the item if that run
-    used it, and with the item if not.
+    *used* tells whether the run uses the item, and *pair* whether a second run follows. *served* is the model and the
+    prompt of the reader's run, and *other* those of the second run: without the item if the first used it, and else
+    with it.
     """
 
     subject: ItemId
@@ -84,9 +88,10 @@ class Savings:
 
     Each query tests one of the items that *serving* would use; items on trial come first. The gate decides whether the
     run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the second run of each pair
-    while no run needs the model. *limit* is the largest number of tokens that a run may generate (its budget).
-    *is_sound* tells whether a result is usable (default: it is verified or unverified). Equal *seed* numbers give equal
-    random choices.
+    while no run needs the model. The measurements are kept in *store*, and *rule* has the settings of the gate. *limit*
+    is the largest number of tokens that a run may generate (its budget). *is_sound* tells whether a result is usable
+    (default: it is verified or unverified). Equal *seed* numbers give equal random choices. Raises :class:`UsageError`
+    if *limit* is below 1.
     """
 
     def __init__(
@@ -117,20 +122,21 @@ class Savings:
 
     @property
     def records(self) -> Mapping[ItemId, GateRecord]:
-        """The record of each item that was ever tested."""
+        """The measurements of each item that was ever tested, by its id."""
         return {id_: gate.record for id_, gate in self._gates.items()}
 
     @property
     def waiting(self) -> int:
-        """The number of pairs that lack their second run."""
+        """The number of pairs whose second run is still to be made."""
         return len(self._halves)
 
     # ------------------------------------------------------------------ before a run
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Choose an item to test, and return the model and the prompt of the run.
+        """Choose one of the useful items at random as the tested one, and return the model and the prompt of the run.
 
-        The gate of the item decides whether the run uses it.
+        The gate of the item decides whether the run uses it. Evicted items, and demoted ones that are not tested, are
+        not used. The query is remembered for :meth:`note`; without a useful item, nothing is tested.
         """
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
@@ -155,7 +161,10 @@ class Savings:
     # ------------------------------------------------------------------ after it
 
     def note(self, prompt: Prompt, result: Result) -> None:
-        """Record the *result* of a run on *prompt*. A run that tested no item is ignored."""
+        """Record the *result* of a run on *prompt*. A run that tested no item, or failed, is ignored.
+
+        If the gate asked for a pair, its second run becomes due for :meth:`settle`.
+        """
         key = _digest(prompt)
         found = next(
             (each for each in self._running if each[0] == key and each[1].served.items == result.precomputed), None
@@ -172,10 +181,11 @@ class Savings:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Make the second run of at most *most* pairs while no other run needs the model.
+        """Let *precomputer* make the second run of at most *most* pairs while no other run needs the model.
 
         Return how many pairs were completed. *options* go to these runs, and must be the same as for the readers' runs
-        (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again.
+        (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again. A pair whose
+        second run fails is dropped.
         """
         done = 0
         while self._halves and done < most:
@@ -213,13 +223,13 @@ class Savings:
     # ------------------------------------------------------------------ records
 
     def load(self) -> None:
-        """Load the records from the store, and apply the entries that are not saved yet."""
+        """Read the records from the store, and add the measurements that are not saved yet."""
         self._gates = {id_: Gate(record, self.rule) for id_, record in read_records(self._store).items()}
         for id_, offline, entry in self._news:
             _apply(self._gate(id_, offline), entry)
 
     def save(self) -> None:
-        """Write the new entries to the store. Entries that other processes write at the same time are kept."""
+        """Write the new measurements to the store. Those that other processes write at the same time are kept."""
 
         def change(_old: bytes | None) -> bytes:
             self.load()
@@ -243,7 +253,13 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """The saving of an item so far."""
+    """What an item has saved so far, on average in each query, and after how many queries it pays off.
+
+    *saving* is in units of an offline token, which is generated while no reader waits. *share* is the saving as a part
+    of the more expensive run, with its interval; a token that a reader waits for counts more in it (see
+    :class:`Weights`). *plain* is the same, but counts all tokens equally. *break_even* is the number of queries after
+    which the item has saved what it cost to make; ``None`` if it saves nothing.
+    """
 
     share: Interval
     """The mean saving as a part of the dearer run of each pair, with an interval that is valid at all times."""
@@ -257,14 +273,14 @@ class Worth(msgspec.Struct, frozen=True):
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
-    """Return how much an item saves, computed from all pairs in *record*."""
+    """Compute what an item saves from all pairs in *record*, with the prices and the error level of *rule*."""
     saving = statistics.fmean(pair.saving(rule.weights) for pair in record.pairs) if record.pairs else 0.0
     paid_off = record.offline_tokens / saving if saving > 0 else None
     return Worth(_interval(record, rule.weights, rule.alpha), _interval(record, PLAIN, rule.alpha), saving, paid_off)
 
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
-    """Return the records in *store*, by the id of the item; empty if they are missing or damaged."""
+    """Return the measurements in *store*, by the id of the item; empty if they are missing or damaged."""
     return store.decoded(DOCUMENT, dict[ItemId, GateRecord]) or {}
 
 

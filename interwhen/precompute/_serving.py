@@ -25,7 +25,7 @@ PASSAGES = "From the text:"
 
 
 def everything(_item: Item) -> bool:
-    """Allow every item."""
+    """Return true for every item: the default of :attr:`ServeReady.allows`."""
     return True
 
 
@@ -47,7 +47,10 @@ class ServeReady:
     """Whether a stored answer may serve its question in other words, if a check shows that it is the same question."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt of the run, and the ids of the items that it uses."""
+        """Return the model and the prompt of the run, and the ids of the items that it uses.
+
+        With a judged answer, the model replays this answer. With facts, the prompt has them before the question.
+        """
         allowed = [item for item in items if self.allows(item)]
         question = Task(prompt).question
         whole = whole_question(prompt)
@@ -76,7 +79,7 @@ def is_agreed(item: Item) -> bool:
 
 
 def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
-    """Return the stored *text* as chunks. Its first *reasoning* characters are reasoning.
+    """Return the stored *text* as one or two chunks. Its first *reasoning* characters are reasoning.
 
     The chunks count as 0 tokens, because these tokens were spent earlier. The ledger counts them as offline tokens.
     """
@@ -90,7 +93,7 @@ def _say(answer: Sequence[Chunk], model: Model) -> Model:
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:
-    """Return the item that answers exactly *question*; ``None`` if there is none."""
+    """Return the item that answers exactly *question* (white space may differ); ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
 
@@ -98,7 +101,7 @@ def find_answer(items: Sequence[Item], question: str) -> Item | None:
 def find_same(items: Sequence[Item], prompt: str) -> Item | None:
     """Return the item that answers a known paraphrase of the last line of *prompt*; ``None`` if there is none.
 
-    Before that line, there must be nothing or the text that the question is about.
+    What stands before that line must be empty, or exactly the text for which the question was answered.
     """
     line = last_line(prompt)
     form = form_of(line)
@@ -114,14 +117,14 @@ def find_same(items: Sequence[Item], prompt: str) -> Item | None:
 
 
 def whole_question(prompt: Prompt) -> str:
-    """Return the whole text of *prompt*; empty for a chat in which the assistant has already replied."""
+    """Return the whole text of *prompt*; empty for a chat with a turn that is not of the system or the user."""
     # Earlier turns may change the meaning of the question.
     task = Task(prompt)
     return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
 
 
 def questions_of(item: Item) -> tuple[Digest, ...]:
-    """Return the digests of the questions that *item* answers (see :func:`asked`); empty if it cannot be decoded."""
+    """Return the digests of the prompts that *item* answers (see :func:`asked`); empty if they cannot be decoded."""
     try:
         return answer_of(item).asked
     except msgspec.MsgspecError:
@@ -129,7 +132,7 @@ def questions_of(item: Item) -> tuple[Digest, ...]:
 
 
 def last_line(question: str) -> str:
-    """Return the last line of *question* that is not blank.
+    """Return the last line of *question* that is not blank; empty if there is none.
 
     If *question* begins with a text, this line is usually the question itself.
     """
@@ -139,7 +142,7 @@ def last_line(question: str) -> str:
 def facts_in(items: Sequence[Item], basis: Basis = "judged") -> list[tuple[str, str]]:
     """Return all facts in *items* whose proof has the basis *basis*, each with the id of its item.
 
-    Each line of such an item is one fact.
+    Each line of the text of such an item is one fact.
     """
     return [
         (line, item.id)
@@ -181,7 +184,10 @@ def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ())
 
 
 def before_question(prompt: Prompt, lines: str) -> Prompt:
-    """Return *prompt* with *lines* before the question (in a chat, before the last turn of the user)."""
+    """Return *prompt* with the text *lines* before the question (in a chat, before the last turn of the user).
+
+    A chat without a user turn gets it as a first system message.
+    """
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"
     at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)
@@ -195,7 +201,7 @@ class ServingPolicy(Protocol):
     """Chooses among the items that may be served. Must be pure and quick, because a reader waits for it."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt of the run, and the ids of the *items* that it uses.
+        """Return the model and the prompt of the run, changed to use some *items*, and the ids of these items.
 
         Each item in *items* is verified and current. The caller adds the costs to the returned record.
         """

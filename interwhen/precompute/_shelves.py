@@ -22,15 +22,16 @@ def number_of(name: str) -> int:
 
 
 def latest_of(names: Sequence[str]) -> int:
-    """Return the highest version number in the file names *names*; 0 if there is none."""
+    """Return the highest generation number in *names*, the names of the entries of a folder; 0 if it is empty."""
     return max(map(number_of, names), default=0)
 
 
 class Shelf(Protocol):
     """A key-value storage with one guarantee: if two writers create the same name, exactly one succeeds.
 
-    Names are ``folder/rest``. The folder may contain slashes; names have only ASCII letters, digits and ``/.-_``. Each
-    method may be called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails.
+    Names are ``folder/rest``. The folder may contain slashes; names have only ASCII letters, digits and ``/.-_``.
+    *place* is its path or URL for messages, and *blocks* tells whether calls may wait for long. Each method may be
+    called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails.
     """
 
     place: str
@@ -62,7 +63,7 @@ class Shelf(Protocol):
         ...
 
     def close(self) -> None:
-        """Release all resources."""
+        """Release what the shelf holds open, such as files and connections."""
         ...
 
 
@@ -78,7 +79,7 @@ class MemoryShelf:
         self._lock = threading.Lock()
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the entry."""
+        """Return the bytes under *name*; ``None`` if there are none."""
         return self.entries.get(name)
 
     def create(self, name: str, data: bytes, /) -> bool:
@@ -100,17 +101,17 @@ class MemoryShelf:
             return True
 
     def delete(self, name: str, /) -> None:
-        """Remove the entry."""
+        """Remove the entry *name*, if it exists."""
         with self._lock:
             self._remove(name)
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names in *folder* and below it, which are a slice of the sorted list."""
+        """Return the names in *folder* and below it, sorted."""
         with self._lock:
             return self._in(folder)
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing: a shelf in memory holds no files or connections."""
 
     def _in(self, folder: str) -> list[str]:
         # "0" follows "/" in ASCII, so this range has all names that begin with "folder/".

@@ -17,7 +17,7 @@ _LONGEST = 1 << 16
 
 
 class SlotFile(msgspec.Struct, frozen=True):
-    """The reply of the server to a request to save, restore or erase a slot."""
+    """The server's reply to a request to save, restore or erase a slot, with the numbers of tokens."""
 
     id_slot: int
     filename: str = ""
@@ -28,11 +28,11 @@ class SlotFile(msgspec.Struct, frozen=True):
 
 
 class LlamaSlots:
-    """Saves and restores the slots of the llama.cpp server at *root* (``http://localhost:8080``, without ``/v1``).
+    """Saves and restores the slots (prompt caches) of the llama.cpp server at *root*.
 
-    The server chooses the folder of the files. A file can be restored only with the model weights and settings with
-    which it was saved; the server checks this. *transport* sends the requests, with *headers*. *seconds* limits each
-    call.
+    *root* is a URL such as ``http://localhost:8080``; a trailing ``/v1`` is removed. The server chooses the folder of
+    the files. A file can be restored only with the model weights and settings with which it was saved; the server
+    checks this. *transport* sends the requests, with *headers*. Each call may take *seconds* in all.
     """
 
     def __init__(
@@ -44,15 +44,22 @@ class LlamaSlots:
         self._seconds = seconds
 
     async def save(self, slot: int, name: str) -> SlotFile:
-        """Write *slot* to the file *name*. Raises :class:`~interwhen.models.UpstreamError` if that fails."""
+        """Let the server write *slot* to the file *name*.
+
+        Raises :class:`~interwhen.models.UpstreamError` if that fails, :class:`StreamTimeout` if it takes longer than
+        *seconds*, and :class:`UsageError` for an invalid name.
+        """
         return await self._do(slot, "save", name)
 
     async def restore(self, slot: int, name: str) -> SlotFile:
-        """Read *slot* from the file *name*. The server then does not process the saved prefix of a prompt again."""
+        """Let the server read *slot* from the file *name*. It then does not process the saved prefix of a prompt again.
+
+        Raises the same errors as :meth:`save`.
+        """
         return await self._do(slot, "restore", name)
 
     async def erase(self, slot: int) -> SlotFile:
-        """Clear the cache of *slot*."""
+        """Let the server clear the cache of *slot*. Raises the same errors as :meth:`save`, without ``UsageError``."""
         return await self._do(slot, "erase", "")
 
     async def _do(self, slot: int, action: Literal["save", "restore", "erase"], name: str) -> SlotFile:

@@ -41,7 +41,7 @@ def _refuse(request: Request) -> Recording:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The content of a context when it was last read from the store."""
+    """The content of a context when it was last read from the store, or the reason *why* it cannot be used."""
 
     ref: ContextRef | None
     worker: WorkerSettings | None
@@ -53,10 +53,10 @@ class _State:
 
 
 class StoredContext:
-    """One context in a store, for the runs of a process that does not prepare it.
+    """One context of the store *source*, for the runs of a process that does not prepare it.
 
-    It serves the content that was read last, with the items of the last worker. Only runs of the model for which the
-    items were prepared get them.
+    Runs get the items that were read last and were current then, judged by the settings of the last worker. Runs of
+    another model than the prepared one get none.
     """
 
     def __init__(self, name: str, source: StoredContexts) -> None:
@@ -67,18 +67,22 @@ class StoredContext:
         self._is_reading = False
 
     def begin(self) -> None:
-        """Do nothing: there is no background work on the model."""
+        """Do nothing when a run begins: this process does no background work that it would have to stop."""
 
     def end(self) -> None:
-        """Do nothing."""
+        """Do nothing when a run ends."""
 
     @property
     def text(self) -> str:
-        """The whole text that was last read, with single spaces."""
+        """The whole text that was last read, with each white space replaced by one space."""
         return self._state.text
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. Never waits, and never raises."""
+        """Return the model and the prompt for a run on *prompt*. Never waits, and never raises.
+
+        They are unchanged if the context cannot be used, and the record ``use`` says why. If the context was read too
+        long ago, a thread reads it again for later calls.
+        """
         state = self._state
         served = self._serve(state, model, prompt)
         is_well = served.use is not None and served.use.used != "unavailable"
@@ -102,7 +106,10 @@ class StoredContext:
             return without(f"{type(error).__name__} while it was read")
 
     def reread(self, *, after: float = 0.0) -> None:
-        """Read the context again in a thread, if it was read more than *after* seconds ago. Never waits."""
+        """Read the context again in a thread, if it was read more than *after* seconds ago. Never waits.
+
+        Does nothing while it is being read.
+        """
         if self._is_reading or time.monotonic() - self._state.read_at < after:
             return
         self._is_reading = True
@@ -120,7 +127,10 @@ class StoredContext:
             self._is_reading = False
 
     def read(self) -> None:
-        """Read the context from the store. It may block. Raises :class:`UsageError` if there is no such context."""
+        """Read the context from the store. It may block. Raises :class:`UsageError` if there is no such context.
+
+        If the store fails, this is logged, and the context serves nothing until a later read succeeds.
+        """
         with self._lock:
             try:
                 self._state = self._read()
@@ -153,7 +163,7 @@ class StoredContexts:
     """The contexts in the store at *place*; a ``ContextSource``. The key of the store is in the file *key_file*.
 
     The store is opened when a context is first requested. It is never created. If the prompt of a call lacks the text
-    of its context, the call gets at most *passages* characters of the text.
+    of its context, the call gets the passages of it that fit the question, at most *passages* characters.
     """
 
     def __init__(self, place: str | None = None, key_file: Path | None = None, passages: int = 0) -> None:
@@ -173,7 +183,7 @@ class StoredContexts:
     # ------------------------------------------------------------------ by name
 
     def find(self, name: str) -> StoredContext | None:
-        """Return the context *name* if it is open. Never waits."""
+        """Return the context *name* if it is open, otherwise ``None``. Never waits."""
         return self._contexts.get(name)
 
     def open(self, name: str) -> StoredContext:
@@ -192,7 +202,8 @@ class StoredContexts:
     def opened_store(self) -> Store:
         """Return the store, and open it if it is not open yet.
 
-        Raises :class:`UsageError` if there is no such file, and :class:`StoreError` if it cannot be opened.
+        Raises :class:`UsageError` if there is no such file, and :class:`StoreError` if it cannot be opened or was
+        closed.
         """
         with self._lock:
             if self._is_closed:
@@ -211,9 +222,11 @@ class StoredContexts:
     # ------------------------------------------------------------------ by text
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int = 0) -> str:
-        """Return the name of the context whose text *prompt* holds; see ``ContextSource``. Never waits.
+        """Return the name of the context whose text is in *prompt*; an empty string if there is none. Never waits.
 
-        White space does not count. A text with fewer than *least* characters is never recognised.
+        Only contexts that match one of the patterns *names* are found. The text must be a whole system or user message,
+        or the beginning of a user message. Differences in white space are ignored. A text with fewer than 64 or *least*
+        characters is never recognised. The list of contexts is read again in a thread from time to time.
         """
         if time.monotonic() - self._listed_at > REREAD_SECONDS and not self._is_listing:
             self._is_listing = True
@@ -232,7 +245,10 @@ class StoredContexts:
         return ""
 
     def load(self, names: Sequence[str]) -> None:
-        """Read all contexts whose names match one of the patterns *names*. It may block."""
+        """Open all contexts whose names match one of the patterns *names*, for :meth:`recognize`. It may block.
+
+        Raises the errors of :meth:`opened_store`.
+        """
         store = self.opened_store()
         for name in contexts_in(store):
             if any(fnmatchcase(name, pattern) for pattern in names):
@@ -256,7 +272,7 @@ class StoredContexts:
     # ------------------------------------------------------------------ threads
 
     def in_thread(self, work: Callable[[], object]) -> None:
-        """Run *work* in a thread of its own."""
+        """Run *work* in a new daemon thread. Its exceptions are logged."""
 
         def main() -> None:
             try:
@@ -271,7 +287,7 @@ class StoredContexts:
         thread.start()
 
     def close(self) -> None:
-        """Close the store, after the threads that read it have ended."""
+        """Wait for the threads that read the store, at most 5 seconds for each, and close the store."""
         with self._lock:
             self._is_closed = True
             closing = self._closing
@@ -282,5 +298,5 @@ class StoredContexts:
 
 
 def _head(text: str) -> str:
-    """Return the first characters of *text*, with single spaces."""
+    """Return the first 64 characters of *text*, with each white space replaced by one space."""
     return " ".join(text[: 4 * _HEAD].split())[:_HEAD]

@@ -35,7 +35,9 @@ class SqliteShelf:
     """Keeps entries in the SQLite file at *path*. A missing file is created, and only its owner can read it.
 
     Do not use it on network file systems, where the locks of SQLite are not reliable. *page_size* is the page size of
-    new files in bytes.
+    new files in bytes. Raises :class:`StoreError` if the file cannot be opened or belongs to another program. Its
+    methods raise it if another process locks the file for 5 seconds, or the disk is full. A damaged file is moved
+    aside, and an empty one takes its place.
     """
 
     blocks = False
@@ -50,7 +52,7 @@ class SqliteShelf:
         self._open()
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the bytes under *name*, by selecting the row."""
+        """Return the bytes under *name*; ``None`` if there are none."""
 
         def look(connection: sqlite3.Connection) -> bytes | None:
             row = connection.execute("SELECT data FROM entries WHERE name = ?", (name,)).fetchone()
@@ -86,7 +88,7 @@ class SqliteShelf:
         return bool(self._do(replace))
 
     def delete(self, name: str, /) -> None:
-        """Delete the row."""
+        """Delete the entry *name*, if it exists."""
         self._do(lambda connection: connection.execute("DELETE FROM entries WHERE name = ?", (name,)))
 
     def names(self, folder: str, /) -> list[str]:
@@ -94,21 +96,25 @@ class SqliteShelf:
         return self._do(lambda connection: _names(connection, folder)) or []
 
     def names_now(self, folder: str, /) -> list[str]:
-        """Return the names in *folder* and below it, sorted. Raises :class:`StoreError` if the file is locked now."""
+        """Return the names in *folder* and below it, sorted.
+
+        Unlike :meth:`names`, it does not wait for a lock: it raises :class:`StoreError` if the file is locked now.
+        """
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the connection to the SQLite file."""
         with self._lock:
             self._close()
 
     # ------------------------------------------------------------------ the file
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
-        """Run *work* on the connection. If the file is damaged, move it aside and run *work* on a new, empty file.
+        """Run *work* on the connection, and return its result; ``None`` if the file had to be replaced twice.
 
-        While another process locks the file, *work* is tried again, for *seconds*. Between tries ``self._lock`` is
-        free, so that reads in other threads need not wait.
+        If the file is damaged, it is moved aside and *work* runs on a new, empty file. While another process locks the
+        file, *work* is tried again for *seconds*, and then :class:`StoreError` is raised. Between tries ``self._lock``
+        is free, so that reads in other threads need not wait.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -125,7 +131,11 @@ class SqliteShelf:
             time.sleep(_PAUSE_SECONDS)
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Run *work*. Raises :class:`sqlite3.OperationalError` if another process has locked the file."""
+        """Run *work* and return its result. If the file is damaged, replace it by an empty one and run *work* again.
+
+        ``None`` if the new file is damaged, too. Raises :class:`sqlite3.OperationalError` if another process has locked
+        the file, and :class:`StoreError` on other failures, such as a full disk.
+        """
         for _ in range(2):
             if self._connection is None:
                 raise StoreError(self.place, "a store must be open to be used, and this one was closed; open it again")
@@ -195,7 +205,10 @@ class SqliteShelf:
         found.execute(_TABLE)
 
     def _replace(self, error: Exception) -> None:
-        """Move the damaged file aside, unless another process has done so, and create a new one."""
+        """Move the damaged file aside, unless another process has done so, create a new one, and log *error*.
+
+        Raises :class:`StoreError` if that is not possible.
+        """
         self._close()
         path = Path(self.place)
         moved = ""
@@ -235,16 +248,17 @@ class SqliteShelf:
 
 
 def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
-    """Return the names in *folder*, sorted."""
+    """Return the names of the entries in *folder* and below it, sorted."""
     # "0" follows "/" in ASCII, so the range ends before the next folder.
     between = "SELECT name FROM entries WHERE name > ? AND name < ? ORDER BY name"
     return [str(name) for (name,) in connection.execute(between, (f"{folder}/", f"{folder}0"))]
 
 
 def _refuse_others(path: Path) -> None:
-    """Raise :class:`StoreError` if the file belongs to another program: it must not be moved aside.
+    """Raise :class:`StoreError` if the file at *path* belongs to another program: it must not be moved aside.
 
-    A quarter of the compared bytes may differ, because our own file may be damaged.
+    The file header is compared with that of our files. A quarter of the bytes may differ, because our own file may be
+    damaged.
     """
     with path.open("rb") as file:
         head = file.read(72)

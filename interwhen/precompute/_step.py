@@ -37,9 +37,11 @@ _TOO_LONG = "the prompt must fit into the context window of the model: cut the c
 
 
 class StepWork:
-    """What the producer of the step *planned* may use; a :class:`~interwhen.precompute.StepContext`.
+    """What the producer of the step *planned* may use: declared inputs, the model, and the monitors.
 
-    *settled* maps the full name of each finished step to its current item.
+    *settled* maps the full name of each finished step to its current item. *judge* judges texts, *step_tokens* limits a
+    request that sets no limit, and *drafts* has the text of interrupted requests. It implements
+    :class:`~interwhen.precompute.StepContext`.
     """
 
     def __init__(
@@ -69,16 +71,22 @@ class StepWork:
 
     @property
     def cost(self) -> Cost:
-        """The cost of the step in this slice so far."""
+        """The tokens and requests of the step in this slice so far."""
         used = self._metered
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
     def read(self, piece: str) -> str:
-        """Return the text of *piece*. Raises :class:`UsageError` unless ``Step.reads`` names it."""
+        """Return the text of *piece*, and record it as an input.
+
+        Raises :class:`UsageError` unless ``Step.reads`` names it.
+        """
         return self._piece(piece).text
 
     def lead(self, piece: str) -> str:
-        """Return the lead of *piece*. Raises :class:`UsageError` unless ``Step.reads`` names it."""
+        """Return the headings above *piece* and the end of the text before it, and record the piece as an input.
+
+        Raises :class:`UsageError` unless ``Step.reads`` names it.
+        """
         return self._piece(piece).lead
 
     def _piece(self, piece: str) -> ContextPiece:
@@ -92,7 +100,7 @@ class StepWork:
         return found
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*.
+        """Return the item of the premise *step*, and record it as an input.
 
         Return ``None`` unless the item is accepted or is a guess of the same producer. Raises :class:`UsageError`
         unless ``Step.premises`` names *step*.
@@ -111,7 +119,7 @@ class StepWork:
         return item if item.may_be_served or own_guess else None
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, without those for which :meth:`premise` returns ``None``."""
+        """Return the items of all premises, and record all as inputs. Without those that :meth:`premise` refuses."""
         found = (self.premise(name) for name in self._planned.premises)
         return tuple(item for item in found if item is not None)
 
@@ -121,9 +129,10 @@ class StepWork:
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model, and return its complete answer.
+        """Send *prompt* to the model with *sampling*, and return its complete answer.
 
-        The answer is read as a stream, so that its tokens are counted even if the request is cancelled.
+        By default, it samples at temperature 0. Without a token limit in *sampling*, the limit is ``step_tokens``. The
+        answer is read as a stream, so that its tokens are counted even if the request is cancelled.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -144,9 +153,10 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* under the monitors, and return the result of this run.
+        """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair, so a mistake costs a repair and not the whole answer.
+        The monitors interrupt and repair, so a mistake costs a repair and not the whole answer. The default of
+        *sampling* is that of :meth:`ask`. Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -157,7 +167,10 @@ class StepWork:
         return result
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached."""
+        """Let the monitors judge *text* as a continuation of *prompt*.
+
+        The same judgement is returned for a repeated call.
+        """
         asked = digest(text, prompt if isinstance(prompt, str) else msgspec.json.encode(prompt))
         if asked not in self._judged:
             self._judged[asked] = await self._judge.judge(text, prompt, forks=self.model)
@@ -168,7 +181,8 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
     """Let the producer of *planned* make its item, and return the item, accepted or not.
 
     *work* is what the producer may use, *key_settings* are those of the item's key, and *clock* gives the time.
-    Exceptions of the producer are passed on. Raises :class:`~interwhen.PluginError` if its result is not valid.
+    A ``ContextOverflow`` of the producer gives an item with the status ``nothing``; its other exceptions are passed on.
+    Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
     try:
         made: object = await planned.producer.make(planned.step, work)
@@ -188,9 +202,10 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
 
 
 async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Cost) -> dict[str, Any]:
-    """Return the fields of the item that depend on *made*, the result of the producer: its status, payload and so on.
+    """Return the fields of the item that depend on *made*, the result of the producer: status, payload, proof, reason.
 
-    *spent* is the cost of the step so far.
+    A proposal on the basis ``judged`` is judged by the monitors first. *spent* is the cost of the step so far. Raises
+    :class:`~interwhen.PluginError` for an invalid result or basis.
     """
     producer = planned.producer
     match made:

@@ -50,11 +50,11 @@ _HEAD = struct.Struct(">4sH32s")
 
 
 class Damaged(Exception):
-    """The bytes differ from those that were written under this name."""
+    """Raised if the bytes of an entry differ from those that were written under its name."""
 
 
 class Foreign(Exception):
-    """The bytes are undamaged, but another version of interwhen wrote them, with another schema."""
+    """Raised for undamaged bytes that another version of interwhen wrote, with the *schema* of this number."""
 
     def __init__(self, schema: int) -> None:
         self.schema = schema
@@ -62,17 +62,17 @@ class Foreign(Exception):
 
 
 class Locked(Exception):
-    """The bytes are sealed with a key that this store does not have, so they cannot be checked."""
+    """Raised if the bytes are sealed with a key, but this store was opened without one and cannot check them."""
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
-    """Return *payload* as the entry to store under *name*. If there is a *key*, the entry has a keyed hash of it."""
+    """Return *payload* with a header for storing it under *name*: a checksum of both, or with a *key* a keyed hash."""
     magic = MAGIC if key is None else KEYED
     return _HEAD.pack(magic, SCHEMA, _sum(name, SCHEMA, payload, key)) + payload
 
 
 def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
-    """Return the payload of *entry*, found under *name*.
+    """Check *entry*, found under *name*, and return its payload without the header.
 
     Raises :class:`Damaged` (also if the entry is not sealed with *key*), :class:`Foreign`, or :class:`Locked`.
     """
@@ -124,7 +124,7 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document at one generation. Each change adds one to the generation."""
+    """The data of a document at one generation, ``None`` if it is missing. Each change adds one to the generation."""
 
     generation: int
     """0 if it was never written."""
@@ -140,11 +140,12 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 class Store:
     """Keeps items and documents. *shelf* is a shelf, or a path or URL as for :func:`open_store` (default: memory).
 
-    Its methods may be called in any thread, and in any number of processes at once. With a *key*, each entry has a
-    keyed hash (HMAC). Give a key if others can write to the medium: entries that were not sealed with it are treated as
-    missing, and quarantined.
+    Its methods may be called in any thread, and in any number of processes at once. With a *key* of at least 16 bytes,
+    each entry has a keyed hash (HMAC). Give a key if others can write to the medium: entries that were not sealed with
+    it are treated as missing, and quarantined. *clock* gives the time of entries in quarantine.
 
-    Raises :class:`~interwhen.precompute.StoreError` if the shelf fails. A damaged entry raises nothing.
+    Raises :class:`UsageError` for a shorter key. Methods raise :class:`~interwhen.precompute.StoreError` if the shelf
+    fails, or if an entry is sealed with a key and the store has none. A damaged entry raises nothing.
     """
 
     def __init__(
@@ -176,13 +177,13 @@ class Store:
         return self.shelf.blocks
 
     def close(self) -> None:
-        """Close the shelf."""
+        """Close the shelf of the store. The store cannot be used afterwards."""
         self.shelf.close()
 
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Read and check the item *id_*; ``None`` if it is missing or damaged."""
+        """Read and check the item *id_*; ``None`` if it is missing or damaged. A damaged entry goes to quarantine."""
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -198,7 +199,11 @@ class Store:
         return item
 
     def put(self, item: Item) -> Item:
-        """Store *item* and return it. If another writer has already stored this item, return the stored one."""
+        """Store *item* and return it. If another writer has already stored this item, return the stored one.
+
+        Of each step of a context, only the 8 newest items are kept. Raises :class:`~interwhen.precompute.StoreError` if
+        the item cannot be written.
+        """
         name = f"{_ITEMS}/{item.id}"
         entry = seal(name, msgspec.msgpack.encode(item), self._key)
         for _ in range(3):
@@ -217,7 +222,7 @@ class Store:
         )
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
-        """Return all stored items of the *slot*, whatever inputs they were made from, oldest first.
+        """Return all stored items of the *slot* (one step with the same settings), whatever their inputs, oldest first.
 
         Items in *known* are not read again.
         """
@@ -233,15 +238,15 @@ class Store:
                 yield item
 
     def evict(self, id_: ItemId) -> None:
-        """Delete an item. Items that were made from it are kept, because they are still valid for their inputs."""
+        """Delete the item *id_*. Items that were made from it are kept: they are still valid for their inputs."""
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
-        """Move the item *id_* into quarantine, where it can be inspected. *why* is the reason that is logged."""
+        """Move the item *id_* into quarantine, where it can be inspected. *why* is logged and stored with it."""
         self._isolate(f"{_ITEMS}/{id_}", why)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
-        """Return the entries in quarantine, oldest first."""
+        """Return the entries in quarantine that can be read, oldest first."""
         found = []
         for name in self.shelf.names(_QUARANTINE):
             entry = self.shelf.read(name)
@@ -273,7 +278,11 @@ class Store:
         return latest_of(names(_folder(name)))
 
     def document(self, name: str) -> Document:
-        """Return the latest generation of document *name*."""
+        """Return the latest generation of document *name*: number 0 without data if it was never written.
+
+        If that entry is damaged, the data is ``None``, and a copy goes to quarantine. Raises
+        :class:`~interwhen.precompute.StoreError` if it cannot be read.
+        """
         for _ in range(16):
             number = self.generation(name)
             if number == 0:
@@ -290,9 +299,9 @@ class Store:
         )
 
     def commit(self, name: str, data: bytes, *, expect: int) -> int:
-        """Write the next generation of document *name*; return its number.
+        """Write *data* as the next generation of document *name*, and return its number.
 
-        Raises :class:`~interwhen.precompute.StoreConflict` unless its latest generation is *expect*.
+        Raises :class:`~interwhen.precompute.StoreConflict` unless the latest generation is *expect*.
         """
         entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)), self._key)
         if not self.shelf.follow(_folder(name), expect + 1, entry):
@@ -302,8 +311,8 @@ class Store:
     def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> Document:
         """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
-        If another process writes the document meanwhile, *change* is called again with the new data. If it returns
-        ``None``, nothing is written.
+        If another process writes the document meanwhile, *change* is called again with the new data, up to 32 times. If
+        it returns ``None``, nothing is written. Raises :class:`~interwhen.precompute.StoreError` after the last try.
         """
         for _ in range(_TRIES):
             there = self.document(name)
@@ -319,7 +328,7 @@ class Store:
         )
 
     def decoded(self, name: str, kind: type[T]) -> T | None:
-        """Return the latest data of document *name* as an object of type *kind*; ``None`` if missing or damaged."""
+        """Return the latest data of document *name*, decoded as *kind*; ``None`` if it is missing or damaged."""
         data = self.document(name).data
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
@@ -361,7 +370,10 @@ class Store:
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
-        """Copy the entry *name* into quarantine, and delete the original unless *stays*. A failure is only logged."""
+        """Copy the damaged entry *name* into quarantine, and delete the original unless *stays*.
+
+        *why* says what is wrong. It is logged and stored with the copy. A failure is only logged.
+        """
         if stays and name in self._warned:
             return
         self._warned.add(name)
@@ -382,8 +394,9 @@ class Store:
 def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None, **options: object) -> Store:
     """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
 
-    *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`. Raises
-    :class:`~interwhen.precompute.StoreError` if it cannot be opened.
+    *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`, only with
+    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, and :class:`UsageError` for a key of
+    fewer than 16 bytes and for options with a path.
     """
     shelf = _shelf_at(place, options)
     try:

@@ -31,14 +31,15 @@ def questions_document(name: str) -> str:
 
 
 def seen_questions(store: Store, name: str) -> dict[str, int]:
-    """Return how often each question about the context *name* was noted, the most frequent first."""
+    """Return how often each question about the context *name* was asked, the most frequent first."""
     return store.decoded(questions_document(name), dict[str, int]) or {}
 
 
 def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log: bool = False) -> None:
-    """Add *questions* to the recorded questions about the context *name*. Two processes may do this at once.
+    """Add *questions* to the stored counts of questions about the context *name*. Two processes may do this at once.
 
     *is_log* means that *questions* is a whole log, such as a file. To record the same log again changes nothing.
+    Questions of more than 400 characters are left out, and only the 500 most frequent are stored.
     """
     new = Counter(" ".join(each.split()) for each in questions)
     counts = {question: count for question, count in new.items() if question and len(question) <= LONGEST}
@@ -61,13 +62,17 @@ class QuestionLog:
         self._noted: dict[str, list[str]] = {}
 
     def note(self, name: str, question: str) -> None:
-        """Note a *question* about the context *name*. A reader waits, so this does not write."""
+        """Remember in memory that *question* was asked about the context *name*.
+
+        It does not write, because a reader waits. After 500 questions about a context, further ones are dropped until
+        :meth:`save`.
+        """
         noted = self._noted.setdefault(name, [])
         if len(noted) < _MOST:
             noted.append(question)
 
     def save(self) -> None:
-        """Write the noted questions to the store. It may block."""
+        """Write the remembered questions to the store, and forget them. It may block."""
         while self._noted:
             name, questions = self._noted.popitem()
             note_questions(self._store, name, questions)
@@ -76,7 +81,7 @@ class QuestionLog:
 def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float]:
     """Return for each piece, by name, how often questions ask about it.
 
-    Each question counts for the pieces that fit it best, with less weight for a lower rank. *questions* maps each
+    Each question counts for the four pieces that fit it best, with less weight for a lower rank. *questions* maps each
     question to its frequency.
     """
     found: dict[str, float] = {}
@@ -87,9 +92,10 @@ def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float
 
 
 def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> PlannedStep:
-    """Return the step to do next: of the most urgent *steps*, the one whose pieces are asked about most.
+    """Return the step to do next: of the most urgent *steps*, the one whose pieces readers ask about most.
 
-    *steps* must be sorted by urgency. *wanted* has how often each piece is asked about.
+    *steps* must be sorted by urgency. *wanted* maps the name of a piece to how often readers ask about it; the mean
+    over the pieces of a step counts, and 0 for a step with more than 8 pieces.
     """
     equal = [each for each in steps if each.step.urgency == steps[0].step.urgency]
 
@@ -101,9 +107,10 @@ def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> Pl
 
 
 def conversation_piece(turns: Sequence[Message]) -> ContextPiece | None:
-    """Return a piece with what the user said in *turns*; ``None`` if that is nothing.
+    """Return one piece with the messages of the user in *turns*, at most 4,000 characters of each.
 
-    The text of the assistant is left out: it was not checked, so no fact may follow from it.
+    ``None`` if there are none. Messages of the assistant are left out: they were not checked, so no fact may follow
+    from them.
     """
     said = [turn.content.strip()[:_TURN] for turn in turns if turn.role == "user" and turn.content.strip()]
     text = "\n".join(said)

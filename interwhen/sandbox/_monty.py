@@ -117,9 +117,10 @@ class MontySandbox(BlockingSandbox):
 
 
 def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
-    """Return the code for the interpreter, its input variables, and a random mark.
+    """Return the code of *program* for the interpreter, its input variables, and a random mark.
 
-    The code prints the mark before the returned value, so that the value can be found in the output.
+    The code prints the mark before the returned value, so that the value can be found in the output. Raises
+    :class:`UsageError` for a :class:`Command`, and for a program with files or stdin.
     """
     if program.files or program.stdin:
         raise UsageError(
@@ -191,7 +192,7 @@ class _Run:
                 os.kill(self._worker, signal.SIGKILL)
 
     def _bound_worker(self) -> None:
-        """Limit the memory of the worker process, in case the interpreter's count of the memory is wrong."""
+        """On Linux, limit the memory of the worker process, in case the interpreter's count of the memory is wrong."""
         if self._worker is None or not sys.platform.startswith("linux"):
             return
         import resource
@@ -249,7 +250,10 @@ class _Run:
 
 
 def _limit_of(kind: str, message: str) -> LimitName | None:
-    """Return the limit that an exception indicates. A program can raise the same exception, but gains nothing by it."""
+    """Return the limit that an exception of the type *kind* with *message* indicates; ``None`` if it indicates none.
+
+    A program can raise the same exception, but gains nothing by it.
+    """
     if kind == "MemoryError":
         return "memory"
     if kind == "RecursionError":

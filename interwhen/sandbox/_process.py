@@ -59,7 +59,7 @@ _HERE = Path(__file__).parent
 
 
 def interpreter() -> str:
-    """Return the interpreter of the base installation: it starts faster than an environment's and needs fewer files."""
+    """Return the path of Python's base installation: it starts faster than an environment and needs fewer files."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -104,7 +104,7 @@ class Wrapper(Protocol):
 
     @property
     def user(self) -> int | None:
-        """The user id under which the wrapper is started; None: our own user id."""
+        """The user id under which the wrapper is started; None: the user id of this process."""
         ...
 
     def argv(self, descriptors: Sequence[int]) -> list[str]:
@@ -198,9 +198,10 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
 
 
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
-    """Read *streams* until all of them have ended.
+    """Read *streams* until all of them have ended; return an empty text.
 
-    After *seconds*, or if a stream has too much data, end the sandbox and return the reason.
+    After *seconds*, or if a stream has too much data, end the sandbox by *closing* and return the reason: ``seconds``
+    or ``output``.
     """
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds
@@ -223,7 +224,7 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 
 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
-    """End the sandbox and wait for the launcher; kill it if it does not end in time.
+    """End the sandbox by *closing* and wait for the launcher, *process*; kill it if it does not end in time.
 
     The launcher waits for the keeper, and all other processes of the sandbox end with the keeper.
     """
@@ -242,19 +243,27 @@ _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 1
 
 
 def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
-    """Return a finding for each guarantee, as the sandbox reported them."""
+    """Return a finding for each guarantee, as the sandbox reported it in *answer*."""
     known: tuple[Guarantee, ...] = get_args(Guarantee)
     rows = {name: (tuple(by), missing) for name, by, missing in answer["findings"]}
     return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in known)
 
 
 def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
-    """Return the outcome of *program*, which follows from *heard*, the data that our process received."""
+    """Return the outcome of *program*.
+
+    *heard* is what our process received from the run; *limits* are those of the run.
+    """
     return judge_each(heard, (program,), limits)[0]
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
-    """Return the outcomes of *programs*, which ran one after another and share one stdout and one stderr."""
+    """Return the outcomes of *programs*, which ran one after another and share one stdout and one stderr.
+
+    *heard* is what our process received from the run. A program that was never started, because the shared time or
+    output was used up, is :class:`Limited`. If the keeper gave no answer, all programs have the same outcome: too much
+    output, or :class:`Crashed`.
+    """
     answer = heard.answer
     if isinstance(answer, str):
         record = Record(stdout=_text(heard.stdout), stderr=_text(heard.stderr))
@@ -348,9 +357,10 @@ def _by_exception(answer: KeeperAnswer, raised: str, message: str, text: str, re
 
 
 def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | None) -> LimitName | None:
-    """Return the limit that the exception *raised* indicates.
+    """Return the limit that the exception *raised* indicates; ``None`` if it indicates none.
 
-    The program may have written the text of the exception, so the text is not trusted.
+    *number* is its error number, if it has one. The program may have written the text of the exception, so the text is
+    not trusted.
     """
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"
@@ -441,6 +451,8 @@ class ProcessSandbox(BlockingSandbox):
         :param without: mechanisms not to use, to test a machine that lacks them.
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
             which has to be installed. Limits, the filter of system calls and the report are the same with both.
+
+        Raises :class:`UsageError` for an unknown isolation or guarantee, and if *readable* has the path ``/``.
         """
         if isolation not in get_args(Isolation):
             raise UsageError(f"isolation must be one of {', '.join(get_args(Isolation))}, got {isolation!r:.80}")
@@ -461,16 +473,21 @@ class ProcessSandbox(BlockingSandbox):
         self._entered = False
 
     def probe(self) -> Guarantees:
-        """Find out which guarantees this machine can enforce, by making a sandbox."""
+        """Find out which guarantees this machine can enforce, by making a sandbox once.
+
+        The result is cached, except for a failure that a busy machine may have caused, and a missing ``bwrap``.
+        """
         return _probe(self._setting)
 
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
 
-        No call can influence another: when one has ended, its processes are gone and its directory is empty again.
-        The file system is made once, so that each call takes little more than the start of an interpreter.
-        *limits* are those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout
-        and stderr. *calls* share the ``files`` and ``stdin`` of the first.
+        No call can influence another: when one has ended, its processes are gone and its directory is empty again. The
+        file system is made once, so that each call takes little more than the start of an interpreter. *limits* are
+        those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout and stderr.
+        *calls* share the ``files`` and ``stdin`` of the first. Raises :class:`UsageError` if the sandbox was not
+        entered with ``async with``, or if the files are too large, and :class:`~interwhen.sandbox.SandboxUnavailable`
+        if a required guarantee is missing.
         """
 
         def run(abort: Abort) -> tuple[Outcome, ...]:
@@ -518,7 +535,10 @@ _PROBED: dict[_Setting, Guarantees] = {}
 
 
 def _probe(setting: _Setting) -> Guarantees:
-    """Make the sandbox once without requirements, and return the guarantees that it enforces. The result is cached."""
+    """Make the sandbox once without requirements, and return the guarantees that it enforces.
+
+    The result is cached, except for a failure that a busy machine may have caused.
+    """
     if setting not in _PROBED:
         found, lasting = _try(setting)
         if not lasting:
@@ -608,7 +628,7 @@ def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder
 
 
 def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
-    """Return the directories that the interpreter needs."""
+    """Return the directories that the interpreter *executable* needs; with *site*, also those of installed packages."""
     prefixes = {str(Path(os.path.realpath(executable)).parent.parent)}
     if site:
         prefixes |= {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -616,7 +636,10 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 
 
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of a path and its real path, without paths inside of others."""
+    """Return pairs of a path and its real path, without missing paths and paths inside of others.
+
+    Raises :class:`UsageError` for the path ``/``.
+    """
     pairs: list[tuple[str, str]] = []
     for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)
         if path == "/":

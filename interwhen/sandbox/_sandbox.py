@@ -63,7 +63,7 @@ class Guarantees:
         return frozenset(finding.guarantee for finding in self.findings if not finding.enforced)
 
     def why(self, guarantees: Iterable[Guarantee]) -> str:
-        """Return why each of *guarantees* is missing."""
+        """Return a text that says for each of *guarantees* why it is missing."""
         wanted = set(guarantees)
         found = [finding for finding in self.findings if finding.guarantee in wanted]
         return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in found)
@@ -172,7 +172,7 @@ Program: TypeAlias = Call | Script | Command
 
 
 def encoded(arguments: tuple[Json, ...]) -> str:
-    """Return *arguments* as JSON text."""
+    """Return *arguments* as JSON text. Raises :class:`UsageError` if they have no JSON form."""
     try:
         return json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -182,7 +182,7 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Raise :class:`UsageError` for a name outside the program's directory."""
+    """Raise :class:`UsageError` if a name in *files* is outside the program's directory."""
     for name in files:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -305,7 +305,7 @@ class Abort:
 
     @property
     def aborted(self) -> bool:
-        """Whether the run was ended."""
+        """Whether this object was called to end the run."""
         return self._aborted
 
     def kill_with(self, kill: Callable[[], None] | None) -> None:
@@ -316,7 +316,7 @@ class Abort:
                 kill()
 
     def __call__(self) -> None:
-        """End the run."""
+        """End the run: call the registered function. If there is none, the next one is called when it is registered."""
         with self._lock:
             self._aborted = True
             if self._kill is not None:
@@ -326,7 +326,7 @@ class Abort:
 async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) -> T:
     """Run *work* in a thread and return its result. A cancellation aborts the work and waits for its end.
 
-    *limiter* bounds how many threads run at a time.
+    *limiter* bounds how many threads run at a time. Raises the exception of *work*.
     """
     abort = Abort()
     ended = anyio.Event()
@@ -354,7 +354,10 @@ async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) 
 
 
 class BlockingSandbox(abc.ABC):
-    """Base class of sandboxes whose runs block a thread. It implements :meth:`run` and ``async with``."""
+    """Base class of sandboxes whose runs block a thread.
+
+    It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run`` and ``with``.
+    """
 
     def __init__(self, parallel: int | None) -> None:
         self._parallel = parallel or os.cpu_count() or 1
@@ -379,7 +382,8 @@ class BlockingSandbox(abc.ABC):
     async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:
         """Run *program*, and return its outcome. If this call is cancelled, the program is killed.
 
-        The call waits while the maximum number of programs is running.
+        The call waits while the maximum number of programs is running. Raises :class:`UsageError` if the sandbox was
+        not entered with ``async with``.
         """
         return await self._in_thread(lambda abort: self._run(program, limits, abort), "run()")
 

@@ -77,8 +77,8 @@ def _curve(at: tuple[float, float]) -> Fading:
 def falling(values: Iterable[tuple[float, float]]) -> list[float]:
     """Return the non-increasing sequence that is closest to *values*, by weighted least squares.
 
-    *values* are pairs of a value and its weight (above 0). Method: pool adjacent violators (Ayer et al. 1955), in
-    linear time.
+    *values* are pairs of a value and its weight (above 0); the result has one number for each. Method: pool adjacent
+    violators (Ayer et al. 1955), in linear time.
     """
     blocks: list[tuple[float, float, int]] = []
     for value, weight in values:
@@ -110,7 +110,7 @@ Ladder: TypeAlias = Sequence[Sequence[Odds]]
 
 
 class Price(NamedTuple):
-    """What one token costs, in verified answers, so that tasks spend the budget on average.
+    """What one token costs, in verified answers, so that the mean tokens per task reach the budget.
 
     Spending falls in steps when the price rises. If the budget lies between two steps, the fraction *share* of the
     tasks gets the lower price *rich*, and the other tasks get the higher price *lean*.
@@ -122,12 +122,13 @@ class Price(NamedTuple):
 
 
 def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[Odds, ...]:
-    """Return the tries to make on a task, in order.
+    """Return the tries to make on a task, in order, for the odds in *ladder*.
 
-    The caller stops after the first verified try, and gives up after the last one. *price* is the cost of one token, in
-    verified answers. The schedule is optimal for the odds in *ladder* (backward induction over the number of failures):
-    a try that is not worth its tokens is included if a better one can follow it. The first *least* tries are included
-    at any price. After these, tries with a chance below *hopeless* are left out.
+    Entry *n* of *ladder* has the possible tries after *n* failed ones. The caller stops after the first verified try,
+    and gives up after the last one. *price* is the cost of one token, in verified answers. The schedule is optimal
+    (backward induction over the number of failures): a try that is not worth its tokens is included if a better one can
+    follow it. The first *least* tries are included at any price. After these, tries with a chance below *hopeless* are
+    left out.
     """
     steps: list[Odds | None] = []
     ahead = 0.0
@@ -151,7 +152,7 @@ def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 
 
 
 def expected_tokens(steps: Sequence[Odds]) -> float:
-    """Return the expected tokens of the tries *steps*. Each try is made only if all earlier ones failed."""
+    """Return the expected tokens of the tries *steps*. Each try is made only if all before it have failed."""
     total, reached = 0.0, 1.0
     for step in steps:
         total += reached * step.tokens
@@ -168,7 +169,7 @@ def expected_chance(steps: Sequence[Odds]) -> float:
 
 
 def mean_tokens(schedules: Mapping[str, Sequence[Odds]], weights: Mapping[str, float]) -> float:
-    """Return the expected tokens per task, averaged over all classes.
+    """Return the expected tokens per task, averaged over the tasks of all classes.
 
     *schedules* has the planned tries of each class, and *weights* its number of tasks.
     """
@@ -185,11 +186,11 @@ def find_price(
     hopeless: float = 0.0,
     halvings: int = 40,
 ) -> Price:
-    """Return the price per token at which a task spends *budget* tokens on average.
+    """Return the price per token, in verified answers, at which a task spends *budget* tokens on average.
 
-    *ladders* has the possible tries of each class, and *weights* its number of tasks. The price is found by bisection
-    in *halvings* steps. If the budget suffices for every try that is not hopeless, the price is 0. If it does not
-    suffice for the first *least* tries, the price is so high that only these are made.
+    *ladders* has the possible tries of each class (see :func:`schedule`), and *weights* its number of tasks. The price
+    is found by bisection in *halvings* steps. If the budget suffices for every try that is not hopeless, the price is
+    0. If it does not suffice for the first *least* tries, the price is so high that only these are made.
     """
 
     def spent_at(price: float) -> float:
@@ -286,15 +287,18 @@ class Beliefs:
         cost.tries += 1.0
 
     def met(self, key: str) -> None:
-        """Record that a task of class *key* was begun."""
+        """Add one to the number of tasks of class *key*, because a task of this class was begun."""
         self._seen[key] += 1.0
 
     def weights(self) -> dict[str, float]:
-        """Return the number of tasks of each class so far."""
+        """Return the number of tasks begun so far, by class."""
         return dict(self._seen)
 
     def ladders(self) -> dict[str, Ladder]:
-        """Return the possible next tries with their estimated odds, for every class that has occurred."""
+        """Return the possible next tries with their estimated odds, by class.
+
+        Entry *n* has those after *n* failed tries.
+        """
         pool = self._pool()
         alike = self._alikeness(pool)
         tokens = {action: self._pooled_tokens(action) for action in ("sample", *self.after)}
@@ -413,7 +417,7 @@ _NONE = _Cell()
 
 
 def _odds_times(chance: float, factor: float) -> float:
-    """Return the chance whose odds are *factor* times those of *chance*."""
+    """Return the chance whose odds (chance divided by 1 - chance) are *factor* times those of *chance*."""
     chance = min(max(chance, 1e-6), 1.0 - 1e-6)
     odds = chance / (1.0 - chance) * factor
     return odds / (1.0 + odds)
@@ -429,7 +433,7 @@ MOST_CLASSES = 256
 
 
 def by_length(task: Task) -> str:
-    """Return the class of a task: the length of its text, in powers of two."""
+    """Return the class of *task*: a name for the length of its text, rounded to a power of two."""
     return f"2^{len(task.text).bit_length()}"
 
 
@@ -466,7 +470,7 @@ class AdaptiveAllocator:
     assumed to take *first_tokens*, by default a quarter of the budget.
 
     A try counts as a success only if its answer was verified; passed steps do not count. So a run whose monitors cannot
-    judge the answer never counts as a success.
+    judge the answer never counts as a success. Raises :class:`UsageError` for values out of range.
     """
 
     def __init__(
@@ -508,7 +512,10 @@ class AdaptiveAllocator:
     # ------------------------------------------------------------------ for strategies
 
     def key(self, task: Task) -> str:
-        """Return the class of *task*."""
+        """Return the class of *task*. After 256 classes, new ones are called ``other``.
+
+        Raises :class:`UsageError` if ``classify`` does not return a text.
+        """
         key = self._classify(task)
         if not isinstance(key, str):
             raise UsageError(
@@ -520,9 +527,10 @@ class AdaptiveAllocator:
         return key
 
     def begin(self, key: str) -> tuple[Odds, ...]:
-        """Count a task of class *key*, and return its planned tries in order.
+        """Count a begun task of class *key*, and return its planned tries in order.
 
-        The caller stops after the first verified try, and gives up after the last one.
+        The caller stops after the first verified try, and gives up after the last one. After 16 tasks, and for a new
+        class, the price and all plans are computed again.
         """
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:
@@ -545,7 +553,7 @@ class AdaptiveAllocator:
         self.spending.tokens += tokens
 
     def ended(self) -> None:
-        """Count a finished task."""
+        """Count a finished task. The mean tokens per task are computed from these."""
         self.spending.tasks += 1
 
     def _reprice(self) -> None:
@@ -564,7 +572,7 @@ class AdaptiveAllocator:
     # ------------------------------------------------------------------ for runs
 
     def allow(self, task: Task) -> Allowance:
-        """Return the number of corrections that are worth their tokens in a run on *task*."""
+        """Count a begun task, and return the number of corrections that are worth their tokens in a run on it."""
         steps = self.begin(self.key(task))
         corrections = 0
         for step in steps[1:]:
@@ -574,7 +582,10 @@ class AdaptiveAllocator:
         return Allowance(remedies=corrections)
 
     def learn(self, task: Task, result: Result) -> None:
-        """Record the result of the run on *task*. Each remedy counts as a try, and all but the last one failed."""
+        """Record the result and the tokens of the run on *task*, and count the task as finished.
+
+        Each remedy counts as a try, and all but the last one failed. A failed run adds only its tokens.
+        """
         ledger = result.ledger
         if result.status == "failed":  # a failure of the model is not evidence about the task
             self.spending.tokens += ledger.total_tokens

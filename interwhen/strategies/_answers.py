@@ -19,14 +19,14 @@ _THOUGHT = "</think>"
 
 
 def normal(answer: str) -> str:
-    """Normalise *answer* for comparison: an exact number, or else its words in lower case."""
+    """Normalise *answer* for comparison: an exact number as text, or else its words in lower case."""
     plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
     value = read_number(plain)
     return " ".join(plain.casefold().split()) if value is None else str(value)
 
 
 def read_answer(text: str) -> str | None:
-    r"""Find the answer in *text*, and return it in normal form; ``None`` if *text* is blank.
+    r"""Find the answer in *text*, and return it in normal form; ``None`` if the text after the reasoning is blank.
 
     The answer is what follows "Answer:" in the last line that begins so. Without such a line, it is the last
     ``\boxed{...}`` or what follows ``####`` in the last line that begins so; otherwise the last line. Text up to a
@@ -42,7 +42,10 @@ def read_answer(text: str) -> str | None:
 
 
 def read_json(text: str) -> str | None:
-    """Return the JSON value in *text* in a canonical form; ``None`` if *text* is not JSON."""
+    """Return the JSON value in *text*, written in one canonical form; ``None`` if *text* is not JSON.
+
+    Text up to a closing ``</think>`` is ignored.
+    """
     try:
         value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -48,13 +48,15 @@ async def attempt(
     workers: WorkerPool | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Outcome:
-    """Let *strategy* answer *question* with at most *budget* generated tokens of *model*.
+    """Let *strategy* answer *question* with at most *budget* generated tokens of *model*, and return the outcome.
 
-    With *counts_prompts*, the prompt tokens of all requests use up the budget, too.
+    With *counts_prompts*, the prompt tokens of all requests use up the budget, too. If the strategy did not let the
+    monitors judge its text, this function does so at the end, unless that costs tokens. So the status means the same
+    for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`), and *sampling* has the options of
+    samples (default: temperature 0.7). *workers* run the checks, and *clock* gives the time in seconds.
 
-    If the strategy did not let the monitors judge its text, this function does so at the end, unless that costs tokens.
-    So the status means the same for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`). Raises
-    :class:`~interwhen.ModelError` if the model cannot be reached; an error in its answer makes the outcome ``failed``.
+    Raises :class:`~interwhen.ModelError` if the model cannot be reached, and :class:`~interwhen.UsageError` for a
+    *budget* below 1; an error in the model's answer makes the outcome ``failed``.
     """
     if budget < 1:
         raise UsageError(f"budget must be at least 1 token, got {budget!r}; give a larger one")
@@ -139,7 +141,7 @@ def _claimed(solution: Solution, answer: str | None) -> _Claim:
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """A question with a grader. The grader does not use verifiers."""
+    """A question with a function that grades answers. The grading does not use verifiers."""
 
     question: Question
     grade: Callable[[str], bool]

@@ -21,22 +21,22 @@ MOST_SAMPLES = 64
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """One trace at temperature 0: the baseline."""
+    """The baseline strategy: it answers with one trace at temperature 0."""
 
     name: str = "greedy"
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the greedy trace."""
+        """Answer with the text that the model writes at temperature 0."""
         return Solution(trace=await context.write(question, context.greedy))
 
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """Best-of-N: draws as many samples as the budget allows, and answers with the one that the verifiers rate best.
+    """Best-of-N: draws samples as long as the budget allows, and answers with the one that the verifiers rate best.
 
-    With ``until_verified`` it stops at the first sample with a verified answer. It never abstains: if the best sample
-    is refuted, its answer is unverified.
+    It draws at most ``samples``. With ``until_verified`` it stops at the first sample with a verified answer. It never
+    abstains: if the best sample is refuted, its answer is unverified.
     """
 
     name: str = "best-of-n"
@@ -45,7 +45,10 @@ class BestOf:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best sample. If several are equally good, take the first."""
+        """Draw and judge samples, and answer with the best one. If several are equally good, take the first.
+
+        With ``until_verified``, a verified sample is the last one.
+        """
         return await best_sample(
             question, context, self.samples, lambda _number, _trace, found: self.until_verified and found.verified
         )
@@ -54,10 +57,11 @@ class BestOf:
 async def best_sample(
     question: Question, context: StrategyContext, most: int, judged: Callable[[int, Trace, Judgement], bool]
 ) -> Solution:
-    """Draw at most *most* samples, as far as the budget allows, and return the one that the verifiers rate best.
+    """Draw and judge samples, and return the one that the verifiers rate best.
 
-    *judged* is called with the number of each sample, its trace and its judgement. If it returns true, no further
-    sample is drawn.
+    At most *most* samples are drawn, as far as the budget allows. *judged* is called with the number of each sample,
+    its trace and its judgement. If it returns true, no further sample is drawn. Raises :class:`~interwhen.ModelError`
+    if the model fails at the first one.
     """
     best: tuple[Trace, Judgement] | None = None
     longest = 0
@@ -79,7 +83,7 @@ async def best_sample(
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """Voting: draws as many samples as the budget allows, and gives the most frequent answer.
+    """Voting: draws samples as long as the budget allows, and gives the answer with the most votes.
 
     ``weighted="not"`` is self-consistency (Wang et al. 2022, arXiv 2203.11171). With ``"by verifiers"`` the weight of a
     sample is the share of its checks that passed, a tenth of that if something was refuted, and 2 if its answer is
@@ -92,7 +96,10 @@ class Vote:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Find the winning answer. Among the samples that give it, return the one with the largest weight."""
+        """Draw samples and let them vote.
+
+        Of those that give the winning answer, return the one with the largest weight.
+        """
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
             if drawn and not context.affords(max(one.trace.tokens for one in drawn)):
@@ -122,7 +129,7 @@ class _Voter:
 
 
 def elected(voters: Sequence[_Voter]) -> _Voter:
-    """Return the voter with the largest weight among those that give the winning answer.
+    """Return the voter (a sample with its answer) with the largest weight among those that give the winning answer.
 
     The winning answer is the one with the largest total weight. Among equal voters, the first one is returned. If no
     voter has an answer, the result is the first voter.
@@ -148,11 +155,11 @@ _MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Asks again with feedback until a text has an answer and no refuted claim.
+    """Asks again with feedback until a text has an answer and no refuted claim, at most ``rounds`` times.
 
     (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words as in a supervised run, and
     the level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
-    greedy. It abstains if every text was refuted or gave no answer.
+    greedy. The strategy abstains if every text was refuted or gave no answer.
     """
 
     name: str = "revision"
@@ -161,7 +168,7 @@ class Revision:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the first text that has an answer and is not refuted."""
+        """Ask until a text has an answer and is not refuted, and answer with it. If there is none, give up."""
         template = getattr(context.model, "feedback", None) or FeedbackTemplate()
         prompt, longest = question.prompt, 0
         trace, said = Trace(), tuple[str, ...]()
@@ -186,7 +193,10 @@ class Revision:
 
 
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
-    """Return feedback text about the violations in *found*. The level of each monitor limits what its part reveals."""
+    """Return feedback text about the first three violations in *found*, with the request to answer again.
+
+    The level of each monitor limits what its part reveals. *template* has the words.
+    """
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
         template.render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
@@ -226,7 +236,10 @@ class BudgetForcing:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Generate a trace whose thinking has the forced length, and return it with its answer."""
+        """Generate a trace whose thinking has the forced length, let the model answer, and return the trace.
+
+        Raises :class:`UsageError` if the model cannot continue a partial text.
+        """
         await context.need_prefix(self.name)
         tags = (await context.model.capabilities()).think_tags
         closing = tags[1] if tags else ""
@@ -311,7 +324,10 @@ class StepSearch:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best finished text."""
+        """Grow partial texts step by step, and answer with the best finished text.
+
+        Raises :class:`UsageError` if the model cannot continue a partial text.
+        """
         await context.need_prefix(self.name)
         search = _Search(self, question, context)
         forest = [await search.plant() for _ in range(self.trees)]
@@ -350,7 +366,7 @@ class _Search:
         """The length of the longest step so far, in tokens."""
 
     async def plant(self) -> list[_Beam]:
-        """Start a tree: sample first steps, and return the best beams."""
+        """Start a tree: sample first steps from an empty text, and return the best beams (partial texts)."""
         found = [await self._step(Trace()) for _ in range(self._shape.width * self._shape.expansions)]
         return self._best(found)
 
@@ -369,13 +385,16 @@ class _Search:
         return self._best(grown)
 
     def is_short(self, forest: list[list[_Beam]]) -> bool:
-        """Return whether too little budget is left for another step: less than the longest step plus the reserve."""
+        """Return whether too little budget is left for another step: less than the longest step plus the reserve.
+
+        The reserve is a quarter of the budget until a beam is finished.
+        """
         meter = self._context.model
         reserve = meter.budget // 4 if all(beam.is_open for tree in forest for beam in tree) else 0
         return not self._context.affords(self._longest + reserve)
 
     async def finish(self, beam: _Beam) -> _Beam:
-        """Finish *beam*, as far as the budget allows."""
+        """Let the model write the partial text *beam* to its end, as far as the budget allows, and judge it."""
         trace = beam.trace
         if self._context.affords(1):
             trace = await self._context.write(self._question, self._context.greedy, trace)

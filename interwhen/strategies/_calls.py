@@ -20,32 +20,42 @@ _WARM = 0.7
 
 
 class CallCatalog:
-    """The :class:`~interwhen._types.strategies.StrategyCatalog` of all installed strategies."""
+    """Gives access to all installed strategies by name, for single calls.
+
+    It implements :class:`~interwhen._types.strategies.StrategyCatalog`.
+    """
 
     def names(self) -> frozenset[str]:
         """Return the names of the shipped strategies and of those that are installed as plug-ins."""
         return frozenset((*SHIPPED, *names_of(STRATEGIES)))
 
     def load(self, spec: str) -> CatalogStrategy:
-        """Return the strategy that *spec* describes, in the form that answers single calls."""
+        """Return the strategy that *spec* describes (such as ``best-of-n:n=4``), in the form that answers single calls.
+
+        Raises :class:`~interwhen.PluginError` if it is missing or broken.
+        """
         return CatalogStrategy(load_strategy(spec))
 
 
 class CatalogStrategy:
-    """A :class:`~interwhen._types.strategies.CallStrategy` that answers calls with a strategy of the catalogue."""
+    """Answers single calls with *strategy*, a strategy of the catalogue.
+
+    It implements :class:`~interwhen._types.strategies.CallStrategy`.
+    """
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
 
     @property
     def name(self) -> str:
-        """The name with its options."""
+        """The name of the strategy with its options."""
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
-        """Return the settings of run *number*, if the strategy answers with the text of one run.
+        """Return the settings of run *number* (from 0), if the strategy answers with the text of one run.
 
-        Return ``None`` if the strategy chooses among several texts, or allows no further run.
+        The reader sees such a run while the model writes. Return ``None`` if the strategy chooses among several texts,
+        or allows no further run. *monitors* are those of the call.
         """
         match self._strategy:
             case Interrupt() as strategy:
@@ -63,7 +73,12 @@ class CatalogStrategy:
                 return None
 
     async def choose(self, task: StrategyTask) -> StrategyChoice:
-        """Let the strategy answer *task*."""
+        """Let the strategy answer *task*, and return the chosen text or why it gave up.
+
+        If the call has temperature 0, samples are drawn at 0.7, because they would all be the same at 0.
+        Raises :class:`UsageError` if the strategy cannot answer such a task, and :class:`ModelError` if the model
+        fails.
+        """
         self._vet(task)
         question = _CallQuestion(
             name="call",
@@ -130,12 +145,15 @@ def _rates(strategy: Strategy) -> bool:
 
 
 class _CallQuestion(Question):
-    """The question of a call. Reasoning of the model does not count as a part of the answer; tool calls do."""
+    """The question of a call. If the model calls tools, the tool calls are the answer.
+
+    Reasoning of the model is no part of the answer.
+    """
 
     __slots__ = ()
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the tool calls, or the answer in the text after the reasoning."""
+        """Return the tool calls of *trace*, or the answer in the text after the reasoning; ``None`` without one."""
         calls = [chunk.text for chunk in trace.chunks if chunk.call is not None]
         if calls:
             return "\n".join(calls)

@@ -40,9 +40,9 @@ SHARE = 0.5
 class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
-    The allocator keeps the mean tokens per question at *share* of the budget. It learns from each question, so results
-    depend on the order of the questions. *classify* returns the class of a question. Use one object for each task; it
-    keeps one allocator for each budget.
+    The allocator keeps the mean tokens per question at *share* (0 to 1) of the budget. It learns from each question, so
+    results depend on the order of the questions. *classify* returns the class of a question. Use one object for each
+    task; it keeps one allocator for each budget.
     """
 
     name: str = "adaptive"
@@ -52,7 +52,10 @@ class Adaptive:
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the verified sample. If there is none, answer with the best one."""
+        """Draw the samples that the allocator has planned, until one is verified. The allocator learns from each.
+
+        Answer with the verified one, or else the best.
+        """
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
         steps = tuple(allocator.begin(key))
@@ -74,7 +77,7 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make adaptive sampling whose mean tokens per question are *share* times the budget."""
+    """Make the strategy "adaptive sampling": it spends on average *share* times the token budget on a question."""
     return Adaptive(share=share)
 
 
@@ -89,37 +92,46 @@ Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
 
 
 def best_of_n(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N: it draws at most *n* samples, and answers with the one that the verifiers rate best."""
+    """Make the strategy "best-of-N": draw at most *n* samples, and answer with the one that verifiers rate best."""
     return BestOf(samples=n)
 
 
 def until_verified(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N that stops at the first sample whose answer is verified."""
+    """Make a strategy that draws at most *n* samples, and stops at the first one whose answer is verified."""
     return BestOf("until-verified", n, until_verified=True)
 
 
 def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make self-consistency: a vote among at most *n* samples that have equal weights."""
+    """Make the strategy "self-consistency": at most *n* samples vote on the answer, with equal weights."""
     return Vote(samples=n)
 
 
 def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make the vote in which verifiers determine the weights of the samples."""
+    """Make a strategy in which at most *n* samples vote on the answer.
+
+    Verifiers determine the weight of each sample.
+    """
     return Vote("weighted-vote", n, "by verifiers")
 
 
 def step_beam(*, width: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make beam search over steps, which keeps *width* partial texts and samples *expansions* next steps for each."""
+    """Make the strategy "beam search over steps", which keeps the *width* best partial texts.
+
+    Each round samples *expansions* next steps for each of them.
+    """
     return StepSearch(width=width, expansions=expansions)
 
 
 def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make diverse verifier tree search with *trees* trees. Each round samples *expansions* next steps in each tree."""
+    """Make the strategy "diverse verifier tree search" with *trees* independent trees.
+
+    Each round samples *expansions* next steps in each tree.
+    """
     return StepSearch("dvts", trees, 1, expansions)
 
 
 def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
-    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer.
+    """Make the strategy "budget forcing": it appends "Wait" up to *waits* times, so that the model thinks longer.
 
     *minimum* and *maximum* limit the number of thinking tokens; see :class:`BudgetForcing` for their defaults.
     """
@@ -127,28 +139,34 @@ def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: i
 
 
 def revision(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates a text, tests it, and revises it with feedback."""
+    """Make the strategy that lets verifiers test a text and asks again with feedback, at most *rounds* times."""
     return Revision(rounds=rounds)
 
 
 def generate_test(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates and tests texts without feedback."""
+    """Make the strategy that generates texts and tests them, without feedback, until one is not refuted.
+
+    It generates at most *rounds* texts.
+    """
     return Revision("generate-test", rounds, tell=False)
 
 
 def interrupt(*, restarts: Repeats = 16) -> Interrupt:
-    """Make a supervised run in which each monitor uses its own remedy. At most *restarts* further runs may follow."""
+    """Make the strategy that runs the model under monitors, each of which uses its own remedy.
+
+    If the run gives no answer, at most *restarts* further runs follow.
+    """
     return Interrupt(restarts=restarts)
 
 
 def interrupt_auto(
     *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
 ) -> Interrupt:
-    """Make a supervised run in which every monitor has the remedy ``Auto``, a ladder of remedies.
+    """Make the strategy that runs the model under monitors that all use the remedy ``Auto``, a ladder of remedies.
 
-    At most *restarts* further runs may follow. *samples* and *order* are the fields of ``Auto``; an order is written
-    like ``resample+restart``. Unless *learn* is false, the order is learned over the questions; the share *explore* of
-    the runs then tries another order.
+    If the run gives no answer, at most *restarts* further runs follow. *samples* and *order* are the fields of
+    ``Auto``; an order is written like ``resample+restart``. Unless *learn* is false, the order is learned over the
+    questions; the share *explore* of the runs then tries another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None
@@ -156,22 +174,36 @@ def interrupt_auto(
 
 
 def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not."""
+    """Make the strategy that runs the model under monitors that correct a wrong claim, or give feedback on it.
+
+    A claim is corrected if the verifier knows the correct value. If the run gives no answer, at most *restarts* further
+    runs follow.
+    """
     return Interrupt("interrupt-repair-feedback", Repair(), restarts)
 
 
 def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not."""
+    """Make the strategy that runs the model under monitors that correct a wrong claim, or let it be written again.
+
+    A claim is corrected if the verifier knows the correct value. If the run gives no answer, at most *restarts* further
+    runs follow.
+    """
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
 def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that gives feedback."""
+    """Make the strategy that runs the model under monitors that tell the model what is wrong.
+
+    If the run gives no answer, at most *restarts* further runs follow.
+    """
     return Interrupt("interrupt-feedback", Feedback(), restarts)
 
 
 def interrupt_resample(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that cuts and samples again."""
+    """Make the strategy that runs the model under monitors that cut wrong text, which the model then writes again.
+
+    If the run gives no answer, at most *restarts* further runs follow.
+    """
     return Interrupt("interrupt-resample", Resample(), restarts)
 
 
@@ -214,7 +246,8 @@ def load_strategy(spec: str) -> Strategy:
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
     """Return the strategies in *specs*, a list or a text with commas. If *specs* is empty, return all shipped ones.
 
-    Raises :class:`~interwhen.UsageError` if two have the same name.
+    Raises :class:`~interwhen.UsageError` if two have the same name, and :class:`~interwhen.PluginError` if one is
+    missing or broken.
     """
     texts = [specs] if isinstance(specs, str) else list(specs)
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]

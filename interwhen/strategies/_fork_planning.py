@@ -11,20 +11,24 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import msgspec
 
 from interwhen._types.errors import ModelError, UsageError
-from interwhen._types.models import Capabilities, Completion, Model, Piece, Prompt, Request, Route, Sampling, Stream
+from interwhen._types.models import Completion, Model, Piece, Prompt, Request, Route, Sampling
 from interwhen.models._token_resume import shared
+from interwhen.models._wrapper import ModelWrapper
 
 # The input and feedback of a planner: frozen records, and one Protocol.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkSituation:
-    """Describes a fork before it is sent. All sizes are in tokens."""
+    """Describes a fork before it is sent: how long its prefix is, and how much of it is cached or saved.
+
+    All sizes are in tokens. A route is a way to give the fork its prefix.
+    """
 
     prefix: int
     """The length of the prompt and of the trace up to the end of the segment."""
@@ -82,11 +86,11 @@ class Planner(Protocol):
     """
 
     def choose(self, situation: ForkSituation) -> Planned:
-        """Choose one of the routes of *situation*."""
+        """Choose one of the routes of *situation*, and predict its time."""
         ...
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Learn from the *actual* cost of the fork *planned*."""
+        """Improve the predictions by the *actual* cost of the fork *planned*."""
         ...
 
 
@@ -124,12 +128,12 @@ class Work(NamedTuple):
     restored: float = 0.0
 
     def seconds(self, rates: Rates) -> float:
-        """Return the time that the work takes at these *rates*."""
+        """Return the seconds that the work takes if each unit takes as long as in *rates*."""
         return sum(amount * rate for amount, rate in zip(self, rates, strict=True))
 
 
 class Probe(NamedTuple):
-    """The measurement of one probe request: the tokens that the server read and wrote, and the time."""
+    """The measurement of one probe request: the tokens that the server read and wrote, and the seconds."""
 
     prefilled: int
     decoded: int
@@ -137,9 +141,9 @@ class Probe(NamedTuple):
 
 
 def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
-    """Return the work that a fork on *route* causes.
+    """Return the work that a fork in *situation* causes on *route*, the way in which it gets its prefix.
 
-    *hit* is the expected share of the part ``situation.held`` of the prefix that the server's cache still has.
+    *hit* is the expected share (0 to 1) of the part ``situation.held`` of the prefix that the server's cache still has.
     """
     side = situation.side
     match route:
@@ -157,11 +161,11 @@ def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
 
 
 def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
-    """Compute the rates of a server from three probe requests.
+    """Compute the rates of a server (seconds per unit of work) from three probe requests.
 
     The probes *short* and *long* have uncached prompts of different lengths, and equally long replies. The probe *warm*
     has the prompt of *long*, which is cached now, and a longer reply. The cost of a restore is assumed; it is measured
-    when the planner first tries a restore.
+    when the planner first tries a restore. Raises :class:`UsageError` if the probes do not have these lengths.
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
         raise UsageError(
@@ -197,7 +201,7 @@ _Matrix = list[list[float]]
 
 @dataclass(slots=True)
 class Tracking:
-    """The estimated rates, with the covariance of their errors."""
+    """Estimates how many seconds a server needs for a unit of each kind of work, and how certain this is."""
 
     rates: Rates
     surprises: int = 0
@@ -208,7 +212,7 @@ class Tracking:
         self._errors = self._spread(TRUST)
 
     def learn(self, work: Work, seconds: float) -> bool:
-        """Update the rates after *work* took *seconds*.
+        """Improve the estimates with a request that caused *work* and took *seconds*.
 
         Return whether the time differed so much that the earlier estimates are no longer trusted.
         """
@@ -265,7 +269,7 @@ KEPT = 512
 
 
 class Shown(NamedTuple):
-    """One fork: the plan with the predicted time, and the measured cost."""
+    """A fork that was answered: the plan for it, and what it really cost."""
 
     planned: Planned
     actual: Actual
@@ -273,7 +277,7 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class _Share:
-    """An exponentially weighted moving average of a share."""
+    """An exponentially weighted moving average of a share: *hits* divided by *tries*."""
 
     hits: float
     tries: float
@@ -288,10 +292,11 @@ class _Share:
 
 
 class ForkPlanner:
-    """Chooses for each fork the route with the shortest predicted time, and learns from the measured time.
+    """Chooses for each fork the route (how it gets its prefix) with the shortest predicted time.
 
-    *rates* come from :func:`~interwhen.strategies.calibrate`, which needs three probes. Without *rates*, the planner
-    begins with assumed ones. One planner serves one endpoint, and any number of runs.
+    It learns from the measured times. *rates* come from :func:`~interwhen.strategies.calibrate`, which needs three
+    probes. Without *rates*, the planner begins with assumed ones. One planner serves one endpoint, and any number of
+    runs.
     """
 
     def __init__(self, rates: Rates = GUESS) -> None:
@@ -316,7 +321,10 @@ class ForkPlanner:
         return self._hits.value
 
     def choose(self, situation: ForkSituation) -> Planned:
-        """Return the route for a fork in *situation*."""
+        """Return the cheapest route for a fork in *situation*, or now and then another one to measure its cost.
+
+        The planner remembers when it chose each route, and so when the next trial is due.
+        """
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
         trial = self._due(situation, costs, costs[ranked[0]])
@@ -332,7 +340,7 @@ class ForkPlanner:
         return Planned(route, situation, costs[route], work.prefilled, save, is_trial, others)
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Learn from the *actual* cost of the fork *planned*."""
+        """Update the estimates with the *actual* cost of the fork *planned*, and keep both for display."""
         self.shown.append(Shown(planned, actual))
         if planned.route == "parser":
             self._parses.learn(float(actual.parsed))
@@ -353,7 +361,7 @@ class ForkPlanner:
     # ------------------------------------------------------------------ costs
 
     def costs(self, situation: ForkSituation) -> dict[Route, float]:
-        """Return the predicted seconds of each route in *situation*."""
+        """Return the predicted seconds of each route that is possible in *situation*."""
         rates = self.rates
         costs: dict[Route, float] = {
             route: work_of(route, situation, self.hit).seconds(rates)
@@ -368,9 +376,9 @@ class ForkPlanner:
         return costs
 
     def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
-        """Return a route that should be tried now to measure its cost; ``None`` if no route needs a trial.
+        """Return a route that should be tried now, to measure its cost; ``None`` if no route needs a trial.
 
-        *costs* has the predicted seconds of each route. *best* is the lowest of them.
+        *situation* describes the fork. *costs* has the predicted seconds of each route. *best* is the lowest of them.
         """
         if self._count - self._trial < TRIAL_EVERY:
             return None
@@ -385,7 +393,7 @@ class ForkPlanner:
         return None
 
     def _is_worth_saving(self, situation: ForkSituation) -> bool:
-        """Tell whether saving the state costs less than the expected saving at the next fork."""
+        """Tell whether saving the state after this fork costs less than it is expected to save at the next fork."""
         rates, size = self.rates, situation.prefix + situation.side
         move = rates.restore + rates.restored * size
         lost = (1.0 - self.hit) * max(rates.prefill * size - move, 0.0)
@@ -433,11 +441,11 @@ class Shelving(Protocol):
         ...
 
     async def save(self, request: Request) -> None:
-        """Save the state after *request*, the last fork of its prompt. Do nothing if the state is gone."""
+        """Save the state after *request*, the last fork of its prompt. Do nothing if the server has lost the state."""
         ...
 
 
-class PlannedModel:
+class PlannedModel(ModelWrapper):
     """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
     The model determines the routes. Every model supports ``live``: the prefix is sent, and the server decides what it
@@ -447,50 +455,31 @@ class PlannedModel:
     def __init__(
         self, model: Model, planner: Planner | None = None, *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self.model = model
+        super().__init__(model)
         self.planner: Planner = planner or ForkPlanner()
         self._clock = clock
         self._characters = CHARACTERS
         self._last: OrderedDict[Prompt, str] = OrderedDict()
 
-    def __getattr__(self, name: str) -> Any:
-        # Optional attributes of a model: timeouts, feedback, retries.
-        if name == "model":
-            raise AttributeError(name)
-        return getattr(self.model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the model."""
-        return self.model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the model."""
-        return await self.model.capabilities()
-
-    async def stream(self, request: Request) -> Stream:
-        """Stream a continuation from the model."""
-        return await self.model.stream(request)
-
     async def complete(self, request: Request) -> Completion:
-        """Return the answer to *request*. If *request* is a fork, the planner chooses its route."""
+        """Return the answer to *request*. If it is a fork, the planner chooses its route and learns from the time.
+
+        The state after the fork is saved if the plan says so; a failed save is ignored. Raises
+        :class:`~interwhen.ModelError` if the model fails.
+        """
         if request.side is None:
-            return await self.model.complete(request)
+            return await self._model.complete(request)
         planned = self.planner.choose(self._situation(request))
         begun = self._clock()
-        answer = await self.model.complete(_routed(request, planned.route))
+        answer = await self._model.complete(_routed(request, planned.route))
         seconds = self._clock() - begun
         self._learn(request, planned, answer, seconds)
-        if planned.save and isinstance(self.model, Shelving):
-            await self._save(self.model, request)
+        if planned.save and isinstance(self._model, Shelving):
+            await self._save(self._model, request)
         return answer
 
-    async def aclose(self) -> None:
-        """Close the model."""
-        await self.model.aclose()
-
     async def __aenter__(self) -> Self:
-        enter = getattr(self.model, "__aenter__", None)
+        enter = getattr(self._model, "__aenter__", None)
         if enter is not None:
             await enter()
         return self
@@ -503,7 +492,7 @@ class PlannedModel:
     # ------------------------------------------------------------------ situations
 
     def _situation(self, request: Request) -> ForkSituation:
-        shelf = self.model if isinstance(self.model, Shelving) else None
+        shelf = self._model if isinstance(self._model, Shelving) else None
         routes = _LIVE if shelf is None else shelf.routes
         if request.summary is not None:
             routes |= {"summary"}
@@ -575,10 +564,11 @@ _WRITTEN = 17
 
 
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
-    """Return the rates of *model* from three short requests, which cost about two thousand tokens.
+    """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
-    The prompts begin with *mark*. Use a new one each time, because the server may have cached earlier prompts.
-    Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes give no rates.
+    They cost about two thousand tokens. The prompts begin with *mark*. Use a new one each time, because the server may
+    have cached earlier prompts. Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes
+    give no rates.
     """
     await _ask(
         model, f"{mark}:\n", 1, "live", clock
@@ -630,7 +620,7 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The predicted and measured costs of forks on one endpoint."""
+    """The predicted and measured costs of forks on one endpoint, with its rates before and after."""
 
     model: str
     before: Rates
@@ -649,10 +639,11 @@ class Explanation(msgspec.Struct, frozen=True):
 async def explain(
     model: Model, rates: Rates, *, forks: int, disturb: int, say: Callable[[str], None] = lambda _: None
 ) -> Explanation:
-    """Fork *forks* times from a growing trace, and compare the predicted and the measured times.
+    """Send *forks* forks from a growing trace, and return the predicted and the measured times.
 
-    After each *disturb* forks, other requests are sent, so that the server may evict its cache (0: never). *say*
-    receives a line of progress after each fork. Raises :class:`~interwhen.ModelError`.
+    *rates* are those of the model at the start. After each *disturb* forks, other requests are sent, so that the server
+    may evict its cache (0: never). *say* receives a line of progress after each fork. Only the last 512 forks are
+    returned. Raises :class:`~interwhen.ModelError`.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)
@@ -701,7 +692,10 @@ def _fork(trace: str) -> Request:
 
 
 async def _disturb(model: Model, number: int) -> None:
-    """Send other requests on every slot, so that the server may have to evict its cache."""
+    """Send three requests with other prompts, so that the server may have to evict its cache.
+
+    *number* makes the prompts new. Errors of the model end this early.
+    """
     for place in range(3):
         text = f"{number} {place} " + "something else altogether. " * 8
         try:

@@ -35,7 +35,7 @@ class Interrupt:
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the first run that gives an answer."""
+        """Make runs until one gives an answer, and return the last one."""
         remedies = longest = 0
         number = 0
         while True:
@@ -62,15 +62,18 @@ class Interrupt:
             return await running.drain()
 
     def remedied(self, monitors: Iterable[Monitor]) -> tuple[Monitor, ...]:
-        """Return *monitors* with the remedies of this strategy."""
+        """Return *monitors* with the remedy of this strategy, if it has one."""
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:
-        """Tell whether run *number* has temperature 0."""
+        """Tell whether run *number* (from 0) has temperature 0.
+
+        This is the first run, unless the remedy is to resample.
+        """
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:
-        """Return what is added to the seed for run *number*."""
+        """Return the number that is added to the seed for run *number*."""
         # Each run has its own range of seeds: a resumed stream increments its seed.
         return 1000 * number
 
@@ -81,7 +84,10 @@ class Interrupt:
 
 
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
-    """Return *remedy* for a monitor whose remedy is *own*. If both give feedback, the options of *own* are used."""
+    """Return the remedy for a monitor that has the remedy *own*, if the strategy was given *remedy*.
+
+    This is *remedy*, but feedback is given with the options of *own* if *own* gives feedback, too.
+    """
     fallback = own.otherwise if isinstance(own, Repair) else own
     if isinstance(remedy, Feedback):
         return fallback if isinstance(fallback, Feedback) else remedy

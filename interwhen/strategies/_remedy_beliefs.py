@@ -25,7 +25,7 @@ from interwhen._types.results import Abstained, Result, Verified, ViolationRecor
 
 
 class RemedyUse(NamedTuple):
-    """One remedy of a run, and whether it worked."""
+    """One use of a remedy in a run, and whether it worked."""
 
     verifier: str
     rung: Rung
@@ -37,7 +37,7 @@ class RemedyUse(NamedTuple):
 
 
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
-    """Return the remedies of ladders in *result*, each with whether it worked.
+    """Return each use of a ladder's remedy in *result*, with whether it worked.
 
     A remedy in the reasoning worked if the next refuted claim, at its place or later, is after its place. A remedy in
     the answer worked if no later answer was refuted. If no refutation follows, the remedy worked if the result is
@@ -57,7 +57,10 @@ def uses_of(result: Result) -> tuple[RemedyUse, ...]:
 
 
 def _written(act: ViolationRecord, later: Sequence[ViolationRecord], result: Result) -> int:
-    """Return how many characters the model wrote after the remedy *act*, up to the next refutation or the end."""
+    """Return how many characters the model wrote after the remedy *act*, up to the next violation or the end.
+
+    *later* has the violations after it, and *result* is that of the run.
+    """
     end = later[0].span.end if later else len(result.text)
     return max(end - (act.cut or 0) - len(act.inserted), 0)
 
@@ -110,10 +113,10 @@ class RungBelief(msgspec.Struct):
         return self.worked + self.failed
 
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
-        """Record a use of the remedy. Return whether the recent uses contradict the earlier ones.
+        """Record a use of the remedy. Return whether the 16 uses before it contradict the earlier ones.
 
-        A contradiction means that the model has probably changed. *wasted* is how many characters the model wrote in
-        vain if the remedy failed.
+        A contradiction means that the model has probably changed. *worked* tells whether the remedy worked, and
+        *wasted* how many characters the model wrote in vain if it failed.
         """
         surprised = self._is_surprised()
         self.worked = self.worked * MEMORY + worked
@@ -129,7 +132,7 @@ class RungBelief(msgspec.Struct):
             self.worked, self.failed, self.wasted = self.worked * share, self.failed * share, self.wasted * share
 
     def restart(self) -> None:
-        """Forget all uses but the recent ones."""
+        """Forget all uses but the last 16, because they contradict the earlier ones."""
         hits = float(self.recent.count("1"))
         self.wasted *= (len(self.recent) - hits) / self.failed if self.failed else 0.0
         self.worked, self.failed = hits, len(self.recent) - hits
@@ -168,7 +171,11 @@ class VerifierBeliefs(msgspec.Struct):
     """How often recent uses contradicted the beliefs, so that the earlier uses were forgotten."""
 
     def saw(self, uses: Iterable[RemedyUse]) -> None:
-        """Count the *uses* of one run."""
+        """Add the *uses* of one run.
+
+        If recent uses of a remedy contradict the earlier ones, the earlier ones are forgotten. The other remedies then
+        keep little weight.
+        """
         for use in uses:
             beliefs = self.fresh if use.is_fresh else self.later
             belief = beliefs.setdefault(use.rung, RungBelief())
@@ -180,7 +187,7 @@ class VerifierBeliefs(msgspec.Struct):
                 self.resets += 1
 
     def chance(self, rung: Rung, *, is_fresh: bool) -> float:
-        """Return the chance that the remedy *rung* works.
+        """Return the estimated chance (0 to 1) that the remedy *rung* works.
 
         With *is_fresh*, it is the first remedy at its place; otherwise another remedy has failed there.
         """
@@ -216,10 +223,11 @@ class VerifierBeliefs(msgspec.Struct):
         return max(wasted / (WEIGHT + sum(belief.failed for belief in mine)), 1e-9)
 
     def value(self, rung: Rung, *, is_fresh: bool) -> float:
-        """Return the odds that *rung* works, divided by the characters that are wasted if it fails.
+        """Return the value of trying *rung*: the odds that it works, divided by the characters wasted if it fails.
 
-        To try remedies in the order of falling values wastes the least text on average, if they work independently.
-        (Compare two neighbours: i goes before j if ``p_i / ((1 - p_i) c_i)`` is larger.)
+        *is_fresh* is that of :meth:`chance`. To try remedies in the order of falling values wastes the least text on
+        average, if they work independently. (Compare two neighbours: i goes before j if ``p_i / ((1 - p_i) c_i)`` is
+        larger.)
         """
         chance = min(self.chance(rung, is_fresh=is_fresh), 1.0 - 1e-9)
         return chance / ((1.0 - chance) * self.cost(rung))
@@ -261,7 +269,7 @@ class VerifierBeliefs(msgspec.Struct):
 
 
 class RemedyBelief(NamedTuple):
-    """What is known about one remedy, for display."""
+    """What was learned about one remedy of the ladder for one model and verifier, for display."""
 
     model: str
     verifier: str
@@ -275,7 +283,7 @@ class RemedyBelief(NamedTuple):
 
 
 class RunCounts(NamedTuple):
-    """How many runs the learner has used, for one model and one verifier."""
+    """From how many runs the learner has learned, for one model and one verifier."""
 
     runs: int
     """Runs with a remedy."""
@@ -306,7 +314,9 @@ class RemedyBeliefs:
     best one, so that rarely used remedies are tried; 0 switches this off. Equal seeds and equal results give equal
     orders. Only counts are stored, and no text.
 
-    A thread writes the file, so that no run waits for it. :meth:`flush` waits for the thread.
+    A thread writes the file, so that no run waits for it. :meth:`flush` waits for the thread. Raises
+    :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file cannot be
+    read.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, explore: float = 0.1, seed: int = 0) -> None:
@@ -337,7 +347,7 @@ class RemedyBeliefs:
         self.close()
 
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
-        """Return the order of *rungs* for a run of *model* with *verifier*."""
+        """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text."""
         key = model, verifier, rungs
         with self._lock:
             order = self._orders.get(key)
@@ -361,7 +371,10 @@ class RemedyBeliefs:
         return known.order(rungs, lead)
 
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
-        """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used."""
+        """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
+
+        The file is written later, by a thread. At most 1,024 pairs of a model and a verifier are learned.
+        """
         uses = uses_of(result)
         for verifier, order in orders.items():
             mine = tuple(use for use in uses if use.verifier == verifier)
@@ -379,7 +392,7 @@ class RemedyBeliefs:
                 self._write(((model, verifier), mine, explored))
 
     def beliefs(self) -> tuple[RemedyBelief, ...]:
-        """Return all beliefs, by model and verifier, in the order of the ladder."""
+        """Return what was learned about each remedy, by model and verifier, in the order of the ladder."""
         with self._lock:
             return tuple(
                 RemedyBelief(
@@ -408,7 +421,7 @@ class RemedyBeliefs:
             done.wait()
 
     def close(self) -> None:
-        """Write what was learned, and end the thread."""
+        """Wait until everything that was learned is written, and end the thread."""
         if self._thread is not None:
             self._work.put(None)
             self._thread.join()
@@ -442,7 +455,10 @@ class RemedyBeliefs:
 
 
 def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool) -> None:
-    """Add the *uses* of one run to *known*. A run without a remedy says nothing, so it is not counted."""
+    """Add the *uses* of one run to *known*; *explored* tells whether it tried another order.
+
+    A run without a remedy says nothing, so it is not counted.
+    """
     if uses:
         known.runs += 1
         known.explored += explored
@@ -450,7 +466,10 @@ def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool)
 
 
 class _opened:  # noqa: N801  (a context manager, used like a function)
-    """Open the SQLite file at *path* for one transaction, and close it."""
+    """Opens the SQLite file at *path* for one transaction, and closes it at the end of the block.
+
+    An exception in the block rolls the transaction back.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -12,9 +12,7 @@ import msgspec
 
 from interwhen._types.errors import StreamClosed
 from interwhen._types.models import (
-    Capabilities,
     Chunk,
-    Completion,
     Model,
     Piece,
     Prompt,
@@ -23,13 +21,14 @@ from interwhen._types.models import (
     Stream,
     Usage,
 )
+from interwhen.models._wrapper import ModelWrapper
 
 _Key: TypeAlias = tuple[Prompt, tuple[tuple[str, str], ...], str]
 
 
 @dataclass(slots=True)
 class _Sample:
-    """The recorded chunks for a request, with their times."""
+    """The recorded answer to a request: its chunks with their times, and the token counts."""
 
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
     """Each chunk with the seconds since the previous one (the first one: since the request)."""
@@ -40,7 +39,7 @@ class _Sample:
     """The prompt tokens, as counted by the server."""
 
 
-class SharedModel:
+class SharedModel(ModelWrapper):
     """Wraps *model*: a repeated request gets the recorded text again, also with another ``max_tokens``.
 
     It is for comparisons in which strategies draw the same samples from the same seeds. Each strategy gets the text
@@ -50,28 +49,18 @@ class SharedModel:
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._model = model
+        super().__init__(model)
         self._clock = clock
         self._samples: dict[_Key, _Sample] = {}
         self.borrowed = 0.0
         self.generated = 0
         """The tokens that the model really generated in streams."""
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an optional attribute of the shared model, such as ``timeouts``, ``feedback`` or ``retries``."""
-        return getattr(self._model, name)
-
-    @property
-    def name(self) -> str:
-        """The name of the shared model."""
-        return self._model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the shared model."""
-        return await self._model.capabilities()
-
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that replays the recorded text. If *request* wants more text, the model continues it."""
+        """Open a stream that replays the recorded text of an equal request.
+
+        If *request* wants more text, the model continues it.
+        """
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())
         most = request.sampling.max_tokens
@@ -83,15 +72,11 @@ class SharedModel:
             await stream.ask()
         return stream
 
-    async def complete(self, request: Request) -> Completion:
-        """Ask the shared model. Completions, such as forks, are not shared."""
-        return await self._model.complete(request)
-
     async def aclose(self) -> None:
         """Do nothing: the owner of the model closes it."""
 
     async def ask(self, request: Request) -> Stream:
-        """Ask the model for a stream."""
+        """Ask the shared model for a stream, without the records."""
         return await self._model.stream(request)
 
     def now(self) -> float:
@@ -139,7 +124,7 @@ class _SharedStream:
         return await self._news()
 
     async def ask(self) -> None:
-        """Ask the model to continue the recorded text."""
+        """Ask the model to continue the recorded text, up to ``max_tokens`` of this request."""
         request, sample = self._request, self._sample
         if sample.chunks:
             most = request.sampling.max_tokens
@@ -158,7 +143,10 @@ class _SharedStream:
             await self._stream.aclose()
 
     def _known(self) -> Sequence[Chunk]:
-        """Return the next recorded chunk, or the end of the stream if ``max_tokens`` is reached."""
+        """Return the next recorded chunk, or the end of the stream if ``max_tokens`` is reached.
+
+        The time that its generation took is added to the saved time.
+        """
         seconds, chunk = self._sample.chunks[self._next]
         if self._is_full() and chunk.tokens:
             return self._full()
@@ -203,14 +191,20 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return the part of *request* that determines the text: everything except ``max_tokens``."""
+    """Return the key under which the answer to *request* is recorded: all of it that determines the text.
+
+    That is everything except ``max_tokens``.
+    """
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)
     return request.prompt, pieces, msgspec.json.encode(sampling).decode()
 
 
 def _of_prompt(usage: Usage | None) -> Usage | None:
-    """Return *usage* with only its prompt counts, because the generated tokens differ between the requests."""
+    """Return only the prompt counts of *usage*, because the generated tokens differ between the requests.
+
+    ``None`` if *usage* is ``None``.
+    """
     return None if usage is None else Usage(usage.prompt_tokens, usage.cached_tokens)
 
 

@@ -52,7 +52,7 @@ class Question:
     starts_in: Phase = "answer"
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
-        """Return new monitors for one run. Unless *acting* is true, they only observe."""
+        """Return new monitors for one run. If *acting* is false, they only observe, and so never change the text."""
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
@@ -88,11 +88,11 @@ class Solution:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Spends tokens of a model to answer a question."""
+    """A way to answer questions with a model: it decides what is generated, and which text is the answer."""
 
     @property
     def name(self) -> str:
-        """A name for tables and for ``--strategies``."""
+        """The name of the strategy in tables, and for the option ``--strategies``."""
         ...
 
     @property
@@ -108,7 +108,7 @@ class Strategy(Protocol):
         """Answer *question* with the resources of *context*. When these are used up, return the best answer so far.
 
         The strategy must use only ``context.model``, ``context.judge``, and random numbers from ``context``. Then equal
-        seeds give equal solutions.
+        seeds give equal solutions. It may raise :class:`~interwhen.ModelError`.
         """
         ...
 
@@ -127,7 +127,7 @@ class CheckCounts(msgspec.Struct):
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
-        """Add the counts of the judgement *one*."""
+        """Add the numbers of passed, refuted and open checks of *one* to these counts."""
         self.passed += one.passed
         self.refuted += one.refuted
         self.open += one.open
@@ -169,7 +169,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def answered(self) -> bool:
-        """Whether an answer was given."""
+        """Whether the attempt gave an answer, and neither abstained nor failed."""
         return self.answer is not None and self.status in {"verified", "unverified"}
 
 
@@ -196,7 +196,7 @@ class StrategyContext:
 
     @property
     def greedy(self) -> Sampling:
-        """The sampling settings for text at temperature 0."""
+        """The sampling settings for greedy text: temperature 0 and the seed of the question."""
         return replace(self.sampling, temperature=0.0, seed=self.seed)
 
     def sampled(self, number: int) -> Sampling:
@@ -219,9 +219,10 @@ class StrategyContext:
     async def write(
         self, question: Question, sampling: Sampling, trace: Trace | None = None, *, until: str = ""
     ) -> Trace:
-        """Let the model write a trace, or continue *trace*. With *until*, stop after that text.
+        """Let the model write a trace for *question*, or continue *trace*, and return it.
 
-        ``sampling.max_tokens`` limits the whole trace, including the tokens that *trace* already has.
+        With *until*, stop after that text. ``sampling.max_tokens`` limits the whole trace, including the tokens that
+        *trace* already has. If the model fails, :class:`~interwhen.ModelError` is raised.
         """
         begun = trace or Trace()
         most = sampling.max_tokens
@@ -229,9 +230,10 @@ class StrategyContext:
         return await go_on(self.model, question.prompt, begun, sampling, until=until, most=room)
 
     async def sample(self, question: Question, number: int) -> Trace | None:
-        """Draw sample *number* and return it. Return ``None`` if the model failed after earlier samples succeeded.
+        """Draw the sample of *question* with the number *number* (from 0), and return it.
 
-        Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
+        If the model fails, number 0 raises the :class:`~interwhen.ModelError`. Any later number returns ``None``, so
+        that the earlier samples are not lost.
         """
         try:
             return await self.write(question, self.sampled(number))
@@ -243,11 +245,17 @@ class StrategyContext:
             return None
 
     async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
-        """Let the model answer *prompt* completely."""
+        """Let the model answer *prompt* completely with *sampling*, and return the trace.
+
+        Raises :class:`~interwhen.ModelError` if the model fails.
+        """
         return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
-        """Let the monitors of *question* judge *trace*, and count their checks. For *partial* see :func:`judge`."""
+        """Let the monitors of *question* judge *trace*, count their checks, and return the judgement.
+
+        With *partial*, the text is unfinished, and monitors of the whole answer are left out.
+        """
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
         return found
@@ -258,7 +266,7 @@ class StrategyContext:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The judgement of a text by the monitors."""
+    """How monitors judged a text: the result of the engine, and the counts of passed, refuted and open checks."""
 
     result: Result
     passed: int = 0
@@ -268,12 +276,12 @@ class Judgement:
 
     @property
     def verified(self) -> bool:
-        """Whether the engine verified the text, including the answer itself."""
+        """Whether the verifiers verified the text, including the answer itself and not only its steps."""
         return self.result.answer_verified
 
     @property
     def rank(self) -> tuple[bool, int, float]:
-        """A sort key that puts the best text last.
+        """A sort key: the better a text, the larger the key.
 
         It compares whether the answer is verified, then the number of refuted claims, then the share of passed checks.
         """
@@ -300,8 +308,8 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    With *partial*, the text is unfinished, but its last step is complete. Monitors of the whole answer are then left
-    out.
+    *workers* run the checks. With *partial*, the text is unfinished, but its last step is complete. Monitors of the
+    whole answer are then left out.
     """
     monitors = question.watchers(acting=False)
     if partial:
@@ -318,15 +326,15 @@ async def judge(
 
 
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
-    """Return a sort key that puts the best of several finished texts last.
+    """Return a sort key for a finished text: the better the text, the larger the key.
 
     It compares whether the answer is verified, whether there is an answer, the number of refuted claims, and the share
-    of passed checks.
+    of passed checks. *found* is the judgement of *trace*.
     """
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share
 
 
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:
-    """Tell whether *monitors* fork, so that judging costs tokens."""
+    """Tell whether any of *monitors* asks the model in a fork, so that judging costs tokens."""
     return any(isinstance(monitor.extractor, Fork) for monitor in monitors)

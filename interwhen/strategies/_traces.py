@@ -39,7 +39,7 @@ class Trace:
 
     @property
     def said(self) -> str:
-        """The finished part: the whole text if the model ended it, or only the complete lines if not."""
+        """The finished part of the text: the whole text if the model ended it, or only the complete lines if not."""
         text = self.text
         return text if self.ended else text[: text.rfind("\n") + 1]
 
@@ -54,12 +54,18 @@ class Trace:
         return tuple(pieces)
 
     def write(self, text: str) -> Trace:
-        """Return the trace with *text* appended. The strategy wrote *text*; it gets the phase of the last chunk."""
+        """Return the trace with *text* appended and no finish reason, so that the model may continue it.
+
+        The strategy wrote *text*, so it counts no tokens; it gets the phase of the last chunk.
+        """
         phase = self.chunks[-1].phase if self.chunks else "answer"
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
 
     def cut(self, length: int) -> Trace:
-        """Return the first *length* characters of the trace. A chunk that is cut keeps its number of tokens."""
+        """Return the first *length* characters of the trace, without a finish reason.
+
+        A chunk that is cut keeps its number of tokens.
+        """
         kept: list[Chunk] = []
         for chunk in self.chunks:
             if length <= 0:
@@ -72,10 +78,11 @@ class Trace:
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
-    """Let *model* continue *trace* until the model ends it or writes the text *until*.
+    """Let *model* continue *trace* until the model ends it or writes the text *until*. Return the longer trace.
 
-    The returned trace ends with *until*. An *until* before any other new text does not count, and text that arrives
-    after it in the same chunk is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError`.
+    *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. With *until*, the trace
+    ends with this text. An *until* before any other new text does not count, and text that arrives after it in the same
+    chunk is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError` if the model fails.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
@@ -98,7 +105,7 @@ async def go_on(
 
 
 async def close(stream: Stream) -> None:
-    """Close *stream*, also while the caller is cancelled."""
+    """Close *stream*, also while the caller is cancelled, and wait for that at most 5 seconds."""
     with anyio.move_on_after(CLOSING_SECONDS, shield=True):
         await stream.aclose()
 

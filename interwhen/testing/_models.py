@@ -44,7 +44,7 @@ Script: TypeAlias = Callable[[Request], Iterable[Step]]
 
 
 def cut_into(text: str, size: int = 1) -> list[str]:
-    """Return *text* in chunks of *size* characters."""
+    """Return *text* cut into chunks of *size* characters; the last one may be shorter."""
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
@@ -89,14 +89,18 @@ class ScriptedModel:
         return self._capabilities
 
     async def stream(self, request: Request) -> ScriptedStream:
-        """Start the script for *request*."""
+        """Record *request* in ``requests``, and return a stream that performs the script for it."""
         self.requests.append(request)
         steps = iter(self._script(request))
         await anyio.lowlevel.checkpoint()
         return ScriptedStream(self, steps, self._delay)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with the text that *forks* returns. Each word counts as one token."""
+        """Answer a fork with the text that *forks* returns, after the delay. Each word counts as one token.
+
+        The fork is recorded in ``fork_requests``. Raises :class:`~interwhen.ModelError` if the model was made without
+        *forks*.
+        """
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)
         if self._forks is None:
@@ -128,7 +132,11 @@ class ScriptedStream(GuardedStream):
         self._over = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Perform the steps of the script up to the next chunk, and return it; an empty sequence after the end."""
+        """Perform the steps of the script up to the next chunk, and return it; an empty sequence after the end.
+
+        A script that has no :class:`End` ends with the finish reason ``stop``. A step that is a ``ModelError`` is
+        raised.
+        """
         await anyio.sleep(self._delay)
         for step in self._steps:
             match step:

@@ -89,7 +89,10 @@ def chunk_texts(count: int) -> list[str]:
 
 @functools.cache
 def schedule_page(count: int, rate: float, api: Api) -> Schedule:
-    """Return the schedule of *count* chunks of the fixed text at *rate* chunks a second."""
+    """Return the schedule of *count* chunks of the fixed text at *rate* chunks a second, as events of *api*.
+
+    With a *rate* of 0, all chunks are one packet, which is due at once.
+    """
     packets = [*(_frame(_event(text, api)) for text in chunk_texts(count)), _ending(api)]
     if not rate:
         return Schedule([b"".join(packets)], [0.0])
@@ -97,9 +100,10 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 
 
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
-    """Return the schedule of the first *chunks* texts of *recording* (``None``: all).
+    """Return the schedule of the first *chunks* chunks with text of *recording* (``None``: all), as events of *api*.
 
-    The recorded times are divided by *speed*. *kept* is the text that the client already has; its chunks are left out.
+    The recorded times are divided by *speed*. *kept* is the text that the client already has; its chunks are left out,
+    and the first remaining chunk is due at once.
     """
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
@@ -123,7 +127,7 @@ class Load:
         self.stamped = stamped
 
     def schedule(self, model: str, kept: str, api: Api) -> Schedule:
-        """Return the schedule for a request.
+        """Return the schedule of the stream that answers a request, as events of *api*.
 
         *model* is the model name in the request: ``CHUNKS@RATE`` for the fixed text, ``NUMBER@SPEED:CHUNKS`` for a
         recording. *kept* is the prompt of the request, which the stream continues.
@@ -175,7 +179,10 @@ class _PacedConnection:
         ready.register(sock, selectors.EVENT_READ, self)
 
     def read(self) -> tuple[bytes, bytes] | None:
-        """Read bytes; return head and body of a request once it is complete, and ``None`` before."""
+        """Read bytes from the socket; return the head and body of a request if it is complete, and ``None`` if not.
+
+        If the client has closed the connection, close it here, too, and return ``None``.
+        """
         try:
             arrived = self.socket.recv(65536)
         except OSError:
@@ -193,7 +200,7 @@ class _PacedConnection:
         return head, rest[:length]
 
     def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
-        """Send the head of the response and start *schedule*; return when the first packet is due.
+        """Send the head of the response and start *schedule*; return when the first packet is due (see :attr:`due`).
 
         *stamp* builds the first packet from the current time, in place of the one in *schedule*.
         """
@@ -206,7 +213,10 @@ class _PacedConnection:
 
     @property
     def due(self) -> float | None:
-        """When the next packet is due; ``None`` at the end of the stream, and after the client closed it."""
+        """When the next packet is due, on the clock ``time.monotonic()``.
+
+        ``None`` at the end of the stream, and after the client closed it.
+        """
         if not self._is_open or self._next == len(self._schedule.due):
             return None
         return self._begun + self._schedule.due[self._next]
@@ -217,14 +227,17 @@ class _PacedConnection:
         return bool(self._unsent)
 
     def send_next(self) -> None:
-        """Send the next packet of the stream."""
+        """Send the next packet of the stream, and record the time in ``log``."""
         packet = self._schedule.packets[self._next]
         self._next += 1
         self.log.sent.append(time.monotonic())
         self.send(packet)
 
     def send(self, packet: bytes = b"") -> None:
-        """Append *packet* to the unsent bytes, and send as many of them as the socket accepts."""
+        """Append *packet* to the unsent bytes, and send as many of them as the socket accepts.
+
+        If the connection is broken, close it.
+        """
         unsent = self._unsent
         unsent += packet
         try:
@@ -265,7 +278,11 @@ class _LoadServer:
         self._since = time.monotonic(), time.process_time()
 
     def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> float | None:
-        """Answer a request; return when the first packet is due, if the answer is a stream."""
+        """Answer a request with the head *head* and the body *body*.
+
+        If the answer is a stream, return when its first packet is due, on the clock ``time.monotonic()``; otherwise
+        ``None``.
+        """
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):
             connection.send(_reply(self._page(line)))
@@ -288,7 +305,10 @@ class _LoadServer:
         return due
 
     def count(self, late: float, *, held: bool) -> None:
-        """Count a packet that is sent *late* seconds after it was due; *held*: earlier packets are still unsent."""
+        """Add a packet to the counts.
+
+        It is sent *late* seconds after it was due; *held*: earlier packets are still unsent.
+        """
         self._late[min(int(late * 10000), 1000)] += 1
         self._held += held
         self._longest = max(self._longest, late)
@@ -351,7 +371,11 @@ def serve(listener: socket.socket, load: Load) -> None:
 
 
 def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
-    """Return how many seconds to wait for sockets. With few streams, sleep for the last part of the wait."""
+    """Return how many seconds the selector should wait for sockets; ``None``: no packet is due.
+
+    *waiting* is a heap of the connections, ordered by the time at which their next packets are due. With few streams,
+    this function sleeps for the last part of the wait, because the selector is less exact.
+    """
     if not waiting:
         return None
     left = max(waiting[0][0] - time.monotonic(), 0.0)
@@ -367,10 +391,10 @@ def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None
 
 
 def serve_on_loopback(serve: Callable[[socket.socket], None], *, last_core: bool = True) -> None:
-    """Bind to a free port, print the port number, and call *serve* until standard input closes.
+    """Bind to a free port, print the port number, and call *serve* with the socket.
 
-    With *last_core*, the process runs only on the last CPU core; otherwise, only on the first one. A system that does
-    not support this ignores it.
+    The process ends when standard input closes. With *last_core*, it runs only on the last CPU core; otherwise, only on
+    the first one. A system that does not support this ignores it.
     """
     if hasattr(os, "sched_setaffinity"):
         cores = os.sched_getaffinity(0)
@@ -389,7 +413,10 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def loopback_process(module: str, *arguments: str) -> Iterator[str]:
-    """Run *module*, which calls :func:`serve_on_loopback`, in a separate process; yield its base URL."""
+    """Run *module*, which calls :func:`serve_on_loopback`, in a separate process; yield its base URL.
+
+    *arguments* are the command-line arguments of *module*. The process is killed at the end of the ``with`` block.
+    """
     command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:
@@ -405,7 +432,8 @@ def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> It
     """Run this server in a separate process on the last CPU core, and yield its base URL.
 
     The server replays the file *recordings*; without this file, it sends the fixed text. With *stamped*, the text of
-    the first chunk of each stream is the ``time.monotonic()`` at which the server sent it.
+    the first chunk of each stream is the ``time.monotonic()`` at which the server sent it. The process is killed at the
+    end of the ``with`` block.
     """
     arguments = ["--stamped"] if stamped else []
     arguments += [] if recordings is None else [str(recordings)]
@@ -414,7 +442,7 @@ def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> It
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve on loopback with the arguments of :func:`paced_server`."""
+    """Serve on loopback. *arguments* are ``--stamped`` and the path of a file of recordings; each may be left out."""
     recordings = [load_recordings(path) for path in arguments if path != "--stamped"]
     load = Load(recordings[0] if recordings else (), stamped="--stamped" in arguments)
     serve_on_loopback(functools.partial(serve, load=load))

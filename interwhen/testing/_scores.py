@@ -36,7 +36,7 @@ class Rate(msgspec.Struct, frozen=True):
 
     @classmethod
     def make(cls, hits: int, of: int) -> Rate:
-        """Return the rate for *hits* cases among *of* cases."""
+        """Return the rate for *hits* cases among *of* cases. Without cases, its ``value`` is ``None``."""
         if not of:
             return cls(hits, of)
         share, z2 = hits / of, _Z * _Z
@@ -52,7 +52,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Percentiles of numbers: the median, the 90th and the 99th percentile, and the maximum."""
+    """The number of values (``n``), their median, their 90th and 99th percentile, and their maximum (``most``)."""
 
     n: int = 0
     p50: float = 0.0
@@ -62,7 +62,7 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def make(cls, values: Iterable[float]) -> Spread:
-        """Return the percentiles of *values*."""
+        """Return the percentiles of *values*; all are 0 if there are no values."""
         ordered = sorted(values)
         if not ordered:
             return cls()
@@ -173,7 +173,11 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    """Tell whether the first violation of a flagged trace is before, at or after the labelled mistake."""
+    """Tell whether the first violation of a flagged trace is before, at or after the labelled mistake.
+
+    The result is ``unknown`` if the trace has no labelled mistake. If the span of the mistake is not known, each
+    violation in its turn counts as ``at`` the mistake.
+    """
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
         return "unknown"
@@ -205,7 +209,7 @@ def _offset(trace: LabelledTrace, turn: int, at: int) -> int:
 
 
 def _decided(tried: TrialResult) -> int:
-    """Return the number of characters that were written when the check of the first violation could start."""
+    """Return how many characters of *tried* were written when the check of the first violation could start."""
     first: TrialViolation = tried.found[0]
     return _offset(tried.trace, first.turn, first.segment.end)
 
@@ -249,7 +253,7 @@ class TrialAssertion(Protocol):
         model: Model | None = None,
         show: int = 5,
     ) -> Score:
-        """See :func:`assert_trial`."""
+        """Run *monitor* over *traces* as :func:`assert_trial` does, which explains the parameters."""
         ...
 
 

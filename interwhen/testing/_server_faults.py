@@ -73,7 +73,8 @@ def faulty(
     """Return the script of a server with the fault *name*, for either API.
 
     The first *times* requests have the fault (the default depends on the fault). Later requests get the rest of *story*
-    after the text that they already contain, or have the fault :attr:`Fault.then`.
+    after the text that they already contain, or have the fault :attr:`Fault.then`. *wrong* and *seed* are those of
+    :func:`fault`. If no fault has this name, the script raises :class:`~interwhen.UsageError` at the first request.
     """
     known = FAULTS.get(name, FAULTS["none"])
     met = known.times if times is None else times
@@ -156,9 +157,10 @@ def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tup
 
 
 def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
-    """Return the steps of a story that begins with chunks without text.
+    """Return the steps of the story of *pen* with chunks that have no text.
 
-    For the chat API, these are a role, an empty delta, no delta, and a null text.
+    For the chat API, these come first: a role, an empty delta, no delta, and a null text. For completions, a chunk with
+    an empty text comes after the first token.
     """
     if pen.api == "completions":
         return pen.told(pen.say(""))

@@ -77,7 +77,10 @@ Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | F
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
-    """Return the steps of a complete response with a ``content-length``. It is JSON unless *headers* say otherwise."""
+    """Return the steps of a complete response with the status *status*, the body *body* and a ``content-length``.
+
+    The body is JSON unless *headers* say otherwise.
+    """
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))
 
@@ -124,7 +127,7 @@ class ReceivedRequest:
 
     @property
     def api(self) -> Api:
-        """The API of the request, by its path."""
+        """The API of the request: ``chat`` if its path contains "chat", otherwise ``completions``."""
         return "chat" if "chat" in self.path else "completions"
 
     @property
@@ -137,7 +140,7 @@ class ReceivedRequest:
         return "".join((turn.get("reasoning_content") or "") + (turn.get("content") or "") for turn in turns)
 
     def leave(self) -> None:
-        """Record that the client closed the connection."""
+        """Record that the client closed the connection: set ``gone``, and ``gone_at`` to the current time."""
         if self.gone_at is None:
             self.gone_at = anyio.current_time()
             self.gone.set()
@@ -194,7 +197,10 @@ class ScriptedEndpoint:
         return [request for request in self.requests if _is_abort(request)]
 
     def answer(self, request: ReceivedRequest) -> Iterable[Step]:
-        """Record *request* and return the steps of its answer."""
+        """Record *request*, and return the steps of its answer.
+
+        A POST for text is answered by the script. An abort call sets ``aborted`` of the requests with the same ``rid``.
+        """
         request.number = len(self.posts)
         self.requests.append(request)
         if _is_abort(request):
@@ -207,7 +213,11 @@ class ScriptedEndpoint:
         return self._script(request) if request.method == "POST" else self._pages(request)
 
     def _render(self, request: ReceivedRequest) -> tuple[Step, ...]:
-        """Answer as llama.cpp does for a template that continues an unfinished assistant message."""
+        """Answer the request to render a chat template that continues an unfinished message, as llama.cpp does.
+
+        The rendered prompt is the text of all messages. If ``owned_by`` is not ``llamacpp``, the answer has the status
+        404.
+        """
         if self._card["owned_by"] != "llamacpp":
             return reply(404, b'{"error": {"message": "File Not Found"}}')
         texts = [
@@ -233,7 +243,10 @@ DONE = b"data: [DONE]\n\n"
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Return the JSON object of one chunk of *api* with *text*. *choice* adds fields to its only choice."""
+    """Return the JSON object of one chunk of *api* with *text* and *finish_reason*.
+
+    *choice* adds fields to its only choice.
+    """
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
         "id": "scripted",
@@ -245,12 +258,12 @@ def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **cho
 
 
 def data(value: object) -> bytes:
-    """Encode *value* as one event, with non-ASCII characters as UTF-8."""
+    """Encode *value* as JSON in one server-sent event, with non-ASCII characters as UTF-8."""
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
 def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str | None = "stop") -> tuple[Step, ...]:
-    """Return the steps of a valid stream with one event per text."""
+    """Return the steps of a valid stream: one event per text, one with *finish_reason* if given, and the end mark."""
     sends = [Send(data(chunk(api, text))) for text in texts]
     last = [Send(data(chunk(api, "", finish_reason=finish_reason)))] if finish_reason else []
     return (*sends, *last, Send(DONE))
@@ -258,7 +271,11 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 
 @dataclass(frozen=True, slots=True)
 class EventWriter:
-    """Builds the events of one API for the scripts of faults. Most faults come after the first token of *story*."""
+    """Builds the server-sent events of one API for the scripts of faults.
+
+    *story* is the text of the stream, as tokens; most faults come after its first token. *wrong* is text that a
+    verifier should refute, and *seed* selects the random choices of a fault.
+    """
 
     api: Api
     story: Sequence[str]
@@ -266,11 +283,11 @@ class EventWriter:
     seed: int
 
     def say(self, text: str | None, **choice: Any) -> Send:
-        """Return the step that sends one chunk."""
+        """Return the step that sends one chunk with *text*. *choice* adds fields to its only choice."""
         return Send(data(chunk(self.api, text, **choice)))
 
     def raw(self, text: str, **choice: Any) -> bytes:
-        """Return the JSON of one chunk."""
+        """Return the JSON of one chunk with *text*. *choice* adds fields to its only choice."""
         return json.dumps(chunk(self.api, text, **choice), ensure_ascii=False).encode()
 
     @property
@@ -283,15 +300,15 @@ class EventWriter:
         return (self.first, *middle, *self.ending())
 
     def ending(self) -> tuple[Step, ...]:
-        """Return the steps of the story from its second token on."""
+        """Return the steps that send the story from its second token on, up to the end mark."""
         return events(self.story[1:], api=self.api)
 
     def body(self) -> bytes:
-        """Return the bytes of the whole story."""
+        """Return the bytes of all events of the story, with the end mark."""
         return b"".join(step.data for step in self.told() if isinstance(step, Send))
 
     def cut(self, last: Step) -> tuple[Step, ...]:
-        """Return steps that send the first token and a part of the second event. The step *last* follows them."""
+        """Return steps that send the first token and half of the second event; the step *last* follows them."""
         half = b"data: " + self.raw(self.story[1] if len(self.story) > 1 else "more")
         return (self.first, Send(half[: len(half) // 2]), last)
 
@@ -300,7 +317,10 @@ class EventWriter:
 
 
 def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top: Any) -> Send:
-    """Return the step that sends a chat chunk with *fields* in its delta. *top* adds fields beside ``choices``."""
+    """Return the step that sends a chat chunk with *fields* in its delta, and with *finish_reason*.
+
+    *top* adds fields beside ``choices``.
+    """
     body: dict[str, Any] = {
         "id": "scripted",
         "object": "chat.completion.chunk",

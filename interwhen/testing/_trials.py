@@ -61,7 +61,10 @@ class Stopwatch:
         """The preparations that raised an exception: index of the turn, and the error."""
 
     def on(self, monitor: Monitor) -> Monitor:
-        """Return a copy of *monitor*. This stopwatch measures the time of its extractor and of its ``prepare``."""
+        """Return a copy of *monitor* whose extractor and ``prepare`` add their time to this stopwatch.
+
+        The copy also records how often ``prepare`` returned ``None`` or failed.
+        """
         return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
 
     def _extractor(self, extractor: Extractor) -> Extractor:
@@ -152,7 +155,7 @@ class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """A check, an extraction or a preparation that failed."""
+    """A check, an extraction or a preparation that failed: in which turn, at which span, and why (``what``)."""
 
     turn: int
     span: Span | None
@@ -183,7 +186,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_flagged(self) -> bool:
-        """Whether a run would have been interrupted."""
+        """Whether a verifier refuted a claim that has a span, so that a run would have been interrupted."""
         return bool(self.found)
 
     @property
@@ -240,7 +243,7 @@ def try_monitor_sync(
     model: Model | None = None,
     on_trial: Callable[[TrialResult], object] | None = None,
 ) -> list[TrialResult]:
-    """Do the same as :func:`try_monitor`, for synchronous code.
+    """Do the same as :func:`try_monitor`, for synchronous code: return the results of all traces as a list.
 
     After each trace, the function *on_trial* is called with its result.
     """
@@ -313,7 +316,7 @@ def _calls(turn: Turn) -> Iterator[Chunk]:
 
 @dataclass(slots=True)
 class _TurnTally:
-    """The results of one turn."""
+    """The violations, problems and counts of one turn."""
 
     found: list[TrialViolation]
     troubles: list[TrialProblem]

@@ -77,7 +77,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def turn(self, timeout: float | None) -> None:
-        """Begin a loop iteration. *timeout* is the time in seconds to the next timer; ``None`` if there is none."""
+        """Begin a loop iteration: call ``on_turn``, and set the clock to the next timer if no callback is ready.
+
+        *timeout* is the time in seconds to the next timer: 0 if a callback is ready, and ``None`` if there is no timer.
+        Raises :class:`DeadlockError` for ``None``, and :class:`OutOfVirtualTimeError` at a limit.
+        """
         self.turns += 1
         if self.on_turn is not None and self.on_turn(self.turns):
             return
@@ -138,8 +142,9 @@ for _name, _what in (
 def run_virtual(function: Callable[[], Awaitable[T]], *, seconds: float = 1e6, turns: int = 10_000_000) -> T:
     """Run the async *function* in virtual time and return its result.
 
-    Waiting takes no real time, and every run makes the same steps. Checks in threads and processes need
-    :class:`~interwhen.testing.VirtualWorkers`. Raises the exceptions of *function* and of :class:`VirtualLoop`.
+    Waiting takes no real time, and every run makes the same steps. It may take *seconds* of virtual time and *turns*
+    iterations of the loop. Checks in threads and processes need :class:`~interwhen.testing.VirtualWorkers`. Raises the
+    exceptions of *function* and of :class:`VirtualLoop`.
     """
 
     async def main() -> T:
@@ -198,7 +203,11 @@ class VirtualWorkers:
         """Do nothing: these workers serve any loop."""
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Wait for the time that *shift* returns, then run the check."""
+        """Wait for a free worker and for the time that *shift* returns, then check *claim* with *verifier*.
+
+        Return the verdict, and why there is none (``None`` if there is one). *scope* has the deadline of the check; for
+        a check in a process, the deadline is moved by the time spent waiting for a free one.
+        """
         begun = anyio.current_time()
         left = scope.deadline - begun
         if verifier.worker == "process":

@@ -177,7 +177,7 @@ class Bait:
     end: str = ""
 
     def of(self, size: int) -> str:
-        """Return the text with about *size* characters."""
+        """Return a text of this kind in which the repeated part has *size* characters."""
         return f"{self.start}{(self.unit * (size // len(self.unit) + 1))[:size]}{self.end}"
 
     def __str__(self) -> str:
@@ -234,8 +234,9 @@ class Growth:
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
     """Return a function that runs *monitor* on a text as one segment: recognizer, extractor, and verifier.
 
-    A monitor with ``prepare`` is prepared for *prompt* first; if it does not apply, the function does nothing. If the
-    extractor is a fork, the text is also the reply of the fork. Asynchronous verifiers are not run.
+    The function returns the verdicts. A monitor with ``prepare`` is prepared for *prompt* first; if it does not apply,
+    the function does nothing. If the extractor is a fork, the text is also the reply of the fork. Asynchronous
+    verifiers are not run.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -273,7 +274,8 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
     """Count the steps of *target* for a text of *bait* with *size* characters, then for *doublings* longer texts.
 
-    Each text is twice as long as the previous one.
+    Each text is twice as long as the previous one. *target* is a function of a text, or a monitor (see
+    :func:`read_and_check`).
     """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     read(bait.of(8))  # fills caches, which do not count
@@ -349,7 +351,8 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
     """Return the reasons why the regex *pattern* may need more than linear time; empty if there are none.
 
     Two common forms are found: a repetition inside a repetition that can match the same text in several ways, and two
-    unbounded repetitions that can match the same text. Some reported patterns are linear all the same.
+    unbounded repetitions that can match the same text. Some reported patterns are linear all the same. Raises
+    :class:`re.error` if *pattern* is not valid.
     """
     compiled = re.compile(pattern)
     items = parser.parse(compiled.pattern, compiled.flags & ~re.UNICODE.value)
@@ -357,7 +360,7 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
 
 
 def _walk(items: _Items, following: frozenset[str], *, looped: bool) -> Iterator[str]:
-    """Yield the reasons for the parsed regex *items*.
+    """Yield the reasons why the parsed regex *items* may need more than linear time.
 
     *following* has the characters that may follow them. *looped*: the items are inside a repetition.
     """

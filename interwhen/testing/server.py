@@ -73,7 +73,11 @@ class ScriptedTransport(ScriptedEndpoint):
     """The number of responses that are neither closed nor complete."""
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> ScriptedResponse:  # noqa: ARG002
-        """Play the script for *request* up to the head of the response, and return the response."""
+        """Play the script for *request* up to the head of the response, and return the response.
+
+        *connect_timeout* is ignored. Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection
+        first.
+        """
         parts = urlsplit(request.url)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         body = json.loads(request.body) if request.body else None
@@ -88,7 +92,7 @@ class ScriptedTransport(ScriptedEndpoint):
 
 
 class ScriptedResponse:
-    """A response that plays a script; see :class:`~interwhen.models.HttpResponse`."""
+    """A response of a :class:`ScriptedTransport`; it has the methods of :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, transport: ScriptedTransport, request: ReceivedRequest, steps: Iterator[Step]) -> None:
         self._transport = transport
@@ -124,7 +128,11 @@ class ScriptedResponse:
         self._transport.running += 1
 
     async def receive(self) -> bytes:
-        """Return the bytes of the next ``Send`` step; empty bytes at the end of the body."""
+        """Return the bytes of the next ``Send`` step; empty bytes at the end of the body.
+
+        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection, and ``StreamClosed`` after
+        :meth:`aclose`.
+        """
         if self._is_closed:
             raise StreamClosed
         with anyio.CancelScope() as self._scope:
@@ -160,7 +168,10 @@ class ScriptedResponse:
         return data
 
     async def _next(self) -> Head | Send | None:
-        """Play the script up to the next step that sends something, and return it; ``None`` at the end of the body."""
+        """Play the script up to the next step that sends something, and return it; ``None`` at the end of the body.
+
+        Raises :class:`~interwhen.models.ConnectError` at a step that breaks the connection.
+        """
         for step in self._steps:
             match step:
                 case Head():
@@ -230,10 +241,10 @@ __all__ = [
 class ScriptedServer(ScriptedEndpoint):
     """Answers each POST with the steps that *script* returns, on ``127.0.0.1`` and a free port.
 
-    ``GET .../models`` lists one model with *owned_by* (from which clients infer what the server can do) and a context
-    of *context_tokens*. With *pages*, this script answers all GET requests instead. ``POST /abort_request`` ends the
-    answer to the request with the same ``rid``. With *ssl_context*, connections use TLS. Leaving the ``async with``
-    closes every connection.
+    Each GET request gets a list of one model with *owned_by* (from which clients infer what the server can do) and a
+    context of *context_tokens*; with *pages*, this script answers them instead. ``POST /abort_request`` ends the answer
+    to the request with the same ``rid``. ``POST .../apply-template`` renders a chat template if *owned_by* is
+    ``llamacpp``. With *ssl_context*, connections use TLS. Leaving the ``async with`` closes every connection.
     """
 
     def __init__(
@@ -324,7 +335,11 @@ class _ScriptedConnection:
                 self._server.running -= 1
 
     async def _watch(self, request: ReceivedRequest, scope: anyio.CancelScope) -> None:
-        """End the answer when the client closes the connection."""
+        """Store bytes that arrive during the answer for the next request.
+
+        When the client closes the connection, end the answer. *scope* contains the answer. After a step :class:`Deaf`,
+        the answer continues.
+        """
         try:
             while True:
                 self._buffer += await self._stream.receive()
@@ -338,7 +353,7 @@ class _ScriptedConnection:
         scope.cancel()
 
     async def _play(self, steps: Iterable[Step]) -> bool:
-        """Perform *steps* and end the body. Return whether the connection can serve another request."""
+        """Perform *steps* and end the body. Return true if the connection can serve another request."""
         self._head = None
         for step in in_turn(steps):
             if not await self._do(step):
@@ -351,7 +366,7 @@ class _ScriptedConnection:
         return self._head.chunked or "content-length" in self._head.headers
 
     async def _do(self, step: Step) -> bool:
-        """Perform one step; return false if it ended the connection."""
+        """Perform *step*; return false if it ended the connection."""
         match step:
             case Head():
                 await self._send_head(step)
@@ -400,7 +415,7 @@ class _ScriptedConnection:
                 raise
 
     async def _read_request(self) -> ReceivedRequest | None:
-        """Read a request; ``None`` if the client closes instead."""
+        """Read the next request; return ``None`` if the client closes the connection before it is complete."""
         try:
             while b"\r\n\r\n" not in self._buffer:
                 self._buffer += await self._stream.receive()

@@ -49,10 +49,10 @@ class Normalized:
         return self._starts is not None
 
     def original(self, start: int, end: int) -> Span:
-        """Return the span of the original that ``text[start:end]`` was made from.
+        """Return the span of the original text from which ``text[start:end]`` was made.
 
-        The span includes characters that were dropped inside it, but not characters that were dropped at its two
-        ends. Raises :class:`ValueError` if the range is not inside ``text``.
+        The span includes characters that were dropped inside it, but not characters that were dropped at its two ends.
+        Raises :class:`ValueError` if the range is not inside ``text``.
         """
         if not 0 <= start <= end <= len(self.text):
             msg = (
@@ -68,9 +68,9 @@ class Normalized:
         return Span(self._starts[start], self._ends[end - 1])
 
     def normal(self, start: int, end: int) -> Span:
-        """Return the span of ``text`` that contains everything that was made from ``source[start:end]``.
+        """Return the span of the normal form ``text`` that was made from the range ``source[start:end]``.
 
-        Raises :class:`ValueError` if the range is not inside ``source``.
+        ``source`` is the original text. Raises :class:`ValueError` if the range is not inside it.
         """
         if not 0 <= start <= end <= len(self.source):
             msg = (
@@ -89,8 +89,9 @@ def normalize(text: str) -> Normalized:
 
     Compatibility forms become ordinary characters (NFKC): full-width digits and signs, ligatures, mathematical
     letters. Invisible characters are dropped: the default-ignorable ones of Unicode (zero-width spaces and joiners,
-    soft hyphens, directional marks) and control characters, except tabs and line ends. Superscripts, subscripts,
-    fractions, circled and squared signs are not changed, because they mean something else without their form.
+    soft hyphens, directional marks) and control characters, except tabs and line ends. Other separators, such as form
+    feeds and U+2028, become spaces. Superscripts, subscripts, fractions, circled and squared signs are not changed,
+    because they mean something else without their form.
     """
     if _PLAIN(text):
         return Normalized(text, text, None, None)
@@ -160,5 +161,9 @@ def _alone(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _stands_alone(character: str) -> bool:
-    """Tell whether *character* is excluded from NFKC and from composition with its neighbours."""
+    """Tell whether *character* is left out of normalization and never composed with its neighbours.
+
+    These are some separators, and characters such as superscripts and fractions, which mean something else when
+    normalized.
+    """
     return character in _SPACES or unicodedata.decomposition(character).startswith(_KEPT_TAGS)

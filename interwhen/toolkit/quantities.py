@@ -34,7 +34,7 @@ def read_number(text: str, *, digits: int = _MOST_DIGITS) -> Fraction | None:
     """Return the exact value of a number such as ``17``, ``-1,234.5``, ``3/4`` or ``12.5%``; ``None`` for other texts.
 
     Spaces around the number are ignored. The result is also ``None`` for more than *digits* digits in a row, a
-    leading zero (``007`` is a label), a decimal comma, and a division by zero.
+    leading zero (``007`` is a label), a decimal comma, a fraction with decimals (``1.5/2``), and a division by zero.
     """
     text = text.strip()
     if len(text) > 4 * digits + 8:
@@ -54,7 +54,8 @@ def read_number(text: str, *, digits: int = _MOST_DIGITS) -> Fraction | None:
 def write_number(value: Fraction | int, *, digits: int = _MOST_DIGITS) -> str | None:
     """Return *value* as text: as an integer, as a decimal if the decimal is finite, or else as a fraction.
 
-    ``None`` if the text would have more than *digits* digits in a row. A verifier then offers no repair.
+    ``None`` if the text would have more than *digits* digits in a row, or if the numerator or denominator needs more
+    than ``4 * digits`` bits. A verifier then offers no repair.
     """
     value = Fraction(value)
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > 4 * digits:
@@ -121,9 +122,10 @@ _UNITS = _table()
 def read_unit(text: str) -> Unit | None:
     """Return the unit that *text* names; ``None`` if it names no unit, or could name several.
 
-    Words may be capitalised; abbreviations are case-sensitive (``m`` is not ``M``). Some units are left out on
-    purpose: ounces, pints and gallons (they differ by country, and ounces also by the material), pounds (also
-    money), tons (several units), months and years (their length varies).
+    Words of four or more letters may be capitalised; shorter ones are case-sensitive (``m`` is not ``M``, and ``Day``
+    is not read). Spaces around the word are ignored. Some units are left out on purpose: ounces, pints and gallons
+    (they differ by country, and ounces also by the material), pounds (also money), tons (several units), months and
+    years (their length varies).
     """
     word = text.strip()
     return _UNITS.get(word) or (_UNITS.get(word.lower()) if len(word) > 3 else None)

@@ -21,11 +21,11 @@ class Quote:
 
     @property
     def text(self) -> str:
-        """The matched text."""
+        """The text that the whole pattern matched."""
         return self.match[0]
 
     def __getitem__(self, group: str | int) -> str:
-        """Return the text that *group* matched; empty if the group did not match."""
+        """Return the text that *group* of the pattern matched; empty if the group did not match."""
         return self.match[group] or ""
 
     def where(self, group: str | int) -> Span | None:

@@ -1,6 +1,6 @@
 """Solves problems of verifiers with Z3, within the deadline of the check (extra ``z3``).
 
-Each thread has its own Z3 context.
+Each thread has a Z3 context for its problems, and each warm problem has its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _FREE = threading.local()
 class Problem:
     """Named conditions in one Z3 context. Only the thread that opened the problem may use it (see :func:`problem`).
 
-    Create variables and values in ``context``: ``z3.Int("x", found.context)``.
+    Create variables and values in ``context``: ``z3.Int("x", found.context)``. The methods raise :class:`UsageError` in
+    another thread.
     """
 
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:
@@ -68,7 +69,7 @@ class Problem:
     def consistent(self) -> Verdict:
         """Return a pass if all conditions can be true at once. A violation names conditions that contradict each other.
 
-        Each of the named conditions is needed for the contradiction.
+        Each of the named conditions is needed for the contradiction. ``Unknown`` if Z3 came to no answer.
         """
         self._mine()
         found = self._solve()
@@ -82,7 +83,7 @@ class Problem:
         """Return a pass if *conclusion* follows from the conditions, else a violation with a counterexample.
 
         The counterexample is the witness of the violation. If the conditions contradict each other, every conclusion
-        would follow, so the verdict is ``Unknown``.
+        would follow, so the verdict is ``Unknown``, as it is if Z3 came to no answer.
         """
         self._mine()
         self._solver.push()
@@ -112,7 +113,7 @@ class Problem:
         """Return a pass if *conclusion* follows from the conditions, and a violation if its negation follows.
 
         Otherwise the verdict is ``Unknown``. Use this method for a step that the conditions may leave undecided.
-        :attr:`reasons` has the conditions that decide it.
+        Afterwards, :attr:`reasons` has the names of the conditions that decide it.
         """
         for claimed in (True, False):
             wanted = z3.BoolSort(self.context).cast(conclusion)
@@ -141,7 +142,7 @@ class Problem:
         self._names[label] = name
 
     def _solve(self) -> Any:
-        """Return the answer of Z3 (``sat`` or ``unsat``), or a text with the reason why there is none."""
+        """Let Z3 solve the conditions. Return its answer (``sat`` or ``unsat``), or the reason why there is none."""
         self.reasons = ()
         left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
         if left != float("inf"):
@@ -198,10 +199,10 @@ _NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
 
 
 class WarmProblem(Problem):
-    """A problem that is used for many checks. *build* adds its conditions once.
+    """A problem that is used for many checks. *build* is a function that adds its conditions once, at the start.
 
-    With *ahead*, Z3 also solves them once at the start. Only one thread at a time may use the problem. *minimal*: see
-    :class:`WarmProblems`.
+    With *ahead*, Z3 also solves them then. *memory_mb* limits the memory of Z3. Without *minimal*, the reasons of a
+    verdict may include unnecessary conditions, which is faster. Only one thread at a time may use the problem.
     """
 
     def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
@@ -222,13 +223,13 @@ class WarmProblem(Problem):
 
     @property
     def size(self) -> int:
-        """The number of conditions."""
+        """The number of conditions in this problem."""
         return len(self._names)
 
     def consistent(self) -> Verdict:
-        """Return a pass if all conditions can be true at once.
+        """Return a pass if all conditions can be true at once, otherwise a violation that names a contradiction.
 
-        The verdict is cached for checks that add no conditions.
+        A verdict that was found at the start (*ahead*) is returned again for checks that add no conditions.
         """
         if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
             self.reasons = self._because
@@ -239,7 +240,8 @@ class WarmProblem(Problem):
     def lent(self, seconds: float | None) -> Iterator[None]:
         """Let the current thread use the problem in a ``with`` block. *seconds* limits the time of Z3.
 
-        Conditions that the block adds are removed at its end.
+        If it is ``None``, only the deadline of the check limits the time. Conditions that the block adds are removed at
+        its end.
         """
         self._thread = threading.get_ident()
         self._seconds = seconds
@@ -266,10 +268,10 @@ class WarmProblem(Problem):
 class WarmProblems:
     """A pool of warm problems, each identified by a key, for the checks of all threads.
 
-    The parameter *most* is the maximum number of idle problems in the pool.
-
+    The parameter *most* is the maximum number of idle problems in the pool. *memory_mb* limits the memory of Z3.
     Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them, Z3
-    must solve the problem many times, which is the largest remaining cost of a warm problem.
+    must solve the problem many times, which is the largest remaining cost of a warm problem. Raises
+    :class:`UsageError` if *most* is below 1.
 
     Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify everything
     that the conditions are made from, for example by a digest of the policy and the version of the code that reads it.
@@ -291,10 +293,10 @@ class WarmProblems:
 
     @contextmanager
     def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
-        """Lend a problem with this *key* to the running check. If none is idle, *build* makes a new one.
+        """Lend a problem with this *key* to the running check, for the ``with`` block.
 
-        Deadlines apply as in :func:`interwhen.toolkit.solving.problem`. If the check is cancelled or raises, the
-        problem is not used again.
+        If none is idle, *build* makes a new one. Z3 may use nine tenths of the time that the check has left, or of
+        *seconds* if that is less. If the check is cancelled or raises, the problem is not used again.
         """
         found = self._take(key)
         if found is None:
@@ -326,7 +328,10 @@ class WarmProblems:
 
 
 def to_smt2(conditions: Mapping[str, Any]) -> str:
-    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which any solver reads."""
+    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which any solver reads.
+
+    Raises :class:`UsageError` if there are none.
+    """
     if not conditions:
         raise UsageError(
             "to_smt2: conditions must hold at least one condition, got none; give a mapping of names to conditions"
@@ -341,7 +346,7 @@ def to_smt2(conditions: Mapping[str, Any]) -> str:
 def from_smt2(text: str) -> Build:
     """Return a function that adds the conditions in *text*, which :func:`to_smt2` wrote, to a problem.
 
-    Raises :class:`UsageError` for other texts.
+    Raises :class:`UsageError` if *text* names no condition. The function raises it for other wrong texts.
     """
     names = _names(text)
 

@@ -13,7 +13,7 @@ __all__ = ["CallReader"]
 
 
 class CallReader:
-    """Reads the calls in messages of the assistant.
+    """Reads the tool calls that an assistant wrote as text in its messages.
 
     The system message of *task* shows in which formats the model may write calls.
     """
@@ -22,7 +22,10 @@ class CallReader:
         self._offer = read_offer(task.prompt, {})
 
     def read(self, text: str) -> tuple[tuple[ToolCall, ...], str]:
-        """Return the calls in *text* that can be read, and the text before the first of them."""
+        """Return the tool calls in *text* that can be read, and the part of *text* before the first of them.
+
+        Without calls, this part is the whole *text*.
+        """
         transcript = Transcript("answer")
         transcript.append(text, 0)
         scanner = scanner_for(ToolCalls(), self._offer)

@@ -46,7 +46,10 @@ def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> t
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """One attempt of the model, up to a remedy or to the end of the run. It has the trace as it was just before."""
+    """One attempt of the model, up to a remedy or to the end of the run.
+
+    ``pieces`` is the whole trace just before that.
+    """
 
     pieces: tuple[Piece, ...]
     start: int
@@ -95,7 +98,10 @@ class AttemptHistory:
 
     @property
     def name(self) -> str:
-        """A short name of the run that does not depend on the path of its journal."""
+        """A short name of the run: the first 12 digits of the hash of its prompt.
+
+        It does not depend on the path of the journal.
+        """
         return self.journaled.header.prompt_sha256[:12]
 
     @property
@@ -137,10 +143,10 @@ class _AttemptReader:
     violations: list[ViolationRecord] = field(default_factory=list)
 
     def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
-        """Process the events that the last journal record caused.
+        """Process the events that the last journal record caused: collect checks and violations, and end attempts.
 
         The parameter *before* is the trace before this record. *unsettled* has the spans of the checks that were open
-        then.
+        then. The events are removed from the core.
         """
         for event in self.past.core.events:
             match event:
@@ -198,7 +204,10 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
-    """Return the spans of the checks and extractions that are open in *core*, except those of the job *settled*."""
+    """Return the spans of the checks and extractions that are open in *core*.
+
+    The job with the number *settled* is left out.
+    """
     jobs = [job for number, job in core.checks.jobs.items() if number != settled]
     claims = [ref.span for job in jobs for ref in job.refs or ()]
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))

@@ -20,7 +20,7 @@ class Decontaminator:
     """Finds texts that share *size* consecutive words with one of *texts*. Case and punctuation are ignored.
 
     If one of *texts* has fewer than *size* words, all its words must occur in sequence. A text without words is
-    ignored.
+    ignored. Raises :class:`UsageError` if *size* is less than 1.
     """
 
     def __init__(self, texts: Iterable[str], size: int = SIZE) -> None:
@@ -34,7 +34,7 @@ class Decontaminator:
                 self._sizes.setdefault(width, set()).update(_runs(words, width))
 
     def is_contaminated(self, text: str) -> bool:
-        """Return whether *text* shares such a sequence of words with one of the texts."""
+        """Return whether *text* shares *size* consecutive words with one of *texts*, or all words of a shorter one."""
         words = words_of(text)
         return any(run in wanted for width, wanted in self._sizes.items() for run in _runs(words, width))
 
@@ -74,7 +74,7 @@ def read_texts(path: Path) -> list[str]:
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Yield every string in *value*, except keys and the roles of a chat."""
+    """Yield every string in *value*, a decoded JSON value, at any depth. Keys and the roles of a chat are left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -46,13 +46,15 @@ def export_journals(
     keep_out: Iterable[str] = (),
     overlap: int = SIZE,
 ) -> Exported:
-    """Write the rows of *journals* in *format* to the file *to*, as one JSON object a line.
+    """Write the rows of *journals* in *format* to the file *to*, as one JSON object a line; return the counts.
 
-    The same journals in the same order give the same bytes. Duplicate rows, and rows that share *overlap*
-    consecutive words with a text of *keep_out*, are left out. The file gets its name only when it is complete.
+    The same journals in the same order give the same bytes. Duplicate rows, and rows that share *overlap* consecutive
+    words with a text of *keep_out*, are left out. The file is written under a temporary name, and replaces *to* only
+    when it is complete.
 
     Raises :class:`~interwhen.JournalError` for a file that this version cannot read as a journal, and
-    :class:`UsageError` for an unknown format, or if the file cannot be written.
+    :class:`UsageError` for an unknown format, an *overlap* below 1, if there are no journals, or if the file cannot be
+    written.
     """
     if format not in FORMATS:
         raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {format!r}; choose one of these")

@@ -32,7 +32,7 @@ class ThinkingDocument(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """The text to search for contamination."""
+        """The text of the row that must not overlap with test data."""
         return self.text
 
 
@@ -58,7 +58,7 @@ class Chat(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """The text to search for contamination, including the arguments of tool calls."""
+        """The text of the row that must not overlap with test data, including the arguments of tool calls."""
         return "\n".join(text for message in self.messages for text in _said(message))
 
 
@@ -72,7 +72,7 @@ def _said(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(called: dict[str, Any]) -> Iterator[str]:
-    """Yield the arguments of a call: all strings in them if they are JSON, else the whole text."""
+    """Yield the arguments of the call *called*: all strings in them if they are JSON, else the whole text."""
     text = called["input"] if "input" in called else called["arguments"]
     try:
         yield from strings_in(json.loads(text))
@@ -92,7 +92,7 @@ class Steps(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """The text to search for contamination."""
+        """The text of the row that must not overlap with test data: the prompt and all steps."""
         return "\n".join((self.prompt, *self.completions))
 
 
@@ -114,7 +114,7 @@ class Preference(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """The text to search for contamination."""
+        """The text of the row that must not overlap with test data: the prompt with each of the two continuations."""
         return f"{self.prompt}{self.chosen}\n{self.prompt}{self.rejected}"
 
 
@@ -215,7 +215,10 @@ def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
 
 
 def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
-    """Return the judgement of the text of *attempt* at ``[start, end)``."""
+    """Return whether the text of *attempt* at ``[start, end)`` is ``right``, ``wrong``, ``open`` or ``plain``.
+
+    :data:`Judgement` explains the words.
+    """
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
     touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
@@ -270,7 +273,7 @@ class _Rows:
     labels: list[bool] = field(default_factory=list)
 
     def all(self) -> Iterator[Steps]:
-        """Yield the rows of the attempt."""
+        """Yield the rows of labelled steps of the attempt, and count the lines that are not steps in ``left_out``."""
         for line in lines_of(self.attempt, self.attempt.start):
             text = self.attempt.text[line.start : line.end]
             if not text.strip():
@@ -312,10 +315,11 @@ class _Rows:
 
 
 def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
-    """Yield a pair for each interrupt of *history* whose correction is in the final trace and passed its checks.
+    """Yield a preference pair for each interrupt of *history* whose correction passed its checks.
 
-    The rejected continuation ends with the wrong line. The chosen continuation ends with the first line whose claims
-    passed. Feedback before the correction is left out. *left_out* counts the interrupts without a pair, by reason.
+    The correction must be in the final trace. The rejected continuation ends with the wrong line. The chosen
+    continuation ends with the first line whose claims passed. Feedback before the correction is left out. *left_out*
+    counts the interrupts without a pair, by reason.
     """
     for number, attempt in enumerate(history.attempts):
         violation = attempt.ended_by
@@ -331,8 +335,8 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
 def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
     """Return a preference pair: the text with *violation*, which ended *attempt*, and the text that replaced it.
 
-    *history* holds the attempts at the problem, and *name* is the name of the pair. If there is no pair, the reason is
-    returned.
+    *history* holds all attempts of the run, and *name* becomes the id of the row. If there is no pair, the reason is
+    returned as a text.
     """
     before, last = attempt.text, history.last
     after = last.text
@@ -365,7 +369,7 @@ def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: Violatio
 
 
 def _after_feedback(last: RecordedAttempt, at: int) -> int:
-    """Return the offset at which the feedback that starts at *at* ends, or *at* itself if no feedback starts there."""
+    """Return the offset at which the feedback in *last* that starts at *at* ends; *at* itself if none starts there."""
     for span in last.ours:
         if span.origin == "feedback" and span.start == at:
             at = span.end

@@ -25,7 +25,7 @@ from interwhen._types.errors import InterwhenError
 from interwhen.registry import VERIFIERS, names_of
 from interwhen.view._page import policy, render_page
 from interwhen.view._recheck import recheck_form
-from interwhen.view._runs import GrowingRun, RunFolder, state_of
+from interwhen.view._runs import GrowingRun, RunFolder, RunFollower, state_of
 from interwhen.view._verify import verify_claim
 
 Guard: TypeAlias = Callable[[Request], Response | None]
@@ -77,7 +77,10 @@ class PageServer:
         self._page = render_page({}, config=config).encode()
 
     def app(self) -> ASGIApp:
-        """Return the ASGI application. Its paths are relative to the path where it is mounted."""
+        """Return the ASGI application, which refuses requests as the guard says.
+
+        Its paths are relative to the path where it is mounted.
+        """
         routes = [
             Route("/", self._show),
             Route("/runs", self._list),
@@ -130,7 +133,7 @@ class PageServer:
             headers = {**_HEADERS, "etag": etag, "cache-control": "private, no-cache"}
             if request.headers.get("if-none-match") == etag:
                 return Response(status_code=304, headers=headers)
-            body = await anyio.to_thread.run_sync(_part_from, path, int(begin))
+            body = await anyio.to_thread.run_sync(_part_from, self._folder.growing(path), int(begin))
         except (InterwhenError, OSError) as error:
             return _error(404, str(error))
         if body is None:
@@ -150,27 +153,29 @@ class PageServer:
         )
 
     async def _parts(self, path: Path, begin: int) -> AsyncIterator[bytes]:
-        """Yield server-sent events with the new parts of a run.
+        """Yield server-sent events with the new parts of the run at *path* until it ends, from the offset *begin* on.
 
-        The id of an event is the record offset after its part.
+        The id of an event is the record offset after its part. If no record ends at *begin*, the whole run is sent. The
+        last event is ``over``, at the end of the run or with the error if the journal cannot be read.
         """
         self._live += 1
         try:
-            growing = GrowingRun(path)
-            if not await anyio.to_thread.run_sync(growing.skip, begin):
-                growing = GrowingRun(path)  # another file than the page knows: it gets the whole
+            growing = self._folder.growing(path)
+            follower: RunFollower | None = None
             quiet = 0.0
             yield b"retry: 500\n\n"
             while not self._closing():
                 try:
-                    part = await anyio.to_thread.run_sync(growing.part)
+                    if follower is None:
+                        follower = await anyio.to_thread.run_sync(_follower_from, growing, begin)
+                    part = await anyio.to_thread.run_sync(follower.part)
                 except (InterwhenError, OSError) as error:
                     yield b"event: over\ndata: %b\n\n" % msgspec.json.encode(str(error))
                     return
                 if part is not None:
                     quiet = 0.0
-                    yield b"id: %d\nevent: part\ndata: %b\n\n" % (growing.offset, part)
-                elif growing.is_over:
+                    yield b"id: %d\nevent: part\ndata: %b\n\n" % (follower.offset, part)
+                elif follower.is_over:
                     yield b"event: over\ndata: {}\n\n"
                     return
                 elif quiet >= _KEEP_ALIVE_SECONDS:
@@ -233,18 +238,27 @@ class _AskedMonitor(msgspec.Struct):
 
 
 def _refused_command(request: Request, path: Path | None) -> Response | None:
-    """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed."""
+    """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed.
+
+    Only requests with a header that other web pages cannot send are allowed. If *path* is ``None``, there is no such
+    run.
+    """
     # A page of another origin cannot send this header without asking first, and is never allowed to.
     if request.headers.get("x-interwhen") != "page":
         return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
     return _no_run() if path is None else None
 
 
-def _part_from(path: Path, begin: int) -> bytes | None:
-    growing = GrowingRun(path)
-    if not growing.skip(begin):
+def _follower_from(growing: GrowingRun, begin: int) -> RunFollower:
+    # If the file is another one than the page knows, the page gets all of it.
+    return growing.follower(begin) or RunFollower(growing)
+
+
+def _part_from(growing: GrowingRun, begin: int) -> bytes | None:
+    follower = growing.follower(begin)
+    if follower is None:
         return None
-    return growing.part() or msgspec.json.encode({"from": begin, "offset": begin})
+    return follower.part() or msgspec.json.encode({"from": begin, "offset": begin})
 
 
 def _error(status: int, message: str) -> Response:
@@ -267,8 +281,8 @@ def _no_run() -> Response:
 def loopback_only(request: Request) -> Response | None:
     """Refuse every request that does not come from this machine, or that uses another host name than this machine's.
 
-    The host name is checked because any web page can let its own name point to this machine (DNS rebinding). The
-    browser would then treat that page as the trace page.
+    Return the refusing answer (status 403), or ``None``. The host name is checked because any web page can let its own
+    name point to this machine (DNS rebinding). The browser would then treat that page as the trace page.
     """
     peer = request.client.host if request.client is not None else ""
     if not _is_loopback(peer):
@@ -280,7 +294,7 @@ def loopback_only(request: Request) -> Response | None:
 
 
 def with_key(key: str) -> Guard:
-    """Return a guard that accepts requests with *key*.
+    """Return a guard that accepts only requests with *key*; it answers others with status 401.
 
     The key may be the password that a browser asks for, or a bearer token.
     """
@@ -316,7 +330,8 @@ def gateway_pages(places: Sequence[str], key: str, closing: Callable[[], bool]) 
     """Return the application that a gateway serves below ``/ui``, for the journals at *places*.
 
     With *key*, each request must contain it. Without *key*, requests must come from this machine. *closing* is a
-    function that returns true when the gateway is stopping.
+    function that returns true when the gateway is stopping. Raises :class:`~interwhen.UsageError` if a place does not
+    exist.
     """
     guard = with_key(key) if key else loopback_only
     pages = PageServer(RunFolder(places), guard, verify=True, closing=closing).app()

@@ -84,7 +84,10 @@ def view(
 
 
 def _start(folder: RunFolder, recheck: tuple[str, ...]) -> str:
-    """Return the place within the page that shows one run beside its text as checked by the monitors *recheck*."""
+    """Return the part of the page's address after ``#`` that shows one run beside its text as rechecked with *recheck*.
+
+    *recheck* names monitors. Without them, the result is empty.
+    """
     if not recheck:
         return ""
     run = run_id(folder.paths()[0])
@@ -99,7 +102,7 @@ def _write(folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, rech
         raise UsageError(f"there must be at least one readable journal, got none{f': {why}' if why else ''}")
     runs = {row.id: folder.form(path) for path, row in each(readable, "runs")}
     rows = [row for _, row in found]
-    for monitor in recheck:
+    for monitor in each(recheck, "monitors"):
         [(path, row)] = found
         name = rechecked_id(row.id, monitor)
         runs[name] = anyio.run(recheck_form, path, monitor)

@@ -22,7 +22,8 @@ def notebook_frame(shown: Any) -> str | None:
     """Return an HTML frame with the page of *shown*, a result or an object that has one.
 
     With a journal, the page shows the times; without one, it shows the text, the checks and the token counts. The frame
-    can run only the script of the page: it has no access to the notebook. Returns ``None`` if there is nothing to show.
+    can run only the script of the page: it has no access to the notebook. Returns ``None`` if there is nothing to show,
+    or if the page would be too large for a notebook.
     """
     form = _form_of(shown)
     if form is None or len(form) > _MOST_BYTES:
@@ -55,9 +56,9 @@ def _result_of(shown: Any) -> Result | None:
 
 
 def form_of_result(result: Result) -> dict[str, Any]:
-    """Return the compact form of *result*, which has no journal. It contains no times and no text that was cut.
+    """Return the compact form of *result*, which has no journal: the JSON object that the page reads.
 
-    Its offsets are UTF-16 code units, as in every compact form.
+    It contains no times and no text that was cut. Its offsets are UTF-16 code units, as in every compact form.
     """
     units = Units(result.text)
     names = list(dict.fromkeys(check.monitor for check in result.checks))

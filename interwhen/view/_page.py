@@ -72,7 +72,7 @@ def render_page(
 ) -> str:
     """Return the page with the data of *runs*, as HTML that needs no other file and contacts no server.
 
-    *runs* maps the id of a run to its compact form (``timeline(journal).to_json()``). *rows* describe the runs in the
+    *runs* maps the id of a run to its compact form (``timeline(journal).compact``). *rows* describe the runs in the
     list. *title* is the page title. *config* tells the page whether it has a server.
     """
     bundle = _bundle()

@@ -25,12 +25,12 @@ from interwhen.view._verify import Units, check_fields
 
 
 async def recheck_form(path: Path, spec: MonitorSpec) -> bytes:
-    """Return the compact form of the run at *path* with the checks of the monitor *spec* in place of its own.
+    """Return the compact form of the run at *path*, with the checks of the monitor *spec* in place of its own.
 
-    Text, cuts, requests and their times are those of the record, so both forms align. The monitor only observes, and no
-    model runs: a monitor that extracts claims by a fork finds nothing. Each check gets the time at which its segment
-    was complete. Raises :class:`~interwhen.JournalError` if the journal cannot be read, and
-    :class:`~interwhen.UsageError` if it is redacted or *spec* is not a monitor.
+    The compact form is the JSON that the page reads. Text, cuts, requests and their times are those of the record, so
+    both forms align. The monitor only observes, and no model runs: a monitor that extracts claims by a fork finds
+    nothing. Each check gets the time at which its segment was complete. Raises :class:`~interwhen.JournalError` if the
+    journal cannot be read, and :class:`~interwhen.UsageError` if it is redacted or *spec* is not a monitor.
     """
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(spec))
     found = read_journal(path)
@@ -107,7 +107,10 @@ def _name_of(spec: MonitorSpec, watchers: Sequence[Monitor]) -> str:
 
 
 class _Piece(NamedTuple):
-    """A part of the tape that is still in the trace. Its offsets count UTF-16 code units."""
+    """A part of the tape that is still in the trace. The tape is all text that was ever written in the run.
+
+    The offsets are those on the tape, in UTF-16 code units.
+    """
 
     start: int
     end: int
@@ -116,13 +119,16 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The trace at the end of a request."""
+    """The trace just before a cut, or at the end of the run (``is_last``), as parts of the tape."""
 
     pieces: tuple[_Piece, ...]
     is_last: bool
 
     def on_tape(self, offset: int) -> int:
-        """Return the place on the tape of the character at *offset* of the trace."""
+        """Return the offset on the tape of the character at *offset* of the trace.
+
+        If the trace has no such character, return the end of the trace.
+        """
         at = 0
         for piece in self.pieces:
             if offset < at + piece.end - piece.start:
@@ -132,7 +138,10 @@ class _Snapshot:
 
 
 def _snapshots(form: dict[str, Any]) -> Iterator[_Snapshot]:
-    """Yield the trace before each cut that follows new text of the model, and the trace at the end."""
+    """Yield the trace before each cut that follows new text of the model, and the trace at the end.
+
+    *form* is the compact form of the run.
+    """
     styles = {number: (phase, origin == "model") for number, phase, origin in form.get("styles", ())}
     cuts: dict[int, list[int]] = {}
     for number, to, *_ in form.get("cuts", ()):

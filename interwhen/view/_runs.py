@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -14,6 +16,7 @@ import msgspec
 from interwhen._types.errors import JournalError, UsageError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
+from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import MAGIC, Frame, frames
 from interwhen.journal._records import EndRecord, Header, decode
 from interwhen.registry import MonitorSpec
@@ -21,6 +24,10 @@ from interwhen.registry import MonitorSpec
 T = TypeVar("T")
 _ROWS_KEPT = 20_000
 _FORMS_KEPT = 8
+_GROWING_KEPT = 4
+"""How many journals stay read, for the requests that follow: about a kilobyte of memory for each token."""
+_MARKS_KEPT = 256
+"""How many parts ago a follower may have lost its connection without a second reading: about a minute."""
 _FOUND = 3
 """How many refuted claims a row names."""
 _FOUND_CHARACTERS = 120
@@ -44,7 +51,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     remedies: int = 0
     violations: int = 0
     found: tuple[str, ...] = ()
-    """The first refuted claims, as their keys begin."""
+    """The first three refuted claims: the readable beginnings of their keys."""
     seconds: float | None = None
     size: int = 0
     error: str = ""
@@ -59,7 +66,7 @@ class JournalStat(NamedTuple):
 
 
 def state_of(path: Path) -> JournalStat:
-    """Return the size and the modification time of the file at *path*. Raises :class:`OSError`."""
+    """Return the size and the modification time of the file at *path*. Raises :class:`OSError` if there is no file."""
     found = path.stat()
     return JournalStat(found.st_size, found.st_mtime_ns)
 
@@ -81,7 +88,9 @@ class RunFolder:
         self._ids: dict[str, Path] = {}
         self._rows: OrderedDict[Path, tuple[JournalStat, RunRow]] = OrderedDict()
         self._forms: OrderedDict[Path, tuple[JournalStat, bytes]] = OrderedDict()
+        self._growing: OrderedDict[Path, GrowingRun] = OrderedDict()
         self._specs: dict[str, MonitorSpec] = {}
+        self._lock = threading.Lock()
 
     def paths(self) -> list[Path]:
         """Return the paths of all journals, the most recently changed file first."""
@@ -126,9 +135,9 @@ class RunFolder:
         return row
 
     def form(self, path: Path) -> bytes:
-        """Return the compact form of the timeline of the journal at *path*.
+        """Return the compact form of the timeline of the journal at *path*: the JSON that the page reads.
 
-        Raises :class:`~interwhen.JournalError` if the journal cannot be read.
+        Raises :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`OSError` if there is no file.
         """
         state = state_of(path)
         kept = self._forms.get(path)
@@ -137,6 +146,16 @@ class RunFolder:
         found = timeline(path).compact
         _keep(self._forms, path, (state, found), _FORMS_KEPT)
         return found
+
+    def growing(self, path: Path) -> GrowingRun:
+        """Return the reader of the journal at *path*. All requests that follow this journal share it.
+
+        At most ``_GROWING_KEPT`` readers are kept; the least recently used one is dropped.
+        """
+        with self._lock:
+            found = self._growing.get(path) or GrowingRun(path)
+            _keep(self._growing, path, found, _GROWING_KEPT)
+            return found
 
     def spec(self, monitor: str) -> MonitorSpec | None:
         """Return how to make the monitor with the name *monitor*, as a journal of this folder records it.
@@ -270,44 +289,102 @@ def _outlined(row: RunRow, form: bytes) -> RunRow:
 
 
 class GrowingRun:
-    """Reads a journal that may still be growing, and returns the new data as parts."""
+    """Reads a journal that may still be growing, once for all its followers.
+
+    Its methods may be called in any thread.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self._reader = TimelineReader(str(path))
-        self._fed = 0
+        self._inode = 0
+        self._epoch = 0
+        """How often the file was replaced by another one."""
+        self._marks: OrderedDict[int, PartMark] = OrderedDict()
+        """Where the last parts ended, by offset. So a follower that connects again needs no second reading."""
+
+    def follower(self, begin: int) -> RunFollower | None:
+        """Read what is new in the file. Return a follower that already has the data up to the offset *begin*.
+
+        The result is ``None`` if no record ends at *begin*.
+        Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
+        """
+        with self._lock:
+            self._read()
+            mark = self._marks.get(begin) if begin else PartMark()
+            if mark is None:
+                # A reader that stops at this offset is in the state that ours had there, and so is its mark.
+                reader, mark = TimelineReader(str(self._path)), PartMark()
+                with self._path.open("rb") as file:
+                    reader.feed(file.read(begin))
+                reader.part_after(mark)
+                if reader.offset != begin:
+                    return None
+            return RunFollower(self, self._epoch, mark)
+
+    def part(self, follower: RunFollower) -> bytes | None:
+        """Read what is new in the file, and return the data that are new for *follower*, as a part in the compact form.
+
+        The result is ``None`` if there are none. *follower* then has these data. If the file was replaced by another
+        one, the part has all data of the new file. Raises the same errors as :meth:`follower`.
+        """
+        with self._lock:
+            self._read()
+            if follower.epoch != self._epoch:
+                follower.epoch, follower.mark = self._epoch, PartMark()
+            mark, reader = follower.mark, self._reader
+            follower.is_over = reader.is_over
+            if mark.offset == reader.offset:
+                return None
+            part = reader.part_after(mark)
+            self._marks[mark.offset] = replace(mark)
+            self._marks.move_to_end(mark.offset)
+            if len(self._marks) > _MARKS_KEPT:
+                self._marks.popitem(last=False)
+            return part
+
+    def _read(self) -> None:
+        """Read the bytes after the last complete record. If the file was replaced or became shorter, read all of it."""
+        with self._path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._inode or found.st_size < self._reader.offset:
+                self._begin(found.st_ino)
+            # A run that is resumed overwrites an incomplete record at the end, so such a record is read again.
+            self._reader.forget_tail()
+            file.seek(self._reader.offset)
+            try:
+                self._reader.feed(file.read())
+            except JournalError:
+                self._begin(0)  # the reader stopped within these bytes
+                raise
+
+    def _begin(self, inode: int) -> None:
+        self._inode = inode
+        self._epoch += 1
+        self._reader = TimelineReader(str(self._path))
+        self._marks.clear()
+
+
+class RunFollower:
+    """Follows a :class:`GrowingRun` for one consumer, and remembers which of its data the consumer has got."""
+
+    def __init__(self, run: GrowingRun, epoch: int = -1, mark: PartMark | None = None) -> None:
+        """Follow *run* from *mark* on; ``None``: from its start. The mark is valid in the *epoch* of *run*."""
+        self._run = run
+        self.epoch = epoch
+        self.mark = PartMark() if mark is None else replace(mark)
+        self.is_over = False
+        """Whether the run had ended when the last part was requested."""
 
     @property
     def offset(self) -> int:
-        """The offset at the end of the last complete record that was read."""
-        return self._reader.offset
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the run has ended, according to the part of the file that was read."""
-        return self._reader.is_over
-
-    def skip(self, to: int) -> bool:
-        """Read the first *to* bytes, and leave their data out of the next part.
-
-        Return whether a record ends at *to*.
-        """
-        if not to:
-            return True
-        self._feed(to)
-        self._reader.part()
-        return self._reader.offset == to
+        """The offset at the end of the last part."""
+        return self.mark.offset
 
     def part(self) -> bytes | None:
-        """Return the new data of the file, as a part in the compact form; ``None`` if there are none."""
-        before = self._reader.offset
-        self._feed(None)
-        return self._reader.part() if self._reader.offset > before or not before else None
+        """Return the new data, as a part in the compact form; ``None`` if there are none.
 
-    def _feed(self, to: int | None) -> None:
-        with self._path.open("rb") as file:
-            file.seek(self._fed)
-            data = file.read() if to is None else file.read(max(0, to - self._fed))
-        self._fed += len(data)
-        if data:
-            self._reader.feed(data)
+        Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
+        """
+        return self._run.part(self)

@@ -39,8 +39,9 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
     """Check the claim with the index *number* in the timeline of the journal at *path* again.
 
-    Raises :class:`~interwhen.UsageError` if there is no such claim, or if it cannot be found again: either a fork found
-    it, or the journal does not say how to make its monitor.
+    Raises :class:`~interwhen.JournalError` if the journal cannot be read. Raises :class:`~interwhen.UsageError` if
+    there is no such claim, or if it cannot be found again: either a fork found it, or the journal does not say how to
+    make its monitor.
     """
     checks = timeline(path).checks
     if not 0 <= number < len(checks):
@@ -51,7 +52,10 @@ async def verify_claim(path: Path, number: int) -> ClaimVerdict:
 
 
 def words_of(outcome: Outcome) -> tuple[str, str]:
-    """Return the name of *outcome* in the compact form, and its reason."""
+    """Return the name of *outcome* in the compact form, such as ``violation``, and the reason for it.
+
+    The reason of a violation is its witness, if it has one.
+    """
     match outcome:
         case Judged(verdict=verdict):
             return _of_verdict(verdict)

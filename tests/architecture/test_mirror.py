@@ -131,6 +131,7 @@ REACHES = {
     "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
     "clients/test_openai_client_loop_thread.py": ("interwhen._run", "the thread of a synchronous client is the run's"),
     "compatibility": ("interwhen", "records of older versions are read by what reads them"),
+    "conftest.py": ("interwhen._engine.stream", "on a busy machine its closing of streams has more time"),
     "contracts": ("interwhen.models", "records servers, and plays the records to the adapters"),
     "core/mutation.py": ("interwhen.testing.simulation", "mutants are played in the worlds of the simulator"),
     "engine/test_jobs_failing_checks.py": (
@@ -143,14 +144,14 @@ REACHES = {
     "integrations/ray": ("interwhen", "gives an actor what the engine gives to a pool"),
     "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
-    "journal/test_scribe.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
+    "journal/test_compact_form.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
+    "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),
     "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
     "journal/test_writer.py": (
         "interwhen._engine.journaling",
         "the recorder of a run fills the columns that the clerk takes",
     ),
     "local": ("interwhen", "a real model: what is private is its process"),
-    "models/test_orphans.py": ("interwhen._engine.stream", "the engine's limit, made longer"),
     "precompute/world.py": ("interwhen.bench._precompute_world", "contexts in which it is known what is true"),
     "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
     "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
@@ -158,7 +159,7 @@ REACHES = {
     "strategies/test_calls.py": ("interwhen._types.strategies", "the Protocol that clients and the gateway know"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
-    "view/test_": ("interwhen.journal._files", "a record grows while a page reads it"),
+    "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
 }
 

@@ -210,7 +210,7 @@ def test_a_real_server(capsys):
 def test_the_table_and_the_code(monkeypatch, capsys):
     findings = (ProbeFinding("reachable", "ok", "yes\x1b[2J", "fine"), ProbeFinding("chat API", "ok", "", ""))
 
-    async def found(base_url, model):
+    async def found(base_url, model, _on_progress):
         return Diagnosis(base_url, model, findings)
 
     monkeypatch.setattr(command, "_diagnosis", found)
@@ -329,7 +329,7 @@ class TestJournals:
         assert found["journals"]["meaning"].endswith("after 2 days")
 
     def test_a_configured_directory_is_examined_after_the_endpoint(self, folder, monkeypatch, capsys):
-        async def found(base_url, model):
+        async def found(base_url, model, _on_progress):
             return Diagnosis(
                 base_url, model, (ProbeFinding("reachable", "ok", "", ""), ProbeFinding("chat API", "ok", "", ""))
             )

@@ -2,14 +2,20 @@
 
 import importlib
 import io
+import json
 import re
 import threading
 from types import SimpleNamespace
 
+import interwhen
+import msgspec
 import pytest
 from interwhen.cli._app import app
 from interwhen.cli._progress import ProgressLine, duration, each, is_quiet, note, say, set_quiet
+from interwhen.testing import ScriptedModel
 from interwhen_launcher import main
+from tests.bench.capacity.support import MEASURED
+from tests.policy.policy_shop import RULE, write_shop
 
 
 class Terminal(io.StringIO):
@@ -63,6 +69,14 @@ def test_a_terminal_gets_one_line_with_counts_and_the_remaining_time(terminal, m
     ]
     # There is no colour that NO_COLOR would have to switch off.
     assert not re.search(r"\x1b\[[\d;]*m", terminal.getvalue())
+
+
+def test_a_total_may_become_known_during_the_work(terminal):
+    clock = Clock()
+    with ProgressLine("checks", ticks=False, clock=clock) as progress:
+        clock.now += 3
+        progress.of(1, 4)
+    assert "checks 1 of 4, about 9 s left" in terminal.getvalue()
 
 
 def test_without_a_total_it_counts_and_says_how_long_it_took(terminal):
@@ -184,6 +198,56 @@ def test_every_command_that_takes_long_shows_progress_and_has_json():
         assert SHOWN_BY & vars(module).keys(), f"{name} takes long and shows no progress"
         options = {option for argument in command.assemble_argument_collection() for option in argument.names}
         assert "--json" in options or name in NO_JSON, f"{name} has no --json"
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Return the arguments of commands that know how much they will do, with what they say of it."""
+    journal = tmp_path / "run.journal"
+    text = "".join(f"{number} + 1 = {number + 1}\n" for number in range(20))
+    with interwhen.run_sync(ScriptedModel([text]), "Q", monitors=["arithmetic"], journal=journal) as run:
+        run.drain()
+    measured = tmp_path / "measured.json"
+    measured.write_bytes(msgspec.json.encode(MEASURED))
+    shop = write_shop(tmp_path, RULE)
+    return {
+        r"checks 20 of 20, about 0 s left": ["recheck", str(journal)],
+        rf"checked characters: {len(text)} of {len(text)}, about 0 s left": [
+            "replay",
+            str(journal),
+            "-m",
+            "arithmetic",
+        ],
+        r"checked rules and tools: \d+ of \d+, about \d+ s left": ["policy", "check", str(shop)],
+        r"simulations 1, \d+ s, [\d,]+ streams on a core": ["plan", "capacity", str(measured)],
+        r"questions to the endpoint: 1 of \d+, ": ["doctor", "--base-url", "http://127.0.0.1:1/v1", "--model", "m"],
+    }
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_commands_say_how_much_is_left_and_keep_it_from_stdout(places, is_terminal, monkeypatch, capsys):
+    pytest.importorskip("simpy")
+    pytest.importorskip("z3")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("_SILENT_SECONDS", "_REDRAW_SECONDS", "_LINE_SECONDS"):
+        monkeypatch.setattr(f"interwhen.cli._progress.{name}", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+
+    def said(*arguments):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        return capsys.readouterr()
+
+    for words, arguments in places.items():
+        shown = said(*arguments, "--json")
+        assert re.search(words, shown.err), (arguments, shown.err)
+        assert all(json.loads(line) is not None for line in shown.out.splitlines()), arguments
+        assert not re.search(r"\x1b\[[\d;]*m", shown.out + shown.err), arguments
+        if is_terminal:  # the line is gone when the command is done
+            assert shown.err.endswith("\r\x1b[K"), arguments
+        assert said(*arguments, "--json", "--quiet") == (shown.out, ""), arguments
+        assert not re.search(r"\x1b\[[\d;]*m", said(*arguments, "--quiet").out), arguments
 
 
 def test_every_command_takes_quiet(monkeypatch):

@@ -10,7 +10,15 @@ import interwhen
 import pytest
 from interwhen import Claim, Pass, Workers, verifier
 from interwhen._engine import loop_blocking, monitors
-from interwhen._engine.loop_blocking import _WATCHER, MOST, SEES_FUNCTIONS, LoopBlocking, WatchedLoop, frames_of
+from interwhen._engine.loop_blocking import (
+    _WATCHER,
+    MOST,
+    SEES_FUNCTIONS,
+    LoopBlocking,
+    WatchedLoop,
+    frames_of,
+    is_waiting,
+)
 from interwhen.testing import Pause, ScriptedModel, run_virtual
 from structlog.testing import capture_logs
 from sums import judge, sums, supervise, watch
@@ -192,6 +200,7 @@ def test_a_loop_that_is_not_running_is_in_nothing():
         assert frames_of(None, 0) == []
     finally:
         loop.close()
+    assert not is_waiting(loop, 0)  # it is asked, so that the thread forgets it
 
 
 def test_a_loop_that_answers_in_time_is_not_looked_at():
@@ -265,11 +274,31 @@ def test_what_its_caller_has_timed_is_not_told_twice():
 
 def test_a_late_loop_is_looked_at_more_often():
     it, _, _ = watched(0.04)
-    assert it.pause == 0.02
+    assert it.pause == 0.01
     it.look(0.0, list, None)
     assert it.pause == 0.005
     it.answered(0.001)
-    assert it.pause == 0.02
+    assert it.pause == 0.01
+
+
+def test_a_loop_that_waits_for_work_is_not_woken():
+    posted = []
+
+    async def main():
+        it = WatchedLoop(posted.append, asyncio.get_running_loop(), threading.get_ident())
+
+        def look_while_it_waits():
+            deadline = time.monotonic() + 30
+            while not is_waiting(it.loop, it.thread) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            _WATCHER._look(it)
+
+        await asyncio.to_thread(look_while_it_waits)
+        assert posted == []
+        _WATCHER._look(it)  # from a task of the loop, which runs code now
+        assert len(posted) == 1
+
+    asyncio.run(main())
 
 
 def test_a_call_is_the_same_whatever_it_is_in():
@@ -317,6 +346,7 @@ def test_the_thread_sleeps_when_no_run_comes_and_wakes_for_the_next_one(monkeypa
     monkeypatch.setattr(loop_blocking, "_LINGER_SECONDS", 0.0)
     looks = []
     monkeypatch.setattr(WatchedLoop, "look", lambda *_: looks.append(1))
+    monkeypatch.setattr(loop_blocking, "is_waiting", lambda *_: False)
     watcher = loop_blocking._LoopWatcher()
 
     async def enter_and_leave():

@@ -7,6 +7,7 @@ import interwhen
 import pytest
 from interwhen import JournalError
 from interwhen.journal import TimelineReader
+from interwhen.journal._compact_form import PartMark
 from interwhen.journal._timeline_reading import join_parts, whole_of
 from interwhen.testing import End, ScriptedModel
 from journals import KINDS, borders, goes_on, recorded, taken_apart
@@ -53,6 +54,39 @@ async def test_the_parts_of_a_growing_journal_are_its_timeline(name, path):
     again = json.loads(reader.part(everything=True))
     assert again["from"] == 0
     assert {**joined([again]), "path": whole["path"], "size": whole["size"]} == whole
+
+
+@pytest.mark.parametrize("name", ["repairs", "slow checks"])
+async def test_several_consumers_share_one_reader(name, path):
+    """Each has a mark, and takes its parts at other times."""
+    _, _, data = await recorded(KINDS[name], path)
+    reader, often, seldom = TimelineReader("x"), PartMark(), PartMark()
+    parts = {id(often): [], id(seldom): []}
+    ends = borders(data)
+    for number, (begin, end) in enumerate(pairwise([0, *ends])):
+        reader.feed(data[begin:end])
+        for mark in (often, seldom) if number % 5 == 0 or end == ends[-1] else (often,):
+            parts[id(mark)].append(json.loads(reader.part_after(mark)))
+    path.write_bytes(data)
+    whole = json.loads(interwhen.timeline(path).compact)
+    for found in (*parts.values(), [json.loads(reader.part())]):
+        assert {**joined(found), "path": whole["path"], "size": whole["size"]} == whole
+
+
+def test_parts_are_joined_in_place():
+    """Copies of the lists for each part would take quadratic time. The joined parts themselves stay as they are."""
+    whole = {}
+    part = {"tokens": {"chars": [1], "gaps": [2]}, "cuts": [[0, 0, 0, 0]], "text": "a", "checks": {"0": {}}}
+    join_parts(whole, part)
+    lists = whole["tokens"]["chars"], whole["cuts"], whole["checks"]
+    join_parts(whole, part)
+    assert all(
+        one is other
+        for one, other in zip(lists, (whole["tokens"]["chars"], whole["cuts"], whole["checks"]), strict=True)
+    )
+    assert whole["tokens"] == {"chars": [1, 1], "gaps": [2, 2]}
+    assert whole["text"] == "aa"
+    assert part == {"tokens": {"chars": [1], "gaps": [2]}, "cuts": [[0, 0, 0, 0]], "text": "a", "checks": {"0": {}}}
 
 
 async def test_a_journal_cut_anywhere_gives_the_timeline_up_to_there(path):

@@ -29,6 +29,15 @@ LACKS = {
 ALL = dict.fromkeys(NAMES, "holds") | LACKS
 
 
+def test_each_line_of_the_contract_is_a_step_of_the_progress():
+    seen = []
+    server = ContractServer()
+    report = anyio.run(
+        lambda: check_contract("http://host/v1", "m", transport=server, on_progress=lambda *step: seen.append(step))
+    )
+    assert seen == [(number, len(report.lines)) for number in range(1, len(report.lines) + 1)]
+
+
 @pytest.mark.parametrize("tags", [False, True])
 def test_a_server_that_keeps_the_contract(tags):
     report = examine(ContractServer(tags=tags))

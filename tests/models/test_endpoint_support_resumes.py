@@ -151,6 +151,8 @@ def test_a_wrong_option_is_named():
         ChatModel("http://h/v1", "m", probe="sometimes")
     with pytest.raises(UsageError, match="probe must be one of auto, always, never, got 'sometimes'"):
         interwhen.wrap(__import__("openai").AsyncOpenAI(api_key="k"), [], probe="sometimes")
+    with pytest.raises(UsageError, match="resume must be one of auto, tokens, prefill, turn, got 'ids'"):
+        ChatModel("http://h/v1", "m", resume="ids")
 
 
 class Wire:

@@ -8,7 +8,7 @@ import time
 import anyio
 import pytest
 from interwhen import UsageError
-from interwhen.models import ConnectError, FastTransport, HttpRequest, StreamClosed, _fast_transport
+from interwhen.models import ConnectError, FastTransport, HttpRequest, Httpx2Transport, StreamClosed, _fast_transport
 from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault
 
 
@@ -291,13 +291,24 @@ def test_what_comes_while_the_loop_is_held_is_no_answer_to_the_next_request(more
         server.join()
 
 
-@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "a:b", "", "a b"])
-def test_a_header_that_would_make_two_requests_of_one_is_refused(name):
+INVALID = {
+    **dict.fromkeys(["Host", "content-length", "Transfer-Encoding", "a:b", "", "a b", "ä"], "1"),
+    "authorization": "Bearer key\n",
+    "x-name": "Zoë Łuk",
+    "x-nul": "a\0b",
+}
+
+
+@pytest.mark.parametrize("make", [FastTransport, Httpx2Transport])
+@pytest.mark.parametrize(("name", "value"), INVALID.items())
+def test_an_invalid_header_is_refused_and_named(make, name, value):
     async def main():
-        transport = FastTransport()
-        request = HttpRequest("POST", "http://127.0.0.1:9/v1", {name: "1"}, b"x")
-        with pytest.raises(UsageError, match="the transport sets this header, or the name is invalid"):
+        transport = make()
+        request = HttpRequest("POST", "http://127.0.0.1:9/v1", {name: value}, b"x")
+        with pytest.raises(UsageError, match="remove it") as caught:
             await transport.send(request, connect_timeout=1)
         await transport.aclose()
+        assert repr(name) in str(caught.value)
+        assert value.strip() not in str(caught.value) or value == "1"  # it may be a key
 
     on_asyncio(main)

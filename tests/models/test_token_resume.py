@@ -191,12 +191,12 @@ def test_fragments_hold_no_special_token_and_lose_nothing(text):
             assert token not in part
 
 
-async def chat_events(raw_chunks, phase="reasoning"):
+async def chat_events(raw_chunks, phase="reasoning", *, ends=True):
     class Response:
         status, headers = 200, {}
 
         def __init__(self):
-            self.parts = [data(chunk) for chunk in raw_chunks] + [DONE]
+            self.parts = [data(chunk) for chunk in raw_chunks] + [DONE] * ends
 
         async def receive(self):
             return self.parts.pop(0) if self.parts else b""
@@ -208,6 +208,7 @@ async def chat_events(raw_chunks, phase="reasoning"):
     body = b""
     while part := await events.receive():
         body += part
+    assert not ends or body.endswith(DONE)
     return [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: {")]
 
 
@@ -223,6 +224,13 @@ async def test_a_completion_becomes_the_events_of_a_chat():
     assert [event["choices"][0]["delta"] for event in events[:4]] == [{"reasoning": "a"}, {}, {"content": "b"}, {}]
     assert events[3]["choices"][0]["finish_reason"] == "stop"
     assert events[4]["usage"]["completion_tokens"] == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ends", [True, False])
+async def test_text_that_may_begin_a_tag_is_not_lost_if_the_server_names_no_finish_reason(ends):
+    events = await chat_events([{"choices": [{"index": 0, "text": text}]} for text in ("5 ", "</thi")], ends=ends)
+    assert [event["choices"][0]["delta"] for event in events] == [{"reasoning": "5 "}, {}, {"reasoning": "</thi"}]
 
 
 @pytest.mark.anyio

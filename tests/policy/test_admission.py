@@ -259,7 +259,10 @@ def test_clauses_are_mapped_to_rules_and_those_without_are_listed(tmp_path: Path
 
 
 def test_the_airline_is_admitted_and_its_examples_notice_mistakes() -> None:
-    found = admit(read_policy(FOLDER / "airline"))
+    policy, seen = read_policy(FOLDER / "airline"), []
+    found = admit(policy, on_progress=lambda *step: seen.append(step))
+    steps = len(policy.rules) + len(policy.schema.tools)
+    assert seen == [(number, steps) for number in range(1, steps + 1)]
     assert found.problems == ()
     assert len(found.admitted) == 22
     assert found.killed >= 0.95

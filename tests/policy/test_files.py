@@ -60,6 +60,14 @@ HOSTILE = {
         RULE.replace('"state.orders.A.status"', '"state.users.A"'),
         "the tables of the state must be .*, got 'users'",
     ),
+    "an index beyond the list": (
+        RULE.replace('"state.orders.A.status" =', '"args.tags" = ["a"], "args.tags.2" ='),
+        "'2' in the path 'args.tags.2' must be an index of a list, from 0 to 1",
+    ),
+    "an index that is not a number": (
+        RULE.replace('"state.orders.A.status" =', '"args.tags" = ["a"], "args.tags.one" ='),
+        "'one' in the path 'args.tags.one' must be an index of a list, from 0 to 1",
+    ),
     "a definition that is no text": (RULE.replace("base =", "define = {a = 1}\nbase ="), "table of expressions"),
     "many examples": (RULE + "\n[[example]]\nname='x'" * 300, "at most"),
 }

@@ -35,6 +35,14 @@ def expect(subject, message=None):
     return expected(subject, message)
 
 
+def until(page, holds, what, seconds=30.0):
+    """Wait until the function *holds* returns true. *what* says what did not happen in *seconds*."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        page.wait_for_timeout(20)
+
+
 def axe():
     """Return the source of axe-core; skip the test where it is not installed."""
     path = PAGE / "node_modules" / "axe-core" / "axe.min.js"

@@ -5,6 +5,7 @@ from base64 import b64encode
 
 import httpx2
 import pytest
+from interwhen.journal import _timeline_reading
 from interwhen.journal._files import frames
 from interwhen.view._app import PageServer, gateway_pages, loopback_only, with_key
 from interwhen.view._runs import RunFolder, run_id
@@ -110,6 +111,21 @@ async def test_a_reader_that_reconnects_misses_nothing(folder, tmp_path):
     assert part["from"] == middle
     assert text.endswith(part.get("text", ""))
     assert len(part.get("text", "")) < len(text)
+
+
+@pytest.mark.anyio
+async def test_a_page_that_opens_and_follows_a_run_reads_its_journal_once(folder, monkeypatch):
+    path = folder / "repaired.journal"
+    found, decode = [], _timeline_reading.decode
+    monkeypatch.setattr(_timeline_reading, "decode", lambda payload: found.append(payload) or decode(payload))
+    app = pages(folder)
+    async with client(app) as http:
+        for _ in range(2):  # two browsers
+            whole = (await http.get(f"/runs/{run_id(path)}/timeline")).json()
+            rest = await http.get(f"/runs/{run_id(path)}/live", params={"from": str(whole["offset"])})
+            assert "event: over" in rest.text
+            assert "event: part" not in rest.text
+    assert len(found) == len(list(frames(path.read_bytes(), str(path))))
 
 
 def middle_of(path, data):

@@ -7,12 +7,13 @@ from urllib.parse import quote
 
 import anyio
 import pytest
+from interwhen.journal._files import frames
 from interwhen.view._page import render_page
 from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import RunFolder, run_id
 from interwhen.view._server import local_app
 from tests.hostile.corpus import ARITHMETIC, HIDDEN, LOOKALIKES, MARKERS, TERMINAL, TOKENS
-from tests.view.browser import Watched, axe, chromium, expect, serving
+from tests.view.browser import Watched, axe, chromium, expect, serving, until
 from tests.view.recorded import PLAIN, REPAIRED, long_replies, record
 
 WORD = "word"
@@ -29,6 +30,8 @@ MARKUP = [
     "{{7*7}}${7*7}",
     "<meta http-equiv=refresh content='0;url=http://evil.example'>",
 ]
+# Scroll events come in the next frame, so what they draw is there in the one after it.
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 # For this module only: while Playwright runs, no other test can start an event loop in this thread.
@@ -144,6 +147,25 @@ def test_ten_questions_take_one_or_two_clicks(watch, address, folder):
             page.get_by_role("tab", name="Evidence").click()
 
 
+def test_the_page_explains_its_signs_and_keys(watch, address, folder):
+    watched = watch(at_run(address, folder, "repaired.journal"))
+    page = watched.page
+    page.locator(".row.chosen").wait_for()
+    page.keyboard.press("?")
+    expect(page.get_by_role("tab", name="Help")).to_have_attribute("aria-selected", "true")
+    explained = page.locator(".explained")
+    # What the reader sees in the text and in the header: each has a line.
+    for word in ("steps verified", "the answer itself may be wrong", "written by a remedy", "taken back", "frontier"):
+        expect(explained).to_contain_text(word)
+    signs = page.locator(".row .sign").all_inner_texts()
+    assert set(signs) == {"✓", "✗"}
+    for sign in signs:
+        expect(explained.locator("dt").filter(has_text=sign)).to_have_count(1)
+    page.keyboard.press("n")
+    expect(page.get_by_role("tab", name="Evidence")).to_have_attribute("aria-selected", "true")
+    watched.assert_clean()
+
+
 def test_the_first_thing_that_a_person_does_is_to_drag(watch, address, folder):
     watched = watch(at_run(address, folder, "long.journal"))
     slider = watched.page.get_by_role("slider", name="Time")
@@ -197,11 +219,70 @@ def test_filters_steps_and_scrubbing(watch, address, folder):
     watched.assert_clean()
 
 
+SCROLLED = """async (places) => {
+  const scroller = document.querySelector('main.text');
+  const most = scroller.scrollHeight - scroller.clientHeight;
+  let made = 0, records = 0, added = 0;
+  const [element, text] = [document.createElement, document.createTextNode];
+  document.createElement = function (...given) { made++; return element.apply(this, given); };
+  document.createTextNode = function (...given) { made++; return text.apply(this, given); };
+  const note = (found) => { records += found.length; for (const each of found) added += each.addedNodes.length; };
+  const seen = new MutationObserver(note);
+  seen.observe(scroller, {subtree: true, childList: true, attributes: true, characterData: true});
+  const orders = [];
+  for (const place of places) {
+    scroller.scrollTop = place < 1 ? most * place : place;
+    await new Promise(requestAnimationFrame);
+    await new Promise(requestAnimationFrame);
+    const numbers = [...scroller.querySelectorAll('.no')].map((each) => Number(each.textContent)).filter(Boolean);
+    orders.push(numbers.every((each, at) => !at || each > numbers[at - 1]) && numbers.length > 5);
+  }
+  note(seen.takeRecords());
+  seen.disconnect();
+  [document.createElement, document.createTextNode] = [element, text];
+  return {made, records, added, ordered: orders.every(Boolean)};
+}"""
+
+
+def test_scrolling_uses_the_same_elements_again(watch, address, folder):
+    """Elements that are made in a frame, and collected later, are what makes frames late. So they are counted."""
+    watched = watch(at_run(address, folder, "long.journal"))
+    page = watched.page
+    page.get_by_text("1 / 4 violations").wait_for()
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def counts():
+        found = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+        return [found[name] for name in ("LayoutCount", "RecalcStyleCount")]
+
+    jumps = [number * 0.618 % 1 for number in range(30)]
+    page.evaluate(SCROLLED, jumps)
+    before = counts()
+    found = page.evaluate(SCROLLED, jumps)
+    # At most one layout for each of the 60 frames, and a few for what the test does.
+    assert all(after - begun <= 2 * len(jumps) + 5 for begun, after in zip(before, counts(), strict=True))
+    assert found["ordered"]
+    assert found["made"] == 0
+    # A step of one row writes one row: it moves to the other end, and its number, text, sign and place change.
+    steps = page.evaluate(SCROLLED, [2000 + 20 * number for number in range(40)])
+    back = page.evaluate(SCROLLED, [2800 - 20 * number for number in range(40)])
+    for each in (steps, back):
+        assert each["ordered"]
+        assert each["made"] == 0
+        assert each["records"] <= 40 * 12 + 300  # the first step is a jump
+    assert page.evaluate(SCROLLED, [2020, 2021, 2022, 2021])["records"] <= 40
+    watched.assert_clean()
+
+
 def test_the_list_filters_sorts_and_compares(watch, address, folder):
     watched = watch(address)
     page = watched.page
     rows = page.locator(".body .tr")
     expect(rows).to_have_count(4)
+    # What all paths have in common tells nothing apart.
+    link = page.get_by_role("link", name="repaired.journal", exact=True)
+    expect(link).to_have_attribute("title", str(folder / "repaired.journal"))
     page.get_by_label("outcome").select_option("with a violation")
     expect(rows).to_have_count(2)
     page.get_by_label("outcome").select_option("")
@@ -250,10 +331,14 @@ def test_one_cursor_goes_through_both_halves(watch, address, folder):
     for _ in range(14):
         page.keyboard.press("Shift+ArrowRight")
     expect(page.locator(".times .cursor span")).to_have_count(2)
-    left, right = lengths()
-    assert 0 < left < len(REPAIRED[0])
-    # To within the token that ends the line.
-    assert abs(REPAIRED[0][:left].count("\n") - REPAIRED[0][:right].count("\n")) <= 1
+
+    def both_stand_in_one_line():
+        left, right = lengths()
+        # To within the token that ends the line.
+        lines = [REPAIRED[0][:length].count("\n") for length in (left, right)]
+        return 0 < left < len(REPAIRED[0]) and abs(lines[0] - lines[1]) <= 1
+
+    until(page, both_stand_in_one_line, "both halves stand in one line")
     last = page.locator(".pair:has(.row)").last
     expect(last.locator(".half .row")).to_have_count(2)
     # By time, both stand at one moment, and a drag moves both.
@@ -325,43 +410,71 @@ def test_without_a_server_the_page_gives_the_command_for_another_monitor(watch, 
 def test_a_growing_run_survives_a_dropped_connection(watch, folder, tmp_path):
     path = tmp_path / "growing.journal"
     data = (folder / "repaired.journal").read_bytes()
-    path.write_bytes(data[: len(data) // 3])
-    asked = []
-
+    ends = [found.end for found in frames(data, str(path))]
+    sizes = [ends[len(ends) * part // 8] for part in range(2, 6)]
+    path.write_bytes(data[: sizes[0]])
+    asked, lost = [], []
     inner = local_app(RunFolder([tmp_path]), WORD)
 
     async def app(scope, receive, send):
-        """Break the first two live answers after their first part."""
+        """Lose the second part of the first two live answers, with their connections."""
         if not scope["path"].endswith("/live"):
             await inner(scope, receive, send)
             return
-        asked.append(dict(scope["headers"]).get(b"last-event-id"))
+        asked.append(int(dict(scope["headers"]).get(b"last-event-id", b"0")))
         number, parts = len(asked), 0
 
         async def breaking(message):
             nonlocal parts
-            await send(message)
             parts += b"event: part" in message.get("body", b"")
-            if number <= 2 and parts:
+            if number <= 2 and parts == 2:
+                lost.append(message["body"])
                 raise ConnectionError("cut by the test")
+            await send(message)
 
         await inner(scope, receive, breaking)
 
     with serving(app) as port:
         watched = watch(f"http://127.0.0.1:{port}/{WORD}/#/run/{run_id(path)}")
         page = watched.page
-        page.locator(".badge.running").wait_for()
-        for part in (2, 3):
-            path.write_bytes(data[: len(data) * part // 4])
-            page.wait_for_timeout(900)
-        path.write_bytes(data)
-        page.locator(".badge.verified").wait_for(timeout=15_000)
+        page.locator(".live.live").wait_for()
+        slider = page.get_by_role("slider", name="Time")
+        for number, connections in enumerate((1, 2, 3), start=1):
+            before = slider.get_attribute("aria-valuetext")
+            with path.open("ab") as file:
+                file.write(data[sizes[number - 1] : sizes[number]])
+            until(page, lambda least=connections: len(asked) >= least, "the page connects again")
+            expect(slider).not_to_have_attribute("aria-valuetext", before)
+        with path.open("ab") as file:
+            file.write(data[sizes[3] :])
+        page.locator(".badge.verified").wait_for()
+        expect(page.locator("main.text")).to_contain_text("That is all.")
         text = page.evaluate("[...document.querySelectorAll('.row')].map((row) => row.innerText).join('\\n')")
-    assert len(asked) >= 2
-    assert any(asked[1:])
+    # Each connection begins where the last part ended that the page had got.
+    assert len(lost) == 2
+    assert asked == [0, sizes[1], sizes[2]]
     for line in ("17 * 164 = 2818⏎", "So 1092 + 2788 = 3880", "That is all."):
         assert text.count(line) == 1, line
     assert page.evaluate("window.refused") == []
+
+
+def test_a_run_that_begins_again_is_shown_from_its_start(watch, folder, tmp_path):
+    path, other = tmp_path / "growing.journal", tmp_path / "other"
+    data = (folder / "repaired.journal").read_bytes()
+    path.write_bytes(data[: len(data) // 3])
+    with serving(local_app(RunFolder([path]), WORD)) as port:
+        watched = watch(f"http://127.0.0.1:{port}/{WORD}/#/run/{run_id(path)}")
+        page = watched.page
+        page.locator(".live.live").wait_for()
+        expect(page.locator("main.text")).to_contain_text("Shop one sells")
+        other.write_bytes((folder / "plain.journal").read_bytes())
+        other.rename(path)
+        page.locator(".badge.verified").wait_for()
+        expect(page.locator("main.text")).to_contain_text("That is all.")
+        expect(page.locator("main.text")).not_to_contain_text("17")
+        text = page.evaluate("[...document.querySelectorAll('.row')].map((row) => row.innerText).join('\\n')")
+    assert text.count("Shop one sells") == 1
+    watched.assert_clean()
 
 
 def test_hostile_text_stays_text(watch, tmp_path):
@@ -389,7 +502,7 @@ def test_hostile_text_stays_text(watch, tmp_path):
     height = page.evaluate("document.querySelector('main.text').scrollHeight")
     for share in range(11):
         page.evaluate("(y) => document.querySelector('main.text').scrollTop = y", height * share / 10)
-        page.wait_for_timeout(30)
+        page.evaluate(DRAWN)
         assert page.evaluate(inside) == []
     for name in ("Account", "Prompt", "Evidence"):
         page.get_by_role("tab", name=name).click()
@@ -419,33 +532,120 @@ def test_hostile_text_stays_text(watch, tmp_path):
         assert page.evaluate(inside) == []
     for share in range(5):
         page.evaluate("(y) => document.querySelector('main.text').scrollTop = y", height * share / 4)
-        page.evaluate("() => new Promise(requestAnimationFrame)")
+        page.evaluate(DRAWN)
         assert page.evaluate(inside) == []
     assert page.evaluate("document.querySelectorAll('*').length") < 3000
     watched.assert_clean()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_has_no_serious_finding(watch, address, folder, scheme):
+def monitored(path, journal, *specs):
+    """Write the page of one record with each of the monitors *specs*; return its address, and the ids of the halves."""
+    run = run_id(journal)
+    forms = {run: RunFolder([journal]).form(journal)} | {f"{run}@{spec}": rechecked(journal, spec) for spec in specs}
+    rows = [RunFolder([journal]).row(journal), *({"id": name, "path": name} for name in [*forms][1:])]
+    path.write_text(render_page(forms, rows), encoding="utf-8", errors="backslashreplace")
+    return path.as_uri(), [quote(name, safe="") for name in forms]
+
+
+@pytest.fixture(scope="module")
+def pair(folder, tmp_path_factory):
+    """Return the address of a page in which two monitors stand side by side on one record."""
+    place = tmp_path_factory.mktemp("pair") / "pair.html"
+    address, ids = monitored(place, folder / "bare.journal", "arithmetic", "regex:patterns=sells")
+    return f"{address}#/compare/{'/'.join(ids[1:])}"
+
+
+@pytest.mark.parametrize(
+    "colours", [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}], ids=str
+)
+def test_axe_has_no_serious_finding(watch, address, folder, pair, colours):
     source = axe()
-    ids = [run_id(folder / name) for name in ("bare.journal", "repaired.journal")]
-    places = [address, at_run(address, folder, "repaired.journal"), f"{address}#/compare/{'/'.join(ids)}"]
     serious = []
-    for place in places:
-        page = watch(place, color_scheme=scheme).page
-        page.locator(".top h1").wait_for()
-        tabs = [None] if "/run/" not in place else ["Evidence", "Account", "Prompt"]
-        for tab in tabs:
-            if tab is not None:
-                page.get_by_role("tab", name=tab).click()
-            page.evaluate(source)
-            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            serious += [
-                (place[-40:], tab, rule["id"], [node["html"][:120] for node in rule["nodes"]][:3])
-                for rule in found["violations"]
-                if rule["impact"] in {"serious", "critical"}
-            ]
+
+    def examine(page, what):
+        page.evaluate(source)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        serious.extend(
+            (what, rule["id"], [node["html"][:120] for node in rule["nodes"]][:3])
+            for rule in found["violations"]
+            if rule["impact"] in {"serious", "critical"}
+        )
+
+    page = watch(address, **colours).page
+    page.locator(".body .tr").first.wait_for()
+    examine(page, "list")
+    page.get_by_label("outcome").select_option("with a violation")
+    page.get_by_role("checkbox", name=re.compile("repaired")).check()
+    expect(page.locator(".body .tr")).to_have_count(2)
+    examine(page, "filtered list")
+    page.get_by_role("searchbox").fill("no such run")
+    expect(page.locator(".body .tr")).to_have_count(0)
+    examine(page, "empty list")
+
+    page = watch(at_run(address, folder, "repaired.journal"), **colours).page
+    page.locator(".row.chosen").wait_for()
+    for tab in ("Evidence", "Account", "Prompt", "Help"):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+        examine(page, tab)
+
+    ids = [run_id(folder / name) for name in ("bare.journal", "repaired.journal")]
+    for what, place in (("two runs", f"{address}#/compare/{'/'.join(ids)}"), ("two monitors", pair)):
+        page = watch(place, **colours).page
+        page.locator(".pair .row").first.wait_for()
+        examine(page, what)
+        page.keyboard.press("n")
+        expect(page.locator(".pair.chosen")).to_have_count(1)
+        page.keyboard.press("Shift+ArrowLeft")
+        expect(page.locator(".times .cursor span").first).to_be_visible()
+        examine(page, f"{what}, a place chosen")
     assert serious == []
+
+
+def test_the_keyboard_alone_goes_through_a_pair(watch, pair):
+    """From the list to the two monitors on one record, through their differences, and back."""
+    watched = watch(pair.partition("#")[0])
+    page = watched.page
+    page.locator(".body .tr").first.wait_for()
+    focused = "((one) => one === document.body ? '' : one.getAttribute('aria-label') || one.textContent)(document.activeElement)"
+
+    def to(name):
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if name in page.evaluate(focused):
+                return
+        raise AssertionError(f"no key leads to {name!r}")
+
+    for spec in ("@arithmetic", "@regex"):
+        to(f"{run_in(pair)}{spec}")
+        page.keyboard.press("Space")
+    expect(page.get_by_role("checkbox", checked=True)).to_have_count(2)
+    to("Compare the two")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="One run, two monitors").wait_for()
+    page.locator(".pair .row").first.wait_for()
+    for name in ("swap", "Next difference", "same text", "Time", "Both texts"):
+        to(name)
+    for places in ("1 / 2", "2 / 2", "1 / 2"):
+        page.keyboard.press("n")
+        expect(page.locator(".steps .what")).to_contain_text(places)
+        expect(page.locator(".judged-row")).to_contain_text("violation")
+    page.keyboard.press("p")
+    expect(page.locator(".steps .what")).to_contain_text("2 / 2")
+    slider = page.get_by_role("slider", name="Time")
+    last = slider.get_attribute("aria-valuenow")
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(slider).not_to_have_attribute("aria-valuenow", last)
+    pressed = page.get_by_role("button", name="same text").get_attribute("aria-pressed")
+    page.keyboard.press("t")
+    expect(page.get_by_role("button", name="same text")).not_to_have_attribute("aria-pressed", pressed)
+    page.keyboard.press("Escape")
+    page.get_by_role("heading", name="Runs", exact=True).wait_for()
+    watched.assert_clean()
+
+
+def run_in(pair):
+    return pair.rpartition("/")[2].partition("%40")[0]
 
 
 def test_the_keyboard_alone(watch, address, folder):
@@ -506,9 +706,14 @@ def test_a_labelled_case_is_a_line_for_trials(browser, address, folder, tmp_path
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
     page.goto(at_run(address, folder, "repaired.journal"))
-    page.get_by_role("button", name="Copy as labelled case").click()
-    page.wait_for_timeout(200)
-    line = page.evaluate("navigator.clipboard.readText()")
+
+    def copied(label):
+        page.get_by_role("button", name="Copy as labelled case").click()
+        read = "navigator.clipboard.readText()"
+        until(page, lambda: f'"label":"{label}"' in page.evaluate(read), f"the label {label} is copied")
+        return page.evaluate(read)
+
+    line = copied("wrong")
     path = tmp_path / "cases.jsonl"
     path.write_text(line + "\n")
     [case] = read_traces(path)
@@ -516,7 +721,6 @@ def test_a_labelled_case_is_a_line_for_trials(browser, address, folder, tmp_path
     span = case.mistake.span
     assert "17 * 164 = 2818" in case.turns[0].text[span.start : span.end]
     page.get_by_role("button", name="Mark as wrong verdict").click()
-    page.get_by_role("button", name="Copy as labelled case").click()
-    page.wait_for_timeout(200)
-    assert json.loads(page.evaluate("navigator.clipboard.readText()"))["label"] == "right"
+    expect(page.get_by_role("button", name="Unmark")).to_be_visible()
+    assert json.loads(copied("right"))["label"] == "right"
     context.close()

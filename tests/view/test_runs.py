@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from interwhen import UsageError
+from interwhen import JournalError, UsageError
+from interwhen.journal import TimelineReader, _timeline_reading
+from interwhen.journal._compact_form import PartMark
+from interwhen.journal._files import frames
 from interwhen.view._runs import GrowingRun, RunFolder, run_id
 from tests.view.recorded import PLAIN, REPAIRED, record
 
@@ -60,11 +63,29 @@ def test_no_id_names_a_file_outside(folder):
     assert runs.path(run_id(folder / "plain.journal")) == folder / "plain.journal"
 
 
+@pytest.fixture
+def decoded(monkeypatch):
+    """Return a list that gets each record that a reader of timelines decodes."""
+    found, decode = [], _timeline_reading.decode
+
+    def counted(payload):
+        found.append(decode(payload))
+        return found[-1]
+
+    monkeypatch.setattr(_timeline_reading, "decode", counted)
+    return found
+
+
+def following(path):
+    """Return a follower of the journal at *path* with a reader of its own."""
+    return GrowingRun(path).follower(0)
+
+
 def test_parts_of_a_growing_journal_are_its_whole(folder, tmp_path):
     path = tmp_path / "a.journal"
     data = (folder / "repaired.journal").read_bytes()
     path.write_bytes(b"")
-    growing, text, ids = GrowingRun(path), "", []
+    growing, text, ids = following(path), "", []
     for size in (40, len(data) // 3, len(data) // 3 + 5, len(data) - 1, len(data)):
         path.write_bytes(data[:size])
         part = growing.part()
@@ -74,11 +95,87 @@ def test_parts_of_a_growing_journal_are_its_whole(folder, tmp_path):
     whole = json.loads(RunFolder([path]).form(path))
     assert text == whole["text"]
     assert ids == sorted(ids)
+    assert growing.is_over
     # A reader that was cut off at any of these offsets gets exactly the rest.
     for offset in {0, *ids}:
-        again = GrowingRun(path)
-        assert again.skip(offset)
+        again = GrowingRun(path).follower(offset)
         rest = json.loads(again.part() or b"{}").get("text", "")
         assert whole["text"].endswith(rest)
         assert len(rest) == len(whole["text"]) or offset > 0
-    assert not GrowingRun(path).skip(17)
+    assert GrowingRun(path).follower(17) is None
+
+
+def test_all_followers_of_a_journal_share_one_reading(folder, tmp_path, decoded):
+    """The page asks for a timeline, and then follows it; other pages, and lost connections, follow it, too."""
+    path = tmp_path / "a.journal"
+    data = (folder / "repaired.journal").read_bytes()
+    ends = [found.end for found in frames(data, str(path))]
+    middle = len(ends) // 2
+    path.write_bytes(data[: ends[middle]])
+    growing = RunFolder([path]).growing(path)
+    first = growing.follower(0)
+    whole = first.part()
+    others = [growing.follower(begin) for begin in (first.offset, first.offset, 0)]
+    assert [each.part() for each in others] == [None, None, whole]
+    assert len(decoded) == middle + 1
+    path.write_bytes(data)
+    rest = first.part()
+    assert [each.part() for each in others] == [rest, rest, rest]
+    assert growing.follower(ends[middle]).part() == rest
+    assert len(decoded) == len(ends)
+    assert RunFolder([path]).growing(path) is not growing
+
+
+def test_a_mark_that_was_forgotten_is_made_again(folder, decoded):
+    path = folder / "repaired.journal"
+    data = path.read_bytes()
+    ends = [found.end for found in frames(data, str(path))]
+    growing = GrowingRun(path)
+    growing.follower(0).part()
+    before = len(decoded)
+    for number, end in enumerate(ends):
+        reader, mark = TimelineReader(str(path)), PartMark()
+        reader.feed(data[:end])
+        reader.part_after(mark)
+        reader.feed(data[end:])
+        assert (growing.follower(end).part() or b"") == (reader.part_after(mark) if end < len(data) else b""), number
+    assert len(decoded) > before
+
+
+def test_a_journal_that_was_replaced_is_shown_from_its_start(folder, tmp_path):
+    path = tmp_path / "a.journal"
+    path.write_bytes((folder / "repaired.journal").read_bytes())
+    growing = following(path)
+    growing.part()
+    (tmp_path / "other").write_bytes((folder / "plain.journal").read_bytes())
+    (tmp_path / "other").rename(path)
+    part = json.loads(growing.part())
+    assert part["from"] == 0
+    assert part["text"] == PLAIN[0]
+
+
+def test_an_incomplete_record_may_be_overwritten(folder, tmp_path):
+    """A run that is resumed cuts the incomplete record away that the first process left, and writes others."""
+    path = tmp_path / "a.journal"
+    data = (folder / "repaired.journal").read_bytes()
+    ends = [found.end for found in frames(data, str(path))]
+    cut = ends[len(ends) // 2]
+    path.write_bytes(data[:cut] + b"\x00" * 30)
+    growing = following(path)
+    text = json.loads(growing.part())["text"]
+    assert growing.offset == cut
+    path.write_bytes(data)
+    part = json.loads(growing.part())
+    assert part["from"] == cut
+    assert text + part["text"] == json.loads(RunFolder([path]).form(path))["text"]
+
+
+def test_a_journal_that_cannot_be_read_does_not_stay_half_read(folder, tmp_path):
+    path = tmp_path / "a.journal"
+    path.write_bytes(b"no journal, " * 9)
+    growing = RunFolder([path]).growing(path)
+    for _ in range(2):
+        with pytest.raises(JournalError, match="must begin with"):
+            growing.follower(0)
+    path.write_bytes((folder / "plain.journal").read_bytes())
+    assert json.loads(growing.follower(0).part())["text"] == PLAIN[0]

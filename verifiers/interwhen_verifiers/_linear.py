@@ -72,7 +72,10 @@ class Linear:
 
 @functools.lru_cache(maxsize=_KEPT)
 def linear(pattern: str) -> Linear | None:
-    """Compile *pattern*, in Python's syntax, by RE2. ``None``: RE2 cannot express it, or is not installed."""
+    """Compile *pattern*, in Python's syntax, by RE2.
+
+    Return ``None`` if RE2 cannot express it or is not installed, or if the pattern is too long.
+    """
     if re2 is None or len(pattern) > _LONGEST:
         return None
     try:
@@ -122,7 +125,10 @@ class _Translation:
         return "".join(self._written), self._ends
 
     def _escape(self, *, inside: bool) -> None:
-        """Translate what follows a backslash to RE2's syntax. *inside*: it stands in a set (``[...]``)."""
+        """Translate what follows a backslash to RE2's syntax. *inside*: it stands in a set (``[...]``).
+
+        Raises :class:`_InexpressibleError` if RE2 has no such escape.
+        """
         char = self._take()
         kind = _CLASSES.get(char.lower())
         if kind is not None:
@@ -161,7 +167,7 @@ class _Translation:
         self._written.append(rf"\x{{{text}}}")
 
     def _set(self) -> None:
-        """Translate a set of characters."""
+        """Translate a set of characters. Raises :class:`_InexpressibleError` if RE2 would read it in another way."""
         self._written.append("[")
         if self._next("^"):
             self._written.append("^")
@@ -198,7 +204,10 @@ class _Translation:
             raise _InexpressibleError
 
     def _flags(self) -> str:
-        """Return the global flags here, such as ``ms`` in ``(?ms)``; empty if RE2 gives one another meaning."""
+        """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them.
+
+        If there are no flags, or RE2 gives one another meaning, return an empty text and do not move.
+        """
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""
         if not flags or not all(flag in "ms" for flag in flags):

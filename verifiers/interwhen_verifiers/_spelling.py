@@ -56,7 +56,10 @@ class Skeleton:
             self._places.append(places)
 
     def find(self, word: str) -> Disguise | None:
-        """Return the first range in which *word* may be a separate word in disguise; ``None`` if there is none."""
+        """Return the first range in which *word* may be a separate word in disguise.
+
+        The result is ``None`` if there is none, or if *word* has fewer than ``SHORTEST`` letters.
+        """
         sought = look_of(word)
         if len(sought) < SHORTEST:
             return None
@@ -82,7 +85,10 @@ class Skeleton:
 
 @lru_cache(maxsize=4096)
 def look_of(word: str) -> str:
-    """Return *word* with each letter replaced by the Latin letter that it looks like."""
+    """Return the letters of *word*, each replaced by the Latin letter that it looks like, in lower case.
+
+    Characters that are not letters and do not look like one are left out.
+    """
     return "".join(map(_look, word))
 
 

@@ -50,7 +50,7 @@ from interwhen_verifiers._factories import require_choice, task_monitor
 MAX_SEGMENT = 20_000
 """A longer line is read in windows. A longer sentence is not read and is ``Unknown``."""
 MAX_PARTS = 1_000
-"""So many lines and windows of a segment are read: it is read on the event loop. The rest is ``Unknown``."""
+"""The most lines and windows of a segment that are read: this happens on the event loop. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
 """The number of characters that are read at the end of a prompt."""
 MAX_WINDOW = 2_000
@@ -180,7 +180,8 @@ _NO_PROBLEM = Problem(None, PLAIN)
 def read_task(task: Task) -> Problem:
     """Read the computation that *task* asks for, and the modulus or base that it announces.
 
-    The computation is left out if *task* asks for anything else, too.
+    The computation is left out if *task* asks for anything else, too. Announcements are read in the last ``MAX_PROMPT``
+    characters.
     """
     return read_problem(task.question, task.text[-MAX_PROMPT:])
 
@@ -191,13 +192,16 @@ async def prepare(task: Task) -> Problem:
 
 
 def begin(prepared: Problem | None) -> State:
-    """Return the state before the first line."""
+    """Return the state before the first line. *prepared* is what the prompt asks for and announces."""
     problem = prepared or _NO_PROBLEM
     return State(problem, problem.setting)
 
 
 def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
-    """Read *segment*, which is one line or joined lines; return the next state, and the claims of the lines."""
+    """Read *segment*, which is one line or joined lines; return the next state, and the claims of the lines.
+
+    *state* is the state before it.
+    """
     if len(segment.text) <= MAX_SEGMENT and "\n" not in segment.text:
         return _step(state, segment)
     if may_set(segment.text):
@@ -218,7 +222,10 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
 
 
 def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[Claim]]:
-    """Read one line, or one window of a long line. *doubt*: why later text may reject it; empty if it does not."""
+    """Read one line, or one window of a long line; return the next state, and the claims of the line.
+
+    *state* is the state before it. *doubt*: why later text may reject it; empty if it does not.
+    """
     text = segment.text
     if state.tail and _RULE.fullmatch(text):
         return state._replace(end=segment.span.end), []
@@ -247,7 +254,11 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
-    """Tell whether the line *segment* continues an equation on the line before."""
+    """Tell whether the line *segment* continues an equation on the line before, which is in *state*.
+
+    It does not if more than ``MAX_GAP`` characters are between the two lines, if they are in different phases, or if
+    they have more than ``MAX_WINDOW`` characters together.
+    """
     tail, text = state.tail, segment.text
     if not tail or segment.span.start - state.end > MAX_GAP or state.phase != segment.phase:
         return False
@@ -261,7 +272,10 @@ def _goes_on(state: State, segment: Segment) -> bool:
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    """Yield the equations of *segment* alone. Linear in the length of the text."""
+    """Yield the equations of *segment* alone, and an unread claim for text beyond the limit of parts.
+
+    Takes time linear in the length of the text.
+    """
     parts, rest = _first_parts(segment)
     for part in parts:
         yield from _equations(part, None)
@@ -300,7 +314,7 @@ def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
 
 
 def _parts(segment: Segment) -> Iterator[Segment]:
-    """Yield the lines of *segment*, and the windows of a line that is too long to be read at once."""
+    """Yield the lines of *segment* that are not blank. A line too long to be read at once is split into windows."""
     start = 0
     for line in segment.text.split("\n"):
         if line.strip():
@@ -310,7 +324,10 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 
 
 def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
-    """Yield the equations that end in *segment*. *before* is the text before it, which is read together with it."""
+    """Yield the equations that end in *segment*, and an unread claim for each statement there that cannot be read.
+
+    *before* is the text before it, which is read together with it. *doubt*: why later text may reject them.
+    """
     line = _read(segment.text)
     line.chains = None  # the chains of the line alone are not claims
     source = _Source(line.normalized, len(before))
@@ -371,9 +388,10 @@ def _equation(
 
 
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield the claim for the answer that *segment*, a line of the answer phase, gives.
+    """Yield the claim for the answer that *segment*, a line of the answer phase, gives. *state* is the state before it.
 
-    A number in a later line is yielded as an unread claim, unless the line has equations, which are claims already.
+    A number in a line after the answer is yielded as an unread claim, unless the line has equations (*has_equations*),
+    which are claims already. A line that is too long gives no claim.
     """
     node = state.problem.node
     assert node is not None
@@ -391,7 +409,11 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
 
 
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
-    """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words."""
+    """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
+
+    Relation signs in chains that the extractor has just read are left out, and so are lines and sentences of more than
+    ``MAX_SEGMENT`` characters. *prepared* is not used.
+    """
     del prepared
     text = segment.text
     if len(text) > MAX_SEGMENT or "\n" in text:
@@ -482,14 +504,17 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 
 @verifier(name="arithmetic", version="2", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*. A value counts as right if it is correctly rounded to the decimals shown."""
+    """Judge *claim*. A value counts as right if it is correctly rounded to the decimals shown.
+
+    *prepared* is not used.
+    """
     del prepared  # each claim holds the parts of it that it needs
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "shown-digits")
 
 
 @verifier(name="arithmetic", version="2-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*. After ``=``, a rounded value counts as wrong."""
+    """Judge *claim*. After ``=``, a rounded value counts as wrong. *prepared* is not used."""
     del prepared
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "exact")
 

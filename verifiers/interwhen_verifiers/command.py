@@ -53,7 +53,7 @@ class Source(Claim):
     starts: tuple[int, ...]
     """The offsets of its lines, from the start of the claim."""
     earlier: tuple[str, ...] = ()
-    """The blocks of this language before it, oldest first."""
+    """The last 16 blocks of the checker's languages before it, oldest first."""
     doubt: str = ""
     """Why it is not checked. Empty: it is checked."""
 

@@ -78,6 +78,7 @@ class Opinion(Claim):
     reply: _Reply | None
     """``None``: the reply could not be understood."""
     where: Span | None = None
+    """The span of the quoted words, from the start of the piece; ``None`` if there is no unique quotation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class Piece(Claim):
 
 @verifier(name="critic", version="1-unsound", deadline=1.0, worker="inline")
 def weigh(claim: Opinion) -> Verdict:
-    """Turn the opinion in *claim* into a verdict."""
+    """Turn the opinion in *claim* into a verdict: a violation for an objection, and otherwise ``Unknown``."""
     return _verdict(claim.reply, claim.where)
 
 
@@ -110,8 +111,8 @@ def critic(
     ``criterion``: the question for the model. ``model``: an installed model (``local``) or the base URL of a server,
     with the model's name there as ``served``. Without ``model``, the model that writes the text is asked, in a fork on
     the same prefix. ``every``: how much text is judged at a time. ``seconds``: the time limit of one opinion.
-    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an
-    unknown option value.
+    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on
+    options that cannot work, such as an empty criterion.
     """
     require_choice("critic", _TRIGGERS, every=every)
     require_positive("critic", seconds=seconds)
@@ -152,7 +153,7 @@ def _side(criterion: str) -> str:
 
 
 def parse(reply: str, segment: Segment) -> Iterator[Opinion]:
-    """Yield the opinion in *reply* about *segment*.
+    """Yield one claim: the opinion in *reply* about *segment*.
 
     An objection must quote words that occur in *segment* exactly once. Otherwise the opinion gets no span.
     """
@@ -217,7 +218,10 @@ def _asking(opener: Callable[[], Model], criterion: str, seconds: float) -> Func
 
 
 def _messages(criterion: str, task: str, claim: Piece) -> tuple[Message, ...]:
-    """Return the messages that ask for an opinion. Random marks enclose the text, which cannot imitate them."""
+    """Return the messages that ask for an opinion of *claim*: *task* is the task, and *criterion* the question.
+
+    Random marks enclose the text, which cannot imitate them.
+    """
     mark = secrets.token_hex(8)
     parts = (("task", task), ("before", claim.before), ("piece", claim.text))
     shown = "\n".join(f"<{name}-{mark}>\n{text}\n</{name}-{mark}>" for name, text in parts)

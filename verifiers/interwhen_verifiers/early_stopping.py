@@ -69,7 +69,11 @@ class Probes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe(Claim):
-    """The claim that the model must continue thinking after a segment, and the result of a probe there."""
+    """The claim that the model must continue thinking after a segment, and the result of a probe there.
+
+    The probe gave *answer* (empty: none), and the last *same* probes in a row gave this answer. *count* probes were
+    made so far; where entropies are measured, a probe without probabilities is not counted.
+    """
 
     answer: str
     same: int
@@ -81,7 +85,8 @@ class Probe(Claim):
 def answer_in(reply: Reply, *, boxed: bool) -> str | None:
     """Return the answer at the beginning of *reply*; ``None`` if the reply was cut off within the answer.
 
-    *boxed*: the answer ends at its closing brace. Otherwise it ends at the end of its line.
+    *boxed*: the answer ends at its closing brace. Otherwise it ends at the end of its line. Only the first 400
+    characters are read.
     """
     text = reply.text[:_LONGEST]
     depth = 1
@@ -99,7 +104,10 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 
 
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
-    """Return the geometric mean of the probabilities of the *tokens* that contain the first *size* characters."""
+    """Return the geometric mean of the probabilities of the *tokens* that contain the first *size* characters.
+
+    The result is ``None`` if there are no tokens.
+    """
     scores: list[float] = []
     at = 0
     for token in tokens:

@@ -98,7 +98,10 @@ class Finder:
         self._where = where
 
     def feed(self, search: Search, text: str) -> tuple[Search, list[Found]]:
-        """Search *text*, the next piece of the answer; return the next state and the findings."""
+        """Search *text*, the next piece of the answer; return the next state and the findings.
+
+        *search* is the state of the search before it.
+        """
         found: list[Found] = []
         at = 0
         while at < len(text):
@@ -259,7 +262,10 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
 
 @verifier(name="json_schema", version="3", deadline=10.0)
 def check(claim: Documented, prepared: Any) -> Verdict:
-    """Judge *claim*: report the error of a prefix, or judge a complete document."""
+    """Judge *claim*: a wrong prefix is a violation, and a complete document or string is judged by its schema.
+
+    The verdict is ``Unknown`` for text that is not read, and for a tool without a schema. *prepared* holds the schemas.
+    """
     return _check(claim, prepared)
 
 

@@ -56,7 +56,11 @@ _VARIETY = 8
 
 
 def secrets(action: Action = "refuse") -> PromptMonitor:
-    """Find keys, tokens, private keys and passwords in URLs, by their published forms. ``rewrite`` removes them."""
+    """Make a monitor that finds keys, tokens and passwords in a prompt.
+
+    It knows them by their published forms, by their place in a URL, or by a name before them such as ``api_key=``.
+    *action* says what happens to a prompt with a secret; with ``rewrite``, the secrets are removed from it.
+    """
     return PromptMonitor(
         name="secrets",
         version="1",
@@ -139,9 +143,10 @@ _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
 
 
 def tool_instructions(action: Action = "refuse") -> PromptMonitor:
-    """Find instructions to the model in the results of tools and in retrieved documents.
+    """Make a monitor that finds instructions to the model in results of tools and in retrieved documents.
 
-    ``rewrite`` removes the instruction and the text after it, up to the end of the tag around it or of the result.
+    *action* says what happens to a prompt with such text. ``rewrite`` removes the instruction and the text after it, up
+    to the end of the tag around it or of the result.
     """
     return PromptMonitor(
         name="tool_instructions",
@@ -154,9 +159,9 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the instructions in *text*. Look-alike letters are read as the letters that they look like.
+    """Yield the instructions in *text*, each with the element around it, or with all text from its line on.
 
-    Invisible characters are ignored.
+    Look-alike letters are read as the letters that they look like. Invisible characters are ignored.
     """
     normal = normalize(text.text)
     for why, pattern in _TO_MODELS.items():
@@ -168,8 +173,9 @@ def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the range of the innermost element (``<name>...</name>``) that contains the match from *start* to *end*.
 
-    An element that is not closed extends to the end of the text. If there is no element, the range is from the start of
-    the line to the end of the text.
+    Only opening tags without attributes in the 2,000 characters before *start* are found. An element that is not closed
+    extends to the end of the text. If there is no element, the range is from the start of the line to the end of the
+    text.
     """
     for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
         close = text.find(f"</{tag['name']}>", tag.end())

@@ -209,7 +209,8 @@ class _Text:
     def find(self, value: str, sent: int) -> Source | None:
         """Return the place of *value* in this message; ``None`` if the message does not contain it.
 
-        *sent* is the number of the message with the first call that used *value*.
+        A field of a record is a trusted place. *sent* is the number of the message with the first call that used
+        *value*. A field of a record from then on does not count as a place, because it may only repeat the call.
         """
         field = self.fields.get(value)
         if field is not None:
@@ -240,7 +241,11 @@ class _Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination(Claim):
-    """The claim that a trusted source has named a destination of a call, such as the receiver of a message."""
+    """The claim that a trusted source has named a destination of a call, such as the receiver of a message.
+
+    The destination is *value*, in the argument named *argument* of a call of *tool*. *problem* says why the call cannot
+    be read, in which case the two are empty.
+    """
 
     tool: str
     argument: str
@@ -263,7 +268,11 @@ def _whole(text: str, value: str) -> int | None:
 
 @verifier(name="provenance", version="1", deadline=5.0)
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
-    """Judge whether a trusted source has named the destination of *claim*."""
+    """Judge whether a trusted source has named the destination of *claim*.
+
+    It is a violation if only untrusted sources named it, and ``Unknown`` if no message did. *prepared* has the messages
+    before the run.
+    """
     if claim.problem:
         return Unknown(claim.problem)
     value = _normal(claim.value)
@@ -390,7 +399,8 @@ def provenance(
     ``destinations``: the arguments that say where something goes. ``trusted``: tools whose whole output may name a
     destination. ``documents``: tools that return text by other people; no part of their output may name a destination.
     In the output of any other tool, a field of a record may name a destination, and running text may not. ``level`` and
-    ``delivery`` are those of :class:`~interwhen.Monitor`.
+    ``delivery`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` if an option is not a list of
+    names.
     """
     believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
     return Monitor(

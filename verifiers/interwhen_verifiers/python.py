@@ -196,7 +196,7 @@ class Code(Claim):
     starts: tuple[int, ...]
     """The offsets of its lines, from the start of the claim."""
     earlier: tuple[str, ...]
-    """The code of the blocks before it, oldest first."""
+    """The code of the last 16 blocks before it, oldest first."""
     doubt: str = ""
     """Why it is not checked. Empty: it is checked."""
 
@@ -215,7 +215,11 @@ def start(given: Given | None) -> Before:
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
-    """Read one code block; return the next state and the block's claim. Takes time linear in its length."""
+    """Read one code block; return the next state and the block's claim. Takes time linear in its length.
+
+    *before* is the state before it. A block in another language, or one that quotes the task, has no claim. The claim
+    of a block that is too long has a doubt.
+    """
     if len(segment.text) > LONGEST:
         doubt = f"a block of more than {LONGEST:,} characters is not read"
         return before, (Code(key=doubt, span=segment.span, code="", starts=(), earlier=(), doubt=doubt),)
@@ -279,9 +283,10 @@ def python(
     """Make a monitor that checks whether Python code blocks compile and pass the tests of the task.
 
     ``tests``: a program with asserts, in addition to the tests in the task. ``doctests``: also run the examples in the
-    task and in the code. ``typecheck``: also run mypy, which must be installed. ``seconds``: the time limit of the
-    code. ``late``: the verdict on code that takes longer. ``level``, ``delivery`` and ``phase`` are those of
-    :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an unknown option value.
+    task and in the code. ``typecheck``: also run mypy. ``seconds``: the time limit of the code. ``late``: the verdict
+    on code that takes longer. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises
+    :class:`UsageError` if ``tests`` is not valid Python, if mypy is needed and not installed, and on an option value
+    that is not allowed.
     """
     require_choice("python", get_args(Late), late=late)
     require_positive("python", seconds=seconds)

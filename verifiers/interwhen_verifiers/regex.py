@@ -50,7 +50,8 @@ def regex(
     ``ignore_case``: letters match in upper and lower case. ``delivery`` and ``phase`` are those of
     :class:`~interwhen.Monitor`.
 
-    Raises :class:`UsageError` on a pattern that does not compile, and on an unknown option value.
+    Raises :class:`UsageError` if there is no pattern, if there are more than 64, if one does not compile, and on an
+    unknown option value.
     """
     if len(patterns) > MOST:
         raise UsageError(f"regex: patterns must be at most {MOST}, got {len(patterns)}; use 'terms' for lists of words")

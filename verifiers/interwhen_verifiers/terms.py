@@ -88,7 +88,7 @@ class _Border:
 
 
 def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Border]:
-    """Return an extractor that makes the claims of *read*, each with the text before it."""
+    """Return an extractor that makes the claims of *read*, each with the last 200 characters before it in its phase."""
 
     def step(border: _Border, segment: Segment) -> tuple[_Border, Iterable[PatternClaim]]:
         before = border.tail if border.phase == segment.phase else ""
@@ -117,7 +117,8 @@ def terms(
 
     The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. If a
     word of four letters or more may be there in another disguise (other scripts, digits, signs or spaces between the
-    letters), the verdict is ``Unknown``. Raises :class:`UsageError` on an empty term, and on an unknown option value.
+    letters), the verdict is ``Unknown``. Raises :class:`UsageError` if there are no terms or more than 1,000, if one is
+    empty or longer than 200 characters, and on an unknown option value.
     """
     if len(terms) > MOST:
         raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")

@@ -73,7 +73,10 @@ class Call(Generic[StateT]):
     """For a rule over results: the call as it was made, with its result."""
 
     def __getitem__(self, name: str) -> Any:
-        """Return the argument *name*. If it is missing, the verdict of the rule is ``Unknown``."""
+        """Return the argument *name*.
+
+        If it is missing, raise :class:`MissingArgumentError`: the verdict of the rule is then ``Unknown``.
+        """
         try:
             return self.arguments[name]
         except KeyError as error:
@@ -121,7 +124,7 @@ class Rule:
 
 @dataclass
 class Policy(Generic[StateT]):
-    """A written policy: rules for tool calls, and the state that they need.
+    """A policy in the form that this verifier uses: rules for tool calls as functions, and the state that they need.
 
     *begin* returns the state before the first call. *advance* returns the state after a call, from the state before it
     and the call (with its result, if that is known); it must not change the state before. *load* makes a first state
@@ -138,14 +141,16 @@ class Policy(Generic[StateT]):
     def before(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
         """Decorate a function as a rule that judges a call of *tools* (by default any tool) before it is made.
 
-        *says* is the sentence of the policy. The function returns a verdict, or ``None`` if the rule does not apply.
+        The rule is added to ``rules``. *says* is the sentence of the policy. The function returns a verdict, or
+        ``None`` if the rule does not apply. Raises :class:`UsageError` if *says* is empty, or if another rule has the
+        function's name.
         """
         return self._adding(tools, says, "before")
 
     def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
         """Decorate a function as a rule that judges the result of a call (``call.result``) after the call was made.
 
-        *tools* and *says* are those of :meth:`before`.
+        *tools*, *says* and the errors are those of :meth:`before`.
         """
         return self._adding(tools, says, "after")
 
@@ -192,7 +197,7 @@ class Policy(Generic[StateT]):
 
 
 def open_policy(folder: Path) -> Policy[State]:
-    """Return the policy in *folder*. Raises :class:`interwhen.UsageError`."""
+    """Return the policy in *folder*. Raises :class:`interwhen.UsageError` if the folder holds no valid policy."""
     return adapt(read_policy(folder))
 
 
@@ -220,14 +225,17 @@ def _function(rule: WrittenRule, written: WrittenPolicy, situations: _Situations
 
 
 class _Situations:
-    """Builds the situation of a call for written rules. It caches the last one, because all rules need it in turn."""
+    """Builds the facts that written rules judge: the call, the state, earlier calls and the conversation.
+
+    It caches the last result, because all rules of a policy need it in turn.
+    """
 
     def __init__(self, written: WrittenPolicy) -> None:
         self._now = written.now
         self._last: tuple[Call[State], Situation] | None = None
 
     def of(self, call: Call[State]) -> Situation:
-        """Return the situation of *call*."""
+        """Return the :class:`Situation` of *call*: its arguments and result, the state, the earlier calls, the time."""
         last = self._last  # read once: checks may run in several threads
         if last is not None and last[0] is call:
             return last[1]
@@ -299,7 +307,10 @@ class Ruled(Claim):
 
 
 def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Verdict:
-    """Judge *call* by all rules of *policy* that apply to it at *moment*. A violation names every broken rule."""
+    """Judge *call* by all rules of *policy* that apply to it at *moment*. A violation names every broken rule.
+
+    If no rule is broken, the verdict is ``Unknown`` if any rule is undecided, and otherwise a pass.
+    """
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []
     kept: list[str] = []
@@ -325,7 +336,7 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
 
 @verifier(name="tool_policy", version="1", deadline=5.0)
 def check(claim: Ruled, prepared: _Prepared) -> Verdict:
-    """Judge the call of *claim* by the policy."""
+    """Judge the call of *claim* by the policy in *prepared*. A call that cannot be read is ``Unknown``."""
     if claim.problem:
         return Unknown(claim.problem)
     return judge(prepared.policy, claim.call, claim.moment)

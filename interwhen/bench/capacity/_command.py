@@ -47,7 +47,7 @@ def measure(
     """Measure what tokens, checks, forks and remedies cost on this machine, for `interwhen plan capacity`.
 
     The capacity model takes all its inputs from this file. The command also measures the points at which the model is
-    checked. It needs an otherwise idle machine, and about two minutes.
+    checked. It needs an otherwise idle machine, and about five minutes.
 
     Parameters
     ----------
@@ -68,8 +68,10 @@ def measure(
     from interwhen.bench.capacity import _measuring
 
     load = None if results is None else load_of_results(results)
-    with ProgressLine("measuring"):
-        found: Measured = anyio.run(lambda: _measuring.measure(monitor, rounds=rounds, seconds=seconds, load=load))
+    with ProgressLine("measurements", _measuring.steps_of(rounds)) as progress:
+        found: Measured = anyio.run(
+            lambda: _measuring.measure(monitor, rounds=rounds, seconds=seconds, load=load, on_progress=progress.of)
+        )
     out.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     console = stdout_console()
     _show_points(console, found.points)
@@ -103,8 +105,11 @@ def capacity(
     if not streams or min(streams) < 1:
         raise UsageError(f"--streams must be numbers of at least 1, got {streams}; leave it out for 10^4 to 10^7")
     given = read_measured(measured)
-    with ProgressLine("simulating"):
-        found = read_capacity(given, streams, seed=seed)
+    # How many simulations there will be is not known before the last one.
+    with ProgressLine("simulations") as progress:
+        found = read_capacity(
+            given, streams, seed=seed, on_simulated=lambda each: progress.advance(f"{each:,} streams on a core")
+        )
     if json:
         said = {"is_model": True, "valid": is_valid(given), "capacity": found, "measured": given}
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")

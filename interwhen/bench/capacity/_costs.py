@@ -17,6 +17,10 @@ from interwhen.bench.evaluation._results import read_rows
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What one unit of each kind of work costs on one machine. ``interwhen plan measure`` measures all of them."""
 
+    process_us: float
+    """CPU time that a process with open streams needs in each second, even if no token comes, in microseconds."""
+    stream_us: float
+    """CPU time that each open stream needs in each second, even if no token comes: its timers."""
     wake_us: float
     """CPU time of the event loop to wake up for tokens, in microseconds."""
     batch_ms: float
@@ -43,7 +47,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """What one answer asks for, in the mean: measured on a recorded stream, or by ``interwhen eval``."""
+    """What one answer asks for on average: tokens, checks, forks, remedies. Measured, or from ``interwhen eval``."""
 
     source: str
     """Where the numbers come from."""
@@ -63,12 +67,12 @@ class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rate(self) -> float:
-        """Tokens a second of one stream."""
+        """Generated tokens per second of one stream."""
         return self.tokens / self.seconds
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What this machine has."""
+    """What this machine has: cores, memory and disk, open files and ports."""
 
     cores: int
     memory_mb: float
@@ -80,7 +84,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def here(cls) -> Self:
-        """Ask the system."""
+        """Ask the system what this machine has. What it does not tell is replaced by usual values."""
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:
@@ -106,12 +110,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> float:
-        """The error of the prediction, as a share of the measured value."""
+        """The error of the prediction, as a share of the measured value; 0 if that is 0."""
         return abs(self.predicted - self.measured) / self.measured if self.measured else 0.0
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of ``interwhen plan measure``."""
+    """What ``interwhen plan measure`` found: costs of this machine, the mean answer, and points of comparison."""
 
     costs: Costs
     load: AnswerLoad

@@ -7,26 +7,44 @@ other loads than the costs, so the model cannot be fitted to them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
 
-from interwhen import Claim, Fork, Lines, Monitor, Pass, Segment, Verdict, Verifier, Violation, Workers, run, verifier
+from interwhen import (
+    Claim,
+    Delta,
+    Fork,
+    Lines,
+    Monitor,
+    Pass,
+    Segment,
+    UsageError,
+    Verdict,
+    Verifier,
+    Violation,
+    Workers,
+    run,
+    verifier,
+)
+from interwhen._types.extensions import OnProgress
 from interwhen._version import __version__
-from interwhen.bench._crowd import run_crowd
+from interwhen.bench._crowd import Reading, run_crowd
 from interwhen.bench._experiment import say
 from interwhen.bench._processes import memory_of, open_transport, pinned
 from interwhen.bench._statistics import percentile
 from interwhen.bench._streams import ReplayedFile, open_source, read_supervised
 from interwhen.bench.capacity._costs import AnswerLoad, Costs, Machine, Measured, Point
-from interwhen.bench.capacity._simulation import simulate
+from interwhen.bench.capacity._simulation import queue_waits, simulate
 from interwhen.models import CompletionsModel, Transport
 from interwhen.registry import load_monitors
 from interwhen.strategies._remedy_beliefs import RemedyBeliefs, RemedyUse
@@ -35,16 +53,30 @@ from interwhen.testing._paced_server import paced_server
 CHECK_SECONDS = 0.02
 """How long the checks of the measured points occupy a worker. They sleep, so that other processes change it little."""
 _LEARNED = 200
-_LOADS = ((20, 20.0), (120, 20.0), (300, 50.0))
-"""Streams and tokens a second of each, at which the costs of a token are measured."""
+_LOADS = ((10, 20.0), (40, 20.0), (100, 20.0), (200, 30.0), (300, 42.0))
+"""Streams and tokens a second of each, at which the costs of a token are measured. One core carries all of them: a
+loop that is overloaded reads larger batches, which costs less."""
 _CHECKED = ((60, 20.0), (200, 20.0), (300, 35.0))
 """The same, for the points at which the model is checked."""
+_JOURNALS = ((100, False), (400, False), (400, True))
+"""The chunks of the journals that are measured, and whether they have checks."""
+_SHARED = (20, 40)
+"""How many streams share one worker at the points at which the model is checked."""
 _LINE, _LINES = 60, 700
 """Chunks of streams with some lines and with many, for the costs of remedies, checks and forks."""
 _MEMORY_STREAMS = 600
+_SILENT_STREAMS = 200
+_SILENT_RATE = 0.05
+"""Tokens a second of streams that are to be silent: after the first token, none comes for 20 seconds."""
+_SETTLE_SECONDS = 1.0
+"""The time between the first tokens of all streams and the measurement of what open streams cost."""
+_PLATEAU = 0.3, 0.95
+"""The part of the time of streams that are read at once in which all of them send. (They begin within 0.25 of it.)"""
 _JOURNAL_RATE = 400.0
 _STEPS = tuple(0.1 * 1.1**number for number in range(60))
 """The steps in milliseconds that a fit tries: 0.1 to 28."""
+_ENDLESS = 1e6
+"""The seconds of an answer that does not end while it is simulated."""
 _SPEED = 40.0
 """How much faster the recorded answer is replayed to see which checks and forks it asks for."""
 
@@ -57,14 +89,14 @@ def _extract(segment: Segment) -> Iterator[Claim]:
 
 @verifier(name="occupy", version="1", worker="process", deadline=10.0)
 def occupy(_claim: Claim) -> Verdict:
-    """Occupy a worker process for :data:`CHECK_SECONDS`."""
+    """Sleep in a worker process for :data:`CHECK_SECONDS` seconds, and then pass the claim."""
     time.sleep(CHECK_SECONDS)
     return Pass("accepted by the measurement")
 
 
 @verifier(name="at_once", version="1", worker="process", deadline=10.0)
 def at_once(_claim: Claim) -> Verdict:
-    """Pass in a worker process, without any work."""
+    """Pass each claim without any work. Such checks show what a worker process itself costs."""
     return Pass("accepted by the measurement")
 
 
@@ -86,7 +118,7 @@ def _forking() -> Monitor:
 
 
 def _refuting(count: int) -> Monitor:
-    """Return a monitor that refutes every second line, *count* times."""
+    """Return a monitor that refutes every second line, until it has refuted *count* lines."""
     seen = 0
 
     @verifier(name="refute", version="1", worker="inline")
@@ -102,7 +134,7 @@ def _refuting(count: int) -> Monitor:
 
 
 class _RunCosts(NamedTuple):
-    """What some runs cost this process."""
+    """What some runs cost this process: CPU time in seconds, and the counts of their work."""
 
     seconds: float
     """CPU time."""
@@ -118,11 +150,16 @@ class _CostReader:
     def __init__(self, url: str, crowd_url: str, transport: Transport, workers: Workers) -> None:
         self._url, self._crowd_url = url, crowd_url
         self._transport, self.workers = transport, workers
+        self.on_step: Callable[[], None] = lambda: None
+        """Is called after each measurement."""
 
     async def runs(
         self, count: int, chunks: int, monitors: Sequence[Monitor], *, rate: float = 0.0, journal: Path | None = None
     ) -> _RunCosts:
-        """Make *count* runs, one after the other, and return their cost."""
+        """Make *count* runs, one after the other, on streams of *chunks* chunks, and return what they cost together.
+
+        *rate* is in chunks per second; 0 sends as fast as possible. *journal* is the file of their journal.
+        """
         model = CompletionsModel(self._url, f"{chunks}@{rate:g}", api_key="", transport=self._transport)
         checks = forks = remedies = tokens = 0
         begun = time.process_time()
@@ -137,19 +174,81 @@ class _CostReader:
         return _RunCosts(time.process_time() - begun, checks, forks, remedies, tokens)
 
     async def crowd(self, streams: int, rate: float, seconds: float, monitors: Sequence[Monitor]) -> float:
-        """Read *streams* streams at once for *seconds*, and return the CPU time of a token, in microseconds."""
+        """Read *streams* streams at once for *seconds*, at *rate* chunks per second each.
+
+        Return the CPU time of this process per chunk, in microseconds, while all streams send.
+        """
         chunks = max(2, int(seconds * rate))
-        begun = time.process_time()
-        await run_crowd(self._crowd_url, streams, chunks, rate, self._transport, monitors)
-        return (time.process_time() - begun) / (streams * chunks) * 1e6
+        readings: list[Reading] = []
+
+        async def read() -> None:
+            readings.extend(await run_crowd(self._crowd_url, streams, chunks, rate, self._transport, monitors))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await anyio.sleep(_PLATEAU[0] * chunks / rate)
+            first, begun = time.process_time(), time.monotonic()
+            await anyio.sleep((_PLATEAU[1] - _PLATEAU[0]) * chunks / rate)
+            last, ended = time.process_time(), time.monotonic()
+        # Counted, not computed from the rate: on a busy machine chunks are late.
+        arrived = sum(begun < arrival <= ended for reading in readings for arrival in reading.arrivals)
+        if not arrived:
+            lost = sum(not reading.ended for reading in readings)
+            raise UsageError(
+                f"the streams of the load generator must arrive, got none in time ({lost} of {streams} lost); measure "
+                "again on an idle machine"
+            )
+        return (last - first) / arrived * 1e6
+
+    async def silent(self, streams: int, seconds: float, monitors: Sequence[Monitor]) -> float:
+        """Return the CPU time of this process in one second while *streams* open streams send nothing.
+
+        It is in microseconds. The time is measured for *seconds* seconds.
+        """
+        model = CompletionsModel(self._url, f"2@{_SILENT_RATE:g}", api_key="", transport=self._transport)
+        silent = anyio.Semaphore(0)
+
+        async def one() -> None:
+            async with run(model, "", monitors=monitors) as supervised:
+                async for event in supervised:
+                    if isinstance(event, Delta):
+                        silent.release()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(streams):
+                group.start_soon(one)
+            for _ in range(streams):
+                await silent.acquire()
+            await anyio.sleep(_SETTLE_SECONDS)
+            first, begun = time.process_time(), time.monotonic()
+            await anyio.sleep(seconds)
+            spent = (time.process_time() - first) / (time.monotonic() - begun)
+            group.cancel_scope.cancel()
+        return spent * 1e6
 
 
-async def _median(rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
-    return percentile([await measure() for _ in range(rounds)], 0.5)
+async def _median(reader: _CostReader, rounds: int, measure: Callable[[], Awaitable[float]]) -> float:
+    found = []
+    for _ in range(rounds):
+        found.append(await measure())
+        reader.on_step()
+    return percentile(found, 0.5)
+
+
+def steps_of(rounds: int) -> int:
+    """Return how many measurements :func:`measure` makes with *rounds* rounds."""
+    single = ("a run", "few remedies", "more remedies", "most remedies", "checks", "forks", "a silent stream", "many")
+    repeated = (*single, *_LOADS, *_CHECKED)
+    return rounds * len(repeated) + len(_JOURNALS) + len(_SHARED) + len(("the longest journal", "workers", "memory"))
 
 
 async def measure(
-    monitors: Sequence[str] = (), *, rounds: int = 5, seconds: float = 3.0, load: AnswerLoad | None = None
+    monitors: Sequence[str] = (),
+    *,
+    rounds: int = 5,
+    seconds: float = 3.0,
+    load: AnswerLoad | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Measured:
     """Measure all inputs and the points of the check.
 
@@ -163,13 +262,19 @@ async def measure(
         # Streams with a time in their first chunk are for crowds: they are sent on time only, never all at once.
         with paced_server(stamped=True) as crowd_url, paced_server() as url, pinned():
             reader = _CostReader(url, crowd_url, transport, workers)
-            costs, points = await _costs(reader, watching, rounds, seconds)
-            points += await _loop_points(reader, watching, costs, rounds, seconds)
+            done, steps = itertools.count(1), steps_of(rounds)
+            if on_progress is not None:
+                reader.on_step = lambda: on_progress(next(done), steps)
+            crowds = await _crowds(reader, watching, rounds, seconds)
+            costs, points = await _costs(reader, watching, crowds, rounds, seconds)
+            points += _loop_points(crowds, costs)
             with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
                 points.append(await _journal_point(reader, costs, Path(folder)))
+                reader.on_step()
             say("the points of the check: streams that share one worker")
-            for streams in (20, 40):
-                points.append(await _check_point(url, transport, costs, streams, seconds))
+            for streams in _SHARED:
+                points.append(await _check_point(url, transport, costs, streams, 4 * seconds))
+                reader.on_step()
     await transport.aclose()
     return Measured(
         costs=costs,
@@ -182,7 +287,7 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Return what the answer of a recorded stream asks for, with *monitors* on it."""
+    """Replay a recorded answer under *monitors*, and return its tokens, checks and forks."""
     async with open_source(ReplayedFile(speed=_SPEED)) as source:
         model, request = source.pair(0)
         watching = load_monitors(tuple(monitors))
@@ -205,10 +310,37 @@ async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
 # The costs.
 
 
-async def _costs(
+async def _crowds(
     reader: _CostReader, watching: Sequence[Monitor], rounds: int, seconds: float
+) -> dict[tuple[int, float], float]:
+    """Return the CPU time of a token in microseconds, for each number of streams and rate that is measured.
+
+    Each round measures all of them, so that a slow minute of the machine makes the costs and the points slower alike.
+    """
+    found: dict[tuple[int, float], list[float]] = {load: [] for load in (*_LOADS, *_CHECKED)}
+    await reader.crowd(*_LOADS[0], 1.0, watching)  # modules are imported
+    for number in range(rounds):
+        say(f"streams on one event loop: round {number + 1} of {rounds}")
+        for (streams, rate), costs in found.items():
+            try:
+                cost = await reader.crowd(streams, rate, seconds, watching)
+            except UsageError as error:
+                # One crowd that was disturbed should not throw away the minutes before it.
+                say(f"again: {error}")
+                cost = await reader.crowd(streams, rate, seconds, watching)
+            costs.append(cost)
+            reader.on_step()
+    return {load: percentile(costs, 0.5) for load, costs in found.items()}
+
+
+async def _costs(
+    reader: _CostReader,
+    watching: Sequence[Monitor],
+    crowds: Mapping[tuple[int, float], float],
+    rounds: int,
+    seconds: float,
 ) -> tuple[Costs, list[Point]]:
-    say("the event loop: runs, tokens, checks, forks and remedies")
+    say("the event loop: silent streams, runs, checks, forks and remedies")
     await reader.runs(3, 50, [_watching(at_once)])  # the worker process starts, and modules are imported
 
     async def cpu_us(count: int, chunks: int, monitors: Sequence[Monitor]) -> float:
@@ -223,26 +355,33 @@ async def _costs(
     async def remedies(count: int) -> float:
         return percentile([await cpu_us(1, _LINE, [_refuting(count)]) for _ in range(10)], 0.5)
 
-    start = await _median(rounds, lambda: cpu_us(40, 2, watching))
-    tokens = await _token_costs(reader, watching, rounds, seconds, start)
-    few, more, most = [await _median(rounds, partial(remedies, count)) for count in (1, 4, 10)]
+    start = await _median(reader, rounds, lambda: cpu_us(40, 2, watching))
+    quiet = (partial(reader.silent, streams, seconds, watching) for streams in (1, _SILENT_STREAMS))
+    one, many = [await _median(reader, rounds, each_quiet) for each_quiet in quiet]
+    stream = max((many - one) / (_SILENT_STREAMS - 1), 0.0)
+    process = max(one - stream, 0.0)
+    tokens = fit_tokens([(n * rate, crowds[n, rate] - (process + n * stream) / (n * rate)) for n, rate in _LOADS])
+    few, more, most = [await _median(reader, rounds, partial(remedies, count)) for count in (1, 4, 10)]
     remedy = (more - few) / 3
     point = Point(
         what="CPU of a run with 10 remedies", unit="ms", measured=most / 1e3, predicted=(few + 9 * remedy) / 1e3
     )
     say("memory, the journal and the file of remedies")
     with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
-        journal = [
-            await _journal_bytes(reader, Path(folder), *one) for one in ((100, False), (400, False), (400, True))
-        ]
+        journal = []
+        for chunks, has_checks in _JOURNALS:
+            journal.append(await _journal_bytes(reader, Path(folder), chunks, has_checks))
+            reader.on_step()
         learn = _learn_us(Path(folder) / "remedies.sqlite")
     bytes_of_token = (journal[1].size - journal[0].size) / 300
     costs = Costs(
+        process_us=process,
+        stream_us=stream,
         **tokens._asdict(),
         run_us=start,
-        check_us=await _median(rounds, lambda: each("checks", _watching(at_once))),
+        check_us=await _median(reader, rounds, lambda: each("checks", _watching(at_once))),
         worker_us=await _worker_us(reader),
-        fork_us=await _median(rounds, lambda: each("forks", _forking())),
+        fork_us=await _median(reader, rounds, lambda: each("forks", _forking())),
         remedy_us=remedy,
         stream_kb=await _stream_kb(reader, watching),
         journal_run_bytes=journal[0].size - 100 * bytes_of_token,
@@ -254,28 +393,20 @@ async def _costs(
 
 
 class TokenCosts(NamedTuple):
-    """The costs of the event loop for tokens, see :class:`Costs`."""
+    """The costs of the event loop for tokens; the fields are explained at :class:`Costs`."""
 
     wake_us: float
     token_us: float
     batch_ms: float
 
 
-async def _token_costs(
-    reader: _CostReader, watching: Sequence[Monitor], rounds: int, seconds: float, start: float
-) -> TokenCosts:
-    found = []
-    for streams, rate in _LOADS:
-        cost = await _median(rounds, partial(reader.crowd, streams, rate, seconds, watching))
-        found.append((streams * rate, cost - start / (seconds * rate)))
-    return fit_tokens(found)
-
-
 def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
-    """Find the costs that fit *costs*: the CPU time of a token in microseconds at some numbers of tokens a second.
+    """Find the three costs of reading tokens that fit the measured points *costs* best.
 
-    The loop wakes up at most once in ``batch_ms``, because senders and the scheduler work in steps. So a token pays
-    for a share of a wake-up, which falls with the rate. For each step the other two costs follow by least squares.
+    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. The three
+    costs are that of a wake-up of the event loop, that of a token, and ``batch_ms``, the shortest time between two
+    wake-ups. At a higher rate, more tokens share one wake-up, so a token is cheaper. Several values of ``batch_ms`` are
+    tried; for each, the other two costs follow by least squares.
     """
     best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
     for step in _STEPS:
@@ -298,7 +429,10 @@ def wakes_of_a_token(rate: float, batch_ms: float) -> float:
 
 
 def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
-    """Return slope and intercept of the least squares line, with errors as shares of *ys*."""
+    """Return slope and intercept of the line that fits the points (*xs*, *ys*) by least squares.
+
+    The errors are weighed as shares of *ys*.
+    """
     weights = [1 / y**2 for y in ys]
     whole = sum(weights)
     x_mean = sum(w * x for w, x in zip(weights, xs, strict=True)) / whole
@@ -310,12 +444,14 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 async def _worker_us(reader: _CostReader) -> float:
-    """Return how long a check that does nothing occupies a worker process, in microseconds."""
-    return 1e6 * await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    """Return how long a check that does nothing occupies a process of the pool, in microseconds."""
+    seconds = await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    reader.on_step()
+    return 1e6 * seconds
 
 
 async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> float:
-    """Make *count* checks one after the other, and return how long one of them took, in the mean."""
+    """Make *count* checks with *judge* in *workers*, one after the other, and return their mean time in seconds."""
     claim, total = Claim(key="k", span=None), 0.0
     for number in range(count + 1):
         begun = time.perf_counter()
@@ -327,7 +463,7 @@ async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> fl
 
 
 async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
-    """Return the resident memory of an open stream in KiB: many streams at once, less few."""
+    """Return the resident memory of an open supervised stream in KiB, measured with 600 streams at once."""
     idle = memory_of().resident or 0.0
     peak = idle
 
@@ -341,6 +477,7 @@ async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
         group.start_soon(watch)
         await reader.crowd(_MEMORY_STREAMS, 10.0, 3.0, watching)
         group.cancel_scope.cancel()
+    reader.on_step()
     return (peak - idle) * 1e6 / 1024 / _MEMORY_STREAMS
 
 
@@ -351,14 +488,14 @@ class _JournalSize(NamedTuple):
 
 
 async def _journal_bytes(reader: _CostReader, folder: Path, chunks: int, has_checks: bool) -> _JournalSize:  # noqa: FBT001
-    """Write the journal of one run, and return its size in bytes."""
+    """Write the journal of one run of *chunks* chunks into *folder*, and return its size in bytes and what it has."""
     path = folder / f"{chunks}-{has_checks}.journal"
     spent = await reader.runs(1, chunks, [_watching(at_once, claims=has_checks)], rate=_JOURNAL_RATE, journal=path)
     return _JournalSize(path.stat().st_size, spent.checks, spent.tokens)
 
 
 def _learn_us(path: Path) -> float:
-    """Return how long the file of remedies is locked for one run, in microseconds."""
+    """Return how long the file of learned remedies is locked to record one run, in microseconds."""
     use = RemedyUse("arithmetic", "repair", is_fresh=True, worked=True)
     job = ("model", "arithmetic"), (use,), False
     with RemedyBeliefs(path) as beliefs:
@@ -375,17 +512,15 @@ def _learn_us(path: Path) -> float:
 # The points of the check.
 
 
-async def _loop_points(
-    reader: _CostReader, watching: Sequence[Monitor], costs: Costs, rounds: int, seconds: float
-) -> list[Point]:
+def _loop_points(crowds: Mapping[tuple[int, float], float], costs: Costs) -> list[Point]:
     points = []
-    say("the points of the check: streams on one event loop")
     for streams, rate in _CHECKED:
-        measured = await _median(rounds, partial(reader.crowd, streams, rate, seconds, watching))
-        load = AnswerLoad(source="", tokens=int(seconds * rate), seconds=seconds)
+        # Streams without an end, since only their tokens were measured.
+        load = AnswerLoad(source="", tokens=rate * _ENDLESS, seconds=_ENDLESS)
         busy = simulate(costs, load, streams=streams).loop_busy
         what = f"CPU of a token, {streams} streams at {rate:g} tokens/s"
-        points.append(Point(what=what, unit="µs", measured=measured, predicted=busy / (streams * rate) * 1e6))
+        predicted = busy / (streams * rate) * 1e6
+        points.append(Point(what=what, unit="µs", measured=crowds[streams, rate], predicted=predicted))
     return points
 
 
@@ -398,15 +533,27 @@ async def _journal_point(reader: _CostReader, costs: Costs, folder: Path) -> Poi
 
 
 async def _check_point(url: str, transport: Transport, costs: Costs, streams: int, seconds: float) -> Point:
-    """Measure the time of checks of *streams* streams that share one worker process."""
-    rate, times = 20.0, list[float]()
-    chunks = int(2 * seconds * rate)
+    """Measure the mean time of checks when *streams* streams share one worker process, and compare it with the model.
+
+    Each stream lasts *seconds*. *costs* are the inputs of the model. The queue of the model gets the checks at the
+    times at which they really came: so chance, which makes some of a few hundred checks meet, does not count as an
+    error of the model. (Law, "Simulation Modeling and Analysis", calls this the correlated inspection approach.)
+    """
+    rate, times, came = 20.0, list[float](), list[float]()
+    chunks = int(seconds * rate)
     model = CompletionsModel(url, f"{chunks}@{rate:g}", api_key="", transport=transport)
     rng = random.Random(streams)  # noqa: S311  (a simulation's phases)
 
+    def extract(segment: Segment) -> Iterator[Claim]:
+        for claim in _extract(segment):
+            came.append(time.monotonic())
+            yield claim
+
+    monitor = replace(_watching(occupy), extractor=extract)
+
     async def one(wait: float) -> None:
         await anyio.sleep(wait)
-        async with run(model, "", monitors=[_watching(occupy)], workers=workers) as supervised:
+        async with run(model, "", monitors=[monitor], workers=workers) as supervised:
             await supervised.drain()
         times.extend(check.seconds for check in supervised.result.checks)
 
@@ -414,18 +561,12 @@ async def _check_point(url: str, transport: Transport, costs: Costs, streams: in
         alone = await _seconds_of_check(workers, occupy, 30)
         async with anyio.create_task_group() as group:
             for _ in range(streams):
-                group.start_soon(one, rng.uniform(0, seconds))
-    load = AnswerLoad(
-        source="",
-        tokens=chunks,
-        seconds=chunks / rate,
-        checks=len(times) / streams,
-        check_ms=alone * 1e3 - costs.worker_us / 1e3,
-    )
-    found = simulate(costs, load, streams=streams, workers=1)
+                group.start_soon(one, rng.uniform(0, seconds / 4))
+    gaps = iter([0.0, *(later - earlier for earlier, later in itertools.pairwise(came))])
+    waits = queue_waits(lambda: next(gaps), lambda: alone, servers=1, jobs=len(came))
     return Point(
         what=f"time of a check, {streams} streams on one worker",
         unit="ms",
         measured=sum(times) / len(times) * 1e3,
-        predicted=found.check_mean_ms,
+        predicted=(sum(waits) / len(waits) + alone) * 1e3 + costs.check_us / 1e3,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -20,7 +20,7 @@ _FILES_OF_STREAM = 2
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What *streams* simultaneous streams need."""
+    """The processes, cores, machines, memory and rates of tokens that *streams* simultaneous streams need."""
 
     streams: int
     loop_processes: int
@@ -38,7 +38,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource that is used up at some number of streams, and what to do then."""
+    """A resource that is used up at *streams* simultaneous streams, and what helps then."""
 
     what: str
     streams: int
@@ -47,7 +47,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """The reading of the model."""
+    """What the capacity model says: streams per core, the needs of many streams, and the limits that they reach."""
 
     streams_per_core: int
     workers_per_thousand: float
@@ -62,27 +62,31 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cpu_share(measured: Measured, streams: float) -> float:
-    """Return the share of a core that the event loop of *streams* streams needs, without simulating."""
+    """Compute the share of a core that the event loop of *streams* streams needs, from the measured costs."""
     costs, load = measured.costs, measured.load
     rate = streams * load.rate
     batches = rate * costs.batch_ms / 1e3
     wakes = (1 - math.exp(-batches)) / costs.batch_ms * 1e3
     answers = streams / load.seconds
     extras = costs.run_us + load.checks * costs.check_us + load.forks * costs.fork_us + load.remedies * costs.remedy_us
-    return (wakes * costs.wake_us + rate * costs.token_us + answers * extras) / 1e6
+    idle = costs.process_us + streams * costs.stream_us
+    return (idle + wakes * costs.wake_us + rate * costs.token_us + answers * extras) / 1e6
 
 
 def workers_for(measured: Measured, streams: float) -> float:
-    """Return how many workers the checks of *streams* streams occupy, in the mean."""
+    """Return how many workers are busy on average with the checks of *streams* streams, from the measured costs."""
     load = measured.load
     return streams / load.seconds * load.checks * (load.check_ms / 1e3 + measured.costs.worker_us / 1e6)
 
 
-def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulated]:
-    """Return the most streams that one event loop carries, and the simulation of them.
+def streams_per_core(
+    measured: Measured, *, seed: int = 0, on_simulated: Callable[[int], None] = lambda _: None
+) -> tuple[int, Simulated]:
+    """Return the largest number of streams that one event loop carries, and the simulation of these streams.
 
-    It may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile. The
-    first is computed, the second is simulated.
+    The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
+    The first is computed, the second is simulated. *on_simulated* is called with the number of streams of each
+    simulation.
     """
     low, high = 1, 2
     while cpu_share(measured, high) <= BUSY:
@@ -94,14 +98,24 @@ def streams_per_core(measured: Measured, *, seed: int = 0) -> tuple[int, Simulat
     while True:
         workers = max(1, math.ceil(workers_for(measured, streams) / BUSY))
         found = simulate(measured.costs, measured.load, streams=streams, workers=workers, seed=seed)
+        on_simulated(streams)
         if found.late_p99_ms <= LATE_MS or streams == 1:
             return streams, found
         streams = max(1, int(streams * 0.9))
 
 
-def read_capacity(measured: Measured, streams: tuple[int, ...], *, seed: int = 0) -> Capacity:
-    """Read the model at each number of *streams*. The same arguments give the same result."""
-    each, at = streams_per_core(measured, seed=seed)
+def read_capacity(
+    measured: Measured,
+    streams: tuple[int, ...],
+    *,
+    seed: int = 0,
+    on_simulated: Callable[[int], None] = lambda _: None,
+) -> Capacity:
+    """Compute what each number of *streams* needs and what breaks first. The same arguments give the same result.
+
+    *on_simulated* is called with the number of streams of each simulation.
+    """
+    each, at = streams_per_core(measured, seed=seed, on_simulated=on_simulated)
     limits = sorted(_limits(measured, each), key=lambda limit: limit.streams)
     return Capacity(
         streams_per_core=each,
@@ -115,7 +129,7 @@ def read_capacity(measured: Measured, streams: tuple[int, ...], *, seed: int = 0
 
 
 def journal_bytes(measured: Measured) -> float:
-    """Return the size of the journal of an answer in bytes."""
+    """Return the expected size of the journal of an average answer, in bytes, from the measured costs."""
     costs, load = measured.costs, measured.load
     return costs.journal_run_bytes + load.tokens * costs.journal_token_bytes + load.checks * costs.journal_check_bytes
 

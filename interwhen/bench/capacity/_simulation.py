@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Steps: TypeAlias = "Generator[simpy.Event, Any, None]"
 _MICRO = 1e-6
+_IDLE_SECONDS = 0.01
+"""The period of the work that an event loop does without tokens. It is spread evenly over the time."""
 
 
 class Simulated(NamedTuple):
@@ -41,7 +43,10 @@ class Simulated(NamedTuple):
 
 
 class Station:
-    """A queue with *servers* servers, first come, first served."""
+    """A simulated queue for *servers* workers, first come, first served.
+
+    It records the waiting and the working times.
+    """
 
     def __init__(self, env: simpy.Environment, servers: int) -> None:
         import simpy
@@ -54,12 +59,12 @@ class Station:
         """The seconds that all servers worked."""
 
     def reset(self) -> None:
-        """Forget what was counted, at the end of the warm-up."""
+        """Forget the waiting times and the busy time so far, at the end of the warm-up."""
         self.waits.clear()
         self.busy = 0.0
 
     def serve(self, seconds: float) -> Steps:
-        """Wait for a server, and occupy it for *seconds*."""
+        """Wait for a free server, occupy it for *seconds*, and record the waiting and the working time."""
         asked = self._env.now
         with self._resource.request() as turn:
             yield turn
@@ -69,7 +74,10 @@ class Station:
 
 
 def environment() -> simpy.Environment:
-    """Return a new simulated world. Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy."""
+    """Return a new simulation of simpy, with its clock at 0.
+
+    Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    """
     try:
         import simpy
     except ImportError as error:
@@ -80,9 +88,10 @@ def environment() -> simpy.Environment:
 def queue_waits(
     gap: Callable[[], float], service: Callable[[], float], *, servers: int, jobs: int, warm_up: int = 0
 ) -> list[float]:
-    """Simulate one station alone: *gap* and *service* draw the time between arrivals and the time of a job.
+    """Simulate one station alone, and return the waiting times of *jobs* jobs in seconds, after *warm_up* others.
 
-    The result has the waiting times of *jobs* jobs, after *warm_up* others.
+    The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds. The station
+    has *servers* servers. Raises :class:`MissingExtraError` without simpy.
     """
     env = environment()
     station = Station(env, servers)
@@ -98,7 +107,10 @@ def queue_waits(
 
 
 class ProcessModel:
-    """The model of one process: *streams* streams that never pause, and *workers* workers."""
+    """The model of one process: *streams* streams that never pause, and *workers* workers.
+
+    *costs* says what each kind of work costs, and *load* how much of it an answer needs.
+    """
 
     def __init__(self, costs: Costs, load: AnswerLoad, *, streams: int, workers: int, seed: int = 0) -> None:
         self._costs, self._load = costs, load
@@ -110,11 +122,13 @@ class ProcessModel:
         self._workers = Station(self._env, workers)
         self._late: list[float] = []
         self._checked: list[float] = []
+        idle = costs.process_us + streams * costs.stream_us
+        self._env.process(self._idle(idle * _IDLE_SECONDS * _MICRO))
         for _ in range(streams):
             self._env.process(self._stream())
 
     def run(self, seconds: float) -> Simulated:
-        """Simulate *seconds*, after a quarter of that time as warm-up."""
+        """Simulate *seconds* seconds, after a quarter of that time as warm-up, and return what was observed."""
         self._env.run(until=seconds / 4)
         for station in (self._loop, self._workers):
             station.reset()
@@ -132,6 +146,11 @@ class ProcessModel:
             checks=len(self._checked),
         )
 
+    def _idle(self, seconds: float) -> Steps:
+        while True:
+            yield self._env.timeout(_IDLE_SECONDS)
+            yield from self._loop.serve(seconds)
+
     def _stream(self) -> Steps:
         env, load, draw = self._env, self._load, self._rng.random
         gap = 1 / load.rate
@@ -148,7 +167,7 @@ class ProcessModel:
             yield env.timeout(gap)
 
     def _extras(self) -> Iterator[tuple[float, Callable[[], Steps]]]:
-        """Yield the work beside the tokens: how often it comes for each token, and its steps."""
+        """Yield the work beside the tokens: how often it comes per token, and a function that simulates it."""
         costs, load = self._costs, self._load
         yield 1 / load.tokens, lambda: self._loop.serve(costs.run_us * _MICRO)
         yield load.checks / load.tokens, self._check
@@ -176,6 +195,10 @@ class ProcessModel:
 def simulate(
     costs: Costs, load: AnswerLoad, *, streams: int, workers: int = 2, tokens: int = 10_000, seed: int = 0
 ) -> Simulated:
-    """Simulate one process until its streams had about *tokens* tokens. The same arguments give the same result."""
+    """Simulate one process until its streams had about *tokens* tokens in all, and return what was observed.
+
+    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    """
     seconds = tokens / (streams * load.rate)
     return ProcessModel(costs, load, streams=streams, workers=workers, seed=seed).run(seconds)

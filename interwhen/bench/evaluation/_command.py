@@ -72,8 +72,9 @@ def evaluate(
     Parameters
     ----------
     task
-        The prompts: a .jsonl, .jsonl.gz or .parquet file (a path or an fsspec URL) whose rows have a prompt and, if
-        they are to be graded, an answer; datasets:NAME:CONFIG:SPLIT; or an installed task with its options.
+        The prompts: a .jsonl file (also with .gz, .bz2 or .xz) or .parquet file, as a path or an fsspec URL, whose rows
+        have a prompt and, if they are to be graded, an answer; datasets:NAME:CONFIG:SPLIT; or an installed task with
+        its options.
     endpoint
         The URL of an OpenAI-compatible server, with its version: http://localhost:8000/v1. May be given several times;
         URL=WEIGHT gives a server a larger share. The key is OPENAI_API_KEY.
@@ -173,9 +174,10 @@ def evaluate(
 
 @contextmanager
 def _shown(prices: tuple[float, float], *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows progress on stderr.
+    """Yield a function that shows progress on stderr; with *quiet*, it shows nothing.
 
-    On a terminal one line is redrawn; otherwise a new line is printed from time to time.
+    On a terminal one line is redrawn; otherwise a new line is printed every 10 seconds. *prices* are as in
+    :func:`describe`.
     """
     if quiet:
         yield lambda _progress: None

@@ -15,17 +15,31 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
-from interwhen import Budgets, Delta, InterwhenError, Model, Monitor, Result, Sampling, Unverified, Verified, Workers
+from interwhen import (
+    Budgets,
+    Delta,
+    InterwhenError,
+    Model,
+    Monitor,
+    Result,
+    Sampling,
+    Unverified,
+    UsageError,
+    Verified,
+    Workers,
+)
 from interwhen._run import run as start
 from interwhen.bench.evaluation._fleet import Endpoint, Fleet
 from interwhen.bench.evaluation._prompts import PromptRow, Prompts
 from interwhen.bench.evaluation._results import ResultRow, Results
-from interwhen.models import UpstreamError
+from interwhen.models import UnexpectedForm, UpstreamError
 from interwhen.registry import MonitorSpec
 
 _EACH = 1.0
 """The time between two writes of what running rows have spent, in seconds."""
 _REFUSED = (429, 503)
+_MISSET = (401, 402, 403, 404, 405, 407)
+"""Statuses that say that the key, the URL or the model is wrong. All rows would fail so, none by its own fault."""
 _NO_RECONNECTS = 0
 """A run does not ask a server again that refused or broke off: the fleet learns from it, and chooses the next one."""
 
@@ -56,7 +70,7 @@ class Progress:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The time that the other rows need at the speed so far; ``None``: not known."""
+        """The seconds that the rest of the rows needs at the speed so far; ``None`` if it cannot be known yet."""
         if self.known is None or not self.rows or not self.seconds:
             return None
         return max(self.known - self.before - self.rows, 0) * self.seconds / self.rows
@@ -71,7 +85,7 @@ class Progress:
 
 
 class _Try(NamedTuple):
-    """A row that waits for its next try."""
+    """A row that is to be run: how often it has failed, and on which server it ran last."""
 
     row: PromptRow
     failures: int = 0
@@ -98,8 +112,9 @@ class Evaluation:
     """Runs the rows of an evaluation until all have results, or until no further row can succeed.
 
     *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
-    the monitors. *shards* selects shards by their numbers; ``None``: all. A row whose server fails is tried *tries*
-    times. *budget_tokens* stops new rows when this start and the earlier ones have generated so many tokens.
+    the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is
+    tried *tries* times. *budget_tokens* stops new rows when this start and the earlier ones have generated so many
+    tokens.
     """
 
     prompts: Prompts
@@ -126,9 +141,10 @@ class Evaluation:
     _ended: anyio.Event = field(init=False)
 
     async def run(self) -> Progress:
-        """Run all rows that have no result yet.
+        """Run all rows that have no result yet, write their results, and return the progress at the end.
 
-        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more.
+        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more, and
+        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled.
         """
         self.progress = Progress(self.prompts.count)
         begun = anyio.current_time()
@@ -183,7 +199,7 @@ class Evaluation:
             await anyio.lowlevel.checkpoint()
 
     def _rows(self) -> Iterator[PromptRow]:
-        """Yield the rows without a result, shard by shard."""
+        """Yield the rows without a result, shard by shard. Rows that have one are counted in the progress."""
         size, current, done = self.results.manifest.shard_size, -1, frozenset[int]()
         for row in self.prompts.rows():
             shard = row.number // size
@@ -260,8 +276,13 @@ class Evaluation:
         self.progress.tokens += result.ledger.total_tokens - attempt.tokens
         attempt.tokens = result.ledger.total_tokens
         self.progress.requests += result.ledger.requests + result.ledger.forks
+        if isinstance(error, UpstreamError) and error.status in _MISSET:
+            raise UsageError(
+                f"--endpoint, --model and OPENAI_API_KEY must be right for {endpoint.url}, got {error}; correct them, "
+                "and run the same command again to continue"
+            )
         attempt.is_counted = True
-        if error is None or not error.retryable:
+        if error is None or not (error.retryable or isinstance(error, UnexpectedForm)):
             endpoint.end(attempt.begun, now, attempt.first)
             self._commit(attempt, result, now, monitors)
             return
@@ -269,9 +290,9 @@ class Evaluation:
         self.progress.tokens_again += attempt.tokens
         failures = todo.failures
         if isinstance(error, UpstreamError) and error.status in _REFUSED:
-            endpoint.refuse(attempt.begun, now, error.retry_after)
+            endpoint.refuse(attempt.begun, now, error.retry_after, str(error))
         else:
-            endpoint.fail(now)
+            endpoint.fail(now, str(error))
             failures += 1
         if failures < self.tries:
             self._again.append(_Try(row, failures, endpoint.url))
@@ -340,7 +361,7 @@ def _graded(row: PromptRow, text: str) -> str:
 
 
 def _why(result: Result) -> str:
-    """Return why *result* is not verified, in one text; empty if it is."""
+    """Return why *result* is not verified: the reasons or the error, in one text; an empty string if it is verified."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))

@@ -33,7 +33,7 @@ _FIRST_REST, _LONGEST_REST = 0.5, 60.0
 
 
 class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an evaluation knows about one server."""
+    """What an evaluation knows about one server: how its runs ended, and its limit of simultaneous runs."""
 
     url: str
     runs: int
@@ -48,7 +48,7 @@ class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Endpoint:
-    """One server. This class only computes; :class:`Fleet` waits."""
+    """One server: its limit of simultaneous runs, and how its runs ended. It never waits; :class:`Fleet` does."""
 
     url: str
     weight: float = 1.0
@@ -62,7 +62,9 @@ class Endpoint:
     usual: float | None = None
     rests_until: float = -math.inf
     failing_since: float | None = None
-    """The time of the first failure after the last answer; ``None``: the server did not fail since."""
+    """The time of the first failure or refusal after the last answer; ``None``: the server had none since."""
+    trouble: str = ""
+    """The last failure or refusal, for messages."""
     _in_a_row: int = 0
     _shrunk_at: float = -math.inf
     """The time of the last decrease. Runs that began before it say nothing about the new limit."""
@@ -82,13 +84,14 @@ class Endpoint:
         return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
 
     def begin(self) -> None:
-        """Count a run that begins."""
+        """Record that a run begins on this server."""
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
-        """Record that a run ended with a result.
+        """Record that a run ended with a result, and adapt the limit.
 
-        The run began at the time *begun*. *first_token* is the time to its first token, in seconds.
+        The run began at the time *begun*, and it is *now* now. *first_token* is the time to its first token, in
+        seconds. The limit shrinks after a slow first token, and else grows if it was used up.
         """
         used_up = self.busy >= int(self.limit)
         self.busy -= 1
@@ -103,31 +106,44 @@ class Endpoint:
                 first_token if self.usual is None else 0.9 * self.usual + 0.1 * min(first_token, 2 * self.usual)
             )
 
-    def refuse(self, begun: float, now: float, after: float | None) -> None:
-        """Record that the server refused a run because it is overloaded.
+    def refuse(self, begun: float, now: float, after: float | None, trouble: str = "") -> None:
+        """Record that the server refused a run because it is overloaded, and shrink the limit.
 
-        The parameter *after* is how many seconds it asked to wait before the next request.
+        The run began at the time *begun*. The parameter *after* is how many seconds the server asked to wait before the
+        next request; no run begins for this time, but at most for 60 seconds. *trouble* is the error.
         """
         self.busy -= 1
         self.refusals += 1
+        self._note(now, trouble)
         self._shrink(_SHRINK, begun, now)
         if after is not None:
             self.rests_until = max(self.rests_until, now + min(after, _LONGEST_REST))
 
-    def fail(self, now: float) -> None:
-        """Count a run that failed, because the server could not be reached, broke off, or had an error."""
+    def fail(self, now: float, trouble: str = "") -> None:
+        """Record that a run failed, because the server could not be reached, broke off, or had an error.
+
+        The server gets no run for half a second; the time doubles with each failure in a row, up to a minute. *trouble*
+        is the error.
+        """
         self.busy -= 1
         self.failures += 1
-        self.failing_since = now if self.failing_since is None else self.failing_since
+        self._note(now, trouble)
         self.rests_until = now + min(_FIRST_REST * 2**self._in_a_row, _LONGEST_REST)
         self._in_a_row = min(self._in_a_row + 1, 16)
 
+    def _note(self, now: float, trouble: str) -> None:
+        self.failing_since = now if self.failing_since is None else self.failing_since
+        self.trouble = trouble or self.trouble
+
     def drop(self) -> None:
-        """Record that a run was cancelled. This is neither a success nor a failure of the server."""
+        """Record that a run was cancelled: one running run less.
+
+        It is neither a success nor a failure of the server.
+        """
         self.busy -= 1
 
     def report(self) -> EndpointReport:
-        """Return the counts."""
+        """Return the numbers of runs, failures and refusals of this server, and its present limit of runs."""
         return EndpointReport(
             url=self.url,
             runs=self.runs,
@@ -149,7 +165,7 @@ class Endpoint:
 
 @dataclass(slots=True)
 class Fleet:
-    """All servers of an evaluation. Raises :class:`~interwhen.UsageError` if there is none, or one twice.
+    """All servers of an evaluation. Raises :class:`~interwhen.UsageError` if there is none, or if one is named twice.
 
     *patience* is how long, in seconds, all servers together may fail before :meth:`take` gives up.
     """
@@ -185,12 +201,13 @@ class Fleet:
                 await self._changed.wait()
 
     def _vet(self, now: float) -> None:
-        since = [now if one.failing_since is None else one.failing_since for one in self.endpoints]
+        # A server with a running run has not failed: the answer may be long.
+        since = [now if one.failing_since is None or one.busy else one.failing_since for one in self.endpoints]
         if now - max(since) > self.patience:
+            troubles = "; ".join(f"{one.url}: {one.trouble or 'no answer'}" for one in self.endpoints)
             raise UsageError(
-                f"at least one server must answer, and for {self.patience:g} s none did "
-                f"({', '.join(one.url for one in self.endpoints)}): look at the servers, and run the same command "
-                "again to continue"
+                f"at least one server must answer, and for {self.patience:g} s none did ({troubles}): look at the "
+                "servers, and run the same command again to continue"
             )
 
     def wake(self) -> None:

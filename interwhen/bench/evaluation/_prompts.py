@@ -6,19 +6,22 @@ no more memory than one.
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import gzip
 import hashlib
 import io
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import lzma
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from interwhen import Message, UsageError
+from interwhen import InterwhenError, Message, UsageError
 from interwhen.bench._task_files import SHIPPED, reader
 from interwhen.models import Prompt
 from interwhen.registry import MonitorSpec
@@ -29,10 +32,12 @@ from interwhen.toolkit import MissingExtraError
 _PARQUET_ROWS = 256
 """The rows of a Parquet file that are in memory at the same time."""
 _HUB = "datasets:"
+_RawRows: TypeAlias = Iterator[tuple[str, Mapping[str, Any]]]
+"""The rows of a file as they are written, each with the place of the row for messages."""
 
 
 class PromptRow(NamedTuple):
-    """One prompt of an evaluation."""
+    """One prompt of an evaluation, with its monitors, and with the function that grades its answer."""
 
     number: int
     """The place of the row in its source, from 0."""
@@ -57,11 +62,14 @@ class Prompts:
 
 
 class _FileRow(msgspec.Struct, frozen=True):
-    """A row of a file. Fields with other names are ignored."""
+    """A row of a file of prompts: the prompt, the right answer, a name, and the monitors for this row.
+
+    Fields with other names are ignored.
+    """
 
     prompt: str | tuple[Message, ...]
     answer: str | int | float | None = None
-    name: str = ""
+    name: str | int = ""
     monitors: tuple[str, ...] = ()
 
 
@@ -76,25 +84,27 @@ def open_prompts(
 ) -> Prompts:
     """Return the prompts that *spec* names.
 
-    *spec* is a path or fsspec URL of a JSONL file (also compressed: ``.gz``) or Parquet file, ``datasets:NAME``,
-    ``datasets:NAME:CONFIG`` or ``datasets:NAME:CONFIG:SPLIT`` for the Hugging Face hub, or an installed task with its
-    options, of which *count* exercises with *seed* are taken. *count* also limits the rows of files. *prompt_field* and
-    *answer_field* are the fields of a row; a row without an answer is not graded. The first group of *answer_pattern*
-    is the answer in a text of the model. Raises :class:`~interwhen.UsageError` if the source cannot be read.
+    *spec* is a path or fsspec URL of a JSONL file (also compressed: ``.gz``, ``.bz2``, ``.xz``) or Parquet file,
+    ``datasets:NAME``, ``datasets:NAME:CONFIG`` or ``datasets:NAME:CONFIG:SPLIT`` for the Hugging Face hub, or an
+    installed task with its options, of which *count* exercises with *seed* are taken. *count* also limits the rows of
+    files. *prompt_field* and *answer_field* are the fields of a row; a row without an answer is not graded. The first
+    group of *answer_pattern* is the answer in a text of the model. Raises :class:`~interwhen.UsageError` if the source
+    has no row, or if it or one of its rows cannot be read.
     """
     if count is not None and count < 1:
         raise UsageError(f"--count must be at least 1, got {count}; leave it out for all rows")
     read = _RowReader(prompt_field, answer_field, answer_pattern)
     if spec.startswith(_HUB):
         return _limited(_from_hub(spec, read), count)
-    name = spec.partition("?")[0]
+    name = spec.partition("?")[0].removesuffix(_compression(spec))
     if name.endswith(".parquet"):
-        return _limited(_from_file(spec, lambda: _parquet_rows(spec), read), count)
-    if name.endswith((".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")):
-        return _limited(_from_file(spec, lambda: _json_rows(spec), read), count)
-    if "://" in spec or Path(spec).exists():
+        return _from_file(spec, _parquet_rows, read, count)
+    if name.endswith((".jsonl", ".ndjson")):
+        return _from_file(spec, _json_rows, read, count)
+    if spec == "-" or "://" in spec or Path(spec).exists():
         raise UsageError(
-            f"--task must name a file that ends in .jsonl, .jsonl.gz, .ndjson or .parquet, got {spec!r}; rename it"
+            "--task must name a file that ends in .jsonl, .ndjson (also with .gz, .bz2, .xz) or .parquet, got "
+            f"{spec!r}; write the prompts to such a file, which is read more than once"
         )
     return _from_task(spec, 100 if count is None else count, seed)
 
@@ -107,11 +117,23 @@ def _limited(prompts: Prompts, count: int | None) -> Prompts:
     return Prompts(prompts.spec, digest, lambda: itertools.islice(prompts.rows(), count), known)
 
 
+_OPENERS: Mapping[str, Callable[[IO[bytes]], Iterable[bytes]]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+
+
+def _compression(spec: str) -> str:
+    """Return the ending of a compressed file; an empty string for any other file."""
+    return next((ending for ending in _OPENERS if spec.partition("?")[0].endswith(ending)), "")
+
+
 # The rows of files and of the hub.
 
 
 class _RowReader:
-    """Makes prompt rows from the raw rows of a source."""
+    """Converts the raw rows of a source to prompt rows. The parameters are those of :func:`open_prompts`."""
 
     def __init__(self, prompt_field: str, answer_field: str, answer_pattern: str) -> None:
         self._fields = {"prompt": prompt_field, "answer": answer_field}
@@ -119,7 +141,11 @@ class _RowReader:
         self.digest = f"{prompt_field} {answer_field} {answer_pattern}"
 
     def row(self, number: int, raw: Mapping[str, Any], where: str) -> PromptRow:
-        """Convert *raw* to row *number*. The text *where* tells error messages where the row is."""
+        """Convert *raw*, a mapping of fields, to row *number*.
+
+        Raises :class:`UsageError` if the prompt is missing or a field has the wrong type; the text *where* says in the
+        message where the row is.
+        """
         if self._fields["prompt"] not in raw:
             raise UsageError(
                 f"{where} must have the field {self._fields['prompt']!r}, got {', '.join(map(str, raw)) or 'no field'};"
@@ -131,9 +157,11 @@ class _RowReader:
             line = msgspec.convert(fields, _FileRow)
         except msgspec.ValidationError as error:
             raise UsageError(f"{where} must be a prompt with an answer, got an error: {error}; correct it") from error
+        if line.prompt == ():
+            raise UsageError(f"{where} must have at least one message in its prompt, got none; add one")
         grade = None if line.answer is None else self._grader(str(line.answer))
         prompt = (Message("user", line.prompt),) if isinstance(line.prompt, str) else line.prompt
-        return PromptRow(number, line.name or f"row-{number}", prompt, line.monitors, grade)
+        return PromptRow(number, str(line.name) or f"row-{number}", prompt, line.monitors, grade)
 
     def _grader(self, answer: str) -> Callable[[str], bool]:
         right, read = normal(answer), self._read
@@ -145,13 +173,18 @@ class _RowReader:
         return grade
 
 
-def _from_file(spec: str, raw_rows: Callable[[], Iterator[tuple[str, Mapping[str, Any]]]], read: _RowReader) -> Prompts:
+def _from_file(spec: str, raw_rows: Callable[[str], _RawRows], read: _RowReader, count: int | None) -> Prompts:
     def rows() -> Iterator[PromptRow]:
-        for number, (where, raw) in enumerate(raw_rows()):
+        for number, (where, raw) in enumerate(raw_rows(spec)):
             yield read.row(number, raw, where)
 
-    digest, count = _scanned(spec)
-    return Prompts(spec, f"{digest} {read.digest}", rows, count)
+    digest = _digest(spec)
+    # Read all rows first: a row that is found to be wrong later would have cost tokens, and the corrected file could
+    # not continue in the same folder.
+    known = sum(1 for _ in itertools.islice(rows(), count))
+    if not known:
+        raise UsageError(f"--task must name a file with prompts, got {spec!r}, which has none; name another one")
+    return _limited(Prompts(spec, f"{digest} {read.digest}", rows, known), count)
 
 
 @contextmanager
@@ -168,39 +201,33 @@ def _opened(spec: str) -> Iterator[IO[bytes]]:
         else:
             with Path(spec).open("rb") as file:
                 yield file
-    except (OSError, ValueError, ImportError) as error:
+    except InterwhenError:
+        raise
+    except (OSError, EOFError, lzma.LZMAError, ValueError, ImportError) as error:
         raise UsageError(f"--task must name a readable file, got {spec!r} ({error}); name another one") from error
 
 
-def _scanned(spec: str) -> tuple[str, int | None]:
-    """Return the hash of the file *spec*, and its number of rows; ``None``: the number is not known."""
-    found, rows, is_lines = hashlib.sha256(), 0, not spec.endswith((".gz", ".parquet"))
+def _digest(spec: str) -> str:
     with _opened(spec) as file:
-        if is_lines:
-            for line in file:
-                found.update(line)
-                rows += bool(line.strip())
-        else:
-            while block := file.read(1 << 20):
-                found.update(block)
-    return found.hexdigest(), rows if is_lines else None
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # fsspec's have readinto, too
 
 
-def _json_rows(spec: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _json_rows(spec: str) -> _RawRows:
     decoder = msgspec.json.Decoder(dict[str, Any])
     with _opened(spec) as raw:
-        file = gzip.GzipFile(fileobj=raw) if spec.endswith(".gz") else raw
-        for line, text in enumerate(file, start=1):
+        ending = _compression(spec)
+        for line, read in enumerate(_OPENERS[ending](raw) if ending else raw, start=1):
+            text = read.removeprefix(codecs.BOM_UTF8) if line == 1 else read
             if not text.strip():
                 continue
             where = f"{spec!r}, line {line}"
             try:
                 yield where, decoder.decode(text)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise UsageError(f"{where} must be a JSON object, got an error: {error}; correct the line") from error
 
 
-def _parquet_rows(spec: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _parquet_rows(spec: str) -> _RawRows:
     try:
         import pyarrow.parquet
     except ImportError as error:

@@ -41,7 +41,10 @@ class TaskResult(NamedTuple):
 
 
 def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -> TaskResult:
-    """Run *shards* in this process, which is a worker of Ray."""
+    """Run *shards* of the evaluation *settings* in this process, which is a worker of Ray.
+
+    Return the progress or the error. *part* is the name of this task's file of spending.
+    """
     try:
         ended = anyio.run(lambda: run_shards(settings, shards=shards, part=part))
     except InterwhenError as error:  # as text: Ray would start the task again, or show its own traceback
@@ -50,20 +53,24 @@ def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -
 
 
 def groups_of(shards: int, tasks: int) -> list[tuple[int, ...]]:
-    """Return the shards from 0 to *shards* in groups of neighbours, for *tasks* tasks at the same time."""
+    """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, and return the groups.
+
+    Each group is run by one Ray task. *tasks* tasks run at the same time, and each of these places gets about four
+    groups in turn.
+    """
     size = max(1, math.ceil(shards / (tasks * _GROUPS)))
     return [tuple(range(start, min(start + size, shards))) for start in range(0, shards, size)]
 
 
 class ResultTail:
-    """Reads the rows that were added to the files of *shards* shards in the folder *place* since the last look."""
+    """Reads the rows that were added to the files of *shards* shards in the folder *place* since the last call."""
 
     def __init__(self, place: str, shards: int) -> None:
         self._read = {Path(place) / shard_name(number): 0 for number in range(shards)}
         self._decode = msgspec.json.Decoder(ResultRow).decode
 
     def rows(self) -> Iterator[ResultRow]:
-        """Yield the new rows."""
+        """Yield the rows that were added since the last call."""
         for path, offset in self._read.items():
             try:
                 if path.stat().st_size <= offset:
@@ -85,9 +92,11 @@ async def run_on_ray(
     tasks: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> EvaluationEnd:
-    """Run all shards in tasks of the Ray cluster at *address*, at most *tasks* at the same time.
+    """Run all shards of the evaluation *settings* in tasks of the Ray cluster at *address*.
 
-    Raises :class:`~interwhen.UsageError` if a task ends with an error that another start cannot help.
+    At most *tasks* run at the same time. *on_progress* is called with the progress of all. Raises
+    :class:`~interwhen.UsageError` if the cluster cannot be reached, or if a task ends with an error that another start
+    cannot help, and :class:`~interwhen.toolkit.MissingExtraError` without Ray.
     """
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.
@@ -104,7 +113,11 @@ async def run_on_ray(
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
-    """Yield the module ``ray``, connected to a cluster. A connection that the caller has is used, and left open."""
+    """Yield the module ``ray``, connected to the cluster at *address*, and disconnect at the end.
+
+    A connection that the caller has is used, and left open. Raises :class:`UsageError` if the cluster does not answer,
+    and :class:`MissingExtraError` without Ray.
+    """
     try:
         import ray
     except ImportError as error:
@@ -125,7 +138,7 @@ def _connected(address: str | None) -> Iterator[Any]:
 
 
 class _Tasks:
-    """The tasks of one start."""
+    """Starts the Ray tasks of one start of an evaluation, at most *parallel* at once, and collects their progress."""
 
     def __init__(
         self, ray: Any, settings: EvaluationSettings, parallel: int, count: int, on_progress: Callable[[Progress], None]
@@ -219,7 +232,7 @@ class _Tasks:
 
 
 def _sum(one: EndpointReport, other: EndpointReport) -> EndpointReport:
-    """Add the counts of *other* to *one*. The limit is that of *other*, the later one."""
+    """Return a report with the counts of *one* and *other* added. Its limit is that of *other*, the later one."""
     return msgspec.structs.replace(
         other,
         runs=one.runs + other.runs,

@@ -99,7 +99,7 @@ class _Spent(msgspec.Struct, frozen=True):
 
 
 class EvaluationSummary(msgspec.Struct, kw_only=True):
-    """Counts over all rows of a folder."""
+    """Counts over all rows of a folder of results: statuses, right answers, tokens, requests."""
 
     rows: int = 0
     statuses: dict[str, int] = msgspec.field(default_factory=dict)
@@ -120,7 +120,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
-        """Count *row*."""
+        """Count *row*: its status, grade, server, tokens and requests."""
         self.rows += 1
         self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
         self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1
@@ -139,12 +139,13 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
 
 
 class Results:
-    """The folder *place* with the results of one evaluation. Use it in a ``with`` block.
+    """The folder *place* with the results of one evaluation. A ``with`` block creates it, and closes its files.
 
     Processes that work on different shards at the same time give different names as *part*: each has a file of spending
     of its own.
 
-    Raises :class:`~interwhen.UsageError` if the folder holds the results of another evaluation.
+    Entering raises :class:`~interwhen.UsageError` if the folder holds other files or the results of an evaluation with
+    another *manifest*, or if it cannot be written.
     """
 
     def __init__(self, place: str | os.PathLike[str], manifest: Manifest, part: str = "") -> None:
@@ -206,11 +207,17 @@ class Results:
     # ------------------------------------------------------------------ rows
 
     def done(self, shard: int) -> frozenset[int]:
-        """Return the numbers of the rows of *shard* that have a result."""
+        """Return the numbers of the rows of *shard* that have a result.
+
+        It opens and locks the file of the shard. Raises :class:`UsageError` if another process has locked it.
+        """
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        """Write *row*. Returns false, and writes nothing, if the row has a result already."""
+        """Write *row* to the file of its shard. Return false, and write nothing, if the row has a result already.
+
+        Raises :class:`OSError`, and :class:`UsageError` if another process has locked the file.
+        """
         number = row.row // self.manifest.shard_size
         shard = self._shard(number)
         if row.row in shard.done:
@@ -225,7 +232,10 @@ class Results:
             self._left.append(found)
 
     def flush(self) -> None:
-        """Make sure that all rows so far survive a crash of the machine. May take long, so call it in a thread."""
+        """Make sure that all rows so far survive a crash of the machine, and close the files of complete shards.
+
+        It may take long, so call it in a thread.
+        """
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
         for number in dirty:
@@ -235,7 +245,7 @@ class Results:
             shard.close()
 
     def spend(self, attempts: Mapping[str, tuple[int, int, int]]) -> None:
-        """Write what *attempts* have spent so far: their row, tokens and requests, by id."""
+        """Write what *attempts* have spent so far to the file of spending: their row, tokens and requests, by id."""
         if self._spending is not None and attempts:
             lines = [_Spent(name, *spent) for name, spent in attempts.items()]
             os.write(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
@@ -248,7 +258,10 @@ class Results:
 
 
 class _Shard:
-    """One file of rows, which only this process writes."""
+    """One file of result rows. It is locked, so that no other process writes it.
+
+    Raises :class:`UsageError` if another process has locked it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -296,13 +309,16 @@ def read_manifest(place: str | os.PathLike[str]) -> Manifest:
 
 
 def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
-    """Yield all rows in the folder *place*, in the order of the files. A torn last line is left out."""
+    """Yield all rows in the folder *place*, in the order of the files. An incomplete last line is left out.
+
+    Raises :class:`~interwhen.UsageError` if another line cannot be read.
+    """
     for path in sorted(Path(place).glob("shard-*.jsonl")):
         yield from _rows(path)
 
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
-    """Count all rows of the folder *place*."""
+    """Count all rows of the folder *place*, and the tokens of attempts that ended without a row."""
     found, committed = EvaluationSummary(), set[str]()
     for row in read_rows(place):
         found.add(row)
@@ -339,7 +355,7 @@ def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
 
 
 def _mend(file: int) -> None:
-    """Remove an incomplete last line, which a killed process may have left."""
+    """Remove an incomplete last line, which a killed process may have left, from the open file *file*."""
     size = os.fstat(file).st_size
     at, block = size, b""
     while at:

@@ -52,7 +52,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets = msgspec.field(default_factory=Budgets)
 
     def open_prompts(self) -> Prompts:
-        """Open the source of the prompts."""
+        """Open the source of the prompts. Raises :class:`~interwhen.UsageError` if it cannot be read."""
         return open_prompts(
             self.source,
             count=self.count,
@@ -63,7 +63,10 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def manifest(self, prompts: Prompts) -> Manifest:
-        """Return the manifest of the results of *prompts*."""
+        """Return the settings that the results of *prompts* depend on. They are stored with the results.
+
+        Raises :class:`~interwhen.UsageError` if a monitor cannot be loaded.
+        """
         watching = load_monitors(self.monitors)
         return Manifest(
             task=self.task,
@@ -79,13 +82,13 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def spent_tokens(self) -> int:
-        """Return how many tokens all starts so far have generated."""
+        """Return how many tokens all starts so far have generated, by the results in the folder."""
         summary = summarize(self.out)
         return summary.tokens + summary.tokens_again
 
 
 class EvaluationEnd(NamedTuple):
-    """How a start of an evaluation ended."""
+    """What a start of an evaluation has reached at its end, and what it knows about each server."""
 
     progress: Progress
     endpoints: list[EndpointReport]
@@ -98,10 +101,10 @@ async def run_shards(
     part: str = "",
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> EvaluationEnd:
-    """Run the prompts of *shards* (``None``: all) that have no result yet.
+    """Run the prompts of *shards* (``None``: all) that have no result yet, on all servers of *settings*.
 
-    *part* names the file of spending of this process, if several processes work in the folder. Raises
-    :class:`~interwhen.UsageError` for wrong settings, and if no server answers.
+    *part* names the file of spending of this process, if several processes work in the folder. *on_progress* is called
+    about once a second. Raises :class:`~interwhen.UsageError` for wrong settings, and if no server answers.
     """
     prompts = settings.open_prompts()
     most = settings.max_concurrency

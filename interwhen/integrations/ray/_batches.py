@@ -42,7 +42,10 @@ class SupervisedBatches:
         self._options: dict[str, Any] = {"sampling": sampling, "budgets": budgets}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *batch*, a column by name, with the columns of the results added."""
+        """Answer the prompts in *batch*, which maps names to columns. Return it with the result columns added.
+
+        Raises :class:`UsageError` if it has no column with prompts.
+        """
         if self._column not in batch:
             raise UsageError(
                 f"the dataset must have the column {self._column!r}, got {', '.join(batch) or 'none'}; name it with "
@@ -87,7 +90,7 @@ class SupervisedBatches:
 
 
 def _why(result: Result) -> str:
-    """Return why *result* is not verified; empty if it is."""
+    """Return the reasons why *result* is not verified, in one text; empty if it is verified."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))
@@ -112,8 +115,11 @@ def map_batches(
     The rows get the columns ``status``, ``scope``, ``why``, ``answer``, ``text``, ``violations`` and ``tokens``. A row
     whose run fails has the status ``failed`` and the reason, and stops no other row. *endpoint* is the URL of an
     OpenAI-compatible server, *model* its model, *monitors* are names, since closures do not travel between nodes.
-    *actors* actors work at the same time on batches of *batch_size* rows, each with at most *concurrency* runs. The key
-    is OPENAI_API_KEY, on each node. Raises :class:`~interwhen.UsageError` for numbers below 1.
+    *prompt_column* is the column with the prompts; each becomes one message of the user. *sampling* and *budgets*
+    are the same as for :func:`~interwhen.run`. *api* is the API of the server; ``completions`` fails, because it takes
+    no messages. *actors* actors work at the same time on batches of *batch_size* rows, each with at most *concurrency*
+    runs. The key is OPENAI_API_KEY, on each node. Raises :class:`~interwhen.UsageError` for numbers below 1, and
+    :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
     """
     for label, number in (("batch_size", batch_size), ("concurrency", concurrency), ("actors", actors)):
         if number < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
@@ -12,42 +13,48 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._types.errors import InterwhenError, name_error
+from interwhen.integrations.ray._connection import Channel, EventLoop, dial, new_secret
 from interwhen.integrations.ray._messages import Greeting
-
-Done = Callable[[bytes | None, str], None]
-"""Gets the answer of an actor, or ``None`` and why there is none. It is called in any thread, and must be quick."""
 
 
 class ClusterAway(InterwhenError):
-    """Raised if the cluster cannot be reached."""
+    """Raised if no connection to the Ray cluster is possible."""
 
 
 class Actor(Protocol):
-    """One actor of a cluster."""
+    """A worker process on the cluster, which runs checks and is called an actor in Ray."""
 
     @property
     def name(self) -> str:
-        """A name that no other actor has had."""
+        """The name of the actor. No other actor has had it, also not an earlier one."""
         ...
 
-    def exchange(self, request: bytes, done: Done) -> None:
-        """Send *request*, and call *done* once: with the answer, or when the actor is lost. It does not block."""
+    def open(self, loop: EventLoop, received: Callable[[bytes], object], lost: Callable[[str], object]) -> None:
+        """Begin to receive, on *loop*. *received* gets each message, and *lost* once why the actor is lost."""
+        ...
+
+    def send(self, message: bytes) -> None:
+        """Send *message*. It does not block, and does nothing if the actor is lost."""
+        ...
+
+    def close(self) -> None:
+        """Receive nothing any more. The event loop calls it, before :meth:`kill`."""
         ...
 
     def kill(self) -> None:
-        """Kill the actor and its worker process."""
+        """Kill the actor and its worker process. It may block, so a thread calls it."""
         ...
 
 
 class Cluster(Protocol):
-    """A cluster. Its methods may block, and one thread calls them."""
+    """The connection to a cluster. Its methods may block, and one thread calls them."""
 
     def connect(self) -> int:
         """Connect, and return how many processors the cluster has. Raises :class:`ClusterAway`."""
         ...
 
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
-        """Start *count* actors, each with a processor of its own. Yield each one when it has greeted.
+        """Start *count* actors, each with a processor of its own. Yield each one when it has sent its greeting.
 
         *memory* limits the address space of their worker processes, in bytes. When *until* returns true, the actors
         that have not greeted are killed.
@@ -55,7 +62,7 @@ class Cluster(Protocol):
         ...
 
     def close(self) -> None:
-        """Disconnect. Actors that are still there end."""
+        """Disconnect from the cluster. This ends the actors that were started over this connection."""
         ...
 
 
@@ -64,34 +71,31 @@ _SLICE = 0.25
 """How long one wait for new actors may take, in seconds. The pool may be closed meanwhile."""
 
 
-class RayActor:
-    """An actor of Ray."""
+class RayActor(Channel):
+    """An actor of Ray (a worker process on the cluster) that *handle* refers to, with the connection *sock* to it."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, sock: socket.socket) -> None:
+        super().__init__(sock)
         self._handle = handle
-        self.name: str = handle._actor_id.hex()  # noqa: SLF001  (Ray has no public name for it)
-
-    def exchange(self, request: bytes, done: Done) -> None:
-        """Send *request*, and call *done* once."""
-
-        def finished(future: Any) -> None:
-            error = future.exception()
-            if error is None:
-                done(future.result(), "")
-            else:
-                done(None, name_error(error)[:300])
-
-        try:
-            self._handle.exchange.remote(request).future().add_done_callback(finished)
-        except Exception as error:  # noqa: BLE001  (whatever Ray raises: the actor cannot be asked)
-            done(None, name_error(error)[:300])
+        self.name: str = _name(handle)
 
     def kill(self) -> None:
-        """Kill the actor."""
-        import ray
+        """Kill the actor and its worker process. Errors of Ray are ignored."""
+        if not self.is_open:  # no event loop has it
+            self.close()
+        _kill(self._handle)
 
-        with suppress(Exception):  # it is already gone, or Ray is
-            ray.kill(self._handle)
+
+def _name(handle: Any) -> str:
+    found: str = handle._actor_id.hex()  # noqa: SLF001  (Ray has no public name for it)
+    return found
+
+
+def _kill(handle: Any) -> None:
+    import ray
+
+    with suppress(Exception):  # it is already gone, or Ray is
+        ray.kill(handle)
 
 
 class RayCluster:
@@ -106,7 +110,7 @@ class RayCluster:
         self._owns = False
 
     def connect(self) -> int:
-        """Connect to the cluster."""
+        """Connect to the cluster, and return how many processors it has. Raises :class:`ClusterAway`."""
         import ray
 
         try:
@@ -136,35 +140,40 @@ class RayCluster:
         self._owns = True
 
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
-        """Start *count* actors."""
+        """Start *count* actors, and yield each one when it has greeted; see :meth:`Cluster.start`.
+
+        If an actor dies before it has greeted, this is logged, and it is left out.
+        """
         import ray
 
         from interwhen.integrations.ray._actor import CheckActor
 
         kind: Any = ray.remote(CheckActor)
-        kind = kind.options(
-            num_cpus=1, max_restarts=0, max_task_retries=0, max_concurrency=100, scheduling_strategy="SPREAD"
-        )
-        handles: list[Any] = [kind.remote(memory) for _ in range(count)]
-        waiting = {handle.greet.remote(): handle for handle in handles}
+        kind = kind.options(num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")
+        waiting: dict[Any, tuple[Any, bytes]] = {}
+        for _ in range(count):
+            handle, secret = kind.remote(memory), new_secret()
+            waiting[handle.listen.remote(secret)] = handle, secret
         try:
             while waiting and not until():
                 ready, _ = ray.wait(list(waiting), timeout=_SLICE)
                 for each in ready:
-                    handle = waiting.pop(each)
+                    handle, secret = waiting.pop(each)
                     try:
                         greeting = msgspec.msgpack.decode(ray.get(each), type=Greeting)
-                    except ray.exceptions.RayError as error:  # it died, or its node has no interwhen
-                        RayActor(handle).kill()
-                        log_warning("ray.actor_lost", actor=RayActor(handle).name[:8], why=name_error(error)[:300])
+                        sock = dial(greeting.host, greeting.port, secret)
+                    except (ray.exceptions.RayError, OSError) as error:
+                        # It died, its node has no interwhen, or its node cannot be reached.
+                        _kill(handle)
+                        log_warning("ray.actor_lost", actor=_name(handle)[:8], why=name_error(error)[:300])
                         continue
-                    yield RayActor(handle), greeting
+                    yield RayActor(handle, sock), greeting
         finally:
-            for handle in waiting.values():  # no processor was free for it
-                RayActor(handle).kill()
+            for handle, _ in waiting.values():  # no processor was free for it
+                _kill(handle)
 
     def close(self) -> None:
-        """Disconnect, if this object connected."""
+        """Disconnect from Ray, if this object has connected."""
         if self._owns:
             import ray
 

@@ -24,11 +24,14 @@ from interwhen.registry import load_monitors, load_verifier, source_of
 
 
 class CodeDiffers(InterwhenError):
-    """Raised on the cluster if its code of a verifier is not the code of the program."""
+    """Raised on the cluster if the code of a verifier there differs from the code in the program."""
 
 
 class NamedVerifier(msgspec.Struct, frozen=True):
-    """A verifier by name: the plug-in, its options, and the code that it must have. No code is sent."""
+    """Names a verifier, so that an actor can make it: the plug-in, its options, and the code that it must have.
+
+    No code is sent. *index* is the verifier's place among those of the plug-in.
+    """
 
     name: str
     options: dict[str, Any]
@@ -42,12 +45,12 @@ class NamedVerifier(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """A text that identifies the verifier, whatever the task."""
+        """A text that identifies the verifier. It is the same for all tasks."""
         return f"{self.name}#{self.index}@{self.version}{msgspec.json.encode(self.options).decode()}"
 
 
 class CheckItem(msgspec.Struct, frozen=True, array_like=True):
-    """One check for an actor."""
+    """One check for an actor: its id, its verifier, its claim and its time limit."""
 
     id: int
     target: bytes
@@ -59,7 +62,7 @@ class CheckItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
-    """What the pool sends to an actor."""
+    """One message to an actor: the checks to run, the verifiers for them, and the checks to cancel."""
 
     items: list[CheckItem] = []
     targets: list[bytes] = []
@@ -67,12 +70,10 @@ class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
     cancelled: list[int] = []
     forgets: bool = False
     """Whether the actor must forget the verifiers that it got before."""
-    waits: bool = True
-    """Whether the answer must wait for a result."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, array_like=True):
-    """The result of one check: a verdict, an error, or that the time was over."""
+    """The result of one check: a verdict, an error (*failure*), or that its time was over (*is_late*)."""
 
     id: int
     verdict: Verdict | None = None
@@ -83,20 +84,22 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ActorReply(msgspec.Struct, frozen=True, array_like=True):
-    """What an actor answers: the results that are ready, each of them once."""
+    """What an actor sends: the results that are ready, each of them once."""
 
-    results: list[CheckResult] = []
+    results: list[CheckResult]
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """Which code an actor runs."""
+    """Which code an actor runs (version and digest of interwhen, version of Python), and where it listens."""
 
     version: str
     code: str
     python: str
+    host: str = ""
+    port: int = 0
 
     def difference(self, other: Greeting) -> str:
-        """Say in what *other*, the greeting of an actor, differs from this one; empty if in nothing."""
+        """Say in what *other*, the greeting of an actor, differs from this one; an empty text if in nothing."""
         for label, mine, theirs in (
             ("interwhen", self.version, other.version),
             ("Python", self.python, other.python),
@@ -108,7 +111,7 @@ class Greeting(msgspec.Struct, frozen=True):
 
 
 def own_greeting() -> Greeting:
-    """Return the greeting of this process."""
+    """Return the versions of interwhen, of its code and of Python in this process, to compare with another machine."""
     return Greeting(__version__, digest_of_package("interwhen"), ".".join(map(str, sys.version_info[:2])))
 
 
@@ -133,15 +136,18 @@ def digest_of_package(name: str) -> str:
 
 @cache
 def code_of(name: str) -> str:
-    """Return a digest of the code of the plug-in *name*: of the whole package that its factory is in."""
+    """Return a digest of the code of the plug-in *name*: of the whole package that its factory is in.
+
+    Raises :class:`~interwhen.PluginError` if it cannot be loaded.
+    """
     module = inspect.unwrap(load_verifier(name)).__module__
     return digest_of_package(module.partition(".")[0])
 
 
 def named(verifier: Verifier) -> NamedVerifier | None:
-    """Return *verifier* by its name, without its code.
+    """Return a record that names *verifier*, so that another machine can make it.
 
-    ``None`` if no plug-in made it, or if it cannot be made again from its name.
+    ``None`` if no plug-in made it, or if it cannot be made again from its name and options.
     """
     if isinstance(verifier, BoundVerifier):
         source, task = source_of(verifier.inner, verifier.prepare), verifier.task
@@ -169,9 +175,10 @@ def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
 
 
 def make(encoded: bytes) -> Verifier:
-    """Make the verifier of *encoded*, a :class:`NamedVerifier`, with the value of its ``prepare``.
+    """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Its ``prepare`` is run if it has one.
 
-    Raises :class:`CodeDiffers` if the code or the version here is another one than in the program.
+    Raises :class:`CodeDiffers` if the plug-in is not installed here, or if its code or version is another one than in
+    the program, and :class:`~interwhen.PluginError` if it cannot make the monitor.
     """
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)
     try:
@@ -198,5 +205,5 @@ def make(encoded: bytes) -> Verifier:
 
 
 def encoded_digest(encoded: bytes) -> bytes:
-    """Return the digest by which an actor knows an encoded verifier."""
+    """Return a digest of *encoded*, an encoded verifier. An actor finds the verifier by it."""
     return hashlib.blake2b(encoded, digest_size=12).digest()

@@ -5,10 +5,9 @@ Why: docs/decisions/0064-checks-on-a-cluster.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol
 
 LEAST_SECONDS = 0.005
 """The CPU seconds of a check below which it must not leave the machine: a call would cost more than it saves."""
@@ -30,7 +29,7 @@ class _VerifierCost:
 
 
 class CostHistory:
-    """Learns what the checks of each verifier cost, and so which of them leave the machine.
+    """Learns what the checks of each verifier cost, and so which of them may leave this machine for the cluster.
 
     A verifier leaves when its last ``PROOFS`` checks all needed ``LEAVING_SECONDS``. It comes back as soon as one of
     them needed less than ``LEAST_SECONDS``, and must then prove itself four times as often before it leaves again.
@@ -40,17 +39,17 @@ class CostHistory:
         self._known: dict[str, _VerifierCost] = {}
 
     def leaves(self, key: str) -> bool:
-        """Return whether the checks of the verifier *key* may leave the machine."""
+        """Return whether the checks of the verifier with the key *key* may leave this machine."""
         found = self._known.get(key)
         return found is not None and found.leaves
 
     def seconds(self, key: str) -> float:
-        """Return the usual time of a check of the verifier *key*, in seconds; 0 if none was measured."""
+        """Return the usual CPU seconds of a check of the verifier with the key *key*; 0 if none was measured."""
         found = self._known.get(key)
         return 0.0 if found is None else found.seconds
 
     def learn(self, key: str, spent: float) -> None:
-        """Learn that a check of the verifier *key* needed *spent* CPU seconds, wherever it ran."""
+        """Record that a check of the verifier with the key *key* needed *spent* CPU seconds, wherever it ran."""
         known = self._known.setdefault(key, _VerifierCost())
         known.seconds = spent if known.seconds == 0.0 else 0.8 * known.seconds + 0.2 * spent
         if known.leaves and spent < LEAST_SECONDS:
@@ -62,28 +61,6 @@ class CostHistory:
             known.leaves = known.streak >= known.needed
 
 
-class Named(Protocol):
-    """Something with a name."""
-
-    @property
-    def name(self) -> str:
-        """The name."""
-        ...
-
-
-def rank(key: str, members: Iterable[str]) -> list[str]:
-    """Return *members*, best place for *key* first (rendezvous hashing).
-
-    If a member leaves, only the keys whose best place it was move.
-    """
-    data = key.encode("utf-8", "surrogatepass")
-    return sorted(members, key=lambda member: blake2b(data, digest_size=8, key=_short(member)).digest(), reverse=True)
-
-
-def _short(member: str) -> bytes:
-    return blake2b(member.encode(), digest_size=32).digest()
-
-
 SHORT_SECONDS = 0.25
 """A check that usually takes longer does not wait behind another one in an actor: the time of a call is small against
 it, and the check would be stuck if the other one hangs."""
@@ -93,9 +70,9 @@ WINDOW = 32
 """The largest number of checks that an actor has at once."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PlacedCheck:
-    """One check that waits for a place on the cluster, or is there."""
+    """A check that an actor runs, or that waits for an actor."""
 
     id: int
     verifier: str
@@ -114,15 +91,21 @@ class PlacedCheck:
 
 @dataclass(slots=True)
 class Lane:
-    """What the pool knows of one actor: the checks that it has, in their order."""
+    """What the pool knows of one actor: the checks that were given to it, in their order."""
 
     name: str
     checks: dict[int, PlacedCheck] = field(default_factory=dict)
     work: float = 0.0
     """The sum of their usual times."""
+    hashed: blake2b = field(init=False)
+    """The hash of the name, which the hash of a key continues."""
+
+    def __post_init__(self) -> None:
+        """Hash the name."""
+        self.hashed = blake2b(self.name.encode(), digest_size=8)
 
     def add(self, check: PlacedCheck) -> None:
-        """Give *check* to the actor."""
+        """Record that the actor gets *check* as its last one. If it has no other, it begins with it at once."""
         check.place = self.name
         check.tries += 1
         check.begun = not self.checks
@@ -130,7 +113,7 @@ class Lane:
         self.work += check.seconds
 
     def remove(self, number: int) -> PlacedCheck | None:
-        """Take the check with the id *number* away; ``None`` if the actor does not have it."""
+        """Record that the actor no longer has the check with the id *number*. Return the check; ``None`` without it."""
         check = self.checks.pop(number, None)
         if check is not None:
             self.work = self.work - check.seconds if self.checks else 0.0
@@ -146,11 +129,26 @@ class Lane:
         return count < 2 or self.work + check.seconds <= WINDOW_SECONDS
 
 
-class Waiting:
-    """The checks that wait for a place, oldest first, and the lanes of the actors.
+def best(key: str, lanes: Iterable[Lane]) -> Lane:
+    """Return the best of *lanes* for *key* (rendezvous hashing).
 
-    *most* limits the checks that wait. The lanes pull: a check is given to an actor when that one has room, so that a
-    slow actor does not collect checks.
+    If an actor leaves, only the keys whose best place it was move.
+    """
+    data = key.encode("utf-8", "surrogatepass")
+
+    def weight(lane: Lane) -> bytes:
+        found = lane.hashed.copy()
+        found.update(data)
+        return found.digest()
+
+    return max(lanes, key=weight)
+
+
+class Waiting:
+    """The checks that wait for an actor, oldest first, and the lanes of the actors.
+
+    *most* is the largest number of checks that may wait. A check is given to an actor only when that one has room, so
+    that a slow actor does not collect checks.
     """
 
     def __init__(self, most: int) -> None:
@@ -167,49 +165,48 @@ class Waiting:
         return len(self._checks) >= self.most
 
     def add(self, check: PlacedCheck, *, first: bool = False) -> None:
-        """Let *check* wait: at the end, or as the *first* one."""
+        """Add *check* to the waiting ones, at the end; with *first*, at the front."""
         if first:
             self._checks = {check.id: check, **self._checks}
         else:
             self._checks[check.id] = check
 
     def remove(self, number: int) -> PlacedCheck | None:
-        """Take the waiting check with the id *number* away; ``None`` if it does not wait."""
+        """Remove the waiting check with the id *number*, and return it; ``None`` if it does not wait."""
         return self._checks.pop(number, None)
 
     def take_all(self) -> list[PlacedCheck]:
-        """Take all waiting checks away and return them."""
+        """Remove all waiting checks, and return them."""
         found = list(self._checks.values())
         self._checks.clear()
         return found
 
-    def assign(self) -> dict[str, list[PlacedCheck]]:
-        """Give as many waiting checks to actors as these have room for. Return them by the name of the actor.
+    def assign(self) -> list[PlacedCheck]:
+        """Give as many waiting checks to actors as these have room for, and return them."""
+        given: list[PlacedCheck] = []
+        if not self.lanes:
+            return given
+        for check in list(self._checks.values()):
+            if self.place(check) is not None:
+                del self._checks[check.id]
+                given.append(check)
+            elif not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
+                break
+        return given
+
+    def place(self, check: PlacedCheck) -> str | None:
+        """Give *check* to an actor and return its name; ``None`` if none has room.
 
         A check goes to the best place for its key. If that actor is busy, it goes to the next best one that is idle,
         and only if none is idle to the best one that has room.
         """
-        given: dict[str, list[PlacedCheck]] = {}
         if not self.lanes:
-            return given
-        for check in list(self._checks.values()):
-            lane = self._place(check)
-            if lane is None:
-                if not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
-                    break
-                continue
-            del self._checks[check.id]
-            lane.add(check)
-            given.setdefault(lane.name, []).append(check)
-        return given
-
-    def _place(self, check: PlacedCheck) -> Lane | None:
-        lanes = [self.lanes[name] for name in rank(check.key, self.lanes)]
-        best = lanes[0]
-        if best.work + check.seconds <= WINDOW_SECONDS / 2 and best.has_room(check):
-            return best
-        return _first(lanes, lambda lane: not lane.checks) or _first(lanes, lambda lane: lane.has_room(check))
-
-
-def _first(lanes: Sequence[Lane], fits: Callable[[Lane], bool]) -> Lane | None:
-    return next((lane for lane in lanes if fits(lane)), None)
+            return None
+        lane = best(check.key, self.lanes.values())
+        if lane.work + check.seconds > WINDOW_SECONDS / 2 or not lane.has_room(check):
+            fitting = [each for each in self.lanes.values() if each.has_room(check)]
+            if not fitting:
+                return None
+            lane = best(check.key, [each for each in fitting if not each.checks] or fitting)
+        lane.add(check)
+        return lane.name

@@ -22,8 +22,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from interwhen._engine.loop_blocking import current_loop
-from interwhen._engine.worker_child import KEPT
+from interwhen._engine.worker_child import KEPT, MOST
 from interwhen._engine.workers import Workers
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import InterwhenError, UsageError, name_error
@@ -31,6 +30,7 @@ from interwhen._types.extensions import WorkDone
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Verifier, note_cluster_away, note_work
 from interwhen.integrations.ray._cluster import Actor, Cluster, RayCluster
+from interwhen.integrations.ray._connection import EventLoop
 from interwhen.integrations.ray._messages import (
     ActorReply,
     ActorRequest,
@@ -56,6 +56,8 @@ _LONGEST_PAUSE = 60.0
 _LONGEST_START_PAUSE = 5.0
 """The longest time between two tries to start missing actors on a cluster that answers, in seconds."""
 _TRIES = 2
+_MOST_ALONE = MOST // 4
+"""The largest claim or verifier that leaves, in bytes. A message gets no further check when it has so many bytes."""
 _KNOWN = 64
 """How many verifiers an actor keeps. One of them may hold a whole prompt."""
 _decode = msgspec.msgpack.Decoder(ActorReply).decode
@@ -65,7 +67,7 @@ _HOME: Literal["home"] = "home"
 
 @dataclass(slots=True)
 class _RemoteTarget:
-    """A verifier that another machine can make by its name."""
+    """A verifier as the cluster knows it: by the name of its plug-in and its options, from which an actor makes it."""
 
     name: str
     """The plug-in."""
@@ -78,7 +80,7 @@ class _RemoteTarget:
 
 @dataclass(slots=True)
 class _Open:
-    """A check whose task waits for the cluster."""
+    """A check that was sent to the cluster, or waits for it, with its time limits and its result."""
 
     check: PlacedCheck
     target: _RemoteTarget
@@ -86,26 +88,27 @@ class _Open:
     left: float
     """How long the check may still take, in seconds."""
     scope: anyio.CancelScope
-    patience: anyio.CancelScope
     asked: float
-    done: anyio.Event = field(default_factory=anyio.Event)
+    changed: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the check gets an actor, loses it, or has a result."""
     result: CheckResult | Literal["home"] | None = None
     began: float | None = None
     worker: str = ""
 
     def end(self, result: CheckResult | Literal["home"]) -> None:
         self.result = result
-        self.done.set()
+        self.changed.set()
 
 
 @dataclass(slots=True)
 class _Link:
-    """The connection to one actor."""
+    """What the pool knows about one actor: its open checks, and the verifiers that it has already got."""
 
     actor: Actor
     lane: Lane
     known: set[bytes] = field(default_factory=set)
-    calls: int = 0
+    unsent: list[PlacedCheck] = field(default_factory=list)
+    """Checks that the actor has got in this turn of the loop, and that are not sent yet."""
 
 
 class RayWorkers:
@@ -120,6 +123,7 @@ class RayWorkers:
     *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
     also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,
     and raises :class:`~interwhen.UsageError` if the cluster runs other code. Without it, the first check connects.
+    Raises :class:`~interwhen.UsageError` for an invalid value, or if Ray is not installed.
     """
 
     def __init__(
@@ -169,7 +173,7 @@ class RayWorkers:
         self._from_thread: Callable[..., object] = _not_bound
         self._now: Callable[[], float] = time.monotonic
         """The clock of the loop. Callbacks of the loop are no tasks, and so anyio does not know their clock."""
-        self._loop: object = None
+        self._loop: EventLoop | None = None
         self._keeper = _Keeper(cluster or RayCluster(address or None), actors, memory, self)
         self._closed = False
 
@@ -184,23 +188,17 @@ class RayWorkers:
         """Bind the pool to the running event loop. Raises :class:`UsageError` if it is closed or has another loop."""
         self._home.bind()
         if self._loop is None:
-            loop: Any = current_loop()
-            self._loop = loop
+            self._loop = loop = EventLoop()
+            self._later, self._from_thread, self._now = loop.later, loop.from_thread, loop.now
             self._known = anyio.Event()
-            if hasattr(loop, "call_soon_threadsafe"):
-                self._later, self._from_thread, self._now = loop.call_soon, loop.call_soon_threadsafe, loop.time
-            else:
-                import trio
-
-                self._later = self._from_thread = loop.run_sync_soon
-                self._now = trio.current_time
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run a check on the cluster or on this machine.
+        """Run the check of *claim* by *verifier* on the cluster or on this machine, and return its result.
 
         See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
         """
-        self.bind()
+        if self._loop is None or self._closed:
+            self.bind()
         self._keeper.start()
         target = self._target(verifier)
         if target is None or not self._costs.leaves(target.key):
@@ -213,6 +211,8 @@ class RayWorkers:
             data = pickle.dumps(claim)
         except Exception as error:  # noqa: BLE001  (pickling runs code of the user's classes)
             return None, f"{name_error(error)} (workers='ray' needs claims that can be pickled)"
+        if max(len(data), len(target.encoded)) > _MOST_ALONE:
+            return await self._home.check(verifier, claim, scope)
         found = await self._check_away(target, claim.key, data, scope)
         if found is None:
             return await self._check_at_home(verifier, claim, scope)
@@ -230,9 +230,12 @@ class RayWorkers:
         failure = CheckResult(0, failure="the workers were closed during the check")
         for each in list(self._open.values()):
             each.end(failure)
+        for link in self._links.values():
+            link.actor.close()
         self._links.clear()
         self._waiting.lanes.clear()
         self._waiting.take_all()
+        self._make_room()
         with anyio.CancelScope(shield=True):
             await self._home.aclose()
             await anyio.to_thread.run_sync(self._keeper.stop)
@@ -266,23 +269,15 @@ class RayWorkers:
     async def _check_away(
         self, target: _RemoteTarget, key: str, claim: bytes, scope: anyio.CancelScope
     ) -> CheckResult | None:
-        """Run one check on the cluster and return its result; ``None``: it must run on this machine."""
+        """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead."""
         now = self._now()
         self._number += 1
         check = PlacedCheck(self._number, target.key, key, self._costs.seconds(target.key))
-        each = _Open(check, target, claim, scope.deadline - now, scope, anyio.CancelScope(), now)
+        each = _Open(check, target, claim, scope.deadline - now, scope, now)
         self._open[check.id] = each
-        scope.deadline = math.inf  # it is set when the check begins
-        each.patience.deadline = now + self._patience
+        scope.deadline = math.inf  # the deadline counts from the moment when the check begins
         try:
-            with each.patience:
-                while self._waiting.is_full:
-                    room = anyio.Event()
-                    self._rooms.append(room)
-                    await room.wait()
-                self._waiting.add(check)
-                self._pump_soon()
-                await each.done.wait()
+            await self._wait(each)
         finally:
             del self._open[check.id]
             if each.result is None:
@@ -301,8 +296,38 @@ class RayWorkers:
             return None
         return each.result
 
+    async def _wait(self, each: _Open) -> None:
+        """Wait for the result of *each*; without an actor, wait no longer than the patience."""
+        check = each.check
+        queues = len(self._waiting) > 0 or not self._place(check)
+        while each.result is None:
+            if check.place:
+                await each.changed.wait()
+            else:
+                with anyio.move_on_after(self._patience) as patience:
+                    if queues:
+                        queues = False
+                        await self._queue(each)
+                    await each.changed.wait()
+                if patience.cancelled_caught and not check.place:
+                    return
+            if each.result is None:
+                each.changed = anyio.Event()
+
+    async def _queue(self, each: _Open) -> None:
+        while self._waiting.is_full:
+            room = anyio.Event()
+            self._rooms.append(room)
+            await room.wait()
+        if each.result is None:
+            self._waiting.add(each.check)
+            self._pump_soon()
+
     def _withdraw(self, each: _Open) -> None:
-        """Remove a check that was cancelled or timed out: the actor kills the process that runs it."""
+        """Remove a check that was cancelled or timed out. The actor that runs it kills its worker process.
+
+        An actor that does not answer in time is given up.
+        """
         check = each.check
         if self._waiting.remove(check.id) is not None:
             return
@@ -313,8 +338,11 @@ class RayWorkers:
         if each.began is not None and self._now() >= each.scope.deadline:
             self._lose(link, f"the actor {link.actor.name[:8]} did not answer in time")
             return
+        if check in link.unsent:
+            link.unsent.remove(check)
+        else:
+            self._send(link, ActorRequest(cancelled=[check.id]))
         self._begin_first(link)
-        self._send(link, ActorRequest(cancelled=[check.id], waits=False))
         self._pump_soon()
 
     def _target(self, verifier: Verifier) -> _RemoteTarget | None:
@@ -326,7 +354,10 @@ class RayWorkers:
         return found[1]
 
     def _is_encoded(self, target: _RemoteTarget) -> bool:
-        """Tell whether *target* can be sent. If not, the keeper reads the code of its plug-in meanwhile."""
+        """Tell whether *target* can be sent to an actor.
+
+        If the code of its plug-in was not read yet, a thread reads it now, and the answer is no.
+        """
         if target.encoded:
             return True
         code = self._codes.get(target.name)
@@ -346,45 +377,74 @@ class RayWorkers:
 
     # ------------------------------------------------------------------ sending and receiving, on the event loop
 
+    def _place(self, check: PlacedCheck) -> bool:
+        """Give *check* to an actor that has room; return whether there is one."""
+        name = self._waiting.place(check)
+        if name is None:
+            return False
+        self._hand_over(name, check)
+        self._pump_soon()
+        return True
+
+    def _hand_over(self, name: str, check: PlacedCheck) -> None:
+        link = self._links[name]
+        link.unsent.append(check)
+        if check.begun:
+            self._begin(link, self._open[check.id])
+
     def _pump_soon(self) -> None:
-        """Give waiting checks to actors in the next turn of the loop, so that checks of one moment share a call."""
+        """Arrange that checks are sent to actors in the next turn of the event loop.
+
+        So checks that come at the same moment are sent in one message.
+        """
         if not self._pumps:
             self._pumps = True
             self._later(self._pump)
 
     def _pump(self) -> None:
         self._pumps = False
-        for name, checks in self._waiting.assign().items():
-            self._give(self._links[name], checks)
-        for link in list(self._links.values()):
-            if link.lane.checks and not link.calls:
-                self._send(link, ActorRequest())
+        if not self._links:
+            for check in self._waiting.take_all():
+                self._open[check.id].end(_HOME)
+        for check in self._waiting.assign():
+            self._hand_over(check.place, check)
+            self._open[check.id].changed.set()
+        for link in self._links.values():
+            if link.unsent:
+                self._give(link)
         self._make_room()
 
     def _make_room(self) -> None:
         for _ in range(min(len(self._rooms), self._waiting.most - len(self._waiting))):
             self._rooms.popleft().set()
 
-    def _give(self, link: _Link, checks: list[PlacedCheck]) -> None:
-        items: list[CheckItem] = []
-        targets: list[bytes] = []
+    def _give(self, link: _Link) -> None:
+        """Send *link* the checks that it has got, with the verifiers that it does not know."""
+        new, link.unsent = link.unsent, []
         forgets = len(link.known) > _KNOWN
+        request, size = ActorRequest([], [], forgets=forgets), 0
         if forgets:
-            # The checks that the actor still has keep their verifiers: it looks them up when a check begins.
-            link.known = {self._open[number].target.digest for number in link.lane.checks}
-            targets = list({self._open[number].target.encoded for number in link.lane.checks})
-        for check in checks:
+            # The actor looks a verifier up when a check begins, so it gets those of its older checks again.
+            link.known.clear()
+            for check in link.lane.checks.values():
+                size += self._add_target(link, request, check)
+        for check in new:
+            if size > _MOST_ALONE:
+                self._send(link, request)
+                request, size = ActorRequest([], []), 0
             each = self._open[check.id]
-            each.patience.deadline = math.inf
-            target = each.target
-            if check.begun:
-                self._begin(link, each)
-            if target.digest not in link.known:
-                link.known.add(target.digest)
-                if target.encoded not in targets:
-                    targets.append(target.encoded)
-            items.append(CheckItem(check.id, target.digest, each.claim, each.left))
-        self._send(link, ActorRequest(items, targets, [], forgets))
+            size += self._add_target(link, request, check) + len(each.claim)
+            request.items.append(CheckItem(check.id, each.target.digest, each.claim, each.left))
+        self._send(link, request)
+
+    def _add_target(self, link: _Link, request: ActorRequest, check: PlacedCheck) -> int:
+        """Add the verifier of *check* to *request*, unless *link* knows it; return by how many bytes that is larger."""
+        target = self._open[check.id].target
+        if target.digest in link.known:
+            return 0
+        link.known.add(target.digest)
+        request.targets.append(target.encoded)
+        return len(target.encoded)
 
     def _begin(self, link: _Link, each: _Open) -> None:
         each.check.begun = True
@@ -394,31 +454,30 @@ class RayWorkers:
         each.scope.deadline = now + each.left + grace
 
     def _begin_first(self, link: _Link) -> None:
-        """Note that the actor now runs its oldest check."""
+        """Record that the actor now runs its oldest check, whose time limit begins."""
         for number, check in link.lane.checks.items():
             if not check.begun:
                 self._begin(link, self._open[number])
             return
 
     def _send(self, link: _Link, request: ActorRequest) -> None:
-        if request.waits:
-            link.calls += 1
-        answered = partial(self._answered, link.actor.name, request.waits)
-        link.actor.exchange(msgspec.msgpack.encode(request), answered)
+        link.actor.send(msgspec.msgpack.encode(request))
 
-    def _answered(self, name: str, waited: bool, data: bytes | None, why: str) -> None:  # noqa: FBT001
-        with suppress(RuntimeError):  # the loop has ended, and with it all checks
-            self._from_thread(self._receive, name, waited, data, why)
+    def _end(self, name: str, why: str) -> None:
+        link = self._links.get(name)
+        if link is not None:
+            self._lose(link, f"the actor {name[:8]} ended: {why}")
 
-    def _receive(self, name: str, waited: bool, data: bytes | None, why: str) -> None:  # noqa: FBT001
+    def _receive(self, name: str, data: bytes) -> None:
         link = self._links.get(name)
         if link is None:
             return
-        link.calls -= waited
-        if data is None:
-            self._lose(link, f"the actor {name[:8]} ended: {why}")
+        try:
+            results = _decode(data).results
+        except msgspec.MsgspecError as error:
+            self._lose(link, f"the actor {name[:8]} sent an invalid message: {error}")
             return
-        for result in _decode(data).results:
+        for result in results:
             check = link.lane.remove(result.id)
             each = self._open.get(result.id)
             if check is None or each is None:
@@ -432,24 +491,29 @@ class RayWorkers:
         self._pump_soon()
 
     def _lose(self, link: _Link, why: str) -> None:
-        """Give up an actor before any check is given to it again, and make its checks elsewhere, once."""
+        """Give up the actor of *link*, and give its checks to other actors. A check whose second actor ends fails.
+
+        *why* is the reason, which is logged.
+        """
         log_warning("ray.actor_lost", actor=link.actor.name[:8], why=why)
         checks = list(link.lane.checks.values())
+        for check in link.unsent:
+            check.tries -= 1
         self._forget(link)
         now = self._now()
         for check in reversed(checks):
             each = self._open[check.id]
             if check.begun and each.began is not None:
                 each.left -= now - each.began
-            check.begun = False
+            check.begun, check.place = False, ""
             if each.left <= 0:
                 each.end(CheckResult(check.id, is_late=True))
             elif check.tries >= _TRIES:
                 each.end(CheckResult(check.id, failure=f"two actors ended during the check; the last one: {why}"))
             else:
                 each.scope.deadline = math.inf
-                each.patience.deadline = now + self._patience
                 self._waiting.add(check, first=True)
+                each.changed.set()
         if not self._links:
             self._go_home(why)
         self._keeper.wake()
@@ -457,11 +521,12 @@ class RayWorkers:
 
     def _forget(self, link: _Link) -> None:
         self._links.pop(link.actor.name, None)
+        link.actor.close()
         self._waiting.lanes.pop(link.actor.name, None)
         self._keeper.remove(link.actor)
 
     def _go_home(self, why: str) -> None:
-        """Let all checks run on this machine until the cluster is there again."""
+        """Let all waiting checks run on this machine, because the cluster cannot be reached. *why* is logged."""
         if why != self._away:
             log_warning("ray.cluster_away", why=why)
         self._away = why
@@ -472,17 +537,20 @@ class RayWorkers:
     # ------------------------------------------------------------------ what the keeper's thread reports
 
     def report(self, method: Callable[..., object], *given: object) -> None:
-        """Call *method* on the event loop. Called in the thread of the keeper."""
+        """Call *method* with *given* on the event loop. The thread that keeps the actors uses this."""
         with suppress(RuntimeError):
             self._from_thread(method, *given)
 
     def joined(self, actor: Actor) -> None:
-        """Use a new *actor*."""
+        """Use the new actor *actor* for checks from now on."""
         if self._closed:
+            actor.close()
             return  # the keeper kills it
         lane = Lane(actor.name)
         self._waiting.lanes[actor.name] = lane
         self._links[actor.name] = _Link(actor, lane)
+        assert self._loop is not None
+        actor.open(self._loop, partial(self._receive, actor.name), partial(self._end, actor.name))
         if self._away:
             log_info("ray.cluster_back")
         self._away = self._refused = ""
@@ -490,13 +558,13 @@ class RayWorkers:
         self._pump_soon()
 
     def went_away(self, why: str) -> None:
-        """Note that the cluster cannot be reached, unless there are actors that still answer."""
+        """Record that the cluster cannot be reached, unless there are actors that still answer. *why* is the reason."""
         if not self._links:
             self._go_home(why)
         self._set_known()
 
     def refuse(self, why: str) -> None:
-        """Refuse the cluster: it runs other code."""
+        """Refuse the cluster, because it runs other code. *why* is logged; if no actor is left, checks fail with it."""
         if why != self._refused:
             log_warning("ray.refused", why=why)
         if not self._links:
@@ -504,7 +572,7 @@ class RayWorkers:
         self._set_known()
 
     def has_code(self, name: str, code: str) -> None:
-        """Note the digest of the code of a plug-in."""
+        """Record that the code of the plug-in *name* has the digest *code*."""
         self._codes[name] = code
 
     def _set_known(self) -> None:
@@ -522,7 +590,7 @@ def _target(verifier: Verifier) -> _RemoteTarget | None:
 
 
 class _Keeper:
-    """Keeps the actors of one pool alive, in a thread, since calls to a cluster may block."""
+    """Keeps the wanted number of actors of *pool* alive, in a thread, since calls to a cluster may block."""
 
     def __init__(self, cluster: Cluster, actors: int, memory: int | None, pool: RayWorkers) -> None:
         self._cluster = cluster
@@ -540,29 +608,32 @@ class _Keeper:
         """Whether it starts no more actors, and ends."""
 
     def start(self) -> None:
-        """Start the thread, once."""
+        """Start the thread if it has not been started yet and the keeper is not closed."""
         if self._thread is None and not self.is_closed:
             self._thread = threading.Thread(target=self._run, name="interwhen-ray", daemon=True)
             self._thread.start()
 
     def read_code(self, name: str) -> None:
-        """Read the code of the plug-in *name*, and report its digest: files must not be read on the event loop."""
+        """Let the thread read the code of the plug-in *name* and report its digest.
+
+        Files must not be read on the event loop.
+        """
         self._unread.append(name)
         self._news.set()
 
     def wake(self) -> None:
-        """Look at the cluster now."""
+        """Let the thread do its work now, and not only at the next regular time."""
         self._news.set()
 
     def remove(self, actor: Actor) -> None:
-        """Kill *actor*, and start another one in its place."""
+        """Let the thread kill *actor* and start another one in its place."""
         with self._lock:
             self._alive.pop(actor.name, None)
             self._doomed.append(actor)
         self._news.set()
 
     def stop(self) -> None:
-        """Kill all actors, disconnect, and wait for the thread, for a bounded time."""
+        """Kill all actors, disconnect, and wait for the thread, for at most 10 seconds."""
         self.is_closed = True
         self._news.set()
         if self._thread is not None:

@@ -53,9 +53,10 @@ class Blank:
 
 
 def blank_of(said: str) -> Blank | None:
-    """Return the statement *said* with a blank for its result, and the result; ``None`` if it has no number.
+    """Return the statement *said* with a blank in place of its result, and the result.
 
-    The whole equation is blanked, because its left side would give the result away.
+    ``None`` if it has no number, or fewer than two words remain. A whole equation is blanked, because its left side
+    would give the result away.
     """
     match = _EQUATION.search(said) or _LAST.search(said)
     value = None if match is None else read_number(match["result"].rstrip(","))
@@ -66,9 +67,9 @@ def blank_of(said: str) -> Blank | None:
 
 
 def ask_to_derive(source: Sequence[str], blanks: Sequence[Blank], number: int) -> tuple[Message, ...]:
-    """Return a prompt that asks for the results of *blanks*, to be derived from the lines of *source*.
+    """Return a chat prompt that asks the model to fill the *blanks* from the lines of *source*.
 
-    *number* is the number of the derivation. Each number selects another wording.
+    *number* is the number of the derivation; it selects one of three wordings.
     """
     asked, form = _PHRASINGS[number % len(_PHRASINGS)]
     listed = "\n".join(f"{at}. {blank.text}" for at, blank in enumerate(blanks, 1))
@@ -76,10 +77,11 @@ def ask_to_derive(source: Sequence[str], blanks: Sequence[Blank], number: int) -
 
 
 def read_derived(reply: str) -> Mapping[int, Fraction]:
-    """Return the number that *reply* gives for each blank, as a mapping from the number of the blank.
+    """Return the number that *reply* gives for each blank, as a mapping from the number of the blank (from 1).
 
-    A line without an equals sign counts only if it has one number. If a blank has two different numbers, it is left
-    out.
+    A line counts if it begins with the number of a blank, and exactly one number follows its last equals sign (or the
+    number of the blank, without an equals sign). A blank with another such line, with a question mark, or with two
+    different results is left out.
     """
     found: dict[int, Fraction] = {}
     unclear: set[int] = set()
@@ -103,7 +105,7 @@ def select_agreed(
     """Return those *statements* whose result occurs in at least *least* of the derivations *derived*.
 
     Each is returned with the number of derivations that gave its result. *blanks* has the blank of each statement, in
-    the same order.
+    the same order. Each derivation maps the number of a blank (from 1) to a result.
     """
     found = []
     for at, (statement, blank) in enumerate(zip(statements, blanks, strict=True), 1):

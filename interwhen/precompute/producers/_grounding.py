@@ -137,7 +137,12 @@ _Unit: TypeAlias = frozenset[tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
-    """A part of a sentence of a cited line."""
+    """A part of a sentence of a cited line, with the names, times and other words in it.
+
+    *place* is the number of its sentence in the text. *residue* has the stems of the words that are no name, time, unit
+    or common word; they say what is done. *is_plain* tells whether its numbers are plain amounts (see
+    :func:`_is_plain`).
+    """
 
     place: int
     """The number of its sentence in the text."""
@@ -155,7 +160,7 @@ class _Clause:
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    """A number in the cited lines, with one possible reading of its unit."""
+    """A number in the cited lines, with one possible reading of its unit. *place* is its clause and its index there."""
 
     place: tuple[int, int]
     """The number of the clause, and of the word in it."""
@@ -167,7 +172,8 @@ class _Quantity:
 def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
     """Return why the lines *cited* do not show that the statement *said* is true; an empty string if they do.
 
-    The parameter *text* has all lines of the text, because a "she" in a cited line may mean a person in another line.
+    The parameter *text* has all lines of the text: a "she" in a cited line may mean a person who is named in another
+    line.
     """
     words = tuple(_words(said))
     turning = next((word.text for word in words if word.lower in _TURNING | {"than", "more", "less", "fewer"}), "")
@@ -184,9 +190,9 @@ def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
 
 
 def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
-    """Return why *words* are not the beginning of a cited sentence; an empty string if they are.
+    """Return why *words* are not the beginning of a sentence in *cited*; an empty string if they are.
 
-    The beginning must extend to the end of a clause.
+    The beginning must extend to the end of a clause and have a number.
     """
     given = [(word.value, "") if word.value is not None else (None, word.stem) for word in words]
     if not any(value is not None for value, _ in given):
@@ -204,7 +210,10 @@ def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
 
 
 class _EquationCheck:
-    """Compares the one equation of a statement, and its other words, with the cited lines."""
+    """Compares a statement (its *words*, and the one *equation* in it) with the lines that it cites.
+
+    *text* has all lines of the text, which are searched for names.
+    """
 
     def __init__(
         self, words: Sequence[_Word], equation: re.Match[str], cited: Sequence[str], text: Sequence[str]
@@ -228,7 +237,11 @@ class _EquationCheck:
         self._all_names = frozenset(word.stem for word in everywhere if word.is_name) - small
 
     def lack(self) -> str:
-        """Return why the lines do not show the statement; empty if they do."""
+        """Return why the cited lines do not show the statement; an empty string if they do.
+
+        Each number of the equation is looked up in the lines. If it can be several quantities, all combinations are
+        tried.
+        """
         if self._left is None or self._result is None or self._left.value != self._result:
             return "it has an equals sign without an equation that holds"
         start, end = self._equation.span()
@@ -254,9 +267,10 @@ class _EquationCheck:
         return why
 
     def _lack_of(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
-        """Return why the equation does not follow from the lines, if its numbers are the quantities *chosen*.
+        """Return why the equation does not follow from the lines if its numbers are the quantities *chosen*.
 
-        The parameter *outside* has the words of the statement outside the equation.
+        The parameter *outside* has the words of the statement outside the equation. An empty string means that it
+        follows.
         """
         assert self._left is not None
         if len({each.place for each in chosen}) < len(chosen):
@@ -274,7 +288,7 @@ class _EquationCheck:
         return self._lack_of_unit(units[0]) or self._lack_of_sense(terms) or self._lack_of_words(chosen, outside)
 
     def _lack_of_unit(self, unit: _Unit) -> str:
-        """Return why the statement gives the result another unit than *unit*; empty if it does not."""
+        """Return why the statement does not give its result the computed unit *unit*; an empty string if it does."""
         at = next(at for at, word in enumerate(self._words) if word.start == self._equation.start("result"))
         above = {stem for stem, power in unit if power == 1}
         below = {stem for stem, power in unit if power == -1}
@@ -294,7 +308,10 @@ class _EquationCheck:
         return ""
 
     def _lack_of_sense(self, terms: Sequence[_Term]) -> str:
-        """Return why it may be wrong to add or multiply the *terms*; empty if it is right."""
+        """Return why it may be wrong to add or multiply the *terms*; an empty string if it is right.
+
+        For example, they belong to different persons, or one amount may be counted twice.
+        """
         for term in terms:
             names = {each.clause.names for each, _ in term.factors if each.clause.names}
             if len(names) > 1:
@@ -305,7 +322,10 @@ class _EquationCheck:
         return next(filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), "")
 
     def _lack_of_pair(self, first: _Term, term: _Term) -> str:
-        """Return why it may be wrong to add *term* to the *first* term, or subtract it; empty if it is right."""
+        """Return why it may be wrong to add *term* to the *first* term, or subtract it; an empty string if it is right.
+
+        To be added, both must be said with the same words; to be subtracted, the second must be said to be lost.
+        """
         own, other = first.residue, term.residue
         differ = own ^ other
         if term.sign < 0:
@@ -322,9 +342,10 @@ class _EquationCheck:
         return ""
 
     def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
-        """Return which word of the statement the clauses of the quantities *chosen* do not contain; empty if none.
+        """Return a reason if a word in *outside* is in none of the clauses of the quantities *chosen*, else empty.
 
-        A name or pronoun that may mean another person is returned, too.
+        *outside* has the words of the statement outside the equation. A name or pronoun that may mean another person is
+        a reason, too.
         """
         used = {each.clause for each in chosen}
         stems = frozenset(word.stem for clause in used for word in clause.words)
@@ -360,7 +381,7 @@ class _Operand:
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """One product in a sum: its sign, and its factors. The power of a factor is 1, or -1 if it divides."""
+    """One product in a sum: its sign (1 or -1), and its factors. The power of a factor is 1, or -1 if it divides."""
 
     sign: int
     factors: tuple[tuple[_Quantity, int], ...]
@@ -401,7 +422,7 @@ class _Sum:
 
 
 def _read_sum(left: str) -> _Sum | None:
-    """Return the exact value and the parts of a sum such as ``2 * 3 apples - 4``; ``None`` if it cannot be read."""
+    """Parse a sum such as ``2 * 3 apples - 4``: its value, numbers and operators; ``None`` if it cannot be read."""
     total, product, operator = Fraction(0), Fraction(0), "+"
     operands, operators = [], []
     for match in _OPERAND.finditer(left):
@@ -420,7 +441,7 @@ def _read_sum(left: str) -> _Sum | None:
 
 
 def _are_neighbours(one: _Term, other: _Term) -> bool:
-    """Tell whether the clauses of two terms are in the same sentence or in two neighbouring sentences."""
+    """Tell whether two terms name the same times, and their clauses are in sentences that follow each other."""
     places = sorted({each.clause.place for term in (one, other) for each, _ in term.factors})
     return one.times == other.times and all(after - before <= 1 for before, after in itertools.pairwise(places))
 
@@ -453,9 +474,9 @@ def _sentences(line: str) -> Iterator[str]:
 
 
 def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
-    """Yield the clauses of *line*. Its first sentence has the number *place* in the text.
+    """Divide *line* into clauses, and yield them. Its first sentence has the number *place* in the text.
 
-    *small* has the stems of words that occur in lower case. Such words are not taken as names.
+    *small* has the stems of words that also occur in lower case. Such words are not taken as names.
     """
     for number, sentence in enumerate(_sentences(line), place):
         parts: list[tuple[_Word, ...]] = []
@@ -477,8 +498,8 @@ def _with_heritage(
     """Yield the clauses of one sentence, whose words are divided into *parts*.
 
     If a clause has only a number and the thing that it counts, the names and the verb of the previous clause apply to
-    it. *small* has the stems of words that occur in lower case, *place* is the number of the sentence, and *is_plain*
-    tells whether all its numbers are plain amounts.
+    it. *small* has the stems of words that also occur in lower case, *place* is the number of the sentence, and
+    *is_plain* is false if no number of the sentence is a plain amount.
     """
     before: _Clause | None = None
     for words in parts:
@@ -524,7 +545,7 @@ def _residue(words: Sequence[_Word], small: frozenset[str]) -> frozenset[str]:
 
 
 def _quantities(clauses: Sequence[_Clause]) -> Iterator[_Quantity]:
-    """Yield each number in *clauses* that has a unit, once for each possible unit."""
+    """Yield each number in *clauses* whose unit can be read, once for each possible reading."""
     for number, clause in enumerate(clauses):
         for at, word in enumerate(clause.words):
             if word.value is None:
@@ -534,7 +555,10 @@ def _quantities(clauses: Sequence[_Clause]) -> Iterator[_Quantity]:
 
 
 def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
-    """Yield the possible units of the number at index *at*."""
+    """Yield the possible units of the number at index *at* of *words*.
+
+    A unit maps word stems to powers: "dollars a day" is ``dollar`` to the power 1 and ``day`` to the power -1.
+    """
     before = words[at - 1].lower if at else ""
     if before in ("of", "each", "every", "per"):  # "bills of 5 dollars", "every 30 minutes"
         return
@@ -557,7 +581,7 @@ def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
 
 
 def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
-    """Yield the word that says what the number at index *at* counts, if that is clear, with the index after it.
+    """Yield the word that says what the number at index *at* counts, if that is clear, with the index after this word.
 
     In "12 red apples" and in "2 pairs of shoes" it is not clear.
     """
@@ -574,7 +598,10 @@ def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
 
 
 def _rate_after(words: Sequence[_Word], at: int) -> str | None:
-    """Return the thing after "a", "per" or "each" at index *at*, as in "dollars a day"; ``None`` if there is none."""
+    """If "a", "per" or "each" begins at index *at*, as in "dollars a day", return the stem of the thing after it.
+
+    Otherwise return ``None``.
+    """
     rest = [word.lower for word in words[at : at + 3]]
     if len(rest) >= 2 and rest[0] in ("a", "an", "per", "each", "every"):
         return words[at + 1].stem
@@ -588,7 +615,10 @@ def _is_each(words: Sequence[_Word], at: int) -> bool:
 
 
 def _counted_before(words: Sequence[_Word], at: int) -> str:
-    """Return what the previous number counts: "folder" for the number 8 in "5 folders for 8 dollars each"."""
+    """Return what the number before index *at* counts, as a stem; an empty string if that is not clear.
+
+    For the number 8 in "5 folders for 8 dollars each", it is "folder".
+    """
     for index in range(at - 1, -1, -1):
         if words[index].value is not None:
             return next((word.stem for _, word in _unit_words(words, index)), "")
@@ -596,7 +626,10 @@ def _counted_before(words: Sequence[_Word], at: int) -> str:
 
 
 def _leading_each(words: Sequence[_Word]) -> str | None:
-    """Return the stem of "lamp" for a clause such as "Each lamp has 3 bulbs"; ``None`` for any other clause."""
+    """Return the stem of the thing of which a clause speaks one by one: "lamp" for "Each lamp has 3 bulbs".
+
+    Return ``None`` for any other clause.
+    """
     if len(words) < 4 or words[0].lower not in ("each", "every", "a", "an", "one") or words[2].lower not in _HAS:
         return None
     return None if words[1].value is not None or words[1].lower in _FREE else words[1].stem
@@ -607,7 +640,7 @@ def _has_each(words: Sequence[_Word]) -> bool:
 
 
 def _ends_amount(word: _Word) -> bool:
-    """Return whether *word* cannot say what the number before it counts.
+    """Return whether *word*, which follows a number, cannot say what this number counts.
 
     For example, a sign such as "$" belongs to the next number.
     """

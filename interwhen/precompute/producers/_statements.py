@@ -49,13 +49,13 @@ _NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """The lines that a statement can cite, by number: ``S3`` is the third line of the text, ``F2`` the second fact."""
+    """The lines that a statement can cite: ``S3`` is the third sentence of the text, ``F2`` the second fact."""
 
     source: tuple[str, ...]
     facts: tuple[str, ...]
 
     def get(self, number: str) -> str | None:
-        """Return the line with the label *number*, such as ``S3``; ``None`` if there is none."""
+        """Return the text of the line with the label *number*, such as ``S3``; ``None`` if there is no such line."""
         lines = self.source if number[0] == "S" else self.facts
         at = int(number[1:]) - 1
         return lines[at] if 0 <= at < len(lines) else None
@@ -69,7 +69,10 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
-    """Give numbers to *facts* and to the sentences of *source*. A sentence ends with its line at the latest."""
+    """Return *facts* and the sentences of *source*, each with a label by which a statement can cite it.
+
+    A sentence does not extend over the end of a line.
+    """
     found = (sentence for line in source.splitlines() if line.strip() for sentence in _sentences(line.strip()))
     return Numbered(tuple(found), tuple(facts))
 
@@ -85,7 +88,10 @@ def _sentences(line: str) -> Iterator[str]:
 
 
 def ask_for(given: Numbered, limit: int) -> tuple[Message, ...]:
-    """Return a prompt that asks for at most *limit* statements: the task, an example, and the numbered lines."""
+    """Return a chat prompt that asks for at most *limit* statements.
+
+    It has the task, an example, and the lines of *given* with their labels.
+    """
     source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
     facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
     known = f"\n\nKnown:\n{facts}" if facts else ""
@@ -108,7 +114,7 @@ class _StructuredReply(msgspec.Struct):
 
 
 def ask_structured(given: Numbered, limit: int) -> tuple[tuple[Message, ...], dict[str, Any]]:
-    """Do the same as :func:`ask_for` with an example in JSON. Also return request fields that require this JSON."""
+    """Return a prompt as :func:`ask_for` does, with an example in JSON, and request fields that require this JSON."""
     task, question, _, source = ask_for(given, limit)
     example = [_StructuredStatement(found.said, list(found.numbers)) for found in _example_statements()]
     answer = msgspec.json.encode(_StructuredReply(example)).decode()
@@ -152,7 +158,7 @@ def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
 
 
 def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:
-    """Return *prompt* followed by *reply*, which had no readable statement, and by a request to keep to the format."""
+    """Return *prompt* with the start of *reply*, which had no readable statement, and a request to keep the format."""
     return (*prompt, Message("assistant", reply[:_QUOTED]), Message("user", _AGAIN))
 
 
@@ -160,7 +166,8 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that are new and cite only lines of *given*.
 
     A line may cite at its end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``.
-    List marks and Markdown emphasis are removed. Other lines of *reply* are ignored. Linear in the length of *reply*.
+    List marks and Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters,
+    are ignored. The time is linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []
@@ -178,7 +185,7 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
 
 
 def _read_line(line: str) -> tuple[str, list[str]] | None:
-    """Return the statement in *line* and the labels that it cites; ``None`` if the line is not a statement."""
+    """Return the statement in *line* and the labels that it cites; ``None`` if the line is not such a statement."""
     text = _LIST_MARK.sub("", line).replace("**", "")
     numbers = [number for match in _BRACKETS.finditer(text) for number in _CITED.findall(match[0])]
     said = _BRACKETS.sub("", text)
@@ -193,7 +200,7 @@ def _read_line(line: str) -> tuple[str, list[str]] | None:
 
 
 def plain(text: str) -> str:
-    """Normalize the case, the white space and the final punctuation of *text*, so that statements can be compared."""
+    """Remove differences of case, white space and final punctuation from *text*, so that statements can be compared."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!? ")
 
 
@@ -206,7 +213,10 @@ def is_plain_text(text: str) -> bool:
 
 
 async def ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
-    """Ask the model with the chat *prompt*, and return its answer."""
+    """Send the chat *prompt* to the model of *context* with *sampling*, and return its answer.
+
+    A model without chats gets the messages as one text.
+    """
     try:
         return await context.ask(prompt, sampling)
     except UsageError:

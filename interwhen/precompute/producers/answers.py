@@ -62,7 +62,10 @@ class Anticipated(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``answers``."""
+    """The data of an item of kind ``answers``: the question, its probability (0 to 1), and the keys to find it.
+
+    The first *reasoning* characters of the item's text are the reasoning.
+    """
 
     question: str
     predictability: float
@@ -85,9 +88,11 @@ class _AnswerParams(msgspec.Struct, frozen=True):
 class AnswerProducer:
     """Prepares answers to *questions*, and to *anticipate* further questions that the model considers most likely.
 
-    An answer is stored with its whole reasoning. It is accepted only if the monitors passed each line, and a monitor
-    that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone is also
-    accepted if no monitor refuted it and further derivations agree; its basis is then ``agreed``.
+    It also prepares answers to the *seen* questions that readers will most likely ask again. An answer has at most
+    *max_tokens* tokens, and is stored with its whole reasoning. It is accepted only if the monitors passed each line,
+    and a monitor that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone
+    is also accepted if no monitor refuted it and *agreeing* further derivations give it; its basis is then ``agreed``.
+    Raises :class:`~interwhen.UsageError` for numbers out of range.
     """
 
     name = "answers"
@@ -126,7 +131,11 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each question, the most likely first."""
+        """Plan one step for each given question, and for the likeliest of those that readers asked.
+
+        The more likely a question is, the more urgent is its step.
+        With *anticipate*, plan a step in which the model guesses further questions, and one to answer each of them.
+        """
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
         seen = [one for one in rank(context.questions) if asked(one.question) not in known]
@@ -155,7 +164,10 @@ class AnswerProducer:
         return _AnswerParams(self._max_tokens, question, rank, derivations=self._derivations, agreeing=self._agreeing)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Let the model list likely questions, or answer one question, depending on *step*."""
+        """Let the model list likely questions, or answer one question, as the parameters of *step* say.
+
+        Raises :class:`ModelError` if the run that answers fails.
+        """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
         room = characters_in((await context.model.capabilities()).context_tokens)
@@ -181,7 +193,7 @@ def answers(
     derivations: int = 0,
     agreeing: int = 2,
 ) -> AnswerProducer:
-    """Make the producer.
+    """Make the producer of answers to questions that readers probably ask.
 
     *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
@@ -189,7 +201,7 @@ def answers(
 
     With *derivations*, the model derives an answer that no monitor judged or refuted again, at most so many times, with
     other words in the question. If *agreeing* derivations give the same result, this result is served before its
-    question as "Derived twice, not checked".
+    question as "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of range.
     """
     return AnswerProducer(
         questions=questions,
@@ -202,7 +214,10 @@ def answers(
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
-    """Return each question of *log* once, with its relative frequency (add-one smoothed), most frequent first."""
+    """Return each question of *log* once, most frequent first, with its relative frequency.
+
+    One is added to each count, so that the sum of the probabilities leaves some for unseen questions.
+    """
     first: dict[Digest, str] = {}
     for question in log:
         first.setdefault(asked(question), question)
@@ -212,14 +227,15 @@ def rank(log: Sequence[str]) -> list[Anticipated]:
 
 
 def compose(text: str, question: str) -> str:
-    """Return the prompt that asks *question* about *text*."""
+    """Return the prompt that asks *question* about *text*: the text, a line end, the question, a line end."""
     return f"{text}\n{question}\n"
 
 
 def asked(prompt: str) -> Digest:
-    """Return the key under which the answer to *prompt* is found. Only differences in white space are ignored.
+    """Return a digest of *prompt*, the key under which its answer is found.
 
-    Case, punctuation and similar characters can change the question ("a" and "A", "5" and "5!", "x²" and "x2").
+    Only differences in white space are ignored. Case, punctuation and similar characters can change the question ("a"
+    and "A", "5" and "5!", "x²" and "x2").
     """
     return digest(" ".join(unicodedata.normalize("NFC", prompt).split()))
 
@@ -237,7 +253,7 @@ def _answered(data: bytes) -> Answered:
 async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) -> str:
     """Return the text of *pieces* for a prompt with *question*.
 
-    If it exceeds *room* characters, only the passages that fit the question are returned.
+    If it exceeds *room* characters, only the passages that fit the question are returned, or its start if none does.
     """
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
@@ -247,7 +263,7 @@ async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) ->
 
 
 def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces*. If it exceeds *room* characters, return only the start of each piece."""
+    """Return the text of *pieces*. If it exceeds *room* characters, return only the start of evenly chosen pieces."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
@@ -290,7 +306,10 @@ async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context
 
 
 async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
-    """Return whether the monitors neither refuted *text* nor judged its answer."""
+    """Return whether the monitors have left the answer in *text* open: neither refuted it nor judged the answer.
+
+    *text* is a continuation of *prompt*.
+    """
     judged = await context.judge(text, prompt)
     return not isinstance(judged, Rejected) and not (isinstance(judged, Accepted) and judged.proof.scope == "answer")
 
@@ -298,7 +317,10 @@ async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
 async def _agreed(
     answer: str, prompt: str, kept: Answered, params: _AnswerParams, context: StepContext
 ) -> Proposal | None:
-    """Derive the result of *answer* again. Return it as a proposal if enough derivations agree, and else ``None``."""
+    """Derive the result of *answer* again, and return it as a proposal if enough derivations agree; else ``None``.
+
+    *kept* has the question and the keys for the data of the item. The model gets *prompt* with other words each time.
+    """
     result = _result_of(answer)
     said = _ANSWER.sub("", _last_line(answer)) if _ANSWER.match(_last_line(answer)) else result
     if not result or not said or len(said) > LONGEST or not is_plain_text(said):
@@ -324,7 +346,10 @@ async def _agreed(
 
 
 def _result_of(text: str) -> str:
-    """Return what two derivations must have in common: the last number of the answer, or else the whole answer."""
+    """Return the result of *text*, which two derivations must have in common.
+
+    It is the answer if this is a number, otherwise the last number in the last line, or else the answer in words.
+    """
     answer = read_answer(text) or ""
     numbers = _NUMBERS.findall(_last_line(text)) if read_number(answer) is None else ()
     return normal(numbers[-1].rstrip(",")) if numbers else answer

@@ -54,7 +54,10 @@ _REFUSALS = (400, 404, 415, 422, 501)
 
 
 class Notes(msgspec.Struct, frozen=True):
-    """The result of one pass over one piece: the data of an item of kind ``facts``."""
+    """The result of one pass over one piece: the data of an item of kind ``facts``.
+
+    *pays* tells whether the pass found enough facts for its tokens. *doubtful* has statements to derive again.
+    """
 
     facts: tuple[Statement, ...]
     pays: bool
@@ -78,8 +81,9 @@ class FactProducer:
     """Derives facts in several passes (consolidation). Each pass starts from a piece and the facts accepted so far.
 
     The model proposes statements. Each must cite its premises, and the monitors judge it as a continuation of only
-    these. With the grounding ``text``, its words and numbers are also compared with the premises. A statement that
-    does not pass is dropped, and no later pass builds on it.
+    these. With the grounding ``text``, its words and numbers are also compared with the premises. A statement that does
+    not pass is dropped, and no later pass builds on it. The parameters are explained at :func:`facts`;
+    :class:`~interwhen.UsageError` is raised for invalid ones.
     """
 
     name = "facts"
@@ -126,7 +130,11 @@ class FactProducer:
         self._link = link
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each pass over each piece. A pass reads the facts of the earlier passes."""
+        """Plan one step for each pass over each piece of *context*, earlier passes first.
+
+        A pass reads the facts of the earlier passes. With derivations, another step for each piece derives its doubtful
+        statements again.
+        """
         passes = range(1, context.passes + 1)
         before: tuple[str, ...] = ()
         for piece in context.pieces:
@@ -150,12 +158,17 @@ class FactProducer:
                 before = tuple(f"{piece.name}/{number}" for number in passes)
 
     def _params(self, number: int) -> bytes:
-        """Return the parameters of pass *number*; 0 is the step that derives doubtful statements again."""
+        """Return the encoded parameters of pass *number*; 0 is the step that derives doubtful statements again."""
         settings = (self._limit, self._min_gain, self._max_tokens, self._grounding, self._derivations, self._agreeing)
         return msgspec.json.encode(_FactParams(number, *settings, structured=self._structured))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Do one pass over one piece, and propose the statements that the monitors passed."""
+        """Do the pass over the piece that *step* names, and propose the statements that the monitors passed.
+
+        If the previous pass found too few facts, propose nothing. If only doubtful statements were found, propose them
+        as a guess. A step for doubtful statements derives these again instead. Raises :class:`ContextOverflow` if even
+        a small part of the piece is too long.
+        """
         params = msgspec.json.decode(step.params, type=_FactParams)
         if not params.number:
             return await _agree(step, context, params)
@@ -201,11 +214,12 @@ def facts(
     agreeing: int = 2,
     structured: bool = False,
 ) -> FactProducer:
-    """Make the producer of facts.
+    """Make the producer of facts: short statements that follow from the context, which it derives ahead of time.
 
     *limit* is the largest number of statements of a pass, and *max_tokens* limits its reply. Passes over a piece end
     after one with fewer than *min_gain* accepted facts per 1,000 generated tokens. With ``link="chain"`` a piece builds
     on the facts of the one before it, so a text that is too long for the context window is processed piece by piece.
+
     *grounding* selects how a statement is compared with the lines that it cites. By default, each number, name and word
     must be in these lines or follow by an equation. With ``monitors``, only the monitors compare. Choose this only if
     one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic`` does not ensure
@@ -216,7 +230,7 @@ def facts(
     "Derived twice, not checked".
 
     With *structured*, the model must reply with JSON that follows a schema. If the endpoint refuses the schema or
-    violates it, the model is asked for lines of text instead.
+    violates it, the model is asked for lines of text instead. Raises :class:`~interwhen.UsageError` for invalid values.
     """
     return FactProducer(
         limit=limit,
@@ -244,7 +258,12 @@ def _notes(data: bytes) -> Notes:
 async def _propose_fitting(
     context: StepContext, text: str, known: Sequence[str], params: _FactParams
 ) -> tuple[int, list[Statement], str]:
-    """Do the same as :func:`_propose`. If *text* exceeds the context window, ask about parts of it."""
+    """Ask the model for statements about *text* as :func:`_propose` does.
+
+    If it exceeds the context window, ask about parts. *known* are the facts that statements may cite. Return the number
+    of generated tokens, the statements, and the last reply. Raises :class:`ContextOverflow` if a part of fewer than 200
+    characters is too long.
+    """
     try:
         return await _propose(context, numbered(text, known), params)
     except ContextOverflow:
@@ -259,8 +278,9 @@ async def _propose_fitting(
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
     """Ask the model for statements about *given*. If no statement can be read in the reply, ask once more.
 
-    *params* limits the statements and the reply. Return the number of generated tokens, the statements, and the text of
-    the last reply.
+    An empty reply is not asked again. *params* limits the statements and the reply, and can require JSON; if the model
+    then gives none that can be read, it is asked for plain text. Return the number of generated tokens, the statements,
+    and the text of the last reply.
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
@@ -287,10 +307,10 @@ async def _propose_structured(
 ) -> tuple[int, list[Statement] | None, str] | None:
     """Ask the model for statements about *given* in JSON.
 
-    Return the number of generated tokens, the statements, and the reply.
-
-    The statements are ``None`` if the reply is not such JSON. The result is ``None`` if the endpoint refuses the JSON
-    schema.
+    Return the number of generated tokens, the statements, and the reply. The statements are ``None`` if the reply is
+    not such JSON. The result is ``None`` if the endpoint refuses the JSON schema, or the adapter accepts no chat. A
+    model whose endpoint refuses the schema, or whose complete reply violates it, is not asked for JSON again in this
+    process.
     """
     prompt, wanted = ask_structured(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0, extra=wanted)
@@ -312,11 +332,11 @@ async def _propose_structured(
 async def _lacks(
     proposed: Sequence[Statement], given: Numbered, context: StepContext, grounding: Grounding
 ) -> dict[Statement, str]:
-    """Return why each statement of *proposed* is not shown by its lines; an empty string if it is.
+    """Return for each statement in *proposed* why its cited lines do not show it; an empty string if they do.
 
     Models forget to cite lines, and build on statements of the same reply, which have no number yet. So with the
     grounding ``text``, a statement that its lines do not show is tried again with all lines and accepted statements
-    that share a number with it.
+    that share a number with it. If that succeeds, the result has the statement with these lines.
     """
     lacks: dict[Statement, str] = {}
     accepted: list[str] = []
@@ -337,8 +357,8 @@ async def _lacks(
 async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:
     """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is.
 
-    With the *grounding* ``text``, its words and numbers are compared with these lines first. Then the monitors judge
-    it.
+    With the *grounding* ``text``, its words and numbers are compared with these lines first. Then the monitors judge it
+    as a continuation of these lines.
     """
     if grounding == "text" and (lack := lack_of(found.said, found.cited, given.source)):
         return lack
@@ -349,7 +369,8 @@ async def _lack(found: Statement, given: Numbered, context: StepContext, groundi
 async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tuple[Statement, ...]:
     """Return the statements in *lacks* that are worth deriving again.
 
-    They have a number, they are not shown by their lines, and no monitor refuted them.
+    They have a number, they are not shown by their lines, and no monitor refuted them. *lacks* maps each statement to
+    why its lines do not show it.
     """
     found = []
     for statement, why in lacks.items():
@@ -361,7 +382,10 @@ async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tup
 
 
 async def _agree(step: Step, context: StepContext, params: _FactParams) -> Proposal | Nothing:
-    """Let the model derive the doubtful statements again. Propose those for which enough derivations agree."""
+    """Let the model derive the doubtful statements of the premises of *step* again.
+
+    Propose those for which enough derivations give the same result.
+    """
     source = numbered(context.read(step.reads[0]), ()).source
     notes = [notes_of(item) for item in context.premises()]
     known = {plain(fact.said) for each in notes for fact in each.facts}

@@ -29,7 +29,10 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``prefixes``: the counters of the server when the prefix was sent again."""
+    """The prompt tokens that the server counted when the prefix was sent again, and how many came from its cache.
+
+    This is the data of an item of kind ``prefixes``.
+    """
 
     tokens: int
     """The tokens of the prompt."""
@@ -46,7 +49,8 @@ class PrefixProducer:
     """Sends the context to the server as the start of a prompt, and sends it again to check that it is cached.
 
     An item shows that the server *had* the prefix in its cache. The server may evict it later. The counters of each run
-    show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again.
+    show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again. The
+    parameters are explained at :func:`prefixes`; :class:`UsageError` is raised for invalid ones.
     """
 
     name = "prefixes"
@@ -63,11 +67,15 @@ class PrefixProducer:
         self._params = msgspec.json.encode(_PrefixParams(as_, share))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for the whole context."""
+        """Plan a single step, named ``context``, that reads all pieces of *context*."""
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Send the prefix, and send it once more if it was not cached. Raises if it is still not cached then."""
+        """Send the prefix, and send it once more if it was not cached.
+
+        Raises ``RuntimeError`` if it is still not cached then. If the server does not count cached tokens, nothing is
+        proposed.
+        """
         params = msgspec.json.decode(step.params, type=_PrefixParams)
         prompt = _prompt("\n".join(context.read(piece) for piece in step.reads), params.as_)
         seen = await _send(prompt, context)
@@ -90,10 +98,11 @@ class PrefixProducer:
 
 
 def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
-    """Make the producer of prefixes. *as_* is how prompts contain the context, such as ``text``.
+    """Make the producer that puts the start of a prompt, with the context, into the cache of the server.
 
-    A prefix counts as cached if at least *share* of its tokens come from the cache. The default is below 1 because
-    servers cache only whole blocks of tokens.
+    *as_* tells where the context stands in prompts: with ``text``, it begins a plain prompt; with ``system`` or
+    ``user``, it is the first message, with this role. A prefix counts as cached if at least *share* of its tokens come
+    from the cache. The default is below 1 because servers cache only whole blocks of tokens.
     """
     return PrefixProducer(as_=as_, share=share)
 
@@ -115,7 +124,7 @@ def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
     """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
 
-    The idle worker makes them again.
+    The context gets a new generation and is opened again, and the idle worker sends the prefixes again.
     """
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]

@@ -66,11 +66,17 @@ _PLAIN = frozenset(
 
 
 class Unsafe(UsageError):
-    """The value cannot be pickled or read, or it has types other than plain types and records of its package."""
+    """Raised if a value cannot be pickled or read, or has types that are not allowed.
+
+    Allowed are plain types and the records of the package that made the value.
+    """
 
 
 def dump(value: Any, package: str) -> bytes:
-    """Pickle *value*, whose records must be of *package*. Raises :class:`Unsafe` if :func:`load` would refuse it."""
+    """Pickle *value*, whose records must be classes of *package*.
+
+    Raises :class:`Unsafe` if :func:`load` would refuse it.
+    """
     try:
         data = pickle.dumps(value, protocol=5)
     except Exception as error:
@@ -84,7 +90,10 @@ def dump(value: Any, package: str) -> bytes:
 
 
 def load(data: bytes, package: str) -> Any:
-    """Return the value in *data*. Its records must be of *package* (a top-level name). Raises :class:`Unsafe`."""
+    """Unpickle *data* and return the value. Raises :class:`Unsafe` if that is not safe or not possible.
+
+    It may name only plain types, and records (dataclasses and the like) of *package*, a top-level name.
+    """
     try:
         return _Unpickler(io.BytesIO(data), package).load()
     except Unsafe:
@@ -121,7 +130,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _member(kind: object, name: str) -> enum.Enum:
-    """Return the member *name* of the enumeration *kind*. A pickle may use ``getattr`` only for this."""
+    """Return the member *name* of the enumeration *kind*.
+
+    It replaces ``getattr`` in a pickle, so that nothing else is read. Raises :class:`Unsafe` if *kind* is no
+    enumeration or has no such member.
+    """
     if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
         return kind.__members__[name]
     raise Unsafe(
@@ -157,7 +170,11 @@ class _VerifierParams(msgspec.Struct, frozen=True):
 
 
 class VerifierProducer:
-    """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*."""
+    """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*.
+
+    Monitors without ``prepare`` are left out, and those whose options cannot be compared are logged and left out.
+    Raises :class:`UsageError` if *questions* is a single text.
+    """
 
     name = "verifiers"
     version = "1"
@@ -179,7 +196,7 @@ class VerifierProducer:
         self._questions = tuple(dict.fromkeys(questions))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each monitor and task."""
+        """Plan one item for each monitor and task: the text of the context, and the text with each question."""
         pieces = tuple(piece.name for piece in context.pieces)
         for name in self._monitors:
             for question in (None, *self._questions):
@@ -187,7 +204,11 @@ class VerifierProducer:
                 yield Step(name=which, reads=pieces, params=msgspec.json.encode(_VerifierParams(name, question)))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Prepare one monitor for one task, without a model."""
+        """Run ``prepare`` of the monitor that *step* names for its task, and propose the pickled result.
+
+        If the monitor does not apply or its result cannot be pickled, propose nothing. Raises ``TimeoutError`` if it
+        takes longer than its deadline. No model is used.
+        """
         params = msgspec.json.decode(step.params, type=_VerifierParams)
         monitor = self._monitors[params.made_by]
         text = "\n".join(context.read(piece) for piece in step.reads)
@@ -224,7 +245,7 @@ def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] 
 def made_by(monitor: Monitor) -> str:
     """Return a text that identifies *monitor*, its options, the version of its verifier, and the version of Python.
 
-    Raises ``Unseen`` if the options cannot be compared.
+    Raises :class:`~interwhen.precompute._judge.Unseen` if the options cannot be compared.
     """
     verifier = monitor.verifier
     options = settings_of(monitor.prepare)[:16]
@@ -263,7 +284,7 @@ def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Aw
 
 
 def prepared_in(item: Item) -> PreparedFor | None:
-    """Return the decoded data of *item*; ``None`` if another producer made the item."""
+    """Return the decoded data of *item*; ``None`` if another producer than :class:`VerifierProducer` made the item."""
     return (
         msgspec.msgpack.decode(item.payload.data, type=PreparedFor)
         if item.key.producer == VerifierProducer.name

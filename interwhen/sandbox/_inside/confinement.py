@@ -38,8 +38,9 @@ def version() -> int:
 def restrict(readable: tuple[str, ...], folder: str) -> None:
     """Restrict this process by landlock: it may read below *readable*, and read and write below *folder*.
 
-    The restriction cannot be removed. With landlock version 4 or later, the process also cannot use TCP. With
-    version 6 or later, it cannot send signals to processes outside, or connect to abstract sockets outside.
+    It may also use devices such as ``/dev/null``. The restriction cannot be removed. With landlock version 4 or later,
+    the process also cannot use TCP. With version 6 or later, it cannot send signals to processes outside, or connect to
+    abstract sockets outside. Raises OSError if the kernel has no landlock.
     """
     abi = version()
     rights = _ALL_OF_FILES.get(abi, 0xFFFF)
@@ -93,7 +94,7 @@ class Enforced:
         self._why[guarantee].append(why)
 
     def kept(self, guarantee: str) -> bool:
-        """Tell whether any mechanism enforces *guarantee*."""
+        """Tell whether at least one mechanism enforces *guarantee*."""
         return bool(self._by[guarantee])
 
     def findings(self) -> list[tuple[str, list[str], str]]:
@@ -112,8 +113,10 @@ def become(
 ) -> None:
     """Drop rights, and execute the program in this process. Returns only if a required guarantee is missing.
 
-    *fds* are the descriptors for stdin and, for Python code, for the task and the returned value. *folder* is the
-    program's directory. The findings are sent over *channel*, which closes when the program starts.
+    *entered* are the namespaces of this process, and *enforced* collects which guarantees are enforced. *fds* are the
+    descriptors for stdin and, for Python code, for the task and the returned value. *folder* is the program's
+    directory. The findings are sent over *channel*, which closes when the program starts. Raises OSError if the program
+    cannot be executed.
     """
     stdin, *extra = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for fd in fds]
     os.setsid()

@@ -35,10 +35,11 @@ _REPLY = struct.Struct("=QqiI")
 
 
 def answer(descriptor: int) -> seccomp.SyscallRule | None:
-    """Refuse a forbidden system call about which the kernel asks, and return the rule for the call.
+    """Read a forbidden system call from *descriptor*, the listener of the filter, and return the rule for the call.
 
-    The call fails with EACCES. If the rule is ``deny``, the call gets no reply, and the caller of this function must
-    end the program. The result is None if the process that made the call has ended.
+    If the rule is ``deny``, the call gets no reply, and the caller of this function must end the program. Otherwise
+    this function replies, and the call fails with EACCES. The result is None if the process that made the call has
+    ended.
     """
     buffer = bytearray(_QUESTION.size)
     try:
@@ -162,7 +163,10 @@ class Keeper:
         self._failure = ""
 
     def keep(self) -> KeeperAnswer:
-        """Run all tasks of the plan, and return the answer."""
+        """Run all tasks of the plan; return the answer for the first one, with the answers for the others in ``more``.
+
+        No further task is started after a failure to start, an abort, or the end of the time for all tasks.
+        """
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         syscalls.ignore(syscalls.SIGINT)
@@ -191,7 +195,7 @@ class Keeper:
         return self._report(kind, code, what, findings)
 
     def _clear(self) -> None:
-        """End the processes of a task, and delete its files."""
+        """End the processes of a task, delete its files, and write the files of the plan for the next task."""
         if "pid" in self._entered.names:
             # This process is the first of the namespace: -1 means all others of it, and no process outside.
             with contextlib.suppress(ProcessLookupError):
@@ -210,7 +214,7 @@ class Keeper:
         self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
-        """Make the file system of the program, and record which guarantees the namespaces enforce."""
+        """Make the file system of the program with its files, and record which guarantees the namespaces enforce."""
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names
         if own_processes:
@@ -277,7 +281,8 @@ class Keeper:
     def _start(self, task: bytes | None, *, last: bool) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
         """Fork a process that becomes the program. *last*: no task follows, so this process closes its own pipes.
 
-        Returns the word that the process reported, its findings, and the listener of the filter (-1: none).
+        Returns whether the program started (``READY``, ``FAILED`` or ``UNAVAILABLE``), the findings, and the listener
+        of the filter (-1: none). *task* is the input of the runner of Python code.
         """
         plan = self._plan
         fds = [_file_of(plan["stdin"])]
@@ -354,7 +359,11 @@ class Keeper:
         return "limit", 0, "seconds"
 
     def _answer_kernel(self, notifications: int) -> str | None:
-        """Refuse one forbidden system call. Returns its name if the program must be ended because of it."""
+        """Answer the kernel about one forbidden system call. *notifications* is the listener of the filter.
+
+        If the program must be ended because of the call, return the name of the call. Otherwise refuse the call, record
+        its name in ``_refused``, and return ``None``; if the process that made it has ended, only return ``None``.
+        """
         tried = answer(notifications)
         if tried is None:
             return None  # the process that asked has ended
@@ -449,7 +458,7 @@ def _empty(folder: str) -> None:
 
 
 def _file_of(content: bytes) -> int:
-    """Return a descriptor from which *content* can be read."""
+    """Return a new descriptor from which *content* can be read; the caller must close it."""
     if not content:
         return os.open("/dev/null", os.O_RDONLY)
     writing = os.memfd_create("input")

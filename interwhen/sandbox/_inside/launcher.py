@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Read a plan from stdin, run it, and write the answer to the descriptor ``argv[1]``.
+    """Read a plan from stdin, run it, write the answer to the descriptor ``argv[1]``, and exit.
 
-    When the other end of the pipe ``argv[2]`` closes, all processes of the sandbox end. ``argv[3]`` is the id of our
-    process, or 0.
+    When the other end of the pipe ``argv[2]`` closes, all processes of the sandbox end. ``argv[3]`` is the id of the
+    process that started this one; with 0, the id is not checked.
     """
     status, control, parent = map(int, sys.argv[1:4])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
@@ -49,7 +49,11 @@ def main() -> None:
 
 
 def _keep(plan: RunPlan, entered: Entered, control: int, status: int) -> NoReturn:
-    """Run the keeper in this process, write its answer, and exit."""
+    """Run a :class:`Keeper` for *plan* in this process, write its answer to the descriptor *status*, and exit.
+
+    *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the keeper ends the
+    task. If the keeper fails, the answer is the error as a text.
+    """
     try:
         answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
     except BaseException as error:  # noqa: BLE001  (the program does not run, and the answer says why)

@@ -34,10 +34,10 @@ class View:
 
 
 def build(view: View, *, own_processes: bool) -> str | None:
-    """Make *view* the root of this process. Returns None, or the reason why there is no /proc in it.
+    """Mount the file system *view*, and make it the root of this process. Raises OSError if the kernel refuses a mount.
 
-    *own_processes*: this process is the first of a pid namespace. Only then is there a /proc, and it shows processes
-    only.
+    Returns None, or the reason why there is no /proc in it. *own_processes*: this process is the first of a pid
+    namespace. Only then is there a /proc, and it shows processes only.
     """
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = next(path for path in _BASES if os.path.isdir(path))
@@ -68,7 +68,7 @@ def build(view: View, *, own_processes: bool) -> str | None:
 def complete(view: View) -> str | None:
     """Add a writable directory with limits, and a /proc that shows only processes, to the root that bubblewrap made.
 
-    Returns None, or the reason why /proc shows more than processes.
+    Returns None, or the reason why /proc shows more than processes. Raises OSError if the directory cannot be mounted.
     """
     _home(view, HOME)
     return _processes("/proc")
@@ -81,7 +81,10 @@ def _home(view: View, target: str) -> None:
 
 
 def _show(source: str, target: str) -> None:
-    """Mount *source* on *target*, read-only, without setuid and devices; a missing source is left out."""
+    """Mount *source* on *target*, read-only, without setuid and devices; a missing source is left out.
+
+    Raises OSError if the mount fails, or if it has mounts below it that cannot become read-only (before Linux 5.12).
+    """
     if not os.path.exists(source):
         return
     if os.path.isdir(source):

@@ -23,7 +23,7 @@ _UIDS_OF_OUR_OWN = 0x60000000
 
 
 class Entered:
-    """The namespaces of this process, and the user of the program in them."""
+    """The new namespaces that this process has entered, and the user that the program has in them."""
 
     __slots__ = ("by", "drop", "failures", "gid", "names", "uid")
 
@@ -42,7 +42,7 @@ class Entered:
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:
-    """Enter as many new namespaces as possible, except the kinds in *without*.
+    """Enter as many new namespaces as possible, except the kinds in *without*, and return which ones were entered.
 
     If this process is root, the user of the program becomes the owner of *folder*.
     """
@@ -98,7 +98,10 @@ def _enter_user_namespace(uid: int | None) -> None:
 
 
 def _in_child(work: Callable[[], None]) -> bool:
-    """Return whether *work* succeeds. It runs in a child process, because its effects cannot be undone."""
+    """Return whether *work* succeeds in a child process, which ends after it.
+
+    A child process is used because the effects of *work* cannot be undone.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -110,7 +113,10 @@ def _in_child(work: Callable[[], None]) -> bool:
 
 
 def _unshare(wanted: dict[str, int]) -> tuple[set[str], dict[str, str]]:
-    """Enter the *wanted* namespaces one by one: a machine may allow only some of them."""
+    """Enter the *wanted* namespaces one by one, because a machine may allow only some of them.
+
+    Return the kinds that were entered, and for each other kind the reason why it was not.
+    """
     entered: set[str] = set()
     failures: dict[str, str] = {}
     for name, flag in wanted.items():

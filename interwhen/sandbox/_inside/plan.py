@@ -19,7 +19,7 @@ def boot(folder: str) -> str:
 
 
 class RunPlan(TypedDict):
-    """The request for one run."""
+    """The request for one run of the sandbox: the program and its tasks, what it may read, and its limits."""
 
     argv: list[str]
     environment: dict[str, str]
@@ -55,7 +55,8 @@ class KeeperAnswer(TypedDict):
     """How a run ended.
 
     ``kind`` is ``exit``, ``signal``, ``deny`` (a forbidden call), ``limit``, ``start`` (the program could not be
-    started) or ``unavailable`` (a required guarantee is missing).
+    started) or ``unavailable`` (a required guarantee is missing). ``code`` is the exit code or the number of the
+    signal; ``what`` names the limit, the forbidden call or the failure.
     """
 
     kind: str

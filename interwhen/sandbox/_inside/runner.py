@@ -51,7 +51,10 @@ def _written(value: object) -> str:
 
 
 def _description(error: Exception) -> str:
-    """Describe *error* without an import: there may be no memory or descriptor left to import a module."""
+    """Return the report on *error*: its type, error number and message, separated by NUL characters.
+
+    This imports nothing: there may be no memory or descriptor left to import a module.
+    """
     number = error.errno if isinstance(error, OSError) else None
     try:
         message = str(error)[:1000]

@@ -124,7 +124,11 @@ Instruction = tuple[int, int, int, int]
 
 
 class SyscallRule:
-    """A forbidden system call, and what happens to a program that makes it."""
+    """A forbidden system call, and what happens to a program that makes it.
+
+    ``answer`` is ``deny`` (the program is ended), ``refuse`` (the call fails with EACCES) or ``absent`` (it fails with
+    ENOSYS, as if the kernel did not have it).
+    """
 
     __slots__ = ("answer", "name")
 
@@ -149,7 +153,10 @@ def rules() -> dict[int, SyscallRule]:
 
 
 def judge(number: int, first_argument: int) -> SyscallRule:
-    """Return the rule for the system call *number*. The kernel asks a listener about such a call."""
+    """Return the rule for the system call *number*, about which the kernel asks a listener.
+
+    *first_argument* is the first argument of the call: for ``socket``, the rule depends on it.
+    """
     rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":
         # Libraries look for local services (accounts, logs, interfaces); any other socket is an attempt to use the
@@ -168,7 +175,8 @@ def program(*, notify: bool) -> list[Instruction]:
     """Return the BPF program of the filter.
 
     With *notify*, the kernel asks a listener about each denied or refused call. Without it, the kernel kills the
-    process at a denied call, and a refused call fails with EACCES.
+    process at a denied call, and a refused call fails with EACCES. In both cases, calls that are newer than the list
+    fail with ENOSYS, and a call of another architecture kills the process.
     """
     _, architecture = _ARCHITECTURES[syscalls.MACHINE]
     deny = _NOTIFY if notify else _KILL_PROCESS
@@ -211,7 +219,7 @@ def _by_argument(name: str, deny: int, refuse: int) -> list[Instruction]:
 
 
 def _argument(index: int) -> Instruction:
-    """Load the low 32 bits of the argument *index*. The kernel ignores the other bits of these arguments."""
+    """Return the instruction that loads the low 32 bits of the argument *index*; the kernel ignores the other bits."""
     return (_LD, 0, 0, _ARGUMENTS + 8 * index)
 
 
@@ -220,7 +228,10 @@ class _Filter(ctypes.Structure):
 
 
 def install(*, notify: bool) -> int | None:
-    """Install the filter in this process. It cannot be removed. With *notify*, return the listener's descriptor."""
+    """Install the filter in this process; it cannot be removed. Raises OSError if the kernel refuses it.
+
+    With *notify*, return the descriptor of the listener; otherwise ``None``.
+    """
     packed = b"".join(
         code.to_bytes(2, "little") + bytes((yes, no)) + value.to_bytes(4, "little")
         for code, yes, no, value in program(notify=notify)

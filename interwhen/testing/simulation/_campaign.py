@@ -25,7 +25,7 @@ _MOST = 20
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A seed whose world breaks invariants."""
+    """A seed whose world breaks invariants, and the broken invariants."""
 
     seed: int
     broken: tuple[BrokenInvariant, ...]
@@ -43,7 +43,7 @@ class Campaign:
     failed: int = 0
 
     def add(self, other: Campaign) -> None:
-        """Add the results of another batch."""
+        """Add the counts and failures of another batch, and keep only the failures with the lowest seeds."""
         self.worlds += other.worlds
         self.seconds += other.seconds
         self.counts.update(other.counts)
@@ -52,7 +52,11 @@ class Campaign:
 
 
 def run_batch(seeds: range) -> Campaign:
-    """Play the worlds of *seeds* in this process, check their invariants, and return the results."""
+    """Play the worlds of *seeds* in this process, check their invariants, and return the results.
+
+    All failures are counted, and the first 20 are kept. The garbage collector of Python is off meanwhile, and on
+    afterwards.
+    """
     campaign = Campaign()
     begun = time.process_time()
     gc.disable()  # collections during many short worlds would cost a tenth of the time
@@ -72,7 +76,10 @@ def run_batch(seeds: range) -> Campaign:
 
 
 def run_campaign(seeds: range, *, jobs: int = 1, progress: Callable[[Campaign], None] | None = None) -> Campaign:
-    """Play and check the worlds of *seeds* on *jobs* CPU cores. The function *progress* is called after each batch."""
+    """Play and check the worlds of *seeds* on *jobs* CPU cores, and return all results.
+
+    The function *progress* is called after each batch of worlds, with the results so far.
+    """
     whole = Campaign()
     batches = [seeds[at : at + _BATCH] for at in range(0, len(seeds), _BATCH)]
     for batch in _batches(batches, jobs):
@@ -91,7 +98,7 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
 
 
 def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
-    """Shrink *world* while it breaks the first invariant of *broken*; play at most *plays* worlds."""
+    """Return a simpler world that still breaks the first invariant of *broken*; play at most *plays* worlds."""
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 
 

@@ -17,7 +17,7 @@ from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 
 class AppliedRemedy(NamedTuple):
-    """A remedy, and the trace just before it."""
+    """A remedy that was applied (``record``), and the trace just before it."""
 
     before: SimulatedTrace
     record: ViolationRecord
@@ -39,7 +39,10 @@ class History:
 
 
 def history_of(played: PlayedWorld) -> History:
-    """Rebuild how the trace of *played* changed. The reader of *played* must have received every event."""
+    """Rebuild how the trace of *played* changed, from the chunks of the model and the events of the reader.
+
+    The reader must have received every event.
+    """
     world = played.world
     trace = trace_of(world)
     history = History([], trace)
@@ -64,7 +67,10 @@ def history_of(played: PlayedWorld) -> History:
 
 
 def _has_ended(played: PlayedWorld, act: int) -> bool:
-    """Return whether the stream had ended before event number *act*. A finish reason alone does not end a stream."""
+    """Return whether the stream had ended before the event with the index *act*.
+
+    A finish reason alone does not end a stream.
+    """
     for seen in reversed(played.seen[:act]):
         if isinstance(seen.event, StreamEnded | StreamStarted):
             return isinstance(seen.event, StreamEnded)
@@ -103,7 +109,7 @@ def _stream(history: History, sent: SentRequest, *, with_tags: bool) -> None:
 
 
 def is_half_a_tag(text: str) -> bool:
-    """Return whether *text* may be the beginning of a tag."""
+    """Return whether *text* may be the beginning of a tag ``<think>`` or ``</think>``."""
     return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
 
 
@@ -148,7 +154,7 @@ def _copy(trace: SimulatedTrace) -> SimulatedTrace:
 
 @dataclass(frozen=True, slots=True)
 class BrokenInvariant:
-    """A broken invariant, with a description."""
+    """The name of an invariant that a play breaks, and a description of the contradiction."""
 
     invariant: str
     detail: str
@@ -168,7 +174,7 @@ class PlayedCase:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run."""
+        """The result of the run; ``None`` if it has none."""
         return self.played.result
 
 
@@ -177,7 +183,10 @@ INVARIANTS: list[tuple[str, Invariant]] = []
 
 
 def invariant(name: str) -> Callable[[Invariant], Invariant]:
-    """Register a function as the invariant *name*. The function yields a description of each violation."""
+    """Return a decorator that registers a function as the invariant *name*, in ``INVARIANTS``.
+
+    The function gets a :class:`PlayedCase`, and yields a description of each violation.
+    """
 
     def enlist(function: Invariant) -> Invariant:
         INVARIANTS.append((name, function))
@@ -187,14 +196,17 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
 
 
 def case_of(played: PlayedWorld) -> PlayedCase:
-    """Return *played* together with its history, if its reader saw all events."""
+    """Return *played* with the history of its trace.
+
+    The history is ``None`` if the reader missed events, or if the run did not end.
+    """
     return PlayedCase(played, history_of(played) if played.saw_all and played.stuck is None else None)
 
 
 def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
-    """Return the final trace of a run.
+    """Return the final trace of a run, marked as ended.
 
-    If there is no history, the trace is rebuilt from the text and the insertions of *result*.
+    If there is no history that fits *result*, the trace is rebuilt from the text and the insertions of *result*.
     """
     if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
         trace = case.history.trace

@@ -83,17 +83,20 @@ _KINDS: dict[str, tuple[str, ...]] = {
 
 
 def reached(played: PlayedWorld) -> set[tuple[str, str]]:
-    """Return the coverage labels that *played* reaches. A label is a feature of a world or an event in its run."""
+    """Return the coverage labels that *played* reaches: each is the kind and name of a feature of its world or run."""
     return set(_labels(played))
 
 
 def all_labels() -> list[tuple[str, str]]:
-    """Return all labels, in the order of the table."""
+    """Return all coverage labels, in the order of the table of labels."""
     return [(kind, name) for kind, names in _KINDS.items() for name in names]
 
 
 def blind_spots(counts: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the labels that no world reached."""
+    """Return the coverage labels that no world reached.
+
+    *counts* has the number of worlds for each label that was reached.
+    """
     return [label for label in all_labels() if not counts[label]]
 
 
@@ -247,7 +250,10 @@ def _of_deaths(played: PlayedWorld) -> Iterator[tuple[str, str]]:
 
 
 def _last_words(process: ProcessLog, result: Result, following: ProcessLog) -> str:
-    """Return how *process* ended, for a process that was not killed."""
+    """Return why a process that was not killed ended: ``the end``, ``the model failed`` or ``the reader left``.
+
+    *result* is the result of *process*, and *following* is the process that resumed the run.
+    """
     if following.result is not None and following.result.status == result.status:
         return "the end"
     left = process.was_cancelled or process.reader.kind in ("leaves", "raises")

@@ -146,6 +146,6 @@ def _outcome(outcome: object) -> str:
 
 
 def report(examined: ExaminedWorld) -> str:
-    """Return the world, its events and its broken invariants as text."""
+    """Return *examined* as text: the world, its events and its broken invariants."""
     broken = "\n".join(f"BROKEN: {one.invariant}\n        {one.detail}" for one in examined.broken)
     return f"{describe(examined.played.world)}\n\n{tell(examined.played)}\n\n{broken or 'every invariant holds'}"

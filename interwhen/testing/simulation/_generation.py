@@ -112,7 +112,10 @@ def generate(seed: int) -> World:
 
 
 def _enriched(dice: Random, world: World) -> World:
-    """Return *world* with more kinds of monitors added at random, and perhaps a server that counts prompt tokens."""
+    """Return *world* with more kinds of monitors added at random, and perhaps a server that counts prompt tokens.
+
+    *dice* makes the random choices.
+    """
     has = {name: dice.random() < share for name, share in (("keys", 0.3), ("prepares", 0.25), ("tracks", 0.3))}
     watches = [_enriched_watch(dice, watch, has) for watch in world.watches]
     if world.thinking != "no" and dice.random() < 0.15:
@@ -126,7 +129,8 @@ def _enriched(dice: Random, world: World) -> World:
 def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
     """Return *world* with a wrong sum that the model repeats, changes and repeats again.
 
-    Its verifiers offer no repair. Only such a model makes a ladder of remedies reach its last remedies.
+    Its verifiers offer no repair. Only such a model makes a ladder of remedies reach its last remedies. *dice* makes
+    the random choices.
     """
     sums = [at for at, item in enumerate(world.items) if isinstance(item, SumItem) and not item.call]
     if not sums or not world.watches:
@@ -145,7 +149,10 @@ def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
 
 
 def _with_words(dice: Random, world: World) -> World:
-    """Return *world* with added sums in words, such as "3 plus 4 is 7", and monitors that recognize them."""
+    """Return *world* with added sums in words, such as "3 plus 4 is 7", and monitors that recognize them.
+
+    *dice* makes the random choices.
+    """
     items = list(world.items)
     calls = sum(isinstance(item, SumItem) and item.call for item in items)
     for _ in range(dice.choice((0, 1, 1, 2))):
@@ -157,7 +164,10 @@ def _with_words(dice: Random, world: World) -> World:
 
 
 def _with_scopes(dice: Random, world: World) -> World:
-    """Return *world* with verifiers whose passes have the scope ``answer``, and monitors that allow this scope."""
+    """Return *world* with verifiers whose passes have the scope ``answer``, and monitors that allow this scope.
+
+    *dice* chooses which of them have it.
+    """
     judges = (msgspec.structs.replace(judge, answers=dice.random() < 0.7) for judge in world.judges)
     watches = (
         msgspec.structs.replace(watch, scope="answer" if dice.random() < 0.7 else "steps") for watch in world.watches
@@ -178,7 +188,10 @@ def _enriched_watch(dice: Random, watch: MonitorSetup, has: dict[str, bool]) -> 
 
 
 def _concluding(dice: Random, name: str, judges: int) -> MonitorSetup:
-    """Return a monitor that ends the reasoning at the first wrong claim in it."""
+    """Return a monitor *name* that ends the reasoning at the first wrong claim in it.
+
+    *dice* chooses its trigger and its verifier, one of *judges* verifiers.
+    """
     trigger: TriggerKind = dice.choice(("lines", "sentences", "pairs"))
     return MonitorSetup(
         name, dice.randrange(judges), trigger=trigger, remedy="conclude", phase="reasoning", required=False
@@ -402,7 +415,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
 
 
 def _without(values: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
-    """Yield both halves of *values*, then *values* with one element left out, for each element."""
+    """Yield both halves of *values* if it has four or more, and then copies of *values* that lack one element each."""
     half = len(values) // 2
     if half > 1:
         yield values[half:]

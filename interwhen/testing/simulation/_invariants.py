@@ -323,7 +323,10 @@ def _shown(case: PlayedCase) -> Iterator[str]:
 
 
 def _may_hide(case: PlayedCase) -> bool:
-    """Return whether a run that abstains or fails may hide text from the reader: text at a gate, or a part of a tag."""
+    """Return whether a run that abstains or fails may hide text from the reader: text at a gate, or a part of a tag.
+
+    The world of *case* has a gate, or its model writes tags.
+    """
     return _is_gated(case) or case.world.thinking in ("tags", "opened")
 
 
@@ -498,7 +501,10 @@ def is_timeless(world: World) -> bool:
 
 
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
-    """Play a variation of the world of *played* that must have the same result, and yield the first difference."""
+    """Play a variation of the world of *played* that must have the same result, and yield the first difference.
+
+    Nothing is played if the result depends on timing (:func:`is_timeless`) or if *played* has no result.
+    """
     world = played.world
     if not is_timeless(world) or played.result is None:
         return
@@ -518,7 +524,7 @@ def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
 
 
 def unbroken(world: World) -> World:
-    """Return *world* without deaths of processes."""
+    """Return *world* without deaths of processes, and with a disk that takes no time."""
     return msgspec.structs.replace(world, deaths=(), disk_seconds=0.0)
 
 
@@ -543,9 +549,10 @@ def _otherwise(judge: VerifierSetup) -> VerifierSetup:
 
 
 def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
-    """Return the parts of *result* that must not depend on time.
+    """Return the parts of *result* that must not depend on time, by name.
 
-    Seconds, discarded tokens and cached verdicts are left out. *gated* tells whether a gate holds text back.
+    Seconds, discarded tokens and cached verdicts are left out. *gated*: a gate held text back, so after an abstention
+    the text is left out, too.
     """
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, _verdict(c.outcome)) for c in result.checks
@@ -593,14 +600,17 @@ def _verdict(outcome: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedWorld:
-    """A play and its broken invariants."""
+    """The log of a played world, and the invariants that it breaks."""
 
     played: PlayedWorld
     broken: tuple[BrokenInvariant, ...]
 
 
 def examine(world: World) -> ExaminedWorld:
-    """Play *world* and check all invariants. If all hold, compare the result with that of a variation."""
+    """Play *world* and check all invariants. If all hold, compare the result with that of a variation.
+
+    Return the play with the broken invariants.
+    """
     played = play(world)
     broken = judge(played)
     if not broken:

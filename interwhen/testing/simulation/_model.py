@@ -101,7 +101,10 @@ class SimulatedModel:
         return Capabilities(resume="prefix", think_tags=tags)
 
     async def stream(self, request: Request) -> SimulatedStream:
-        """Open a stream for *request*. Raises an error or waits if the world has a fault for this request."""
+        """Open a stream for *request*, and record it in ``sent``.
+
+        Raises an error or waits if the world has a fault for it.
+        """
         number = self.requests
         self.requests += 1
         sent = SentRequest(request, (request.sampling.seed or SEED) - SEED)
@@ -119,7 +122,11 @@ class SimulatedModel:
         return SimulatedStream(self, sent, parts, tuple(faults.values()))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with every claim of the prefix."""
+        """Answer a fork with every claim in the prefix of *request*, after ``fork_seconds`` of the world.
+
+        The prefix and the tokens are recorded. If the world has a fault for the last claim, raise, hang or answer with
+        garbage.
+        """
         world, prefix = self.world, request.prefix
         self.fork_prefixes.append(prefix)
         self.open_forks += 1
@@ -170,13 +177,16 @@ class SimulatedModel:
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Begin the next process, which has received no chunks yet."""
+        """Begin the next simulated process of the play, after the one before it was killed or has ended.
+
+        The new process has sent no requests and received no chunks yet, and its actions have an effect again.
+        """
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
 
     def cut_off(self) -> None:
-        """Drop the connections of a killed process."""
+        """Mark the connections of the killed process as closed, and ignore everything that its remaining tasks do."""
         self.is_cut_off = True
         for sent in self.sent_now:
             sent.closed = sent.closed or sent.opened
@@ -184,7 +194,8 @@ class SimulatedModel:
     def remember(self, opened: int, chunks: int, unread: int) -> int:
         """Remove what the journal of a killed process lacks: keep its first *opened* streams and first *chunks* chunks.
 
-        *unread* is the number of tokens that were counted after the end. Return the number of removed chunks.
+        *unread* is the number of tokens that the journal counted after the end of the run. Return the number of removed
+        chunks.
         """
         mine, kept = self.sent_now, []
         for sent in mine:
@@ -202,7 +213,10 @@ class SimulatedModel:
         return self._delivered - sum(len(sent.chunks) for sent in kept)
 
     def deliver(self, sent: SentRequest, chunks: Sequence[Chunk]) -> None:
-        """Record that a read of *sent* returned *chunks*."""
+        """Record that a read of *sent* returned *chunks*; after the end of the run, record only the read.
+
+        Nothing is recorded if the process is dead.
+        """
         if self.is_cut_off:
             return
         sent.reads += 1
@@ -240,7 +254,7 @@ async def _fail_opening(wire: WireFault) -> None:
 
 
 class SimulatedStream(GuardedStream):
-    """A stream of chunks, perhaps with a fault after a number of characters."""
+    """A stream of chunks of the simulated model, perhaps with a fault after a number of characters."""
 
     def __init__(
         self, model: SimulatedModel, sent: SentRequest, parts: Sequence[TextPart], faults: tuple[WireFault, ...]
@@ -279,7 +293,7 @@ class SimulatedStream(GuardedStream):
         self._sent.closed = True
 
     async def _end(self) -> list[Chunk]:
-        """End the text by a fault or with a finish reason."""
+        """Return the chunk with the finish reason, or let the fault of the stream happen; nothing after the end."""
         sent, strike = self._sent, self._strike
         if sent.whole:
             return []
@@ -334,7 +348,10 @@ def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
 
 
 def _cut(parts: Sequence[TextPart], world: World, until: float) -> list[Chunk]:
-    """Cut the first *until* characters of *parts* into chunks. A structured call is one chunk."""
+    """Cut the first *until* characters of *parts* into chunks, as the chunking of *world* says.
+
+    A structured call is always one chunk.
+    """
     chunking = world.chunking
     chunks: list[Chunk] = []
     sent = 0

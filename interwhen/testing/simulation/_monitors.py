@@ -89,7 +89,7 @@ class NamedClaim(Claim):
 
 @dataclass(frozen=True, slots=True)
 class PreparedMonitor:
-    """The value that ``prepare`` of a simulated monitor returns."""
+    """The value that ``prepare`` of a simulated monitor returns: the question of the prompt."""
 
     question: str
 
@@ -114,7 +114,10 @@ class SimulatedVerifier:
         self._book = book
 
     def check(self, claim: Claim, prepared: PreparedMonitor | None = None) -> Any:
-        """Check *claim*; an asynchronous verifier returns a coroutine."""
+        """Judge *claim*, or have the fault that the setup names for it.
+
+        An asynchronous verifier returns a coroutine.
+        """
         stated = _stated(claim, prepared)
         if self.worker == "async":
             return self._check_slowly(stated)
@@ -197,7 +200,7 @@ class _WorldReader:
         self._watch = watch
 
     def extractor(self) -> Extractor:
-        """Return the extractor of the monitor."""
+        """Return the extractor of the monitor: a parser or a tracker, of segments or of the replies of a fork."""
         if self._watch.fork:
             replies = Tracker(_start, self._step_reply) if self._watch.tracks else self._parse
             return Fork("Which claims?", replies, deadline=4.0)
@@ -294,7 +297,10 @@ def _remedy(watch: MonitorSetup) -> Remedy:
 
 
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
-    """Return the monitors of *world*. Monitors with the same judge share a verifier."""
+    """Return the monitors of *world*. Monitors with the same judge share a verifier.
+
+    The verifiers append each finished check to *book*: their number and the text of the claim.
+    """
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
     return [
         Monitor(

@@ -31,7 +31,7 @@ NAME = "the journal"
 
 
 class Disk:
-    """A simulated disk with one journal. It has the bytes that were handed to the operating system."""
+    """A simulated disk with one journal. Its ``data`` are the bytes that were handed to the operating system."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -45,9 +45,10 @@ class Disk:
         return self.data
 
     def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
-        """Open the journal for appending. Only its first *keep* bytes remain.
+        """Open the journal for appending, and remove all bytes after the first *keep* ones.
 
-        *found* is the size in bytes that the caller has read.
+        *found* is the size in bytes that the caller has read; raises :class:`~interwhen.JournalError` if the size is
+        another.
         """
         if found != len(self.data):
             raise JournalError(
@@ -58,7 +59,7 @@ class Disk:
         return self
 
     def write(self, data: bytes, /) -> int:
-        """Append *data* to the journal. A dying process may write only a part of it."""
+        """Append *data* to the journal, and return its length. A dying process may write only a part of *data*."""
         taken = data if self._room is None else data[: self._room]
         if self._room is not None:
             self._room -= len(taken)
@@ -66,7 +67,7 @@ class Disk:
         return len(data)
 
     def tear(self, room: int) -> None:
-        """Accept only *room* more bytes, because the process dies."""
+        """Accept only *room* more bytes: later writes are cut off without an error, because the process dies."""
         self._room = room
 
     def clear(self) -> None:
@@ -95,7 +96,7 @@ class LoopClerk:
         self._seconds = 0.0
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Schedule the first write, of the header, after the urgent delay.
+        """Begin to write the records of *writing*: schedule the first write, of the header, after the urgent delay.
 
         *seconds* is the normal delay of later writes.
         """
@@ -115,7 +116,7 @@ class LoopClerk:
         self._later(self._urgent, self._end)
 
     async def ended(self, seconds: float) -> bool:
-        """Wait for the last write; return whether it was done within *seconds*."""
+        """Wait up to *seconds* for the last write; return whether it was done."""
         with anyio.move_on_after(seconds):
             await self._done.wait()
         return self._done.is_set()
@@ -148,7 +149,7 @@ class LoopClerk:
 
 
 class FileState(msgspec.Struct, frozen=True):
-    """Numbers read directly from the file of a journal."""
+    """The numbers that the file of a journal shows, read without the engine: its size, chunks, tokens and times."""
 
     size: int = 0
     left_out: int = 0
@@ -166,7 +167,10 @@ class FileState(msgspec.Struct, frozen=True):
 
 
 def read_file_state(journal: Journal) -> FileState:
-    """Return the numbers in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
+    """Read the file of *journal* and return its numbers.
+
+    Raises :class:`~interwhen.JournalError` if it cannot be read.
+    """
     found = read_journal(journal)
     records = found.records
     spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
@@ -215,7 +219,7 @@ class ReaderError(Exception):
 
 @dataclass(slots=True)
 class ProcessLog:
-    """The log of one process."""
+    """What happened in one process of a play: the events of its reader, the checks, the result and the journal file."""
 
     reader: SimulatedReader
     seen: list[SeenEvent] = field(default_factory=list)
@@ -285,7 +289,7 @@ class PlayedWorld:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run."""
+        """The result of the run; ``None`` if it has none."""
         return self.last.result
 
     @property
@@ -300,7 +304,7 @@ class PlayedWorld:
 
     @property
     def turns(self) -> int:
-        """The iterations of all loops."""
+        """The number of iterations of the event loops of all processes."""
         return sum(process.turns for process in self.processes)
 
     @property
@@ -310,7 +314,7 @@ class PlayedWorld:
 
     @property
     def journal(self) -> Journal | None:
-        """The journal of the run."""
+        """The journal of the run; ``None`` if the world has no deaths, and so no journal."""
         return None if self.disk is None else Journal(NAME, store=self.disk)
 
 
@@ -321,11 +325,14 @@ _TURNS_TO_DISK = 3
 
 
 class ProcessKilled(BaseException):
-    """Raised in the loop to kill the process."""
+    """Raised inside the event loop to end a process as a kill would."""
 
 
 class Process:
-    """One process of a play: an event loop with a run and its reader."""
+    """One process of a play: an event loop with a run and its reader.
+
+    With *death*, it is killed at the iteration named there.
+    """
 
     def __init__(self, played: PlayedWorld, log: ProcessLog, death: ProcessDeath | None, loop: VirtualLoop) -> None:
         self._played = played
@@ -350,7 +357,10 @@ class Process:
         return False
 
     def freeze(self) -> ProcessLog:
-        """Return a copy of the log of the killed process. Cleaning up its tasks afterwards cannot change this copy."""
+        """End the killed process: drop its connections, tear its last write, and return a copy of its log.
+
+        The copy replaces the log in the play, so that cleaning up the tasks afterwards cannot change it.
+        """
         log, death, model = self._log, self._death, self._played.model
         assert death is not None
         self.loop.on_turn = None
@@ -375,13 +385,13 @@ class Process:
         return buried
 
     def clean_up(self) -> None:
-        """Cancel all tasks, so that Python does not warn about them."""
+        """Cancel the main task and wait for its end, so that Python does not warn about tasks that are left."""
         if self._task is not None:
             self._task.cancel()
             self.loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
 
     async def live(self) -> None:
-        """Supervise the run from its beginning, or resume it from the journal, until its end."""
+        """Supervise the run from its beginning, or resume it from the journal, until its end; fill the log."""
         log, loop = self._log, self.loop
         self._task = asyncio.current_task()
         try:
@@ -497,7 +507,10 @@ TURNS = 400_000
 
 
 def play(world: World) -> PlayedWorld:
-    """Run *world* to its end and return the log. Errors of the code under test are in the log; they are not raised."""
+    """Run *world* to its end, process after process, and return the log.
+
+    Errors of the code under test are in the log; they are not raised. The logger ``interwhen`` is silent meanwhile.
+    """
     played = PlayedWorld(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
     logger = logging.getLogger("interwhen")
     level = logger.level
@@ -513,7 +526,7 @@ def play(world: World) -> PlayedWorld:
 
 
 def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
-    """Run one process to its end or to *death*, whichever comes first."""
+    """Add a process to *played*, and run it to its end or to *death*, whichever comes first."""
     world, model, last = played.world, played.model, played.processes[-1] if played.processes else None
     log = ProcessLog(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
     log.judged_on_file = len(log.book)
@@ -542,9 +555,10 @@ def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
 
 
 def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
-    """Record the state of the journal file at the end of a process.
+    """Record the state of the journal file in *log* at the end of a process.
 
-    If the process was killed, remove from the record of the model what the file lacks.
+    If the process was killed, remove from the record of the model what the file lacks. A file without a complete first
+    record is removed, and the list of finished checks in *log* is emptied.
     """
     assert played.disk is not None
     try:

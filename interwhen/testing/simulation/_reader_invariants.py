@@ -104,7 +104,7 @@ def _answered(case: PlayedCase) -> list[_Answered]:
 
 
 def _shown_traces(case: PlayedCase) -> Iterator[tuple[int, SimulatedTrace]]:
-    """Yield what the reader has seen after each release of text, as a trace.
+    """Yield, after each release of text, the index of the next event and what the reader has seen, as a trace.
 
     A release has one event for each author, so a segment is complete only after the last of these events.
     """

@@ -55,7 +55,7 @@ def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
 
 
 def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
-    """Return each sum in words in *text*, such as ``3 plus 4 is 7``: start, end and operator.
+    """Return each sum in words in *text*, such as ``3 plus 4 is 7``, as start, end and operator sign (``+``).
 
     No extractor can read such a sum. *base* is added to the offsets.
     """
@@ -90,7 +90,7 @@ class SimulatedTrace:
     """Whether a monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
-        """Append text of the model."""
+        """Append text that the model wrote in *phase*. *call*: the text is a structured tool call."""
         # A call belongs to the answer, so it ends the reasoning.
         if self.thinking == "field" and (phase == "answer" or call) and self.answer_at is None and text:
             self.answer_at = len(self.text)
@@ -99,7 +99,10 @@ class SimulatedTrace:
         self.text += text
 
     def cut(self, to: int) -> None:
-        """Remove the text from offset *to* on."""
+        """Remove the text from offset *to* on, with the insertions, calls and answered segments in it.
+
+        The model then continues, so ``ended`` becomes false.
+        """
         self.text = self.text[:to]
         self.ended = False
         self.ours = [(start, min(end, to), who) for start, end, who in self.ours if start < to]
@@ -120,7 +123,7 @@ class SimulatedTrace:
         return [(start, end) for start, end, who in self.ours if who == "feedback"]
 
     def phases(self) -> list[tuple[int, int, str]]:
-        """Return the spans of reasoning and answer, without tags."""
+        """Return the spans of reasoning and answer, without tags, as start, end and phase."""
         size = len(self.text)
         if self.thinking == "field":
             border = size if self.answer_at is None else self.answer_at
@@ -139,7 +142,7 @@ class SimulatedTrace:
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
-        """Yield the stretches of the trace that contain no tag, call or feedback.
+        """Yield the parts of the trace that lie within one phase and contain no tag, call or feedback.
 
         With *through_feedback*, they may contain feedback.
         """
@@ -201,7 +204,10 @@ def _between(text: str, part: TraceStretch, trigger: str) -> Iterator[tuple[int,
 
 
 def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
-    """Yield the offsets in *text* at which segments end. *closed*: no more text can follow *text*."""
+    """Yield the offsets in *text* at which segments of the kind *trigger* end.
+
+    *closed*: no more text can follow *text*.
+    """
     match trigger:
         case "sentences":
             at = 0
@@ -262,7 +268,11 @@ def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int
 
 
 def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
-    """Return the fault that the verifier *judge* has when it checks *claim*; ``""`` if it has none."""
+    """Return the kind of fault that the verifier *judge* has when it checks *claim*; ``""`` if it has none.
+
+    A check that takes as long as the deadline has the fault ``hangs``. A fault that the worker of *judge* cannot have
+    is ignored: only threads and processes die, and an inline check does not hang.
+    """
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:
         return "hangs"

@@ -128,7 +128,9 @@ class MonitorSetup(msgspec.Struct, frozen=True):
     """How a failed check is treated; ``""``: the default of the delivery. The last two first retry once."""
     required: bool = True
     grounded: bool = True
+    """Whether its claims have a span."""
     fork: bool = False
+    """Whether its extractor asks a fork which claims the text has."""
     extractor_fails_on: str = ""
     """The extractor raises on each segment that has a claim with this left side."""
     key: Keys = "text"
@@ -203,7 +205,7 @@ class SimulatedReader(msgspec.Struct, frozen=True):
 
 
 class RunLimits(msgspec.Struct, frozen=True):
-    """Budgets, timeouts and workers."""
+    """The budgets, timeouts and numbers of workers of a run."""
 
     remedies: int = 16
     repeats: int = 3
@@ -233,7 +235,10 @@ class ProcessDeath(msgspec.Struct, frozen=True):
 
 
 class World(msgspec.Struct, frozen=True):
-    """All settings of a simulated run. Equal worlds give equal runs."""
+    """All settings of a simulated run: the model's text, monitors, verifiers, faults, limits and deaths.
+
+    Equal worlds give equal runs.
+    """
 
     items: tuple[Item, ...]
     watches: tuple[MonitorSetup, ...] = ()
@@ -261,7 +266,10 @@ def to_json(world: World) -> str:
 
 
 def from_json(text: str) -> World:
-    """Return the world in the output of :func:`to_json`. Raises :class:`msgspec.ValidationError`."""
+    """Return the world that *text*, the output of :func:`to_json`, describes.
+
+    Raises :class:`msgspec.ValidationError` for JSON of another form, and :class:`msgspec.DecodeError` for other text.
+    """
     return msgspec.json.decode(text, type=World)
 
 
@@ -315,7 +323,7 @@ def whole_text(world: World, generation: int) -> str:
 
 
 def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[TextPart]:
-    """Yield the text with which the model continues *pieces* in generation number *generation*.
+    """Yield the text with which the model continues *pieces*, the trace so far, in generation number *generation*.
 
     Raises :class:`LostTextError` if the model cannot have written *pieces*.
     """

@@ -4,6 +4,8 @@ import msgspec
 from interwhen.bench.capacity._costs import AnswerLoad, Costs, Machine, Measured, Point
 
 COSTS = Costs(
+    process_us=2000.0,
+    stream_us=20.0,
     wake_us=200.0,
     batch_ms=1.0,
     token_us=20.0,

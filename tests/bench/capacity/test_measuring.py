@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from interwhen.bench.capacity._measuring import fit_tokens, measure, wakes_of_a_token
+from interwhen.bench.capacity._measuring import fit_tokens, measure, steps_of, wakes_of_a_token
 
 
 @pytest.mark.parametrize("step", [0.5, 2.0])
@@ -26,10 +26,16 @@ def test_a_measurement_has_all_costs_and_points(monkeypatch):
     monkeypatch.setattr("interwhen.bench.capacity._measuring._LOADS", ((5, 20.0), (10, 20.0), (20, 20.0)))
     monkeypatch.setattr("interwhen.bench.capacity._measuring._CHECKED", ((8, 20.0),))
     monkeypatch.setattr("interwhen.bench.capacity._measuring._MEMORY_STREAMS", 10)
-    found = anyio.run(lambda: measure(("arithmetic",), rounds=1, seconds=1.0))
+    monkeypatch.setattr("interwhen.bench.capacity._measuring._SILENT_STREAMS", 10)
+    seen = []
+    found = anyio.run(
+        lambda: measure(("arithmetic",), rounds=1, seconds=1.0, on_progress=lambda *step: seen.append(step))
+    )
+    assert seen == [(number, steps_of(1)) for number in range(1, steps_of(1) + 1)]
     assert len(found.points) == 5
     assert all(point.measured > 0 and point.predicted > 0 for point in found.points)
     assert found.load.tokens == 1000
+    assert found.costs.process_us + found.costs.stream_us > 0
     # Counts, which no other process changes.
     sizes = next(point for point in found.points if "journal" in point.what)
     assert sizes.error < 0.15

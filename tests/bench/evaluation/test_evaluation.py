@@ -111,6 +111,25 @@ def test_a_request_that_is_wrong_in_itself_fails_its_row_only(tmp_path):
     assert not progress.left
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wrong_key_or_url_ends_the_evaluation_and_gives_no_row_a_result(tmp_path, status):
+    written(tmp_path, 6)
+    with pytest.raises(UsageError, match=f"(?s)must be right for http://server0/v1.*{status}"):
+        run(tmp_path, [refusing(status)])
+    assert list(read_rows(tmp_path / "out")) == []
+    _, progress = run(tmp_path, [doubling])
+    assert progress.rows == 6
+
+
+def test_a_page_instead_of_an_answer_is_a_failure_of_the_server(tmp_path, monkeypatch):
+    monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.001)
+    written(tmp_path, 3)
+    page = [Head(headers={"content-type": "text/html"}), Send(b"<html>"), Disconnect()]
+    _, progress = run(tmp_path, [lambda request: page], tries=2)
+    assert sorted(progress.left) == [0, 1, 2]
+    assert list(read_rows(tmp_path / "out")) == []
+
+
 def test_a_row_that_fails_too_often_is_left_for_the_next_start(tmp_path, monkeypatch):
     monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.001)
     written(tmp_path, 6)

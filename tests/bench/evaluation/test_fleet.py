@@ -103,6 +103,30 @@ def test_take_waits_for_room():
     assert order == ["end", "second"]
 
 
+@pytest.mark.parametrize("way", ["fail", "refuse"])
+def test_servers_that_only_fail_or_refuse_end_the_wait_and_are_named_with_their_trouble(way):
+    now = 0.0
+    fleet = Fleet([Endpoint("http://a"), Endpoint("http://b")], patience=60.0, clock=lambda: now)
+    first, second = fleet.endpoints
+
+    def trouble(server):
+        server.begin()
+        server.fail(now, "503") if way == "fail" else server.refuse(now, now, None, "503")
+
+    trouble(first)
+    trouble(second)
+    second.begin()
+    now = 100.0
+    assert anyio.run(fleet.take) is first  # the run on the second server may yet end well
+    first.drop()
+    second.drop()
+    with pytest.raises(UsageError, match="http://a: 503; http://b: 503"):
+        anyio.run(fleet.take)
+    second.begin()
+    second.end(now, now, None)
+    assert anyio.run(fleet.take)
+
+
 @pytest.mark.parametrize("text", ["localhost:8000", "http://a=0", "ftp://a", ""])
 def test_a_bad_endpoint_is_refused(text):
     with pytest.raises(UsageError, match="--endpoint must be URL"):

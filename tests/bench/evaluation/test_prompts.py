@@ -1,7 +1,9 @@
 """Prompts come from files, from the hub and from installed tasks, in order, and bad rows are named."""
 
+import bz2
 import gzip
 import json
+import lzma
 
 import pytest
 from interwhen import Message, UsageError
@@ -14,16 +16,20 @@ ROWS = [
 ]
 
 
+COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
 def lines(rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-@pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz", "p.ndjson", "p.parquet"])
+@pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz", "p.jsonl.bz2", "p.ndjson.xz", "p.parquet"])
 def test_files_give_the_same_rows(tmp_path, name):
     path = tmp_path / name
     rows = ROWS
-    if name.endswith(".gz"):
-        path.write_bytes(gzip.compress(lines(rows).encode()))
+    ending = path.suffix
+    if ending in COMPRESS:
+        path.write_bytes(COMPRESS[ending](lines(rows).encode()))
     elif name.endswith(".parquet"):
         pyarrow = pytest.importorskip("pyarrow")
         from pyarrow import parquet
@@ -31,8 +37,10 @@ def test_files_give_the_same_rows(tmp_path, name):
         rows = [{"prompt": "Add 1 and 1.", "answer": "2"}, {"prompt": "x", "answer": None}]
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     else:
-        path.write_text(lines(rows) + "\n")
-    found = list(open_prompts(str(path)).rows())
+        path.write_text("\ufeff" + lines(rows) + "\n")  # with the mark that Windows writes
+    prompts = open_prompts(str(path))
+    found = list(prompts.rows())
+    assert prompts.count == len(rows)
     assert [one.number for one in found] == list(range(len(rows)))
     assert found[0].prompt == (Message("user", "Add 1 and 1."),)
     assert found[0].grade("So it is 2.\nAnswer: 2.0")
@@ -88,13 +96,36 @@ def test_an_installed_task_gives_its_exercises_with_their_graders():
         ('{"question": "x"}', "must have the field 'prompt', got question"),
         ('{"prompt": 3}', "line 1 must be a prompt with an answer"),
         ("[]", "line 1 must be a JSON object"),
+        ('{"prompt": []}', "line 1 must have at least one message"),
+        ('{"prompt": "\udce9"}', "line 1 must be a JSON object"),
+        ("", "which has none"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path, text, message):
+def test_a_bad_line_is_named_before_anything_runs(tmp_path, text, message):
     path = tmp_path / "p.jsonl"
-    path.write_text(text + "\n")
-    with pytest.raises(UsageError, match=message):
-        list(open_prompts(str(path)).rows())
+    path.write_text(text + "\n", errors="surrogateescape")
+    with pytest.raises(UsageError, match=message) as caught:
+        open_prompts(str(path))
+    assert "readable file" not in str(caught.value)
+    if text:
+        path.write_text(lines(ROWS[:1]) + text + "\n", errors="surrogateescape")
+        with pytest.raises(UsageError, match=message.replace("line 1", "line 2")):
+            open_prompts(str(path))
+        assert open_prompts(str(path), count=1).count == 1
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_a_compressed_file_that_is_cut_is_refused(tmp_path, ending):
+    path = tmp_path / f"p.jsonl{ending}"
+    path.write_bytes(COMPRESS[ending](lines(ROWS * 100).encode())[:40])
+    with pytest.raises(UsageError, match="--task must name a readable file"):
+        open_prompts(str(path))
+
+
+def test_a_number_may_be_the_name_of_a_row(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(lines([{"prompt": "x", "name": 7}, {"prompt": "y"}]))
+    assert [one.name for one in open_prompts(str(path)).rows()] == ["7", "row-1"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +133,7 @@ def test_a_bad_line_is_named(tmp_path, text, message):
     [
         ("missing.jsonl", "--task must name a readable file"),
         ("s3://bucket/file.csv", "a file that ends in"),
+        ("-", "which is read more than once"),
     ],
 )
 def test_a_source_that_cannot_be_read_is_refused(spec, message):

@@ -23,54 +23,51 @@ class FakeActor:
     targets: dict = field(default_factory=dict)
     requests: list = field(default_factory=list)
     cancelled: list = field(default_factory=list)
-    waiting: list = field(default_factory=list)
-    ready: list = field(default_factory=list)
     dead: bool = False
     killed: bool = False
+    closed: bool = False
 
-    def exchange(self, request, done):
+    def open(self, loop, received, lost):
+        self.loop, self.received, self.lost = loop, received, lost
+
+    def send(self, message):
         if self.dead:
             self.cluster.asked_dead.append(self.name)
-            done(None, "it is dead")
             return
-        found = msgspec.msgpack.decode(request, type=ActorRequest)
+        found = msgspec.msgpack.decode(message, type=ActorRequest)
         self.requests.append(found)
         for encoded in found.targets:
             self.targets[encoded] = msgspec.msgpack.decode(encoded, type=NamedVerifier)
         self.cancelled += found.cancelled
         self.checks = deque(item for item in (*self.checks, *found.items) if item.id not in found.cancelled)
-        if not found.waits:
-            done(msgspec.msgpack.encode(ActorReply()), "")
-            return
-        self.waiting.append(done)
         if self.cluster.is_quick:
+            results = []
             while self.checks:
-                self.answer(flush=False)
-        self._flush()
+                results.append(self._end_first())
+            if results:
+                self.loop.later(self._reply, results)
 
-    def _flush(self):
-        while self.waiting and (self.ready or not self.checks):
-            results, self.ready = self.ready, []
-            self.waiting.pop(0)(msgspec.msgpack.encode(ActorReply(results)), "")
-
-    def answer(self, *, flush=True, **result):
+    def _end_first(self, **result):
         item = self.checks.popleft()
         self.cluster.ran.append((self.name, item))
-        given = {"verdict": Pass(self.name), "spent": 0.02, **result}
-        self.ready.append(CheckResult(item.id, **given))
-        if flush:
-            self._flush()
+        return CheckResult(item.id, **{"verdict": Pass(self.name), "spent": 0.02, **result})
+
+    def _reply(self, results):
+        self.received(msgspec.msgpack.encode(ActorReply(results)))
+
+    def answer(self, **result):
+        self._reply([self._end_first(**result)])
 
     def die(self):
         self.dead = True
-        for done in self.waiting:
-            done(None, "its node is gone")
-        self.waiting.clear()
+        if not self.closed:
+            self.lost("its node is gone")
+
+    def close(self):
+        self.closed = True
 
     def kill(self):
-        self.killed = True
-        if not self.dead:
-            self.die()
+        self.dead = self.killed = True
 
 
 class FakeCluster:

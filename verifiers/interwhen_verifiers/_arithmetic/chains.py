@@ -24,7 +24,7 @@ class Chain(NamedTuple):
     """A chain of neighbouring sides; ``links`` holds the relation between each side and the next one.
 
     A relation is ``=``, ``~`` (about equal), ``?`` (equal or about equal), a comparison sign, or a sign that is not
-    judged (``!``, ``≡``).
+    judged (``!``, ``≡``). ``doubt`` says why the text may not assert the chain; it is empty if the text asserts it.
     """
 
     sides: tuple[Side, ...]
@@ -33,7 +33,10 @@ class Chain(NamedTuple):
 
 
 def find_chains(tokens: list[Token]) -> Iterator[Chain]:
-    """Yield each chain of two or more sides that has an equality sign, and an operation or a conversion of units."""
+    """Yield each chain of two or more sides that has an operation, or that may be a conversion of units.
+
+    A chain is left out if all its relations are ``!`` or ``≡``, which are not judged.
+    """
     start = 0
     has_equality = False
     for index, (kind, text, _, _) in enumerate(tokens):
@@ -52,13 +55,13 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 def _converts(sides: list[Side]) -> bool:
     """Tell whether *sides*, all plain numbers, may be a conversion of units: ``1 hour = 60 minutes``.
 
-    A number without a unit is allowed as a side, so ``408 = 418`` may be a conversion, too.
+    Each side may have one known unit or none, so ``408 = 418`` may be a conversion, too.
     """
     return all(scales(side) is not None for side in sides)
 
 
 class _Run:
-    """A part of the tokens. No chain crosses its two ends."""
+    """A part of the tokens, from ``start`` to ``stop``. No chain crosses its two ends."""
 
     def __init__(self, tokens: list[Token], start: int, stop: int) -> None:
         self.tokens = tokens
@@ -71,7 +74,10 @@ class _Run:
         return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
-        """Yield the chains of this run."""
+        """Yield the chains of equations in this part of the tokens, from left to right.
+
+        A chain ends after ``MAX_SIDES`` sides, and the next chain begins after it.
+        """
         here = self.tokens[self.start : self.stop]
         relations = [at for at, (kind, _, _, _) in enumerate(here, self.start) if kind == "rel"]
         sides: list[Side] = []
@@ -111,9 +117,10 @@ class _Run:
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
-        """Read the last side of a chain, which starts at the token *start* and ends at *stop* or before it.
+        """Read the last side of a chain: it begins at the token *start* and ends at *stop* at the latest.
 
-        Return ``None`` if there is no expression, or if the text after the side belongs to its value.
+        The units and doubts that the text after the side adds are part of the result. Return ``None`` if there is no
+        expression, or if the text after the side belongs to its value.
         """
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
@@ -129,9 +136,10 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain, which starts at the token *start* or after it and ends at *stop*.
+        """Read the first side of a chain: it ends at *stop* and begins at the token *start* at the earliest.
 
-        Return ``None`` if there is no expression, or if the text before the side is part of it, too.
+        Return ``None`` if there is no expression, or if the text before the side is part of it, too. *start* and *stop*
+        are indices of tokens.
         """
         first = _Backwards(self, start, stop).first()
         if first is None:
@@ -152,7 +160,7 @@ class _Run:
 
 
 def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
-    """Return a map from the index of each closing bracket to the index of its opening bracket."""
+    """Return a map from the index of each closing bracket to that of its opening bracket in ``tokens[start:stop]``."""
     opening: dict[int, int] = {}
     stack: list[int] = []
     for at, (kind, _, _, _) in enumerate(tokens[start:stop], start):
@@ -173,7 +181,7 @@ class _Backwards:
         self.stop = stop
 
     def first(self) -> int | None:
-        """Return where the longest expression that ends at the relation starts, or ``None``."""
+        """Return the index at which the longest expression before the relation starts; ``None`` if there is none."""
         at = self._operand(self.stop)
         while at is not None:
             before = at
@@ -191,7 +199,7 @@ class _Backwards:
         return None
 
     def _operand(self, end: int) -> int | None:
-        """Return the start of the operand that ends before *end*, or ``None`` where there is none."""
+        """Return the index at which the operand before index *end* starts; ``None`` if no operand ends there."""
         at = self._skip_trailers(end) - 1
         if at < self.start:
             return None
@@ -239,7 +247,7 @@ class _Backwards:
         words = 0
         while at > self.start:
             token = self.tokens[at - 1]
-            if token.kind == "word" and words <= MAX_UNIT_WORDS and token.text not in NOT_UNITS:
+            if token.kind == "word" and words < MAX_UNIT_WORDS and token.text not in NOT_UNITS:
                 words += 1
             elif token.text == "of" and words and token.kind == "word":
                 pass
@@ -258,10 +266,10 @@ class _Backwards:
         )
 
     def _sign(self, before: int, at: int) -> int | None:
-        """Return where the first operand starts, with its sign; ``None`` if the operators before it are not a sign.
+        """Return the index at which the first operand starts, together with its minus sign if it has one.
 
         *at* is the index of the operand, and *before* that of the first operator before it. A bullet is not a sign, and
-        is left out.
+        is left out. The result is ``None`` if the operators before the operand are not a sign.
         """
         sign, operand = self.tokens[before], self.tokens[at]
         if at - before > 1 or sign.text != "-":

@@ -66,7 +66,11 @@ _TELLING = (
 
 
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
-    """Read the sentence around the chain ``tokens[first:last]``, and the text after the sentence."""
+    """Read the sentence around the chain ``tokens[first:last]``, and the text after the sentence.
+
+    Return the reason to doubt the chain, and the meaning of ``=`` in it. At most ``REACH`` tokens on each side are
+    read.
+    """
     if _TELLING.isdisjoint([text for _, text, _, _ in tokens[max(0, first - REACH) : last + REACH]]):
         return _NEUTRAL
     clause_start, sentence_start = _back(tokens, first)
@@ -96,7 +100,10 @@ def _relation(tokens: list[Token], first: int, last: int, sentence: set[str]) ->
 
 
 def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
-    """Return why the text around ``tokens[first:last]`` may not assert it, or an empty string."""
+    """Return why the text around ``tokens[first:last]`` may not assert it; an empty string if it does.
+
+    *reach* has the words around it, by clause and by sentence.
+    """
     sentence, end = reach.sentence, reach.sentence_end
     ahead = tokens[last : last + REACH]
     following = {token.text for token in ahead}
@@ -124,7 +131,8 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
     """Return the index up to which the next sentence may comment on the one that ends at *sentence_end*.
 
-    An example of such a comment is ``This is not true``.
+    These are 8 tokens if the next sentence begins with a referring word, as in ``This is not true``. Otherwise the
+    result is *sentence_end*.
     """
     following = tokens[sentence_end + 1 : sentence_end + 2]
     return sentence_end + 8 if following and following[0].text in REFERRING else sentence_end

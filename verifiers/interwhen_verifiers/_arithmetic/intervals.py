@@ -33,7 +33,7 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
     """Tell whether *shown* may be the value of *node*, rounded or cut to *places* decimals.
 
     The decimals in *node* may be rounded, too. Each of them may stand for a repeating fraction; from three decimals on,
-    it may stand for any value within one unit of its last decimal.
+    it may stand for any value within one unit of its last decimal. If *node* has no value, the result is true.
     """
     try:
         low, high = _spread(node, _likely)
@@ -44,7 +44,10 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 
 
 def could_be_equal(left: Node, right: Node) -> bool:
-    """Tell whether two expressions may be equal, if each decimal in them may be rounded or cut."""
+    """Tell whether two expressions may be equal, if each decimal in them may be rounded or cut.
+
+    If one of them has no value, the result is true.
+    """
     try:
         one, two = _spread(left, _any), _spread(right, _any)
     except NoValueError:
@@ -84,7 +87,8 @@ def _scaled(number: Number) -> tuple[Value, int]:
 def _likely(number: Number) -> Interval:
     """Return an interval that contains *number* and the repeating fractions that *number* may stand for.
 
-    From three decimals on, the interval extends one unit of the last decimal to each side.
+    From three decimals on, the interval extends one unit of the last decimal to each side, unless *number* is a
+    percentage. A whole number stands only for itself.
     """
     value, places = _scaled(number)
     if not places or value == int(value):

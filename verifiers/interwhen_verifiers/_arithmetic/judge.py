@@ -38,14 +38,14 @@ FLOATING = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Differs:
-    """The sides have different values; ``value`` is the value of the left side."""
+    """The sides have different values, and nothing explains the difference; ``value`` is the value of the left side."""
 
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """The sides look different, but the text may mean something else."""
+    """The sides look different, but the text may mean something else; ``why`` says what."""
 
     why: str
 
@@ -61,7 +61,7 @@ class Rounded:
 
 
 Link: TypeAlias = Differs | Unclear | Rounded | None
-"""The result of comparing two sides; ``None``: they are equal."""
+"""The result of comparing two sides; ``None``: the relation between them holds."""
 
 _COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
     "<": lambda left, right: left < right,
@@ -78,11 +78,12 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 
 
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
-    """Compare *left* and *right*, two neighbouring sides of a chain.
+    """Compare *left* and *right*, two neighbouring sides of a chain. ``None``: the relation between them holds.
 
     *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if the text
     asserts it. *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a
-    side may be the other side, rounded to the decimals shown.
+    side may be the other side, rounded to the decimals shown. A comparison or a conversion of units that does not hold
+    is :class:`Unclear`, never :class:`Differs`.
     """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")
@@ -110,9 +111,10 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    """Return how large the unit of *side* is, for each table of units that contains it, by the number of the table.
+    """Return the sizes of the unit of *side*: a map from the number of a table of units to the size in that table.
 
-    The result is empty for a number without a unit, and ``None`` if the unit is not known or *side* has several units.
+    Only tables that contain the unit are in the map, so it is empty for a number without a unit. The result is ``None``
+    if the unit is not known or *side* has several units.
     """
     units = {*side.units, "$"} if side.currency else set(side.units)
     if len(units) > 1:
@@ -121,7 +123,10 @@ def scales(side: Side) -> dict[int, int] | None:
 
 
 def _converted(left: Side, right: Side, relation: str) -> Link:
-    """Compare two quantities such as ``90 minutes = 1.5 hours``."""
+    """Compare two quantities such as ``90 minutes = 1.5 hours``, with the sign *relation* between them.
+
+    Return ``None`` if the relation holds, also after a conversion of units; otherwise return :class:`Unclear`.
+    """
     sizes, others = scales(left), scales(right)
     value, other = exact(left.node), exact(right.node)
     same = set(left.units) == set(right.units) and left.currency == right.currency
@@ -143,7 +148,7 @@ def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
 
 
 def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
-    """Tell how one side is the rounded value of the other; return ``None`` if it is not.
+    """Return how one side is the rounded value of the other; ``None`` if neither side is.
 
     *value* and *other* are the exact values of *left* and *right*. After ``=``, the rounded side must show at least one
     decimal, and fewer decimals than the exact value has.
@@ -343,7 +348,10 @@ def _adds_percentage(node: Node) -> bool:
 
 
 def _bullet_value(side: Side) -> Value | None:
-    """Return the value of *side* if its start is read the other way: ``-`` as a sign, ``1.`` as a list marker."""
+    """Return the value of *side* if its start is read the other way: ``-`` as a sign, ``1.`` as a list marker.
+
+    The result is ``None`` if the side then has no value.
+    """
     return value_of(_reread_first(side.node, side.bullet))
 
 
@@ -358,7 +366,10 @@ def _reread_first(node: Node, bullet: str) -> Node:
 
 
 def _is_run_on(left: Node, right: Node, value: Value) -> bool:
-    """Tell whether *right* is an operation on the value of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``."""
+    """Tell whether *right* may continue the calculation of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``.
+
+    Then its first or last number is *value*, the value of *left*, perhaps rounded, and does not occur in *left*.
+    """
     if not isinstance(right, Binary):
         return False
     before = {number.value for number in numbers(left)}
@@ -375,7 +386,7 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
 def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
     """Return a function that reads ``a / b * c`` as ``a / (b * c)``, or ``a / b / c`` as ``a / (b / c)``.
 
-    *operator* is the second one. Authors who write ``a / b/c`` mean the latter.
+    *operator* is the second operator of the expression. Authors who write ``a / b/c`` mean ``a / (b / c)``.
     """
     sign = operator.strip("*")
 
@@ -390,7 +401,7 @@ def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
 
 
 def _bitwise(node: Node) -> Node:
-    """Read ``a ^ b`` as programs do: exclusive or."""
+    """Return *node* with each ``a ^ b`` of integers replaced by its value as exclusive or, as in programs."""
 
     def change(node: Number | Binary) -> Node:
         if isinstance(node, Number):
@@ -411,7 +422,7 @@ _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
 
 
 def unambiguous(node: Node) -> bool:
-    """Tell whether *node* has a value, and all usual readings of it give the same value."""
+    """Tell whether *node* has a value that all usual readings share, and adds no percentage to a plain number."""
     value = value_of(node)
     return (
         value is not None

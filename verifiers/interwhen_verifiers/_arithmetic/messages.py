@@ -36,7 +36,10 @@ class Wrong(NamedTuple):
 
 
 def statement(node: Node) -> str:
-    """Return *node* as text for a message, without outer brackets and with a bounded length."""
+    """Return *node* as text for a message, without the brackets around it.
+
+    If the text has more than ``MAX_SHOWN`` characters, the result is the phrase "the expression before it" instead.
+    """
     while isinstance(node, Group):
         node = node.inner
     text = render(node)
@@ -60,7 +63,7 @@ def plain(value: Value, places: int = 0) -> str | None:
 def result(left: Node, value: Value, stated: Node) -> str | None:
     """Return *value*, which is the value of *left*, as text for a message; ``None`` if the text would be too long.
 
-    The text is a percentage if *stated* is one.
+    The text is a percentage if *stated* is one. It begins with "about" if the value is rounded.
     """
     number = bare(stated)
     if number and number.percent:
@@ -133,7 +136,10 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 
 
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
-    """Return where *number* starts with its sign, whether it has a sign, and the text between sign and number."""
+    """Return where *number* starts with its sign, whether it has a sign, and the text between sign and number.
+
+    *node* is the expression that contains only *number*, and *text* is the parsed text. A sign before zero is ignored.
+    """
     while isinstance(node, Group):
         node = node.inner
     if isinstance(node, Negative) and node.inner == number and exact(node) != 0:
@@ -142,7 +148,11 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* written like *number*, with its decimals and thousands separator; ``None`` if it is too long."""
+    """Return *value* written like *number*, with its decimals and thousands separator; ``None`` if it is too long.
+
+    If *number* is below 1,000, it may have the thousands separator of a number in *left*. *currency*: it is an amount
+    of money, which keeps its decimals even if they are zeros.
+    """
     digits = plain(value, number.places)
     if digits is None:
         return None

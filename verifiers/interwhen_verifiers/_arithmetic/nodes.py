@@ -17,7 +17,8 @@ MAX_BITS = 4096
 class Number(NamedTuple):
     """A number as the text writes it.
 
-    ``text`` excludes the sign and the currency; ``places`` is the number of decimals shown.
+    ``text`` excludes the sign and the currency; ``places`` is the number of decimals shown. If ``percent`` is true,
+    ``value`` is the number before the ``%`` sign.
     """
 
     value: Value
@@ -60,7 +61,7 @@ class NoValueError(ArithmeticError):
 
 
 def exact(node: Node) -> Value:
-    """Return the exact value of *node*. Raises :class:`NoValueError`."""
+    """Return the exact value of *node*. Raises :class:`NoValueError` if *node* has none within the limits."""
     match node:
         case Number():
             return Fraction(node.value, 100) if node.percent else node.value
@@ -75,7 +76,10 @@ def exact(node: Node) -> Value:
 
 
 def apply(operator: Operator, left: Value, right: Value) -> Value:
-    """Return the result of *operator*, such as ``+``, on *left* and *right*. Raises :class:`NoValueError`."""
+    """Return the result of *operator*, such as ``+``, on *left* and *right*.
+
+    Raises :class:`NoValueError` for a division by zero, a power that is not whole, and a value that is too large.
+    """
     match operator:
         case "+":
             return _bounded(left + right)

@@ -14,7 +14,8 @@ MAX_DEPTH = 40
 """Brackets and powers nested deeper than this are not read."""
 MAX_TOKENS = 300
 """A longer side of an equation is not read."""
-MAX_UNIT_WORDS = 4
+MAX_UNIT_WORDS = 5
+"""A unit has at most this many words."""
 MAX_POWER_DIGITS = 8
 """The most digits of a superscript; a longer one is not read."""
 
@@ -87,9 +88,10 @@ class Parser:
         self.depth = 0
 
     def side(self, *, whole: bool) -> Side | None:
-        """Return the expression that starts at ``index``; ``None`` where the tokens are not an expression.
+        """Return the expression that starts at ``index``, and move ``index`` after it.
 
-        With *whole*, the expression must end at ``stop``.
+        The result is ``None`` if the tokens are not an expression, or if more than ``MAX_TOKENS`` tokens remain before
+        ``stop``. With *whole*, the expression must end at ``stop``.
         """
         first = self.index
         if self.stop - first > MAX_TOKENS:
@@ -162,7 +164,10 @@ class Parser:
                 return left
 
     def _multiplies_unsaid(self, token: Token) -> bool:
-        """Tell whether the bracket or fraction *token* multiplies the operand before it without a sign: ``2(3)``."""
+        """Tell whether the bracket or fraction *token* multiplies the operand before it without a sign: ``2(3)``.
+
+        If it may mean something else, the reason is recorded in ``doubt``.
+        """
         before = self.tokens[self.index - 1]
         if before.kind not in {"num", "close", "cur"}:
             return False
@@ -197,7 +202,10 @@ class Parser:
         return node
 
     def _plain_number(self) -> Node | None:
-        """Read an operand that is only a number, or return ``None``. This shortcut is enough for most operands."""
+        """Read an operand that is only a number, and move ``index`` after it; return ``None`` for any other operand.
+
+        This shortcut is enough for most operands.
+        """
         tokens, index, stop = self.tokens, self.index, self.stop
         if index >= stop or tokens[index].kind != "num":
             return None
@@ -268,9 +276,10 @@ class Parser:
         return number
 
     def _mixed(self, whole: Number, token: Token | None) -> Number:
-        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number.
+        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number, and move ``index`` after it.
 
-        *whole* is its first part, and *token* is the token after it.
+        *whole* is its first part, and *token* is the token after it. Raises :class:`Refused` if the two are not one
+        number.
         """
         assert token is not None
         if _is_rest(whole, token):
@@ -348,7 +357,7 @@ class Parser:
         return Group(Binary("/", "/", node, hundred))
 
     def _remark(self) -> None:
-        """Skip a bracket that holds words only: ``10 (people) * 6``."""
+        """Skip a bracket that holds words only, as in ``10 (people) * 6``, and set ``remark`` to true."""
         token = self._peek()
         if token is None or token.kind != "open" or token.text != "(" or token.start == self.tokens[self.index - 1].end:
             return
@@ -360,7 +369,11 @@ class Parser:
             self.index = at + 1
 
     def _unit(self) -> None:
-        """Skip a unit such as ``cups``, if the expression continues or ends after it."""
+        """Skip a unit such as ``cups``, if the expression continues or ends after it.
+
+        Its words are added to ``units``. If a word may change the value of the number, the reason is recorded in
+        ``doubt``.
+        """
         at = end_of_unit(self.tokens, self.index, self.stop)
         if at == self.index or not (self._joins(at) or self._is_remark(at)):
             return
@@ -422,7 +435,7 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
     Units are such as ``cups``, ``miles/hour``, ``tires per customer``. The unit ends at the index *stop* at the latest.
     """
     words = 0
-    while at < stop and words <= MAX_UNIT_WORDS:
+    while at < stop and words < MAX_UNIT_WORDS:
         token = tokens[at]
         if token.kind == "word" and token.text not in NOT_UNITS:
             words += 1

@@ -84,9 +84,11 @@ def _computation(question: str, context: str) -> Node | None:
 
 
 def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last: re.Pattern[str]) -> Node | None:
-    """Return the computation, from left to right, that *question* consists of; ``None`` if it has anything else.
+    """Return the computation that *question* consists of, as a tree; ``None`` if *question* has anything else.
 
-    *first* matches the first number, *step* each operation, and *last* the end of the question.
+    Each operation applies to the result so far, from left to right. *first* matches the first number, *step* each
+    operation, and *last* the end of the question. The result is also ``None`` for a single number, or if there is no
+    value.
     """
     found = first.match(question)
     if found is None:
@@ -107,7 +109,10 @@ def _number(text: str) -> Number:
 
 
 def _asked(tokens: list[Token]) -> Node | None:
-    """Return the expression whose value the question asks for; ``None`` if the question asks for anything else."""
+    """Return the expression whose value the question asks for; ``None`` if the question asks for anything else.
+
+    The result is also ``None`` if the expression is a single number, has units, or can be read in several ways.
+    """
     start = next((at for at, token in enumerate(tokens) if token.kind not in {"word", "break", "math"}), None)
     if start is None:
         return None
@@ -136,7 +141,10 @@ class Answer(NamedTuple):
 
 
 def answer_in(text: str) -> Answer | None:
-    """Return the value that the line *text* gives as the answer; ``None`` if the line gives no answer."""
+    """Return the value that the line *text* gives as the answer.
+
+    The result is ``None`` if the line gives no answer, or if the value has a unit, a currency or a remark.
+    """
     found = _MARK.match(text)
     if found is None:
         return None

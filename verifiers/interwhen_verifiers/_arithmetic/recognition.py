@@ -100,10 +100,11 @@ def _may_operate(text: str) -> bool:
 
 
 def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each relation between two expressions in *text*.
+    """Yield the start and end of each relation between two expressions in *text*, in signs, words, arrows or tables.
 
-    Such a range reaches from the nearest number before the relation to the nearest number after it. *tokens* are the
-    tokens of *text*. Relations inside the spans *read* are left out, because the parser has read them already.
+    Mostly, such a range reaches from the nearest number before the relation to the nearest number after it. *tokens*
+    are the tokens of *text*. A relation sign inside one of the spans *read* is left out, because the parser has read it
+    already.
     """
     for at, (kind, word, start, _) in enumerate(tokens):
         if kind == "word":

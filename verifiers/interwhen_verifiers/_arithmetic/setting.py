@@ -51,7 +51,10 @@ _BASES = {
 
 
 class Setting(NamedTuple):
-    """The moduli, bases and operations that the text announced so far."""
+    """The moduli, bases and operations that the text announced so far.
+
+    The modulus ``ANY`` stands for one that the text does not write as a number.
+    """
 
     moduli: frozenset[int] = frozenset()
     bases: frozenset[int] = frozenset()
@@ -80,7 +83,7 @@ def may_set(text: str) -> bool:
 def setting_of(text: str, before: Setting = PLAIN) -> Setting:
     """Return the setting after *text*: the moduli, bases and operations that *text* announces are added to *before*.
 
-    *before* is the setting before *text*.
+    *before* is the setting before *text*. Only the smallest ``MOST`` moduli and bases are kept.
     """
     if not may_set(text):
         return before
@@ -119,7 +122,10 @@ def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
 
 
 def in_setting(left: Node, right: Node, setting: Setting) -> str:
-    """Return why *left* and *right* may be equal in the arithmetic that *setting* describes; an empty string if not."""
+    """Return why *left* and *right* may be equal in the arithmetic that *setting* describes; an empty string if not.
+
+    Numbers that consist of the digits 0 and 1 may always be binary or Boolean, whatever *setting* says.
+    """
     if setting.defines and (isinstance(left, Binary) or isinstance(right, Binary)):
         return "the operation may be defined in the text"
     difference = _difference(left, right)

@@ -210,9 +210,9 @@ def _is_rest(text: str, start: int, source: str) -> bool:
 
 
 def _is_loose(text: str, start: int, end: int, source: str) -> bool:
-    """Tell whether *text* is a number in a notation such as ``3,14`` or ``1.000.000``.
+    """Tell whether *text* is a number in a notation such as ``3,14`` or ``1.000.000``. *text* is ``source[start:end]``.
 
-    Beside a bracket, a comma may separate two numbers instead: ``(3,14)``. *text* is ``source[start:end]``.
+    A comma in a number beside a bracket does not count, because it may separate two numbers: ``(3,14)``.
     """
     found = _LOOSE_NUMBER.fullmatch(text)
     if found is None:
@@ -330,7 +330,10 @@ def _settle(tokens: list[Token], first: int) -> list[Token]:
 
 
 def _takes_part(settled: list[Token], tokens: list[Token], index: int) -> bool:
-    """Tell whether the ``of`` at *index* means multiplication: ``20% of 50``, ``1/2 of 8``."""
+    """Tell whether the ``of`` at *index* means multiplication: ``20% of 50``, ``1/2 of 8``.
+
+    *settled* are the tokens before it, in their final form.
+    """
     if not settled or index + 1 >= len(tokens) or tokens[index + 1].kind not in {"num", "cur", "open"}:
         return False
     if settled[-1].kind == "pct" or settled[-1].text in _VULGAR:

@@ -109,7 +109,10 @@ def announcement(text: str) -> int | None:
 
 
 def rejects(text: str, before: str) -> bool:
-    """Tell whether the line *text* may reject an equation on *before*, the line before it."""
+    """Tell whether the line *text* may reject an equation on *before*, the line before it.
+
+    Only the first sentence of *text* is read, up to about 120 characters.
+    """
     if before.startswith("-") and text.startswith("+"):
         return True  # two lines of a difference between files
     found = _FIRST_SENTENCE.match(text.lstrip())

@@ -72,14 +72,18 @@ class Checker:
     """Whether it is a Python package, which the sandbox must be able to import."""
 
     def diagnostics(self, output: str) -> Iterator[Diagnostic]:
-        """Yield the errors that ``pattern`` finds in *output*."""
+        """Yield the errors that ``pattern`` finds in *output*, without those of other files.
+
+        Only the first ``MOST`` matches are read.
+        """
         found = itertools.islice(self.pattern.finditer(output), MOST)
         return self.read({**one.groupdict(), "": one[0]} for one in found)
 
     def read(self, found: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
         """Yield a diagnostic for each match in *found*, a map from the names of the pattern's groups to their text.
 
-        The group ``""`` is the whole match. Matches that name another file are left out.
+        The group ``""`` is the whole match. Matches that name another file are left out. A message is cut to 300
+        characters.
         """
         for groups in found:
             named = groups.get("file")

@@ -65,9 +65,10 @@ class Ran:
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
-    """Run the commands of *checker* in the process sandbox, on a file that contains *text*.
+    """Run the commands of *checker* in the process sandbox, on a file that contains *text*; return how they ended.
 
-    The commands can also read the paths *readable*. Raises :class:`~interwhen.sandbox.SandboxUnavailable`.
+    The commands can also read the paths *readable*. *seconds* limits all commands together. Raises
+    :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
     """
     limits = Limits(
         seconds=seconds,
@@ -104,9 +105,12 @@ _FINDING_SECONDS = 3.0
 
 
 async def read_apart(checker: Checker, ran: Ran) -> Ran:
-    """Add the diagnostics that the user's pattern finds to *ran*; the search runs in a process with a deadline.
+    """Search the output of *ran* with the user's pattern, and return *ran* with the errors that the pattern found.
 
-    The model's code may have printed parts of the output, so :mod:`re` may take exponential time on it.
+    The search runs in another process, which is killed after a few seconds: the model's code may have printed parts of
+    the output, so :mod:`re` may take exponential time on it. If the search fails or takes too long, ``trouble`` of the
+    result says so. If *checker* has no pattern of the user, or the exit code does not refute the file, *ran* is
+    returned unchanged.
     """
     if not checker.own_pattern or ran.code not in checker.refutes:
         return ran
@@ -115,6 +119,9 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
         ended = await anyio.run_process([sys.executable, "-I", "-S", "-c", _FINDING], input=given, check=False)
         if ended.returncode == 0:
             return replace(ran, found=tuple(checker.read(json.loads(ended.stdout))))
+        return replace(
+            ran, trouble=f"the search for diagnostics in its output failed with exit code {ended.returncode}"
+        )
     return replace(ran, trouble="the pattern for its diagnostics took too long on its output")
 
 
@@ -131,8 +138,9 @@ def _told(output: str) -> Ran:
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
     """Run the commands of *checker* on a file with *text*, outside of a sandbox, with all the rights of this process.
 
-    They run in a scratch directory, or in *directory*. When this function returns or is cancelled, the process group of
-    each command is gone, and so is the scratch directory.
+    They run in a scratch directory, or in *directory*; *seconds* limits all commands together. Return how they ended.
+    When this function returns or is cancelled, the process group of each command is gone, and so is the scratch
+    directory.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()
@@ -185,7 +193,10 @@ async def _call(number: int, argv: list[str], directory: str, more: dict[str, st
 
 
 async def _end(process: anyio.abc.Process) -> None:
-    """Kill the process group of *process*, even if *process* itself has ended, and close its pipes."""
+    """Kill the process group of *process*, even if *process* itself has ended, and close its pipes within two seconds.
+
+    On Windows, only *process* itself is killed.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()
@@ -205,7 +216,7 @@ _SIGNALS = {-4: "SIGILL", -6: "SIGABRT", -7: "SIGBUS", -8: "SIGFPE", -11: "SIGSE
 
 
 class Judgement(NamedTuple):
-    """A verdict, and whether it is a pass."""
+    """A verdict, and whether the checker accepted the file (``passed``)."""
 
     verdict: Verdict
     passed: bool = False
@@ -214,7 +225,7 @@ class Judgement(NamedTuple):
 def judge(
     checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, before: int, scope: Scope = "steps"
 ) -> Judgement:
-    """Return the verdict on a checked text that follows from *ran*, the result of the checker's commands.
+    """Turn *ran*, the result of the checker's commands, into a verdict on the checked text.
 
     *starts* are the offsets of the lines of the text, and *end* is its end. *before* is the number of lines that the
     judged file has before the text. *scope* is the scope of a pass.

@@ -58,7 +58,10 @@ ANYTHING = Node(())
 
 
 class Compiler:
-    """Turns schemas into nodes. A keyword that it does not know is checked only when the document is complete."""
+    """Turns schemas into nodes. Nodes leave out unknown keywords, which are checked when the document is complete.
+
+    ``judges_prefixes`` tells whether the draft of the root schema allows judging an incomplete document.
+    """
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -70,7 +73,11 @@ class Compiler:
         self._gathered = 0
 
     def node(self, schema: Any) -> Node:
-        """Return the constraints of *schema*, a part of the root."""
+        """Return the constraints of *schema*, a part of the root. The result is cached.
+
+        If *schema* refers to itself without end, or combines too many schemas, the result is a node without
+        constraints.
+        """
         found = self._nodes.get(id(schema))
         if found is None:
             found = self._nodes[id(schema)] = self._expanded(schema)
@@ -114,7 +121,10 @@ class Compiler:
         return Node(tuple(leaves), tuple(groups))
 
     def _resolve(self, pointer: str) -> tuple[Any] | None:
-        """Return the schema at the local *pointer*, in a tuple; ``None`` if the pointer is not understood."""
+        """Return the schema at the local *pointer*, in a tuple; ``None`` if the pointer is not understood.
+
+        No pointer is understood if a part of the root has its own ``$id`` or a ``$dynamicRef``.
+        """
         if not self._refs or not (pointer == "#" or pointer.startswith("#/")):
             return None
         found = self._root

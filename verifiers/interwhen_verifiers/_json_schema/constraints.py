@@ -27,14 +27,15 @@ class Refutation:
 
     @property
     def why(self) -> str:
-        """Return the reasons as one text, each reason once."""
+        """The reasons as one text, joined by "or": each reason once, and at most 300 characters."""
         return " or ".join(dict.fromkeys(self.reasons))[:300]
 
 
 def apply(node: Node, test: Test, told: Refutation) -> Node | None:
     """Return *node* without the members that fail *test*; ``None`` if *node* itself fails.
 
-    The reasons for the failures are added to *told*.
+    *test* returns why a leaf fails, or an empty text. The reasons are added to *told*. If *node* has groups and does
+    not fail, *told* is emptied.
     """
     for leaf in node.leaves:
         if why := test(leaf):
@@ -75,8 +76,8 @@ def prune(parent: Node, child: Node) -> Node | None:
 def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Compiler) -> Node:
     """Return the constraints of one property or item of the value that *node* constrains.
 
-    *schemas* returns the schemas that a leaf has for this inner value. If there are too many of them, the result is a
-    node without constraints, and the document is judged only when it is complete.
+    *schemas* returns the schemas that a leaf has for this inner value; *compiler* compiles them. If there are too many
+    of them, the result is a node without constraints, and the document is judged only when it is complete.
     """
     found, size = _inside(node, schemas, compiler)
     return found if size <= _LARGEST else Node(())
@@ -106,7 +107,7 @@ def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Co
 
 
 def of_kind(kind: Kind) -> Test:
-    """Return a test that a value of the type *kind* may begin here."""
+    """Return a test that a value of the type *kind* may begin here (see :func:`apply` for tests)."""
 
     def test(leaf: Leaf) -> str:
         if kind in leaf.kinds:
@@ -129,7 +130,7 @@ _A: Mapping[Kind, str] = {
 
 
 def scalar(value: Any) -> Test:
-    """Return a test of *value*, a complete number, Boolean or null."""
+    """Return a test that *value*, a number, Boolean or null, is allowed by ``enum``, ``const`` and the bounds."""
 
     def test(leaf: Leaf) -> str:
         if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
@@ -161,9 +162,9 @@ def _out_of_bounds(leaf: Leaf, value: float) -> str:
 
 
 def string_so_far(text: str, length: int, *, complete: bool) -> Test:
-    """Return a test of a string that has *length* characters so far and begins with *text*.
+    """Return a test that a string may be allowed that begins with *text* and has *length* characters so far.
 
-    *complete*: the string has ended.
+    *complete*: the string has ended. Of a long string, *text* is only the beginning.
     """
 
     def test(leaf: Leaf) -> str:
@@ -184,7 +185,7 @@ def string_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def key_so_far(text: str, length: int, *, complete: bool) -> Test:
-    """Return a test of a key that has *length* characters so far and begins with *text*.
+    """Return a test that an object may have a key that begins with *text* and has *length* characters so far.
 
     *complete*: the key has ended.
     """
@@ -204,9 +205,9 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def one_more(word: str, count: int) -> Test:
-    """Return a test that *count* entries, including the one that begins now, are allowed by the keyword *word*.
+    """Return a test that *count* entries are allowed, including the one that begins now.
 
-    *word* is ``maxItems``, for example.
+    *word* is the keyword with the limit, for example ``maxItems``.
     """
 
     def test(leaf: Leaf) -> str:

@@ -41,10 +41,11 @@ class Reader:
         return State(node=self._root)
 
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
-        """Read *text* up to the end of the document.
+        """Read *text*, which follows *state*, up to the end of the document.
 
-        Returns the next state, the number of characters that were read, and the error, if there is one. Strings that
-        must match a pattern are added to *texts*. They are not matched here, since matching may be slow.
+        Returns the next state, the number of characters that were read, and the error, if there is one. Strings of up
+        to 300 characters that must match a pattern are added to *texts*. They are not matched here, since matching may
+        be slow.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()
@@ -218,7 +219,10 @@ class _Step:
         self._end_value()
 
     def _end_value(self) -> None:
-        """Return to the object or array around the value that has ended, and remove the alternatives that failed."""
+        """Return to the object or array around the value that has ended, and remove the alternatives that failed.
+
+        Raises ``_Stop`` if no alternative is left.
+        """
         if self._stack is None:
             self._mode = "done"
             return

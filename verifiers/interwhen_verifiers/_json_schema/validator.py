@@ -46,7 +46,8 @@ _MOST = 50
 def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
     """Fetch all schemas that *schema* refers to, directly or through others, and return them by address.
 
-    Raises :class:`UsageError` where an address is not in *allowed*, or its schema cannot be fetched.
+    *allowed* holds addresses, and folders that end in ``/``. Raises :class:`UsageError` if an address is not in
+    *allowed*, a schema cannot be fetched or is too large, or there are more than ``_MOST`` schemas.
     """
     found: dict[str, Any] = {}
     waiting = _addresses(schema, "", found)
@@ -158,7 +159,8 @@ class _DoubleKeyError(ValueError):
 class Judge:
     """Judges documents by *schema* and the schemas that it refers to, which are fetched from the addresses *allowed*.
 
-    Raises :class:`UsageError` where the schema is not valid, or refers to an address that is not allowed.
+    Raises :class:`UsageError` if the schema or one of its patterns is not valid, or if it refers to an address that is
+    not allowed or cannot be fetched.
     """
 
     def __init__(self, schema: Any, allowed: tuple[str, ...] = ()) -> None:
@@ -191,11 +193,18 @@ class Judge:
         self._may_wait = True
 
     def validate(self, document: str) -> Verdict:
-        """Judge a complete *document*."""
+        """Judge a complete *document* by the schema.
+
+        If a pattern of the schema may take exponential time, the verdict is ``Unknown`` unless this is a worker
+        process.
+        """
         return validate(document, _built(self._text)) if self._may_wait else Unknown(_APART)
 
     def matches(self, pattern: str, value: str) -> Verdict:
-        """Judge whether *value*, a string in a document, matches the *pattern* of its schema."""
+        """Judge whether *value*, a string in a document, matches the *pattern* of its schema.
+
+        If matching may take exponential time, the verdict is ``Unknown`` unless this is a worker process.
+        """
         if not self._may_wait:
             return Unknown(_APART)
         if _found(pattern, value):
@@ -270,7 +279,7 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether ``unevaluatedProperties`` makes the library itself match names by :mod:`re`.
+    """Tell whether ``unevaluatedProperties`` in *schemas* makes the library itself match names by :mod:`re`.
 
     This module cannot replace that keyword.
     """
@@ -279,7 +288,11 @@ def _looks_at_evaluated_names(schemas: Schemas) -> bool:
 
 
 def validate(document: str, judge: Any) -> Verdict:
-    """Judge a complete *document*; *judge* is the library's validator."""
+    """Judge a complete *document*; *judge* is the library's validator.
+
+    Text that is not valid JSON is a violation. The verdict is ``Unknown`` for a document that is too long or too deep,
+    and for a schema that cannot be applied.
+    """
     if len(document) > _LARGEST:
         return Unknown(f"a document of more than {_LARGEST:,} characters is not judged")
     try:
@@ -351,7 +364,7 @@ def _clean(text: str) -> str:
 
 
 def read_schema(schema: Any) -> Any:
-    """Return a schema given as a mapping, a Boolean or JSON text. Raises :class:`UsageError`."""
+    """Return a schema given as a mapping, a Boolean or JSON text. Raises :class:`UsageError` for anything else."""
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)

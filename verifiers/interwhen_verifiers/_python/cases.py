@@ -61,7 +61,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test."""
+    """One test, taken apart: the questions that the sandbox answers, and the condition on their answers."""
 
     shown: str
     """The tested expression, as the test writes it."""
@@ -69,14 +69,14 @@ class Case:
     test: ast.expr
     """The condition on the values ``_v0``, ``_v1`` ... of the questions."""
     relation: str
-    """The comparison of a call with an expected value; empty for any other test."""
+    """The operator of a test that compares a call with an expected value, such as ``Eq``; empty for any other test."""
     outside: str
     """Statements that only the comparison needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """The tests of one program."""
+    """The tests of one program, and the number of its asserts that cannot be taken apart."""
 
     cases: tuple[Case, ...] = ()
     unreached: int = 0
@@ -84,7 +84,10 @@ class Cases:
 
 
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
-    """Split *program*, which asserts something about *code_names*, into its tests. It is parsed and never run."""
+    """Split *program*, which asserts something about *code_names*, into its tests. It is parsed and never run.
+
+    An invalid program counts as one unreached assert. Splitting stops after 60 tests or 2,000 statements.
+    """
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -101,7 +104,7 @@ def cases_of(program: str, code_names: frozenset[str]) -> Cases:
 
 
 def free_names(code: str) -> frozenset[str]:
-    """Return the names that *code*, a program of the task, uses but does not define."""
+    """Return the names that *code*, a program of the task, uses but does not define; none if it is not valid Python."""
     try:
         top = symtable.symtable(code, "names", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -124,7 +127,7 @@ class _TooLongError(Exception):
 
 @dataclass
 class Step:
-    """A statement that a later test may need: it binds a name, or it is the calls of an earlier assert."""
+    """A statement that a later test may need: it binds a name, or it repeats the calls of an earlier assert."""
 
     node: ast.stmt
     binds: frozenset[str]
@@ -135,7 +138,10 @@ class Step:
 
 @dataclass
 class Reader:
-    """Reads a program of the task, statement by statement, and keeps the statements that its tests may need."""
+    """Reads a program of the task, statement by statement.
+
+    It collects its tests, and the statements that they may need.
+    """
 
     names: frozenset[str]
     cases: list[Case] = field(default_factory=list)
@@ -147,7 +153,11 @@ class Reader:
     _steps: int = 0
 
     def read(self, body: Iterable[ast.stmt], values: dict[str, ast.expr], depth: int) -> None:
-        """Read the statements of *body*. *values* maps its parameters and loop variables to their expressions."""
+        """Read the statements of *body*, add their tests to ``cases``, and record the other statements.
+
+        *values* maps the parameters and loop variables that *body* uses to their expressions. *depth* is the number of
+        function bodies and loops around *body*. Raises ``_TooLongError`` if there are too many statements or tests.
+        """
         for node in body:
             self._steps += 1
             if self._steps > _MOST_STEPS or depth > _DEEPEST:
@@ -175,7 +185,11 @@ class Reader:
                 self.keep(node)
 
     def _inline(self, function: ast.FunctionDef, args: list[ast.expr], depth: int) -> None:
-        """Read the body of *function*, a test function such as ``check(candidate)``, as if called with *args*."""
+        """Read the body of *function*, a test function such as ``check(candidate)``, as if it were called with *args*.
+
+        *depth* is the number of function bodies and loops around the call. A function without asserts is not read: only
+        the call itself is recorded.
+        """
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
         if function.name not in self._asserting:
@@ -200,7 +214,10 @@ class Reader:
             self.read(body, {**values, **bound}, depth + 1)
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
-        """Return the items of *source*, the iterable of a loop; ``None`` if they are not written as literals."""
+        """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code.
+
+        Known are literals, variables with a literal value, and ``zip``, ``range`` and ``.items()`` of these.
+        """
         match source:
             case ast.Name(id=name):
                 found = self._literal(name)
@@ -292,7 +309,7 @@ class Reader:
         )
 
     def _literals(self) -> dict[str, Any]:
-        """Return the variables that have literal values."""
+        """Return the variables that have literal values, as a map from name to value."""
         found: dict[str, Any] = {}
         for name in {name for step in self._before for name in step.binds}:
             node = self._literal(name)
@@ -359,7 +376,11 @@ class _Inside(ast.NodeTransformer):
         """Whether a comprehension or a lambda uses the code. Such a test cannot be taken apart."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Replace *node* if the sandbox must evaluate all of it; otherwise visit its parts."""
+        """Replace *node* if the sandbox must evaluate all of it; otherwise visit its parts.
+
+        A replaced node is added to ``questions``. If a comprehension or lambda uses the code, the test cannot be taken
+        apart: ``impossible`` becomes true.
+        """
         if isinstance(node, ast.expr) and self._goes_in(node):
             self.questions.append(node)
             return ast.Name(f"_v{len(self.questions) - 1}", ast.Load())
@@ -418,7 +439,10 @@ class _Folding(ast.NodeTransformer):
         return found
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Replace *node* by its value, if the table and the index have literal values."""
+        """Replace *node* by its value, if the table and the index have literal values.
+
+        The names in a replaced node are added to ``used``.
+        """
         try:
             found = ast.parse(repr(plain(node, self._names)), mode="eval").body
         except (NotPlainError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -437,7 +461,10 @@ def _whole_arguments(node: ast.expr) -> Iterator[str]:
 
 
 def _is_truth(residual: ast.expr) -> bool:
-    """Tell whether the test *residual* depends only on whether the value of a question is true or false."""
+    """Tell whether the test *residual* asks only for the truth of an answer: ``_v0``, ``not _v0`` or ``_v0 == True``.
+
+    *residual* is a test in which names such as ``_v0`` stand for the values that the sandbox returns.
+    """
     match residual:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return _is_truth(inner)
@@ -448,12 +475,12 @@ def _is_truth(residual: ast.expr) -> bool:
 
 
 def _is_value(step: Step) -> bool:
-    """Tell whether *step* sets a variable, which may hold an expected value."""
+    """Tell whether *step* may set a variable to an expected value: it does not if it is a definition or an import."""
     return not isinstance(step.node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
 
 
 def read_names(node: ast.AST) -> frozenset[str]:
-    """Return the names in *node*."""
+    """Return all names that *node* uses as variables: it reads or binds them."""
     return frozenset(inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
 
 

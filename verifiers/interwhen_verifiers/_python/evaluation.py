@@ -36,7 +36,10 @@ class Example:
 
 
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:
-    """Return the examples in *text* that use one of *names*, each with those earlier statements that it needs."""
+    """Return the examples in *text* that use one of *names*, each with those earlier statements that it needs.
+
+    Only examples that are one expression are returned, and at most the first 60.
+    """
     reader = Reader(names)
     found: list[Example] = []
     for source, want in _split(text):
@@ -78,9 +81,11 @@ def _split(text: str) -> list[tuple[str, str]]:
 
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
-    """Compare the result of an example with *want*, the expected output; where they differ, return both as texts.
+    """Compare the result of an example with *want*, the output that the example expects.
 
-    *value* is the result, *shown* is its ``repr``, and *printed* is the text that the example printed.
+    Return ``"held"`` if they agree, up to the decimals that *want* shows. Return the two values as texts (result,
+    expected) if they differ, and ``"unclear"`` if they cannot be compared. *value* is the result, *shown* is its
+    ``repr``, and *printed* is the text that the example printed.
     """
     if not want:
         return "unclear"
@@ -150,7 +155,10 @@ class Tests:
 
 @dataclass
 class _Answers:
-    """The answers of the sandbox: a report for each question, or the outcome of a process without a report."""
+    """The answers of the sandbox. ``told`` has a report for each question.
+
+    ``ended`` has the outcome for each question whose process gave no report.
+    """
 
     told: dict[Question, Told] = field(default_factory=dict)
     ended: dict[Question, Outcome] = field(default_factory=dict)
@@ -203,9 +211,9 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Return only those tests that use a name of the code. *bound* are the names that the code binds.
+    """Return only those tests that use a name of the code, and programs only if no block lacks a name that they need.
 
-    *before* are the names that the earlier blocks bind.
+    *bound* are the names that the code binds, and *before* are the names that the earlier blocks bind.
     """
     programs = tuple((free, one) for free, one in tests.programs if free & bound and _lacking(free) <= bound | before)
     examples = tuple(example for example in tests.examples if free_names(example.question.expression) & bound)
@@ -218,7 +226,7 @@ def _lacking(free: frozenset[str]) -> frozenset[str]:
 
 
 class _Asking:
-    """Evaluates questions with the code, each question in a fresh process."""
+    """Evaluates questions with the code of one block, each question in a fresh process, and caches the answers."""
 
     def __init__(self, sandbox: ProcessSandbox, limits: Limits, code: str, earlier: tuple[str, ...]) -> None:
         self._sandbox = sandbox
@@ -230,7 +238,7 @@ class _Asking:
     async def look(self, questions: list[Question]) -> Told | Outcome:
         """Compile the code, and return the report on it; if there is none, return the outcome of the sandbox.
 
-        *questions* are evaluated in the same call of the sandbox, and their answers are kept.
+        The first 100 *questions* are evaluated in the same call of the sandbox, and their answers are kept.
         """
         first: tuple[Json, ...] = (self._code,)
         calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
@@ -247,9 +255,11 @@ class _Asking:
         ]
 
     async def ask(self, questions: list[Question], *, earlier: bool = False, bare: bool = False) -> _Answers:
-        """Return the answers to *questions*. A question that was asked before is not evaluated again.
+        """Return the answers to *questions*, and to all earlier questions in the same mode.
 
-        *earlier*: run the earlier blocks before the code. *bare*: run only the definitions of the code.
+        A question that was asked before is not evaluated again, and at most 100 new ones are evaluated. The mode is
+        *earlier* and *bare*. *earlier*: run the earlier blocks before the code. *bare*: run only the definitions of the
+        code.
         """
         known = self._answers.setdefault((earlier, bare), _Answers())
         new = [one for one in questions if one not in known.told and one not in known.ended]
@@ -287,9 +297,10 @@ def _told(outcome: Outcome) -> Told | None:
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge the code by *tests*. If it lacks a name of an earlier block, judge it again after the earlier blocks.
+    """Judge the code of *asking* by *tests*, and return the report.
 
-    If the code itself raises, judge only its definitions. *before* are the names that the earlier blocks bind.
+    If the code lacks a name of an earlier block, judge it again after the earlier blocks. If the code itself raises,
+    judge only its definitions. *before* are the names that the earlier blocks bind.
     """
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
@@ -323,9 +334,10 @@ class _Found:
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
-        """Count the result of the test *waiting*, which needed code of its own to compare values.
+        """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
 
-        *told* is the report on this test; ``None`` if there is no report.
+        If it is the first test that failed, its failure becomes ``first``. *told* is the report on the test; ``None``
+        if there is no report. A test without a result counts as ``unreached``.
         """
         case, _, values = waiting
         if told is None or told["kind"] != "held":
@@ -352,7 +364,10 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
 
 
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
-    """Return the reports on the values of *questions*; if a value is missing, return only the report that says why."""
+    """Return the reports on the values of *questions*, from *answers*.
+
+    If a value is missing, return only the report that says why.
+    """
     found: list[Told] = []
     for question in questions:
         if question in answers.ended:

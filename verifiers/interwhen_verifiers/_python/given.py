@@ -28,12 +28,13 @@ class Given:
     code: frozenset[str] = frozenset()
     """The code in the task. An answer may quote it; a quoted block is not judged."""
     python_2: bool = False
+    """Whether the task speaks of Python 2."""
     stub: str = ""
     """The beginning of a function that the answer is to complete, up to its docstring."""
 
 
 def read_given(text: str) -> Given:
-    """Return the tests in the *text* of a task. Linear in its length."""
+    """Return the tests in the *text* of a task. Only the first 200,000 characters are read, in linear time."""
     text = text[:_LONGEST]
     programs: list[str] = []
     sessions: list[str] = []
@@ -113,7 +114,7 @@ def _has_asserts(piece: str) -> bool:
 
 
 def _asserts(piece: str) -> Iterator[str]:
-    """Yield the assert statements in running text, of one line or several."""
+    """Yield the assert statements in *piece*, running text. A statement may take up to 30 lines."""
     reached = 0
     for found in _ASSERT.finditer(piece):
         if found.end() < reached:

@@ -37,7 +37,11 @@ class _Sink:
 
 
 def look(code: str) -> str:
-    """Compile *code* without running it, and return which names it binds and which examples its docstrings contain."""
+    """Compile *code* without running it, and return a report as JSON.
+
+    The report is an error, or it has the names that *code* binds at its top level, the first line of each top-level
+    function and class, and up to 20 docstrings that contain ``>>>``.
+    """
     try:
         compiled = compile(code, _FILE, "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -61,10 +65,12 @@ def _docstrings(code: str) -> list[str]:
 
 
 def answer(code: str, earlier: list[str], setup: str, expression: str, bare: bool) -> str:  # noqa: FBT001
-    """Run *code*, and return the value of *expression* after it, or the exception that was raised.
+    """Run *code*, and evaluate *expression* after it.
 
-    *earlier* is the code of the blocks before it, which is run first. *setup* are statements that the expression needs.
-    *bare*: leave out expressions and asserts at the top level of *code*, such as a call that demonstrates an error.
+    Return a report as JSON: the value, its ``repr`` and the text that the expression printed, or the exception that was
+    raised. *earlier* is the code of the blocks before it, which is run first. *setup* are statements that the
+    expression needs. *bare*: leave out expressions and asserts at the top level of *code*, such as a call that
+    demonstrates an error. This replaces stdout and stderr of the process.
     """
     sys.setrecursionlimit(_DEPTH)
     sys.stdout = sys.stderr = sink = _Sink()
@@ -87,9 +93,11 @@ def answer(code: str, earlier: list[str], setup: str, expression: str, bare: boo
 
 
 def hold(setup: str, expression: str, names: list[str], values: list[str]) -> str:
-    """Return whether *expression*, a test, is true of *values*, which other processes computed.
+    """Evaluate *expression*, a test, after *setup*.
 
-    This runs in a process without any code of the model.
+    Return a report as JSON: whether the test is true, or its exception. *names* are variables of the test, and *values*
+    are their values, encoded as JSON, which other processes computed. This runs in a process without any code of the
+    model.
     """
     import json
 
@@ -130,7 +138,7 @@ def _encoded(value: object) -> str:
 
 
 class _Encoding:
-    """Encodes values of the built-in types as JSON.
+    """Encodes values of the built-in types as JSON. Of any other object, it encodes only the name of the type.
 
     It reads their contents directly, since a class may override equality.
     """
@@ -189,7 +197,10 @@ def _decoded(told: Any) -> Any:  # one line for each kind
 
 
 def _json(told: Any) -> str:
-    """Write plain values as JSON. Importing the module json would double the time that this file takes to start."""
+    """Write plain values as JSON.
+
+    The module json is not used, because its import would double the start time of this file.
+    """
     if isinstance(told, dict):
         return "{" + ", ".join([f"{_string(key)}: {_json(value)}" for key, value in told.items()]) + "}"
     if isinstance(told, list):

@@ -43,9 +43,9 @@ async def _run(text: str) -> Ran:
 
 
 def both(found: Verdict, types: Verdict) -> Verdict:
-    """Return one verdict for the tests and for mypy: *found* is that of the tests, and *types* that of mypy.
+    """Combine *found*, the verdict of the tests (never a violation), with *types*, the verdict of mypy.
 
-    *found* is not a violation.
+    The result is a pass only if both pass.
     """
     match found, types:
         case Pass(evidence=evidence, scope=scope), Pass():

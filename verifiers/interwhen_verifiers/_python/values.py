@@ -46,7 +46,10 @@ class Opaque:
 
 
 def decoded(told: Any, depth: int = 0) -> Any:
-    """Return the value that *told*, data from the sandbox, encodes. Raises :class:`NotPlainError` on other data."""
+    """Return the value that *told*, data from the sandbox, encodes. *depth* is the number of values around it.
+
+    Raises :class:`NotPlainError` if *told* is nothing that the sandbox writes, or is nested too deeply.
+    """
     if depth > _NESTED:
         raise NotPlainError
     if told is None or isinstance(told, bool | str):
@@ -87,7 +90,10 @@ def holds_opaque(value: Any) -> bool:
 
 
 def plain(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    """Return the value of *node*, an expression of literals and *names*. Raises :class:`NotPlainError` on others."""
+    """Return the value of *node*: an expression of literals, *names*, subscripts, and calls such as ``set(...)``.
+
+    Raises :class:`NotPlainError` for any other expression, and if the evaluation fails.
+    """
     match node:
         case ast.Name(id=name) if name in names:
             return names[name]
@@ -140,8 +146,8 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
     """Tell whether the test *node* is true. *names* maps the names in it to their values.
 
-    Raises :class:`NotPlainError` if the test does more than compare values, and :class:`TypeError` if values cannot be
-    compared.
+    Raises :class:`NotPlainError` if the test does more than compare values, or needs an object that stayed in the
+    sandbox. Raises :class:`TypeError` if values cannot be compared.
     """
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=inner):

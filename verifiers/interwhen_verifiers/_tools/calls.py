@@ -29,12 +29,15 @@ class ReadCall:
 
     @property
     def raw(self) -> str:
-        """The arguments as JSON."""
+        """The arguments as JSON text."""
         return msgspec.json.encode(self.arguments).decode()
 
 
 def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
-    """Return the calls of *segment*, which the trigger ``ToolCalls`` has made."""
+    """Return the calls of *segment*, which the trigger ``ToolCalls`` has made.
+
+    A text that is too long gives one call, whose ``problem`` says that it is not read.
+    """
     if len(segment.text) > _LARGEST:
         return (ReadCall("", {}, "", f"a call of more than {_LARGEST:,} characters is not read"),)
     return tuple(map(_read, segment.calls))
@@ -53,7 +56,8 @@ def _read(call: ToolCall) -> ReadCall:
 def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that tells whether a name is one of *patterns*, in which ``*`` stands for any text.
 
-    An error message names the *verifier* and its *option*.
+    Capitals and small letters are the same. Raises :class:`UsageError`, which names the *verifier* and its *option*, if
+    *patterns* is no list of names.
     """
     listed = [patterns] if isinstance(patterns, str) else list(patterns)
     if not all(isinstance(pattern, str) and pattern for pattern in listed):

@@ -48,7 +48,7 @@ class History:
     """The calls of earlier turns, in order."""
 
     def texts(self, *roles: str) -> Iterator[str]:
-        """Yield the messages of *roles*, in order."""
+        """Yield the texts of the messages whose role is one of *roles*, in order."""
         return (message.content for message in self.messages if message.role in roles)
 
     def of(self, *names: str) -> Iterator[PastCall]:
@@ -62,7 +62,7 @@ class History:
 
     @cached_property
     def last_user(self) -> str:
-        """The last message of the user."""
+        """The text of the last message of the user; empty if there is none."""
         return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
 
 
@@ -170,7 +170,8 @@ _LONGEST_LITERAL = 50_000
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
     """Return the names and values of the fields of *text*, if *text* consists only of records; otherwise ``None``.
 
-    An author who controls a value must not be able to add a field. So text inside quotes is never read as a field.
+    A record may be written as JSON, YAML, a Python literal, a table, CSV or a list of points. An author who controls a
+    value must not be able to add a field. So text inside quotes is never read as a field.
     """
     text = text.strip()
     block = _FENCED.fullmatch(text)
@@ -201,7 +202,10 @@ def _json(text: str) -> Entries | None:
 
 
 def _literal(text: str) -> Entries | None:
-    """Read a dictionary or list as Python prints it."""
+    """Return the fields of a dictionary or list as Python prints it.
+
+    Return ``None`` if *text* is nothing of this kind, or if it is too long.
+    """
     if len(text) > _LONGEST_LITERAL:
         return None
     try:
@@ -224,7 +228,10 @@ def _walk(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _yaml(text: str) -> Entries | None:
-    """Read lines of ``key: value`` and ``- value``, as YAML dumpers write them: nested by indentation, texts quoted."""
+    """Return the fields of lines ``key: value`` and ``- value``, as YAML dumpers write them; ``None`` for other text.
+
+    Nested values are indented, and texts may be quoted.
+    """
     return _Yaml(text.split("\n")).read()
 
 
@@ -249,7 +256,7 @@ class _Yaml:
         return self._found or None
 
     def _read_line(self, line: str) -> bool:
-        """Read a line and the lines that continue its value. Return whether the line is part of a record."""
+        """Read *line* and the lines that continue its value, and record its field; return false if it is no record."""
         match = _KEY.fullmatch(line)
         if match is None and self._above and _indent(line) > self._level:
             match = _ADDRESS_KEY.fullmatch(line)
@@ -295,7 +302,7 @@ class _Yaml:
 
 
 def _table(text: str) -> Entries | None:
-    """Read a table of Markdown, which may have headings above it."""
+    """Return the fields of a table of Markdown, which may have headings above it; ``None`` for any other *text*."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     rows = [line for line in lines if line.startswith("|") and line.endswith("|") and len(line) > 1]
     rest = [line for line in lines if not line.startswith("|")]
@@ -308,7 +315,10 @@ def _table(text: str) -> Entries | None:
 
 
 def _csv(text: str) -> Entries | None:
-    """Read lines of values, separated by commas, semicolons or tabs. The first line names the columns."""
+    """Return the fields of lines of values, separated by commas, semicolons or tabs; ``None`` for other lines.
+
+    The first line names the columns.
+    """
     first = text.partition("\n")[0]
     mark = next((mark for mark in ("\t", ";", ",") if mark in first), "")
     if not mark or "\n" not in text:
@@ -328,7 +338,10 @@ def _of_rows(head: list[str], body: list[list[str]]) -> Entries | None:
 
 
 def _points(text: str) -> Entries | None:
-    """Read points of Markdown such as ``- **Name:** value``, with headings between them."""
+    """Return the fields of Markdown points such as ``- **Name:** value``; ``None`` if *text* has anything else.
+
+    Headings may stand between the points.
+    """
     found: Entries = []
     for line in text.split("\n"):
         stripped = line.strip()

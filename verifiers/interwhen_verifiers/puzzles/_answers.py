@@ -39,7 +39,10 @@ class FoundAnswer(NamedTuple):
 
 
 def find_answer(line: str) -> FoundAnswer | None:
-    """Find the final answer in *line*. Return ``None`` if there is none. Takes time linear in the length of *line*."""
+    """Find the final answer in *line*: in its last box, else in an ``<answer>`` tag, else after words like "Answer:".
+
+    Return ``None`` if there is none, or if *line* is too long. Takes time linear in the length of *line*.
+    """
     if len(line) > MAX_LINE:
         return None
     box = line.rfind(_BOX)
@@ -63,7 +66,11 @@ def is_doubtful(text: str) -> bool:
 
 
 def read_options(prompt: str) -> dict[str, str]:
-    """Read the options ``A. …`` to ``H. …`` at the end of *prompt*, as a map from letter to text; empty if none."""
+    """Read the options ``A. …`` to ``H. …`` at the end of *prompt*, as a map from letter to text.
+
+    The map is empty if there are fewer than two options, or if their letters do not follow one another. Only the last
+    ``MAX_LINE`` characters are searched.
+    """
     tail = prompt[-MAX_LINE:]
     marks = list(_OPTION.finditer(tail))
     first = next((at for at in range(len(marks) - 1, -1, -1) if marks[at][1] == "A"), None)
@@ -81,7 +88,10 @@ def read_options(prompt: str) -> dict[str, str]:
 
 
 def choose(answer: str, options: dict[str, str]) -> tuple[str, str] | None:
-    """Return the letter and text of the option that *answer* names; ``None`` if it does not clearly name one."""
+    """Return the letter and text of the option that *answer* names; ``None`` if it does not clearly name one.
+
+    *options* maps letters to texts.
+    """
     said = answer.strip().strip("*$_ ").rstrip(".").strip()
     match = _LETTER.fullmatch(said)
     if match is not None and (letter := match[1].upper()) in options:

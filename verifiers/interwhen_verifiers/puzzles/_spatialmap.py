@@ -109,7 +109,10 @@ class MapOrder:
         return "follows" if found and 0 not in found else "open"
 
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
-        """Return sentences that prove the result of :meth:`status`: for each axis that decides it, a shortest chain."""
+        """Return sentences that prove the result of :meth:`status` for the same arguments.
+
+        They are a shortest chain of sentences for each axis that decides the result.
+        """
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
         chains = [
@@ -120,7 +123,10 @@ class MapOrder:
         return tuple(dict.fromkeys(text for chain in (chains if follows else chains[:1]) for text in chain))
 
     def _chain(self, axis: Axis, high: int, low: int) -> list[str]:
-        """Find a shortest chain of sentences from the place *low* to the place *high*, by a breadth-first search."""
+        """Find a shortest chain of sentences on *axis* from the place *low* to the place *high*.
+
+        The search goes breadth first.
+        """
         came: dict[int, tuple[int, str]] = {}
         waiting = deque([low])
         while waiting and high not in came:
@@ -190,7 +196,10 @@ def way_of(text: str) -> MapRelation:
 
 
 def read_problem(prompt: str) -> MapProblem | None:
-    """Read the map of *prompt*. Return ``None`` if there is none, or if it contradicts itself."""
+    """Read the map of *prompt*.
+
+    Return ``None`` if there are fewer than two sentences or too many places, or if the map contradicts itself.
+    """
     if len(prompt) > MAX_PROMPT:
         return None
     asked = _QUESTION.search(prompt)

@@ -23,7 +23,7 @@ class Spanned:
 
     @property
     def content(self) -> str:
-        """The values of all fields except the two offsets, as text."""
+        """The name of the class and the values of all fields except the two offsets, as text."""
         return f"{type(self).__name__}{tuple(getattr(self, field.name) for field in fields(self)[2:])}"
 
 

@@ -64,10 +64,11 @@ class _Spent(Exception):
 
 @lru_cache(maxsize=4096)
 def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -> bool | None:
-    """Tell whether *target* can be made from all *numbers*. Return ``None`` if the search takes too long.
+    """Tell whether *target* can be made from all *numbers*.
 
-    With *partly*, the target may also be made from only some of the numbers. *numbers* must be sorted. The search tries
-    every order and bracketing of ``+ - * /`` on exact fractions.
+    Return ``None`` if there are too many numbers or the search takes too long. With *partly*, the target may also be
+    made from only some of the numbers. *numbers* must be sorted. The search tries every order and bracketing of ``+ - *
+    /`` on exact fractions.
     """
     if len(numbers) > MOST:
         return None
@@ -176,9 +177,10 @@ class Followed(NamedTuple):
 
 
 def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
-    """Apply *step* to the numbers *left*; if that fails, to all numbers of *puzzle*.
+    """Check the arithmetic of *step*, and take its numbers from *left*, or else from all numbers of *puzzle*.
 
-    The second attempt is needed because the text may begin a new try without saying so.
+    The second attempt is needed because the text may begin a new try without saying so. Return the numbers that are
+    left, or the error.
     """
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
@@ -481,9 +483,10 @@ def game24(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a ``countdown`` monitor for the game of 24: the target is 24, and each number is used exactly once.
+    """Make a ``countdown`` monitor for the game of 24: the target is 24, and each number must be used exactly once.
 
-    It does nothing if the prompt names another target. The options are those of :func:`countdown`.
+    If the prompt says that numbers may be left out, they may. The monitor does nothing if the prompt names another
+    target. The options are those of :func:`countdown`.
     """
 
     def prepare(task: Task) -> CountdownProblem | None:

@@ -91,7 +91,7 @@ def _read(
 def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
     """Return how many moves a line without a label must have to count as the answer; 0 if it never counts.
 
-    A single move may be a step on the way.
+    A single move may be a step on the way. *where* is the state before the line.
     """
     if segment.phase != "answer" or problem.asked != "moves":
         return 0

@@ -93,7 +93,10 @@ def begin(problem: PlanningProblem) -> Progress:
 
 
 def advance(progress: Progress, line: Line, problem: PlanningProblem) -> tuple[Progress, tuple[Taken, ...]]:
-    """Return the progress after *line*, and the actions in *line*, up to the first one that is not possible."""
+    """Return the progress after *line*, and the actions in *line*, up to the first one that is not possible.
+
+    After an action that was not possible, a doubt or the end mark, *progress* does not change any more.
+    """
     if progress.broken or progress.doubt or progress.ended:
         return progress, ()
     match line:
@@ -148,7 +151,10 @@ def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, aga
 
 
 def _may_explain(progress: Progress, step: ActionStep) -> bool:
-    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words."""
+    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words.
+
+    *progress* is the progress before it.
+    """
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 
@@ -177,7 +183,7 @@ def objection(taken: Taken) -> str:
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the parts of the goal that are not met.
+    """Return the parts of the goal that are not met in the states of *progress*.
 
     The result is empty if the goal is reached in each possible state, and ``None`` if it is reached only in some of
     them.
@@ -210,7 +216,10 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 
 
 def _definition(text: str, at: int) -> str:
-    """Return the text from the bracket at the offset *at* to the bracket that closes it."""
+    """Return the text from the bracket at the offset *at* to the bracket that closes it.
+
+    Raises :class:`PddlError` if no bracket closes it within ``LONGEST`` characters.
+    """
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
@@ -264,7 +273,7 @@ def _follow(state: TrackerState, segment: Segment) -> tuple[TrackerState, Iterab
 
 @verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
 def check_step(claim: Action, _problem: PlanningProblem) -> Verdict:
-    """Judge whether the action can be done in the state that the plan has reached."""
+    """Return a violation if the tracker found that the action of *claim* is not possible, and otherwise a pass."""
     return Violation(why=claim.against) if claim.against else Pass(f"the preconditions of action {claim.place} hold")
 
 
@@ -274,7 +283,11 @@ def _whole(segment: Segment, _problem: PlanningProblem) -> Iterable[WholePlan]:
 
 @verifier(name="plan", version="2-whole", deadline=5.0, worker="thread")
 def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
-    """Carry out the plan from the initial state, and test whether the goal holds at the end."""
+    """Carry out the plan from the initial state, and test whether the goal holds at the end.
+
+    The verdict is ``Unknown`` if the answer is too long, or if its plan is not understood or can be read in several
+    ways.
+    """
     if len(claim.text) > MAX_ANSWER:
         return Unknown(f"an answer of more than {MAX_ANSWER:,} characters is not carried out")
     progress, at = begin(problem), 0

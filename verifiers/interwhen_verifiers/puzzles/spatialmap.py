@@ -138,7 +138,10 @@ def make_grammar(names: tuple[str, ...]) -> MapGrammar:
 
 
 def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
-    """Return the statements of *line*, in which *aliases* are replaced by names. Takes time linear in its length."""
+    """Return the statements of *line*, in which *aliases* are replaced by names; none if *line* is too long.
+
+    *grammar* has the patterns for the names. Takes time linear in the length of *line*.
+    """
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
@@ -167,7 +170,8 @@ def _statements(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> I
 def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
     """Tell whether *match* means what it says: the words around it in *line* do not change its meaning.
 
-    For example, "A is north of B" in "what lies west of A is north of B" does not mean what it says.
+    The words before it are looked at from *start* on. For example, "A is north of B" in "what lies west of A is north
+    of B" does not mean what it says.
     """
     before = line[max(start, match.start() - 40) : match.start()]
     return not _AFTER.match(line, match.end()) and (not _BEFORE.search(before) or _AND.search(before) is not None)
@@ -185,7 +189,7 @@ def _start(prepared: Map) -> MapState:
 
 
 def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Statement[Said, None]]]:
-    """Read one line and the aliases in it. Return the state after it, and its claims.
+    """Read one line and the aliases in it. Return the state after it, and its claims. *state* is the state before it.
 
     Takes time linear in the length of the line.
     """
@@ -202,7 +206,7 @@ def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Stateme
 
 @verifier(name="spatialmap", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
-    """Judge a statement by what follows from the map."""
+    """Judge the statement of *claim* by what follows from the map in *prepared*."""
     problem = prepared.problem
     match claim.said:
         case Related(one=one, relation=relation, other=other):

@@ -74,7 +74,10 @@ def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
 
 
 def solve(puzzle: HousePuzzle) -> Solved:
-    """Find an arrangement that fits the clues, and find out whether there is another one."""
+    """Find an arrangement that fits the clues that were understood, and find out whether there is another one.
+
+    If no arrangement fits, the status is ``contradiction``. If Z3 does not answer within its limit, it is ``late``.
+    """
     text = write(puzzle)
     with problem() as found:
         houses = _Houses(puzzle, found.context)
@@ -95,7 +98,8 @@ def solve(puzzle: HousePuzzle) -> Solved:
 def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
     """Tell whether *relation* follows from the clues, or is contradicted by a minimal set of them.
 
-    *text* is the puzzle in the form that :func:`write` returns.
+    The status is ``open`` if neither is true, and ``late`` if Z3 gave no answer within its limit. *text* is the puzzle
+    in the form that :func:`write` returns.
     """
     refuted = _core(puzzle, text, relation)
     if isinstance(refuted, tuple):
@@ -141,7 +145,10 @@ _READ = threading.local()
 
 
 def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
-    """Return the puzzle in *text*. Each thread reads it only once for all its questions."""
+    """Return the puzzle in *text*, read into the Z3 context *context*.
+
+    Each thread reads it only once for all questions.
+    """
     last: _Read | None = getattr(_READ, "last", None)
     if last is not None and last.text == text and last.context is context:
         return last
@@ -155,7 +162,11 @@ def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
 
 
 def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-    """Return a minimal set of clues that contradict *relation*; ``"open"`` if the clues do not contradict it."""
+    """Return a minimal set of clues (their numbers) that contradict *relation*.
+
+    The result is ``"open"`` if the clues do not contradict it, and ``"late"`` if Z3 gave no answer within its limit.
+    *text* is the puzzle in the form that :func:`write` returns.
+    """
     with problem() as found:
         read = _read(puzzle, text, found.context)
         solver = read.solver
@@ -171,9 +182,10 @@ def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int,
 
 
 def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a minimal part of *labels* that is still contradictory, by leaving out one label after the other.
+    """Return a minimal part of *labels* that *solver* still finds contradictory.
 
-    Z3's own cores depend on what it was asked before, and are not always minimal.
+    It is found by leaving out one label after the other, because Z3's own cores depend on what it was asked before, and
+    are not always minimal.
     """
     kept = labels
     for one in reversed(labels):
@@ -228,7 +240,7 @@ class _Houses:
         return z3.Or(*cases) if cases else z3.BoolVal(False, self._context)
 
     def arrangement(self, model: Any) -> Arrangement:
-        """Read the houses of all values from *model*."""
+        """Return the house of each value in *model*, a solution that Z3 found."""
         return tuple(
             tuple(
                 next(n for n, here in zip(self._numbers, row, strict=True) if z3.is_true(model[here])) for row in values
@@ -326,7 +338,8 @@ class ReadingState:
 def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
     """Return the state after *line*, and the statements in the line. Takes time linear in the length of *line*.
 
-    *answer*: the line is in the answer.
+    *reading* is the state before it. *answer*: the line is in the answer. A line that is too long has no statement, and
+    does not change the state.
     """
     if len(line) > MAX_LINE:
         return reading, []
@@ -367,7 +380,7 @@ def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
     """Read *line*, a row of a table. Return the state after it, and the statements in it.
 
-    The first row is the header. The houses may be the rows or the columns.
+    *reading* is the state before it. The first row is the header. The houses may be the rows or the columns.
     """
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
@@ -462,7 +475,10 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 
 @verifier(name="zebralogic", version="1", deadline=10.0)
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
-    """Judge a statement by the arrangement that fits the clues; if several arrangements fit, by all of them."""
+    """Judge a statement by the arrangement that fits the clues; if several fit, by all of them.
+
+    *prepared* is the puzzle with its solution.
+    """
     puzzle, solved = prepared.puzzle, prepared.solved
     if solved.status == "contradiction":
         return Unknown("the clues, as they were understood, contradict each other")

@@ -50,5 +50,5 @@ class _Grader:
 
 
 def chat(system: str, user: str) -> Prompt:
-    """Return a chat prompt of two messages: the instruction *system*, and the question *user*."""
+    """Return a chat prompt: the instruction *system*, unless it is empty, and the question *user*."""
     return (Message("system", system), Message("user", user)) if system else (Message("user", user),)

@@ -46,7 +46,8 @@ def _said(text: str) -> str | None:
 def read_expression(text: str) -> str | None:
     """Return the expression after the last "Answer:", without an equality sign and the value after it.
 
-    Only numbers, operators and brackets are allowed, and no powers, since the grader evaluates the expression.
+    Only numbers, operators and brackets are allowed, and no powers, since the grader evaluates the expression. The
+    result is ``None`` if there is no such expression.
     """
     said = (_said(text) or "").partition("=")[0].replace("\u00d7", "*").replace("\u2212", "-").replace("\u00f7", "/")
     said = " ".join(said.strip("` $.").split())
@@ -56,7 +57,10 @@ def read_expression(text: str) -> str | None:
 
 
 def read_moves(text: str) -> str | None:
-    """Return the moves after the last "Answer:", in lower case with spaces between them."""
+    """Return the moves after the last "Answer:", in lower case with spaces between them, or ``infeasible``.
+
+    The result is ``None`` if there are no moves.
+    """
     said = _said(text)
     if said is None:
         return None
@@ -68,7 +72,7 @@ def read_moves(text: str) -> str | None:
 def countdown(
     *, count: int, seed: int, numbers: int = 4, largest: int = 20, target: int = 99, dead_ends: bool = True
 ) -> Iterator[Exercise]:
-    """Generate *count* puzzles: make the target from *numbers* numbers, where each number is at most *largest*.
+    """Generate *count* puzzles from *seed*: make a target from *numbers* numbers, each of which is at most *largest*.
 
     The target is at most *target*. With ``dead_ends=False``, a correct step after which the target cannot be reached is
     not a violation.
@@ -94,7 +98,10 @@ def countdown(
 
 
 def shortest_path(*, count: int, seed: int, size: int = 5) -> Iterator[Exercise]:
-    """Generate *count* puzzles: find a shortest way in a grid of *size* rows and columns, or say that none exists."""
+    """Generate *count* puzzles from *seed*: find a shortest way in a grid of *size* rows and columns.
+
+    The right answer may also be that there is no way.
+    """
     return exercises(
         "shortest_path",
         count,

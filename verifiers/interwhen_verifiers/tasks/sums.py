@@ -41,7 +41,10 @@ _ORDERS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
 
 
 def read(text: str) -> str | None:
-    """Return the number after the last "Answer:" at the start of a line in *text*, in a normal form."""
+    """Return the number after the last "Answer:" at the start of a line in *text*; ``None`` if there is none.
+
+    The number is returned as text in a normal form, so that answers can be compared.
+    """
     found = [match["number"] for match in _ANSWER.finditer(text)]
     value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
     return None if value is None else write_number(value)
@@ -50,10 +53,10 @@ def read(text: str) -> str | None:
 def chain_sum(
     *, count: int, seed: int, terms: int = 6, digits: int = 4, wording: Wording = "worked"
 ) -> Iterator[Exercise]:
-    """Generate *count* sums and differences of *terms* numbers, which have up to *digits* digits.
+    """Generate *count* sums and differences of *terms* numbers, which have up to *digits* digits, from *seed*.
 
     *wording* is the form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the
-    operations in words.
+    operations in words. Raises :class:`UsageError` for a number of terms or digits that is not supported.
     """
     _vet("chain_sum", terms, digits)
 
@@ -80,8 +83,8 @@ def chained_arithmetic(
 ) -> Iterator[Exercise]:
     """Generate *count* chains of sums, differences and products of *terms* numbers, worked out from left to right.
 
-    They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order.
-    *digits* and *wording* are those of :func:`chain_sum`.
+    They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order. Each
+    number has exactly *digits* digits. *seed*, *wording* and the errors are those of :func:`chain_sum`.
     """
     _vet("chained_arithmetic", terms, digits)
 
@@ -110,7 +113,10 @@ def chained_arithmetic(
 
 
 def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
-    """Generate *count* word problems in the style of the data set GSM-Symbolic."""
+    """Generate *count* word problems in the style of the data set GSM-Symbolic.
+
+    The same *seed* gives the same problems.
+    """
     return exercises(
         "gsm_symbolic",
         count,

@@ -11,7 +11,7 @@ import { kind, type Run, SIGNS, WORDS, worse } from "./model";
 import { Badge, Bar } from "./parts";
 import { Tools } from "./runpage";
 import { halves, isDark, link, load } from "./state";
-import { buildRow, ROW, type Scene } from "./text";
+import { element, LineWindow, ROW, RowElement, type Scene } from "./text";
 
 const both = signal<[Run, Run] | null>(null);
 const trouble = signal("");
@@ -32,7 +32,7 @@ const VERDICT = 2;
 function sceneOf(run: Run, width: number): Scene {
   const cuts = run.data.cuts?.length ?? 0;
   const rows = layOut(run, cuts, run.text.length, width, new Set(), true);
-  return { run, rows, at: run.end, tape: run.text.length, cuts, proven: run.onTape(run.proven(run.end), run.end), shown: run.text.length, selected: -1, standing: [] };
+  return { run, rows, at: run.end, tape: run.text.length, cuts, proven: run.onTape(run.proven(run.end), run.end), shown: run.text.length, selected: -1 };
 }
 
 /** For each line of the trace, its first row and the row after its last one. */
@@ -161,53 +161,54 @@ function stopsOf(found: Aligned): number[] {
   return stops;
 }
 
+/** The element of two rows side by side. It shows one pair after the other. */
+class PairElement {
+  readonly element = element("div", "pair");
+  private readonly halves = [element("div", "half"), element("div", "half")];
+  private readonly rows = [new RowElement(), new RowElement()];
+
+  constructor(private readonly aligned: () => Aligned) {
+    this.element.append(...this.halves);
+  }
+
+  show(index: number): void {
+    const found = this.aligned();
+    const { element: pair, halves, rows } = this;
+    dress(pair, `pair${found.other[index] === 1 ? " other" : found.other[index] === VERDICT ? " judged" : ""}${index === chosen.value ? " chosen" : ""}`);
+    pair.dataset.pair = String(index);
+    for (let side = 0; side < 2; side++) {
+      const row = (side ? found.right : found.left)[index];
+      const scene = found.scenes[side];
+      const later = row >= 0 && scene.rows.start[row] >= scene.tape;
+      dress(halves[side], row < 0 ? "half none" : later ? "half later" : "half");
+      if (row < 0 || later) rows[side].element.remove();
+      else {
+        rows[side].show(scene, row);
+        if (!rows[side].element.parentNode) halves[side].append(rows[side].element);
+      }
+    }
+  }
+}
+
+function dress(half: HTMLElement, name: string): void {
+  if (half.className !== name) half.className = name;
+}
+
 function Both({ found, box: scroller, onPaint }: { found: Aligned; box: { current: HTMLElement | null }; onPaint: (paint: () => void) => void }) {
   const box = useRef<HTMLDivElement>(null);
-  const made = useRef(new Map<number, HTMLElement>());
-
-  const paint = () => {
-    const view = scroller.current;
-    if (!view) return;
-    const from = Math.max(0, Math.floor(view.scrollTop / ROW) - 8);
-    const to = Math.min(found.left.length, Math.ceil((view.scrollTop + view.clientHeight) / ROW) + 8);
-    for (const [index, row] of made.current) {
-      if (index >= from && index < to) continue;
-      row.remove();
-      made.current.delete(index);
-    }
-    for (let index = from; index < to; index++) {
-      if (made.current.has(index)) continue;
-      const pair = document.createElement("div");
-      pair.className = `pair${found.other[index] === 1 ? " other" : found.other[index] === VERDICT ? " judged" : ""}${index === chosen.value ? " chosen" : ""}`;
-      pair.style.transform = `translateY(${index * ROW}px)`;
-      pair.dataset.pair = String(index);
-      for (const [side, row] of [
-        [0, found.left[index]],
-        [1, found.right[index]],
-      ] as const) {
-        const half = document.createElement("div");
-        const scene = found.scenes[side];
-        const later = row >= 0 && scene.rows.start[row] >= scene.tape;
-        half.className = row < 0 ? "half none" : later ? "half later" : "half";
-        if (row >= 0 && !later) half.append(buildRow(scene, row));
-        pair.append(half);
-      }
-      made.current.set(index, pair);
-      box.current!.append(pair);
-    }
-  };
-  const again = () => {
-    made.current.clear();
-    box.current!.textContent = "";
-    paint();
-  };
+  const shown = useRef(found);
+  shown.current = found;
+  const pairs = useRef<LineWindow<PairElement> | null>(null);
+  const paint = () => pairs.current?.paint();
 
   useLayoutEffect(() => {
+    pairs.current = new LineWindow(box.current!, scroller.current!, () => new PairElement(() => shown.current));
     const seen = new ResizeObserver(paint);
     seen.observe(scroller.current!);
     return () => seen.disconnect();
-  }, [found]);
+  }, []);
   useLayoutEffect(() => {
+    const again = () => pairs.current!.show(found.left.length);
     box.current!.style.height = `${found.left.length * ROW}px`;
     if (found.first > 0) scroller.current!.scrollTop = Math.max(0, (found.first - 4) * ROW);
     again();
@@ -427,8 +428,8 @@ function Side({ run, id }: { run: Run; id: string }) {
         <a href={link("run", id)}>{oneLine(run.title, 70)}</a> <Badge status={run.data.status} label={run.data.label} />
       </h2>
       <p class="dim">
-        {oneLine(run.data.model ?? "", 40)} · {(run.data.monitors ?? []).map((monitor) => oneLine(monitor.name, 30)).join(", ") || "no monitors"} · {count(run.checks.length)} checks ·{" "}
-        {count(run.violations.length)} violations · {duration(run.end)}
+        {oneLine(run.data.model ?? "", 40)} · {(run.data.monitors ?? []).map((monitor) => oneLine(monitor.name, 30)).join(", ") || "no monitors"} · {plural(run.checks.length, "check")} ·{" "}
+        {plural(run.violations.length, "violation")} · {duration(run.end)}
       </p>
       <Bar label="tokens" parts={tokenParts(run)} />
       <Bar label="time" parts={timeParts(run)} />

@@ -49,6 +49,9 @@ export function bytes(n: number | undefined): string {
 export const ACTING =
   /[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\ud80d[\udc30-\udc5f]|\ud82f[\udca0-\udca3]|\ud834[\udd73-\udd7a]|[\udb40-\udb43][\udc00-\udfff]/g;
 
+/** Whether a text has any of them. */
+export const ACTS = new RegExp(ACTING.source);
+
 /** How an acting character is shown. */
 export function escaped(found: string): string {
   const code = found.codePointAt(0)!;

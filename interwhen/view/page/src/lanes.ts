@@ -185,16 +185,17 @@ export class LanePicture {
     };
     const write = (a: number, b: number, text: string, colour: string) => {
       const room = this.x(b) - this.x(a) - 10;
-      if (room < g.measureText(text).width) return;
+      if (room < g.measureText(text).width) return false;
       g.fillStyle = colour;
       g.fillText(text, Math.max(this.x(a), GUTTER) + 5, top + LANE / 2);
+      return true;
     };
     (run.data.requests ?? []).forEach((request, index) => {
       const sent = request.sent ?? request.accepted ?? 0;
       const ended = request.ended ?? run.end;
       const first = Math.min(request.first ?? ended, ended);
       bar(sent, first, c.wait);
-      write(sent, first, index ? "prefix again" : "waits for the first token", c.fg);
+      for (const text of index ? ["the server reads the prefix again", "prefix again"] : ["waits for the first token", "waits"]) if (write(sent, first, text, c.fg)) break;
       if (request.first === undefined) return;
       bar(first, ended, request.how === "broken" || request.how === "refused" ? c.violation : c.stream);
       const long = `request ${index + 1}${request.resume ? ` · by ${request.resume}` : ""}`;

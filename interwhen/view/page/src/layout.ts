@@ -1,7 +1,7 @@
 // The rows of the text: where each begins and ends on the tape. All rows have one height, so that only those in sight
 // need elements.
 
-import type { Run } from "./model";
+import { after, first, type Run } from "./model";
 
 export const LINE = 0;
 /** A further row of a wrapped line. */
@@ -176,24 +176,10 @@ export function layOut(run: Run, cuts: number, tape: number, width: number, open
 
 /** The row that holds the place `at` of the tape. */
 export function rowOf(rows: Rows, at: number): number {
-  let low = 0;
-  let high = rows.count;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (rows.start[middle] <= at) low = middle + 1;
-    else high = middle;
-  }
-  return Math.max(0, low - 1);
+  return Math.max(0, after(rows.start.subarray(0, rows.count), at) - 1);
 }
 
 /** How many rows begin before the place `tape`. */
 export function rowsUntil(rows: Rows, tape: number): number {
-  let low = 0;
-  let high = rows.count;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (rows.start[middle] < tape) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return first(rows.count, (i) => rows.start[i] >= tape);
 }

@@ -92,6 +92,15 @@ const COLUMNS: [Column, string, boolean][] = [
 
 const ITEM = 36;
 
+/** How many characters of all paths are the same folders. */
+const common = computed<number>(() => {
+  const [first, ...rest] = runs.value.map((row) => row.path);
+  if (first === undefined) return 0;
+  let length = first.lastIndexOf("/") + 1;
+  for (const path of rest) while (length && !path.startsWith(first.slice(0, length))) length = length > 1 ? first.lastIndexOf("/", length - 2) + 1 : 0;
+  return length;
+});
+
 export function ListPage() {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
@@ -157,13 +166,19 @@ export function ListPage() {
             {all.slice(from, to).map((row, place) => (
               <div key={row.id} role="row" class="tr" aria-rowindex={from + place + 2} style={{ transform: `translateY(${(from + place) * ITEM}px)` }}>
                 <span role="cell" class="td pick">
-                  <input type="checkbox" aria-label={`Compare ${oneLine(row.path, 60)}`} checked={picked.value.includes(row.id)} onChange={() => toggle(row.id)} />
+                  <input type="checkbox" aria-label={`Compare ${oneLine(row.path.slice(common.value), 60)}`} checked={picked.value.includes(row.id)} onChange={() => toggle(row.id)} />
                 </span>
                 <span role="cell" class="td status">
                   <Badge status={row.status ?? (row.error ? "failed" : undefined)} label={row.error ? "unreadable" : row.label} />
                 </span>
                 <span role="cell" class="td path">
-                  {row.error ? <span title={row.error}>{oneLine(row.path, 80)}</span> : <a href={link("run", row.id)}>{oneLine(row.path, 80)}</a>}
+                  {row.error ? (
+                    <span title={row.error}>{oneLine(row.path.slice(common.value), 80)}</span>
+                  ) : (
+                    <a href={link("run", row.id)} title={row.path}>
+                      {oneLine(row.path.slice(common.value), 80)}
+                    </a>
+                  )}
                   {row.found?.[0] && <span class="found">{oneLine(row.found[0], 90)}</span>}
                 </span>
                 <span role="cell" class="td model">{oneLine(row.model ?? "", 40)}</span>

@@ -5,7 +5,7 @@ import { compareKey, ComparePage } from "./compare";
 import type { RunRow } from "./data";
 import { ListPage } from "./list";
 import { RunPage } from "./runpage";
-import { announced, asReader, close, config, cursor, failure, fold, go, link, neighbour, now, open, playing, reason, route, run, runs, scrub, step } from "./state";
+import { announced, asReader, close, config, cursor, failure, fold, go, link, neighbour, now, open, playing, reason, route, run, runs, scrub, step, tab } from "./state";
 
 function Waiting({ id }: { id: string }) {
   return (
@@ -107,6 +107,7 @@ addEventListener("keydown", (event) => {
     Home: () => scrub(0),
     End: () => (cursor.value = null),
     " ": () => (playing.value = !playing.value),
+    "?": () => (tab.value = "help"),
     "/": () => document.querySelector<HTMLElement>("input[type=search]")?.focus(),
   };
   const act = keys[event.key];

@@ -4,6 +4,7 @@
 // has a time of death. So the text at any moment is the tape up to there, without the parts that had died by then.
 
 import type { CheckData, RunData, Span } from "./data";
+import { ACTS } from "./format";
 
 export interface Dead {
   /** The part of the tape that a cut took back. */
@@ -27,6 +28,13 @@ export interface CheckMark {
   b: number;
 }
 
+/** Where the tape changes its author or its phase. */
+export interface Seam {
+  at: number;
+  origin: number;
+  reasoning: number;
+}
+
 export class Steps {
   constructor(
     readonly at: Float64Array,
@@ -42,12 +50,17 @@ export class Steps {
 
 /** The number of items of the sorted `values` that are at most `x`. */
 export function after(values: ArrayLike<number>, x: number): number {
+  return first(values.length, (i) => values[i] > x);
+}
+
+/** The first of the numbers below `count` for which `holds`; it holds for all after it, too. */
+export function first(count: number, holds: (index: number) => boolean): number {
   let low = 0;
-  let high = values.length;
+  let high = count;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (values[middle] <= x) low = middle + 1;
-    else high = middle;
+    if (holds(middle)) high = middle;
+    else low = middle + 1;
   }
   return low;
 }
@@ -59,13 +72,16 @@ export const FEEDBACK = 2;
 export class Run {
   readonly text: string;
   readonly count: number;
-  /** For each entry: its end on the tape, its time, the length of the trace after it, who wrote it, its phase. */
+  /** For each entry: its end on the tape, its time, the length of the trace after it. */
   readonly tapeEnd: Float64Array;
   readonly at: Float64Array;
   readonly length: Float64Array;
-  readonly origin: Uint8Array;
-  readonly reasoning: Uint8Array;
+  /** The author and phase of the text from each seam on. The first one is at the start. */
+  readonly seams: Seam[] = [{ at: 0, origin: MODEL, reasoning: 0 }];
+  /** Whether any character of the text acts on others, so that it is shown as a box. */
+  readonly acts: boolean;
   readonly weight: Map<number, number>;
+  /** In the order of the tape. No two overlap, because a character is taken back once. */
   readonly dead: Dead[];
   readonly cutAt: Float64Array;
   readonly frontier: Steps;
@@ -83,11 +99,11 @@ export class Run {
     const gaps = data.tokens?.gaps ?? [];
     const n = (this.count = chars.length);
     this.text = data.text ?? "";
+    // With surrogates, a border of a piece may fall between two halves.
+    this.acts = ACTS.test(this.text) || /[\ud800-\udfff]/.test(this.text);
     this.tapeEnd = new Float64Array(n);
     this.at = new Float64Array(n);
     this.length = new Float64Array(n);
-    this.origin = new Uint8Array(n);
-    this.reasoning = new Uint8Array(n);
     this.weight = new Map(data.weights ?? []);
     const cuts = data.cuts ?? [];
     this.cutAt = Float64Array.from(cuts, (cut) => cut[2]);
@@ -99,8 +115,6 @@ export class Run {
     let style = 0;
     let next = 0;
     const styles = data.styles ?? [];
-    let origin = MODEL;
-    let reasoning = 0;
     for (let i = 0; i <= n; i++) {
       while (next < cuts.length && (cuts[next][0] <= i || i === n)) {
         this.kill(standing, cuts[next][1], next, cuts[next][2]);
@@ -109,9 +123,9 @@ export class Run {
       }
       if (i === n) break;
       while (style < styles.length && styles[style][0] <= i) {
-        reasoning = styles[style][1] === "reasoning" ? 1 : 0;
-        origin = styles[style][2] === "repair" ? REPAIR : styles[style][2] === "feedback" ? FEEDBACK : MODEL;
-        style++;
+        const [, phase, author] = styles[style++];
+        const origin = author === "repair" ? REPAIR : author === "feedback" ? FEEDBACK : MODEL;
+        this.seams.push({ at: tape, origin, reasoning: phase === "reasoning" ? 1 : 0 });
       }
       const last = standing[standing.length - 1];
       if (last && last.b === tape && last.s + last.b - last.a === trace) last.b += chars[i];
@@ -122,8 +136,6 @@ export class Run {
       this.tapeEnd[i] = tape;
       this.at[i] = time;
       this.length[i] = trace;
-      this.origin[i] = origin;
-      this.reasoning[i] = reasoning;
     }
     this.dead.sort((x, y) => x.a - y.a);
     this.frontier = steps(data.frontier);
@@ -247,22 +259,21 @@ export class Run {
     return Math.min(this.frontier.value(t), this.written(t));
   }
 
-  /** The checks whose place on the tape touches [a, b). */
-  touching(a: number, b: number): CheckData[] {
-    return this.touchingMarks(a, b).map((mark) => this.checks[mark.index]);
+  /** The marks that touch [a, b), written into `found`. */
+  touchingMarks(a: number, b: number, found: CheckMark[] = []): CheckMark[] {
+    found.length = 0;
+    for (let i = first(this.marks.length, (k) => this.marks[k].a >= b) - 1; i >= 0 && this.markEnds[i] > a; i--) if (this.marks[i].b > a) found.push(this.marks[i]);
+    return found.reverse();
   }
 
-  touchingMarks(a: number, b: number): CheckMark[] {
-    const found: CheckMark[] = [];
-    let low = 0;
-    let high = this.marks.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.marks[middle].a < b) low = middle + 1;
-      else high = middle;
-    }
-    for (let i = low - 1; i >= 0 && this.markEnds[i] > a; i--) if (this.marks[i].b > a) found.push(this.marks[i]);
-    return found.reverse();
+  /** The index of the first part that was taken back and ends after `at`. */
+  deadFrom(at: number): number {
+    return first(this.dead.length, (i) => this.dead[i].b > at);
+  }
+
+  /** The index of the first seam after `at`. */
+  seamAfter(at: number): number {
+    return first(this.seams.length, (i) => this.seams[i].at > at);
   }
 
   /** The outcome of a check as it was known at time `t`; null: the check had not been ordered. */

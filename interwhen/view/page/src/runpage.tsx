@@ -5,6 +5,7 @@ import { Account, Footer, why } from "./account";
 import { Checks, Evidence } from "./evidence";
 import { count, duration, oneLine } from "./format";
 import { GUTTER, heightOf, LanePicture, lanesOf, RIGHT } from "./lanes";
+import { Help } from "./help";
 import { layOut, type Rows, rowOf, rowsUntil } from "./layout";
 import type { Run } from "./model";
 import { Badge, Foreign } from "./parts";
@@ -217,7 +218,6 @@ function TextPane({ run }: { run: Run }) {
       proven: run.onTape(run.proven(t), t),
       shown: sent,
       selected: selected.value,
-      standing: [],
     };
     painter.current.show(scene);
     const was = before.current;
@@ -272,6 +272,7 @@ const TABS = [
   ["evidence", "Evidence"],
   ["account", "Account"],
   ["prompt", "Prompt"],
+  ["help", "Help"],
 ] as const;
 
 function Side({ run }: { run: Run }) {
@@ -330,8 +331,10 @@ function Side({ run }: { run: Run }) {
           </>
         ) : chosen === "account" ? (
           <Account run={run} onSpan={show} />
-        ) : (
+        ) : chosen === "prompt" ? (
           <Prompt run={run} />
+        ) : (
+          <Help />
         )}
       </div>
     </aside>

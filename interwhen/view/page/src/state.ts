@@ -114,7 +114,7 @@ export const only = signal<string | null>(null);
 export const query = signal("");
 export const fold = signal(true);
 export const unfolded = signal<ReadonlySet<number>>(new Set());
-export const tab = signal<"evidence" | "account" | "prompt">("evidence");
+export const tab = signal<"evidence" | "account" | "prompt" | "help">("evidence");
 export const playing = signal(false);
 export const connection = signal<"none" | "live" | "lost">("none");
 /** Whether the text shows what the reader had, and not what was written. */
@@ -166,8 +166,11 @@ function follow(id: string, data: RunData): void {
   source.onerror = () => (connection.value = source.readyState === EventSource.CLOSED ? "none" : "lost");
   source.addEventListener("part", (event) => {
     const part = JSON.parse((event as MessageEvent<string>).data) as Record<string, unknown>;
+    const begin = (part.from as number) ?? 0;
+    // A part from the start is the whole run, which began again: it was resumed after its end, or has another journal.
+    if (!begin) for (const key of Object.keys(data)) delete data[key as keyof RunData];
     // A part that was sent twice, after a reconnection, is left out.
-    if (((part.from as number) ?? 0) < (data.offset ?? 0)) return;
+    else if (begin < (data.offset ?? 0)) return;
     apply(data, part);
     grow(data);
   });

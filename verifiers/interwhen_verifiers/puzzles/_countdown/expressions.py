@@ -129,7 +129,10 @@ def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
 
 
 def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
-    """Read all *tokens* as one expression. Return ``None`` if there are no tokens, or if it is too long or too deep."""
+    """Read all *tokens* as one expression.
+
+    Return ``None`` if they are no expression, or if the expression is too long or too deep.
+    """
     numbers = tuple(WrittenNumber(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
     if not 0 < len(numbers) <= MAX_NUMBERS:
         return None
@@ -208,7 +211,7 @@ class _Reader:
     def read(self, rank: int, depth: int) -> Fraction | None:
         """Evaluate one operand, and the operations after it whose precedence is higher than *rank*.
 
-        *depth* is the number of open brackets and signs.
+        *depth* is the number of open brackets and signs. The value is ``None`` if the expression divides by zero.
         """
         value = self._operand(depth)
         while self.at < len(self._tokens):

@@ -62,6 +62,7 @@ class CalculationStep(Spanned):
     equation: NumberEquation
     listed: tuple[WrittenNumber, ...] | None
     list_start: int
+    """The offset in the line at which the list of these numbers starts; the end of the equation if there is no list."""
     is_given_up: bool = False
     """Whether the line itself says that this step leads nowhere."""
 
@@ -113,10 +114,10 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
 
 
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Return the first equation of *line* in the form of :func:`find_equation`.
+    """Return the first equation of *line* and the index after it, as :func:`find_equation` does; ``None`` if none.
 
-    A dash and a space at the start of the line may be a bullet or a minus sign. The dash counts as a sign only if the
-    equation is true with it.
+    *tokens* are the tokens of *line*. A dash and a space at the start of the line may be a bullet or a minus sign. The
+    dash counts as a sign only if the equation is true with it.
     """
     found = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":

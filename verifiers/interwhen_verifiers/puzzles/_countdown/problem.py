@@ -69,9 +69,9 @@ class NumberPuzzle:
 
 
 def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
-    """Read the puzzle of *prompt*. Return ``None`` if it has none, or more than one.
+    """Read the puzzle of *prompt*; *target* is used if the prompt names no target.
 
-    *target* is used if the prompt does not name one.
+    Return ``None`` if the prompt has no puzzle, or more than one, or if there is no target.
     """
     text = prompt[-MAX_PROMPT:]
     numbers = _numbers(text)

@@ -90,7 +90,8 @@ class Brackets:
     def read(self, at: int, line: str) -> tuple[int, list[Bracketed]]:
         """Return the number of brackets read after *line*, and the statements in the line.
 
-        *at* is the number of brackets read before it. Takes time linear in the length of *line*.
+        *at* is the number of brackets read before it. A line that states an empty stack begins again, with the number
+        0. Takes time linear in the length of *line*.
         """
         if _START.match(line):
             return 0, []
@@ -159,7 +160,10 @@ def _differ(said: str, right: str) -> str:
 
 
 def read_brackets(prompt: str) -> Brackets | None:
-    """Read the brackets of *prompt*. Return ``None`` if there are none, or if one closes another kind."""
+    """Read the brackets of *prompt*.
+
+    Return ``None`` if there are fewer than two, if one closes no bracket of its kind, or if *prompt* is too long.
+    """
     if len(prompt) > MAX_PROMPT:
         return None
     found = list(_INPUT.finditer(prompt))

@@ -174,7 +174,8 @@ class ObjectOrder:
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
         """Return the state after *line*, and its statements about the order.
 
-        *reading* is the state before it. Takes time linear in the length of *line*.
+        *reading* is the state before it. Statements after a supposition, and in a line with an option, are left out.
+        Takes time linear in the length of *line*.
         """
         found: list[ToldFacts] = []
         # An option that is quoted is not asserted.
@@ -188,7 +189,10 @@ class ObjectOrder:
         return reading, found
 
     def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
-        """Judge stated facts, or the answer. The option that the answer names must follow from the clues."""
+        """Judge *said*: stated facts, or the answer. The option that the answer names must follow from the clues.
+
+        Facts that contradict the clues are a violation, and facts that the clues leave open are ``Unknown``.
+        """
         if isinstance(said, ToldFacts):
             return _judge_arrangement(self, said)
         text = dict(self.options).get(said.letter, said.text)
@@ -226,7 +230,11 @@ def holds(fact: Fact, row: tuple[int, ...]) -> bool:
 
 
 def read_order(prompt: str) -> ObjectOrder | None:
-    """Read the problem of *prompt*. Return ``None`` if there is none, or if its clues contradict each other."""
+    """Read the last problem of *prompt*.
+
+    Return ``None`` if there is none, if it has more than ``MOST`` objects, if its clues contradict each other, or if
+    *prompt* is too long.
+    """
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
         return None
@@ -275,8 +283,8 @@ def read_facts(
 ) -> Iterator[FoundFact]:
     """Yield the facts that *sentence* asserts, from left to right.
 
-    *counts_down*: the text has listed places from the high end. Then "second is X" may count from either end, so it is
-    not read.
+    *grammar* has the patterns for the objects *names*. *counts_down*: the text has listed places from the high end.
+    Then "second is X" may count from either end, so it is not read.
     """
     inverted = [] if counts_down else [*grammar.inverted.finditer(sentence)]
     matches = sorted([*grammar.facts.finditer(sentence), *inverted], key=lambda match: match.start())
@@ -409,7 +417,8 @@ def _place(word: str, *, count: int, way: Way) -> int:
 def _listed(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
     """Read a list such as "first is the black book, then second is …" from *start* on, as one statement.
 
-    *way* is the direction in which the text lists places; ``None`` if it is not known.
+    *way* is the direction in which the text lists places. A place that does not exist ends the list, and is a statement
+    of its own.
     """
     count = len(problem.names)
     found: list[FoundFact] = []
@@ -435,7 +444,7 @@ def _joined(found: list[FoundFact]) -> list[ToldFacts]:
 def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
     """Read a list such as "the black book, the red book, …" from *start* on, if it names all objects.
 
-    *way* is the direction in which the text lists places; ``None`` if it is not known.
+    *way* is the direction in which the text lists places. Return no statements for any other text.
     """
     rest = text[start:].rstrip(" .!")
     items = [problem.find(part) for part in _SPLIT.split(rest) if part.strip()]
@@ -454,7 +463,7 @@ def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[Tol
 def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
     """Yield facts such as "the third bird must be the falcon".
 
-    *way* is the direction in which the last list counted places.
+    *way* is the direction in which the last list counted places. If it is ``None``, no fact is read.
     """
     if way is None or is_doubtful(text):
         return
@@ -467,7 +476,10 @@ def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[Found
 
 
 def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
-    """Judge *said*, the stated facts: they are wrong if they are true in none of the allowed arrangements."""
+    """Judge *said*, the stated facts, by the allowed arrangements.
+
+    The facts are wrong if they are together true in none of them, and unknown if they are true in only some of them.
+    """
     count = len(problem.names)
     if said.beyond:
         return Violation(why=f"there are {count} places, and so no place {said.beyond}")

@@ -230,7 +230,7 @@ _FORMULA_FORMS: Final[tuple[tuple[Connective, re.Pattern[str]], ...]] = (
 
 
 class Formula(NamedTuple):
-    """A formula: an atomic sentence (``op`` is ``atom``), or a connective and its parts."""
+    """A formula: an atomic sentence with its ``name`` (``op`` is ``atom``), or a connective and its parts."""
 
     op: Connective | Literal["atom"]
     name: str = ""
@@ -243,7 +243,10 @@ class Formula(NamedTuple):
 
 
 def read_formula(text: str) -> Formula | None:
-    """Read the formula in *text*, in words or in logical signs. Return ``None`` if it is not understood."""
+    """Read the formula in *text*, in words or in logical signs.
+
+    Return ``None`` if it is not understood, or if it is too long.
+    """
     said = " ".join(text.strip().rstrip(".").split())
     if not said or len(said) > _LONGEST:
         return None
@@ -275,7 +278,10 @@ def _words(said: str, depth: int) -> Formula | None:
 
 
 def _name(said: str) -> str:
-    """Normalise the sentence *said*, so that "it rains" and "it does not rain" get the same name."""
+    """Return a name for *said*, a sentence without negation: each long word loses an "s" at its end.
+
+    So "it rains" gets the same name as the "it rain" in "it does not rain".
+    """
     return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
 
 
@@ -362,7 +368,10 @@ class Sentences:
         return formula if formula and formula.atoms <= set(self.atoms) else None
 
     def status(self, formula: Formula, *, are_peopled: bool = False) -> Status:  # noqa: ARG002 (there are no classes)
-        """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``)."""
+        """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``).
+
+        *are_peopled* has no meaning for sentences, and is ignored.
+        """
         cases = self.mask(formula)
         if not self.cases & ~cases:
             return "follows"
@@ -448,7 +457,7 @@ class Premises:
         return is_supposed, found
 
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
-        """Judge a conclusion, or the answer to the question."""
+        """Judge *said*: a conclusion, or the answer to the question."""
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
         # A conclusion is wrong if its contrary follows, and unknown if neither does.
@@ -462,7 +471,11 @@ class Premises:
 
 
 def read_premises(prompt: str) -> Premises | None:
-    """Read the premises of *prompt*. Return ``None`` if there are none, or if they contradict each other."""
+    """Read the premises of *prompt*, and the question about them.
+
+    Return ``None`` if there are no premises, if one is not understood, if they contradict each other, or if *prompt* is
+    too long.
+    """
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:
         return None

@@ -55,7 +55,7 @@ class Words:
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        """Return how *listed* differs from a rearrangement of the given words; an empty text if it does not differ."""
+        """Return the first way in which *listed* is not a rearrangement of the given words; an empty text if it is."""
         given, found = Counter(self.given), Counter(listed)
         for word in found:
             if word not in given:
@@ -91,7 +91,7 @@ class Words:
         return after, [*found, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
 
     def judge(self, said: Sorted) -> Verdict:
-        """Judge a statement about letters or the order by comparing the words."""
+        """Judge *said*, a statement about letters or the order, or the answer, by comparing the words."""
         match said:
             case Letter():
                 return _judge_letter(said)
@@ -118,7 +118,10 @@ def _and_less(listed: str) -> str:
 
 
 def read_words(prompt: str) -> Words | None:
-    """Read the words to sort from *prompt*. Return ``None`` if it has none."""
+    """Read the words to sort from *prompt*. Return ``None`` if it has none, or if it is too long.
+
+    A prompt that consists only of four or more small-letter words is such a list, too.
+    """
     if len(prompt) <= MAX_PROMPT and _PLAIN.fullmatch(prompt):
         return Words(tuple(prompt.split()))
     orders = list(_ORDER.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
@@ -244,7 +247,8 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
     """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``, from left to right.
 
-    *rank* is the position of the letter by which the text compares words; 0 if it is not known.
+    *rank* is the position of the letter by which the text compares words; 0 if it is not known. A line that states the
+    letters of words has no chains.
     """
     if _LETTER.search(line):
         return

@@ -140,7 +140,7 @@ class Swaps:
         return told, found
 
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
-        """Judge a statement about who holds what, or the answer, by carrying out the swaps of the prompt."""
+        """Judge *said*, a statement about who holds what or the answer, by carrying out the swaps of the prompt."""
         if isinstance(said, Holding):
             return _judge_holding(self, said)
         thing = self.thing(dict(self.options).get(said.letter, said.text))
@@ -156,7 +156,10 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def read_swaps(prompt: str) -> Swaps | None:
-    """Read the problem of *prompt*. Return ``None`` if it has no swaps, or if any part is not understood."""
+    """Read the problem of *prompt*.
+
+    Return ``None`` if it has no swaps or too many, if any part is not understood, or if *prompt* is too long.
+    """
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:
         return None
@@ -224,17 +227,16 @@ _PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2
 
 
 def _is_list(text: str) -> bool:
-    """Tell whether *text* is only a list of people and what they hold."""
+    """Tell whether *text* is only a list of two or more entries, each a person and what that person holds."""
     parts = re.split(r"[,;]", text.strip().rstrip(".,;"))
     return len(parts) > 1 and all(map(_PART.match, parts))
 
 
 def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-    """Return the state after *line*, and the statements in it.
+    """Return the state after *line*, and the statements in it. *told* is the state before it.
 
-    The line has no sentences: it is a list of who holds what.
-
-    The list describes the state after the next swap, or repeats the state at the start or at the end.
+    The line has no sentences: it is a list of who holds what. The list describes the state after the next swap, or
+    repeats the state at the start or at the end.
     """
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
@@ -283,8 +285,8 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
     """Return the state after *said*, statements that belong together, and the statements with the numbers of swaps set.
 
-    The statements are meant after the current number of swaps if this number is certain, and otherwise after that
-    number or any later one.
+    *told* is the state before them. The statements are meant after the current number of swaps if this number is
+    certain, and otherwise after that number or any later one.
     """
     if not said:
         return told, []
@@ -300,7 +302,7 @@ def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapS
 def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]] | None:
     """Read *line* in the form "A B: A red, B blue": two people who swap, and the result.
 
-    Return ``None`` if it has another form.
+    Return the state after it and its statements, or ``None`` if it has another form. *told* is the state before it.
     """
     head = _HEAD.match(line)
     if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:

@@ -168,6 +168,7 @@ class MazeProblem:
     """The position of the exit that a yes-or-no question names, such as ``top left`` or ``directly above``."""
     options: dict[str, str] = field(default_factory=dict)
     base: int | None = None
+    """The number of the first row and column, 0 or 1; ``None`` if the prompt does not say."""
     distance: int | None = None
     """The least number of steps from start to goal; ``None`` if the goal cannot be reached."""
     order: str = ""
@@ -175,7 +176,10 @@ class MazeProblem:
 
 
 def read_problem(prompt: str) -> MazeProblem | None:
-    """Read the maze and the question of *prompt*. Return ``None`` if it shows no maze that can be read."""
+    """Read the maze and the question of *prompt*.
+
+    Return ``None`` if it shows no maze that can be read, or if it is too long.
+    """
     if len(prompt) > MAX_PROMPT:
         return None
     maze = _quoted(prompt) or _drawn(prompt)
@@ -201,7 +205,10 @@ def _quoted(prompt: str) -> Maze | None:
 
 
 def _drawn(prompt: str) -> Maze | None:
-    """Return the last maze that is drawn with the signs of the legend, or else with common signs."""
+    """Return the last maze that is drawn with the signs of the legend, or else with common signs.
+
+    Return ``None`` if no maze is drawn.
+    """
     found: Maze | None = None
     for roles in _roles(prompt):
         for block in _blocks(prompt, frozenset("".join(roles.values()) + " .")):

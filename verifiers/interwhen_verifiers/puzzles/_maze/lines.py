@@ -197,8 +197,8 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
     """Return the statements of *line* that are clear. Takes time linear in the length of *line*.
 
-    If *least* is not 0, a line is the answer if it has only moves, and at least that many, or only the word
-    "infeasible".
+    A line that is too long has none, and a line with a question mark has none except the answer. If *least* is not 0, a
+    line is the answer if it has only moves, and at least that many, or only the word "infeasible".
     """
     if len(line) > MAX_LINE:
         return ()
@@ -215,9 +215,10 @@ def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
 
 
 def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | None:
-    """Read the list of directions in ``line[start:end]``. Return ``None`` if it is not such a list.
+    """Read the list of directions in ``line[start:end]``.
 
-    *label* is the word before the list, such as "path".
+    *label* is the word before the list, such as "path". Return ``None`` if it is not such a list, if it has more than
+    1,000 entries, or if it may only enumerate the possible directions.
     """
     text = line[start:end].rstrip(" .*`")
     if _LETTERS.fullmatch(text):
@@ -258,7 +259,10 @@ def way_of(word: str) -> Direction:
 
 
 def _is_enumeration(steps: list[Move], label: str) -> bool:
-    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving."""
+    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving.
+
+    *label* is the word before the list; after some words, such as "path", a list always moves.
+    """
     ways = [step.way for step in steps]
     if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
         return False
@@ -317,7 +321,10 @@ def _located(match: re.Match[str]) -> Said:
 
 
 def _chain(line: str) -> Moves | None:
-    """Read ``(1,1) → (1,2) → (2,2)``."""
+    """Read a chain of cells such as ``(1,1) → (1,2) → (2,2)``; return ``None`` for a line of another form.
+
+    About ``MAX_CELLS`` cells are read; the rest of a longer chain is left out.
+    """
     head = _CHAIN.match(line)
     if head is None:
         return None
@@ -338,7 +345,10 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. right`` or ``Move left to (2,3)``."""
+    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. right`` or ``Move left to (2,3)``.
+
+    Return ``None`` for a line of another form.
+    """
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
         return None
@@ -354,7 +364,10 @@ def _numbered(line: str) -> Moves | None:
 
 
 def _labelled(line: str) -> Moves | None:
-    """Read ``Path: right, right, down`` or a line with nothing but directions."""
+    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line.
+
+    Without a label, a single direction, or a list of only "left" and "right", is not read, because it may name turns.
+    """
     label = _LABEL.match(line)
     start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
     moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")

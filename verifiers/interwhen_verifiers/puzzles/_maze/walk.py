@@ -144,7 +144,7 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
 
 
 def judge_field(place: WalkState, said: Field) -> Verdict:
-    """Compare the stated property *said* with the last step of the walk."""
+    """Compare the stated property *said* with the last step of the walk in *place*."""
     last = place.walk
     if said.name == "turn":
         if last.turn is None or last.turn == "back":
@@ -169,7 +169,7 @@ def judge_field(place: WalkState, said: Field) -> Verdict:
 
 
 def judge_rotation(said: Rotation) -> Verdict:
-    """Judge whether going from one direction to the other is the stated turn."""
+    """Judge *said*: whether going from one direction to the other is the stated turn."""
     right = turn_between(said.one, said.other)
     if right in {"straight", "back"} and right != said.turn:
         return Unknown("that is no turn to the side")
@@ -206,10 +206,10 @@ def _walk_by_pairs(problem: MazeProblem, place: WalkState, moves: Moves) -> Outc
 def _replayed(
     problem: MazeProblem, last: Walk, moves: Moves, frames: Iterable[CoordinateFrame]
 ) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
-    """Replay *moves* once for each of *frames*, the possible meanings of coordinates.
+    """Replay *moves* after the walk *last*, once for each of *frames*, the possible meanings of coordinates.
 
     Return the frames in which all moves can be made, each with the walk after them, and the first fault in any other
-    frame.
+    frame (``None`` if there is none).
     """
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
@@ -224,7 +224,10 @@ def _replayed(
 
 
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
-    """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell."""
+    """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell.
+
+    *frame* says what coordinates mean. Return a fault if numbered moves do not begin where the walk ended.
+    """
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
     if cell is None:
@@ -251,7 +254,10 @@ def _replay(problem: MazeProblem, begun: Walk, moves: Moves, frame: CoordinateFr
 
 
 def _step(problem: MazeProblem, last: Walk, step: Move, frame: CoordinateFrame | None) -> Walk | str:
-    """Return the walk after *step*, or a text that says why the step cannot be made. *last* is the walk before it."""
+    """Return the walk after *step*, or a text that says why the step cannot be made.
+
+    *last* is the walk before it, and *frame* says what coordinates mean.
+    """
     if last.cell is None:
         return "it is not known where this begins"
     there = _target(last.cell, step, frame)
@@ -360,7 +366,7 @@ def judge_place(problem: MazeProblem, place: str) -> Verdict:
 
 
 def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    """Judge the answer to the question of the prompt."""
+    """Judge *final*, the answer to the question of the prompt."""
     chosen = choose(final.text, problem.options) if problem.options else None
     text = chosen[1] if chosen else final.text
     match problem.asked:
@@ -401,7 +407,7 @@ def _judge_yes(problem: MazeProblem, text: str) -> Verdict:
 
 
 def _judge_way(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    """Judge a list of moves from start to exit. If the question asks for moves, it must be a shortest one."""
+    """Judge *final*, a list of moves from start to exit. If the question asks for moves, it must be a shortest one."""
     if final.moves is None:
         if not _NO_WAY.fullmatch(final.text.strip(" .!")):
             return Unknown("the answer is no list of moves")

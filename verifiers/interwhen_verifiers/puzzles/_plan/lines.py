@@ -122,7 +122,10 @@ def corrects(text: str, at: int = 0) -> bool:
 
 
 def read_line(text: str, problem: PlanningProblem) -> Line:
-    """Read the line *text* of a plan for *problem*. Takes time linear in the length of *text*."""
+    """Read the line *text* of a plan for *problem*: its actions, the end mark, a remark, or a doubt.
+
+    Takes time linear in the length of *text*.
+    """
     if len(text) > LONGEST:
         return Doubt(f"a line of more than {LONGEST:,} characters is not read")
     if text.strip(_TRAILING).lower() == "[plan end]":
@@ -159,7 +162,10 @@ def _bracketed(
 
 
 def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
-    """Read an action in the form of a function call, such as ``PickUp(red)``."""
+    """Read an action in the form of a function call, such as ``PickUp(red)``; return ``None`` for other lines.
+
+    The line *text* is read from the offset *at*. *number* is the number of the step, if the line has one.
+    """
     match = _CALL.fullmatch(text, at)
     if match is None:
         return None
@@ -171,7 +177,10 @@ def _called(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | None:
-    """Read an action in PDDL without its brackets. Return ``None`` unless the problem has this action."""
+    """Read an action in PDDL without its brackets. Return ``None`` unless the problem has this action.
+
+    The line *text* is read from the offset *at*. *number* is the number of the step, if the line has one.
+    """
     end = len(text.rstrip(_TRAILING))
     step = _step(tuple(text[at:end].lower().split()), at, end, number, problem) if end - at <= _SENTENCE else None
     return (step,) if isinstance(step, ActionStep) and not step.fault else None
@@ -219,7 +228,7 @@ def _told(
 
 
 def _read_action(said: str) -> Atom | None:
-    """Read the action in the English text *said*, with or without a remark after it."""
+    """Read the action in the English text *said*, with or without a remark after it; ``None`` if there is none."""
     action = read_telling(said.rstrip(_TRAILING))
     remark = _REMARK.search(said)
     if action is not None or remark is None or _NO_REMARK.search(said, remark.end()) or corrects(said, remark.end()):
@@ -230,7 +239,8 @@ def _read_action(said: str) -> Atom | None:
 def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) -> Aside | Doubt:
     """Return a remark or a doubt for the line *text*, which was not read as an action.
 
-    It is a doubt if the line may be an action in unknown words. The line begins at the offset *at*.
+    It is a doubt if the line may be an action in unknown words. The line is read from the offset *at*, which is after
+    its *number*.
     """
     operators = problem.domain.operators
     brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]

@@ -68,7 +68,10 @@ _PROBLEM_PARTS = {"problem", ":domain", ":requirements", ":objects", ":init", ":
 
 
 def parse(text: str) -> list[Node]:
-    """Return the expressions in *text* as nested lists, in lower case and without comments."""
+    """Return the expressions in *text* as nested lists, in lower case and without comments.
+
+    Raises :class:`PddlError` if brackets do not match, and if the text is too long or too deep.
+    """
     if len(text) > LONGEST:
         raise PddlError(f"a text must have at most {LONGEST:,} characters, got {len(text):,}; give a shorter one")
     stack: list[list[Node]] = [[]]
@@ -94,7 +97,7 @@ def parse(text: str) -> list[Node]:
 def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
     """Return the parts of the definition in *text*, as a map from the name of a part to its contents without the name.
 
-    *kind* is ``domain`` or ``problem``.
+    *kind* is ``domain`` or ``problem``. Raises :class:`PddlError` if *text* is no definition of this kind.
     """
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":
@@ -262,7 +265,7 @@ _TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
 def read_statement(text: str) -> PlanningProblem | None:
     """Read the last blocksworld problem in English in *text*.
 
-    Return ``None`` if there is none, or if a part of it is not understood.
+    Return ``None`` if there is none, if a part of it is not understood, or if it is too long.
     """
     low = text.lower()
     at = low.rfind(_INITIAL)
@@ -292,5 +295,8 @@ def _match(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str) -> Atom
 
 
 def read_telling(text: str) -> Atom | None:
-    """Read an action in lower-case English, such as ``stack the red block on top of the blue block``."""
+    """Read an action in lower-case English, such as ``stack the red block on top of the blue block``.
+
+    Return ``None`` if *text* has another form.
+    """
     return _match(_TELLINGS, text)

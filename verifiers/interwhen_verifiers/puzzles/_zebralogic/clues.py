@@ -153,12 +153,15 @@ class Phrases:
         self._longest = max(map(len, self._cells), default=0)
 
     def find(self, phrase: str) -> Cell | None:
-        """Return the only value that *phrase* names; ``None`` if any word of it is not understood."""
+        """Return the value that *phrase* names.
+
+        Return ``None`` if it does not name exactly one value, or if any word of it is not understood.
+        """
         found = self._mention(phrase)
         return None if found is None else self._chosen(*found)
 
     def labelled(self, label: str, phrase: str) -> Cell | None:
-        """Return the value that *phrase* names in a column with the header *label*."""
+        """Return the value that *phrase* names in a column with the header *label*; ``None`` unless it names one."""
         found = self._mention(phrase)
         if found is None:
             return None
@@ -174,7 +177,8 @@ class Phrases:
     def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
         """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
 
-        Several cells are possible if attributes share the value.
+        Several cells are possible if attributes share the value. The result is ``None`` if there is no value or a
+        second one, if a word is not understood, or if *phrase* is too long.
         """
         if len(phrase) > MAX_PHRASE:
             return None
@@ -334,9 +338,10 @@ def _house_number(match: re.Match[str], houses: int) -> int | None:
 def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
 ) -> HouseRelation | None:
-    """Return the relation of the two values before and after *between*; ``None`` unless the text has one meaning.
+    """Return the relation of the kind *kind* between the two values before and after the pattern *between* in *text*.
 
-    "Eric is the person who is tall" can be split at either "is", with the same result.
+    *phrases* finds the values. The result is ``None`` unless the text has one meaning. "Eric is the person who is tall"
+    can be split at either "is", with the same result. *number* and *denied* are those of :class:`HouseRelation`.
     """
     found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):

@@ -63,7 +63,11 @@ class HousePuzzle:
 
 
 def read_puzzle(text: str) -> HousePuzzle | None:
-    """Read the last puzzle in *text*. Return ``None`` if there is none."""
+    """Read the last puzzle in *text*.
+
+    Return ``None`` if there is none, if it exceeds a limit, or if its attributes or the numbers of its clues do not
+    fit.
+    """
     starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
     if not starts:
         return None
@@ -82,7 +86,10 @@ def read_puzzle(text: str) -> HousePuzzle | None:
 
 
 def _attributes(text: str, houses: int) -> list[Attribute] | None:
-    """Return the attributes in *text*; ``None`` unless each has one value for each house."""
+    """Return the attributes in *text*.
+
+    Return ``None`` if there are none or too many, or unless each has as many different values as there are *houses*.
+    """
     found = []
     for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
         values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
@@ -93,7 +100,10 @@ def _attributes(text: str, houses: int) -> list[Attribute] | None:
 
 
 def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:
-    """Return the clues in *text*, whose numbers must run from 1; ``None`` if there are none."""
+    """Return the numbered clues in *text*, up to the first number that does not follow; ``None`` if there are none.
+
+    The numbers begin at 1. *phrases* finds the values, and *houses* is the number of houses.
+    """
     clues: list[Clue] = []
     for line in text.splitlines():
         match = _CLUE.match(line)

@@ -1,0 +1,417 @@
+"""The compact form of a timeline: JSON for browsers, made of what a scribe has recorded, whole or in parts.
+
+docs/journal.md describes it. A redacted journal has the parts of its compact form in place of text and facts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from interwhen._types.models import Usage
+from interwhen._types.results import Verified
+from interwhen._types.segments import Span, sha256
+from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen.journal._records import Header
+from interwhen.journal._scribe import UPSERTED, Scribe
+
+VERSION = 1
+"""The version of the compact form."""
+
+OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "cancelled", "skipped"]
+
+
+@dataclass(slots=True)
+class PartMark:
+    """Stores how much of a timeline was already returned as parts: how many entries of each list, and times in µs.
+
+    Each consumer of one timeline has one.
+    """
+
+    begun: bool = False
+    offset: int = 0
+    """The end of the last part in the journal."""
+    restarts: int = 0
+    """How often the timeline had begun again when the last part was made."""
+    outlines: int = 0
+    """How many parts of a redacted journal were returned."""
+    changes: int = 0
+    """How many changes of entries were returned."""
+    entries: int = 0
+    styles: int = 0
+    cuts: int = 0
+    frontier: int = 0
+    shown: int = 0
+    time: int = 0
+    frontier_time: int = 0
+    shown_time: int = 0
+
+
+class CompactForm:
+    """Makes the compact form of what *scribe* has recorded: :meth:`whole` at once, or :meth:`part` by part.
+
+    If the journal is redacted, the form contains no text, keys or reasons.
+    """
+
+    def __init__(self, scribe: Scribe) -> None:
+        self._scribe = scribe
+        self._redacted = scribe.header.redacted
+        self._mark = PartMark()
+
+    def whole(self, path: str, size: int, left_out: int = 0) -> dict[str, Any]:
+        """Return the compact form of the whole timeline up to now, as an object for JSON.
+
+        *path* is the journal's path, *size* its size in bytes, and *left_out* how many bytes at its end could not be
+        read.
+        """
+        found = {"version": VERSION, **self._head(path), **self._columns(PartMark())}
+        for name in UPSERTED:
+            if rows := [self._row(name, number) for number in range(len(self._scribe.entries(name)))]:
+                found[name] = rows
+        found.update(self._state(size, left_out))
+        return found
+
+    def part(self, path: str, mark: PartMark | None = None) -> dict[str, Any]:
+        """Return what is new in the compact form since *mark*, as an object for JSON, and move *mark* to the present.
+
+        Without *mark*, return what is new since the last part. Only the first part has the version and the settings of
+        the run, with *path*, the journal's path.
+        """
+        mark = self._mark if mark is None else mark
+        found: dict[str, Any] = {}
+        if not mark.begun:
+            found = {"version": VERSION, **self._head(path)}
+            mark.begun = True
+        found.update(self._columns(mark))
+        for name, numbers in self._scribe.changed_after(mark.changes).items():
+            found[name] = {str(number): self._row(name, number) for number in numbers}
+        mark.changes = self._scribe.changes
+        found.update(self._state(0, 0))
+        return found
+
+    def _row(self, name: str, number: int) -> dict[str, Any]:
+        makers: dict[str, Any] = {
+            "requests": self._request_row,
+            "checks": self._check_row,
+            "forks": self._fork_row,
+            "remedies": self._remedy_row,
+            "incidents": self._incident_row,
+        }
+        row: dict[str, Any] = makers[name](number)
+        return row
+
+    def _head(self, path: str) -> dict[str, Any]:
+        header = self._scribe.header
+        redacted = self._redacted
+        monitors = []
+        for one in header.monitors:
+            who = header.verifiers[one.verifier]
+            fields = one.fields
+            remedy = fields.get("remedy")
+            monitors.append(
+                _short(
+                    name=fields.get("name"),
+                    verifier=who.name,
+                    version=who.version,
+                    delivery=fields.get("delivery"),
+                    worker=who.worker,
+                    deadline=who.deadline,
+                    remedy=remedy.get("type", "").lower() if isinstance(remedy, dict) else remedy,
+                    required=fields.get("required"),
+                    scope=fields.get("scope"),
+                    forks=one.forks,
+                )
+            )
+        return _short(
+            path=path,
+            interwhen=header.interwhen,
+            schema=self._scribe.schema,
+            call=None if header.call is None else msgspec.to_builtins(header.call),
+            written=header.written,
+            model=header.model,
+            prompt=None if redacted else msgspec.to_builtins(header.prompt),
+            prompt_sha256=header.prompt_sha256 if redacted else "",
+            redacted=redacted,
+            monitors=monitors,
+        )
+
+    def _columns(self, mark: PartMark) -> dict[str, Any]:
+        """Return the values that were added since *mark* to the lists that only grow, such as texts and cuts.
+
+        This moves *mark* to their ends.
+        """
+        scribe, tape = self._scribe, self._scribe.tape
+        texts = tape.texts[mark.entries :]
+        times = [_micros(at) for at in tape.times[mark.entries :]]
+        tokens = tape.tokens[mark.entries :]
+        first = mark.entries
+        frontier = scribe.frontier[mark.frontier :]
+        shown = scribe.shown[mark.shown :]
+        found = _short(
+            text="" if self._redacted else "".join(texts),
+            tokens=_short(chars=[_width(text) for text in texts], gaps=_gaps(times, mark.time)),
+            weights=[[first + place, weight] for place, weight in enumerate(tokens) if weight != 1],
+            styles=[list(style) for style in tape.styles[mark.styles :]],
+            cuts=[[entry, wide, _micros(at), remedy] for entry, _, at, remedy, _, wide in tape.cuts[mark.cuts :]],
+            frontier=_short(
+                gaps=_gaps([_micros(at) for at, _, _ in frontier], mark.frontier_time), to=[to for _, _, to in frontier]
+            ),
+            shown=_short(
+                gaps=_gaps([_micros(at) for at, _, _ in shown], mark.shown_time), to=[to for _, _, to in shown]
+            ),
+        )
+        mark.entries, mark.styles, mark.cuts = len(tape.texts), len(tape.styles), len(tape.cuts)
+        mark.frontier, mark.shown = len(scribe.frontier), len(scribe.shown)
+        mark.time = times[-1] if times else mark.time
+        mark.frontier_time = _micros(frontier[-1][0]) if frontier else mark.frontier_time
+        mark.shown_time = _micros(shown[-1][0]) if shown else mark.shown_time
+        return found
+
+    def _state(self, size: int, left_out: int) -> dict[str, Any]:
+        scribe = self._scribe
+        result = scribe.result
+        found = _short(size=size, left_out=left_out, end=_micros(scribe.at))
+        if scribe.called is not None:
+            found["call"] = called_fields(scribe.header, scribe.called)
+        if result is None:
+            return found
+        if self._redacted:
+            found["text_sha256"] = sha256(result.text)
+        found["status"], found["label"] = result.status, result.label
+        said = getattr(result, "reason", "") or getattr(result, "error", "")
+        found["result"] = _short(
+            finish_reason=result.finish_reason,
+            reason="" if self._redacted else said,
+            scope=result.certificate.scope if isinstance(result, Verified) else None,
+            unverified=[
+                _short(
+                    monitor=one.monitor,
+                    span=self._final(one.span),
+                    why="" if self._redacted else one.why,
+                    verifier=one.verifier,
+                )
+                for one in getattr(result, "unverified_reasons", ())
+            ],
+            insertions=[{"span": self._final(one.span), "origin": one.origin} for one in result.insertions],
+            hidden_reasoning=result.hidden_reasoning,
+            resume=None if result.resume is None else msgspec.to_builtins(result.resume),
+            ledger=msgspec.to_builtins(result.ledger),
+            timing=msgspec.to_builtins(result.timing),
+            # The samples of skipped events quote what a server sent.
+            wire=None if self._redacted or result.wire == type(result.wire)() else msgspec.to_builtins(result.wire),
+        )
+        if isinstance(result, Verified):
+            found["certificate"] = self._certificate(result)
+        return found
+
+    def _final(self, span: Span | None) -> list[int] | None:
+        wide = self._scribe.tape.u16_span(span)
+        return None if wide is None else [wide.start, wide.end]
+
+    def _certificate(self, result: Verified) -> dict[str, Any]:
+        certificate = result.certificate
+        places: dict[tuple[str, str, Span | None], int] = {}
+        for number, check in enumerate(self._scribe.checks):
+            if check.cut is None and check.record is not None:
+                places[check.record.monitor, check.key, check.span] = number
+        known = [places.get((one.monitor, one.key, one.span)) for one in certificate.checks]
+        return _short(
+            text_sha256=certificate.text_sha256,
+            prompt_sha256=certificate.prompt_sha256,
+            model=certificate.model,
+            interwhen=certificate.interwhen,
+            scope=certificate.scope,
+            coverage=certificate.coverage,
+            covered=[self._final(span) for span in certificate.covered],
+            refuted=[self._final(span) for span in certificate.refuted],
+            checks=[number for number in known if number is not None],
+            hidden_reasoning=certificate.hidden_reasoning,
+        )
+
+    def _request_row(self, number: int) -> dict[str, Any]:
+        one = self._scribe.requests[number]
+        usage = one.usage or Usage()
+        uncached = None
+        if usage.prompt_tokens is not None and usage.cached_tokens is not None:
+            uncached = max(usage.prompt_tokens - usage.cached_tokens, 0)
+        row = _times(sent=one.sent, accepted=one.accepted, first=one.first, ended=one.ended)
+        row.update(
+            _short(
+                how=None if one.how == "open" else one.how,
+                error="" if self._redacted else one.error,
+                resume=one.resume,
+                reason=one.reason,
+                entry=one.entry,
+                at=one.start,
+            )
+        )
+        row.update(
+            _present(
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                uncached_tokens=uncached,
+                completion_tokens=usage.completion_tokens,
+                reasoning_tokens=usage.reasoning_tokens,
+                remedy=one.remedy if one.remedy is not None or not number else -1,
+            )
+        )
+        return row
+
+    def _check_row(self, number: int) -> dict[str, Any]:
+        one = self._scribe.checks[number]
+        record, redacted = one.record, self._redacted
+        span, segment = (one.span, one.segment) if one.wide is None else one.wide
+        outcome, why, verdict = None, "", None
+        if record is not None:
+            outcome, why = _named(record.outcome)
+            verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
+        row: dict[str, Any] = {"monitor": one.monitor}
+        row.update(
+            _short(
+                key="" if redacted else one.key,
+                span=_pair(span),
+                segment=_pair(segment),
+                tape=None if one.tape is None or span is None else [one.tape, one.tape + len(one.span or ())],
+            )
+        )
+        row.update(_times(ordered=one.ordered, began=one.began, ended=one.ended))
+        row.update(_short(worker=one.worker, outcome=outcome, why="" if redacted else why))
+        if isinstance(verdict, Violation) and not redacted:
+            where = verdict.where
+            row.update(_short(witness=verdict.witness, repair=verdict.repair))
+            if where is not None and span is not None:
+                row["where"] = [span.start + where.start, span.start + where.end]
+        if isinstance(verdict, Pass) and verdict.scope != "steps":
+            row["scope"] = verdict.scope
+        if record is not None and record.tries > 1:
+            row["tries"] = record.tries
+        if redacted and record is not None:
+            row.update(_short(sha256=record.claim_sha256))
+        row.update(_short(lag=one.lag, interrupted=one.interrupted))
+        row.update(_present(cut=one.cut, remedy=one.remedy, fork=one.fork))
+        return row
+
+    def _fork_row(self, number: int) -> dict[str, Any]:
+        one = self._scribe.forks[number]
+        outcome, why = ("claims", "") if one.outcome is None else _named(one.outcome)
+        row = {"monitor": one.monitor, "segment": _pair(one.wide or one.segment)}
+        row.update(_times(ordered=one.ordered, began=one.began, ended=one.ended))
+        row.update(
+            _short(
+                worker=one.worker,
+                outcome=None if one.ended is None else outcome,
+                claims=one.claims,
+                why="" if self._redacted else why,
+                tokens=one.tokens,
+                prompt_tokens=one.prompt_tokens,
+                cached_tokens=one.cached_tokens,
+            )
+        )
+        return row
+
+    def _remedy_row(self, number: int) -> dict[str, Any]:
+        one = self._scribe.remedies[number]
+        violation, redacted = one.violation, self._redacted
+        request = None if one.request is None else self._scribe.requests[one.request]
+        row = _short(kind=violation.remedy)
+        row.update(_present(check=one.check, monitor=self._scribe.numbers[violation.monitor]))
+        row["span"] = _pair(one.wide or violation.span)
+        if not redacted:
+            row.update(
+                _short(quote=violation.quote, why=violation.why, witness=violation.witness, inserted=violation.inserted)
+            )
+        row.update(
+            _times(
+                found=one.found,
+                closed=one.closed,
+                cut_at=one.cut,
+                written=one.written,
+                sent=None if request is None else request.sent,
+                accepted=None if request is None else request.accepted,
+                first=None if request is None else request.first,
+            )
+        )
+        row.update(_present(to=one.to, request=one.request, entry=one.entry))
+        row.update(_short(cut_chars=one.removed, cut_tokens=one.removed_tokens))
+        return row
+
+    def _incident_row(self, number: int) -> dict[str, Any]:
+        one = self._scribe.incidents[number]
+        return {"at": _micros(one.at), "what": one.what, **_short(text="" if self._redacted else one.text)}
+
+
+def called_fields(header: Header, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields for the compact form that describe the call: *record* and the call data in *header*.
+
+    The lists of *record* are left out, because the form has them in other places.
+    """
+    known = {} if header.call is None else msgspec.to_builtins(header.call)
+    apart = ("checks", "violations", "monitors", "content", "ledger", "timing")
+    return {**known, **{name: value for name, value in record.items() if name not in apart}}
+
+
+def to_json(value: object) -> bytes:
+    """Return *value* as JSON. Lone surrogates, which UTF-8 cannot encode, are escaped."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+def _gaps(times: Sequence[int], before: int) -> list[int]:
+    found = []
+    for at in times:
+        found.append(at - before)
+        before = at
+    return found
+
+
+def _width(text: str) -> int:
+    """Return the length of *text* in UTF-16 code units."""
+    return len(text) if text.isascii() else len(text) + sum(char > "\uffff" for char in text)
+
+
+def _pair(span: Span | None) -> list[int] | None:
+    return None if span is None else [span.start, span.end]
+
+
+def _short(**fields: Any) -> dict[str, Any]:
+    """Return *fields* without those that have an empty value: ``None``, an empty text or list, zero or false."""
+    return {name: value for name, value in fields.items() if value or value is True}
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    """Return *fields* without those that are ``None``. Zeros stay, because here they have a meaning."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _times(**fields: float | None) -> dict[str, Any]:
+    return {name: _micros(at) for name, at in fields.items() if at is not None}
+
+
+def _named(outcome: Outcome) -> tuple[OutcomeName, str]:
+    """Return the name of *outcome* and its reason."""
+    match outcome:
+        case Judged(verdict=Pass(evidence=why)):
+            return "pass", why
+        case Judged(verdict=Violation(why=why)):
+            return "violation", why
+        case Judged(verdict=Unknown(why=why)):
+            return "unknown", why
+        case Errored(error=why):
+            return "error", why
+        case TimedOut(deadline=deadline):
+            return "timed_out", f"after {deadline:g} s"
+        case Cancelled(why=why):
+            return "cancelled", why
+        case Skipped(why=why):
+            return "skipped", why
+    raise AssertionError(outcome)

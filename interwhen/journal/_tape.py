@@ -1,0 +1,153 @@
+"""The tape: all text that was ever added to the trace of a run, with its times, and the cuts.
+
+Text that was cut stays on the tape. The tape knows which part of it is in the trace now.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from interwhen._core.transcript import Transcript
+from interwhen._types.models import Origin
+from interwhen._types.segments import Phase, Span
+from interwhen.journal._timeline import TextWritten
+
+
+class TapeCut(NamedTuple):
+    """One cut of the trace. *entry* is the number of entries that the tape had at the cut."""
+
+    entry: int
+    to: int
+    """The offset of the trace to which it was cut."""
+    at: float
+    remedy: int
+    """The number of the remedy that made the cut; -1: none did."""
+    removed: int
+    """The number of characters that were cut."""
+    wide: int
+    """``to`` in UTF-16 units."""
+
+
+class Tape:
+    """Records what is added to *transcript* and cut from it: one entry for each text.
+
+    Offsets of the trace are in characters. :meth:`u16` converts them to UTF-16 units, in which browsers count.
+    """
+
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+        self.texts: list[str] = []
+        self.times: list[float] = []
+        self.starts: list[int] = []
+        """The offset in the trace at which each text was added."""
+        self.tokens: list[int] = []
+        self.styles: list[tuple[int, Phase, Origin]] = []
+        """The entries at which phase or origin change, with the new ones."""
+        self.cuts: list[TapeCut] = []
+        self.model_tokens = 0
+        """The tokens of the model so far."""
+        self._standing: list[tuple[int, int]] = []
+        """For each entry that is in the trace: its index, and how many of its characters stand."""
+        self._places: list[int] = []
+        """The position of each entry on the tape."""
+        self._length = 0
+        self._wide: list[int] = []
+        """The offsets of the characters of the trace that have two UTF-16 units."""
+        self._owed = 0
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the trace has characters with two UTF-16 units, so that offsets must be converted."""
+        return bool(self._wide)
+
+    def owe(self, tokens: int) -> None:
+        """Count *tokens* of a chunk whose text the core has held back, because it may be half a tag.
+
+        They are added to the tokens of the next text.
+        """
+        self._owed += tokens
+
+    def grow(self, at: float, start: int, tokens: int) -> None:
+        """Record the text that the trace has from offset *start* on, which was added at the time *at*.
+
+        It has *tokens* tokens of the model.
+        """
+        transcript = self._transcript
+        if tokens:
+            tokens, self._owed = tokens + self._owed, 0
+        self.model_tokens += tokens
+        begun, phase = transcript.phases[-1]
+        if tokens and begun <= start and self.styles and self.styles[-1][1:] == (phase, "model"):
+            # Most chunks: more of the same text of the model.
+            self._add(at, start, transcript.slice(start, transcript.length), tokens)
+            return
+        runs = list(transcript.runs(start, transcript.length))
+        for place, run in enumerate(runs):
+            if not self.styles or self.styles[-1][1:] != (run.phase, run.origin):
+                self.styles.append((len(self.texts), run.phase, run.origin))
+            # One chunk may have several runs, for example a tag and text. Its tokens count once.
+            is_counted = place == len(runs) - 1 and run.origin == "model"
+            self._add(at, run.start, run.text, tokens if is_counted else 0)
+
+    def cut(self, at: float, to: int, removed: int) -> int:
+        """Record that the trace was cut to offset *to* at the time *at*, which removed *removed* characters.
+
+        Returns how many tokens this removed.
+        """
+        tokens = 0
+        while self._standing and self.starts[self._standing[-1][0]] >= to:
+            tokens += self.tokens[self._standing.pop()[0]]
+        if self._standing:
+            number, length = self._standing[-1]
+            if self.starts[number] + length > to:
+                self._standing[-1] = number, to - self.starts[number]
+        while self._wide and self._wide[-1] >= to:
+            self._wide.pop()
+        self.cuts.append(TapeCut(len(self.texts), to, at, -1, removed, self.u16(to)))
+        return tokens
+
+    def credit(self, cut: int, remedy: int) -> TapeCut:
+        """Record that the remedy with the number *remedy* made the cut with the number *cut*. Returns the cut."""
+        self.cuts[cut] = self.cuts[cut]._replace(remedy=remedy)
+        return self.cuts[cut]
+
+    def u16(self, offset: int) -> int:
+        """Convert *offset*, a character offset of the trace, to UTF-16 units."""
+        return offset + bisect_left(self._wide, offset) if self._wide else offset
+
+    def u16_span(self, span: Span | None) -> Span | None:
+        """Convert *span*, a span of the trace, to UTF-16 units; ``None`` stays ``None``."""
+        return None if span is None else Span(self.u16(span.start), self.u16(span.end)) if self._wide else span
+
+    def position(self, offset: int) -> int | None:
+        """Return the position on the tape of the character at *offset* of the trace.
+
+        It is ``None`` if the trace has no such character.
+        """
+        place = bisect_left(self._standing, offset + 1, key=lambda one: self.starts[one[0]]) - 1
+        if place < 0:
+            return None
+        number, length = self._standing[place]
+        inside = offset - self.starts[number]
+        return self._places[number] + inside if inside <= length else None
+
+    def written(self) -> Iterator[TextWritten]:
+        """Yield the entries in their order, as events of a timeline."""
+        styles = {number: (phase, origin) for number, phase, origin in self.styles}
+        style: tuple[Phase, Origin] = ("answer", "model")
+        for number, text in enumerate(self.texts):
+            style = styles.get(number, style)
+            yield TextWritten(self.times[number], self.starts[number], text, len(text), *style, self.tokens[number])
+
+    def _add(self, at: float, start: int, text: str, tokens: int) -> None:
+        self._standing.append((len(self.texts), len(text)))
+        self.texts.append(text)
+        self.times.append(at)
+        self.starts.append(start)
+        self.tokens.append(tokens)
+        self._places.append(self._length)
+        self._length += len(text)
+        if not text.isascii():
+            self._wide.extend(start + place for place, char in enumerate(text) if char > "\uffff")

@@ -1,0 +1,44 @@
+"""A base class for models that wrap another model and change some of its calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interwhen._types.models import Capabilities, Completion, Model, Request, Stream
+
+
+class ModelWrapper:
+    """Passes all calls on to *model*. A subclass changes some of them.
+
+    Optional attributes, such as ``timeouts``, ``feedback`` and ``retries``, are those of *model*, too.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the attribute *name* of the wrapped model."""
+        if name == "_model":  # it is not there yet, for example in a copy that is being made
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+    @property
+    def name(self) -> str:
+        """The name of the wrapped model."""
+        return self._model.name
+
+    async def capabilities(self) -> Capabilities:
+        """Return the capabilities of the wrapped model."""
+        return await self._model.capabilities()
+
+    async def stream(self, request: Request) -> Stream:
+        """Open a stream of the wrapped model."""
+        return await self._model.stream(request)
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the answer of the wrapped model to *request*."""
+        return await self._model.complete(request)
+
+    async def aclose(self) -> None:
+        """Close the wrapped model."""
+        await self._model.aclose()

@@ -1,0 +1,75 @@
+"""A model that wraps another one passes on what it does not change, also what is optional."""
+
+import ast
+import copy
+import re
+from pathlib import Path
+
+import interwhen
+import pytest
+from interwhen import FeedbackTemplate
+from interwhen.models import MeteredModel, ModelWrapper, RecordingModel, Request, Retries, Timeouts
+from interwhen.testing import ScriptedModel
+
+pytestmark = pytest.mark.anyio
+PACKAGE = Path(interwhen.__file__).parent
+
+
+def model():
+    """Return a model with all optional attributes that a run looks for."""
+    inner = ScriptedModel(["yes"], forks=lambda _request: "a fork")
+    inner.feedback = FeedbackTemplate()
+    inner.timeouts = Timeouts(idle=9.0)
+    inner.retries = Retries(attempts=7)
+    return inner
+
+
+@pytest.mark.parametrize("wrap", [ModelWrapper, RecordingModel, lambda inner: MeteredModel(inner, 100)])
+def test_optional_attributes_are_those_of_the_wrapped_model(wrap):
+    inner = model()
+    wrapped = wrap(inner)
+    for name in ("feedback", "timeouts", "retries"):
+        assert getattr(wrapped, name) is getattr(inner, name)
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = wrapped.no_such
+
+
+async def test_every_call_goes_to_the_wrapped_model():
+    inner = model()
+    closed = []
+
+    async def aclose():
+        closed.append(True)
+
+    inner.aclose = aclose
+    wrapped = ModelWrapper(inner)
+    assert wrapped.name == inner.name
+    assert await wrapped.capabilities() == await inner.capabilities()
+    assert [chunk.text for chunk in await (await wrapped.stream(Request("q"))).receive()] == ["yes"]
+    assert (await wrapped.complete(Request("q", side="?"))).text == "a fork"
+    await wrapped.aclose()
+    assert closed == [True]
+
+
+def test_a_wrapper_can_be_copied():
+    """While a copy is made, it has no model yet; a look for one must not go round in circles."""
+    inner = model()
+    assert copy.copy(ModelWrapper(inner)).name == inner.name
+
+
+@pytest.mark.source
+def test_nothing_else_passes_calls_on_by_hand():
+    """A class that does so forgets what is optional, such as the feedback of the model."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.AsyncFunctionDef(name="capabilities", body=[*_, ast.Return(value=ast.Await(value=call))]):
+                    is_forwarded = re.fullmatch(r"self\.\w+\.capabilities\(\)", ast.unparse(call)) is not None
+                case ast.Assign(targets=[ast.Attribute(attr="capabilities")], value=ast.Attribute(attr="capabilities")):
+                    is_forwarded = True
+                case _:
+                    is_forwarded = False
+            if is_forwarded:
+                found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert [place.partition(":")[0] for place in found] == ["models/_wrapper.py"], found
