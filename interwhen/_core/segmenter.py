@@ -323,8 +323,8 @@ class Intake:
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
         """Yield the incomplete segments, each with the offset up to which its words are certain.
 
-        The last two words are uncertain: the model may still add a digit to a number, or an operator to an equation.
-        If the stream is probably *dead*, all words are certain.
+        The last two words are uncertain: the model may still add a digit to a number, or an operator to an equation. A
+        segment without other words is left out. If the stream is probably *dead*, all words are certain.
         """
         for shared in self._active:
             span = shared.scanner.begun(self.transcript)

@@ -176,6 +176,8 @@ async def test_a_redacted_journal_has_verdicts_and_times_and_no_text(directory):
     for function in (interwhen.replay, lambda path: interwhen.resume(path, model=goes_on(), monitors=[watch()])):
         with pytest.raises(JournalError, match=r"must hold the text .* it is redacted"):
             function(path)
+    with pytest.raises(JournalError, match=r"must hold the text .* it is redacted"):
+        await interwhen.recheck(path, ["arithmetic"])  # no text, no findings: that is no clean run
 
 
 async def test_a_redacted_journal_tells_the_times_of_a_full_one(directory, path):

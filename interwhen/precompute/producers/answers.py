@@ -133,8 +133,8 @@ class AnswerProducer:
     def plan(self, context: Context) -> Iterable[Step]:
         """Plan one step for each given question, and for the likeliest of those that readers asked.
 
-        The more likely a question is, the more urgent is its step.
-        With *anticipate*, plan a step in which the model guesses further questions, and one to answer each of them.
+        The more likely a question is, the more urgent is its step. With *anticipate*, plan a step in which the model
+        guesses further questions, and one to answer each of them.
         """
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
