@@ -46,6 +46,7 @@ from interwhen._core.release import (
 from interwhen._core.segmenter import Due, Intake
 from interwhen._core.violations import (
     COUNTS_PROMPTS,
+    HOLDS_TORN_LINES,
     KEEPS_ANSWERS,
     RULES,
     Candidate,
@@ -184,7 +185,10 @@ class PromptCounts:
         self._uncounted_size += self._size
 
     def counted(self, usage: Usage | None) -> None:
-        """Store the count of the current request, if *usage* has it. A later count of the same request replaces it."""
+        """Store how many prompt tokens the server counted for the current request, if *usage* says it.
+
+        A later count of the same request replaces it.
+        """
         if usage is None or usage.prompt_tokens is None:
             return
         tokens = min(usage.prompt_tokens, _MOST_TOKENS)
@@ -344,6 +348,7 @@ class Core:
         "_orders",
         "_pace",
         "_resume",
+        "_shown_whole",
         "_tools_in_field",
         "_unchecked_from",
         "budgets",
@@ -434,6 +439,8 @@ class Core:
         self._frontier_is_due = False
         self.released = 0
         """The offset up to which the reader has seen the trace."""
+        self._shown_whole = 0
+        """The offset up to which a run with gates has shown text that no cut has torn since the gates released it."""
         self._most_characters = self.budgets.characters
         self._most_tokens = self.window.ceiling
 
@@ -763,7 +770,7 @@ class Core:
         self.violations.note_all()
         refuted = self.violations.first_refuted()
         self._cut(length)  # removes a half think tag, which no monitor has read
-        while (to := max(self.gates.settled(refuted), self.released)) < self.transcript.length:
+        while (to := max(self.gates.settled(refuted), self._shown_whole)) < self.transcript.length:
             self._cut(to)
         if self.transcript.length == length:
             self._finish_reason = reason
@@ -803,6 +810,8 @@ class Core:
         self.gates.cut(to)
         if self.released > to:
             self.released = to
+            # What this leaves of a line that a gate has shown as a whole is not checked.
+            self._shown_whole = min(to, self.gates.limit()) if self.rules >= HOLDS_TORN_LINES else to
             self.events.append(Retracted(to))
 
     def _go_on(self) -> None:
@@ -839,7 +848,7 @@ class Core:
         if limit > self.released:
             for run in self.transcript.runs(self.released, limit):
                 self.events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
-            self.released = limit
+            self.released = self._shown_whole = limit
 
     def _finish_if_settled(self) -> None:
         if self.state != "draining" or self.checks.awaited:
@@ -852,7 +861,7 @@ class Core:
     def _withhold_unfinished(self) -> None:
         """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
         reason = self._finish_reason
-        while (to := max(self.gates.settled(), self.released)) < self.transcript.length:
+        while (to := max(self.gates.settled(), self._shown_whole)) < self.transcript.length:
             self._cut(to)
         self._finish_reason = reason
 

@@ -422,7 +422,10 @@ _WORD_LIMIT = 8
 
 
 class SentenceScanner(Scanner):
-    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
+    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line.
+
+    Closing quotes and brackets may follow the sign. The full stop of an abbreviation or a list number ends no sentence.
+    """
 
     wakes = "\n.!?"
     looks_early = True

@@ -222,8 +222,9 @@ class Intake:
         """Start with an empty transcript in *phase*, and with the scanners of *monitors*.
 
         *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
-        scanners are called after every chunk. *knows_tears* is false for runs of an old version, in which a segment
-        that continues after feedback did not know which of its lines were cut in the middle.
+        scanners are called after every chunk. *offer* is what the request says about tool calls. *knows_tears* is false
+        for runs of an old version, in which a segment that continues after feedback did not know which of its lines
+        were cut in the middle.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
@@ -322,8 +323,8 @@ class Intake:
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
         """Yield the incomplete segments, each with the offset up to which its words are certain.
 
-        The last two words are uncertain: the model may still add a digit to a number, or an operator to an equation.
-        If the stream is probably *dead*, all words are certain.
+        The last two words are uncertain: the model may still add a digit to a number, or an operator to an equation. A
+        segment without other words is left out. If the stream is probably *dead*, all words are certain.
         """
         for shared in self._active:
             span = shared.scanner.begun(self.transcript)

@@ -93,7 +93,7 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
     """Return the level of feedback number *number* (from 0) at one place. It rises with the number, up to *most*.
 
-    Without a witness, the highest level is ``explain``.
+    Without a witness (*has_witness*), the highest level is ``explain``.
     """
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]
@@ -231,7 +231,7 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 6
+RULES = 7
 """The version of the rules of the core. A journal records the version that its run used."""
 KNOWS_PLACES = 5
 """The first version of the rules in which records of violations have a place."""
@@ -240,6 +240,9 @@ COUNTS_PROMPTS = 3
 KEEPS_ANSWERS = 6
 """The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there, and in
 which segments that continue after feedback know which of their lines were cut in the middle."""
+HOLDS_TORN_LINES = 7
+"""The first version of the rules in which a run does not end with the rest of a line that a gate has shown, and that
+another monitor has cut in the middle."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
@@ -713,7 +716,10 @@ class Violations:
         return max(fixed, default=0)
 
     def may_pass_over(self, best: Candidate) -> bool:
-        """Tell whether the run continues without a remedy for *best*, because its ladder has ended and permits it."""
+        """Tell whether *best* may stay in the text without a remedy. The caller knows that no remedy is left for it.
+
+        It may for a violation whose monitor interrupts and has the remedy ``Auto(end="unverified")``.
+        """
         monitor = self._monitors[best.ref.monitor]
         ends = isinstance(monitor.remedy, Auto) and monitor.remedy.end == "unverified"
         return ends and best.violation is not None and monitor.delivery == "interrupt"

@@ -98,7 +98,7 @@ class WorkerProcess:
         return await self.answer(target)
 
     async def ask(self, target: bytes, argument: bytes | None, seconds: float) -> None:
-        """Send one check to the worker process: the first half of :meth:`call`."""
+        """Send one check to the worker process: the first half of :meth:`call`. Raises :class:`WorkerDied`."""
         try:
             await send(self._socket, pickle.dumps((target, argument, seconds)))
         except OSError as error:

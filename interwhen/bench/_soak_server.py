@@ -66,21 +66,25 @@ class Story:
             return f"I have lost the thread at {begun!r}\n"
         return line[len(begun) :] + "".join(self.told[at + 1 :])
 
-    def stands(self, text: str, *, checked: bool = True) -> bool:
+    def stands(self, text: str, *, checked: bool = True, waiting: bool = False) -> bool:
         """Return whether *text* is the beginning of this story.
 
         All lines must be correct, except an unfinished last line. If *checked* is false, because the reader left early,
-        a line may also be wrong in the way the model wrote it.
+        a line may also be wrong in the way the model wrote it. With *waiting*, because the run failed, this is so for
+        the last line that is finished, if it still waits for the first word of the next one, which may continue it.
         """
         if self.text.startswith(text):
             return True
         *whole, last = text.removesuffix("\n").split("\n")
         if len(whole) >= len(self.told):
             return False
-        allowed = zip(self.right, self.right if checked else self.told, strict=True)
-        return all(f"{line}\n" in lines for line, lines in zip(whole, allowed, strict=False)) and any(
-            line.startswith(last) for line in (self.right[len(whole)], self.told[len(whole)])
-        )
+        checks = [checked] * len(whole)
+        if waiting and whole and " " not in last:
+            checks[-1] = False
+        return all(
+            f"{line}\n" in ((right,) if is_checked else (right, told))
+            for line, is_checked, right, told in zip(whole, checks, self.right, self.told, strict=False)
+        ) and any(line.startswith(last) for line in (self.right[len(whole)], self.told[len(whole)]))
 
     def is_right(self, text: str, span: Span) -> bool:
         """Return whether the part *span* of *text* is the same as in the correct story."""

@@ -43,7 +43,7 @@ class ModelFlags:
     def open(self, prompt: Prompt = "") -> Model:
         """Open the selected model. Without --api, the kind of *prompt* (text or chat) selects the API.
 
-        Raises :class:`UsageError` if --api is given without --base-url.
+        Raises :class:`UsageError` if --api is given without --base-url, or if the model cannot be loaded.
         """
         if self.base_url is None:
             if self.api is not None:

@@ -106,7 +106,7 @@ class ProgressLine:
                 self._is_drawn = False
 
     def line(self) -> str:
-        """Return the progress as one line: the verb, the counts, and the time that has passed or is left."""
+        """Return the progress as one line: the verb, the counts, the time that has passed or is left, and the note."""
         seconds = self._clock() - self._begun
         done, total = self._done, self._total
         parts = [self._verb]

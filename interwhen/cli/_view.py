@@ -255,7 +255,8 @@ def render(state: ViewState, signs: Signs = UNICODE) -> Text:
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
     """Return the shown lines of the trace from offset *start* (the start of a line) to offset *end* (default: all).
 
-    *state* has the text and its marks. Retracted texts are shown where they stood, the latest three at one place.
+    *state* has the text and its marks. Retracted texts are shown where they stood, the latest three at one place, with
+    the *signs* around them.
     """
     stop = state.end if end is None else end
     known = _known(state, start, stop)
@@ -302,12 +303,19 @@ class _LineBuilder:
     """Builds the shown lines of a trace part by part, from texts and their marks."""
 
     known: list[tuple[Span, LineKind]]
+    """The spans with a result or an open check, and the kind of each."""
     signs: Signs
     ahead: int | None
+    """Where the checks have not arrived yet: from this offset on, the model's text without a mark is shown as open.
+    ``None``: no text is."""
     done: list[Line] = field(default_factory=list)
+    """The finished lines."""
     kind: LineKind = "plain"
+    """The worst kind in the current line."""
     wrote: bool = False
+    """Whether interwhen wrote a part of the current line."""
     text: Text = field(default_factory=Text)
+    """The current line."""
 
     def add(self, text: str, at: int, stretch: Stretch) -> None:
         """Add *text* of the trace, a part of *stretch*, which starts at offset *at*. Newlines end lines."""

@@ -88,9 +88,10 @@ class Savings:
 
     Each query tests one of the items that *serving* would use; items on trial come first. The gate decides whether the
     run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the second run of each pair
-    while no run needs the model. *limit* is the largest number of tokens that a run may generate (its budget).
-    *is_sound* tells whether a result is usable (default: it is verified or unverified). Equal *seed* numbers give equal
-    random choices. Raises :class:`UsageError` if *limit* is below 1.
+    while no run needs the model. The measurements are kept in *store*, and *rule* has the settings of the gate. *limit*
+    is the largest number of tokens that a run may generate (its budget). *is_sound* tells whether a result is usable
+    (default: it is verified or unverified). Equal *seed* numbers give equal random choices. Raises :class:`UsageError`
+    if *limit* is below 1.
     """
 
     def __init__(

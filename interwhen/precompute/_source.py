@@ -106,7 +106,10 @@ class StoredContext:
             return without(f"{type(error).__name__} while it was read")
 
     def reread(self, *, after: float = 0.0) -> None:
-        """Read the context again in a thread, if it was read more than *after* seconds ago. Never waits."""
+        """Read the context again in a thread, if it was read more than *after* seconds ago. Never waits.
+
+        Does nothing while it is being read.
+        """
         if self._is_reading or time.monotonic() - self._state.read_at < after:
             return
         self._is_reading = True

@@ -64,6 +64,24 @@ def test_a_reader_who_leaves_early_has_seen_what_nobody_had_checked() -> None:
     assert (judge(told, result, left=False) or "").startswith("lost")
 
 
+def test_a_failed_run_may_end_with_a_line_that_waits_for_the_first_word_of_the_next_one() -> None:
+    """A line that begins with a word such as "which" continues the line before it, so "S" decides nothing yet."""
+    told = story(3)
+    slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
+    before = "".join(told.right[:slip])
+    run = run_of(before, reason="length")
+    parts = {name: getattr(run, name) for name in interwhen.Failed.__struct_fields__ if hasattr(run, name)}
+
+    def flaw(text: str) -> str | None:
+        return judge(told, interwhen.Failed(**{**parts, "error": "it broke", "text": text}), left=False)
+
+    assert flaw(before + told.told[slip] + "S") is None
+    assert flaw(before + told.told[slip] + "So") is None
+    assert (flaw(before + told.told[slip] + "So ") or "").startswith("lost")
+    assert (flaw(before + told.told[slip] + told.right[slip + 1] + "S") or "").startswith("lost")
+    assert (flaw("So 1 + 1 = 3\nS") or "").startswith("lost")
+
+
 def test_a_pass_on_a_false_line_is_wrong() -> None:
     told = story(3)
     slip = next(at for at, line in enumerate(told.told) if line != told.right[at])

@@ -11,7 +11,9 @@ from interwhen import (
     Answer,
     Budgets,
     Cancelled,
+    Claim,
     Errored,
+    EveryChars,
     Feedback,
     Fork,
     Judged,
@@ -29,7 +31,7 @@ from interwhen import (
 )
 from interwhen._core.messages import Abandoned, Broken, OutOfTime, Settled
 from interwhen._core.release import TABLE, fate_of, kind_of, way_of
-from interwhen._core.violations import RULES
+from interwhen._core.violations import HOLDS_TORN_LINES, RULES
 from tests.core.worlds import STRICT, drive, monitor, parse, parse_ungrounded
 
 DOCS = Path(__file__).parents[2] / "docs" / "release.md"
@@ -41,6 +43,11 @@ CALL = "<tool_call>{1+1=2}</tool_call>"
 
 def gated(delivery, **options):
     return monitor(delivery=delivery, trigger=ToolCalls() if delivery == "gate_tools" else Answer(), **options)
+
+
+def whole(segment):
+    """Find one claim: the whole segment."""
+    return [Claim(key=segment.text, span=segment.span)]
 
 
 def play(*monitors, outcome, text=CALL, **options):
@@ -224,6 +231,54 @@ def test_what_a_gate_has_not_let_through_is_no_part_of_a_result_that_ends_early(
     assert driver.summary.text == (whole if kept is None else kept)
     assert driver.summary.text.startswith(driver.shown)
     assert driver.summary.kept + driver.summary.discarded == driver.fed
+
+
+@pytest.mark.parametrize(("rules", "kept"), [(HOLDS_TORN_LINES - 1, "1+1=2\n2+2="), (RULES, "1+1=2\n")])
+@pytest.mark.parametrize("remedy", [Stop(), Feedback(), Resample()])
+def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy, rules, kept):
+    """The gate has passed "2+2=4". What the cut of another monitor leaves of it, "2+2=", was never checked."""
+    other = monitor("m", trigger=EveryChars(10), remedy=remedy, on_error="closed", extractor=whole)
+    driver = drive(monitor("g", delivery="gate"), other, rules=rules)
+    driver.feed("1+1=2\n2+2=4\n3+3=6\n4+4")
+    driver.extract()
+    late = next(job for job, order in driver.pending.items() if order.claim.span.start == 10)
+    for job in [job for job in driver.pending if job != late]:
+        driver.pending.pop(job)
+        driver.tell(Settled(job, Judged(Pass())))
+    driver.feed("=8")
+    assert driver.shown == "1+1=2\n2+2=4\n3+3=6\n"
+    driver.pending.pop(late)
+    driver.tell(Settled(late, Errored("x") if isinstance(remedy, Feedback) else Judged(Violation("no"))))
+    if isinstance(remedy, Resample):  # the run goes on, and its time is over before the line is complete again
+        driver.open()
+        assert driver.shown == "1+1=2\n2+2="
+        driver.tell(OutOfTime(1.0))
+    assert driver.state == "done"
+    assert driver.summary.text == driver.shown == kept
+    assert driver.summary.kept + driver.summary.discarded == driver.fed
+
+
+def test_a_line_that_was_cut_and_completed_again_is_no_torn_one():
+    other = monitor("m", trigger=EveryChars(10), remedy=Resample(), extractor=whole)
+    driver = drive(monitor("g", delivery="gate"), other)
+    driver.feed("1+1=2\n2+2=4\n3+3=6\n4+4")
+    driver.extract()
+    late = next(job for job, order in driver.pending.items() if order.claim.span.start == 10)
+    for job in [job for job in driver.pending if job != late]:
+        driver.pending.pop(job)
+        driver.tell(Settled(job, Judged(Pass())))
+    driver.feed("=8")
+    driver.pending.pop(late)
+    driver.tell(Settled(late, Judged(Violation("no"))))
+    driver.open()
+    driver.feed("4\n5")
+    driver.extract()
+    for job in list(driver.pending):
+        driver.pending.pop(job)
+        driver.tell(Settled(job, Judged(Pass())))
+    driver.feed("+")
+    driver.tell(OutOfTime(1.0))
+    assert driver.summary.text == driver.shown == "1+1=2\n2+2=4\n"
 
 
 def test_what_ends_an_answer_early_releases_no_answer_that_was_not_checked_whole():

@@ -64,7 +64,7 @@ HOSTILE = {
         RULE.replace('"state.orders.A.status" =', '"args.tags" = ["a"], "args.tags.2" ='),
         "'2' in the path 'args.tags.2' must be an index of a list, from 0 to 1",
     ),
-    "an index that is no number": (
+    "an index that is not a number": (
         RULE.replace('"state.orders.A.status" =', '"args.tags" = ["a"], "args.tags.one" ='),
         "'one' in the path 'args.tags.one' must be an index of a list, from 0 to 1",
     ),

@@ -341,7 +341,13 @@ class Evaluation:
     async def _keep(self, begun: float) -> None:
         while True:
             await anyio.sleep(_EACH)
-            self._spend()
+            try:
+                self._spend()
+            except InterwhenError as error:  # raised where the rows are started, since this group would wrap it
+                self._failed = self._failed or error
+                self.fleet.wake()
+                self._ended.set()
+                return
             await anyio.to_thread.run_sync(self.results.flush)
             self.progress.seconds = anyio.current_time() - begun
             self.on_progress(self.progress)

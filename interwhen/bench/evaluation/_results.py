@@ -198,7 +198,12 @@ class Results:
         # As JSON, which knows no difference between tuples and lists.
         ours, theirs = (msgspec.json.decode(msgspec.json.encode(one)) for one in (self.manifest, found))
         if differing := [name for name in ours if ours[name] != theirs[name]]:
-            shown = "; ".join(f"{name} was {theirs[name]!r:.120} and is {ours[name]!r:.120}" for name in differing)
+            shown = "; ".join(
+                "the prompts were others"
+                if name == "digest"
+                else f"{name} was {theirs[name]!r:.120} and is {ours[name]!r:.120}"
+                for name in differing
+            )
             raise UsageError(
                 f"--out must hold results of the same evaluation, and in {str(self.place)!r} {shown}: give the same "
                 "options to continue it, or another folder"
@@ -245,10 +250,13 @@ class Results:
             shard.close()
 
     def spend(self, attempts: Mapping[str, tuple[int, int, int]]) -> None:
-        """Write what *attempts* have spent so far to the file of spending: their row, tokens and requests, by id."""
+        """Write what *attempts* have spent so far to the file of spending: their row, tokens and requests, by id.
+
+        Raises :class:`~interwhen.UsageError` if the disk is full, as :meth:`commit` does.
+        """
         if self._spending is not None and attempts:
             lines = [_Spent(name, *spent) for name, spent in attempts.items()]
-            os.write(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+            _append(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines), self.place)
 
     def _shard(self, number: int) -> _Shard:
         found = self._open.get(number)
@@ -264,6 +272,7 @@ class _Shard:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -277,11 +286,7 @@ class _Shard:
         self.done: set[int] = {row.row for row in _rows(path)}
 
     def append(self, row: ResultRow) -> None:
-        line = msgspec.json.encode(row) + b"\n"
-        written = os.write(self._file, line)
-        if written != len(line):  # a full disk takes a part of the line
-            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
-            raise OSError(28, "no space left for the results")
+        _append(self._file, msgspec.json.encode(row) + b"\n", self._path)
         self.done.add(row.row)
 
     def flush(self) -> None:
@@ -352,6 +357,24 @@ def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
                     ) from error
     except FileNotFoundError:
         return
+
+
+def _append(file: int, data: bytes, path: Path) -> None:
+    """Append *data* to the open file *file* as a whole, or leave the file as it is and raise :class:`UsageError`.
+
+    The message names *path*.
+    """
+    size, trouble = os.fstat(file).st_size, "no space left on the disk"
+    try:
+        written = os.write(file, data)
+    except OSError as error:
+        written, trouble = 0, str(error)
+    if written < len(data):  # a full disk takes a part of the data
+        os.ftruncate(file, size)
+        raise UsageError(
+            f"--out must be a folder that can be written, got {str(path)!r} ({trouble}); make room, and run the same "
+            "command again to continue"
+        )
 
 
 def _mend(file: int) -> None:

@@ -88,10 +88,11 @@ class _AnswerParams(msgspec.Struct, frozen=True):
 class AnswerProducer:
     """Prepares answers to *questions*, and to *anticipate* further questions that the model considers most likely.
 
-    An answer is stored with its whole reasoning. It is accepted only if the monitors passed each line, and a monitor
-    that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone is also
-    accepted if no monitor refuted it and *agreeing* further derivations give it; its basis is then ``agreed``. Raises
-    :class:`~interwhen.UsageError` for numbers out of range.
+    It also prepares answers to the *seen* questions that readers will most likely ask again. An answer has at most
+    *max_tokens* tokens, and is stored with its whole reasoning. It is accepted only if the monitors passed each line,
+    and a monitor that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone
+    is also accepted if no monitor refuted it and *agreeing* further derivations give it; its basis is then ``agreed``.
+    Raises :class:`~interwhen.UsageError` for numbers out of range.
     """
 
     name = "answers"
@@ -130,9 +131,10 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one step for each known question; the more likely it is, the more urgent is its step.
+        """Plan one step for each given question, and for the likeliest of those that readers asked.
 
-        With *anticipate*, plan a step in which the model guesses further questions, and one to answer each of them.
+        The more likely a question is, the more urgent is its step. With *anticipate*, plan a step in which the model
+        guesses further questions, and one to answer each of them.
         """
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}

@@ -29,7 +29,7 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The prompt tokens that the server counted when the prefix was sent again, and how many came from its cache.
+    """The prompt tokens that the server counted when the prefix was last sent, and how many came from its cache.
 
     This is the data of an item of kind ``prefixes``.
     """
@@ -46,7 +46,7 @@ class _PrefixParams(msgspec.Struct, frozen=True):
 
 
 class PrefixProducer:
-    """Sends the context to the server as the start of a prompt, and sends it again to check that it is cached.
+    """Sends the context to the server as the start of a prompt, once more if it was not cached yet.
 
     An item shows that the server *had* the prefix in its cache. The server may evict it later. The counters of each run
     show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again. The

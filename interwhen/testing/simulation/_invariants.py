@@ -29,6 +29,7 @@ from interwhen.testing.simulation._model import ADAPTER_DEFECT, SILENCE, TIMER
 from interwhen.testing.simulation._monitors import PROMPT, concludes
 from interwhen.testing.simulation._play import PlayedWorld, ReaderError, play
 from interwhen.testing.simulation._truth import (
+    LEFT,
     UNREAD,
     SimulatedTrace,
     StatedClaim,
@@ -192,6 +193,8 @@ def _places(case: PlayedCase) -> Iterator[str]:
             yield f"{watch.name} lists {mine - unread}, but recognizes {unread}"
         # A failed extraction is listed as a whole segment, and refuted text that stays has its feedback instead.
         sure = watch.required and not watch.fork and not watch.extractor_fails_on and not is_blind(watch)
+        # A reader can leave after the finish reason and before the last segments are read.
+        sure = sure and not any(doubt.why == LEFT for doubt in result.unverified_reasons)
         if sure and not trace.feedback and result.finish_reason in ("stop", "tool_calls") and unread - mine:
             yield f"{watch.name} recognizes {unread}, but the result lists {mine}"
 

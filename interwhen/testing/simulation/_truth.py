@@ -21,6 +21,8 @@ _CALL = re.compile(r"<call>.*?</call>", re.DOTALL)
 _REACH = 4
 UNREAD = "could not be read"
 """A part of the reason that a run gives for text that a recognizer found and no claim covers."""
+LEFT = "the reader left before the end"
+"""The reason of a run whose reader left before the end. Segments of it may not have been read."""
 CHARS = 24
 """The length of a segment of the trigger ``chars``."""
 MARKERS = ("Wait", "Hmm")

@@ -1,6 +1,7 @@
 """An evaluation finishes each row once, moves only the rows whose server fails, and stops when its budget is spent."""
 
 import itertools
+import resource
 
 import anyio
 import pytest
@@ -128,6 +129,23 @@ def test_a_page_instead_of_an_answer_is_a_failure_of_the_server(tmp_path, monkey
     _, progress = run(tmp_path, [lambda request: page], tries=2)
     assert sorted(progress.left) == [0, 1, 2]
     assert list(read_rows(tmp_path / "out")) == []
+
+
+@pytest.mark.parametrize("room", [1500, 1600, 1700])
+def test_a_full_disk_ends_the_evaluation_and_the_next_start_goes_on(tmp_path, room):
+    written(tmp_path, 20)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # takes a part of a write, as a full disk does
+    try:
+        with pytest.raises(UsageError, match="make room"):
+            run(tmp_path, [doubling], shard_size=100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    saved = [row.row for row in read_rows(tmp_path / "out")]
+    assert saved
+    _, progress = run(tmp_path, [doubling], shard_size=100)
+    assert progress.before == len(saved)
+    assert sorted(row.row for row in read_rows(tmp_path / "out")) == list(range(20))
 
 
 def test_a_row_that_fails_too_often_is_left_for_the_next_start(tmp_path, monkeypatch):
