@@ -95,6 +95,11 @@ TEXTS = {
         '<parameter name="days">3</parameter>\n</invoke>\n</minimax:tool_call>',
         OFFER,
     ),
+    "invoke, a JSON list": CallText(
+        "invoke",
+        '<minimax:tool_call>\n[{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}]\n'
+        "</minimax:tool_call>",
+    ),
     "kimi k2": CallText(
         "kimi",
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"

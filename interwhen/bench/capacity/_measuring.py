@@ -176,7 +176,8 @@ class _CostReader:
     async def crowd(self, streams: int, rate: float, seconds: float, monitors: Sequence[Monitor]) -> float:
         """Read *streams* streams at once for *seconds*, at *rate* chunks per second each.
 
-        Return the CPU time of this process per chunk, in microseconds, while all streams send.
+        Return the CPU time of this process per chunk, in microseconds, while all streams send. Raises
+        :class:`UsageError` if no chunk arrives in that time.
         """
         chunks = max(2, int(seconds * rate))
         readings: list[Reading] = []

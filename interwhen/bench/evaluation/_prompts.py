@@ -189,7 +189,11 @@ def _from_file(spec: str, raw_rows: Callable[[str], _RawRows], read: _RowReader,
 
 @contextmanager
 def _opened(spec: str) -> Iterator[IO[bytes]]:
-    """Open the file *spec*, a path or an fsspec URL, for reading. Raises :class:`UsageError` if that fails."""
+    """Open the file *spec*, a path or an fsspec URL, for reading.
+
+    Raises :class:`UsageError` if it cannot be opened, or read in the block, and :class:`MissingExtraError` for a URL
+    without fsspec.
+    """
     try:
         if "://" in spec:
             try:
