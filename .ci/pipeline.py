@@ -52,7 +52,7 @@ LIBRARIES = (
 """The libraries for which there are adapters. They are in an environment of their own, since they ask for each other's
 versions."""
 INTEGRATIONS = "tests/integrations"
-RAY = ("tests/integrations/ray", "tests/bench/evaluation/test_ray_cluster.py")
+RAY = ("tests/integrations/ray/test_cluster.py", "tests/bench/evaluation/test_ray_cluster.py")
 EXTRAS = "tests/packaging/test_extras.py"
 PLAYWRIGHT = "playwright>=1.55"
 """Drives the browser of the system: it downloads none of its own."""

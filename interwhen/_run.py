@@ -128,13 +128,14 @@ async def recheck(
 
     The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. *on_progress* is
     called with the number of characters that were checked, and of all characters. Raises
-    :class:`~interwhen.JournalError` if this version cannot read the journal, and :class:`~interwhen.UsageError` if a
-    monitor cannot be loaded.
+    :class:`~interwhen.JournalError` if this version cannot read the journal or the journal is redacted, and
+    :class:`~interwhen.UsageError` if a monitor cannot be loaded.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
     observers = tuple(replace(monitor, delivery="observe") for monitor in watchers)
     found = read_journal(path)
+    refuse_redacted(found)
     findings: list[RecheckFinding] = []
     seen: set[tuple[str, str, str]] = set()
     texts: list[str] = []
@@ -255,9 +256,11 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
     *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
     has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
     :class:`UsageError` if the journal does not say how to make the monitor, or if the claim is not found again (for
-    example, because a fork found it), and :class:`~interwhen.JournalError` if the journal cannot be read.
+    example, because a fork found it), and :class:`~interwhen.JournalError` if the journal cannot be read or is
+    redacted.
     """
     found = read_journal(path)
+    refuse_redacted(found)
     header = found.header
     recorded = next((one for one in header.monitors if one.fields["name"] == monitor), None)
     if recorded is None or recorded.spec is None:

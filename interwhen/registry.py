@@ -880,7 +880,7 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
         if key not in known or key in given:
             choices = ", ".join(sorted(known.keys() - given.keys() - {"**"})) or "none"
             raise PluginError(name, f"its options must be among {choices}, got {key!r:.80}", "correct or remove it")
-        values[key] = converted(name, key, value, annotation_of(factory, known[key]))
+        values[key] = converted(name, key, value, _annotation(name, factory, known[key]))
     return call_factory(name, factory, options=values)
 
 

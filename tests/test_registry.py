@@ -314,6 +314,12 @@ class TestFaults:
             r.load_monitor(spec)
         assert caught.value.name == spec.partition(":")[0]
 
+    def test_a_factory_of_any_group_has_annotations_that_resolve(self, acme: Path) -> None:
+        with pytest.raises(
+            PluginError, match=r"the annotation of its option 'when' must be resolvable, got 'datetime'"
+        ):
+            r.make("interwhen.verifiers", "hidden:when=today", {})
+
     def test_the_original_error_is_chained(self, acme: Path) -> None:
         with pytest.raises(PluginError) as caught:
             r.load_monitor("broken")

@@ -185,7 +185,10 @@ class PromptCounts:
         self._uncounted_size += self._size
 
     def counted(self, usage: Usage | None) -> None:
-        """Store the count of the current request, if *usage* has it. A later count of the same request replaces it."""
+        """Store how many prompt tokens the server counted for the current request, if *usage* says it.
+
+        A later count of the same request replaces it.
+        """
         if usage is None or usage.prompt_tokens is None:
             return
         tokens = min(usage.prompt_tokens, _MOST_TOKENS)

@@ -714,7 +714,10 @@ class Violations:
         return max(fixed, default=0)
 
     def may_pass_over(self, best: Candidate) -> bool:
-        """Tell whether the run continues without a remedy for *best*, because its ladder has ended and permits it."""
+        """Tell whether *best* may stay in the text without a remedy. The caller knows that no remedy is left for it.
+
+        It may for a violation whose monitor interrupts and has the remedy ``Auto(end="unverified")``.
+        """
         monitor = self._monitors[best.ref.monitor]
         ends = isinstance(monitor.remedy, Auto) and monitor.remedy.end == "unverified"
         return ends and best.violation is not None and monitor.delivery == "interrupt"

@@ -128,9 +128,10 @@ _PARAMETER = re.compile(r"<parameter=([^>\n]{1,100})>")
 _KEY = re.compile(r"<arg_key>([^<]{1,200})</arg_key>\s{0,20}<arg_value>")
 _GLM_NAME = re.compile(rf"({NAME})\s*(?=<arg_key>|\Z)")
 _BAR = "\uff5c"  # the wide bar in the tags of DeepSeek
+_JSON_CALLS = re.compile(r"\s*+(?:\[\s*+)?\{")
+"""The beginning of a JSON object, or of a list of them."""
 _INVOKE = re.compile(rf'<(?:{_BAR}DSML{_BAR})?invoke name="([^"\n]{{1,100}})">')
 _INVOKED = re.compile(rf'<(?:{_BAR}DSML{_BAR})?parameter name="([^"\n]{{1,100}})"(?: string="(true|false)")?>')
-_JSON = re.compile(r"\s*(?:\[\s*)?\{")
 _DEEPSEEK_BEGIN = re.compile(f"<{_BAR}tool\u2581call\u2581begin{_BAR}>")
 _DEEPSEEK = re.compile(
     rf"(?:function<{_BAR}tool\u2581sep{_BAR}>)?({NAME})(?:<{_BAR}tool\u2581sep{_BAR}>|\s)(.*)", re.DOTALL
@@ -333,7 +334,7 @@ def _function_tags(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 def _invoked(reading: _Reading, body: str) -> Iterator[ToolCall]:
     if _INVOKE.search(body) is None:
-        yield from _json_calls(reading, body) if _JSON.match(body) is not None else _pythonic(reading, body)
+        yield from _json_calls(reading, body) if _JSON_CALLS.match(body) else _pythonic(reading, body)
         return
     ends = ("</invoke>", f"</{_BAR}DSML{_BAR}invoke>")
     for match, inner in _elements(body, _INVOKE, ends):
@@ -898,14 +899,14 @@ def _any_text(texts: tuple[str, ...]) -> re.Pattern[str]:
 
 
 class _OpeningSearch(NamedTuple):
-    """The patterns and lengths with which one of several texts is found quickly."""
+    """What a fast search for several texts, the openings of calls, needs. It is computed once from these texts."""
 
     leads: re.Pattern[str]
-    """Matches the first character of any of the texts."""
+    """Matches the first character of any of the texts. Where it finds nothing, the slower ``texts`` is not tried."""
     texts: re.Pattern[str]
     """Matches any of the texts, the longest first."""
     prefixes: frozenset[str]
-    """All proper beginnings of the texts."""
+    """All proper beginnings of the texts, to recognize a text that is not complete yet."""
     reach: int
     """The length of the longest text."""
 
@@ -923,11 +924,11 @@ def _search_for(texts: tuple[str, ...]) -> _OpeningSearch:
 
 
 class _Quoting(NamedTuple):
-    """The state of Markdown quotations at offset ``at``. It is stored, so that no text is read twice."""
+    """Which Markdown quotations are open at offset ``at``. The next reading continues there."""
 
     at: int
     since: int
-    """The offset at which the reading began."""
+    """The offset at which the reading began: the start of a phase. In another phase, the reading starts again."""
     in_block: bool = False
     """Whether a fenced block is open."""
     ticks: int = 0

@@ -57,6 +57,7 @@ from interwhen.journal._records import (
     OutlineRecord,
     SpentRecord,
     describe,
+    describe_again,
     encode,
     fact_record,
     is_plain,
@@ -111,7 +112,7 @@ class Recorder:
             and len(columns.texts) < _COLUMN
         ):
             columns.texts.append(fact.text)
-            columns.times.append(self._clock() - self._began)
+            columns.times.append(self._clock())
             if not columns.is_awake:
                 columns.is_awake = True
                 self._writer.wake()
@@ -134,17 +135,18 @@ class Recorder:
 
         If it is a plain chunk, also open columns that collect the next plain chunks.
         """
-        at = self._clock() - self._began
+        now = self._clock()
+        at = now - self._began
         writer = self._writer
         self._columns = COMPLETE
         if type(fact) is not Chunk:
             self._note_spent()
             writer.put(fact_record(at, self._core.transcript.length, fact))
         elif is_plain(fact):
-            columns = self._columns = writer.open_columns(fact.phase)
+            columns = self._columns = writer.open_columns(fact.phase, self._began)
             if columns is not COMPLETE:
                 columns.texts.append(fact.text)
-                columns.times.append(at)
+                columns.times.append(now)
                 columns.is_awake = True
                 writer.wake()
         else:
@@ -207,7 +209,38 @@ class Recorder:
         self._writer.put(spent)
 
 
-class OutlineRecorder(Recorder):
+class CallRecorder(Recorder):
+    """Records a call of a client or a gateway, of which there are many at once: it looks at few counters for a fact."""
+
+    def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
+        """Start recording; see :meth:`Recorder.begin`."""
+        super().begin(clock, meter, forks, upstream)
+        self._known = self._glance()
+
+    def _note_spent(self, **ending: Any) -> None:
+        """Record the engine's counters if others than the largest gap and the pauses have changed.
+
+        Those two change with most facts. They are recorded with the others and at the end.
+        """
+        known = self._glance()
+        if ending or known != self._known:
+            self._known = known
+            super()._note_spent(**ending)
+
+    def _glance(self) -> tuple[object, ...]:
+        forks, upstream = self._forks, self._upstream
+        return (
+            forks.tokens,
+            forks.prompt_tokens,
+            self._meter.first,
+            len(upstream.close_latency),
+            upstream.resumes,
+            upstream.probe_tokens,
+            upstream.wire.mark(),
+        )
+
+
+class OutlineRecorder(CallRecorder):
     """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
@@ -334,13 +367,14 @@ def _of_call(
     head, chain = preamble()
     slot = settings.slot
     writer = JournalWriter(settings, slot, slot, size=0, chain=chain, head=head, first=make, on_give_up=slot.gave_up)
-    return OutlineRecorder(settings, writer, core, make()) if redacted else Recorder(settings, writer, core)
+    return OutlineRecorder(settings, writer, core, make()) if redacted else CallRecorder(settings, writer, core)
 
 
 def _header(
     settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline, now: float
 ) -> Header:
-    verifiers, monitors = describe(core.monitors, settings.monitors)
+    is_call = isinstance(settings, CallJournal)
+    verifiers, monitors = (describe_again if is_call else describe)(core.monitors, settings.monitors)
     call = settings.head if isinstance(settings, CallJournal) else None
     return Header(
         interwhen=__version__,
@@ -349,7 +383,7 @@ def _header(
         reference=settings.model,
         prompt=prompt,
         prompt_sha256=core.prompt_sha256,
-        sampling=replace(sampling, extra=without_secrets(sampling.extra)),
+        sampling=replace(sampling, extra=without_secrets(sampling.extra)) if sampling.extra else sampling,
         budgets=core.budgets,
         template=core.template,
         think_tags=core.think_tags,

@@ -320,6 +320,14 @@ class WireMeter:
             slowest = min(slowest, whole.slowest_rate)
         return replace(whole, slow_seconds=whole.slow_seconds + self._pace.slow_seconds, slowest_rate=slowest)
 
+    def mark(self) -> tuple[int, float | None, float]:
+        """Return a value that changes when :meth:`report` does, or when a stream was closed early."""
+        count = 0
+        for note in self.notes:
+            count += note.skipped_events + note.replaced_events + note.bytes_after_end + (note.orphan is not None)
+        pace = self._pace
+        return (count, None, 0.0) if pace is None else (count, pace.slowest, pace.slow_seconds)
+
     def wasted(self, now: float) -> int:
         """Estimate how many tokens servers have generated, up to *now*, for streams that were already closed."""
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)

@@ -87,8 +87,9 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 
     The length of a segment minimizes the expected cost. Frequent checks cost tokens. Rare checks waste the text that
     the model writes after a mistake. If mistakes come at a constant rate, the cheapest length is ``sqrt(2 * cost /
-    rate)`` (checkpoint intervals: Young 1974, Daly 2006). The rate (mistakes per character) is estimated: it starts at
-    ``found / seen``, and each remedy in the run adds one mistake. The length of a segment is fixed at its start. Raises
+    rate)`` (checkpoint intervals: Young 1974, Daly 2006), within ``least`` and ``most``; all lengths and ``cost`` are
+    in characters. The rate (mistakes per character) is estimated: it starts at ``found / seen``, each remedy in the run
+    adds one mistake, and the trace so far adds its characters. The length of a segment is fixed at its start. Raises
     :class:`~interwhen.UsageError` on wrong values.
     """
 

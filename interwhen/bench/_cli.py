@@ -10,6 +10,7 @@ _COMMANDS = {
     "contexts": "Ask questions about contexts on your endpoint, with and without work ahead of time.",
     "gateway": "Measure what the gateway adds, and how many streams one process carries.",
     "idle": "Measure what work ahead of time costs the runs that users wait for.",
+    "journals": "Measure what journals cost in the gateway: CPU per chunk, and the first chunk.",
     "ledger": "Compare the ledgers of many runs with what their endpoint counted.",
     "local": "Measure the local model: start, speed, memory, and what forks do to its stream.",
     "overhead": "Measure what supervision costs: CPU per chunk, growth, memory, time to close.",

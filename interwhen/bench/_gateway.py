@@ -7,7 +7,7 @@ import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ from interwhen.bench._crowd import (
 )
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._overhead import armed
-from interwhen.bench._processes import TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
+from interwhen.bench._processes import Helper, TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
 from interwhen.registry import load_monitors
@@ -79,6 +79,15 @@ def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
     crowds = [each.crowd for each in rounds]
     lost, delivered = max(crowd.lost for crowd in crowds), min(crowd.delivered for crowd in crowds)
     return msgspec.structs.replace(middle, crowd=msgspec.structs.replace(middle.crowd, lost=lost, delivered=delivered))
+
+
+@contextmanager
+def serving(monitor: Sequence[str], upstream: str, **environment: str) -> Iterator[Helper]:
+    """Run a gateway with the monitors called *monitor* before *upstream*. Add *environment* to its variables."""
+    watching = (word for name in monitor for word in ("-m", name))
+    command = [sys.executable, "-c", _SERVE, "serve", "--port", "0", *watching, "--upstream", upstream]
+    with child(command, r"serving (http://\S+)", **environment) as helper:
+        yield helper
 
 
 async def gateway(
@@ -139,26 +148,17 @@ async def gateway(
     gc.collect()
     gc.freeze()  # objects from before the measurement are no work for the collector while chunks are timed
     gc.set_threshold(1_000, 10, 100)  # as docs/transports.md advises for many streams
-    command = [
-        sys.executable,
-        "-c",
-        _SERVE,
-        "serve",
-        "--port",
-        "0",
-        *(word for name in monitor for word in ("-m", name)),
-    ]
     # The helpers are started before this process keeps to one core: they would inherit that.
     relay = "interwhen.bench._relay"
     with paced_server(stamped=True) as url, loopback_process(relay, str(urlsplit(url).port)) as relay_url:
         with (
             pinned(),
-            child([*command, "--upstream", url], r"serving (http://\S+)") as (process, gateway_url),
+            serving(monitor, url) as (process, gateway_url),
             pinned(last=True),
         ):
             say(f"added time: {pairs} rounds at 1 stream: direct, through a bare relay, and through the gateway")
             ways = {"direct": url, "relay": relay_url, "gateway": gateway_url}
-            added = await _read_ways(ways, Experiment(tuple(ways), pairs, seed, warm_up=2, minutes=minutes))
+            added = await read_ways(ways, Experiment(tuple(ways), pairs, seed, warm_up=2, minutes=minutes))
             chunks = max(int(seconds * gateway_rate), 2)
             say(f"{streams} streams at {gateway_rate:g} chunks/s, as bytes and through one gateway process")
             carried = {"gateway": await _carried(url, gateway_url, streams, chunks, gateway_rate, process.pid)}
@@ -384,7 +384,7 @@ _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 """Chunks per second and number of chunks of the single stream for which the added time is measured."""
 
 
-async def _read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
+async def read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
     """Read the same stream through each of *ways*, which maps names to base URLs, in the rounds of *experiment*.
 
     Raises :class:`UsageError` if a stream ends early.

@@ -490,9 +490,10 @@ def extract(segment: Segment, _facts: StatedFacts) -> Iterator[ValueClaim]:
 
 @verifier(name="bench-sources", version="1", worker="inline")
 def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
-    """Compute the value that the claim gives from the text, and compare both.
+    """Compute the value of the claim's subject from *facts*, the facts of the prompt, and compare the claim with it.
 
-    A wrong one is a violation with a repair.
+    A wrong value in the claim is a violation, whose repair has the computed value. The verdict is ``Unknown`` if the
+    facts do not determine the value.
     """
     right = value_of(claim.about, facts)
     if right is None:

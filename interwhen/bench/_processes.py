@@ -35,13 +35,18 @@ class Helper(NamedTuple):
 
 
 @contextmanager
-def child(command: Sequence[str], address: str) -> Iterator[Helper]:
-    """Run *command* until the end of the block, and then kill it.
+def child(command: Sequence[str], address: str, **environment: str) -> Iterator[Helper]:
+    """Run *command* until the end of the block, and then kill it. *environment* is added to its variables.
 
     The regex *address* finds its URL in the first line of its output. Raises :class:`UsageError` if that line has none.
     """
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
     )
     try:
         assert process.stdout is not None

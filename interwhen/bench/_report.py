@@ -61,7 +61,7 @@ def text_of(cell: Cell) -> str:
 
 
 def machine_name() -> str:
-    """Describe this machine in one line for a report: processor, cores, Python version, system."""
+    """Describe this machine in one line for a report: processor architecture, cores, Python version, system."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
 
 

@@ -303,12 +303,19 @@ class _LineBuilder:
     """Builds the shown lines of a trace part by part, from texts and their marks."""
 
     known: list[tuple[Span, LineKind]]
+    """The spans with a result or an open check, and the kind of each."""
     signs: Signs
     ahead: int | None
+    """Where the checks have not arrived yet: from this offset on, the model's text without a mark is shown as open.
+    ``None``: no text is."""
     done: list[Line] = field(default_factory=list)
+    """The finished lines."""
     kind: LineKind = "plain"
+    """The worst kind in the current line."""
     wrote: bool = False
+    """Whether interwhen wrote a part of the current line."""
     text: Text = field(default_factory=Text)
+    """The current line."""
 
     def add(self, text: str, at: int, stretch: Stretch) -> None:
         """Add *text* of the trace, a part of *stretch*, which starts at offset *at*. Newlines end lines."""

@@ -7,11 +7,11 @@ docs/decisions/0050-one-record-a-call.md.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -180,7 +180,7 @@ def record_call(
             RecordedMonitor(one.name, one.verifier.name, one.verifier.version, one.delivery) for one in monitors
         ),
         "milliseconds": round((time.monotonic() - origin.clock) * 1000, 3),
-        "journal": "" if journal is None or not journal.has_begun else Path(journal.name).name,
+        "journal": "" if journal is None or not journal.has_begun else os.path.basename(journal.name),  # noqa: PTH119
         "journal_incomplete": "" if journal is None else journal.incomplete,
     }
     if result is None:

@@ -396,7 +396,8 @@ def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
 def _accept(resource: Any) -> Any:
     """Add the parameter ``interwhen`` to the methods of *resource* (``create``, ``stream``, ``parse``), and return it.
 
-    They pass its value to ``request`` in the extra body.
+    The methods put its value into the extra body under ``interwhen``; the client's method ``request`` takes it out
+    again. What ``stream`` returns also attaches supervision info to its events.
     """
     for name in _METHODS:
         method = getattr(resource, name, None)

@@ -206,9 +206,9 @@ class _SampleStream:
 class CallSampler:
     """A :class:`~interwhen.Model` that sends the request of *call*, with the temperature of each sample.
 
-    If the caller gave a seed, the request also has the seed of the sample.
-    *settings* are those of the call, and *endpoint* has what is known about the model. Each stream is decoded
-    separately, except those of :meth:`show`.
+    If the caller gave a seed, the request also has the seed of the sample. *settings* are those of the call, and
+    *endpoint* has what is known about the model. Each sample has a chunk buffer of its own, whose chunks are dropped.
+    After :meth:`show`, all streams put their chunks into the one buffer that the reader sees.
     """
 
     def __init__(self, call: ApiCall, settings: Settings, transport: CallTransport, endpoint: ModelEndpoint) -> None:

@@ -29,10 +29,15 @@ from interwhen.journal._writer import JournalWriter
 
 FLUSH_SECONDS = 2.0
 """How long records wait in memory. A write costs as much as the records of ten chunks, so it must have many of them."""
+BUSY_SECONDS = 5.0
+"""How long records wait in memory while more than :data:`MANY` journals are written."""
+MANY = 100
+"""With more journals than this, the writes of all together would take a noticeable share of a core."""
 QUEUED_BYTES = 1 << 20
 """The most bytes of one call that wait for the disk. With more, its journal is given up."""
 STUCK_SECONDS = 5.0
-"""When the disk has not answered for so long, new calls get no journal, so that memory stays bounded."""
+"""When the disk has not answered for so long after records were due, new calls get no journal, so that memory stays
+bounded."""
 _HELD_BYTES = 256 << 10
 """The most bytes of one call that are held in memory until it is known whether its journal is kept."""
 _RECORD_SECONDS = 10.0
@@ -41,8 +46,9 @@ _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
 _WORK_SECONDS = 0.0003
 """How long the thread works until it lets the event loop run."""
-_MOST_OPEN = 256
-"""The most files that stay open between two writes. The sockets of the calls need descriptors, too."""
+_OPEN_SHARE = 4
+"""One of so many descriptors of the process may be a journal that stays open between two writes. To open and close a
+file again costs as much as the write. The sockets of the calls need descriptors, too."""
 _CLOSE_SECONDS = 5.0
 _NAME = re.compile(r"[0-9a-f]{32}\.journal")
 """Matches the names of our files. Only these are ever deleted."""
@@ -110,10 +116,16 @@ class JournalDirectory:
         self._files: deque[tuple[str, int]] = deque()
         """The other files with their sizes, oldest first."""
         self._scanned = float("-inf")
-        self._alive = self._asked = time.monotonic()
+        self.alive = self._asked = time.monotonic()
         """When the thread last came around, and when it was last asked to."""
         self.open_files = 0
         """How many files are open."""
+        self.most_open = 0
+        """How many files may stay open between two writes."""
+        self.yielded = 0.0
+        """When the thread last let the event loop run: each system call on a file does."""
+        self._pause = FLUSH_SECONDS
+        """How long the thread lets records wait, so that it has many of them to write."""
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
@@ -167,7 +179,7 @@ class JournalDirectory:
             self.passed_over += 1
             return None
         self._start()
-        if self._woken and time.monotonic() - max(self._alive, self._asked) > STUCK_SECONDS:
+        if self._woken and time.monotonic() - max(self.alive, self._asked) > self._pause + STUCK_SECONDS:
             self.lose("the disk does not answer")
             return None
         name = f"{head.call_id}.journal"
@@ -223,7 +235,7 @@ class JournalDirectory:
             if self._process != os.getpid():
                 self._woken, self._ended, self._names = deque(), [], set()
                 self._wake, self._hurry = threading.Event(), threading.Event()
-            self._process, self._is_closing, self._alive = os.getpid(), False, time.monotonic()
+            self._process, self._is_closing, self.alive = os.getpid(), False, time.monotonic()
             self._hurry.clear()
             self._thread = threading.Thread(target=self._run, name="interwhen journals", daemon=True)
             self._thread.start()
@@ -232,7 +244,7 @@ class JournalDirectory:
     def _run(self) -> None:
         while not self._is_closing:
             self._wake.wait(_RECORD_SECONDS if self._ended else None)
-            self._hurry.wait(FLUSH_SECONDS)
+            self._hurry.wait(self._pause)
             self._wake.clear()
             self._write()
         self._write()
@@ -240,25 +252,28 @@ class JournalDirectory:
             self._finish(slot)
 
     def _write(self) -> None:
-        yielded = time.monotonic()
-        for slot in dict.fromkeys(self._woken.popleft() for _ in range(len(self._woken))):
-            self._alive = time.monotonic()
+        self.most_open = _most_open()
+        self.yielded = time.monotonic()
+        woken = dict.fromkeys(self._woken.popleft() for _ in range(len(self._woken)))
+        self._pause = BUSY_SECONDS if len(woken) > MANY else FLUSH_SECONDS
+        for slot in woken:
+            self.alive = time.monotonic()
             if slot.step():
                 if slot not in self._ended:
                     self._ended.append(slot)
                 if slot.is_called:
                     self._finish(slot)
-            if self._alive - yielded > _WORK_SECONDS:
+            if self.alive - self.yielded > _WORK_SECONDS:
                 # Lets the event loop run: it may wait for the interpreter's lock.
                 time.sleep(0)
-                yielded = time.monotonic()
+                self.yielded = time.monotonic()
         now = time.monotonic()
         for slot in tuple(self._ended):
             if now - slot.ended_at > _RECORD_SECONDS:
                 self._finish(slot)
         if now - self._scanned > _SCAN_SECONDS:
             self._scan(now)
-        self._alive = time.monotonic()
+        self.alive = time.monotonic()
 
     def _finish(self, slot: JournalSlot) -> None:
         self._ended.remove(slot)
@@ -283,7 +298,7 @@ class JournalDirectory:
         """
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        return os.open(self._folder / name, flags, 0o600)
+        return os.open(os.path.join(self.settings.path, name), flags, 0o600)  # noqa: PTH118  (a Path costs more)
 
     def make_room(self, size: int) -> None:
         """Delete the oldest journals until there is space for *size* more bytes, and count these bytes as used.
@@ -511,8 +526,19 @@ class JournalSlot:
                 left = left[taken:]
         finally:
             self._directory.bytes -= len(left)
-        if self._directory.open_files > _MOST_OPEN:
+        self._directory.yielded = self._directory.alive
+        if self._directory.open_files > self._directory.most_open:
             self._shut()
+
+
+def _most_open() -> int:
+    try:
+        import resource
+    except ImportError:  # no POSIX
+        return 64
+    # The gateway raises its limit after it has made the directory.
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4096 if soft == resource.RLIM_INFINITY else soft // _OPEN_SHARE
 
 
 def _is_chosen(call_id: str, share: float) -> bool:

@@ -117,10 +117,10 @@ def _lock(fd: int) -> bool:
 
 MAGIC = b"\x89IWJ\r\n\x1a\n"
 """Built like the signature of PNG: its line ends and non-ASCII byte reveal a transfer that treated the file as text."""
-SCHEMA = 2
+SCHEMA = 3
 """The schema of new files. 2: facts say how long work was queued, and where it was done; a file may belong to a call,
-and may have an outline in place of its text."""
-READ = (1, 2)
+and may have an outline in place of its text. 3: the times of chunks are floats in bytes, which cost less to write."""
+READ = (1, 2, 3)
 """The schemas that this version reads."""
 
 _HEAD = struct.Struct("<8sI")
@@ -159,9 +159,20 @@ def frame(payload: bytes, chain: int) -> tuple[bytes, int]:
 
     *chain* is the checksum of the previous record.
     """
+    parts: list[bytes] = []
+    chain = add_frame(parts, payload, chain)
+    return b"".join(parts), chain
+
+
+def add_frame(parts: list[bytes], payload: bytes, chain: int) -> int:
+    """Append *payload*, with its length and checksum in front, to *parts*; return the checksum.
+
+    *chain* is the checksum of the previous record.
+    """
     size = _U32.pack(len(payload))
     chain = crc32(payload, crc32(size, chain))
-    return size + _U32.pack(chain) + payload, chain
+    parts += (size, _U32.pack(chain), payload)
+    return chain
 
 
 def frames(data: bytes, path: str) -> Iterator[Frame]:

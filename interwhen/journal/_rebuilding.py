@@ -397,11 +397,9 @@ def _is_void(record: Record) -> bool:
 def facts_of(record: Record) -> Iterator[tuple[float, Fact]]:
     """Yield the facts in *record*, each with the time at which it happened."""
     match record:
-        case TextRecord(at=at, phase=phase, texts=texts, gaps=gaps):
-            micros = 0
-            for text, gap in zip(texts, (0, *gaps), strict=True):
-                micros += gap
-                yield at + micros / 1e6, Chunk(text, phase)
+        case TextRecord(phase=phase, texts=texts):
+            for at, text in zip(record.times(), texts, strict=True):
+                yield at, Chunk(text, phase)
         case ChunkRecord(at=at, chunk=chunk):
             yield at, chunk
         case FactRecord(at=at, fact=fact):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
+from array import array
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import repeat
-from operator import mul, sub
+from itertools import accumulate
+from operator import is_
 from typing import Any, TypeAlias, get_type_hints
 
 import msgspec
@@ -116,8 +119,29 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """The time of the first chunk."""
     phase: Phase
     texts: tuple[str, ...]
-    gaps: tuple[int, ...]
-    """The microseconds between each chunk and the next one: one number less than ``texts``."""
+    gaps: tuple[int, ...] | bytes
+    """When the chunks came. As bytes: for each chunk a little-endian 64-bit float, the seconds on a clock that may
+    begin at any time. As numbers (schemas 1 and 2): the microseconds between each chunk and the next one."""
+
+    def times(self) -> list[float]:
+        """Return the time of each chunk.
+
+        It is rounded down to microseconds, so that no chunk seems to be later than what it caused. Raises
+        :class:`ValueError` if there are not as many times as texts, or if one is not a number.
+        """
+        if isinstance(self.gaps, bytes):
+            clock = array("d", self.gaps)
+            if sys.byteorder == "big":
+                clock.byteswap()
+            try:
+                found = [int((self.at + time - clock[0]) * 1e6) / 1e6 for time in clock]
+            except OverflowError as error:
+                raise ValueError(f"a time of a text must be a finite number ({error})") from error
+        else:
+            found = [self.at + micros / 1e6 for micros in accumulate((0, *self.gaps))]
+        if len(found) != len(self.texts):
+            raise ValueError(f"a record of text must have a time for each text, got {len(found)} for {len(self.texts)}")
+        return found
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
@@ -204,7 +228,7 @@ def encode(record: Record) -> bytes:
     form in a journal.
     """
     try:
-        return msgspec.msgpack.encode(record, enc_hook=_plain)
+        return _encoder().encode(record)
     except UnicodeEncodeError:
         import json
 
@@ -223,7 +247,9 @@ def decode(payload: bytes) -> Record:
     if isinstance(found, EscapedRecord):
         import json
 
-        return _convert(json.loads(found.json))
+        found = _convert(json.loads(found.json))
+    if isinstance(found, TextRecord):
+        found.times()  # refuses a record whose times and texts do not fit together
     return found
 
 
@@ -269,14 +295,20 @@ class TextColumns:
     time has its text whenever the other thread looks. With ``None`` as *phase*, nothing is collected.
     """
 
-    __slots__ = ("is_awake", "phase", "taken", "texts", "times")
+    __slots__ = ("began", "cost", "is_awake", "phase", "taken", "texts", "times")
 
-    def __init__(self, phase: Phase | None) -> None:
+    def __init__(self, phase: Phase | None, began: float = 0.0) -> None:
+        """Begin columns for chunks of *phase*. *began* is when the run began, on the clock of ``times``."""
         self.phase = phase
+        self.began = began
         self.texts: list[str] = []
-        self.times: list[float] = []
+        self.times = array("d")
+        """When each chunk arrived, on the clock of the run, so that the run does not subtract for each chunk. An array
+        has no object for each time."""
         self.taken = 0
         """How many chunks were taken."""
+        self.cost = 0
+        """The approximate memory of the complete columns in bytes."""
         self.is_awake = False
         """Whether the other thread will look again. If not, it must be woken after a chunk was added."""
 
@@ -291,10 +323,10 @@ class TextColumns:
             return None
         self.taken = count
         times = self.times[taken:count]
-        first = times[0]
-        # Rounded down, so that no chunk seems to be later than what it caused. In C: no bytecode for each chunk.
-        micros = list(map(int, map(mul, map(sub, times, repeat(first)), repeat(1e6))))
-        return TextRecord(first, self.phase, tuple(self.texts[taken:count]), tuple(map(sub, micros[1:], micros)))
+        at = times[0] - self.began
+        if sys.byteorder == "big":
+            times.byteswap()
+        return TextRecord(at, self.phase, tuple(self.texts[taken:count]), times.tobytes())
 
 
 def is_plain(chunk: Chunk) -> bool:
@@ -330,6 +362,11 @@ def _plain(value: object) -> str:
     raise TypeError(
         f"a value in a journal must have a JSON form, got a {type(value).__name__}: convert it to plain values"
     )
+
+
+@cache
+def _encoder() -> msgspec.msgpack.Encoder:
+    return msgspec.msgpack.Encoder(enc_hook=_plain)
 
 
 @cache
@@ -391,6 +428,27 @@ def describe(
         forks, tracker = isinstance(monitor.extractor, Fork), tracks(monitor.extractor)
         records.append(MonitorRecord(number, forks, fields, code, _writable(spec), tracker))
     return tuple(verifiers), tuple(records)
+
+
+Described: TypeAlias = tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]
+
+_DESCRIBED: deque[tuple[Sequence[Monitor], Sequence[object], object, Described]] = deque(maxlen=8)
+"""The last monitors that were described. The calls of a gateway have the same ones."""
+
+
+def describe_again(monitors: Sequence[Monitor], specs: Sequence[object] = ()) -> Described:
+    """Return what :func:`describe` returns, from memory if the last calls had the same *monitors* and *specs*.
+
+    Monitors do not change. A verifier may, so its name, version, deadline and worker are compared.
+    """
+    now = [(who.name, who.version, who.deadline, who.worker) for who in (one.verifier for one in monitors)]
+    for known, others, then, found in tuple(_DESCRIBED):
+        same = len(known) == len(monitors) and len(others) == len(specs) and then == now
+        if same and all(map(is_, known, monitors)) and all(map(is_, others, specs)):
+            return found
+    made = describe(monitors, specs)
+    _DESCRIBED.append((tuple(monitors), tuple(specs), now, made))
+    return made
 
 
 def _extractor_of(record: MonitorRecord) -> Extractor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
 
 from interwhen._log import log_warning
 from interwhen._types.segments import Phase
-from interwhen.journal._files import Clerk, JournalFile, Writing, frame
+from interwhen.journal._files import Clerk, JournalFile, Writing, add_frame
 from interwhen.journal._records import OutlineRecord, Record, TextColumns, encode
 from interwhen.journal._settings import Journal
 
@@ -84,23 +84,27 @@ class JournalWriter:
         self._items.append(record)
         self.wake()
 
-    def open_columns(self, phase: Phase) -> TextColumns:
+    def open_columns(self, phase: Phase, began: float) -> TextColumns:
         """Queue a record that grows (columns) for plain chunks of *phase*, and return it.
 
-        The next record or columns complete it. If more than ``buffer_bytes`` are waiting, the journal is given up, and
-        the result is :data:`COMPLETE`, which takes no chunks.
+        *began* is the time at which the run began, on the clock of the columns' times. The next record or columns
+        complete it. If more than ``buffer_bytes`` are waiting, the journal is given up, and the result is
+        :data:`COMPLETE`, which takes no chunks.
         """
         self._close_columns()
         if self._put > self._most:
             self.give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were queued")
             return COMPLETE
-        columns = self._columns = TextColumns(phase)
+        columns = self._columns = TextColumns(phase, began)
         self._items.append(columns)
         return columns
 
     def _close_columns(self) -> None:
-        if self._columns is not COMPLETE:
-            self._put += _cost(self._columns)
+        columns = self._columns
+        if columns is not COMPLETE:
+            # Stored before the columns stop being the last item: until then, the clerk does not ask for it.
+            columns.cost = _COST * len(columns.texts) + sum(map(len, columns.texts))
+            self._put += columns.cost
             self._columns = COMPLETE
 
     def wake(self) -> None:
@@ -147,13 +151,11 @@ class JournalWriter:
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
+            parts = [head] if head else []
             first, self._first = self._first, None
             if first is not None:
-                framed, self._chain = frame(encode(first()), self._chain)
-                head += framed
-            if head:
-                self._write(head)
-            self._drain()
+                self._chain = add_frame(parts, encode(first()), self._chain)
+            self._drain(parts)
         except OSError as error:
             self.give_up(f"it cannot be written: {error.strerror or error}")
         except Exception as error:  # noqa: BLE001  (a file of the caller, or the encoding of a value, may raise anything)
@@ -168,42 +170,33 @@ class JournalWriter:
         except Exception as error:  # noqa: BLE001  (some file systems report a failed write only here)
             self.give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
-    def _drain(self) -> None:
+    def _drain(self, parts: list[bytes]) -> None:
+        """Take all records out of the queue and write them after *parts*, with one call for all of them.
+
+        Columns at the end of the queue, which the run may still fill, stay there. Their chunks so far are written.
+        """
         if self.incomplete:
             return
-        data = bytearray()
-        chain = self._chain
-        for record in self._queued():
-            framed, chain = frame(encode(record), chain)
-            data += framed
-        if data:
-            self._write(bytes(data))
-        self._chain = chain
-        # Only now, because queued bytes count until the disk has them.
-        self._taken += self._passed
-        self._passed = 0
-        self._most = -1 if self.incomplete else self._taken + self._settings.buffer_bytes
-
-    def _queued(self) -> Iterator[Record]:
-        """Take all records out of the queue and yield them.
-
-        Columns at the end of the queue, which the run may still fill, stay there; the chunks in them so far are yielded
-        as a record.
-        """
-        items = self._items
+        items, chain = self._items, self._chain
         while items:
             item = items[0]
             # The run's thread may still add chunks to the last item. Look for a later item first: when that is queued,
             # these columns are complete.
             is_last = len(items) == 1
-            if type(item) is not TextColumns:
-                yield item  # type: ignore[misc]
-            elif (record := item.take()) is not None:
-                yield record
+            record = item.take() if type(item) is TextColumns else item
+            if record is not None:
+                chain = add_frame(parts, encode(record), chain)  # type: ignore[arg-type]
             if is_last and type(item) is TextColumns:
-                return
+                break
             items.popleft()
             self._passed += _cost(item)
+        if parts:
+            self._write(b"".join(parts))
+        self._chain = chain
+        # Only now, because queued bytes count until the disk has them.
+        self._taken += self._passed
+        self._passed = 0
+        self._most = -1 if self.incomplete else self._taken + self._settings.buffer_bytes
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
@@ -218,7 +211,7 @@ class JournalWriter:
 def _cost(item: Record | TextColumns) -> int:
     """Return the approximate memory of *item*, in bytes, while it is queued."""
     if type(item) is TextColumns:
-        return _COST * len(item.texts) + sum(map(len, item.texts))
+        return item.cost
     return _COST + len(item.part) if type(item) is OutlineRecord else _COST
 
 

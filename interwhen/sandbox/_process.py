@@ -411,11 +411,17 @@ class _Setting:
     """The settings of a process sandbox."""
 
     python: str
+    """The path of the interpreter for Python code."""
     site: bool
+    """Whether Python code may import the packages that are installed here."""
     readable: tuple[tuple[str, str], ...]
+    """What programs may read: the path of each file or directory, and its real path, without links."""
     required: tuple[Guarantee, ...]
+    """The guarantees without which the sandbox refuses to run."""
     without: tuple[Mechanism, ...]
+    """The mechanisms that are not used."""
     isolation: Isolation
+    """What makes the namespaces and the file system."""
 
     @property
     def name(self) -> str:

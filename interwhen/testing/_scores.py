@@ -123,10 +123,13 @@ class Cases(msgspec.Struct, frozen=True, kw_only=True):
     """The traces that a developer should inspect, by kind of problem, in the order of the trial."""
 
     false_alarms: tuple[TrialResult, ...]
+    """Right traces that were flagged."""
     misses: tuple[TrialResult, ...]
+    """Wrong traces that were not flagged."""
     early: tuple[TrialResult, ...]
     """Wrong traces that were flagged before the labelled mistake."""
     troubled: tuple[TrialResult, ...]
+    """Traces with a check, an extraction or a preparation that failed, whatever their label."""
 
 
 def score(tried: Iterable[TrialResult]) -> Score:

@@ -6,6 +6,8 @@ are never written again: a change of a format must read them as they are.
 
 import json
 import shutil
+import sys
+from array import array
 from pathlib import Path
 
 import interwhen
@@ -14,7 +16,8 @@ import pytest
 from interwhen._run import check_again
 from interwhen.gateway._config import load_config
 from interwhen.journal import BlockedLoop
-from interwhen.journal._records import decode
+from interwhen.journal._rebuilding import facts_of
+from interwhen.journal._records import TextRecord, decode
 from interwhen.precompute import open_store
 from interwhen.testing import ScriptedModel
 
@@ -42,6 +45,26 @@ def test_an_old_journal_gives_the_result_that_was_recorded(name):
     assert journaled.result.text == EXPECTED[name]["text"]
     assert len(journaled.result.checks) == EXPECTED[name]["checks"]
     assert len(journaled.result.violations) == EXPECTED[name]["violations"]
+
+
+def test_a_journal_with_gaps_between_chunks_is_read_as_one_with_times():
+    """Schema 2 has the microseconds between chunks, schema 3 the times of all chunks as bytes."""
+    found = interwhen.read_journal(RECORDS / "schema2.journal")
+    assert (found.schema, found.left_out, found.result.status) == (2, 0, "verified")
+    assert interwhen.replay(RECORDS / "schema2.journal").differences == ()
+    line = interwhen.timeline(RECORDS / "schema2.journal")
+    assert len(line.remedies) == 3
+    columns = [record for record in found.records if isinstance(record, TextRecord)]
+    assert all(isinstance(record.gaps, tuple) for record in columns)
+    assert max(len(record.texts) for record in columns) > 3
+    for record in columns:
+        times = record.times()
+        clock = array("d", [1e5 + time for time in times])
+        again = msgspec.structs.replace(record, gaps=clock.tobytes() if sys.byteorder == "little" else b"")
+        assert times[0] == record.at
+        assert times == sorted(times)
+        assert again.times() == pytest.approx(times, abs=2e-6)
+        assert [text for _, text in facts_of(again)] == [text for _, text in facts_of(record)]
 
 
 @pytest.mark.parametrize("name", FINISHED)

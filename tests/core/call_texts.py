@@ -51,12 +51,6 @@ TEXTS = {
         calls=TWO,
         segments=2,
     ),
-    "a list of JSON objects between the tags of function_calls": CallText(
-        "invoke",
-        '<function_calls>\n[ {"name": "get_weather", "arguments": {"city": "Paris"}},'
-        ' {"name": "get_weather", "arguments": {"city": "Oslo"}}]\n</function_calls>',
-        calls=TWO,
-    ),
     "qwen 3 coder": CallText(
         "tagged",
         "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n"
@@ -100,6 +94,11 @@ TEXTS = {
         '<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">Paris</parameter>\n'
         '<parameter name="days">3</parameter>\n</invoke>\n</minimax:tool_call>',
         OFFER,
+    ),
+    "invoke, a JSON list": CallText(
+        "invoke",
+        '<minimax:tool_call>\n[{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}]\n'
+        "</minimax:tool_call>",
     ),
     "kimi k2": CallText(
         "kimi",

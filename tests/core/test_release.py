@@ -249,7 +249,7 @@ def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy, rules
     assert driver.shown == "1+1=2\n2+2=4\n3+3=6\n"
     driver.pending.pop(late)
     driver.tell(Settled(late, Errored("x") if isinstance(remedy, Feedback) else Judged(Violation("no"))))
-    if isinstance(remedy, Resample):  # the run goes on, and its time is over before the line is complete again
+    if isinstance(remedy, Resample):  # the run continues, and its time is over before the line is complete again
         driver.open()
         assert driver.shown == "1+1=2\n2+2="
         driver.tell(OutOfTime(1.0))

@@ -17,6 +17,7 @@ from interwhen import JournalError, UsageError, read_journal
 from interwhen.journal import _directory
 from interwhen.journal._directory import open_journals
 from interwhen.journal._files import START, frames
+from interwhen.journal._records import SpentRecord, describe, describe_again
 from interwhen.journal._settings import CallHead
 from journals import borders, goes_on
 from sums import watch
@@ -175,6 +176,8 @@ async def test_a_redacted_journal_has_verdicts_and_times_and_no_text(directory):
     for function in (interwhen.replay, lambda path: interwhen.resume(path, model=goes_on(), monitors=[watch()])):
         with pytest.raises(JournalError, match=r"must hold the text .* it is redacted"):
             function(path)
+    with pytest.raises(JournalError, match=r"must hold the text .* it is redacted"):
+        await interwhen.recheck(path, ["arithmetic"])  # no text, no findings: that is no clean run
 
 
 async def test_a_redacted_journal_tells_the_times_of_a_full_one(directory, path):
@@ -328,6 +331,70 @@ async def test_a_disk_that_was_idle_is_not_taken_for_one_that_hangs(directory, m
     assert (here.kept, here.dropped) == (5, 0)
 
 
+async def test_many_journals_are_written_less_often_and_are_not_taken_for_a_disk_that_hangs(directory, monkeypatch):
+    monkeypatch.setattr(_directory, "MANY", 2)
+    monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(_directory, "BUSY_SECONDS", 60.0)
+    monkeypatch.setattr(_directory, "STUCK_SECONDS", 0.0)
+    here = directory()
+    monkeypatch.setattr(_directory, "STUCK_SECONDS", 30.0)
+    assert here._pause == 0.01
+    await call(here, 1)
+    while here._woken or here._ended or not here.kept:
+        time.sleep(0.01)
+    assert here._pause == 0.01
+    here.close()  # three journals for the thread at once
+    monkeypatch.setattr(here, "_start", lambda: None)
+    for number in range(2, 5):
+        await call(here, number)
+    here._write()
+    assert here._pause == 60.0
+    here._asked = here.alive = time.monotonic() - 80  # 60 that were meant, and 20 of the 30 that a disk may take
+    _, result = await call(here, 5)
+    assert result.journal is not None
+    here._asked = here.alive = time.monotonic() - 100
+    _, result = await call(here, 6)
+    assert result.journal is None
+    here._write()
+    assert (here._pause, here.kept) == (0.01, 5)
+
+
+async def test_a_file_is_opened_once_unless_few_descriptors_are_left(directory, monkeypatch):
+    opened = []
+    monkeypatch.setattr(_directory, "_most_open", lambda: most)
+    for most, times in ((1, 1), (0, 2)):
+        here = directory(path=f"{directory().settings.path}{most}")
+        real = here.open
+        monkeypatch.setattr(here, "_start", lambda: None)
+        monkeypatch.setattr(here, "open", lambda name, real=real: opened.append(name) or real(name))
+        head = CallHead(new_id(1), "wrap", "chat", "m")
+        journal = here.begin(head, shows_path=True)
+        async with interwhen.run(goes_on(RIGHT), SECRET, monitors=[watch()], journal=journal) as run:
+            await anext(run)
+            here._write()
+            assert here.open_files == most
+            await run.drain()
+        journal.called(Record(head.call_id), has_problem=False)
+        here._write()
+        assert (here.open_files, here.kept, len(opened)) == (0, 1, times)
+        assert read_journal(files(here) / f"{head.call_id}.journal").result is not None
+        opened.clear()
+
+
+async def test_counters_are_recorded_when_they_matter_and_at_the_end(directory):
+    here = directory()
+    call_id, result = await call(here, lines=("1+1=2\n", "2+2=5\n", *(f"{n}+1={n + 1}\n" for n in range(9))))
+    here.close()
+    found = read_journal(files(here) / f"{call_id}.journal")
+    spent = [record for record in found.records if isinstance(record, SpentRecord)]
+    # After the first text, after the stream was closed, and at the end.
+    assert 2 <= len(spent) <= 5
+    assert len(result.checks) > 10
+    assert spent[-1].largest_gap == result.timing.largest_gap
+    assert spent[-1].close_latency == result.timing.close_latency
+    assert interwhen.replay(files(here) / f"{call_id}.journal").differences == ()
+
+
 def test_what_is_no_directory_is_refused(tmp_path):
     file = tmp_path / "file"
     file.write_text("x")
@@ -343,3 +410,16 @@ def test_what_is_no_directory_is_refused(tmp_path):
     assert open_journals({"path": str(tmp_path / "b")}) is first
     with pytest.raises(UsageError, match="must have the same settings"):
         open_journals({"path": str(tmp_path / "b"), "keep": "problems"})
+
+
+def test_monitors_are_described_again_only_if_they_changed():
+    monitors = (watch(), watch())
+    known = describe_again(monitors)
+    assert known == describe(monitors)
+    assert describe_again(list(monitors)) is known
+    assert describe_again(monitors[:1]) is not known
+    assert describe_again(monitors, ("sums", "sums")) is not known
+    assert describe_again(monitors) is known
+    object.__setattr__(monitors[0].verifier, "deadline", 6.0)  # an object of the caller, which may not be frozen
+    again = describe_again(monitors)
+    assert again == describe(monitors) != known

@@ -4,12 +4,15 @@ import gc
 import io
 import itertools
 import logging
+import math
+import struct
 import sys
 import threading
 from types import SimpleNamespace
 
 import anyio
 import interwhen
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +20,7 @@ from interwhen import Journal, JournalError, ToolCall, UsageError, read_journal
 from interwhen._engine.journaling import Recorder
 from interwhen.journal._files import frames, preamble
 from interwhen.journal._rebuilding import facts_of
-from interwhen.journal._records import Idle, OutlineRecord, SpentRecord, decode
+from interwhen.journal._records import Idle, OutlineRecord, SpentRecord, TextRecord, decode, encode
 from interwhen.journal._writer import JournalWriter
 from interwhen.models import Chunk, Usage
 from interwhen.testing import Pause, ScriptedModel
@@ -440,3 +443,42 @@ async def test_a_journal_changes_nothing_that_a_reader_sees(name, path):
 @pytest.fixture(autouse=True)
 def logged(caplog):
     caplog.set_level(logging.WARNING, logger="interwhen")
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [
+        b"",
+        b"\0" * 8,
+        b"\0" * 15,
+        b"\0" * 24,
+        struct.pack("<2d", 1.0, math.inf),
+        struct.pack("<2d", 1.0, math.nan),
+        (1, 2),
+    ],
+)
+def test_a_record_whose_times_do_not_fit_its_texts_is_refused(gaps):
+    good = TextRecord(0.5, "answer", ("a", "b"), struct.pack("<2d", 7.0, 7.25))
+    assert decode(encode(good)).times() == [0.5, 0.75]
+    with pytest.raises((msgspec.MsgspecError, ValueError)):
+        decode(encode(msgspec.structs.replace(good, gaps=gaps)))
+
+
+def test_no_chunk_seems_to_be_later_than_what_it_caused():
+    made = Recording()
+    for number in range(300):
+        made.at = number / 7
+        made.recorder.step(Chunk(f"{number} "))
+        made.recorder.step(Idle(number))
+    made.hand.come()
+    times = [at for at, _ in made.facts()]
+    assert times == sorted(times)
+
+
+def test_a_chunk_that_utf8_cannot_encode_keeps_its_time():
+    made = Recording()
+    for number, text in enumerate(("a", "\ud800", "b")):
+        made.at = number / 4
+        made.recorder.step(Chunk(text))
+    made.hand.come()
+    assert [(at, fact.text) for at, fact in made.facts()] == [(0.0, "a"), (0.25, "\ud800"), (0.5, "b")]

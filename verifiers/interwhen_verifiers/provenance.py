@@ -189,13 +189,17 @@ class _Text:
     """One message, prepared for searches."""
 
     at: int
+    """The number of the message in the conversation, from 0."""
     who: str
+    """Its author, as a verdict names it: ``the user``, ``the system prompt``, or the name of a tool."""
     trusted: bool
+    """Whether its whole text is trusted, as that of the user is. A value in ``fields`` can be trusted without this."""
     plain: str
     """The text of the message, on one line."""
     lower: str
+    """``plain`` in lower case, in which values are searched."""
     fields: Mapping[str, str]
-    """In the records of a tool: the name of the field of each value. Values are in lower case."""
+    """In the records of a tool: a map from each value, in lower case, to the name of its field."""
     ids: frozenset[str] = frozenset()
     """The values of id fields, in records that others may have written."""
     is_prose: bool = False

@@ -64,7 +64,10 @@ async def _wait_for(value: Any) -> Any:
 
 
 def load(encoded: bytes) -> ExactChecks:
-    """Make the verifier that *encoded* names, in the worker process that calls this."""
+    """Make the verifier that *encoded* names, in the worker process that calls this.
+
+    Raises the errors of :func:`make`.
+    """
     return ExactChecks(make(encoded))
 
 

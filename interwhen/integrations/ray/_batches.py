@@ -10,7 +10,7 @@ import anyio
 from interwhen._run import run
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.models import Model, Sampling
+from interwhen._types.models import Model, Prompt, Sampling
 from interwhen._types.results import Result, Unverified, Verified
 from interwhen.registry import Api, load_model, load_monitors
 
@@ -62,7 +62,10 @@ class SupervisedBatches:
 
         async def one(number: int) -> None:
             async with limiter:
-                rows[number] = await self._row(model, prompts[number])
+                # The completions API takes a text, and the chat API messages.
+                rows[number] = await self._row(
+                    model, prompts[number] if api == "completions" else ({"role": "user", "content": prompts[number]},)
+                )
 
         try:
             async with anyio.create_task_group() as group:
@@ -73,9 +76,8 @@ class SupervisedBatches:
                 await model.aclose()
         return rows
 
-    async def _row(self, model: Model, prompt: str) -> dict[str, Any]:
-        messages = ({"role": "user", "content": prompt},)
-        async with run(model, messages, monitors=self._monitors, **self._options) as supervised:
+    async def _row(self, model: Model, prompt: Prompt) -> dict[str, Any]:
+        async with run(model, prompt, monitors=self._monitors, **self._options) as supervised:
             await supervised.drain()
         result = supervised.result
         return {
@@ -115,11 +117,11 @@ def map_batches(
     The rows get the columns ``status``, ``scope``, ``why``, ``answer``, ``text``, ``violations`` and ``tokens``. A row
     whose run fails has the status ``failed`` and the reason, and stops no other row. *endpoint* is the URL of an
     OpenAI-compatible server, *model* its model, *monitors* are names, since closures do not travel between nodes.
-    *prompt_column* is the column with the prompts; each becomes one message of the user. *sampling* and *budgets*
-    are the same as for :func:`~interwhen.run`. *api* is the API of the server; ``completions`` fails, because it takes
-    no messages. *actors* actors work at the same time on batches of *batch_size* rows, each with at most *concurrency*
-    runs. The key is OPENAI_API_KEY, on each node. Raises :class:`~interwhen.UsageError` for numbers below 1, and
-    :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
+    *prompt_column* is the column with the prompts. *api* is the API of the server: with ``chat``, a prompt becomes one
+    message of the user, and with ``completions`` it is the text to continue. *sampling* and *budgets* are the same as
+    for :func:`~interwhen.run`. *actors* actors work at the same time on batches of *batch_size* rows, each with at
+    most *concurrency* runs. The key is OPENAI_API_KEY, on each node. Raises :class:`~interwhen.UsageError` for numbers
+    below 1, and :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
     """
     for label, number in (("batch_size", batch_size), ("concurrency", concurrency), ("actors", actors)):
         if number < 1:

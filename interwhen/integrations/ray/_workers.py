@@ -488,7 +488,8 @@ class RayWorkers:
                 log_warning("ray.refused", why=result.failure)
             each.end(result)
         self._begin_first(link)
-        self._pump_soon()
+        if len(self._waiting) > 0:
+            self._pump_soon()
 
     def _lose(self, link: _Link, why: str) -> None:
         """Give up the actor of *link*, and give its checks to other actors. A check whose second actor ends fails.

@@ -36,7 +36,7 @@ def version() -> int:
 
 
 def restrict(readable: tuple[str, ...], folder: str) -> None:
-    """Restrict this process by landlock: it may read below *readable*, and read and write below *folder*.
+    """Restrict this process by landlock: it may read and run files below *readable*, and also write below *folder*.
 
     It may also use devices such as ``/dev/null``. The restriction cannot be removed. With landlock version 4 or later,
     the process also cannot use TCP. With version 6 or later, it cannot send signals to processes outside, or connect to

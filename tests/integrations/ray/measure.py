@@ -105,7 +105,8 @@ def cpu_of_ray():
     spent = 0.0
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if b"ray" in (path / "cmdline").read_bytes() and int(path.name) != os.getpid():
+            words = (path / "cmdline").read_bytes()
+            if b"site-packages/ray/" in words or words.startswith(b"ray::"):
                 spent += sum(
                     int((each / "schedstat").read_text().split()[0]) / 1e9 for each in (path / "task").iterdir()
                 )

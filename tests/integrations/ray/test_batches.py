@@ -11,11 +11,17 @@ from interwhen.testing.server import Disconnect, Head, ScriptedServer, Send, eve
 
 
 def doubling(request):
-    text = request.json["messages"][-1]["content"]
+    is_chat = "messages" in request.json
+    text = request.json["messages"][-1]["content"] if is_chat else request.json["prompt"]
     if text == "Refuse.":
         return [Head(400, headers={"content-length": "2"}), Send(b"{}"), Disconnect()]
     number = int(text.split()[1].rstrip("."))
-    return [Head(), *events([f"2 * {number} =", f" {2 * number}\n", f"Answer: {2 * number}"], api="chat")]
+    return [
+        Head(),
+        *events(
+            [f"2 * {number} =", f" {2 * number}\n", f"Answer: {2 * number}"], api="chat" if is_chat else "completions"
+        ),
+    ]
 
 
 @contextmanager
@@ -45,6 +51,12 @@ def test_each_row_gets_its_result_in_order():
     assert set(found) == {"prompt", "id", *COLUMNS}
     assert set(found["status"]) <= {"verified", "unverified"}
     assert all(found["tokens"])
+
+
+def test_a_prompt_of_the_completions_api_is_the_text_to_continue():
+    with serving() as url:
+        found = SupervisedBatches(url, "m", api="completions")({"prompt": ["Double 4."]})
+    assert found["text"] == ["2 * 4 = 8\nAnswer: 8"]
 
 
 def test_a_row_that_fails_says_why_and_stops_no_other():

@@ -147,7 +147,8 @@ class Stream:
 async def play(cluster, seed, kill, moments):
     rng = random.Random(seed)
     monitor = load_monitor("work")
-    async with RayWorkers(address=cluster.address, actors=2) as pool:
+    # On a busy machine, an actor may need longer than 10 s to start its first worker process.
+    async with RayWorkers(address=cluster.address, actors=2, patience=100.0) as pool:
         await warm(pool, monitor.verifier, 1)
         stream = Stream(pool, monitor.verifier)
         async with anyio.create_task_group() as group:

@@ -182,8 +182,7 @@ def finely(data):
     entries = []
     for entry in taken_apart(data):
         if isinstance(entry, records.TextRecord):
-            for place, text in enumerate(entry.texts):
-                at = entry.at + sum(entry.gaps[:place]) / 1e6
+            for at, text in zip(entry.times(), entry.texts, strict=True):
                 entries.append(records.TextRecord(at, entry.phase, (text,), ()))
         else:
             entries.append(entry)

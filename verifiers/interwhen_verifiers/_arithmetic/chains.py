@@ -136,10 +136,11 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain: it ends at *stop* and begins at the token *start* at the earliest.
+        """Read the first side of a chain. It ends right before the token *stop*, the relation of the chain.
 
-        Return ``None`` if there is no expression, or if the text before the side is part of it, too. *start* and *stop*
-        are indices of tokens.
+        The side is the longest expression there that begins at the token *start* or later. *start* and *stop* are
+        indices of tokens. Return ``None`` if there is no expression, or if the text before it belongs to it, so
+        that its value is not known.
         """
         first = _Backwards(self, start, stop).first()
         if first is None:

@@ -217,7 +217,10 @@ _APART = "the schema holds a pattern that is matched in a worker process only"
 
 @functools.lru_cache(maxsize=64)
 def _built(text: str) -> Any:
-    """Return the library's validator. *text* is the JSON of a schema and of the schemas that it refers to."""
+    """Return the library's validator for a schema.
+
+    *text* is a JSON array of two items: the schema, and an object that maps addresses to the schemas that it refers to.
+    """
     schema, elsewhere = json.loads(text)
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
     ours = {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional}

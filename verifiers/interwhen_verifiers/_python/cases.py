@@ -127,11 +127,16 @@ class _TooLongError(Exception):
 
 @dataclass
 class Step:
-    """A statement that a later test may need: it binds a name, or it repeats the calls of an earlier assert."""
+    """A statement that a later test may need, because it may set or change a variable.
+
+    It is from the program, or made from a call, such as one in an assert: a later test needs its effects, too.
+    """
 
     node: ast.stmt
     binds: frozenset[str]
+    """The names that it sets."""
     reads: frozenset[str]
+    """The names that it reads."""
     changes: bool
     """Whether it may change the variables that it reads, as a call of a method may."""
 

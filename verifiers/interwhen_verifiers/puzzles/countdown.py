@@ -439,7 +439,9 @@ def _read(
 def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verdict:
     """Judge a step or an answer: its arithmetic, the numbers that it uses, and whether the target can be made.
 
-    The arithmetic is exact, and the search is complete.
+    The arithmetic is exact. For a step that lists the numbers left, and for the statement that the target cannot be
+    made, a search tries all possibilities. If ``problem.dead_ends`` is false, there is no search for steps. If a search
+    would be too long, the step passes, and the statement is ``Unknown``.
     """
     match claim.said:
         case CalculationStep() as step:
