@@ -352,7 +352,7 @@ class _Session:
         units += [Unit(item.nodeid, lambda item=item: self._test_fails(item)) for item in session.items]  # type: ignore[misc]
         try:
             self._work(units)
-        except BaseException as error:  # noqa: BLE001  pytest would print it, and nobody would see that
+        except BaseException as error:  # noqa: BLE001  pytest would print it to a stream that is not shown
             self.error = error
         return True
 
@@ -394,7 +394,7 @@ def _fork(
 ) -> tuple[list[Any], int]:
     """Do *work* in a fork, and return what it tells, and its exit status.
 
-    *work* gets a function that tells the parent something. *patience* gets all that was told, and returns how many
+    *work* gets a function that sends the parent a message. *patience* gets all messages so far, and returns how many
     seconds the parent waits for more before it ends the fork.
     """
     ours, theirs = os.pipe()
@@ -405,7 +405,7 @@ def _fork(
             with os.fdopen(theirs, "w") as pipe:
                 _work_in_fork(work, pipe)
             os._exit(0)
-        finally:  # whatever happens, the fork must not go on with the code of its parent
+        finally:  # the fork must never continue with the code of its parent
             os._exit(3)
     os.close(theirs)
     told: list[Any] = []

@@ -363,7 +363,7 @@ def test_a_sentence_ends_before_few_closing_signs(closers, ends):
 
 @pytest.mark.parametrize(("rules", "torn"), [(1, False), (2, True)])
 def test_segments_of_version_1_of_the_rules_are_not_torn(rules, torn):
-    """`Violations.plan`: a run with a journal of old rules goes on as it began."""
+    """`Violations.plan`: a run with a journal of old rules keeps these rules."""
     watching = (monitor(trigger=EveryChars(8), remedy=Feedback(place="append")),)
     intake = Intake(watching, tags=None, phase="answer")
     [due] = intake.feed("so 2+2=5", 1, "answer")
