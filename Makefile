@@ -55,7 +55,7 @@ cover: $(TEST)/.ready  ## branch coverage of the pure core: at least 95 %
 	@$(TEST)/bin/coverage run --branch --source=interwhen._core -m pytest -q tests/core
 	@$(TEST)/bin/coverage report --fail-under=95 --skip-covered
 
-mutation: $(TEST)/.ready  ## small changes of the pure core: how many the tests notice (hours)
+mutation: $(TEST)/.ready  ## small changes of the pure core: how many the tests notice (an hour)
 	@echo "==> mutation tests of interwhen/_core"
 	@$(TEST)/bin/python -m tests.core.mutation $(OPTIONS)
 

@@ -573,7 +573,6 @@ class TagScanner(Scanner):
         self._reset()
 
     def _reset(self) -> None:
-        super()._reset()
         self._open_at = None
         self._half = 0
 
@@ -657,6 +656,5 @@ class FenceScanner(Scanner):
         return self._line if not begun or begun[0] in "`~" else transcript.length
 
     def _reset(self) -> None:
-        super()._reset()
         self._line = self._hold = self.start
         self._open_at = None

@@ -287,8 +287,8 @@ def plan(
     wrong_text: str,
     first_call: int,
     *,
-    again: bool = False,
-    cuts: bool = False,
+    again: bool,
+    cuts: bool,
 ) -> RemedyPlan:
     """Return the plan of the remedy of *monitor* for *candidate*. Feedback is written with *template*.
 
@@ -695,8 +695,6 @@ class Violations:
     def _reasoning_end(self) -> int:
         """Return the end of the text of the reasoning, before the closing tag; 0 if there is no reasoning."""
         transcript = self._transcript
-        if not any(phase == "reasoning" for _, phase in transcript.phases):
-            return 0
         end = next((at for at, phase in reversed(transcript.phases) if phase == "answer"), transcript.length)
         return next((tag.start for tag in transcript.tags if tag.end == end), end)
 

@@ -2,9 +2,11 @@
 
 ``python -m tests.core.mutation --sample 400 --seed 1`` draws 400 of all mutants, and prints those that nothing notices.
 
-Why our own script: cosmic-ray and mutmut start pytest afresh for each mutant, and mutmut also reads no more than the tests that
-its own trace assigns. Here a process that has imported everything is forked for each mutant. The fork replaces the code of
-one function, plays worlds of the simulator (most mutants break a promise within a few), and only then runs `tests/core`.
+A mutant is noticed if a *unit* passes without the change and fails with it, twice: a unit is a test of `FOLDERS` or a
+world of the simulator. Why our own script: cosmic-ray and mutmut start pytest for each mutant. This script collects the
+tests once. It runs each unit in a fork, to find out which lines of the core the unit executes and how long it takes.
+For each mutant it forks again, replaces the code of one function, and runs the units that execute the changed lines,
+the quickest first, until one fails.
 """
 
 from __future__ import annotations
@@ -13,42 +15,51 @@ import argparse
 import ast
 import contextlib
 import copy
-import io
+import functools
+import gc
+import hashlib
 import json
 import math
 import os
-import random
+import resource
+import select
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import FunctionType
-from typing import Any
+from types import CodeType, FrameType, FunctionType
+from typing import IO, Any, NamedTuple, TypeAlias
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "interwhen" / "_core"
+WITHOUT_EFFECT = Path(__file__).with_name("mutants_without_effect.toml")
+"""The mutants that no test can notice, each with the reason."""
+FOLDERS = ("tests/core",)
 WORLDS = 60
-"""Worlds of the simulator that each mutant is played in."""
+"""The number of worlds of the simulator that are units."""
 EXAMPLES = 20
 """The most examples of a property-based test."""
-LIMITS = {"simulator": 30, "tests": 300}
-"""Seconds of CPU time that a mutant has; a mutant that needs more is noticed: it would hang."""
-SLOW = (
-    "test_machine.py",
-    "test_scanners_polls.py",
-    "test_scanners.py",
-    "test_violations_storms.py",
-    "test_transcript.py",
-)
-"""These run last."""
-LONGEST = "test_ten_thousand_races_end_the_same and not test_a_rewind_costs_the_same"
-"""These do not run: they take most of the time, and test order and cost only."""
+LONGEST = 8.0
+"""Units that need more CPU time than these seconds (while their lines are recorded) do not run."""
+MEMORY = 6 << 30
+"""The most bytes of a fork: a loop that a change made endless may collect anything."""
+PATIENCE = 120.0
+"""Seconds of real time after which a unit that has not ended counts as failed, if it is usually quick."""
 
-_OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-_UNPLANTED = 3
+_OPTIONS = (
+    *("-q", "-p", "no:cacheprovider", "--timeout=0", "-m", "not source and not slow"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
 
 _COMPARE: dict[type, type] = {
     ast.Lt: ast.LtE,
@@ -73,9 +84,25 @@ class Mutant:
     file: str
     number: int
     line: int
+    lines: list[int] = field(hash=False)
+    """The lines of the statement, or of the head of the statement, that is changed, counted from the first line of the
+    function."""
     function: str
     """The function or method that holds it; empty: the change is outside any."""
+    digest: str
+    """Of the source text of this function."""
     what: str
+    nth: int
+    """Counts the changes with the same text in one function, from 1."""
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What identifies the mutant while other lines of the file change."""
+        return self.file, self.function, self.what, self.nth
+
+    def __str__(self) -> str:
+        nth = f" (number {self.nth})" if self.nth > 1 else ""
+        return f"{self.file}:{self.line} {self.function}: {self.what}{nth}"
 
 
 def _changes(node: ast.AST) -> Iterator[ast.AST]:
@@ -101,6 +128,11 @@ def _changes(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Constant(value + 1)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords) if name in _CALLS:
             yield ast.Call(ast.Name(_CALLS[name], ast.Load()), arguments, keywords)
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super"))))):
+            # Not "pass": functions with `super()` have one variable more, and the code of the others cannot replace it.
+            yield ast.If(ast.Constant(False), [node], [])
+        case ast.Expr(value=ast.Call(func=ast.Name(id="assert_never"))):
+            return  # no code runs it: it is for the type checker
         case ast.Expr(value=ast.Call() | ast.Await()) | ast.Assign(targets=[ast.Attribute()]):
             yield ast.Pass()
         case ast.If(test=test, body=body, orelse=orelse):
@@ -127,8 +159,16 @@ class _Places(ast.NodeTransformer):
         self.found: list[Mutant] = []
         self._within: list[str] = []
         self._in_function = 0
+        self._digest = ""
+        self._lines = 0, 0
+        self._first = 0
+        self._same: Counter[tuple[str, str]] = Counter()
 
     def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.stmt):
+            self._lines = _head(node)
+            if not self._in_function and self.wanted < 0:
+                self._digest, self._first = _digest(node), node.lineno
         match node:
             case ast.Assert() | ast.Import() | ast.ImportFrom() | ast.JoinedStr() | ast.Raise():
                 return node  # no behaviour that may differ, or words
@@ -154,6 +194,10 @@ class _Places(ast.NodeTransformer):
             self._within.append(node.name)
         self._in_function += isinstance(node, ast.FunctionDef)
         if isinstance(node, ast.FunctionDef):
+            self._lines = node.lineno, node.end_lineno or node.lineno  # any call uses the defaults
+            if self._in_function == 1:
+                self._first = node.lineno
+                self._digest = "" if self.wanted >= 0 else _digest(node)
             node.args.defaults = [self.visit(one) for one in node.args.defaults]
             node.args.kw_defaults = [one and self.visit(one) for one in node.args.kw_defaults]
         node.body = [self.visit(one) for one in node.body]
@@ -163,26 +207,58 @@ class _Places(ast.NodeTransformer):
         return node
 
     def _add(self, node: ast.AST, changed: ast.AST, line: int) -> None:
+        if self.wanted >= 0:
+            self.found.append(_ANY)  # only the number is needed: `ast.unparse` takes long
+            return
         before, after = (ast.unparse(one).split("\n")[0] for one in (node, ast.fix_missing_locations(changed)))
         function = ".".join(self._within) if self._in_function else ""
-        self.found.append(Mutant(self.file, len(self.found), line, function, f"{before}  ->  {after}"))
+        what = f"{before}  ->  {after}"
+        self._same[function, what] += 1
+        nth = self._same[function, what]
+        number = len(self.found)
+        lines = [each - self._first for each in range(self._lines[0], self._lines[1] + 1)]
+        self.found.append(Mutant(self.file, number, line, lines, function, self._digest, what, nth))
+
+
+_ANY = Mutant("", 0, 0, [], "", "", "", 0)
+
+
+def _head(node: ast.stmt) -> tuple[int, int]:
+    """Return the first and the last line of *node*, without the statements in it."""
+    last = node.end_lineno or node.lineno
+    match node:
+        case ast.If(body=[first, *_]) | ast.While(body=[first, *_]) | ast.For(body=[first, *_]):
+            last = max(node.lineno, first.lineno - 1)
+        case ast.With(body=[first, *_]) | ast.Try(body=[first, *_]):
+            last = max(node.lineno, first.lineno - 1)
+    return node.lineno, last
+
+
+def _digest(node: ast.stmt) -> str:
+    return hashlib.sha256(ast.unparse(node).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _sources() -> dict[str, str]:
+    """Return the text of each file of the core. It is read once, so that the files can be edited meanwhile."""
+    return {path.name: path.read_text() for path in sorted(CORE.glob("*.py"))}
 
 
 def mutants() -> list[Mutant]:
     """Return all mutants of the core, in order."""
     found: list[Mutant] = []
-    for path in sorted(CORE.glob("*.py")):
-        places = _Places(path.name)
-        places.visit(ast.parse(path.read_text()))
+    for name, source in _sources().items():
+        places = _Places(name)
+        places.visit(ast.parse(source))
         found += places.found
     return found
 
 
 def _mutated(mutant: Mutant) -> ast.Module:
     places = _Places(mutant.file, mutant.number)
-    tree = places.visit(ast.parse((CORE / mutant.file).read_text()))
+    tree = places.visit(ast.parse(_sources()[mutant.file]))
     assert isinstance(tree, ast.Module)
-    assert places.found[mutant.number] == mutant
+    assert len(places.found) > mutant.number
     return ast.fix_missing_locations(tree)
 
 
@@ -196,106 +272,385 @@ def _function(owner: object, path: str) -> FunctionType:
     return owner
 
 
-def _plant(mutant: Mutant) -> None:
-    """Put the code of *mutant* in the place of the real one, for every module that has imported it."""
+@functools.lru_cache(maxsize=1)
+def _compiled(mutant: Mutant) -> CodeType:
+    """Compile the function of *mutant* alone: without its decorators, in bare classes of the names that it has."""
+    body: list[ast.stmt] = _mutated(mutant).body
+    *classes, name = mutant.function.split(".")
+    for each in (*classes, name):
+        # The last one, because the stubs of overloads come before the function.
+        body = [[one for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef) and one.name == each][-1]]
+        if isinstance(body[0], ast.ClassDef):
+            body = body[0].body
+    found: ast.stmt = body[0]
+    assert isinstance(found, ast.FunctionDef)
+    found.decorator_list = []
+    for each in reversed(classes):
+        found = ast.ClassDef(each, [], [], [found], [])
+    module = ast.fix_missing_locations(ast.Module([found], []))
+    code: CodeType = compile(module, mutant.file, "exec", annotations.compiler_flag)
+    return code
+
+
+def _plant(mutant: Mutant, code: CodeType) -> None:
+    """Put *code*, that of *mutant*, in the place of the real one, for every module that has imported it."""
     module = sys.modules[f"interwhen._core.{mutant.file.removesuffix('.py')}"]
-    scratch = {"__name__": module.__name__}
-    exec(compile(_mutated(mutant), mutant.file, "exec"), scratch)
+    scratch = dict(vars(module))
+    exec(code, scratch)
     real, changed = _function(vars(module), mutant.function), _function(scratch, mutant.function)
     real.__code__ = changed.__code__
     real.__defaults__, real.__kwdefaults__ = changed.__defaults__, changed.__kwdefaults__
 
 
-def _simulate() -> bool:
-    """Tell whether a promise is broken in one of the worlds."""
-    from interwhen.testing.simulation._generation import generate  # here: the parent imports it after pytest
+# ---------------------------------------------------------------------- units: tests and worlds
+
+
+@dataclass
+class Unit:
+    """A test, or a world of the simulator."""
+
+    name: str
+    fails: Callable[[], bool]
+    seconds: float = 0.0
+    """CPU time, while its lines were recorded."""
+    reached: dict[str, tuple[str, set[int]]] = field(default_factory=dict)
+    """The functions of the core that it runs, by file and name. Each has the digest that it had when the unit was
+    recorded, and the lines that were executed, counted from its first line."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The seconds of CPU time and of real time that it may take before it counts as failed."""
+        return 3 + 10 * self.seconds, PATIENCE + 10 * self.seconds
+
+    def reaches(self, mutant: Mutant) -> bool:
+        """Tell whether it executes the statement that *mutant* changes; if that is not known, its function."""
+        digest, lines = self.reached.get(f"{mutant.file} {mutant.function}", ("", set()))
+        return not lines.isdisjoint(mutant.lines) if digest == mutant.digest else bool(digest)
+
+
+def _world_fails(seed: int) -> bool:
+    """Tell whether a promise is broken in the world of *seed*."""
+    from interwhen.testing.simulation._generation import generate  # here: pytest rewrites the asserts of plug-ins first
     from interwhen.testing.simulation._invariants import examine
 
-    return any(examine(generate(seed)).broken for seed in range(WORLDS))
+    return bool(examine(generate(seed)).broken)
 
 
-def _test(file: str) -> bool:
-    """Tell whether a test of the core fails, those of *file* first."""
-    import pytest
-    from hypothesis import settings
+class _Session:
+    """A plug-in of pytest that does *work* with all units in place of running the tests."""
+
+    def __init__(self, work: Callable[[list[Unit]], object]) -> None:
+        self._work = work
+        self._failed = False
+        self.error: BaseException | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed:
+            return True  # some could not be collected
+        units = [Unit(f"world {seed}", lambda seed=seed: _world_fails(seed)) for seed in range(WORLDS)]  # type: ignore[misc]
+        units += [Unit(item.nodeid, lambda item=item: self._test_fails(item)) for item in session.items]  # type: ignore[misc]
+        try:
+            self._work(units)
+        except BaseException as error:  # noqa: BLE001  pytest would print it, and nobody would see that
+            self.error = error
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._failed = self._failed or report.failed
+
+    def _test_fails(self, item: pytest.Item) -> bool:
+        self._failed = False
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        return self._failed
+
+
+def _with_units(work: Callable[[list[Unit]], object], folders: Iterable[str] = FOLDERS) -> None:
+    """Collect the tests in *folders*, and do *work* with all units."""
+    from hypothesis import Phase, settings
 
     fewer = property(lambda self: min(self._max_examples, EXAMPLES))
-    type.__setattr__(settings, "max_examples", fewer)  # the class refuses it by its own means
-    own = f"test_{file.removesuffix('.py')}"
-    files = sorted(
-        (ROOT / "tests" / "core").glob("test_*.py"),
-        key=lambda path: (path.name in SLOW, not path.name.startswith(own), path.name),
-    )
-    return pytest.main(["-x", "-m", "not source", "-k", f"not {LONGEST}", *_OPTIONS, *map(str, files)]) != 0
+    # The same examples each time: those that were recorded. And a failure is enough, it need not be small.
+    for name, value in (
+        ("max_examples", fewer),
+        ("derandomize", property(lambda _: True)),
+        ("database", property(lambda _: None)),
+        ("phases", property(lambda _: (Phase.explicit, Phase.generate))),
+    ):
+        type.__setattr__(settings, name, value)  # the class refuses it by its own means
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Path(os.devnull).open("w") as null,
+        contextlib.redirect_stdout(null),
+    ):
+        session = _Session(work)
+        pytest.main([*_OPTIONS, f"--basetemp={folder}/tests", *folders], plugins=[session])
+    if session.error is not None:
+        raise session.error
 
 
-def _in_fork(mutant: Mutant | None, name: str, limit: int) -> bool | None:
-    """Run the phase called *name* on *mutant* in a fork; ``None``: it ran out of time."""
+def _fork(
+    work: Callable[[Callable[[object], None]], None], patience: Callable[[list[Any]], float]
+) -> tuple[list[Any], int]:
+    """Do *work* in a fork, and return what it tells, and its exit status.
+
+    *work* gets a function that tells the parent something. *patience* gets all that was told, and returns how many
+    seconds the parent waits for more before it ends the fork.
+    """
+    ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
-        signal.setitimer(signal.ITIMER_VIRTUAL, limit)
-        signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
-        noticed = True
-        with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
-            try:
-                if mutant is not None:
-                    _plant(mutant)
-            except ValueError:  # a function with other variables of its surroundings
-                os._exit(_UNPLANTED)
-            try:
-                noticed = _simulate() if name == "simulator" else _test("" if mutant is None else mutant.file)
-            except BaseException:  # noqa: BLE001  whatever a mutant raises is noticed
-                noticed = True
-        os._exit(1 if noticed else 0)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        return None
-    if os.WEXITSTATUS(status) == _UNPLANTED:
-        raise ValueError(mutant)
-    return os.WEXITSTATUS(status) != 0
-
-
-def judge(mutant: Mutant) -> str:
-    """Return what notices *mutant*: ``simulator``, ``tests``, ``time``; empty: nothing does."""
-    if not mutant.function:
-        return _judge_afresh(mutant)
-    try:
-        for name, limit in LIMITS.items():
-            noticed = _in_fork(mutant, name, limit)
-            if noticed is None:
-                return "time"
-            if noticed:
-                return name
-    except ValueError:
-        return _judge_afresh(mutant)
-    return ""
-
-
-def _judge_afresh(mutant: Mutant) -> str:
-    """As :func:`judge`, in a new process: what is outside of functions is used as the modules are imported."""
-    for name, limit in LIMITS.items():
-        command = [sys.executable, "-m", "tests.core.mutation", "--one", json.dumps(asdict(mutant)), name]
         try:
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=limit * 5, check=False)
-        except subprocess.TimeoutExpired:
-            return "time"
-        if done.returncode:
-            return name
-    return ""
+            os.close(ours)
+            with os.fdopen(theirs, "w") as pipe:
+                _work_in_fork(work, pipe)
+            os._exit(0)
+        finally:  # whatever happens, the fork must not go on with the code of its parent
+            os._exit(3)
+    os.close(theirs)
+    told: list[Any] = []
+    with os.fdopen(ours, "rb", buffering=0) as pipe:
+        rest = b""
+        while True:
+            ready, _, _ = select.select([pipe], [], [], patience(told))
+            if not ready:
+                os.kill(pid, signal.SIGKILL)
+            new = pipe.read(1 << 20) if ready else b""
+            *lines, rest = (rest + new).split(b"\n")
+            told += map(json.loads, lines)
+            if not new:
+                break
+    return told, os.waitpid(pid, 0)[1]
 
 
-def _run_one(mutant: Mutant, name: str) -> int:
-    tree = _mutated(mutant)
+def _work_in_fork(work: Callable[[Callable[[object], None]], None], pipe: IO[str]) -> None:
+    def tell(what: object) -> None:
+        pipe.write(json.dumps(what) + "\n")
+        pipe.flush()
+
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    try:
+        work(tell)
+    except BaseException as error:  # noqa: BLE001  the fork must end here, and not in the code of its parent
+        tell(repr(error))
+        os._exit(2)
+
+
+def _recorded(units: list[Unit], cache: Path | None) -> list[Unit]:
+    """Run each of the *units* once, and return those that pass, with their times and lines.
+
+    *cache* is a file with what was recorded before: a unit whose files have not changed is not run again.
+    """
+    known = json.loads(cache.read_text()) if cache is not None and cache.exists() else {}
+    kept = []
+    for number, unit in enumerate(units, 1):
+        test = ROOT / unit.name.partition("::")[0]
+        digest = hashlib.sha256(test.read_bytes()).hexdigest() if test.is_file() else ""
+        if unit.name not in known or known[unit.name][0] != digest:
+            known[unit.name] = [digest, *_recording(unit)]
+            if cache is not None and (number % 50 == 0 or number == len(units)):
+                cache.write_text(json.dumps(known))
+        _, failure, unit.seconds, reached = known[unit.name]
+        unit.reached = {name: (digest, set(lines)) for name, (digest, lines) in reached.items()}
+        if failure:
+            _say(f"left out: {unit.name}: {failure}")
+        elif unit.reached:
+            kept.append(unit)
+    return kept
+
+
+class _Function(NamedTuple):
+    name: str
+    first: int
+    last: int
+    digest: str
+
+
+@functools.cache
+def _functions(file: str) -> list[_Function]:
+    def within(body: list[ast.stmt], path: str) -> Iterator[_Function]:
+        for node in body:
+            match node:
+                case ast.ClassDef():
+                    yield from within(node.body, f"{path}{node.name}.")
+                case ast.FunctionDef(lineno=first, end_lineno=last):
+                    yield _Function(f"{file} {path}{node.name}", first, last or first, _digest(node))
+
+    return list(within(ast.parse(_sources()[file]).body, ""))
+
+
+def _recording(unit: Unit) -> tuple[str, float, dict[str, tuple[str, list[int]]]]:
+    """Return how *unit* fails (empty: it passes), its CPU time, and what it reaches, as :class:`Unit` has it."""
+    told, _ = _fork(lambda tell: _record(unit, tell), lambda _: PATIENCE)
+    match told:
+        case [{"failed": failed, "seconds": seconds, "lines": lines}]:
+            return "it fails without a change" if failed else "", seconds, _by_function(lines)
+        case _:
+            return f"it did not end in {LONGEST:g} s of CPU time and {PATIENCE:g} s", 0.0, {}
+
+
+def _by_function(lines: dict[str, list[int]]) -> dict[str, tuple[str, list[int]]]:
+    found = {}
+    for file, executed in lines.items():
+        for each in _functions(file):
+            inner = [line - each.first for line in executed if each.first <= line <= each.last]
+            if inner:
+                found[each.name] = each.digest, inner
+    return found
+
+
+def _record(unit: Unit, tell: Callable[[object], None]) -> None:
+    lines: dict[str, set[int]] = {path.name: set() for path in CORE.glob("*.py")}
+    files = {str(path): lines[path.name] for path in CORE.glob("*.py")}
+    entries: Counter[CodeType] = Counter()
+
+    def enter(frame: FrameType, _event: str, _value: object) -> Any:
+        code = frame.f_code
+        found = files.get(code.co_filename)
+        if found is None:
+            return None
+        entries[code] += 1
+        if entries[code] > 50 and entries[code] % 16:
+            return None  # a line that is missed for this reason makes the score lower, not higher
+        found.add(frame.f_lineno)
+
+        def advance(frame: FrameType, _event: str, _value: object) -> Any:
+            found.add(frame.f_lineno)
+            return advance
+
+        return advance
+
+    signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST)
+    began = time.process_time()
+    threading.settrace(enter)
+    sys.settrace(enter)
+    failed = unit.fails()
+    sys.settrace(None)
+    threading.settrace(None)
+    seconds = time.process_time() - began
+    tell(
+        {"failed": failed, "seconds": seconds, "lines": {name: sorted(found) for name, found in lines.items() if found}}
+    )
+
+
+# ---------------------------------------------------------------------- judging
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which unit noticed a mutant, if any."""
+
+    unit: str = ""
+    late: bool = False
+    """Whether it did not end in its time, in place of failing."""
+    complete: bool = True
+    """Whether all units have run, or one has noticed the mutant."""
+
+
+def judge(mutant: Mutant, units: list[Unit], noticing: Counter[str], quick: float = math.inf) -> Judgement:
+    """Tell which of the *units* notices *mutant*.
+
+    *noticing*: how many mutants of the same function each unit has noticed. Those that noticed most run first. Units
+    that together need more than *quick* seconds do not run.
+    """
+    if not mutant.function:
+        of_file = [unit for unit in units if any(name.startswith(f"{mutant.file} ") for name in unit.reached)]
+        return _judge_afresh(mutant, *_in_order(of_file, Counter(), quick))
+    left, complete = _in_order([unit for unit in units if unit.reaches(mutant)], noticing, quick)
+    while left:
+        number, late = _first_failure(mutant, left)
+        if number is None:
+            break
+        # Once more, in a fork that has run nothing else: a unit may fail because of load, or of what ran before it.
+        if _first_failure(mutant, [left[number]])[0] == 0:
+            return Judgement(left[number].name, late)
+        del left[: number + 1]
+    return Judgement(complete=complete)
+
+
+def _in_order(units: list[Unit], noticing: Counter[str], quick: float) -> tuple[list[Unit], bool]:
+    """Return the *units* in the order in which they run, and whether these are all."""
+    variants: Counter[str] = Counter()
+    costs: list[tuple[int, float, int]] = []
+    for unit in units:
+        group = unit.name.partition("[")[0].partition(" ")[0]
+        variants[group] += 1
+        # Different tests first: the variants of one test notice the same mutants.
+        costs.append((-noticing[unit.name], unit.seconds * variants[group], len(costs)))
+    ordered: list[Unit] = []
+    spent = 0.0
+    for _, _, number in sorted(costs):
+        spent += units[number].seconds
+        if spent > quick:
+            return ordered, False
+        ordered.append(units[number])
+    return ordered, True
+
+
+def _first_failure(mutant: Mutant, units: list[Unit]) -> tuple[int | None, bool]:
+    """Return the number of the first of the *units* that *mutant* fails, and whether it was too late."""
+
+    code = _compiled(mutant)
+
+    def work(tell: Callable[[object], None]) -> None:
+        _plant(mutant, code)
+        for number, unit in enumerate(units):
+            signal.setitimer(signal.ITIMER_VIRTUAL, unit.limits[0])
+            tell(number)
+            if unit.fails():
+                os._exit(1)
+
+    told, status = _fork(work, lambda told: units[told[-1]].limits[1] if told else PATIENCE)
+    if status == 0:
+        return None, False
+    numbers = [one for one in told if isinstance(one, int)]
+    assert numbers, (mutant, told)  # it could not be planted
+    return numbers[-1], os.WIFSIGNALED(status)
+
+
+def _judge_afresh(mutant: Mutant, units: list[Unit], complete: bool) -> Judgement:  # noqa: FBT001
+    """As :func:`judge`, in a new process: what is outside of functions is used as the modules are imported."""
+    names = [unit.name for unit in units]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(names, file)
+        file.flush()
+        command = [sys.executable, "-m", "tests.core.mutation", "--one", json.dumps(asdict(mutant)), file.name]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return Judgement(complete=complete)
+    *_, last = ["the import", *done.stdout.split("\n")[:-1]]
+    return Judgement(last, late=done.returncode < 0)
+
+
+def _run_one(mutant: Mutant, order: Path) -> int:
+    """Run the units in *order* with *mutant*, in this process. Return 1 if one fails, which was printed last."""
+    # By its key, because its number is another one if the file was edited meanwhile.
+    tree = _mutated(next(one for one in mutants() if one.key == mutant.key))
     path = str(CORE / mutant.file)
-    from importlib.machinery import SourceFileLoader
-
     real = SourceFileLoader.get_code
 
     def get_code(self: SourceFileLoader, fullname: str):  # type: ignore[no-untyped-def]
         return compile(tree, path, "exec") if self.path == path else real(self, fullname)
 
     SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]
-    return int(_simulate() if name == "simulator" else _test(mutant.file))
+    places = {name: number for number, name in enumerate(json.loads(order.read_text()))}
+    files = sorted({name.partition("::")[0] for name in places if "::" in name})
+    failed = True  # unless the tests can be collected
+
+    def work(units: list[Unit]) -> None:
+        nonlocal failed
+        known = [unit for unit in units if unit.name in places]
+        failed = any(_says_and_fails(unit) for unit in sorted(known, key=lambda unit: places[unit.name]))
+
+    _with_units(work, files)
+    return int(failed)
+
+
+def _says_and_fails(unit: Unit) -> bool:
+    signal.setitimer(signal.ITIMER_VIRTUAL, 60 + unit.limits[0])
+    _say(unit.name)
+    return unit.fails()
 
 
 def interval(share: float, count: int) -> tuple[float, float]:
@@ -306,66 +661,122 @@ def interval(share: float, count: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
+def without_effect() -> dict[tuple[str, str, str, int], str]:
+    """Return the reason why no test can notice a mutant, by its key."""
+    listed = tomllib.loads(WITHOUT_EFFECT.read_text()).get("mutant", [])
+    return {(one["file"], one["function"], one["change"], one.get("nth", 1)): one["reason"] for one in listed}
+
+
 def main() -> int:
     """Judge a sample of mutants; print the survivors and the score."""
     parser = argparse.ArgumentParser(prog="python -m tests.core.mutation", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sample", type=int, default=400, help="how many mutants are drawn; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
     parser.add_argument("--part", default="1/1", help="of the sample, as 1/2 and 2/2: for two processes")
+    parser.add_argument("--within", default="", help="only mutants whose file and function contain this text")
+    parser.add_argument("--log", type=Path, help="a file with a JSON line per mutant, to continue an interrupted run")
+    parser.add_argument("--recorded", type=Path, help="a file for what units execute, to run them only once")
     parser.add_argument(
-        "--log", type=Path, help="a file for one line of JSON per mutant; those in it are not judged again"
+        "--quick", type=float, default=math.inf, help="the most seconds that the units of a mutant need"
     )
-    parser.add_argument("--one", nargs=2, metavar=("MUTANT", "PHASE"), help=argparse.SUPPRESS)
+    parser.add_argument("--again", action="store_true", help="judge those again that survive according to the log")
+    parser.add_argument("--one", nargs=2, metavar=("MUTANT", "ORDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.chdir(ROOT)
     if options.one:
-        return _run_one(Mutant(**json.loads(options.one[0])), options.one[1])
+        mutant, order = options.one
+        return _run_one(Mutant(**json.loads(mutant)), Path(order))
     everything = mutants()
-    drawn = random.Random(options.seed).sample(everything, options.sample or len(everything))
+    drawn = _draw(everything, options.seed)[: options.sample or None]
     part, parts = map(int, options.part.split("/"))
-    drawn = drawn[part - 1 :: parts]
+    drawn = [one for one in drawn[part - 1 :: parts] if options.within in f"{one.file} {one.function}"]
     known = _known(options.log)
-    import interwhen.testing.simulation._invariants  # noqa: F401  what every fork needs
-    import pytest
+    if options.again:
+        known = {mutant: found for mutant, found in known.items() if found.unit}
+    if options.quick == math.inf:
+        known = {mutant: found for mutant, found in known.items() if found.complete}
+    if any((one.key, one.digest) not in known for one in drawn):
+        _with_units(
+            lambda units: _judge_all(drawn, known, _recorded(units, options.recorded), options.log, options.quick)
+        )
+    return _report(drawn, known, len(everything))
 
-    with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main(["--collect-only", *_OPTIONS, "tests/core"])
-    for name, limit in LIMITS.items():
-        if _in_fork(None, name, limit) is not False:
-            _say(f"the code fails in the phase {name!r} without a mutant: repair that first")
-            return 1
-    counts: dict[str, int] = {}
+
+_Known: TypeAlias = dict[tuple[tuple[str, str, str, int], str], Judgement]
+
+
+def _draw(everything: list[Mutant], seed: int) -> list[Mutant]:
+    """Shuffle the mutants. The order of those that stay does not change when the code gets other mutants."""
+    return sorted(everything, key=lambda one: hashlib.sha256(f"{seed} {one.key}".encode()).digest())
+
+
+def _judge_all(drawn: list[Mutant], known: _Known, units: list[Unit], log: Path | None, quick: float) -> None:
+    """Judge what is not *known* of *drawn*, and add it there."""
+    _say(f"{len(units)} units in {sum(unit.seconds for unit in units):.0f} s of CPU time")
+    gc.collect()
+    gc.freeze()
     for mutant in drawn:
+        if (mutant.key, mutant.digest) in known:
+            continue
         began = time.monotonic()
-        found = known.get((mutant.file, mutant.what, mutant.function, mutant.line))
-        if found is None:
-            found = judge(mutant)
-            if options.log is not None:
-                with options.log.open("a") as log:
-                    log.write(json.dumps({**asdict(mutant), "noticed": found}) + "\n")
-        counts[found] = counts.get(found, 0) + 1
-        if not found:
-            where = f"{mutant.file}:{mutant.line} {mutant.function}"
-            _say(f"survives: {where}: {mutant.what} ({time.monotonic() - began:.0f} s)")
-    noticed = len(drawn) - counts.get("", 0)
-    low, high = interval(noticed / len(drawn), len(drawn))
-    _say(
-        f"{noticed} of {len(drawn)} noticed ({len(everything)} in all): {noticed / len(drawn):.1%}, "
-        f"95 % interval {low:.1%} to {high:.1%}; by {counts}"
+        noticing = Counter(
+            one.unit for (key, _), one in known.items() if one.unit and key[:2] == (mutant.file, mutant.function)
+        )
+        found = known[mutant.key, mutant.digest] = judge(mutant, units, noticing, quick)
+        seconds = time.monotonic() - began
+        if log is not None:
+            with log.open("a") as file:
+                file.write(json.dumps({**asdict(mutant), **asdict(found), "seconds": round(seconds, 1)}) + "\n")
+        if not found.unit:
+            _say(f"{'survives' if found.complete else 'survives so far'}: {mutant} ({seconds:.0f} s)")
+
+
+def _known(log: Path | None) -> _Known:
+    found: _Known = {}
+    for line in log.read_text().splitlines() if log is not None and log.exists() else ():
+        one = json.loads(line)
+        key = one["file"], one["function"], one["what"], one["nth"]
+        found[key, one["digest"]] = Judgement(one["unit"], one["late"], one["complete"])
+    return found
+
+
+def _report(drawn: list[Mutant], known: _Known, count: int) -> int:
+    """Print the survivors with their reasons, and the score. Return 1 if a mutant was not judged."""
+    judged = [(one, known[one.key, one.digest]) for one in drawn if (one.key, one.digest) in known]
+    reasons = without_effect()
+    left = [one for one, found in judged if not found.unit]
+    for one in left:
+        _say(f"survivor: {one}\n    {reasons.get(one.key, 'NO TEST NOTICES IT')}")
+    for one, found in judged:
+        if found.unit and one.key in reasons:
+            _say(f"noticed, although it is listed as without effect: {one} by {found.unit}")
+    equal = sum(one.key in reasons for one in left)
+    by = Counter(
+        "a time limit" if found.late else "a world" if found.unit.startswith("world") else "a test"
+        for _, found in judged
+        if found.unit
     )
-    return 0
+    _say(f"{len(judged)} of {len(drawn)} drawn mutants judged, of {count} in all; noticed by {dict(by)}")
+    _say(f"noticed, of all judged: {_share(len(judged) - len(left), len(judged))}")
+    _say(
+        f"noticed, without the {equal} listed as without effect: {_share(len(judged) - len(left), len(judged) - equal)}"
+    )
+    return int(len(judged) < len(drawn))
+
+
+def _share(part: int, count: int) -> str:
+    if not count:
+        return "none"
+    low, high = interval(part / count, count)
+    return f"{part} of {count}, {part / count:.1%} (95 % interval {low:.1%} to {high:.1%})"
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    # Not by `sys.stdout`, which pytest captures.
+    os.write(_OUTPUT, f"{line}\n".encode())
 
 
-def _known(log: Path | None) -> dict[tuple[str, str, str, int], str]:
-    if log is None or not log.exists():
-        return {}
-    lines = map(json.loads, log.read_text().splitlines())
-    return {(one["file"], one["what"], one["function"], one["line"]): one["noticed"] for one in lines}
+_OUTPUT = os.dup(1)
 
 
 if __name__ == "__main__":

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import pytest
 from interwhen import (
+    Answer,
     Budgets,
     Claim,
     CodeBlocks,
     Delta,
+    EveryChars,
     Feedback,
+    FrontierMoved,
     Lines,
     Markers,
+    Paragraphs,
+    Polls,
     Segment,
     Sentences,
     Span,
+    StreamBroken,
     StreamStarted,
+    ThinkEnd,
     ToolCall,
     ToolCalls,
     Tracker,
+    UsageError,
+    Violation,
 )
-from interwhen._core.messages import Abandoned, Extracted, Invalidate
-from interwhen._core.scanners import TagScanner
-from interwhen._core.segmenter import Intake
-from interwhen._core.transcript import Transcript
-from interwhen._core.violations import Candidate, Ref, RefutationCounts, cuts_short
-from interwhen.models import Chunk
-from tests.core.worlds import drive, monitor, parse
+from interwhen._core import violations
+from interwhen._core.checks import TORN, UNREAD, OpenSegment
+from interwhen._core.machine import WRITTEN_AS_TEXT
+from interwhen._core.messages import NO_OFFER, Abandoned, Broken, Extracted, Invalidate, Opened
+from interwhen._core.scanners import CountScanner, JoinedLineScanner, TagScanner
+from interwhen._core.segmenter import Due, Intake, scanner_for
+from interwhen._core.transcript import TagPart, ThinkTags, Transcript
+from interwhen._core.violations import Candidate, Ref, RefutationCounts, Violations, cuts_short, refutation
+from interwhen.models import Chunk, Usage
+from tests.core.call_texts import OFFER
+from tests.core.mutation import mutants, without_effect
+from tests.core.worlds import STRICT, drive, monitor, parse
 
 
 def _call(name, arguments):
@@ -60,7 +74,9 @@ def test_a_cut_keeps_the_feedback_about_calls_that_stands_before_it():
     assert transcript.refusals == []
 
 
-@pytest.mark.parametrize(("at", "is_torn"), [(0, False), (3, True), (5, False), (6, False), (8, True)])
+@pytest.mark.parametrize(
+    ("at", "is_torn"), [(0, False), (3, True), (4, True), (5, False), (6, False), (7, True), (8, True)]
+)
 def test_a_cut_tears_a_line_only_in_its_middle(at, is_torn):
     """`Intake.tears`: a cut at the beginning of the trace, or beside a line end, leaves whole lines."""
     intake = Intake((monitor(),), tags=None, phase="answer")
@@ -136,6 +152,17 @@ def test_a_place_is_counted_again_after_its_text_was_cut():
     counts.cut(5)
     transcript.append("         ", 1)
     assert counts.met(_refuted(14)) == (2, 3)
+
+
+def test_a_segment_that_feedback_answers_is_left_out_of_places_after_it_only():
+    """`RefutationCounts._place`: a place before an answered segment is counted without it."""
+    transcript = Transcript("answer")
+    counts = RefutationCounts(transcript)
+    transcript.append("aaaa bbbb cccc dddd ", 1)
+    counts.answered(Span(10, 14))
+    assert counts.met(_refuted(15))[1] == 8
+    assert counts.met(_refuted(5))[1] == 4
+    assert counts.met(_refuted(12))[1] == 10
 
 
 def test_an_unfinished_end_is_cut_until_no_monitor_holds_anything():
@@ -309,3 +336,397 @@ def test_half_an_opening_tag_is_held_back():
         transcript.append(text, 1)
         list(scanner.feed(transcript))
         assert scanner.hold == hold
+
+
+def test_a_call_is_shown_as_a_call():
+    """`Intake.feed_call`: the text of a call is no plain text."""
+    driver = drive(monitor())
+    driver.chunk("so ")
+    chunk = _call("first", "1+1=2")
+    driver.tell(chunk)
+    assert [delta.call for delta in driver.of(Delta)] == [None, chunk.call]
+
+
+def test_a_torn_segment_says_where_its_last_line_begins():
+    """`_tear`: claims in this line are not checked, and those before it are."""
+    intake = Intake((monitor(trigger=Paragraphs()),), tags=None, phase="answer")
+    intake.feed("1+1=2\n2+2", 1, "answer")
+    [due] = intake.insert("\nWait.\n", "feedback", torn=True)
+    assert due.torn == 6
+
+
+@pytest.mark.parametrize(("closers", "ends"), [(")", True), (')"*', True), (')"*_', False)])
+def test_a_sentence_ends_before_few_closing_signs(closers, ends):
+    intake = Intake((monitor(trigger=Sentences()),), tags=None, phase="answer")
+    assert len(list(intake.feed(f"It is.{closers} So", 1, "answer"))) == ends
+
+
+@pytest.mark.parametrize(("rules", "torn"), [(1, False), (2, True)])
+def test_segments_of_version_1_of_the_rules_are_not_torn(rules, torn):
+    """`Violations.plan`: a run with a journal of old rules goes on as it began."""
+    watching = (monitor(trigger=EveryChars(8), remedy=Feedback(place="append")),)
+    intake = Intake(watching, tags=None, phase="answer")
+    [due] = intake.feed("so 2+2=5", 1, "answer")
+    ref = Ref(0, parse(due.segment)[0], due.segment)
+    todo, spent = Violations(watching, intake, Budgets(), rules=rules).plan(refutation(ref, Violation("it is 4")))
+    assert (todo.cut, todo.torn, spent) == (8, torn, None)
+
+
+def test_a_claim_of_a_journal_is_replaced_by_the_full_claim():
+    """`CheckTable.restore_claims`: a claim that cannot be read again stays as it is."""
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.extract()
+    checks, first = driver.core.checks, driver.job("1+1=2")
+    [ref] = checks.jobs[first].refs
+    checks.restore_claims(first, lambda _monitor, _claim: None)
+    assert ref.claim.key == "1+1=2"
+    checks.restore_claims(first, lambda number, claim: Claim(key=f"{claim.key} by {number}", span=claim.span))
+    assert ref.claim.key == "1+1=2 by 0"
+
+
+def test_tokens_of_half_a_tag_are_counted_once_when_the_reader_leaves():
+    """`Intake.keep_held`: what was held back is added to the trace with its tokens."""
+    driver = drive(monitor(), think_tags=("<think>", "</think>"))
+    driver.chunk("<thi", tokens=2)
+    driver.tell(Abandoned())
+    assert (driver.summary.text, driver.summary.kept, driver.shown) == ("<thi", 2, "")
+
+
+def test_a_check_that_lost_a_claim_judges_the_other_claims_only():
+    """`CheckTable._lose_of`: equal claims share a check, and a cut may remove one of them."""
+    driver = drive(monitor("watching", verifier=STRICT, delivery="observe"), monitor())
+    driver.feed("1+1=2\n2+2=5\n1+1=2\n")
+    driver.extract()
+    watching = next(job for job, order in driver.pending.items() if order.monitor == 0)
+    for job in [job for job, order in driver.pending.items() if order.monitor == 1]:
+        driver.answer(job)
+    driver.open()
+    driver.answer(watching)
+    driver.feed("\n")
+    driver.settle()
+    driver.end()
+    assert [record.span for record in driver.summary.checks if record.key == "1+1=2"] == [Span(0, 5)] * 2
+
+
+def test_a_call_in_the_text_is_a_reason_if_the_tools_were_given_in_a_field():
+    """`Core._misplaced_calls`: such a text is no tool call of the API."""
+    for offer, count in ((OFFER, 1), (NO_OFFER, 0)):
+        driver = drive(monitor(trigger=ToolCalls(), extractor=lambda _: ()), offer=offer)
+        driver.feed('<tool_call>{"name": "get_weather", "arguments": {}}</tool_call>')
+        driver.settle()
+        driver.end()
+        whys = [each.why for each in driver.summary.unverified_reasons if each.why.startswith(WRITTEN_AS_TEXT)]
+        assert len(whys) == count
+        assert all("the call of 'get_weather' (format tagged)" in why for why in whys)
+
+
+def test_the_smallest_cut_is_remembered_until_it_is_read():
+    """`Transcript.cut`: text before it is still the same."""
+    transcript = Transcript("answer")
+    transcript.append("1+1=2\n", 1)
+    transcript.kept_until = transcript.length
+    for to, kept in ((3, 3), (2, 2)):
+        transcript.cut(to)
+        assert transcript.kept_until == kept
+    transcript.append("1=2\n", 1)
+    transcript.cut(5)
+    assert transcript.kept_until == 2
+
+
+def test_one_gate_is_enough_to_show_checked_text_only():
+    """`Gates.shows_checked_text`: other monitors beside the gate change nothing."""
+    driver = drive(monitor(delivery="gate"), monitor("live", verifier=STRICT))
+    assert driver.core.gates.shows_checked_text
+    assert not drive(monitor(), monitor("final", delivery="final")).core.gates.shows_checked_text
+
+
+def test_a_second_closing_tag_is_text():
+    """`ThinkTags`: the answer has begun, and no tag can follow."""
+    tags = ThinkTags(("<think>", "</think>"), "answer")
+    assert [part.kind for part in tags.feed("<think>so</think>4")] == ["open", "text", "close", "text"]
+    assert tags.done
+    assert tags.feed("or </think>5") == [TagPart("or </think>5", "text")]
+
+
+def test_a_closing_tag_after_a_conclusion_is_text():
+    """`Intake.conclude`: we have closed the reasoning."""
+    intake = Intake([monitor()], tags=("<think>", "</think>"), phase="reasoning")
+    list(intake.feed("so", 1, "answer"))
+    intake.conclude(intake.closing(2) + "It is ", "What is it?")
+    [due] = intake.feed("4</think>!\n", 1, "answer")
+    assert due.segment.text == "4</think>!"
+    assert intake.transcript.text_of("answer") == "It is 4</think>!\n"
+    assert len(intake.transcript.tags) == 1
+
+
+@pytest.mark.parametrize("counted", [1, 2, 9])
+def test_a_server_may_count_more_tokens_than_chunks_before_its_end(counted):
+    """`Counts.audit`: one token more is enough."""
+    driver = drive(monitor())
+    driver.tell(Chunk("1+1=2", usage=Usage(completion_tokens=counted)))
+    assert driver.core.counts.tokens() == counted
+
+
+def test_versions_of_the_rules_stay_what_they_were():
+    """`RULES` and its neighbours: a journal has the number of its version, so an old number never changes."""
+    first = {"COUNTS_PROMPTS": 3, "READS_CALLS": 4, "KNOWS_PLACES": 5, "KEEPS_ANSWERS": 6, "HOLDS_TORN_LINES": 7}
+    assert {name: getattr(violations, name) for name in first} == first
+    assert max(first.values()) == violations.RULES
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("Use (e.g. Paris. So ", "Use (e.g. Paris."),
+        ("I met J. Smith. So ", "I met J. Smith."),
+        ("1. It is. So ", "1. It is."),
+        ("I was at x. So ", "I was at x."),
+        ("It is a long sentence with approx. 3 cities. So ", "It is a long sentence with approx. 3 cities."),
+    ],
+)
+def test_a_full_stop_of_an_abbreviation_ends_no_sentence(text, first):
+    intake = Intake((monitor(trigger=Sentences()),), tags=None, phase="answer")
+    assert [due.segment.text for due in intake.feed(text, 1, "answer")] == [first]
+
+
+@pytest.mark.parametrize(("start", "end", "is_torn"), [(0, 6, False), (0, 7, True), (8, 10, True), (0, 11, False)])
+def test_a_claim_is_torn_if_it_ends_in_a_torn_line(start, end, is_torn):
+    """`OpenSegment.is_torn_at`: lines before and after the torn one are whole."""
+    home = OpenSegment(Span(0, 20), tears=(Span(6, 10),))
+    assert home.is_torn_at(Span(start, end)) is is_torn
+    assert OpenSegment(Span(0, 20), torn=6).is_torn_at(Span(start, end)) is (end > 6)
+
+
+def test_the_last_two_words_before_a_silence_are_not_certain():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    list(intake.feed("1+1=2 and", 1, "answer"))
+    assert list(intake.unfinished(dead=False)) == []
+    list(intake.feed(" so", 1, "answer"))
+    assert [certain for _, certain in intake.unfinished(dead=False)] == [5]
+
+
+def test_a_stream_that_breaks_is_announced():
+    driver = drive(monitor(), budgets=Budgets(reconnects=1))
+    for happens in ("reconnect", "fail"):
+        driver.tell(Broken("a reset", retryable=True))
+        assert driver.of(StreamBroken)[-1].action == happens
+        driver.open()
+
+
+def test_silence_lets_all_scanners_look():
+    """`Intake.unfinished`: a monitor of calls has nothing to look at early."""
+    watching = (monitor("calls", trigger=ToolCalls()), monitor("lines"))
+    intake = Intake(watching, tags=None, phase="answer")
+    list(intake.feed("1+1=2 and so", 1, "answer"))
+    assert [(due.segment.text, due.monitors) for due, _ in intake.unfinished(dead=True)] == [("1+1=2 and so", (1,))]
+
+
+def test_the_frontier_moves_with_the_check_that_passes():
+    """`Core._after_settling`: it does not wait for more text."""
+    driver = drive(monitor(delivery="gate"))
+    driver.feed("1+1=2\n")
+    driver.settle()
+    assert [event.to for event in driver.of(FrontierMoved)] == [6]
+
+
+def test_a_stream_is_closed_after_the_first_chunk_beyond_the_longest_trace():
+    driver = drive(monitor(), budgets=Budgets(characters=5))
+    for text, state in (("1+1=2", "streaming"), ("\n", "streaming"), ("s", "draining")):
+        driver.chunk(text)
+        assert driver.state == state
+
+
+def test_a_line_needs_no_call_of_its_scanner_before_it_ends():
+    """`Scanner.hot`: a scanner that is always hot would be called for each token."""
+    scanner, transcript = JoinedLineScanner(("so",)), Transcript("answer")
+    for text, hot in (("1+1=2\n", True), ("and", False), (" 2", False)):
+        transcript.append(text, 1)
+        list(scanner.feed(transcript))
+        assert scanner.hot is hot
+
+
+def test_a_cut_moves_the_frontier_back():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.settle()
+    driver.feed("so")
+    gates = driver.core.gates
+    assert gates.frontier == 12
+    for to, frontier in ((6, 6), (9, 6)):
+        gates.cut(to)
+        assert gates.frontier == frontier
+
+
+@pytest.mark.parametrize("joined", [Lines(every=2, joins=("so",)), Lines(joins=("so", ""))], ids=["every", "empty"])
+def test_words_that_join_lines_are_words_and_lines_are_single(joined):
+    with pytest.raises(UsageError, match="joins must hold words"):
+        scanner_for(joined)
+
+
+@pytest.mark.parametrize("words", [(), ("",), ("Wait", "")])
+def test_markers_need_words(words):
+    with pytest.raises(UsageError, match="words must hold at least one word"):
+        scanner_for(Markers(words))
+
+
+def test_cut_tokens_have_arrived():
+    """`Counts.tokens`: and prompt tokens are estimated since version 3 of the rules."""
+    for rules, estimated in ((2, False), (3, True)):
+        driver = drive(monitor(), rules=rules, prompt_bytes=400)
+        driver.feed("1+1=2\n2+2=5\n", size=2)
+        driver.settle()
+        assert driver.core.counts.tokens() == driver.fed == 6
+        driver.open()
+        driver.feed("\n")
+        driver.end()
+        driver.settle()
+        assert (driver.summary.estimated_prompt_tokens > 0) is estimated
+
+
+def test_a_part_of_fixed_length_is_due_at_its_end():
+    """`CountScanner`: between its ends, the scanner is not called."""
+    scanner, transcript = CountScanner(4), Transcript("answer")
+    assert scanner.due == 4
+    transcript.append("1+1=2\n", 1)
+    assert list(scanner.feed(transcript)) == [Span(0, 4)]
+    assert scanner.due == 8
+
+
+def test_a_piece_that_ends_at_a_cut_may_grow():
+    """`Transcript.cut`: the pieces of the last request are used again."""
+    transcript = Transcript("answer")
+    transcript.append("ab", 1)
+    transcript.insert("cd", "repair")
+    assert [piece.text for piece in transcript.pieces()] == ["ab", "cd"]
+    transcript.cut(2)
+    transcript.append("xy", 1)
+    assert [piece.text for piece in transcript.pieces()] == ["abxy"]
+
+
+PARTS = [
+    ("so 1+1=2. Wait, 2+2=4\n\nwe have 3. It\n<a>x</a>\n", "reasoning"),
+    ("```\n3+3=6\n```\nso it is <a>y\nz</a> 7! Wait (8)\n", "answer"),
+]
+
+
+def _spans(intake, at=0):
+    """Feed the text from offset *at* on, a few characters at a time, and return all segments."""
+    found, begins = set(), 0
+    for text, phase in PARTS:
+        for start in range(max(at - begins, 0), len(text), 3):
+            found |= {due.segment.span for due in intake.feed(text[start : start + 3], 1, phase)}
+        begins += len(text)
+    return found | {due.segment.span for due in intake.end()}
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        *(Lines(), Lines(every=2), Lines(joins=("so", "it"))),
+        *(Paragraphs(), Sentences(), Markers(("Wait",)), CodeBlocks(), EveryChars(5), Polls(1, 1, 20, 4, 9)),
+        *(ToolCalls("<a>", "</a>"), Answer(), ThinkEnd()),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("offer", [NO_OFFER, None], ids=["offer", "old"])
+def test_text_that_is_written_again_after_a_cut_has_the_same_segments(trigger, offer):
+    """`Scanner.rewind` and `flush`: also if the cut is in the phase before."""
+
+    def intake():
+        phase = {"phase": "both"} if not isinstance(trigger, Answer | ThinkEnd) else {}
+        return Intake((monitor(trigger=trigger, **phase),), tags=None, phase="reasoning", offer=offer)
+
+    whole = _spans(intake())
+    assert whole
+    for at in range(sum(len(text) for text, _ in PARTS)):
+        cut = intake()
+        _spans(cut)
+        cut.cut(at)
+        again = _spans(cut, at)
+        assert {span for span in whole if span.end > at} <= again <= whole, at
+
+
+@pytest.mark.parametrize(
+    ("trigger", "looks"),
+    [
+        *((each, True) for each in (Lines(), Lines(joins=("so",)), Paragraphs(), Sentences())),
+        *((each, False) for each in (Markers(("Wait",)), CodeBlocks(), EveryChars(40), ToolCalls("<a>", "</a>"))),
+    ],
+    ids=str,
+)
+def test_only_some_unfinished_segments_are_read_early(trigger, looks):
+    """`Scanner.looks_early`: where more text may change what a segment says, a look has no sense."""
+    intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
+    list(intake.feed("1+1=2 and 3", 1, "answer"))
+    assert len(list(intake.unfinished(dead=False))) == looks
+
+
+def test_half_a_tag_before_a_border_is_no_part_of_a_call():
+    """`TagScanner._sought`: the text before the border was skipped."""
+    transcript, scanner = Transcript("answer"), TagScanner("<tool>", "</tool>")
+    transcript.append("so <to", 1)
+    assert list(scanner.feed(transcript)) == []
+    scanner.skip(6)
+    transcript.append("ol>x</tool>", 1)
+    assert list(scanner.feed(transcript)) == []
+
+
+def test_the_last_way_to_resume_stays_known():
+    """`Core._opened`: a later request that resumes nothing changes nothing."""
+    driver = drive(monitor(), opened=False)
+    driver.tell(Opened("prefix", "the server was probed"))
+    driver.feed("2+2=5\n")
+    driver.settle()
+    driver.open()
+    driver.feed("\n")
+    driver.settle()
+    driver.end()
+    assert driver.summary.resume.mode == "prefix"
+    assert [event.resume for event in driver.of(StreamStarted)] == ["prefix", None]
+
+
+def test_what_was_not_read_in_a_torn_line_is_torn():
+    """`CheckTable.extracted`: a claim without a span may be in any line of its segment."""
+    checks = drive(monitor()).core.checks
+    segment = Segment("1+1\n2+2\n3", Span(0, 9), "answer")
+    [order], _ = checks.open([Due(segment, (0,), tears=(Span(0, 3),))])
+    checks.extracted(Extracted(order.job, (), unread=(Span(0, 9), Span(4, 7), Span(0, 3))))
+    assert {record.span: record.outcome for record in checks.records()} == {
+        Span(0, 9): TORN,
+        Span(4, 7): UNREAD,
+        Span(0, 3): TORN,
+    }
+
+
+def test_feedback_on_refused_calls_is_in_no_segment():
+    """`Intake.refuse`: the next line begins after it."""
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    call = _call("first", "1+1=2").call
+    intake.feed_call(call, 1)
+    intake.cut(0)
+    intake.refuse("No. ", (call,))
+    assert [due.segment.text for due in intake.feed("2+2=4\n", 1, "answer")] == ["2+2=4"]
+
+
+def test_a_call_may_begin_the_text():
+    transcript, scanner = Transcript("answer"), TagScanner("<tool>", "</tool>")
+    transcript.append("<tool>x</tool>", 1)
+    assert list(scanner.feed(transcript)) == [Span(0, 14)]
+
+
+@pytest.mark.source
+def test_the_mutants_without_effect_are_mutants():
+    """A mutant whose function was rewritten must be looked at again."""
+    assert set(without_effect()) <= {mutant.key for mutant in mutants()}
+    assert all(without_effect().values())
+
+
+def test_a_late_chunk_that_counts_more_tokens_than_it_has_counts_them():
+    """`Counts.came_late`: a lower count is not up to date yet."""
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.settle()
+    for counted, late in ((1, 2), (6, 5)):
+        driver.tell(Chunk("so", tokens=2 if late == 2 else 0, usage=Usage(completion_tokens=counted)))
+        assert driver.core.counts.late == late

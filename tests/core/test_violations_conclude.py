@@ -7,6 +7,7 @@ import re
 import pytest
 from interwhen import (
     Budgets,
+    Cancelled,
     Claim,
     Conclude,
     Feedback,
@@ -22,7 +23,7 @@ from interwhen import (
     UsageError,
     Violation,
 )
-from interwhen._core.messages import Close, Drop, Extract, Extracted, Invalidate, Open, Settled
+from interwhen._core.messages import Close, Drop, Extract, Extracted, Idle, Invalidate, Open, Settled
 from tests.core.worlds import PLAIN, drive, monitor
 
 TAGS = ("<think>", "</think>")
@@ -281,3 +282,29 @@ def test_ending_the_reasoning_proves_nothing(options):
 def test_a_conclusion_says_something(options):
     with pytest.raises(UsageError, match="must not be empty"):
         Conclude(**options)
+
+
+def test_another_monitor_that_would_end_the_reasoning_there_is_recorded():
+    """`Violations.pass_over_conclusions`: one conclusion is enough for both."""
+    also = monitor("halt", remedy=Conclude(), phase="reasoning", required=False, extractor=behind)
+    driver = thinking(stopper(), also, text="<think>one\ntw")
+    settle(driver)
+    driver.open()
+    driver.feed("It is 4.", finish="stop")
+    driver.end()
+    assert [(each.monitor, each.remedy) for each in driver.summary.violations] == [("halt", "conclude"), ("stop", None)]
+
+
+def test_a_monitor_that_has_nothing_to_do_does_not_keep_others_from_looking():
+    """`CheckTable.open` and `look`: the monitors of one segment are asked one by one."""
+    watching = stopper(), monitor(phase="reasoning")
+    driver = thinking(*watching, text="<think>one\ntwo and more", budgets=Budgets(remedies=0))
+    driver.tell(Idle(9.0, dead=True))
+    assert [order.monitor for order in driver.pending.values()] == [1, 1]
+
+
+def test_an_extraction_that_could_only_end_the_reasoning_is_cancelled_with_the_model():
+    """`CheckTable.cancel_concluding`: the record says why there is no claim."""
+    driver = thinking(stopper(), text="<think>one\n")
+    driver.end()
+    assert [record.outcome for record in driver.summary.checks] == [Cancelled("the model ended first")]

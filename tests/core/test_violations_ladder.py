@@ -89,6 +89,7 @@ def test_a_restart_goes_back_half_of_the_steps_and_then_to_the_start():
     steps = [f"{n}+1={n + 1}\n" for n in range(9)]
     answer(driver, "".join(steps) + "3+2=7\n", "".join(steps[4:]) + "3+2=8\n", "\n")
     assert acts(driver) == [("restart", 24, ""), ("restart", 0, "")]
+    assert [order.resamples for order in opened(driver)] == [0, 1, 1]
 
 
 def test_a_restart_goes_back_a_few_steps_at_least():
@@ -234,6 +235,34 @@ def test_a_monitor_that_is_passed_over_leaves_the_violations_of_the_others():
     driver = drive(monitor("a", remedy=Auto(order=("feedback",), end="unverified")), monitor("b", remedy=ladder))
     answer(driver, "3+2=9\n", "3+2=9\n")  # both find the second one; b acts on it at once, without more text
     assert [event.violation.monitor for event in driver.of(Remedied)] == ["a", "b"]
+
+
+def test_feedback_on_an_answer_is_written_after_the_shortest_reasoning():
+    driver = drive(auto(order=("feedback",)), resume="prefix")
+    driver.feed("x", phase="reasoning")
+    answer(driver, "3+2=7\n")
+    assert [(name, cut) for name, cut, _ in acts(driver)] == [("feedback", 1)]
+
+
+def test_what_is_passed_over_is_recorded_and_other_candidates_stay():
+    """`Violations.pass_over`: the reader learns of a violation that nothing followed."""
+    driver = drive(auto(order=("feedback",), end="unverified"))
+    answer(driver, *["3+2=9\n"] * 3)
+    driver.end()
+    assert driver.summary.status == "unverified"
+    assert [(each.remedy, each.interrupted) for each in driver.summary.violations][-1] == (None, False)
+
+
+def test_a_run_that_was_passed_over_ends_with_its_last_check():
+    """`Core._go_on_without_remedy`: the model has ended before."""
+    driver = drive(auto(order=("feedback",), end="unverified"))
+    answer(driver, *["3+2=9\n"] * 2)
+    if driver.summary is None and driver.state == "opening":
+        driver.open()
+    driver.feed("3+2=9\n")
+    driver.end()
+    driver.settle()
+    assert driver.summary.status == "unverified"
 
 
 def test_the_same_facts_give_the_same_ladder():

@@ -9,7 +9,7 @@ from interwhen import ToolCalls
 from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
-from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_written
+from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_offer, read_written
 from tests.core.call_texts import CODE, OFFER, TEXTS, UNREADABLE
 
 FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "json",
@@ -112,3 +112,94 @@ def test_a_text_that_is_too_long_or_too_deep_has_a_problem(form):
 
 def test_code_that_is_too_long_is_not_parsed():
     assert "20,000" in read_written("code", "x = 1\n" * 4_000, ToolOffer()).problem
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments"),
+    [
+        ('get_weather(city={"name": "Rome"})', '{"city": {"name": "Rome"}}'),
+        ('get_weather(city=[{"name": true}])', '{"city": [{"name": true}]}'),
+        ("get_weather(city={1: 2})", "city={1: 2}"),
+        ("get_weather(city={**x})", "city={**x}"),
+    ],
+)
+def test_keys_of_a_dict_are_texts(body, arguments):
+    [call] = read_written("pythonic", body, OFFER).calls
+    assert call.arguments == arguments
+    assert call.kind == ("function" if arguments[0] == "{" else "code")
+
+
+@pytest.mark.parametrize(
+    ("offer", "value", "untyped"), [(OFFER, "3", False), (NO_OFFER, "3", True), (NO_OFFER, "[3]", False)]
+)
+def test_the_type_of_an_argument_is_guessed_if_nothing_says_it(offer, value, untyped):
+    """A list is no guess: no text is written like one."""
+    text = f"<function=get_weather><parameter=days>{value}</parameter></function>"
+    written = read_written("function_tag", text, offer)
+    assert written.calls[0].values() == {"days": json.loads(value)}
+    assert written.untyped is untyped
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "names"),
+    [
+        ("tagged", 'get_weather(city="Paris")', ["get_weather"]),
+        ("llama", '[get_weather(city="Paris")]<|eom_id|>', ["get_weather"]),
+        ("llama", 'get_weather(city="Paris")', ["python_interpreter", "get_weather"]),
+        ("llama", 'get_weather.call(city="Paris")', ["get_weather"]),
+        ("llama", '{"name": "get_weather", "parameters": {"city": "Paris"}}', ["get_weather"]),
+    ],
+)
+def test_python_and_json_are_told_apart(form, text, names):
+    calls = read_written(form, text, OFFER).calls
+    assert [call.name for call in calls] == names
+    assert calls[-1].values() == {"city": "Paris"}
+
+
+@pytest.mark.parametrize(
+    ("code", "known"),
+    [
+        ("city = 'Rome'\nimport json as other", True),
+        ("city = 'Rome'\nimport json as city", False),
+        ("city = 'Rome'\nimport city", False),
+        ("city = 'Rome'\ndef city(): pass", False),
+        ("city = 'Rome'\ndef ask(city): pass", False),
+        ("city = 'Rome'\ndef ask():\n    global city", False),
+        ("city = 'Rome'\ntry:\n    pass\nexcept ValueError as city:\n    pass", False),
+        ("city = 'Rome'\ntry:\n    pass\nexcept ValueError:\n    pass", True),
+        ("city = 'Rome'\nmatch 1:\n    case city: pass", False),
+        ("city = 'Rome'\nmatch 1:\n    case _: pass", True),
+        ("city = 'Rome'\ndel city", False),
+        ("city = other = 'Rome'", False),
+        ("city = ['Rome']", False),
+        ("city: str = 'Rome'", False),
+    ],
+)
+def test_a_variable_is_known_if_nothing_else_binds_its_name(code, known):
+    call = read_written("code", f"{code}\nget_weather(city)", CODE).calls[-1]
+    assert call.kind == ("function" if known else "code")
+
+
+def test_kimi_may_leave_the_end_of_the_last_call_out():
+    text = '<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Paris"}'
+    [call] = read_written("kimi", text, OFFER).calls
+    assert call.values() == {"city": "Paris"}
+
+
+@pytest.mark.parametrize(("parameters", "name"), [(("city",), "city"), (("city", "days"), "input"), ((), "input")])
+def test_a_single_argument_has_the_name_of_the_only_parameter(parameters, name):
+    offer = ToolOffer(tools={"get_weather": dict.fromkeys(parameters, "")}, react=True)
+    [call] = read_written("react", "Action: get_weather[Paris]", offer).calls
+    assert call.values() == {name: "Paris"}
+
+
+def test_calls_with_json_follow_each_other():
+    body = "".join(f'<invoke name="{name}">{{"city": "Paris"}}</invoke>' for name in ("first", "second"))
+    assert [call.name for call in read_written("invoke", body, OFFER).calls] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("text", "react"), [("Action: x", False), ("Observation", False), ("Action: x\nObservation", True)]
+)
+def test_a_prompt_asks_for_actions_with_both_words(text, react):
+    assert read_offer(text, {}).react is react
