@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import settings
 from interwhen._engine import stream
+from interwhen.journal import _directory, _writer
 
 # For the modules that tests share, however pytest was started.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -50,9 +51,17 @@ def unconfigured():
     structlog.reset_defaults()
 
 
+_journal_ended = _writer.ThreadClerk.ended
+
+
 @pytest.fixture(autouse=True)
 def unhurried(request, monkeypatch):
     """In real time, wait long for what is being closed: a busy machine may not run the test for half a second."""
+    # A thread writes journals, in real time whatever the clock of the test. Tests of the limit itself make it shorter.
+    monkeypatch.setattr(
+        _writer.ThreadClerk, "ended", lambda self, seconds: _journal_ended(self, max(seconds, 30.0 * (seconds >= 0.5)))
+    )
+    monkeypatch.setattr(_directory, "_CLOSE_SECONDS", 30.0)
     backend = request.getfixturevalue("anyio_backend") if "anyio_backend" in request.fixturenames else "asyncio"
     if isinstance(backend, str) or "clock" not in backend[1]:  # virtual time counts exactly
         monkeypatch.setattr(stream, "STREAM_SECONDS", 30.0)

@@ -131,7 +131,7 @@ REACHES = {
     "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
     "clients/test_openai_client_loop_thread.py": ("interwhen._run", "the thread of a synchronous client is the run's"),
     "compatibility": ("interwhen", "records of older versions are read by what reads them"),
-    "conftest.py": ("interwhen._engine.stream", "on a busy machine its closing of streams has more time"),
+    "conftest.py": ("interwhen", "on a busy machine what is being closed has more time"),
     "contracts": ("interwhen.models", "records servers, and plays the records to the adapters"),
     "core/mutation.py": ("interwhen.testing.simulation", "mutants are played in the worlds of the simulator"),
     "engine/test_jobs_failing_checks.py": (

@@ -259,11 +259,13 @@ async def test_a_full_disk_costs_the_journal_and_not_the_call_and_is_visible(dir
 def test_a_file_size_limit_costs_the_journal_and_not_the_call(tmp_path):
     program = """
 import resource, sys, anyio, interwhen
+from interwhen.journal import _directory
 from interwhen.journal._directory import open_journals
 from interwhen.journal._settings import CallHead
 from interwhen.testing import ScriptedModel
 
 async def main():
+    _directory._CLOSE_SECONDS = 30.0
     here = open_journals({"path": sys.argv[1]})
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
     for number in range(3):
