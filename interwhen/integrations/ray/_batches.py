@@ -10,7 +10,7 @@ import anyio
 from interwhen._run import run
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.models import Model, Prompt, Sampling
+from interwhen._types.models import Message, Model, Prompt, Sampling
 from interwhen._types.results import Result, Unverified, Verified
 from interwhen.registry import Api, load_model, load_monitors
 
@@ -62,10 +62,10 @@ class SupervisedBatches:
 
         async def one(number: int) -> None:
             async with limiter:
+                text = prompts[number]
                 # The completions API takes a text, and the chat API messages.
-                rows[number] = await self._row(
-                    model, prompts[number] if api == "completions" else ({"role": "user", "content": prompts[number]},)
-                )
+                prompt = text if api == "completions" else (Message(role="user", content=text),)
+                rows[number] = await self._row(model, prompt)
 
         try:
             async with anyio.create_task_group() as group:
