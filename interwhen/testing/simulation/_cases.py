@@ -147,6 +147,7 @@ def _copy(trace: SimulatedTrace) -> SimulatedTrace:
         list(trace.calls),
         trace.answer_at,
         list(trace.answered),
+        list(trace.shortened),
         trace.ended,
         trace.tears,
     )

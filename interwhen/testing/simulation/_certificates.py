@@ -147,7 +147,8 @@ def _built_upon(case: PlayedCase) -> Iterator[str]:
             continue
         for check in result.checks:
             # Refuted text that stays may have been read before it was refuted.
-            refuted = any(low < check.segment.end <= high for low, high in history.trace.answered)
+            stretches = [*history.trace.answered, *history.trace.shortened]
+            refuted = any(low < check.segment.end <= high for low, high in stretches)
             if check.monitor == watch.name and check.key and check.span is not None and not refuted:
                 least, most = (_before(history.trace, watch, check, torn=torn) for torn in (False, True))
                 if not least <= int(check.key.rpartition(" after ")[2]) <= most:
@@ -173,7 +174,8 @@ def _is_followed(world: World, watch: MonitorSetup) -> bool:
 def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord, *, torn: bool) -> int:
     """Return how many claims the tracker of *watch* must have counted before the claim of *check*.
 
-    With *torn*, the count includes claims that the monitor may or may not have read; see :func:`read_by`.
+    With *torn*, the count includes claims that the monitor may or may not have read (see :func:`read_by`), or may have
+    left out because they stood in a refuted segment that was shortened later.
     """
     assert check.span is not None
     at = check.span.start
@@ -181,7 +183,7 @@ def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord, *, t
     gone = [
         (start, end)
         for start, end, _ in segments_of(trace, watch)
-        if any(low < end <= high for low, high in trace.answered)
+        if any(low < end <= high for low, high in [*trace.answered, *([] if torn else trace.shortened)])
     ]
     return sum(
         1

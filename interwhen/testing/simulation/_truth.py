@@ -86,6 +86,8 @@ class SimulatedTrace:
     """The start of the answer, for a model with a separate reasoning field."""
     answered: list[tuple[int, int]] = field(default_factory=list)
     """Refuted segments that stay in the text, with feedback after them."""
+    shortened: list[tuple[int, int]] = field(default_factory=list)
+    """What a later cut left of refuted segments: their feedback is gone, and trackers may have left them out."""
     ended: bool = False
     """Whether the model has ended its text."""
     tears: bool = False
@@ -109,7 +111,10 @@ class SimulatedTrace:
         self.ended = False
         self.ours = [(start, min(end, to), who) for start, end, who in self.ours if start < to]
         self.calls = [(start, end) for start, end in self.calls if end <= to]
+        refuted = [*self.answered, *self.shortened]
         self.answered = [(start, end) for start, end in self.answered if end < to]
+        kept = set(self.answered)
+        self.shortened = [(start, min(end, to)) for start, end in refuted if (start, end) not in kept and start < to]
         if self.answer_at is not None and self.answer_at >= to:
             self.answer_at = None
 
@@ -238,23 +243,31 @@ def read_by(
 ) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
     """Return the claims that *watch* must read in *trace*, each with its segment. Feedback contains no claims.
 
-    Feedback may cut a line in the middle, and *watch* may or may not read the claims of such a line. With *torn*, these
-    claims are included.
+    Feedback may cut a line in the middle. Then *watch* may or may not read the claims of this line, and, if it tracks a
+    state or asks by a fork, those of the whole segment. With *torn*, these claims are included.
     """
     found = []
     for segment in segments_of(trace, watch):
         start, end, _ = segment
         for claim in claims_in(trace.text[start:end], start):
             ours = any(low < claim.end and claim.start < high for low, high in trace.feedback)
-            if claim.op in watch.reads and not ours and (torn or not _is_torn(trace, claim)):
+            if claim.op in watch.reads and not ours and (torn or not _is_torn(trace, watch, claim, end)):
                 found.append((claim, segment))
     return found
 
 
-def _is_torn(trace: SimulatedTrace, claim: StatedClaim) -> bool:
-    """Return whether feedback may have cut the line of *claim* in the middle. A monitor may read it as ``Unknown``."""
-    following = (low for low, _ in trace.feedback if low >= claim.end)
-    return trace.tears and any("\n" not in trace.text[claim.start : low] for low in following)
+def _is_torn(trace: SimulatedTrace, watch: MonitorSetup, claim: StatedClaim, end: int) -> bool:
+    """Return whether feedback may have cut text with *claim* in the middle, so that *watch* may read it as ``Unknown``.
+
+    *end* is the end of the segment with the claim.
+    """
+    if not trace.tears:
+        return False
+    starts = [low for low, _ in trace.feedback if low >= claim.end]
+    # A tracker would continue from half a segment, and a fork would cost tokens: such a segment is unread as a whole.
+    if (watch.tracks or watch.fork) and end in starts and not trace.text[:end].endswith("\n"):
+        return True
+    return any("\n" not in trace.text[claim.start : low] for low in starts)
 
 
 def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, tuple[int, int, bool]]]:
