@@ -37,16 +37,26 @@ def garbage_passes(patch):
     patch.setattr(engine_checks, "as_outcome", lenient)
 
 
+def _counts_as_a_pass(patch, counts):
+    """Plant a rule by which the outcomes for which *counts* is true are passes."""
+    passed, judge = release_rule.passed, checks.CheckTable._judge
+
+    def lenient(self, ref, outcome, seconds, tries=1, text_sha256=None):
+        if not counts(outcome):
+            return judge(self, ref, outcome, seconds, tries, text_sha256)
+        self._record(ref, outcome, seconds, tries, text_sha256)
+        return self._settle(ref.monitor, ref.home, passed=True)
+
+    patch.setattr(release_rule, "passed", lambda outcome: counts(outcome) or passed(outcome))
+    patch.setattr(checks.CheckTable, "_judge", lenient)
+
+
 def timeout_passes(patch):
-    real = release_rule.passed
-    for module in (release_rule, checks):
-        patch.setattr(module, "passed", lambda outcome: isinstance(outcome, TimedOut) or real(outcome))
+    _counts_as_a_pass(patch, lambda outcome: isinstance(outcome, TimedOut))
 
 
 def unknown_passes(patch):
-    real = release_rule.passed
-    for module in (release_rule, checks):
-        patch.setattr(module, "passed", lambda outcome: isinstance(outcome, Judged) or real(outcome))
+    _counts_as_a_pass(patch, lambda outcome: isinstance(outcome, Judged))
 
 
 def latest_wins(patch):
@@ -309,8 +319,7 @@ def what_is_held_is_kept_at_an_early_end(patch):
 
 
 def verdicts_forget_the_verifier(patch):
-    real = checks.CheckTable._question
-    patch.setattr(checks.CheckTable, "_question", lambda self, ref: (0, *real(self, ref)[1:]))
+    patch.setattr(checks, "_number_verifiers", lambda monitors: [0] * len(monitors))
 
 
 def first_claim_only(patch):
@@ -377,8 +386,23 @@ def certificate_forgets_a_check(patch):
 
 
 def verdicts_are_known_by_their_key_alone(patch):
-    real = checks.CheckTable._question
-    patch.setattr(checks.CheckTable, "_question", lambda self, ref: (*real(self, ref)[:2], ""))
+    real = checks.CheckTable.__init__
+
+    class ByKey(dict):
+        def get(self, question):
+            return super().get(question[:2])
+
+        def __setitem__(self, question, value):
+            super().__setitem__(question[:2], value)
+
+        def __delitem__(self, question):
+            super().__delitem__(question[:2])
+
+    def init(self, *given, **options):
+        real(self, *given, **options)
+        self._answers, self._in_flight = ByKey(), ByKey()
+
+    patch.setattr(checks.CheckTable, "__init__", init)
 
 
 def everything_is_given_away(patch):
