@@ -182,7 +182,17 @@ async def test_a_result_that_is_too_large_is_an_error_of_its_check(program, targ
     assert "larger than 200 bytes" in found[1].failure
 
 
-@pytest.mark.parametrize("given", [b"", b"x", bytes(HALF), SECRET[HALF:], b"GET / HTTP/1.1\r\n" + bytes(HALF)])
+STRANGERS = {
+    "nothing": b"",
+    "a letter": b"x",
+    "zeros": bytes(HALF),
+    "the other half": SECRET[HALF:],
+    "a request": b"GET / HTTP/1.1\r\n" + bytes(HALF),
+}
+
+
+# The names are the same in each process that collects the tests; the secret is not.
+@pytest.mark.parametrize("given", STRANGERS.values(), ids=STRANGERS)
 async def test_a_stranger_gets_nothing_and_the_program_can_still_connect(actor, given):
     found = msgspec.msgpack.decode(await actor.listen(SECRET, "127.0.0.1"), type=Greeting)
 
