@@ -205,14 +205,17 @@ def test_a_chunk_costs_few_steps_of_the_interpreter_and_no_object():
     # The core of this test takes about five.
     assert 20 <= counts[2] / 20 <= 95
     assert objects[1] - objects[0] <= 2
-    made.hand.is_woken = True
-    counts.append(0)
-    before_trace = sys.gettrace()
-    sys.settrace(trace)
-    made.hand.come()
-    sys.settrace(before_trace)
+    for chunks in ((), texts[60:]):  # Python 3.13 counts no steps of code that it traces for the first time
+        for chunk in chunks:
+            made.recorder.step(chunk)
+        made.hand.is_woken = True
+        counts.append(0)
+        before_trace = sys.gettrace()
+        sys.settrace(trace)
+        made.hand.come()
+        sys.settrace(before_trace)
     assert 1 <= counts[-1] / 60 <= 15
-    assert len(made.facts()) == 60
+    assert len(made.facts()) == 120
 
 
 def test_only_chunks_that_wait_for_the_disk_count_as_queued():
