@@ -267,7 +267,7 @@ class CompactForm:
         span, segment = (one.span, one.segment) if one.wide is None else one.wide
         outcome, why, verdict = None, "", None
         if record is not None:
-            outcome, why = _named(record.outcome)
+            outcome, why = outcome_words(record.outcome)
             verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
         row: dict[str, Any] = {"monitor": one.monitor}
         row.update(
@@ -297,7 +297,7 @@ class CompactForm:
 
     def _fork_row(self, number: int) -> dict[str, Any]:
         one = self._scribe.forks[number]
-        outcome, why = ("claims", "") if one.outcome is None else _named(one.outcome)
+        outcome, why = ("claims", "") if one.outcome is None else outcome_words(one.outcome)
         row = {"monitor": one.monitor, "segment": _pair(one.wide or one.segment)}
         row.update(_times(ordered=one.ordered, began=one.began, ended=one.ended))
         row.update(
@@ -397,8 +397,8 @@ def _times(**fields: float | None) -> dict[str, Any]:
     return {name: _micros(at) for name, at in fields.items() if at is not None}
 
 
-def _named(outcome: Outcome) -> tuple[OutcomeName, str]:
-    """Return the name of *outcome* and its reason."""
+def outcome_words(outcome: Outcome) -> tuple[OutcomeName, str]:
+    """Return the name of *outcome* in the compact form, such as ``violation``, and the reason for it."""
     match outcome:
         case Judged(verdict=Pass(evidence=why)):
             return "pass", why

@@ -586,7 +586,7 @@ Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The outcome of one slice of background work: the context and step, what it came to, its cost, and the reason."""
+    """One slice of background work: its context, its step, how it ended, its cost, and the reason for this end."""
 
     context: str
     step: str

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 
 from interwhen._run import check_claim_again
 from interwhen._types.errors import UsageError
 from interwhen._types.results import CheckRecord
-from interwhen._types.verdicts import (
-    Cancelled,
-    Errored,
-    Judged,
-    Outcome,
-    Pass,
-    Skipped,
-    TimedOut,
-    Unknown,
-    Verdict,
-    Violation,
-)
+from interwhen._types.verdicts import Judged, Outcome, Violation
 from interwhen.journal import timeline
+from interwhen.journal._compact_form import outcome_words
 
 
 class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,31 +46,10 @@ def words_of(outcome: Outcome) -> tuple[str, str]:
 
     The reason of a violation is its witness, if it has one.
     """
-    match outcome:
-        case Judged(verdict=verdict):
-            return _of_verdict(verdict)
-        case Errored(error=error):
-            return "error", error
-        case TimedOut(deadline=deadline):
-            return "timed_out", f"after {deadline:g} s"
-        case Cancelled(why=why):
-            return "cancelled", why
-        case Skipped(why=why):
-            return "skipped", why
-        case _:
-            assert_never(outcome)
-
-
-def _of_verdict(verdict: Verdict) -> tuple[str, str]:
-    match verdict:
-        case Pass(evidence=evidence):
-            return "pass", evidence
-        case Violation(why=why, witness=witness):
-            return "violation", witness or why
-        case Unknown(why=why):
-            return "unknown", why
-        case _:
-            assert_never(verdict)
+    name, why = outcome_words(outcome)
+    if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
+        why = outcome.verdict.witness or why
+    return name, why
 
 
 def check_fields(check: CheckRecord, monitor: int, units: Units) -> dict[str, Any]:

@@ -233,12 +233,8 @@ def test_what_a_gate_has_not_let_through_is_no_part_of_a_result_that_ends_early(
     assert driver.summary.kept + driver.summary.discarded == driver.fed
 
 
-@pytest.mark.parametrize(("rules", "kept"), [(HOLDS_TORN_LINES - 1, "1+1=2\n2+2="), (RULES, "1+1=2\n")])
-@pytest.mark.parametrize("remedy", [Stop(), Feedback(), Resample()])
-def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy, rules, kept):
-    """The gate has passed "2+2=4". What the cut of another monitor leaves of it, "2+2=", was never checked."""
-    other = monitor("m", trigger=EveryChars(10), remedy=remedy, on_error="closed", extractor=whole)
-    driver = drive(monitor("g", delivery="gate"), other, rules=rules)
+def feed_and_leave_one_check(driver):
+    """Feed four lines, and let all checks pass but that of the second line, whose number is returned."""
     driver.feed("1+1=2\n2+2=4\n3+3=6\n4+4")
     driver.extract()
     late = next(job for job, order in driver.pending.items() if order.claim.span.start == 10)
@@ -246,6 +242,16 @@ def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy, rules
         driver.pending.pop(job)
         driver.tell(Settled(job, Judged(Pass())))
     driver.feed("=8")
+    return late
+
+
+@pytest.mark.parametrize(("rules", "kept"), [(HOLDS_TORN_LINES - 1, "1+1=2\n2+2="), (RULES, "1+1=2\n")])
+@pytest.mark.parametrize("remedy", [Stop(), Feedback(), Resample()])
+def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy, rules, kept):
+    """The gate has passed "2+2=4". What the cut of another monitor leaves of it, "2+2=", was never checked."""
+    other = monitor("m", trigger=EveryChars(10), remedy=remedy, on_error="closed", extractor=whole)
+    driver = drive(monitor("g", delivery="gate"), other, rules=rules)
+    late = feed_and_leave_one_check(driver)
     assert driver.shown == "1+1=2\n2+2=4\n3+3=6\n"
     driver.pending.pop(late)
     driver.tell(Settled(late, Errored("x") if isinstance(remedy, Feedback) else Judged(Violation("no"))))
@@ -261,13 +267,7 @@ def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy, rules
 def test_a_line_that_was_cut_and_completed_again_is_no_torn_one():
     other = monitor("m", trigger=EveryChars(10), remedy=Resample(), extractor=whole)
     driver = drive(monitor("g", delivery="gate"), other)
-    driver.feed("1+1=2\n2+2=4\n3+3=6\n4+4")
-    driver.extract()
-    late = next(job for job, order in driver.pending.items() if order.claim.span.start == 10)
-    for job in [job for job in driver.pending if job != late]:
-        driver.pending.pop(job)
-        driver.tell(Settled(job, Judged(Pass())))
-    driver.feed("=8")
+    late = feed_and_leave_one_check(driver)
     driver.pending.pop(late)
     driver.tell(Settled(late, Judged(Violation("no"))))
     driver.open()

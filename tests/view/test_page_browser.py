@@ -332,13 +332,13 @@ def test_one_cursor_goes_through_both_halves(watch, address, folder):
         page.keyboard.press("Shift+ArrowRight")
     expect(page.locator(".times .cursor span")).to_have_count(2)
 
-    def both_stand_in_one_line():
+    def both_halves_show_the_same_line():
         left, right = lengths()
         # To within the token that ends the line.
         lines = [REPAIRED[0][:length].count("\n") for length in (left, right)]
         return 0 < left < len(REPAIRED[0]) and abs(lines[0] - lines[1]) <= 1
 
-    until(page, both_stand_in_one_line, "both halves stand in one line")
+    until(page, both_halves_show_the_same_line, "both halves show the same line")
     last = page.locator(".pair:has(.row)").last
     expect(last.locator(".half .row")).to_have_count(2)
     # By time, both stand at one moment, and a drag moves both.

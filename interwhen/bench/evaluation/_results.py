@@ -221,7 +221,7 @@ class Results:
     def commit(self, row: ResultRow) -> bool:
         """Write *row* to the file of its shard. Return false, and write nothing, if the row has a result already.
 
-        Raises :class:`OSError`, and :class:`UsageError` if another process has locked the file.
+        Raises :class:`UsageError` if the disk is full, or if another process has locked the file.
         """
         number = row.row // self.manifest.shard_size
         shard = self._shard(number)
