@@ -215,7 +215,7 @@ def run(
     spent = sum(each.cost.generated for each in done)
     if not json:
         stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
-    return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
+    return _exits.FAILED if any(each.outcome in ("failed", "late") for each in done) else _exits.OK
 
 
 def _of_files(texts: Mapping[str, str], size: int) -> Iterator[ContextPiece]:
@@ -233,14 +233,14 @@ def _print_step(step: Slice, *, json: bool) -> None:
         row = {
             "context": step.context,
             "step": step.step,
-            "outcome": step.came_to,
+            "outcome": step.outcome,
             "tokens": step.cost.generated,
             "why": step.why,
         }
         console.file.write(as_json(row) + "\n")
         return
     why = f"  {visible(step.why)}" if step.why else ""
-    line = f"{step.came_to:<10} {step.cost.generated:>6} tokens  {visible(step.context)}  {visible(step.step)}"
+    line = f"{step.outcome:<10} {step.cost.generated:>6} tokens  {visible(step.context)}  {visible(step.step)}"
     console.print(Text(line + why), soft_wrap=True)
 
 

@@ -597,7 +597,7 @@ class Slice:
     context: str
     step: str
     """The full name of the step."""
-    came_to: Status | Ending
+    outcome: Status | Ending
     """The status of the item that was made, or how the slice ended without one."""
     cost: Cost = field(default_factory=Cost)
     why: str = ""
@@ -761,23 +761,23 @@ class IdleWorker:
             step_tokens=self._step_tokens,
             drafts=await self._drafts_of(prepared.name),
         )
-        came_to: Item | Slice | None = None
+        ended: Item | Slice | None = None
         try:
             with host.foreground_gate.slice(), anyio.move_on_after(self._step_seconds) as limit:
-                came_to = await self._made(prepared, step, work)
+                ended = await self._made(prepared, step, work)
         finally:
-            made_item = isinstance(came_to, Item)
+            made_item = isinstance(ended, Item)
             await self._account(prepared, step, work.cost, -work.reused if made_item else work.cost.generated)
             # After a failure the same text would only fail again.
-            await self._keep_drafts(prepared.name, work, drop=came_to is not None and not _is_out_of_tokens(came_to))
-        if came_to is None:
+            await self._keep_drafts(prepared.name, work, drop=ended is not None and not _is_out_of_tokens(ended))
+        if ended is None:
             ending: Ending = "late" if limit.cancelled_caught else "cancelled"
-            came_to = Slice(prepared.name, step.name, ending, work.cost)
+            ended = Slice(prepared.name, step.name, ending, work.cost)
             if ending == "late":
                 self._failed(prepared, step, f"no item within {self._step_seconds:g} s")
-        if isinstance(came_to, Slice):
-            return came_to
-        return await self._keep(prepared, step, came_to, work.cost)
+        if isinstance(ended, Slice):
+            return ended
+        return await self._keep(prepared, step, ended, work.cost)
 
     async def _made(self, prepared: PreparedContext, step: PlannedStep, work: StepWork) -> Item | Slice:
         try:
@@ -848,8 +848,8 @@ class IdleWorker:
         return Slice(prepared.name, step.name, stored.status, cost, stored.why)
 
 
-def _is_out_of_tokens(came_to: Item | Slice) -> bool:
-    return isinstance(came_to, Slice) and came_to.came_to == "out of tokens"
+def _is_out_of_tokens(outcome: Item | Slice) -> bool:
+    return isinstance(outcome, Slice) and outcome.outcome == "out of tokens"
 
 
 class IdleWork:
