@@ -471,8 +471,8 @@ def countdown(
 
     ``target`` is used if the prompt does not name a target. ``use`` says whether all numbers must be used, if the
     prompt does not say it (``prompt``: then it is left open). With ``dead_ends=False``, a correct step passes even if
-    the target cannot be made any more. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an
-    unknown option value.
+    the target cannot be made any more. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    Raises :class:`UsageError` on an unknown option value.
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
 
