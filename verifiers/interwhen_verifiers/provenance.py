@@ -178,7 +178,7 @@ class Source:
     message: int
     """The number of the message, from 0."""
     who: str
-    """The author of the message: a role, or the tool that returned it."""
+    """The author of the message: ``the user``, ``the system prompt``, or the name of the tool that returned it."""
     trusted: bool
     """Whether a destination may come from there."""
     quote: str

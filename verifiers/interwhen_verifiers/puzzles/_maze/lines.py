@@ -350,9 +350,9 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. right`` or ``Move left to (2,3)``.
+    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. Move right`` or ``Move left to (2,3)``.
 
-    Return ``None`` for a line of another form.
+    Return ``None`` for a line of another form, such as ``3. right``, which may name a turn.
     """
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
