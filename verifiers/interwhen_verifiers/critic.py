@@ -87,6 +87,7 @@ class Piece(Claim):
 
     text: str
     before: str
+    """The end of the text before it, at most 4,000 characters."""
 
 
 @verifier(name="critic", version="1-unsound", deadline=1.0, worker="inline")

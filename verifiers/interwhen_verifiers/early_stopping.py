@@ -58,11 +58,13 @@ class Probes:
     """The state of the tracker after some probes."""
 
     count: int = 0
+    """How many probes were made; where entropies are measured, how many had probabilities."""
     answer: str = ""
     """The last probed answer; empty where there was none."""
     same: int = 0
     """How many times in a row the last answer came."""
     mean: float = 0.0
+    """The running mean of the entropies, in nats."""
     variance: float = 0.0
     """The running variance of the entropies. Like ``mean``, it is not corrected for its start at 0."""
 
@@ -121,7 +123,7 @@ def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
 def entropy_of(token: ScoredToken) -> float | None:
     """Return the entropy of the model's choice of *token*, in nats; ``None`` where no probabilities are listed.
 
-    All tokens whose probability is not listed count as one token.
+    All tokens whose probability is not listed are treated as one token.
     """
     if not token.top:
         return None

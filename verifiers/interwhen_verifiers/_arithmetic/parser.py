@@ -52,7 +52,9 @@ class Side(NamedTuple):
     """The index of its first token; ``last`` is the index of the token after it."""
     last: int
     units: tuple[str, ...]
+    """The stems of the words of its units."""
     currency: bool
+    """Whether it holds a currency sign."""
     remark: bool
     """Whether it holds words in brackets, or words in brackets follow it."""
     doubt: str
@@ -386,7 +388,7 @@ class Parser:
         return at < self.stop and self.tokens[at].text == "("
 
     def _joins(self, at: int) -> bool:
-        """Tell whether index *at* is an operator between operands, a closing bracket, or the end of the side."""
+        """Tell whether index *at* is an operator before an operand, a bracket, or the end of the side."""
         if at >= self.stop:
             return True
         token = self.tokens[at]

@@ -141,11 +141,13 @@ class _Part(NamedTuple):
     distance: int
     """How many tokens stand between the relation and the nearest number."""
     words: bool
+    """Whether it holds a word."""
     operates: bool
     """Whether it holds an operation, in words or signs, or a token that is not understood."""
     combines: bool
     """Whether a word for an operation stands beside two numbers: ``17 times 24``."""
     signs: bool
+    """Whether it holds an operation in signs, or a token that is not understood."""
     begins: bool
     """Whether it begins with a number."""
     related: bool

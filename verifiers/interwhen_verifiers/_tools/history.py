@@ -340,7 +340,7 @@ def _of_rows(head: list[str], body: list[list[str]]) -> Entries | None:
 def _points(text: str) -> Entries | None:
     """Return the fields of Markdown points such as ``- **Name:** value``; ``None`` if *text* has anything else.
 
-    Headings may stand between the points.
+    Headings may stand between the points. The result is also ``None`` for fewer than two points.
     """
     found: Entries = []
     for line in text.split("\n"):

@@ -89,7 +89,7 @@ def _read(
 
 
 def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
-    """Return how many moves a line without a label must have to count as the answer; 0 if it never counts.
+    """Return how many moves a line without a label must have to be the answer; 0 if such a line is never the answer.
 
     A single move may be a step on the way. *where* is the state before the line.
     """

@@ -94,7 +94,10 @@ Said: TypeAlias = Related | PlaceCount | MapAnswer
 
 
 class MapGrammar(NamedTuple):
-    """The patterns that find statements with the names of one map."""
+    """The patterns that find statements with the names of one map.
+
+    ``relation`` finds directions, ``number`` numbers of places, and ``alias`` short names that the text introduces.
+    """
 
     relation: re.Pattern[str]
     number: re.Pattern[str]
@@ -289,9 +292,10 @@ def spatialmap(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a monitor that checks statements about the map in the prompt: they must follow from the map.
+    """Make a monitor that checks statements about the map in the prompt.
 
-    It does nothing if the prompt has no map, or if the map contradicts itself. ``level``, ``delivery`` and ``phase``
+    A statement that the map contradicts is a violation, and one that the map leaves open is ``Unknown``. The monitor
+    does nothing if the prompt has no map, or if the map contradicts itself. ``level``, ``delivery`` and ``phase``
     are those of :class:`~interwhen.Monitor`.
     """
     return task_monitor(

@@ -82,7 +82,9 @@ class Swaps:
     states: tuple[tuple[str, ...], ...]
     """For the start and after each swap: what each person holds."""
     pairs: tuple[frozenset[int], ...]
+    """The two people of each swap."""
     asked: int | None
+    """The person whose thing at the end the question asks for; ``None`` if this is not understood."""
     options: tuple[tuple[str, str], ...]
     """The letter and the text of each option."""
 

@@ -151,6 +151,8 @@ class Field(Spanned):
     """A stated property of the last step.
 
     ``name`` is ``turn``, ``current`` or ``previous`` (directions), or ``counts`` (the numbers of turns so far).
+    ``value`` is the stated turn or direction. ``numbers`` are the stated counts of right turns, of left turns and, if
+    the text gives it, of both.
     """
 
     name: str
@@ -169,7 +171,10 @@ class Rotation(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Count(Spanned):
-    """The statement that the path has ``number`` turns. ``is_tally``: the number may count only the turns so far."""
+    """The statement that the path has ``number`` turns of the kind ``right``, ``left`` or ``total``.
+
+    ``is_tally``: the number may count only the turns so far.
+    """
 
     kind: str
     number: int

@@ -44,6 +44,7 @@ class Walk:
     turn: Turn | None = None
     """The turn of the last step; ``None`` if it is not known."""
     right: int = 0
+    """The number of right turns so far; ``left`` is that of left turns."""
     left: int = 0
     is_counted: bool = True
     """Whether ``right`` and ``left`` count the turns of all steps from the start."""
