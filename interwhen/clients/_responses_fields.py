@@ -109,14 +109,15 @@ class ResponsesFieldFilter:
         self._made.clear()
 
     def note(self, name: str) -> None:
-        """Record that the field *name* has unmonitored text."""
+        """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
         """Return *data*, the bytes of *event*, as the reader gets them, and record fields with unmonitored text.
 
-        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed.
+        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed. Data
+        that is not JSON is returned unchanged.
         """
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)

@@ -373,7 +373,7 @@ class _LearningStream:
 class CallMeter(MeteredModel):
     """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
 
-    Equal forks are sent and counted only once.
+    Beyond a limit, requests raise :class:`~interwhen.models.OutOfTokens`. Equal forks are sent and counted only once.
     """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
@@ -634,7 +634,10 @@ class StrategyRun:
     # ------------------------------------------------------------------ the strategy chooses
 
     async def _solve(self) -> None:
-        """Let the strategy choose an answer. Its errors are raised where the reader waits."""
+        """Let the strategy choose an answer within the time budget of the call.
+
+        Its errors are raised where the reader waits. When the time is over, the strategy counts as one that gave up.
+        """
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
@@ -777,7 +780,10 @@ class StrategyRun:
         return made
 
     async def _enter(self, made: Run) -> None:
-        """Enter the run *made* in a separate task, because the reader may leave it in another task."""
+        """Enter the run *made* in a separate task, because the reader may leave it in another task.
+
+        If entering it raises an exception, raise it here.
+        """
         entered, self._leaving, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._group.start_soon(self._hold, made, entered, self._leaving, self._left, name="shown run")
         await entered.wait()

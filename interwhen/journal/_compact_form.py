@@ -27,9 +27,9 @@ OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "can
 
 @dataclass(slots=True)
 class PartMark:
-    """Stores how much of a timeline was already returned as parts: how many entries of each list, and times in µs.
+    """Stores how much of a timeline was already returned as parts: how many entries of each list, and their last times.
 
-    Each consumer of one timeline has one.
+    The times are in microseconds. Each consumer of one timeline has one.
     """
 
     begun: bool = False

@@ -226,7 +226,10 @@ class JournalDirectory:
     # ------------------------------------------------------------------ the thread
 
     def _start(self) -> None:
-        """Start the thread unless it is running. A forked process has no threads of its parent."""
+        """Start the writing thread unless it is running, and make the end of the program call :meth:`close`.
+
+        In a forked process, which has no threads of its parent, the queues of the parent are dropped first.
+        """
         if self._thread is not None and self._process == os.getpid():
             return
         with self._lock:

@@ -174,7 +174,9 @@ class Bait:
     unit: str
     """The repeated part."""
     start: str = ""
+    """The text before the repeated part."""
     end: str = ""
+    """The text after it."""
 
     def of(self, size: int) -> str:
         """Return a text of this kind in which the repeated part has *size* characters."""

@@ -96,7 +96,11 @@ class SimulatedTrace:
     """Whether a monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
-        """Append text that the model wrote in *phase*. *call*: the text is a structured tool call."""
+        """Append *text*, which the model wrote in *phase*.
+
+        *call*: the text is a structured tool call, whose span is recorded. With reasoning in a separate field, the
+        first text of the answer sets ``answer_at``.
+        """
         # A call belongs to the answer, so it ends the reasoning.
         if self.thinking == "field" and (phase == "answer" or call) and self.answer_at is None and text:
             self.answer_at = len(self.text)
