@@ -111,7 +111,8 @@ class SimulatedTrace:
     def cut(self, to: int) -> None:
         """Remove the text from offset *to* on, with the insertions, calls and answered segments in it.
 
-        The model then continues, so ``ended`` becomes false.
+        What is left of an answered segment that loses its feedback becomes ``shortened``. The model then continues, so
+        ``ended`` becomes false.
         """
         self.text = self.text[:to]
         self.ended = False
@@ -179,7 +180,10 @@ def trace_of(world: World) -> SimulatedTrace:
 
 
 def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
-    """Return the segments that *watch* gets from *trace*: start, end, and whether the segment is complete."""
+    """Return the segments that *watch* gets from *trace*: start, end, and whether the segment is complete.
+
+    There are none for the trigger ``chars``, whose segments cut claims anywhere.
+    """
     match watch.trigger:
         case "chars":
             return []  # such segments cut claims anywhere: there is no promise about them
