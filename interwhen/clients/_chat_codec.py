@@ -513,8 +513,9 @@ class Composer:
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
-        """Add the chunks that end the answer as the model did, with its tool calls.
+        """Add the chunks that end the answer as the model did.
 
+        Its tool calls come first, if its finish reason is ``tool_calls`` or ``stop``; otherwise they are left out.
         *last* is the server's last chunk; ``None`` if it sent none.
         """
         buffer = self._buffer

@@ -180,7 +180,7 @@ class ResponsesFieldFilter:
     def _instead(self, place: str) -> str:
         """Return the text to show in the field *place* in place of unmonitored text.
 
-        If *place* is a field with the name ``text`` and monitors have read exactly one text, it is that text; otherwise
+        If the name of the field ends with ``text`` and monitors have read exactly one text, it is that text; otherwise
         it is empty.
         """
         if place.endswith("text") and len(self._texts) == 1:

@@ -284,7 +284,8 @@ class CallSampler:
     async def complete(self, request: Request) -> Completion:
         """Let the server answer the fork *request*, and return its completion.
 
-        Raises :class:`~interwhen.ModelError` if the server refuses it.
+        The fork has the prompt of the call, because all samples are judged as answers to it. Raises
+        :class:`~interwhen.ModelError` if the server refuses it.
         """
         if self._shown is not None:
             return await self._shown.complete(request)
