@@ -248,7 +248,9 @@ class AllocationRun(NamedTuple):
     """The scores of the adaptive allocator on one draw of tasks, compared with best-of-N and stop-on-verified."""
 
     accuracy: float
+    """The percentage of tasks that the allocator answered right."""
     tokens: float
+    """The mean number of tokens for a task."""
     times_fewer: float
     """The tokens that best-of-N needs for the same accuracy, divided by the tokens of the allocator."""
     saved: float

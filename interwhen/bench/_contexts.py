@@ -59,7 +59,9 @@ class DatedQuestion(msgspec.Struct, frozen=True):
     context: str
     question: str
     gold: str
+    """The right answer, a number as text."""
     id: str = ""
+    """Identifies the question; if empty, the number of its line does."""
 
 
 class ContextRun(msgspec.Struct, frozen=True):
@@ -73,17 +75,21 @@ class ContextRun(msgspec.Struct, frozen=True):
     prompt_tokens: int
     cached_tokens: int
     first_token: float | None
-    """Seconds until the first text."""
+    """Seconds until the first text; ``None`` if no text came."""
     seconds: float
+    """Seconds until the end of the run."""
     offline: int
     """The tokens that the model generated ahead of time for this context in this arm."""
     offline_seconds: float
+    """Seconds that the preparation of this context took."""
     status: str
+    """The label of the result, such as ``answer verified``."""
     items: int
     """The number of precomputed items that the run used."""
     served: tuple[str, ...]
     """The prepared lines that could be served, for people to read."""
     text: str
+    """The text of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,11 @@ class Prepared:
     tokens: int = 0
     seconds: float = 0.0
     served: tuple[str, ...] = ()
+    """The prepared lines; empty if nothing could be prepared."""
     precomputer: Precomputer | None = None
+    """The precomputer with the items, for the arms ``facts`` and ``answers``."""
     notes: str = ""
+    """The notes of the model, for the arm ``notes``."""
 
 
 async def contexts(

@@ -81,7 +81,9 @@ class Crowd(msgspec.Struct, frozen=True):
     lost: int
     """Streams that did not reach their end, or that had missing chunks."""
     delivered: float
-    """The rate at which chunks arrived since the first one was sent, as a share of the scheduled rate."""
+    """The rate at which chunks arrived since the first one was sent, as a share of the scheduled rate.
+
+    It is the mean over all streams. A lost stream counts as 0."""
     late_p50_ms: float
     """The median time from the moment at which a chunk was due at the generator to its arrival."""
     late_p99_ms: float

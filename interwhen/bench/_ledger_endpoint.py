@@ -77,12 +77,15 @@ class RequestRecord:
 
     kind: Literal["main", "fork"]
     fault: str
+    """One of :data:`FAULTS`; ``none`` if the answer has no fault."""
     prompt: int
+    """Tokens of the prompt."""
     cached: int
+    """Those of them that the cache had."""
     accepted: bool = False
     """Whether the endpoint began an answer."""
     sent: int = 0
-    """The number of tokens in the events that the client read."""
+    """The number of generated tokens that the client got, with the token that ends the answer, if that is counted."""
     told: bool = False
     """Whether the endpoint has reported its count; for a fork, whether the answer was complete."""
 

@@ -71,7 +71,10 @@ def total(rng: random.Random) -> Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure(Claim):
-    """A claim: one step of the computation, or the answer (with an empty *sign*)."""
+    """A claim: one step of the computation, *left* *sign* *right* = *value*, or the answer *value*.
+
+    For an answer, *sign* is empty.
+    """
 
     left: int = 0
     sign: str = ""

@@ -302,7 +302,9 @@ class SlippingModel:
         self._questions = {question.text: question for question in case.questions}
         self.timeouts = Timeouts()
         self.generated = 0
+        """Generated tokens so far."""
         self.read = 0
+        """Prompt tokens so far."""
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities: the model can continue from any prefix."""
@@ -454,9 +456,11 @@ class StatedFacts:
     """The content of a prompt: who reports to whom, how steps change values, the known facts, and the question."""
 
     above: dict[str, str]
+    """To whom each person reports."""
     changes: dict[tuple[str, str], dict[int, tuple[str, int]]]
     """How each step changes a value, for each kind of value and its person or problem."""
     given: dict[_Subject, str] = field(default_factory=dict)
+    """The values that statements in the prompt give, by subject."""
     asked: _Subject | None = None
     """The subject of the question at the end; ``None`` if no question can be parsed."""
 

@@ -21,10 +21,12 @@ _CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[in
 
 
 class Memory(NamedTuple):
-    """The memory of a process in MB; ``None`` if the system does not report it."""
+    """The memory of a process in MB (a million bytes); ``None`` if the system does not report it."""
 
     resident: float | None
+    """The resident memory now."""
     peak: float | None
+    """The most resident memory so far."""
 
 
 class Helper(NamedTuple):

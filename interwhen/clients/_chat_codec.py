@@ -75,7 +75,9 @@ class Part(msgspec.Struct):
     raw: bytes | None
     """The server's chunk; ``None`` if interwhen made ``body``."""
     body: dict[str, Any] | None = None
+    """The chunk that interwhen made, as decoded JSON; ``None`` if ``raw`` is the server's chunk."""
     info: SupervisionInfo = NO_INFO
+    """What supervision says with this chunk."""
 
     def chunk(self) -> dict[str, Any]:
         """Return the chunk as decoded JSON."""
@@ -258,9 +260,9 @@ class ChunkTemplate:
         return found
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        """Return the server's chunk *data* without its text, which was already shown. Tool calls and reasons are kept.
+        """Return the server's chunk *data* without its text and reasoning, which were already shown.
 
-        *shift* is added to the index of each tool call in the chunk.
+        Its tool calls and its finish reason are kept. *shift* is added to the index of each tool call in the chunk.
         """
         found = self.again(data)
         for choice in found.get("choices") or ():
@@ -406,7 +408,7 @@ class Composer:
                 self._show(arrival)
 
     def _is_early(self, arrival: BufferedChunk) -> bool:
-        """Return whether *arrival*, the first chunk of the queue, has token counts that came before other chunks.
+        """Return whether *arrival*, the first chunk of the queue, has only token counts and others follow it.
 
         llama.cpp sends them with ``return_progress``, vLLM with ``continuous_usage_stats``. They must not delay the
         text until the end.

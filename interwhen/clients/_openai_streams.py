@@ -145,6 +145,7 @@ class _Kind:
         self._cls = cls
         self._defaults: dict[str, Any] = {}
         self.usable = True
+        """Whether objects of the class can be made in this way: no field has an alias or a default factory."""
         try:
             for name, field in cls.model_fields.items():
                 self.usable = self.usable and field.alias is None and field.default_factory is None

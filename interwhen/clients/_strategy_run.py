@@ -60,6 +60,7 @@ class RecordedAnswer:
 
     headers: Mapping[str, str]
     packed: bytes
+    """The bytes of the body, compressed by ``zlib``."""
     has_ids: bool
     """Whether token ids were asked for, which the reader does not get unless the caller asked for them, too."""
 
@@ -559,7 +560,10 @@ class StrategyRun:
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
-        """The monitors of the first run that the reader sees."""
+        """The monitors of the run that the reader sees now, or will see first.
+
+        If the strategy chooses among samples, they are changed by :func:`shown_by`.
+        """
         live = self._live
         return shown_by(self._monitors) if live is None or not live.acts else live.monitors
 

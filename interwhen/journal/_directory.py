@@ -368,7 +368,9 @@ class JournalSlot:
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
         self.ended_at = 0.0
+        """When the run ended, on the monotonic clock; 0 before."""
         self.has_begun = False
+        """Whether a run is writing to this journal, or has written to it."""
         self.is_called = False
         """Whether the record of the call is there, or will not come."""
         self._directory = directory

@@ -130,12 +130,15 @@ class Scribe:
         self.header = header
         self.result: Result | None = None
         self.called: Mapping[str, Any] | None = None
+        """The record of the call; ``None`` before its end, and without a call."""
         self.at = 0.0
+        """The time of the last fact, in seconds since the run began."""
         self.schema = schema
         self.numbers = {str(one.fields["name"]): number for number, one in enumerate(header.monitors)}
         self._workers = [header.verifiers[one.verifier].worker for one in header.monitors]
         self.tape = Tape(core.transcript)
         self.frontier: list[tuple[float, int, int]] = []
+        """Time, offset, offset in UTF-16 units."""
         self.shown: list[tuple[float, int, int]] = []
         """Time, offset (-1: as the trace), offset in UTF-16 units."""
         self._shows_all = True
@@ -521,7 +524,10 @@ class Scribe:
         return found
 
     def changed_after(self, changes: int) -> dict[str, list[int]]:
-        """Return which entries of which lists have changed since :attr:`changes` had the value *changes*."""
+        """Return the indexes of the entries that have changed since :attr:`changes` had the value *changes*.
+
+        They are sorted, by the name of their list; lists without a change are left out.
+        """
         found = {}
         for name, changed_at in self._changed_at.items():
             if numbers := sorted(_above(changes, changed_at)):

@@ -545,6 +545,7 @@ class _Promise(NamedTuple):
     check: _Check
     words: str
     is_required: bool = False
+    """Whether an error of the server in this test has the mark "broken" instead of "absent"."""
 
 
 PROMISES = (

@@ -120,7 +120,8 @@ def continues_raw(chat: Mapping[str, Any]) -> bool:
     """Return whether ``/v1/completions`` can continue the answer to *chat*, the fields of a request.
 
     interwhen then parses tool calls in the raw text itself. It returns false for a forced tool call, because only the
-    chat API restricts the text of the model to the call, and for tools that are not plain functions.
+    chat API restricts the text of the model to the call, for tools that are not plain functions, and for the older
+    field ``functions``.
     """
     tools = chat.get("tools") or ()
     return (
@@ -210,7 +211,7 @@ OPENING, CLOSING = "<think>", "</think>"
 
 
 def has_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether the text of *pieces* contains an opening reasoning tag."""
+    """Return whether the text of *pieces* contains the tag ``<think>``."""
     return any(OPENING in piece.text for piece in pieces)
 
 
@@ -481,7 +482,9 @@ class _StoredProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of a file with the observed behaviour of an endpoint (a proof), and when it expires."""
 
     format: int
+    """The version of the file format."""
     place: str
+    """The name of the model and its server."""
     until: float
     """When the proof expires, in seconds since 1970."""
     proof: ResumeProof
@@ -553,7 +556,7 @@ def _flaw(state: os.stat_result) -> str:
 
 
 def save_proof(path: Path, stored: _StoredProof) -> None:
-    """Write *stored* to the file at *path*. If this fails, it is only logged."""
+    """Write *stored* to the file at *path*, and create its folder if it is missing. A failure is only logged."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

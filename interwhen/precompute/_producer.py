@@ -276,7 +276,8 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
     """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
 
     Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one, or if
-    an option is unknown or has an invalid value. Raises :class:`~interwhen.UsageError` if two have the same name.
+    an option is unknown or has an invalid value. Raises :class:`~interwhen.UsageError` if two have the same name, if
+    *given* is a single text or mapping, or if one of its texts or mappings cannot be read.
     """
     if isinstance(given, str | Mapping):
         raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")

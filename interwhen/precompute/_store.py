@@ -129,7 +129,8 @@ class Document:
     generation: int
     """0 if it was never written."""
     data: bytes | None
-    """``None`` if it was never written or is damaged. An older generation is never returned instead."""
+    """``None`` if it was never written, is damaged, or was written by another version of interwhen. An older generation
+    is never returned instead."""
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -183,7 +184,10 @@ class Store:
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Read and check the item *id_*; ``None`` if it is missing or damaged. A damaged entry goes to quarantine."""
+        """Read and check the item *id_*; ``None`` if it is missing, damaged, or of another version of interwhen.
+
+        A damaged entry goes to quarantine.
+        """
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -280,8 +284,8 @@ class Store:
     def document(self, name: str) -> Document:
         """Return the latest generation of document *name*: number 0 without data if it was never written.
 
-        If that entry is damaged, the data is ``None``, and a copy goes to quarantine. Raises
-        :class:`~interwhen.precompute.StoreError` if it cannot be read.
+        If that entry is damaged, the data is ``None``, and a copy goes to quarantine. The data of an entry of another
+        version of interwhen is ``None``, too. Raises :class:`~interwhen.precompute.StoreError` if it cannot be read.
         """
         for _ in range(16):
             number = self.generation(name)
@@ -328,7 +332,10 @@ class Store:
         )
 
     def decoded(self, name: str, kind: type[T]) -> T | None:
-        """Return the latest data of document *name*, decoded as *kind*; ``None`` if it is missing or damaged."""
+        """Return the latest data of document *name*, decoded as *kind*; ``None`` if it is missing or damaged.
+
+        Raises :class:`msgspec.DecodeError` if the data has another form.
+        """
         data = self.document(name).data
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
@@ -395,8 +402,9 @@ def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None,
     """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`, only with
-    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, and :class:`UsageError` for a key of
-    fewer than 16 bytes and for options with a path.
+    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, :class:`UsageError` for a key of
+    fewer than 16 bytes and for options with a path, and :class:`~interwhen.toolkit.MissingExtraError` if a package for
+    the URL is missing.
     """
     shelf = _shelf_at(place, options)
     try:

@@ -58,6 +58,7 @@ class SentLog(msgspec.Struct):
 
     sent: list[float] = []
     closed: float | None = None
+    """When the client closed the connection; ``None`` if it is still open."""
 
 
 class LoadTally(msgspec.Struct, frozen=True):

@@ -71,6 +71,7 @@ class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     turns: tuple[Turn, ...]
     label: Label
     mistake: Mistake | None = None
+    """Where the first mistake is; ``None`` if it is not labelled. A right trace has none."""
 
     def __post_init__(self) -> None:
         if not self.turns:

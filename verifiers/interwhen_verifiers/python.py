@@ -207,6 +207,7 @@ class Before:
 
     given: Given
     blocks: tuple[str, ...] = ()
+    """The code of the last 16 Python blocks, oldest first."""
 
 
 def start(given: Given | None) -> Before:

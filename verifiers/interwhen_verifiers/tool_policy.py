@@ -96,7 +96,9 @@ class Rule:
     tools: frozenset[str]
     """The tools that it applies to. Empty: all tools."""
     function: RuleFunction
+    """Judges a call. It returns a verdict, or ``None`` if the rule does not apply."""
     moment: Moment = "before"
+    """Whether it judges a call before the call is made, or after it, by its result."""
 
     def looks_at(self, tool: str) -> bool:
         """Tell whether the rule applies to calls of *tool*."""
@@ -302,6 +304,7 @@ class Ruled(Claim):
 
     call: Call[Any]
     moment: Moment
+    """``before``: the call is judged; ``after``: its result is judged."""
     problem: str = ""
     """Why the call cannot be read. Empty: it was read."""
 

@@ -40,6 +40,7 @@ class Simulated(NamedTuple):
     """From the claim to the verdict: the mean."""
     check_p99_ms: float
     checks: int
+    """The number of checks that ended in the observed time."""
 
 
 class Station:

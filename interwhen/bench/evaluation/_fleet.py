@@ -41,9 +41,11 @@ class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     refusals: int
     limit: float
+    """The most simultaneous runs that the server gets now."""
     busy: int
+    """Runs that the server has now."""
     usual_first_token: float | None
-    """The smoothed time to the first token, in seconds."""
+    """The smoothed time to the first token, in seconds; ``None`` before the first one."""
 
 
 @dataclass(slots=True)
@@ -52,15 +54,21 @@ class Endpoint:
 
     url: str
     weight: float = 1.0
+    """The share of runs that it gets, relative to the other servers."""
     limit: float = 8.0
     """How many runs it may have at the same time."""
     most: float = 256.0
+    """The highest value of ``limit``."""
     busy: int = 0
+    """Runs that it has now."""
     runs: int = 0
+    """Runs that ended with a result."""
     failures: int = 0
     refusals: int = 0
     usual: float | None = None
+    """The smoothed time to the first token, in seconds; ``None`` before the first one."""
     rests_until: float = -math.inf
+    """No run begins before this time."""
     failing_since: float | None = None
     """The time of the first failure or refusal after the last answer; ``None``: the server had none since."""
     trouble: str = ""

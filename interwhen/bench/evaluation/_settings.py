@@ -23,9 +23,9 @@ _CLOSE_SECONDS = 5.0
 
 
 class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of ``interwhen eval``, see there.
+    """The options of the command ``interwhen eval``, whose help explains them.
 
-    They hold names and numbers alone, so another process can use them.
+    They hold only names and numbers, so another process can use them.
     """
 
     task: str

@@ -148,12 +148,14 @@ class _Clause:
     """The number of its sentence in the text."""
     words: tuple[_Word, ...]
     names: frozenset[str]
+    """The stems of the names in it, or in the clause before it if this one has only a number and what it counts."""
     has_pronoun: bool
     has_person: bool
     """Whether it has a pronoun for one person, such as "he" or "her"."""
     residue: frozenset[str]
     """The stems that say what happens or what is meant: without names, numbers with their units, and small words."""
     times: frozenset[str]
+    """The stems of its words for times, such as weekdays, and its years."""
     is_plain: bool
     """Whether the numbers of the clause are plain amounts: no word turns the sentence, or compares or rounds them."""
 
@@ -581,9 +583,10 @@ def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
 
 
 def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
-    """Yield the word that says what the number at index *at* counts, if that is clear, with the index after this word.
+    """Yield the word that says what the number at index *at* counts, if that is clear, and the index after the amount.
 
-    In "12 red apples" and in "2 pairs of shoes" it is not clear.
+    It is the word after the number, or a sign such as "$" before it. In "12 red apples" and in "2 pairs of shoes" it is
+    not clear, and nothing is yielded.
     """
     if words[at].value is None:
         return

@@ -124,7 +124,7 @@ def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
     """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
 
-    The context gets a new generation and is opened again, and the idle worker sends the prefixes again.
+    If there are any, the context gets a new generation and is opened again, and the idle worker sends them again.
     """
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]

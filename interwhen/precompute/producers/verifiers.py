@@ -162,6 +162,7 @@ class PreparedFor(msgspec.Struct, frozen=True):
     task: Digest
     """The digest of the text of the task (see :attr:`~interwhen.Task.text`)."""
     value: bytes
+    """The result of ``prepare``, pickled by :func:`dump`."""
 
 
 class _VerifierParams(msgspec.Struct, frozen=True):

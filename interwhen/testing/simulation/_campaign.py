@@ -39,8 +39,11 @@ class Campaign:
     seconds: float = 0.0
     """CPU time, in all workers."""
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """For each coverage label (its kind and name), how many worlds reached it."""
     failures: list[Failure] = field(default_factory=list)
+    """The failures with the lowest seeds, at most 20."""
     failed: int = 0
+    """How many worlds failed in all."""
 
     def add(self, other: Campaign) -> None:
         """Add the counts and failures of another batch, and keep only the failures with the lowest seeds."""

@@ -440,7 +440,10 @@ def _counted(case: PlayedCase) -> Iterator[str]:
 
 
 def _all_forks_end(case: PlayedCase) -> bool:
-    """Return whether the world lets every fork end: no process dies, and forks have no fault and take no time."""
+    """Return whether every fork must end: no process dies, forks have no fault and take no time.
+
+    It is false if the reader did not get every event, because the run may then end before a fork.
+    """
     world = case.world
     return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 

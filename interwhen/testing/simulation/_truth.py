@@ -78,10 +78,12 @@ class SimulatedTrace:
     """A trace: its text, the authors of its parts, and the spans of phases and calls."""
 
     thinking: str
+    """How the model marks reasoning: ``no``, ``tags``, ``opened`` (only a closing tag) or ``field``."""
     text: str = ""
     ours: list[tuple[int, int, str]] = field(default_factory=list)
     """Inserted text: start, end, ``repair`` or ``feedback``."""
     calls: list[tuple[int, int]] = field(default_factory=list)
+    """The spans of structured tool calls."""
     answer_at: int | None = None
     """The start of the answer, for a model with a separate reasoning field."""
     answered: list[tuple[int, int]] = field(default_factory=list)

@@ -108,7 +108,10 @@ def _likely(number: Number) -> Interval:
 
 
 def _any(number: Number) -> Interval:
-    """Return the interval from one unit of the last decimal below *number* to one unit above it."""
+    """Return the interval from one unit of the last decimal below *number* to one unit above it.
+
+    A number without decimals stands only for itself.
+    """
     value, places = _scaled(number)
     if not places:
         return Interval(value, value)

@@ -56,6 +56,7 @@ class Ran:
     code: int | None = None
     """Its exit code; negative: the signal that ended it; ``None``: it did not finish."""
     output: str = ""
+    """What it printed; of commands in the sandbox, what all of them printed."""
     trouble: str = ""
     """Why it did not finish. Empty: it finished."""
     missing: bool = False

@@ -315,6 +315,6 @@ _ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
 
 
 def shown(text: str) -> str:
-    """Return *text* for a message: bounded, and without control characters."""
+    """Return *text* for a message: cut to 80 characters, and with ``?`` in place of control characters."""
     clean = _ODD.sub("?", text)
     return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

@@ -29,10 +29,13 @@ class Example:
     """One example of a docstring or a task: a statement after ``>>>``, and the output that is written below it."""
 
     shown: str
+    """The statement."""
     question: Question
+    """The expression of the statement, with the earlier statements that it needs."""
     want: str
+    """The expected output; empty if there is none."""
     own: bool = False
-    """Whether it comes from the code, and so does not count as a test of the task."""
+    """Whether it comes from the code, so that it is no test of the task."""
 
 
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:

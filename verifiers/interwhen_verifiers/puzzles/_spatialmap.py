@@ -102,7 +102,10 @@ class MapOrder:
         return -1 if self.beyond[axis][one] >> other & 1 else 0
 
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
-        """Tell whether it follows from the map that *one* has *relation* to *other*, that it does not, or neither."""
+        """Return ``follows`` if the map shows that *one* has *relation* to *other*, else ``contradicts`` or ``open``.
+
+        ``contradicts``: the map shows that it has not, or the two places are the same; ``open``: the map shows neither.
+        """
         found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in found:
             return "contradicts"
@@ -175,8 +178,9 @@ class MapProblem:
     one: int = -1
     """The place whose direction the question asks for; -1 if it asks for no direction."""
     relation: MapRelation | None = None
+    """The direction that the question names; ``None`` if it names none."""
     other: int = -1
-    """The place from which the question looks."""
+    """The place from which the question looks; -1 if there is none."""
     options: dict[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> int | None:
@@ -198,7 +202,8 @@ def way_of(text: str) -> MapRelation:
 def read_problem(prompt: str) -> MapProblem | None:
     """Read the map of *prompt*.
 
-    Return ``None`` if there are fewer than two sentences or too many places, or if the map contradicts itself.
+    Return ``None`` if there are fewer than two sentences or too many places, if the map contradicts itself, or if
+    *prompt* is too long.
     """
     if len(prompt) > MAX_PROMPT:
         return None

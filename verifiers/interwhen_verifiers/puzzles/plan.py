@@ -59,6 +59,7 @@ class Progress:
     states: tuple[State, ...]
     """The possible states, one for each reading."""
     steps: int = 0
+    """How many actions were taken."""
     fresh: bool = False
     """Whether other text has come after the last action."""
     numbered: bool = False
@@ -239,6 +240,7 @@ class Action(Claim):
 
     against: str
     place: int
+    """The position of the action in the plan, counted from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

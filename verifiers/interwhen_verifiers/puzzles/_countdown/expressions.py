@@ -47,7 +47,10 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
 class ExpressionToken(NamedTuple):
-    """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example."""
+    """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example.
+
+    ``kind`` is the name of the group of ``_TOKEN`` that it matches, such as ``num`` or ``op``.
+    """
 
     kind: str
     text: str
@@ -248,7 +251,10 @@ class _Reader:
 
 
 def apply(left: Fraction | None, sign: str, right: Fraction | None) -> Fraction | None:
-    """Apply the operation *sign* exactly. Return ``None`` if an operand is ``None``, or if it divides by zero."""
+    """Apply the operation *sign* to *left* and *right*, exactly.
+
+    Return ``None`` if an operand is ``None``, or for a division by zero.
+    """
     if left is None or right is None or (sign == "/" and not right):
         return None
     return _OPERATIONS[sign](left, right)

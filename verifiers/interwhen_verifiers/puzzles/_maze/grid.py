@@ -47,6 +47,7 @@ class Maze:
 
     open: frozenset[Cell]
     size: Cell
+    """The numbers of rows and columns."""
     start: Cell
     goal: Cell
     path: tuple[Cell, ...] = ()
@@ -265,9 +266,12 @@ class CoordinateFrame(NamedTuple):
     """One way to write coordinates. ``base`` is the number of the first row; -1 if the outer wall is not counted."""
 
     order: str
+    """``rc`` (row first) or ``xy`` (column first)."""
     base: int
     height: int
+    """The number of rows of the maze."""
     is_from_below: bool
+    """Whether the rows are counted from the bottom."""
 
     def cell(self, pair: tuple[int, int]) -> Cell:
         """Return the cell whose coordinates are written as *pair*."""

@@ -24,6 +24,7 @@ class ActionStep:
     """An action in a line. ``fault`` says why the problem has no such action; empty if it has."""
 
     action: Atom
+    """The name of the action, and its arguments."""
     start: int
     end: int
     fault: str = ""

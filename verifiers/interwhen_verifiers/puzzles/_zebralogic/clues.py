@@ -122,6 +122,7 @@ class Attribute:
     """One characteristic of the houses, such as the colour, with its values."""
 
     header: str
+    """Its name in the puzzle."""
     kind: str
     """One of the kinds of attributes that this module knows; empty for any other."""
     values: tuple[str, ...]
