@@ -240,7 +240,11 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
 
 
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
-    """Judge the statement that the target cannot be made from the numbers of *puzzle*."""
+    """Judge the statement that the target cannot be made from the numbers of *puzzle*, by a complete search.
+
+    The verdict is ``Unknown`` if the search would be too long, or if only some of the numbers make the target and it is
+    not known that all must be used.
+    """
     numbers = tuple(sorted(puzzle.numbers))
     if reaches(numbers, puzzle.target):
         why = f"{puzzle.target} can be made from {puzzle.listed}"
