@@ -211,17 +211,26 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     violations: tuple[ViolationRecord, ...]
     insertions: tuple[Insertion, ...]
     resume: ResumeWay | None
+    """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
     unverified_reasons: tuple[UnverifiedReason, ...]
     certificate: Certificate | None
     reason: str
+    """Why the run ended; empty if the model ended its text and no check ended the run."""
     hidden_reasoning: bool
+    """Whether the model reasoned, and the server did not send all of it."""
     kept: int
+    """The tokens of the model that are in the trace."""
     discarded: int
+    """The tokens that cuts have removed, and the late ones."""
     late: int
+    """The tokens that arrived after their stream was closed."""
     estimated_prompt_tokens: int
+    """The estimated prompt tokens of the requests that the server has not counted."""
     remedies: int
+    """The number of remedies after which the run continued."""
     reconnects: int
     forks: int
+    """The number of forks that were ordered."""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):

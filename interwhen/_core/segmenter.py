@@ -416,8 +416,9 @@ class Intake:
     def insert(self, text: str, origin: Origin, *, torn: bool = False) -> Iterable[Due]:
         """Add *text* that interwhen wrote, at the end of the trace, and return the segments that are complete now.
 
-        *origin* is ``feedback``, which belongs to no segment, or ``repair``, which is part of one. *torn*: the trace
-        was just cut in the middle of a line.
+        *origin* is ``repair``, which is part of the current segment, or ``feedback``, which ends it and belongs to no
+        segment (except a whole phase or an open tool call, which continues after it). *torn*: the trace was just cut in
+        the middle of a line.
         """
         if origin != "feedback":
             self.transcript.insert(text, origin)

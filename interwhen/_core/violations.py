@@ -159,6 +159,7 @@ class Ref(msgspec.Struct, eq=False):
     """A reference to one claim of one monitor, with the segment in which it was found."""
 
     monitor: int
+    """The number of the monitor."""
     claim: Claim
     segment: Segment
 
@@ -543,9 +544,10 @@ class Violations:
     # ------------------------------------------------------------------ what is done
 
     def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
-        """Return the plan of the remedy for *best*. If a budget forbids it, also return a text about this budget.
+        """Return the plan of the remedy for *best*, and the reason why it must not be carried out (``None``: it may).
 
-        It records that the words of *best* were refuted and which rung a ladder uses, so call it once for each remedy.
+        The reason is a spent budget, words that were refuted too often, or a ladder that has ended. The call records
+        that the words of *best* were refuted and which rung a ladder uses, so call it once for each remedy.
         Without *goes_back*, a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
@@ -582,7 +584,8 @@ class Violations:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
         Also return how often the same words were refuted at this place. The plan is ``None`` if the ladder has ended.
-        *times* is this number without regard to answers. *violation* is that of *best*.
+        *times* is this number at the position of *best*; if its answer follows a reasoning, the number in all answers
+        of the run is returned if it is larger. *violation* is that of *best*.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -768,7 +771,7 @@ class Violations:
         return record
 
     def begin(self, best: Candidate, todo: RemedyPlan) -> bool:
-        """Record that the remedy *todo* for *best* begins; the run continues after it.
+        """Add one to the number of remedies, because the remedy *todo* for *best* begins; the run continues after it.
 
         If feedback answers the segment of *best*, candidates in the same text are dropped. Returns whether the frontier
         may pass the segment: it is reasoning that stays in the trace because feedback answers it.

@@ -79,14 +79,17 @@ def _types(schema: Any) -> dict[str, str]:
 
 
 def _described(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* describes as JSON schemas, by name, each with the types of its parameters."""
+    """Return the tools that *text* seems to describe as JSON schemas, by name. Their parameters are not read."""
     if '"parameters"' not in text or '"properties"' not in text:
         return {}
     return {name: {} for name in _first(_NAME.findall(text))}
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* defines as Python functions, by name, each with the types of its parameters."""
+    """Return the tools that *text* defines as Python functions, by name, each with the names of its parameters.
+
+    The types of the parameters are not read: they are empty texts.
+    """
     found: dict[str, Mapping[str, str]] = {}
     for name, parameters in _first(_DEFINED.findall(text)):
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
@@ -162,8 +165,9 @@ def read_written(
 ) -> WrittenCalls | None:
     """Return the calls in *text*, which a scanner found as *form*; ``None``: it is not a call.
 
-    *offer* has the tools of the request, whose types the arguments get. *tags* are the opening and closing tag around
-    the call, for formats that have them.
+    A text that looks like a call and cannot be read gives a record with the ``problem`` and without calls. *offer* has
+    the tools of the request, whose types the arguments get. *tags* are the opening and closing tag around the call, for
+    formats that have them.
     """
     if len(text) > LONGEST_JSON:
         return WrittenCalls(form, problem=f"a call of more than {LONGEST_JSON:,} characters is not read")
@@ -204,7 +208,8 @@ class _Reading:
     def value(self, name: str, parameter: str, text: str) -> Any:
         """Convert *text*, the written value of *parameter* of tool *name*, to the type that the tool declares for it.
 
-        If the tool declares no type, valid JSON is decoded, except strings, and other text stays a string.
+        A declared string stays as it is. Otherwise valid JSON is decoded, and other text stays a string. Without a
+        declared type, a JSON string stays as written, and for a number, a truth value or null :attr:`untyped` is set.
         """
         kind = self.offer.tools.get(name, {}).get(parameter, "")
         if kind == "string":

@@ -238,7 +238,7 @@ class _MeteredStream:
         self._is_settled = False
 
     def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the inner stream, such as ``resumed``, ``notes`` or ``abort``."""
+        """Return the attribute *name* of the inner stream, such as ``way``, ``notes`` or ``abort``."""
         return getattr(self._stream, name)
 
     async def receive(self) -> Sequence[Chunk]:

@@ -89,7 +89,7 @@ class HeldItems(tuple[Value, ...]):
 
 
 def hold(raw: Any, kind: Kind, where: str) -> Value:
-    """Convert the raw data *raw* to an exact value of *kind*. Data of another kind becomes a missing value.
+    """Convert the raw data *raw* to an exact value of *kind*. ``None`` or data of another kind gives a missing value.
 
     *where* is the expression that leads to the data. It is part of the reason of a missing value.
     """

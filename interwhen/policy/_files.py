@@ -161,7 +161,10 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _index(step: str, count: int, path: str) -> int:
-    """Return the index *step* of a path into a list, which must be less than *count*."""
+    """Return *step*, a step of *path* into a list, as an index.
+
+    Raises :class:`UsageError` unless it is a number below *count*.
+    """
     if not (step.isascii() and step.isdecimal() and len(step) < 10 and int(step) < count):
         most = f"from 0 to {count - 1}" if count else "which is empty"
         raise UsageError(f"{step!r:.40} in the path {path!r:.80} must be an index of a list, {most}: correct it")
@@ -457,7 +460,10 @@ def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
 
 
 def rule_files(folder: Path) -> list[str]:
-    """Return the sorted names of the rule files in *folder*. Raises :class:`UsageError` if there are too many."""
+    """Return the sorted names of the rule files of the policy *folder*, which are in its subfolder ``rules``.
+
+    Raises :class:`UsageError` if there are more than 500, or if the subfolder is a link that leads elsewhere.
+    """
     inner = inner_folder(folder, "rules")
     found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
     if len(found) > _limits.RULES:
@@ -532,7 +538,8 @@ def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | Non
     """Make *folder* a policy folder: copy the files *text*, *tools* and *schema* into it, and write ``policy.toml``.
 
     No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`. It also
-    raises it if a new folder gets neither *tools* nor *schema*, or if the type of a file is not supported.
+    raises it if a new folder gets neither *tools* nor *schema*, or if a file cannot be read, is too large, or has a
+    type that is not supported.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

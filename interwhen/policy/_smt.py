@@ -98,7 +98,11 @@ class Encoder:
     # Conditions on the data that hold for all rules.
 
     def domain(self) -> list[Term]:
-        """Return the conditions that are true in every situation: allowed words, lengths of lists, distinct texts."""
+        """Return the conditions that are true in every situation, for all that was encoded so far.
+
+        A text with allowed words is one of them, lengths of lists are within the bound, and different literal texts are
+        different values, for which tests such as ``contains`` have their true results.
+        """
         found = list(self._domains.values())
         if len(self._texts) > 1:
             found.append(z3.Distinct(*self._texts.values()))
@@ -357,6 +361,7 @@ class Questions:
     """Asks Z3 questions about the rules over one *tool* (``None``: any tool). Each condition is encoded once.
 
     *moment* is when the rules judge a call. *nodes* are their conditions, which determine the bound on list lengths.
+    Z3 may use 5 seconds and 1 GB for one question.
     """
 
     def __init__(self, schema: Schema, tool: str | None, moment: Any, nodes: Iterable[Node]) -> None:
@@ -376,11 +381,17 @@ class Questions:
         return found
 
     def kept(self, rule: Rule) -> Term:
-        """Return the formula that is true in the situations in which *rule* is not broken, or does not apply."""
+        """Return the formula that is true in the situations in which *rule* is kept or does not apply.
+
+        Raises :class:`TooLargeError` if a condition of the rule has too many terms.
+        """
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
 
     def broken(self, rule: Rule) -> Term:
-        """Return the formula that is true in the situations in which a call breaks *rule*."""
+        """Return the formula that is true in the situations in which a call breaks *rule*.
+
+        Raises :class:`TooLargeError` if a condition of the rule has too many terms.
+        """
         return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
@@ -454,15 +465,21 @@ _UNANSWERED = "Z3 did not find out whether it is so: simplify the rule, or revie
 
 
 class Defect(NamedTuple):
-    """A defect of rules, or a question about them that Z3 did not answer."""
+    """A defect of rules, or a question about them that Z3 did not answer (*trouble* is then ``open``)."""
 
     trouble: Trouble
     rules: tuple[str, ...]
+    """The ids of the rules."""
     says: str
+    """What must be so, and what was found."""
 
 
 def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
-    """Yield a defect for each tool for which *rule* can never apply, can never be broken, or can never be kept."""
+    """Yield a defect for each tool for which *rule* can never apply, can never be broken, or can never be kept.
+
+    A prohibition, which requires ``false``, need not be kept. If Z3 finds no answer or the formula is too large, this
+    is a defect of the kind ``open``.
+    """
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
         asked = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -509,8 +526,9 @@ def contradictions(
 ) -> Iterator[Defect]:
     """Yield a defect for each pair of *rules* that contradict each other, and for each pair that Z3 cannot decide.
 
-    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
-    *on_tool* is called after the calls of each tool of *schema* were examined.
+    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
+    rules that judge before a call are compared; after three unanswered questions about a rule, its other pairs are
+    skipped. *on_tool* is called after the calls of each tool of *schema* were examined.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -541,7 +559,7 @@ def contradictions(
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask Z3 whether two rules contradict each other; ``open`` if it finds no answer.
+    """Ask Z3 whether two rules contradict each other; ``open`` if it finds no answer, ``no`` if a formula is too large.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
     """
@@ -642,7 +660,7 @@ def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
     ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference. ``open``:
-    Z3 found no answer.
+    Z3 found no answer, or a formula is too large. Only the tools and the moment of *one* are examined.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

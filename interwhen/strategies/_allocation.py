@@ -340,7 +340,10 @@ class Beliefs:
         return self.after if failures else ("sample",)
 
     def _pool(self) -> dict[tuple[Action, int], float]:
-        """Return the estimated chance of success of each action after each number of failures, over all classes."""
+        """Return the estimated chance of success of each action after each number of failures, over all classes.
+
+        The fitted curves are stored, as the start of the next fit.
+        """
         pool: dict[tuple[Action, int], float] = {}
         for action in ("sample", *self.after):
             sums = [_Cell() for _ in range(self.most)]
@@ -433,7 +436,7 @@ MOST_CLASSES = 256
 
 
 def by_length(task: Task) -> str:
-    """Return the class of *task*: a name for the length of its text, rounded to a power of two."""
+    """Return the class of *task*: the smallest power of two above the length of its text, such as ``2^10``."""
     return f"2^{len(task.text).bit_length()}"
 
 

@@ -59,7 +59,8 @@ class SharedModel(ModelWrapper):
     async def stream(self, request: Request) -> Stream:
         """Open a stream that replays the recorded text of an equal request.
 
-        If *request* wants more text, the model continues it.
+        If *request* wants more text, the model continues it, or writes it again from the start if the endpoint cannot
+        continue a text.
         """
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())

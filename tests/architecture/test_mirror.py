@@ -161,6 +161,7 @@ REACHES = {
     "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
     "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
+    "vllm/test_prefixes.py": ("interwhen.bench._prefixes", "the benchmark reads a real server's counters"),
 }
 
 

@@ -2,10 +2,12 @@
 
 import hashlib
 
+import anyio
 import interwhen
 import msgspec
 import pytest
 from interwhen import JournalError, Judged, Pass, Span, Unknown, Verified, read_journal, resume
+from interwhen._engine import loop_blocking
 from interwhen.journal import flaws
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._files import frame, frames, preamble
@@ -109,9 +111,15 @@ async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
         path, lambda record: msgspec.structs.replace(record, result=good) if isinstance(record, EndRecord) else record
     )
     assert isinstance(read_journal(path).result, Verified)
-    with pytest.raises(JournalError, match="must be the one that its facts give, and it differs"):
-        async with resume(path, monitors=[watch(delivery="observe")]) as run:
-            await run.drain()
+
+    async def main():
+        with pytest.raises(JournalError, match="must be the one that its facts give, and it differs"):
+            async with resume(path, monitors=[watch(delivery="observe")]) as run:
+                await run.drain()
+
+    # The task group of the refused run has ended: otherwise trio stops the whole program at the end.
+    await anyio.to_thread.run_sync(lambda: anyio.run(main, backend="trio"))
+    assert not loop_blocking._WATCHER._loops
 
 
 async def test_each_check_is_bound_to_its_words_and_to_the_code_that_judged(path):

@@ -540,8 +540,9 @@ def arithmetic(
 ) -> Monitor:
     """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
 
-    ``rounding``: with ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, and only ``10/3 ≈ 3.33``
-    is right. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
+    ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, and only ``10/3 ≈ 3.33`` is right.
+    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_choice("arithmetic", _VERIFIERS, rounding=rounding)
     return task_monitor(

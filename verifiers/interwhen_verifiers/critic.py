@@ -109,6 +109,8 @@ def critic(
 ) -> Monitor:
     """Make a monitor that asks a language model for its opinion of each piece of text. An opinion proves nothing.
 
+    So the monitor is not required for a verified result, and no opinion is a pass.
+
     ``criterion``: the question for the model. ``model``: an installed model (``local``) or the base URL of a server,
     with the model's name there as ``served``. Without ``model``, the model that writes the text is asked, in a fork on
     the same prefix. ``every``: how much text is judged at a time. ``seconds``: the time limit of one opinion.

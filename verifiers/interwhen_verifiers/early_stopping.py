@@ -213,8 +213,8 @@ def early_stopping(
     reasoning is below ``threshold`` (0.001) after ``times`` probes. ``at``: the segments after which to probe.
     ``probe``: the text that a probe adds after the reasoning. ``tokens``: the largest number of tokens of a probed
     answer. ``lead``: the text with which the final answer begins. ``scores``: how many of the likeliest tokens the
-    endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. Raises :class:`UsageError` on options that
-    cannot work.
+    endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not required, and a result
+    that it stopped is never ``verified``. Raises :class:`UsageError` on options that cannot work.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)

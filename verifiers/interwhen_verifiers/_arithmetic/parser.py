@@ -206,7 +206,7 @@ class Parser:
     def _plain_number(self) -> Node | None:
         """Read an operand that is only a number, and move ``index`` after it; return ``None`` for any other operand.
 
-        This shortcut is enough for most operands.
+        This shortcut is enough for most operands. A number in a notation of other languages is recorded in ``doubt``.
         """
         tokens, index, stop = self.tokens, self.index, self.stop
         if index >= stop or tokens[index].kind != "num":
@@ -280,8 +280,8 @@ class Parser:
     def _mixed(self, whole: Number, token: Token | None) -> Number:
         """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number, and move ``index`` after it.
 
-        *whole* is its first part, and *token* is the token after it. Raises :class:`Refused` if the two are not one
-        number.
+        *whole* is its first part, and *token* is the token after it. It may have another meaning, so a reason is
+        recorded in ``doubt``. Raises :class:`Refused` if the two are not one number.
         """
         assert token is not None
         if _is_rest(whole, token):

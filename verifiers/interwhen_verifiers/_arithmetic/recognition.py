@@ -213,7 +213,7 @@ def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT) -> _Part:
-    """Read one side of the relation at index *at*, up to another relation or the end of the clause.
+    """Read one side of the relation at index *at*, up to another relation, the end of the clause or ``REACH`` tokens.
 
     *step* is -1 for the left side and 1 for the right side. The punctuation marks in *soft* do not end the clause.
     """

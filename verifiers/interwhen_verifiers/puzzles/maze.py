@@ -100,7 +100,10 @@ def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
 
 @verifier(name="maze", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
-    """Judge a statement by replaying it on the maze."""
+    """Judge the statement in *claim* by the maze: moves are replayed, and turns and places are compared.
+
+    If the final answer passes, the scope is ``answer``.
+    """
     match claim.said:
         case Located() as located:
             return locate(problem, claim.before, located).verdict

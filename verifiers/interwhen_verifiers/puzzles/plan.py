@@ -75,12 +75,15 @@ class Progress:
     doubt: str = ""
     """Why the state is not known any more; empty if it is known."""
     broken: bool = False
-    """Whether the preconditions of an action did not hold."""
+    """Whether an action was not possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An action of the plan. ``against`` are its preconditions that are not met; empty if the action is possible."""
+    """An action of the plan. ``against`` says why it is not possible; empty if it is.
+
+    It has a text for each precondition that is not met, or one that says why there is no such action.
+    """
 
     step: ActionStep
     place: int

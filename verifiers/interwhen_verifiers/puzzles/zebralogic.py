@@ -482,7 +482,8 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
     """Judge a statement by the arrangement that fits the clues; if several fit, by all of them.
 
-    *prepared* is the puzzle with its solution.
+    *prepared* is the puzzle with its solution. The verdict is ``Unknown`` if the statement neither follows from the
+    clues nor is ruled out by them, if the clues contradict each other, or if Z3 does not answer in time.
     """
     puzzle, solved = prepared.puzzle, prepared.solved
     if solved.status == "contradiction":

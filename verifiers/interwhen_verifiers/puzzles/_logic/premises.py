@@ -459,7 +459,10 @@ class Premises:
         return is_supposed, found
 
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
-        """Judge *said*: a conclusion, or the answer to the question."""
+        """Judge *said*: a conclusion, or the answer to the question.
+
+        A conclusion is a violation if its contrary follows from the premises, and ``Unknown`` if neither follows.
+        """
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
         # A conclusion is wrong if its contrary follows, and unknown if neither does.

@@ -126,7 +126,10 @@ class Located(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Move(Spanned):
-    """One move, with its direction ``way``, its two cells, or both. ``count`` is the number of steps."""
+    """One move, with its direction ``way``, its cells ``before`` and ``after`` it, or both.
+
+    ``count`` is the number of steps in the direction.
+    """
 
     way: Direction | None
     count: int = 1
@@ -350,9 +353,9 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. right`` or ``Move left to (2,3)``.
+    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. Move right`` or ``Move left to (2,3)``.
 
-    Return ``None`` for a line of another form.
+    Return ``None`` for a line of another form, such as ``3. right``, which may name a turn.
     """
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):

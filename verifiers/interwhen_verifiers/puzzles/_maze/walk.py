@@ -93,7 +93,8 @@ def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
     """Compare the stated position *said* with the maze. It also shows how the text writes coordinates.
 
-    *place* is the state before the statement. The returned state contains what was learned about the coordinates.
+    *place* is the state before the statement. The returned state contains what was learned about the coordinates. The
+    verdict is ``Unknown`` if it is not certain how the text writes coordinates, or where the walk is.
     """
     maze = problem.maze
     if said.what == "here":
@@ -125,7 +126,8 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
 def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
-    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit.
+    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit. The verdict is
+    ``Unknown`` if it is not known where the walk is, or how the text writes coordinates.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
@@ -145,7 +147,10 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
 
 
 def judge_field(place: WalkState, said: Field) -> Verdict:
-    """Compare the stated property *said* with the last step of the walk in *place*."""
+    """Compare the stated property *said* with the last step of the walk in *place*.
+
+    The verdict is ``Unknown`` if the last step, or for counts any step before, is not known.
+    """
     last = place.walk
     if said.name == "turn":
         if last.turn is None or last.turn == "back":
@@ -170,7 +175,10 @@ def judge_field(place: WalkState, said: Field) -> Verdict:
 
 
 def judge_rotation(said: Rotation) -> Verdict:
-    """Judge *said*: whether going from one direction to the other is the stated turn."""
+    """Judge *said*: whether going from one direction to the other is the stated turn.
+
+    The verdict is ``Unknown`` if the two directions are the same or opposite.
+    """
     right = turn_between(said.one, said.other)
     if right in {"straight", "back"} and right != said.turn:
         return Unknown("that is no turn to the side")
@@ -359,7 +367,7 @@ def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
 
 
 def judge_place(problem: MazeProblem, place: str) -> Verdict:
-    """Judge whether the exit is at *place*, as seen from the start."""
+    """Judge whether the exit is at *place*, as seen from the start; ``Unknown`` if *place* is not understood."""
     holds = _is_there(problem.maze, place)
     if holds is None:
         return Unknown(f"{place[:40]!r} was not understood")
@@ -367,7 +375,10 @@ def judge_place(problem: MazeProblem, place: str) -> Verdict:
 
 
 def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    """Judge *final*, the answer to the question of the prompt."""
+    """Judge *final*, the answer to the question of the prompt: a number, yes or no, or a list of moves.
+
+    The verdict is ``Unknown`` if the question or the answer is not understood.
+    """
     chosen = choose(final.text, problem.options) if problem.options else None
     text = chosen[1] if chosen else final.text
     match problem.asked:
