@@ -188,7 +188,7 @@ def objection(taken: Taken) -> str:
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the parts of the goal that are not met in the states of *progress*.
+    """Return the parts of the goal that are not met in the states of *progress*: those of the first state.
 
     The result is empty if the goal is reached in each possible state, and ``None`` if it is reached only in some of
     them.
