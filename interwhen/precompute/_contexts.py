@@ -418,14 +418,17 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     """Delete the items *ids* from *store*, write a new generation of the context *name*, and return its number.
 
     Each process reads the context again when its generation changes, and then no longer uses these items. Raises
-    :class:`~interwhen.UsageError` if there is no such context; the items are deleted even then.
+    :class:`~interwhen.UsageError` if there is no such context; then nothing is deleted.
     """
-    for each in ids:
-        store.evict(each)
 
     def change(old: bytes | None) -> bytes:
         if old is None:
             raise UnknownContext(name, store.place)
         return old
 
+    if store.document(context_document(name)).data is None:
+        raise UnknownContext(name, store.place)
+    # The items are deleted before the generation changes: a process that reads the new generation finds none of them.
+    for each in ids:
+        store.evict(each)
     return store.update(context_document(name), change).generation

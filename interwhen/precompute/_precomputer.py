@@ -412,9 +412,7 @@ class Precomputer:
         With *embedder*, they are also ranked by the similarity of embeddings; those of the pieces are stored. Raises
         :class:`UsageError` if *ref* is not current.
         """
-        if lack := self.lack_of(ref):
-            raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
-        prepared = self._prepared[ref.name]
+        prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
         nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
         return within(index.ranked(question, nearness), most=most, budget=budget)
@@ -423,19 +421,22 @@ class Precomputer:
         """Return the text of the context of *ref* for a prompt with *question*.
 
         If the text needs more than half of the model's context window (at three characters a token), only the passages
-        that fit *question* are returned, under a heading; this raises :class:`UsageError` if *ref* is not current.
+        that fit *question* are returned, under a heading. Raises :class:`UsageError` if *ref* is not current.
         """
         window = (await self.model.capabilities()).context_tokens
-        text = self._text(ref)
+        context = self._current(ref).context
+        text = "" if context is None else context.text
         room = characters_in(window)
         if len(text) <= room:
             return text
         found = await self.passages(ref, question, budget=min(BUDGET, room))
         return "\n".join((PASSAGES, *map(passage_of, found)))
 
-    def _text(self, ref: ContextRef) -> str:
-        prepared = self._prepared[ref.name]
-        return "" if prepared.context is None else prepared.context.text
+    def _current(self, ref: ContextRef) -> PreparedContext:
+        """Return the context of *ref*. Raises :class:`UsageError` if *ref* is not current."""
+        if lack := self.lack_of(ref):
+            raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
+        return self._prepared[ref.name]
 
     async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
         """Return the similarity of *question* to each piece, by the digest of the piece.

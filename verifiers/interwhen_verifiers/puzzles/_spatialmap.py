@@ -114,7 +114,8 @@ class MapOrder:
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
         """Return sentences that prove the result of :meth:`status` for the same arguments.
 
-        They are a shortest chain of sentences for each axis that decides the result.
+        These are shortest chains of sentences: one for each axis if it is ``follows``, one for a single axis if it is
+        ``contradicts``, and none if it is ``open``.
         """
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]

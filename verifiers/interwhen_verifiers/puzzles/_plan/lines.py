@@ -259,7 +259,10 @@ def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _is_verb(word: str, problem: PlanningProblem) -> bool:
-    """Tell whether *word*, at the start of a line, may be the verb of an action."""
+    """Tell whether *word*, at the start of a line, may be the verb of an action.
+
+    It may be any word that does not begin remarks, names no object and does not end in "ing" or "'s".
+    """
     return (
         word[:1].isalpha() and word not in _REMARKS and word not in problem.objects and not word.endswith(("ing", "'s"))
     )
