@@ -29,6 +29,7 @@ class ActionStep:
     end: int
     fault: str = ""
     form: Form = "pddl"
+    """Whether it is written in PDDL, in English with the verbs of the problem, or with other verbs."""
     number: int | None = None
     """The number of the line, if the text numbers its actions."""
 
