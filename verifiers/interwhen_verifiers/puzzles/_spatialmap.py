@@ -175,7 +175,9 @@ class MapProblem:
 
     names: tuple[str, ...]
     order: MapOrder
+    """What follows from the sentences of the map."""
     asked: Asked = "unknown"
+    """What the question asks for: a direction, which place lies in one, or how many places do."""
     one: int = -1
     """The place whose direction the question asks for; -1 if it asks for no direction."""
     relation: MapRelation | None = None
@@ -183,6 +185,7 @@ class MapProblem:
     other: int = -1
     """The place from which the question looks; -1 if there is none."""
     options: dict[str, str] = field(default_factory=dict)
+    """The text of each option, by its letter."""
 
     def find(self, name: str) -> int | None:
         """Return the index of the place with this *name*, or ``None``."""
