@@ -393,8 +393,8 @@ class CheckTable:
     def skip(self, job: Job) -> None:
         """Record that the extraction *job* is not run.
 
-        If the last line of its segment is torn (a cut ended it in the middle), the segment is unread. Otherwise the
-        budget of forks is spent, and the extraction is skipped.
+        If the last line of its segment is torn (a cut ended it in the middle), the segment counts as text that could
+        not be read. Otherwise the budget of forks is spent, and the extraction is recorded as skipped.
         """
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
@@ -815,7 +815,9 @@ class Breaker(msgspec.Struct):
     limit: int | None
     """The number of failures in a row that opens the breaker; ``None``: it never opens."""
     failures: int = 0
+    """The number of failures in a row so far."""
     is_open: bool = False
+    """Whether checks are skipped, except one from time to time."""
     _skipped: int = 0
     _wait: int = FIRST_TRIAL
 

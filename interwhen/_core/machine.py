@@ -336,7 +336,7 @@ open. ``done``: the run has ended."""
 
 
 class Core:
-    """The state machine of one run. :meth:`step` takes a fact, changes the state and returns orders."""
+    """The state machine of one run. :meth:`step` takes a fact, changes the state, adds events and returns orders."""
 
     __slots__ = (
         "__weakref__",
@@ -766,7 +766,10 @@ class Core:
             self._go_on()
 
     def _withhold(self) -> None:
-        """Cut the text that gates still hold back, because its checks will not end any more."""
+        """Cut the text that gates still hold back, because its checks will not end any more.
+
+        The violations of the candidates are recorded first. Without gates, do nothing.
+        """
         if not self.gates.holding:
             return
         length, reason = self.transcript.length, self._finish_reason
@@ -779,7 +782,10 @@ class Core:
             self._finish_reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
-        """End the run as ``abstained`` for *reason*. Only the text before the segment of *best* is kept."""
+        """End the run as ``abstained`` for *reason*, and record *best*. Only the text before its segment is kept.
+
+        If the segment is a tool call, the text before the first call of the turn is kept.
+        """
         todo = plan_surrender(best, self.transcript.first_call)
         self.violations.acted(best, todo)
         self._cut(todo.cut)

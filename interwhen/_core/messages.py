@@ -77,6 +77,7 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     job: int
     claims: tuple[Claim, ...]
     seconds: float = 0.0
+    """The time that the extraction took."""
     reply: str | Reply | None = None
     """The reply of the fork that the claims were read from. A resumed run reads the claims from it again."""
     unread: tuple[Span, ...] = ()
@@ -93,6 +94,7 @@ class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=Tru
     job: int
     outcome: Outcome
     seconds: float = 0.0
+    """The time that the job took."""
     queued: float = 0.0
     """The part of ``seconds`` before the check began in its worker. The core ignores it, and ``worker``."""
     worker: str = ""

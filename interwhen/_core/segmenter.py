@@ -47,7 +47,9 @@ class SharedScanner(NamedTuple):
 
     scanner: Scanner
     phase: PhaseFilter
+    """The phase of the text that these monitors read, or ``both``."""
     monitors: tuple[int, ...]
+    """The numbers of the monitors."""
     wakes: Callable[[str], object]
     """Searches a text for a character that can end a segment of this scanner. The result is falsy if there is none."""
 

@@ -91,9 +91,10 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 
 
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
-    """Return the level of feedback number *number* (from 0) at one place. It rises with the number, up to *most*.
+    """Return the level of feedback number *number* (from 0) at one place.
 
-    Without a witness (*has_witness*), the highest level is ``explain``.
+    The first one is one level below *most*, and later ones have the level *most*. Without a witness (*has_witness*),
+    the level ``explain`` takes the place of a *most* of ``witness``.
     """
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]

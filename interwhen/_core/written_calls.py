@@ -875,7 +875,10 @@ class _Brackets:
         self._quote = ""
 
     def end(self, text: str, base: int) -> int | None:
-        """Read *text*, which begins at offset *base*. Return the offset after the closing bracket, if it is there."""
+        """Read *text*, which begins at offset *base*. Return the offset after the closing bracket.
+
+        ``None`` if it has not arrived. The next call continues where this one stopped.
+        """
         at = self.at - base
         while True:
             pattern = _STRING_ENDS[self._quote] if self._quote else _STRINGS[self._python]
@@ -1136,9 +1139,10 @@ class CallScanner(Scanner):
         return end
 
     def _read_head(self, *, last: bool) -> Opening | None:
-        """Return the opening whose pattern the text after it matches; ``None`` if none matches, or not yet.
+        """Store and return the opening whose pattern the text after it matches; ``None`` if none matches, or not yet.
 
-        *last*: no more text will come. Otherwise, a longer text may still decide.
+        Openings that cannot match any more are dropped. *last*: no more text will come. Otherwise, a longer text may
+        still decide.
         """
         after = self._at + len(self._open[0].text)
         head = self._text[after - self._base : after - self._base + _HEAD]

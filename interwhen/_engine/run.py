@@ -207,7 +207,7 @@ class RunLearning:
         return monitor if changed is remedy else dataclasses.replace(monitor, remedy=changed)
 
     def learn(self, model: str, result: Result) -> None:
-        """Pass *result* to the learner, which learns from it. An error of the learner is only logged."""
+        """Pass *result* to the learner, unless it has set no order. An error of the learner is only logged."""
         if self._learner is None or not self._orders:
             return
         try:
@@ -750,7 +750,10 @@ class Run:
             self._unsealed = result
 
     async def _check_prompt(self) -> None:
-        """Run the prompt monitors, and use the prompt that they have rewritten. Raises :class:`PromptRefused`."""
+        """Run the prompt monitors, and use the prompt that they have rewritten. Nothing runs while supervision is off.
+
+        Raises :class:`PromptRefused` if one refuses it, after the observers of the run got this as its result.
+        """
         if not self._prompt_monitors or is_off():
             return
         try:
@@ -777,7 +780,8 @@ class Run:
     def _go_on(self, past: RebuiltRun) -> None:
         """Resume the run *past*: perform its unfinished orders and start its tasks, or publish its recorded result.
 
-        The reader gets all events of the run, beginning with the first one.
+        The reader gets all events of the run, beginning with the first one. Raises :class:`JournalError` if the
+        recorded result is not the one that the recorded facts give.
         """
         self._prompt_findings = past.journaled.header.prompt_findings
         known = known_result(past)
@@ -817,7 +821,8 @@ class Run:
     async def _read_ahead(self) -> None:
         """Read the model's stream in a separate task, before the reader asks for text. Used in a run with gates.
 
-        Then a gate can open and show its text even while the model sends nothing.
+        Then a gate can open and show its text even while the model sends nothing. It stops when 512 events wait, until
+        the reader takes some. An error of the model adapter is raised to the reader.
         """
         try:
             while self._result is None:

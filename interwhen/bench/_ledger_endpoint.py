@@ -129,7 +129,10 @@ class CountingEndpoint:
         self._seen: list[str] = []
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step] | Iterator[Step]:
-        """Return the steps of the answer to *request*, and record the request in ``books``."""
+        """Return the steps of the answer to *request*, and record it in ``books``.
+
+        A request that is no POST is not recorded; its answer has the status 404.
+        """
         if request.method != "POST":
             return reply(404, b'{"error": {"message": "no such page", "code": 404}}')
         rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")  # noqa: S311  (a script, no secret)

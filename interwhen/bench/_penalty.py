@@ -398,7 +398,7 @@ async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Rep
     """Measure the penalty of *setup* once for each value of the setting *axis*, and return one report.
 
     *values* are the values of the setting; by default, those of :data:`VALUES`. Raises :class:`UsageError` for values
-    that are too small, or for an axis that does not fit the chosen monitors.
+    that are too small, for an axis that does not fit the chosen monitors, and if no pair was a correct run.
     """
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):

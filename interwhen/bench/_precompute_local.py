@@ -94,7 +94,10 @@ def prepare(task: Task) -> int | None:
 
 
 def extract(segment: Segment, _right: int) -> Iterator[Figure]:
-    """Yield the steps of the computation in a line as claims, and also its answer."""
+    """Yield the steps of the computation in a line as claims, and also its answer.
+
+    The second parameter, the value from :func:`prepare`, is not used.
+    """
     for found in quotes(segment, _CLAIM):
         if found["answer"]:
             yield Figure(key=found.text, span=found.span, value=int(found["answer"]))

@@ -281,6 +281,7 @@ class _TrialReport(msgspec.Struct, frozen=True):
     score: Score
     cases: Cases
     broken: tuple[str, ...]
+    """A message for each bar that was missed."""
 
 
 def try_(

@@ -132,6 +132,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The scope of the certificate; ``None`` if nothing is verified."""
     finish_reason: FinishReason | None = None
     resume: ResumeMode | None = None
+    """How the model continued kept text; ``None`` if it did not."""
     reasons: int = 0
     """How many reasons there are against ``verified``."""
     checks: tuple[RecordedCheck, ...] = ()
@@ -145,6 +146,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where that time went, in seconds; see :class:`~interwhen.Timing`."""
     prompt_sha256: str = ""
     text_sha256: str = ""
+    """The hash of the returned text. This and the hash of the prompt are empty for a call without a result."""
     journal: str = ""
     """The name of the file with the journal of the call; empty if it has none."""
     journal_incomplete: str = ""

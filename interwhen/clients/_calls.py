@@ -333,7 +333,7 @@ def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = No
     """Convert *options* to the fields of :class:`Settings`: names and mappings become objects.
 
     If the options name a context, it is looked up in the store from which *context* comes. Raises :class:`UsageError`
-    for an unknown option.
+    for an unknown option or an invalid value.
     """
     found = dict(options)
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])

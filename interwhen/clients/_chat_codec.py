@@ -117,7 +117,8 @@ class Corrections:
 
     After a retraction, the next text begins on a new line. Feedback needs no introduction, because it says itself that
     there was an error. Before other text, the word *correction* (such as "Correction:") is written, and the kept
-    beginning of the line is repeated. *trace* is a function that returns the trace so far.
+    beginning of the line is repeated, but at most about 200 characters of it. *trace* is a function that returns the
+    trace so far.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
@@ -212,7 +213,7 @@ class ChunkTemplate:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Add the role of the assistant to *body*, which is the first chunk for the reader."""
+        """Add the role in the server's first chunk to *body*, the first chunk for the reader. No role: do nothing."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
@@ -512,8 +513,9 @@ class Composer:
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
-        """Add the chunks that end the answer as the model did, with its tool calls.
+        """Add the chunks that end the answer as the model did.
 
+        Its tool calls come first, if its finish reason is ``tool_calls`` or ``stop``; otherwise they are left out.
         *last* is the server's last chunk; ``None`` if it sent none.
         """
         buffer = self._buffer

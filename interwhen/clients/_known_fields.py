@@ -388,14 +388,15 @@ class FieldFilter:
         """Whether the last chunk may hold pieces of tool calls."""
 
     def note(self, name: str) -> None:
-        """Record that the field *name* has unmonitored text."""
+        """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, data: bytes) -> bytes:
         """Return the chunk *data* as the reader gets it, and record the names of fields with unmonitored text.
 
-        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed.
+        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed. Data
+        that is not JSON is returned unchanged.
         """
         self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
         self.least = 1 << 62

@@ -277,7 +277,10 @@ class _Supervising:
         return beta
 
     def copy(self, **options: Any) -> Any:
-        """Return a copy of the client with other options and the same supervision."""
+        """Return a copy of the client with other *options* and the same supervision.
+
+        It shares what was learned about models, unless it gets another HTTP client.
+        """
         # Another HTTP client may lead to another server at the same URL.
         known = None if options.get("http_client") is not None else self._interwhen_endpoints
         return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, known)

@@ -34,7 +34,10 @@ _AHEAD = 64
 
 
 class Feed:
-    """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead."""
+    """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead.
+
+    An error that ended the call is raised after the chunks before it.
+    """
 
     def __init__(self, supervised: Supervised, loop: Running) -> None:
         self._supervised = supervised

@@ -173,9 +173,10 @@ class OutputItem:
         yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
 
     def done(self, source: int, given: ItemBody) -> ItemBody:
-        """Return *given*, the server's finished item, with the id that the reader got; a message also gets its texts.
+        """Return *given*, the server's finished item, with the id that the reader got.
 
-        These are the parts as the reader got them. *source* is the server's number of the item.
+        The content of a message is replaced by the parts that the reader got. *source* is the server's number of the
+        item.
         """
         found = {**given, "id": self.name} if self.name else given
         if self.kind != "message":

@@ -284,7 +284,8 @@ class CallSampler:
     async def complete(self, request: Request) -> Completion:
         """Let the server answer the fork *request*, and return its completion.
 
-        Raises :class:`~interwhen.ModelError` if the server refuses it.
+        The fork has the prompt of the call, because all samples are judged as answers to it. Raises
+        :class:`~interwhen.ModelError` if the server refuses it.
         """
         if self._shown is not None:
             return await self._shown.complete(request)
@@ -373,7 +374,7 @@ class _LearningStream:
 class CallMeter(MeteredModel):
     """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
 
-    Equal forks are sent and counted only once.
+    Beyond a limit, requests raise :class:`~interwhen.models.OutOfTokens`. Equal forks are sent and counted only once.
     """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
@@ -634,7 +635,10 @@ class StrategyRun:
     # ------------------------------------------------------------------ the strategy chooses
 
     async def _solve(self) -> None:
-        """Let the strategy choose an answer. Its errors are raised where the reader waits."""
+        """Let the strategy choose an answer within the time budget of the call.
+
+        Its errors are raised where the reader waits. When the time is over, the strategy counts as one that gave up.
+        """
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
@@ -777,7 +781,10 @@ class StrategyRun:
         return made
 
     async def _enter(self, made: Run) -> None:
-        """Enter the run *made* in a separate task, because the reader may leave it in another task."""
+        """Enter the run *made* in a separate task, because the reader may leave it in another task.
+
+        If entering it raises an exception, raise it here.
+        """
         entered, self._leaving, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._group.start_soon(self._hold, made, entered, self._leaving, self._left, name="shown run")
         await entered.wait()

@@ -464,9 +464,10 @@ class CallModel:
         return stream
 
     async def _wait_for_slot(self) -> None:
-        """Wait until llama.cpp has released the slot of the previous stream.
+        """Wait until llama.cpp has released the slot of the previous stream, which has the prefix in its cache.
 
-        That slot has the prefix in its cache. For other servers this returns at once.
+        This may ask the server for its model list and its slots. It returns at once for other servers, if the server
+        cannot be asked, and if the caller has chosen to continue by an extra turn.
         """
         if self._resume == "turn":
             return  # the caller's choice, for which no server has to be known

@@ -218,7 +218,7 @@ class RebuiltRun:
         """Give the facts in *record* to the core, and store the counters in it.
 
         Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, which shows that another
-        version of interwhen wrote the journal, and if the journal is redacted.
+        version of interwhen wrote the journal, if the journal is redacted, and for a second header.
         """
         match record:
             case FactRecord(length=length):

@@ -46,7 +46,10 @@ UPSERTED = ("requests", "checks", "forks", "remedies", "incidents")
 
 @dataclass(slots=True)
 class _Request:
+    """One request, as far as it is known. It becomes a :class:`RequestTimes`, which explains the other fields."""
+
     entry: int
+    """The number of texts on the tape when it began."""
     start: int
     sent: float | None = None
     accepted: float | None = None
@@ -62,7 +65,10 @@ class _Request:
 
 @dataclass(slots=True)
 class _Check:
+    """One check, as far as it is known. It becomes a :class:`CheckTimes`, which explains the other fields."""
+
     monitor: int
+    """The index of its monitor."""
     key: str
     span: Span | None
     ordered: float
@@ -87,10 +93,14 @@ class _Check:
 
 @dataclass(slots=True)
 class _Fork:
+    """One fork, as far as it is known. It becomes a :class:`ForkTimes`, which explains the other fields."""
+
     monitor: int
+    """The index of its monitor."""
     segment: Span
     ordered: float
     wide: Span | None = None
+    """The segment in UTF-16 units."""
     began: float | None = None
     ended: float | None = None
     worker: str = ""
@@ -103,18 +113,23 @@ class _Fork:
 
 @dataclass(slots=True)
 class _Remedy:
+    """One remedy, as far as it is known. It becomes a :class:`RemedyTimes`, which explains the other fields."""
+
     violation: ViolationRecord
     check: int | None
     found: float
     wide: Span | None = None
+    """The span of the wrong part in UTF-16 units."""
     closed: float | None = None
     cut: float | None = None
     to: int | None = None
+    """The offset to which the trace was cut, in UTF-16 units."""
     written: float | None = None
     request: int | None = None
     removed: int = 0
     removed_tokens: int = 0
     entry: int | None = None
+    """The index of the inserted text on the tape."""
 
 
 class Scribe:

@@ -49,8 +49,8 @@ from interwhen.journal._timeline import (
 def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     """Return the timeline of the run in *journal* (a path or a :class:`Journal`).
 
-    No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if this version cannot read the
-    journal.
+    No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if the journal cannot be read, is
+    damaged before its second record, contradicts itself, or needs another version of interwhen.
     """
     found = read_journal(journal)
     if found.header.redacted:

@@ -451,7 +451,7 @@ def noting_question(decode: Decode) -> Decode:
 def reasoning_field(data: bytes) -> str:
     """Return the name of the field that holds the reasoning in the chat chunk *data*.
 
-    It is ``reasoning_content`` or ``reasoning``.
+    It is ``reasoning_content`` or ``reasoning``; the first one if *data* has no choice with text.
     """
     choices = chat_decoder.decode(data).choices or []
     names = [
@@ -587,7 +587,7 @@ _call_decoder = msgspec.json.Decoder(_CallBody)
 
 
 class _PartialCall:
-    """A tool call whose pieces have not all arrived yet."""
+    """A tool call of a stream, with the pieces of its name and arguments that have arrived."""
 
     __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
 

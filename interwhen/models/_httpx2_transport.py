@@ -96,7 +96,7 @@ class _StreamProtocol(asyncio.Protocol):
 
 
 class AsyncioStream(httpcore2.AsyncNetworkStream):
-    """A TCP or TLS connection."""
+    """A TCP or TLS connection, for httpcore2. *protocol* stores the bytes that have arrived until they are read."""
 
     def __init__(self, transport: asyncio.Transport, protocol: _StreamProtocol) -> None:
         self._transport = transport

@@ -57,7 +57,8 @@ class ServerOptions:
 class _Settings(msgspec.Struct, frozen=True):
     """The settings that the child process reads from its lifeline, a pipe from the parent.
 
-    *model* is the path of the weights. The other settings are those of :class:`ServerOptions`.
+    *model* is the path of the weights, and *api_key* the key that the server must require. The other settings are those
+    of :class:`ServerOptions`.
     """
 
     model: str

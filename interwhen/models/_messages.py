@@ -95,7 +95,7 @@ def as_turn(message: Message) -> dict[str, Any]:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield *messages*. An assistant message with only tool calls is joined to an assistant message before it."""
+    """Yield *messages*. An assistant message with only tool calls is joined to one directly before it."""
     last: Message | None = None
     for message in messages:
         if last is not None and message.role == "assistant" == last.role and message.calls and not message.content:

@@ -275,7 +275,7 @@ class TokenStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server may still be generating for this stream: it has not ended and was not closed."""
+        """Whether the server may still be generating for this stream: it has not ended or failed and was not closed."""
         return not (self._ended or self._closed or self._finished or self._error is not None)
 
     @property

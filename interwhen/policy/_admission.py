@@ -558,6 +558,7 @@ class Replayed:
     """The result of :func:`replay`: a tally for each rule, and what the rules read but no result contained."""
 
     calls: int
+    """How many calls the runs have."""
     results: int
     """How many of the calls have a JSON object or a JSON array as their result."""
     tallies: Mapping[str, ReplayTally]

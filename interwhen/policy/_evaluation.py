@@ -276,7 +276,7 @@ class _TooLongError(Exception):
 
 
 def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[str, Value] | None = None) -> Value:
-    """Return the value of *node* in *situation*. After a limited number of steps, the value is missing.
+    """Return the value of *node* in *situation*. After 100,000 steps, the value is :class:`Missing`.
 
     *node* must have passed the type check. *names* has the values of additional names, such as ``item``.
     """

@@ -258,7 +258,7 @@ _RULE_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The context in which rules are read: schema, definitions, situations for examples, and the time."""
+    """The context in which rules are read: schema, definitions, and for examples the situations and the usual time."""
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
@@ -267,7 +267,10 @@ class Surroundings:
 
 
 def read_toml(text: str, what: str) -> dict[str, Any]:
-    """Parse TOML within the size limit. Raises :class:`UsageError`; *what* names the file in its message."""
+    """Parse the TOML in *text*. Raises :class:`UsageError` if it is not valid or has more than 200,000 bytes.
+
+    *what* names the file in the message.
+    """
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
         raise UsageError(f"{what} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it")
     try:
@@ -281,8 +284,8 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     """Parse a rule from the *text* of its file, within the context *around*.
 
-    Raises :class:`UsageError`; *what* names the rule in its message. The rule is not checked yet: see
-    :func:`interwhen.policy._rules.problems_of` and the admission checks.
+    Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
+    message. The rule is not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -329,7 +332,11 @@ def _defined(written: Mapping[str, Any]) -> Definitions:
 
 
 def checked_id(text: str) -> str:
-    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`."""
+    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`.
+
+    An id begins with a lower-case letter, and has lower-case letters and digits with single ``-`` or ``_`` between
+    words; at most 64 characters.
+    """
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
             "an id must be lower-case letters and digits with - between words, at most "
@@ -416,7 +423,10 @@ def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
 
 
 def read_policy(folder: Path) -> WrittenPolicy:
-    """Read the policy in *folder*, with its rules. Raises :class:`UsageError`, which names the file."""
+    """Read the policy in *folder*, with its rules.
+
+    Raises :class:`UsageError`, which names the file, if a file is missing or not valid.
+    """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))
     return WrittenPolicy(

@@ -592,9 +592,10 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     """Yield a defect for each tool that no sequence of at most *depth* calls can reach without breaking a rule.
 
     The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
-    ``calls``). All other data is unconstrained. So a reported tool is certainly unreachable (with lists within the
-    bound). A tool that is not reported may still be unreachable because of the results of calls. A question that Z3
-    does not answer is a defect of the kind ``open``.
+    ``calls``), and examines at most 64 sets. All other data is unconstrained. So a tool that is reported as a
+    ``deadlock`` is certainly unreachable (with lists within the bound). The defect is ``open`` if sets were left out,
+    or if Z3 did not answer a question. A tool that is not reported may still be unreachable because of the results of
+    calls.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
@@ -602,14 +603,15 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     ways = {tool: _Way() for tool in tools}
     free = [tool for tool in mentioned if tool not in asked]
     queue, seen = deque([(frozenset[str](), 0)]), {frozenset[str]()}
+    is_cut_off = False
     while queue:
         called, steps = queue.popleft()
         able = [*free, *(tool for tool in tools if _enabled(tool, rules, asked[tool], called, mentioned, ways[tool]))]
-        for tool in able:
-            after = called | ({tool} & set(mentioned))
-            if after not in seen and steps < depth and len(seen) < _MOST_STATES:
-                seen.add(after)
-                queue.append((after, steps + 1))
+        new = [after for tool in able if (after := called | ({tool} & set(mentioned))) not in seen]
+        examined = new[: max(_MOST_STATES - len(seen), 0)] if steps < depth else []
+        is_cut_off = is_cut_off or len(examined) < len(new)
+        seen.update(examined)
+        queue.extend((after, steps + 1) for after in examined)
     for tool, way in ways.items():
         if way.unanswered:
             names = tuple(rule.id for rule in _over(rules, tool))
@@ -619,11 +621,16 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
                 f"a sequence of calls must lead to a call of {tool} that keeps these rules, and {_UNANSWERED}",
             )
         if not way.enabled and way.core:
+            # Only a complete search shows that there is no sequence.
+            found = (
+                "none that was examined does: simplify the rules, or review them by hand"
+                if is_cut_off
+                else "none does: correct one of them"
+            )
             yield Defect(
-                "deadlock",
+                "open" if is_cut_off else "deadlock",
                 way.core,
-                f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and none "
-                "does: correct one of them",
+                f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and {found}",
             )
 
 

@@ -191,7 +191,9 @@ class Pair(msgspec.Struct, frozen=True):
     """
 
     without: Arm
+    """The run without the item."""
     used: Arm
+    """The run with the item."""
     limit: int
     """The most tokens that a run may generate. A run without a usable result is charged at least so many."""
     shadow: Literal["without", "used"] = "without"
@@ -238,8 +240,8 @@ class GateRule(msgspec.Struct, frozen=True):
     first: int = 3
     """The least number of pairs at the start that run whatever they cost."""
     early: float = 1.2
-    """As many pairs at the start run whatever they cost as this number of readers' runs costs: 12 if a token for which
-    a reader waits weighs ten offline tokens. So many decide on an item that saves half."""
+    """At the start, ``early * weights.test`` pairs (12 by default) run whatever they cost: their second runs together
+    cost about as much as *early* runs of readers. So many pairs decide on an item that saves half."""
     weights: Weights = Weights()
     """The prices of tokens, with which runs are compared."""
 

@@ -282,8 +282,9 @@ class Precomputer:
     async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
         """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
 
-        The idle worker derives facts from this text. Replies of the assistant are left out, because nothing has checked
-        them. If the context does not exist, it is created.
+        The messages of the user become one new piece, with at most 4,000 characters of each. The idle worker derives
+        facts from it. Replies of the assistant are left out, because nothing has checked them. If the context does not
+        exist, it is created. Raises the errors of :meth:`edit`.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -419,8 +420,8 @@ class Precomputer:
     async def text_for(self, ref: ContextRef, question: str) -> str:
         """Return the text of the context of *ref* for a prompt with *question*.
 
-        If the text is too long for the model's context window, only the passages that fit *question* are returned.
-        Raises :class:`UsageError` if *ref* is not current.
+        If the text needs more than half of the model's context window (at three characters a token), only the passages
+        that fit *question* are returned, under a heading. Raises :class:`UsageError` if *ref* is not current.
         """
         window = (await self.model.capabilities()).context_tokens
         context = self._current(ref).context

@@ -170,16 +170,18 @@ class StepContext(Protocol):
         ...
 
     def lead(self, piece: str) -> str:
-        """Return the headings above *piece* and the end of the text before it; often empty.
+        """Return the headings above *piece* and the end of the text before it (:attr:`ContextPiece.lead`); often empty.
 
-        The step must be allowed to read *piece*. The same text is :attr:`ContextPiece.lead`.
+        The piece is recorded as an input of the item. Raises :class:`~interwhen.UsageError` unless the step declares it
+        in ``reads``.
         """
         ...
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*, which the step must have declared, and record it as an input.
+        """Return the item of the premise *step*, and record it as an input.
 
-        Return ``None`` unless the item is accepted or is a guess of the same producer.
+        Return ``None`` unless the item is accepted or is a guess of the same producer. Raises
+        :class:`~interwhen.UsageError` unless the step declares it in ``premises``.
         """
         ...
 

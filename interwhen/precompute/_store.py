@@ -116,7 +116,9 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     """A damaged entry in quarantine, with the bytes that were found."""
 
     name: str
+    """The name under which it was stored."""
     why: str
+    """What is wrong with it."""
     at: float
     """The time in seconds since 1970 (UTC)."""
     entry: bytes = b""
@@ -315,8 +317,9 @@ class Store:
     def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> Document:
         """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
-        If another process writes the document meanwhile, *change* is called again with the new data, up to 32 times. If
-        it returns ``None``, nothing is written. Raises :class:`~interwhen.precompute.StoreError` after the last try.
+        *change* gets ``None`` if the document is missing or damaged. If another process writes the document meanwhile,
+        it is called again with the new data, up to 32 times. If it returns ``None``, nothing is written, and the
+        present document is returned. Raises :class:`~interwhen.precompute.StoreError` after the last try.
         """
         for _ in range(_TRIES):
             there = self.document(name)
@@ -340,7 +343,7 @@ class Store:
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
     def documents(self, start: str) -> tuple[str, ...]:
-        """Return the names of the documents whose names begin with *start*, sorted."""
+        """Return the names of the documents whose names begin with *start*, sorted. Damaged ones are left out."""
         latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
         found = set()
         for name in latest.values():

@@ -436,7 +436,7 @@ MOST_CLASSES = 256
 
 
 def by_length(task: Task) -> str:
-    """Return the class of *task*: the smallest power of two above the length of its text, such as ``2^10``."""
+    """Return the class of *task*: the smallest power of two above its length in characters, such as ``2^10``."""
     return f"2^{len(task.text).bit_length()}"
 
 
@@ -445,15 +445,18 @@ class Spending:
     """Counts tasks and their tokens, so that the mean tokens per task can be kept at a budget."""
 
     tasks: int = 0
+    """The number of finished tasks."""
     tokens: float = 0.0
+    """The tokens of all tries so far."""
     expected: float = 0.0
     """The tokens that were expected for these tasks when they were planned."""
 
     def target(self, budget: float, window: int) -> float:
         """Return the mean tokens per task to aim at now.
 
-        *budget* is the mean to reach. The deviation so far is compensated within *window* tasks. The result is between
-        a third of the budget and three times the budget.
+        *budget* is the mean to reach. The deviation so far is compensated within *window* tasks, and the target is
+        lowered or raised if tasks took more or fewer tokens than planned. The result is between a third of the budget
+        and three times the budget.
         """
         aim = budget + (budget * self.tasks - self.tokens) / window
         # If the estimated chances are wrong, the expected tokens are wrong by a constant factor. This corrects it.

@@ -567,8 +567,8 @@ async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], 
     """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
     They cost about two thousand tokens. The prompts begin with *mark*. Use a new one each time, because the server may
-    have cached earlier prompts. Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes
-    give no rates.
+    have cached earlier prompts. Raises :class:`~interwhen.ModelError` if the model fails, and
+    :class:`~interwhen.UsageError` if the probes give no rates.
     """
     await _ask(
         model, f"{mark}:\n", 1, "live", clock

@@ -54,7 +54,10 @@ class Question:
     """The phase of the first text of a trace, unless the model or the server marks another one."""
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
-        """Return new monitors for one run. If *acting* is false, they only observe, and so never change the text."""
+        """Return the monitors for one run. If :attr:`monitors` is a function, it makes new ones.
+
+        If *acting* is false, they only observe, and so never change the text.
+        """
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)

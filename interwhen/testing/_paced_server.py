@@ -282,7 +282,7 @@ class _LoadServer:
         """Answer a request with the head *head* and the body *body*.
 
         If the answer is a stream, return when its first packet is due, on the clock ``time.monotonic()``; otherwise
-        ``None``.
+        ``None``. A GET request gets the log, the tally or a list of models.
         """
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):

@@ -150,7 +150,10 @@ Script = Callable[[ReceivedRequest], Iterable[Step]]
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
-    """Return the tokens of *story* that the client does not have. *kept* may end with the first tokens of *story*."""
+    """Return the tokens of *story* that the client does not have; of a token that it has in part, return the rest.
+
+    *kept* is the text that the client has, which may end with the first characters of *story*.
+    """
     whole = "".join(story)
     at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))
     rest = []

@@ -61,7 +61,9 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A trace that is labelled right, wrong or unclear. Raises :class:`ValueError` for contradictory fields.
+    """A trace that is labelled right, wrong or unclear.
+
+    Raises :class:`ValueError` if it has no turn, or if its mistake contradicts its label or is in no turn.
 
     >>> LabelledTrace(name="sum", turns=(Turn(prompt="2 + 2 =", text=" 5"),), label="wrong").label
     'wrong'

@@ -125,7 +125,10 @@ class Stopwatch:
 
 
 def _taken(claims: Any) -> Any:
-    """Consume the generator *claims* at once, so that its time is measured, and return its claims."""
+    """Consume the generator *claims* at once, so that its time is measured, and return its first 10,001 claims.
+
+    Anything but an iterator is returned unchanged.
+    """
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
 
 
@@ -252,7 +255,8 @@ def try_monitor_sync(
 ) -> list[TrialResult]:
     """Do the same as :func:`try_monitor`, for synchronous code: return the results of all traces as a list.
 
-    After each trace, the function *on_trial* is called with its result.
+    After each trace, the function *on_trial* is called with its result. If this thread runs an event loop already, as
+    in a notebook, another thread does the work.
     """
     done: list[TrialResult] = []
 

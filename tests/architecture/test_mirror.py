@@ -123,6 +123,7 @@ def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name()
 
 REACHES = {
     # A test, or a folder of tests: the private modules of other packages that it may import, and why.
+    "bench/evaluation/test_command.py": ("interwhen.cli._progress", "its progress line is one of the command line"),
     "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "bench/test_ledger": ("interwhen.testing.simulation._play", "journals of a benchmark lie on the simulated disk"),
@@ -143,6 +144,7 @@ REACHES = {
     "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),
     "integrations/ray": ("interwhen", "gives an actor what the engine gives to a pool"),
     "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
+    "journal/test_evidence.py": ("interwhen._engine.loop_blocking", "a refused run leaves no loop that is watched"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
     "journal/test_compact_form.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
     "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),

@@ -81,6 +81,7 @@ class Search:
     """The state of the search after a piece of text, from which it continues with the next piece."""
 
     place: Place = "start"
+    """Where the search is: before, inside or after a document, in prose, or at its end."""
     fenced: bool = False
     """Whether the document is in a fenced block."""
     line: str = ""

@@ -235,8 +235,8 @@ class _Conversation:
 
     texts: tuple[_Text, ...]
     sent: Mapping[str, int]
-    """For each value in the arguments of calls: the number of the message with the first such call. Later messages may
-    only repeat the value, so they do not count as its source."""
+    """For each text in the arguments of calls: the number of the message with the first such call. Records in later
+    messages may only repeat the text, so they are no sources of it."""
 
     def sources(self, value: str) -> Iterator[Source]:
         """Yield the occurrences of *value*, in the order of the messages."""

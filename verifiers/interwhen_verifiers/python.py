@@ -75,7 +75,7 @@ def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: in
     """Return the verdict on *code* that follows from *told*, a report of the harness or an outcome of the sandbox.
 
     *starts* are the offsets of the lines of *code*, and *end* is the end of the claim. *late* is the verdict on a
-    program that takes too long.
+    program that takes too long: ``violation`` or ``unknown``.
     """
     match told:
         case dict():

@@ -107,8 +107,8 @@ class Rule:
     def judge(self, call: Call[Any]) -> Verdict | None:
         """Return the verdict of the rule on *call*; ``None`` if the rule does not apply.
 
-        Raises :class:`RuntimeError`, with the rule's name, if the function of the rule raises or returns any other
-        value.
+        It is ``Unknown`` if the rule asks for an argument that the call does not have. Raises :class:`RuntimeError`,
+        with the rule's name, if the function of the rule raises or returns any other value.
         """
         try:
             found = self.function(call)

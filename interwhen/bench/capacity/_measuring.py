@@ -316,7 +316,8 @@ async def _crowds(
 ) -> dict[tuple[int, float], float]:
     """Return the CPU time of a token in microseconds, for each number of streams and rate that is measured.
 
-    Each round measures all of them, so that a slow minute of the machine makes the costs and the points slower alike.
+    Each round measures all of them, so that a slow minute of the machine makes the costs and the points slower alike. A
+    measurement in which no chunk arrived is made once more.
     """
     found: dict[tuple[int, float], list[float]] = {load: [] for load in (*_LOADS, *_CHECKED)}
     await reader.crowd(*_LOADS[0], 1.0, watching)  # modules are imported

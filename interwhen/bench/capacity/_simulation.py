@@ -110,7 +110,8 @@ def queue_waits(
 class ProcessModel:
     """The model of one process: *streams* streams that never pause, and *workers* workers.
 
-    *costs* says what each kind of work costs, and *load* how much of it an answer needs.
+    *costs* says what each kind of work costs, and *load* how much of it an answer needs. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
 
     def __init__(self, costs: Costs, load: AnswerLoad, *, streams: int, workers: int, seed: int = 0) -> None:

@@ -176,12 +176,15 @@ class EvaluationLine(ProgressLine):
         self._progress: Progress | None = None
 
     def show(self, progress: Progress) -> None:
-        """Take *progress* as what is shown from now on."""
+        """Show *progress* in the line from now on."""
         self._progress = progress
         self.to(progress.rows)
 
     def line(self) -> str:
-        """Return the last progress that was given as one line."""
+        """Return the progress that :meth:`show` got last, as one line.
+
+        Before the first progress, this is the line of :class:`ProgressLine`.
+        """
         return super().line() if self._progress is None else describe(self._progress, self._prices)
 
 

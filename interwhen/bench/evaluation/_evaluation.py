@@ -120,8 +120,8 @@ class Evaluation:
 
     *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
     the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is
-    tried *tries* times. *budget_tokens* stops new rows when this start and the earlier ones have generated so many
-    tokens.
+    tried *tries* times; refusals of a busy server do not count. *budget_tokens* stops new rows when this start and the
+    earlier ones have generated so many tokens.
     """
 
     prompts: Prompts
@@ -151,8 +151,10 @@ class Evaluation:
     async def run(self) -> Progress:
         """Run all rows that have no result yet, write their results, and return the progress at the end.
 
-        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more, and
-        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled.
+        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, if results cannot be written, if a server
+        answers that the key, the URL or the model is wrong, or if no server answers any more, and
+        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled
+        then.
         """
         self.progress = Progress(self.prompts.count)
         begun = anyio.current_time()
@@ -227,7 +229,10 @@ class Evaluation:
         self._close(current)
 
     def _close(self, shard: int) -> None:
-        """Subtract one from the number of unfinished rows of *shard*. At zero, close its file."""
+        """Subtract one from the number of unfinished rows of *shard*. At zero, its file is closed at the next flush.
+
+        A shard that is not worked on is ignored.
+        """
         if shard in self._open_rows:
             self._open_rows[shard] -= 1
             if not self._open_rows[shard]:

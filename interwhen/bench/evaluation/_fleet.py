@@ -74,6 +74,7 @@ class Endpoint:
     trouble: str = ""
     """The last failure or refusal, for messages."""
     _in_a_row: int = 0
+    """Failures since the last result."""
     _shrunk_at: float = -math.inf
     """The time of the last decrease. Runs that began before it say nothing about the new limit."""
 
@@ -96,7 +97,7 @@ class Endpoint:
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
-        """Record that a run ended with a result, and adapt the limit.
+        """Record that a run ended with a result, and adapt the limit and the usual time to the first token.
 
         The run began at the time *begun*, and it is *now* now. *first_token* is the time to its first token, in
         seconds. The limit shrinks after a slow first token, and else grows if it was used up.
@@ -151,7 +152,7 @@ class Endpoint:
         self.busy -= 1
 
     def report(self) -> EndpointReport:
-        """Return the numbers of runs, failures and refusals of this server, and its present limit of runs."""
+        """Return how the runs of this server ended, its running runs, its limit, and its usual first-token time."""
         return EndpointReport(
             url=self.url,
             runs=self.runs,
@@ -181,6 +182,7 @@ class Fleet:
     endpoints: Sequence[Endpoint]
     patience: float = 300.0
     clock: Callable[[], float] = anyio.current_time
+    """Returns the time in seconds."""
     _changed: anyio.Event | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:

@@ -127,7 +127,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
-        """Count *row*: its status, grade, server, tokens and requests."""
+        """Count *row*: its status, grade, server, tokens, requests and violations."""
         self.rows += 1
         self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
         self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1
@@ -330,7 +330,10 @@ def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
 
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
-    """Count all rows of the folder *place*, and the tokens of attempts that ended without a row."""
+    """Count all rows of the folder *place*, and the tokens of attempts that ended without a row.
+
+    Raises :class:`~interwhen.UsageError` if a row cannot be read.
+    """
     found, committed = EvaluationSummary(), set[str]()
     for row in read_rows(place):
         found.add(row)

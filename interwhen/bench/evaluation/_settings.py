@@ -52,7 +52,11 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets = msgspec.field(default_factory=Budgets)
 
     def open_prompts(self) -> Prompts:
-        """Open the source of the prompts. Raises :class:`~interwhen.UsageError` if it cannot be read."""
+        """Open the source of the prompts.
+
+        Raises :class:`~interwhen.UsageError` if it cannot be read, and :class:`~interwhen.toolkit.MissingExtraError` if
+        its package is missing.
+        """
         return open_prompts(
             self.source,
             count=self.count,

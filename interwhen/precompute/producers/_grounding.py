@@ -194,7 +194,8 @@ def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
 def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
     """Return why *words* are not the beginning of a sentence in *cited*; an empty string if they are.
 
-    The beginning must extend to the end of a clause and have a number.
+    The beginning must extend to the end of a clause and have a number. Sentences with a word that can turn their
+    meaning, such as "not", are skipped.
     """
     given = [(word.value, "") if word.value is not None else (None, word.stem) for word in words]
     if not any(value is not None for value, _ in given):

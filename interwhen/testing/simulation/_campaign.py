@@ -101,7 +101,10 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
 
 
 def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
-    """Return a simpler world that still breaks the first invariant of *broken*; play at most *plays* worlds."""
+    """Return a simpler world that still breaks the first invariant of *broken*; *world* itself if none is found.
+
+    It plays at most *plays* worlds.
+    """
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 
 

@@ -368,10 +368,10 @@ T = TypeVar("T")
 
 
 def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1500) -> World:
-    """Return a simpler world for which *still_fails* returns true. Call *still_fails* at most *plays* times.
+    """Make *world* simpler while *still_fails* returns true for it, and return the simplest world that was found.
 
-    Greedy search: take the first simpler world that still fails, and repeat. Unless the calls run out, none of the
-    :func:`simpler_worlds` of the returned world fails.
+    *still_fails* is called at most *plays* times. Greedy search: take the first simpler world that still fails, and
+    repeat. Unless the calls run out, none of the :func:`simpler_worlds` of the returned world fails.
     """
     improved = True
     while improved:

@@ -509,7 +509,8 @@ def is_timeless(world: World) -> bool:
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
     """Play a variation of the world of *played* that must have the same result, and yield the first difference.
 
-    Nothing is played if the result depends on timing (:func:`is_timeless`) or if *played* has no result.
+    A variation without a result is a difference, too. Nothing is played if the result depends on timing
+    (:func:`is_timeless`) or if *played* has no result.
     """
     world = played.world
     if not is_timeless(world) or played.result is None:

@@ -114,7 +114,8 @@ Preparing = Literal["no", "value", "aside", "raises", "hangs"]
 class MonitorSetup(msgspec.Struct, frozen=True):
     """A simulated monitor.
 
-    *judge* is the index of its verifier. *reads* has the operators of the claims that it reads.
+    *judge* is the index of its verifier. *reads* has the operators of the claims that it reads. Fields without a
+    description are those of :class:`~interwhen.Monitor`.
     """
 
     name: str

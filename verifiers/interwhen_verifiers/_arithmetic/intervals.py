@@ -80,7 +80,7 @@ def _combine(operator: Operator, left: Interval, right: Interval) -> Interval:
 
 
 def _scaled(number: Number) -> tuple[Value, int]:
-    """Return the value and the number of decimals of *number*. A percentage counts as a fraction: 25% is 0.25."""
+    """Return the value and the number of decimals of *number*. A percentage is read as a fraction: 25% is 0.25."""
     return (Fraction(number.value, 100), number.places + 2) if number.percent else (number.value, number.places)
 
 

@@ -45,7 +45,7 @@ class Differs:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """The sides look different, but the text may mean something else; ``why`` says what."""
+    """It is not clear whether the relation holds, or it is not judged; ``why`` gives the reason."""
 
     why: str
 

@@ -28,7 +28,7 @@ _SEPARATORS = ("{,}", ",\\!", "\\!", "\\,", ",", "'", "’")  # noqa: RUF001 (a 
 
 
 class Wrong(NamedTuple):
-    """The offsets of the wrong part in the parsed text, and the text that corrects it, if one is known."""
+    """The offsets of the wrong part in the parsed text, and the text that corrects it (``None`` if none is known)."""
 
     start: int
     end: int

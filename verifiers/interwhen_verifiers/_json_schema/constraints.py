@@ -248,7 +248,8 @@ def closed_array(count: int) -> Test:
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
     """Return a function that gives the schemas of a leaf for the property *name*.
 
-    *name* is ``None`` if the name was too long to be kept.
+    This is its schema in ``properties``, else ``additionalProperties``, unless the leaf has ``patternProperties``.
+    *name* is ``None`` if the name was too long to be kept; then there are no schemas.
     """
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:

@@ -53,6 +53,7 @@ class State:
     """The state of the reader between two characters."""
 
     mode: Mode = "value"
+    """What the reader expects next, or is reading."""
     stack: tuple[Any, ...] | None = None
     """The innermost frame, and the stack around it."""
     depth: int = 0

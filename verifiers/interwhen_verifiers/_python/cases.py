@@ -551,7 +551,7 @@ class _Putting(ast.NodeTransformer):
 
 
 def _put_in(node: ast.stmt, values: Mapping[str, ast.expr]) -> ast.stmt:
-    """Return *node* with each name in *values* replaced by its expression."""
+    """Return *node* with each name in *values* replaced by its expression where *node* reads it."""
     if not values:
         return node
     changed: ast.stmt = ast.fix_missing_locations(_Putting(values).visit(copy.deepcopy(node)))

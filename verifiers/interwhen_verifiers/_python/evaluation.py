@@ -340,7 +340,7 @@ class _Found:
         """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
 
         If it is the first test that failed, its failure becomes ``first``. *told* is the report on the test; ``None``
-        if there is no report. A test without a result counts as ``unreached``.
+        if there is no report. A test without a result adds one to ``unreached``.
         """
         case, _, values = waiting
         if told is None or told["kind"] != "held":

@@ -28,7 +28,7 @@ class PastCall:
     at: int
     """The number of the message that made the call; for calls of the current turn, the number of messages so far."""
     result_at: int | None = None
-    """The number of the message with the result."""
+    """The number of the message with the result; ``None`` if there is none."""
 
     @cached_property
     def value(self) -> Any:

@@ -114,7 +114,8 @@ class MapOrder:
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
         """Return sentences that prove the result of :meth:`status` for the same arguments.
 
-        They are a shortest chain of sentences for each axis that decides the result.
+        These are shortest chains of sentences: one for each axis if it is ``follows``, one for a single axis if it is
+        ``contradicts``, and none if it is ``open``.
         """
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
@@ -174,7 +175,9 @@ class MapProblem:
 
     names: tuple[str, ...]
     order: MapOrder
+    """What follows from the sentences of the map."""
     asked: Asked = "unknown"
+    """What the question asks for: a direction, which place lies in one, or how many places do."""
     one: int = -1
     """The place whose direction the question asks for; -1 if it asks for no direction."""
     relation: MapRelation | None = None
@@ -182,6 +185,7 @@ class MapProblem:
     other: int = -1
     """The place from which the question looks; -1 if there is none."""
     options: dict[str, str] = field(default_factory=dict)
+    """The text of each option, by its letter."""
 
     def find(self, name: str) -> int | None:
         """Return the index of the place with this *name*, or ``None``."""

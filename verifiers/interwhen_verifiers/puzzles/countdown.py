@@ -242,8 +242,8 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
     """Judge the statement that the target cannot be made from the numbers of *puzzle*, by a complete search.
 
-    The verdict is ``Unknown`` if the search would be too long, or if only some of the numbers make the target and it is
-    not known that all must be used.
+    The verdict is ``Unknown`` if the search would be too long, or if only some of the numbers make the target, unless
+    all must be used.
     """
     numbers = tuple(sorted(puzzle.numbers))
     if reaches(numbers, puzzle.target):
@@ -256,7 +256,8 @@ def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
         return Pass(f"a complete search found no way to make {puzzle.target} from {puzzle.listed}")
     if puzzle.use == "all":
         return Pass(f"a complete search found no way to make {puzzle.target} from all of {puzzle.listed}")
-    return Unknown("it can be made from some of the numbers, and the text does not say whether all must be used")
+    # "There is no way with all three numbers" is true, even where numbers may be left out.
+    return Unknown("it can be made from some of the numbers, and this may be meant of all of them")
 
 
 def _judge_chain(puzzle: NumberPuzzle, final: ExpressionAnswer) -> Verdict:

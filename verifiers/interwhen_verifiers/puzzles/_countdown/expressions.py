@@ -148,7 +148,7 @@ def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
 
 
 def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Find the first equation in *tokens*. Return it and the index after it.
+    """Find the first equation in *tokens*. Return it, and the index in *tokens* after it.
 
     The result is ``None`` if there is no equation that can be read.
     """

@@ -61,6 +61,7 @@ class NumberPuzzle:
     numbers: tuple[Fraction, ...]
     target: Fraction
     use: Use
+    """``all``: all must be used; ``some``: numbers may be left out; ``unclear``: the text does not say."""
 
     @property
     def listed(self) -> str:

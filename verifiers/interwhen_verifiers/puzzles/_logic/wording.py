@@ -52,7 +52,7 @@ class FinalAnswer(Spanned):
 
     @property
     def letter(self) -> str:
-        """The letter of the option that the answer names; empty if it names none."""
+        """The letter of an option if the answer is only such a letter, such as ``(B)``; otherwise empty."""
         found = _LETTER.match(self.text)
         return found[1] if found else ""
 

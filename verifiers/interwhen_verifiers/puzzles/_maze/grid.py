@@ -165,9 +165,11 @@ class MazeProblem:
 
     maze: Maze
     asked: Asked = "unknown"
+    """What the question asks for."""
     place: str = ""
     """The position of the exit that a yes-or-no question names, such as ``top left`` or ``directly above``."""
     options: dict[str, str] = field(default_factory=dict)
+    """The text of each option, by its letter."""
     base: int | None = None
     """The number of the first row and column, 0 or 1; ``None`` if the prompt does not say."""
     distance: int | None = None

@@ -126,7 +126,10 @@ class Located(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Move(Spanned):
-    """One move, with its direction ``way``, its two cells, or both. ``count`` is the number of steps."""
+    """One move, with its direction ``way``, its cells ``before`` and ``after`` it, or both.
+
+    ``count`` is the number of steps in the direction.
+    """
 
     way: Direction | None
     count: int = 1

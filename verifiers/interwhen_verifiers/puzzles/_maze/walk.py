@@ -126,7 +126,8 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
 def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
-    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit.
+    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit. The verdict is
+    ``Unknown`` if it is not known where the walk is, or how the text writes coordinates.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)

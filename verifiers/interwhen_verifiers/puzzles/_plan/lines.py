@@ -29,6 +29,7 @@ class ActionStep:
     end: int
     fault: str = ""
     form: Form = "pddl"
+    """Whether it is written in PDDL, in English with the verbs of the problem, or with other verbs."""
     number: int | None = None
     """The number of the line, if the text numbers its actions."""
 
@@ -259,7 +260,10 @@ def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _is_verb(word: str, problem: PlanningProblem) -> bool:
-    """Tell whether *word*, at the start of a line, may be the verb of an action."""
+    """Tell whether *word*, at the start of a line, may be the verb of an action.
+
+    It may be any word that does not begin remarks, names no object and does not end in "ing" or "'s".
+    """
     return (
         word[:1].isalpha() and word not in _REMARKS and word not in problem.objects and not word.endswith(("ing", "'s"))
     )
