@@ -110,6 +110,15 @@ async def test_what_the_server_has_lost_is_warmed_up_again():
     assert await redo_if_cold(ref, await ask(precomputer, ref, "How?")) == ()
 
 
+async def test_the_share_that_the_producer_requires_decides_what_is_lost():
+    server = CachingServer(block=160)  # about half of the prefix
+    precomputer, ref, (done,) = await prepared(server, share=0.5)
+    assert done.outcome == "accepted"
+    assert await redo_if_cold(ref, await ask(precomputer, ref)) == ()
+    server.blocks.clear()
+    assert len(await redo_if_cold(ref, await ask(precomputer, ref))) == 1
+
+
 async def test_counters_that_say_nothing_take_nothing_away():
     server = CachingServer()
     precomputer, ref, _ = await prepared(server)
