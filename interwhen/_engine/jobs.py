@@ -210,6 +210,8 @@ class Jobs:
     ) -> Extracted | Settled:
         """Return the fact of a fork. The fork's local parser answers if it can; otherwise the model answers.
 
+        Neither is asked if ``prepare`` is known to have failed or to have returned ``None``.
+
         *turn* is the event to wait for before a tracker may read the reply. *begun* is the time at which the job began.
         *base* has the prompt and the options of the run. This function writes into *note* whether the parser or the
         model answered, and how long the job waited before that.
@@ -217,6 +219,9 @@ class Jobs:
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
             await watcher.until_ready()
+        if watcher.has_answer:
+            return watcher.extract(order, seconds=self._clock() - begun)
+        if fork.local is not None:
             found = watcher.locally(order, self._clock() - begun)
             if found is not None:
                 note.worker, note.waited = "local", self._clock() - begun

@@ -352,6 +352,11 @@ class Watcher:
         self._waiting.clear()
         return [self.extract(order) for order in waiting]
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether :meth:`extract` needs no extractor, because ``prepare`` has failed or has returned ``None``."""
+        return self._failure is not None or self._stands_aside
+
     async def until_ready(self) -> None:
         """Wait until the monitor is prepared."""
         if self._ready is not None:
@@ -465,7 +470,7 @@ class Watcher:
         There are no claims if ``prepare`` failed or returned ``None``. ``Errored``: the extractor fails.
         """
         extractor = self.monitor.extractor
-        if self._failure is not None or self._stands_aside:
+        if self.has_answer:
             return ()
         if isinstance(extractor, Fork):
             if extractor.local is None:
@@ -481,7 +486,7 @@ class Watcher:
         job has taken so far.
         """
         fork = self.monitor.extractor
-        if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
+        if not isinstance(fork, Fork) or fork.local is None or self.has_answer:
             return None
         answers: list[Iterable[Claim] | None] = []
         local, more = fork.local, self._more

@@ -7,7 +7,6 @@ import interwhen
 import msgspec
 import pytest
 from interwhen import JournalError, Judged, Pass, Span, Unknown, Verified, read_journal, resume
-from interwhen._engine import loop_blocking
 from interwhen.journal import flaws
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._files import frame, frames, preamble
@@ -119,7 +118,6 @@ async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
 
     # The task group of the refused run has ended: otherwise trio stops the whole program at the end.
     await anyio.to_thread.run_sync(lambda: anyio.run(main, backend="trio"))
-    assert not loop_blocking._WATCHER._loops
 
 
 async def test_each_check_is_bound_to_its_words_and_to_the_code_that_judged(path):
