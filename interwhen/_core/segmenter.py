@@ -400,7 +400,7 @@ class Intake:
         self._plan()
 
     def written_calls(self) -> Iterator[tuple[Span, WrittenCalls]]:
-        """Yield the calls that the model has written as text in the answer."""
+        """Yield each text in the answer in which the model has written calls: its span and the calls."""
         for span, written in self._written.items():
             if self.transcript.phase_at(span.start) == "answer":
                 yield span, written

@@ -526,7 +526,7 @@ class Violations:
                 yield span, who
 
     def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
-        """Tell whether feedback of another monitor answers *segment*, or answers a gated segment with the same end."""
+        """Tell whether feedback of another monitor answers *segment*, or that of a gate a segment with the same end."""
         if any(who != monitor for _, who in self._answers(segment)):
             return True
         ends = (who for span, who in self._answered if span.end == segment.end and who != monitor)
@@ -706,7 +706,7 @@ class Violations:
         """Return the offset below which the ladder does not cut for a violation in *segment*.
 
         It is the end of earlier tool calls and of ended reasoning. If the model cannot continue inside the reasoning, a
-        violation in the answer does not cut into it.
+        violation in the answer does not cut into it. If the ladder may not go back, it is the start of *segment*.
         """
         if not self._goes_back:
             return segment.start
@@ -808,10 +808,10 @@ class Violations:
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        """Drop the candidates whose monitor has the remedy ``Conclude``, and record them as violations.
+        """Drop the candidates whose monitor has the remedy ``Conclude``, and record their violations without a remedy.
 
-        The candidate *but* is dropped without a record. A candidate is a violation or unproven claim that may interrupt
-        the run.
+        The candidate *but* and unproven claims are dropped without a record. A candidate is a violation or unproven
+        claim that may interrupt the run.
         """
         standing, self._candidates = self._candidates, []
         for other in standing:

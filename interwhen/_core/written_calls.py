@@ -55,7 +55,7 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
     """Return the tools in the fields ``tools`` and ``functions`` of *extra*, each with the types of its parameters.
 
-    The entries have the form of the chat API or of the Responses API.
+    The entries have the form of the chat API or of the Responses API. An entry without a name is skipped.
     """
     found: dict[str, Mapping[str, str]] = {}
     for field in ("tools", "functions"):

@@ -193,7 +193,7 @@ class Covered:
     examples: int
     """How many examples these rules have."""
     fired: int
-    """How many violations these rules found in recorded calls. If there were none, how many examples break them."""
+    """How many violations these rules found in recorded calls. Without such calls: how many examples break them."""
 
 
 @dataclass(frozen=True, slots=True)

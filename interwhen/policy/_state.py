@@ -35,7 +35,7 @@ class Learning:
     keys: tuple[Node, ...]
     """The expressions of the key of the entry: several if the table has several keys."""
     value: Node | None
-    """The new entry; ``None``: the entry is forgotten."""
+    """The expression of the new entry; ``None``: the entry is forgotten."""
     each: Node | None = None
     """A list expression. If given, *keys* and *value* are evaluated for each item of the list, as ``item``."""
     when: Node | None = None

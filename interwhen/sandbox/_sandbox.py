@@ -370,7 +370,7 @@ class BlockingSandbox(abc.ABC):
     """Base class of sandboxes whose runs block a thread.
 
     It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run`` and ``with``. At most
-    *parallel* runs of :meth:`run` go on at one time (``None``: one for each processor).
+    *parallel* runs of :meth:`run` run at the same time (``None``: one for each processor).
     """
 
     def __init__(self, parallel: int | None) -> None:

@@ -259,7 +259,7 @@ class VerifierBeliefs(msgspec.Struct):
         return (*order[:at], *samples, *order[at + 1 :])
 
     def _patience(self, after: Sequence[Rung]) -> int:
-        """Return how many times in a row to resample before the remedies in the parameter *after*: two or three."""
+        """Return how many times in a row to resample before the first of the remedies *after*: two or three."""
         tried = [rung for rung in after if self._uses(rung) >= WEIGHT / 2]
         if not tried:
             return 2

@@ -77,7 +77,7 @@ class SharedModel(ModelWrapper):
         """Do nothing: the owner of the model closes it."""
 
     async def ask(self, request: Request) -> Stream:
-        """Ask the shared model for a stream, without the records."""
+        """Open a stream of the wrapped model, without using the recorded texts."""
         return await self._model.stream(request)
 
     def now(self) -> float:

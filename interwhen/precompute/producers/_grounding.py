@@ -584,7 +584,7 @@ def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
 
 
 def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
-    """Yield the word that says what the number at index *at* counts, if that is clear, and the index after the amount.
+    """Yield the index after the amount whose number is at index *at*, and the word that says what is counted.
 
     It is the word after the number, or a sign such as "$" before it. In "12 red apples" and in "2 pairs of shoes" it is
     not clear, and nothing is yielded.
