@@ -526,7 +526,8 @@ async def cost_rows(
     """Measure the costs of each arm with the same questions, and return them by arm.
 
     *contexts* contexts of *family* are generated, with *questions* questions each, of which the share *predictable* can
-    be foreseen. *rates* are the probabilities of the model's mistakes.
+    be foreseen. *rates* are the probabilities of the model's mistakes. After *minutes* minutes, no further context
+    begins.
     """
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
@@ -621,7 +622,8 @@ async def simulate(
 
     It asks *questions* questions on each of *contexts* contexts for each family and each share in *predictable*,
     computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
-    items. *jobs* are the sizes of the timetables for the questions to Z3.
+    items. After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the
+    timetables for the questions to Z3.
     """
     rates = MistakeRates()
     costs: list[Row] = []

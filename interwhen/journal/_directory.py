@@ -306,7 +306,8 @@ class JournalDirectory:
     def make_room(self, size: int) -> None:
         """Delete the oldest journals until there is space for *size* more bytes, and count these bytes as used.
 
-        Raises :class:`OSError` if that is impossible.
+        Journals that are being written stay. Raises :class:`OSError` if there is no space after all others were
+        deleted.
         """
         if self._scanned < 0:
             self._scan(time.monotonic())

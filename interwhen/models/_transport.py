@@ -450,7 +450,8 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
 def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     """Return *request* with the URL to which *response* redirects.
 
-    Raises :class:`UpstreamError` if that URL is on another server, which must not get the prompt and the key.
+    Raises :class:`UpstreamError` if *response* names no URL, or one on another server, which must not get the prompt
+    and the key.
     """
     location = response.headers.get("location", "")
     url = urljoin(request.url, location)

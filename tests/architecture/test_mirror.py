@@ -144,7 +144,6 @@ REACHES = {
     "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),
     "integrations/ray": ("interwhen", "gives an actor what the engine gives to a pool"),
     "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
-    "journal/test_evidence.py": ("interwhen._engine.loop_blocking", "a refused run leaves no loop that is watched"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
     "journal/test_compact_form.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
     "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),

@@ -357,7 +357,8 @@ _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.
 def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
     """Compare the stated number of turns *said* with the turns of the marked path.
 
-    A lower number may count the turns so far, as long as *last*, the walk, has not reached the exit.
+    A lower number in a tally may count the turns so far, as long as *last*, the walk, has not reached the exit. So the
+    verdict on it is ``Unknown`` then, as it is if no path is marked.
     """
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)

@@ -166,7 +166,8 @@ def _bracketed(
 def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
     """Read an action in the form of a function call, such as ``PickUp(red)``; return ``None`` for other lines.
 
-    The line *text* is read from the offset *at*. *number* is the number of the step, if the line has one.
+    The result is a doubt if the call may name an action and is not understood. The line *text* is read from the offset
+    *at*. *number* is the number of the step, if the line has one.
     """
     match = _CALL.fullmatch(text, at)
     if match is None:
