@@ -197,12 +197,7 @@ class _Reading:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
 
     def typed(self, name: str, arguments: Mapping[str, str]) -> ToolCall:
-        """Return the call of tool *name*.
-
-        The texts in *arguments* are converted to the types that the tool declares for them.
-
-        A type that the tool does not declare is guessed.
-        """
+        """Return the call of tool *name*, with each of the *arguments* converted from its text by :meth:`value`."""
         return self.call(name, {each: self.value(name, each, text) for each, text in arguments.items()})
 
     def value(self, name: str, parameter: str, text: str) -> Any:
