@@ -187,7 +187,8 @@ class _SlotsCollector:
 class Gateway:
     """The state of one gateway. Enter it with ``async with`` before it serves calls.
 
-    Raises :class:`UsageError` on an invalid configuration.
+    The constructor loads the monitors and keys, and opens the audit file and the stores. Raises :class:`UsageError` on
+    an invalid configuration.
     """
 
     def __init__(self, config: Config) -> None:

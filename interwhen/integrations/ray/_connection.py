@@ -56,7 +56,7 @@ def _expect(sock: socket.socket, wanted: bytes, who: str) -> None:
 
 
 def set_options(sock: socket.socket) -> None:
-    """Send small messages at once, and notice the loss of the other machine."""
+    """Set *sock* to send small messages at once, and to fail if the other machine does not answer for 15 s."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -218,7 +218,10 @@ class Channel:
         loop.watch(self._socket, self._read)
 
     def send(self, payload: bytes) -> None:
-        """Send a message. It does not block. Raises :class:`GarbledMessage` if it is too large."""
+        """Send *payload* as one message. It does not block, and does nothing if the connection has ended.
+
+        Call it after :meth:`open`. Raises :class:`GarbledMessage` if *payload* is too large.
+        """
         data = framed(payload)
         if self._ended:
             return  # the pool makes the checks elsewhere

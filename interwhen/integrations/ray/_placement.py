@@ -125,7 +125,7 @@ class Lane(Generic[C]):
         return check
 
     def has_room(self, check: PlacedCheck) -> bool:
-        """Return whether the actor may get *check* although it has others."""
+        """Return whether the actor may get *check* now: it has no check, or few and short ones."""
         count = len(self.checks)
         if count == 0:
             return True

@@ -76,10 +76,12 @@ class _RemoteTarget:
     name: str
     """The plug-in."""
     key: str
+    """What identifies the verifier, for all tasks."""
     verifier: NamedVerifier
     encoded: bytes = b""
-    """Empty until the digest of the code of the plug-in is known."""
+    """``verifier`` as bytes; empty until the digest of the code of the plug-in is known."""
     digest: bytes = b""
+    """The digest of ``encoded``."""
 
 
 class _Open(PlacedCheck, eq=False, kw_only=True):
@@ -87,14 +89,19 @@ class _Open(PlacedCheck, eq=False, kw_only=True):
 
     target: _RemoteTarget
     claim: bytes
+    """The pickled claim."""
     left: float
     """How long the check may still take, in seconds."""
     asked: float
+    """When the pool was called, on the clock of the loop."""
     wakeup: TaskWakeup | None = None
     """What the check awaits. It wakes up when the check gets an actor, loses it, or has a result."""
     result: CheckResult | Literal["home"] | None = None
+    """``home``: it must run on this machine."""
     began: float | None = None
+    """When an actor began it, on the clock of the loop; ``None``: none did."""
     worker: str = ""
+    """The name of this actor for records."""
 
     def end(self, result: CheckResult | Literal["home"]) -> None:
         self.result = result
