@@ -751,12 +751,12 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """All violations of the call, including those in text that was cut."""
+        """All violations of the call, including those in text that was cut; empty if there is no result."""
         return () if self.result is None else self.result.violations
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:
-        """The records of the checks on the text that was returned."""
+        """The records of the checks on the text that was returned; empty if there is no result."""
         return () if self.result is None else self.result.checks
 
     def __str__(self) -> str:

@@ -334,7 +334,10 @@ class WireMeter:
         return (count, None, 0.0) if pace is None else (count, pace.slowest, pace.slow_seconds)
 
     def wasted(self, now: float) -> int:
-        """Estimate how many tokens servers have generated, up to *now*, for streams that were already closed."""
+        """Estimate how many tokens servers have generated, up to the time *now*, after we closed their streams early.
+
+        The number that a process before a resume had counted is included.
+        """
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 

@@ -117,7 +117,10 @@ def own_greeting() -> Greeting:
 
 @cache
 def digest_of_package(name: str) -> str:
-    """Return a digest of all Python files of the top-level package or module *name*; empty if it has none."""
+    """Return a digest of all Python files of the top-level package or module *name*.
+
+    It is empty if *name* is not installed or has no files. Later calls return the first result.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None:
         return ""
