@@ -56,7 +56,10 @@ def _log(level: int, event: str, values: dict[str, Any]) -> None:
 
 @cache
 def _stdlib() -> logging.Logger:
-    """Return the standard library's logger, imported with the first event: it takes 7 ms."""
+    """Return the logger ``interwhen`` of the standard library, with a handler that prints nothing.
+
+    ``logging`` is imported with the first event, because the import takes 7 ms.
+    """
     import logging
 
     logger = logging.getLogger("interwhen")

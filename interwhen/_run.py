@@ -336,7 +336,7 @@ def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
 
 
 class _RecordedTrace(msgspec.Struct):
-    """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies inserted."""
+    """The chunks of one trace. *ours* lists the ranges ``[start, end)`` of its text that remedies inserted."""
 
     chunks: list[Chunk] = msgspec.field(default_factory=list)
     ours: list[tuple[int, int]] = msgspec.field(default_factory=list)
@@ -500,9 +500,9 @@ class Running:
         return self._process == os.getpid()
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Await ``function(*args)`` on the loop and return its result.
+        """Await ``function(*args)`` on the loop and return its result. This blocks the calling thread.
 
-        Raises :class:`RuntimeError` if the loop has ended.
+        Raises :class:`RuntimeError` if the loop has ended, and the exceptions of *function*.
         """
         return self._portal.call(function, *args)
 

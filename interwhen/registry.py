@@ -110,6 +110,7 @@ class Plugin(msgspec.Struct, frozen=True):
     """An installed plug-in, as the metadata of its distribution describes it."""
 
     name: str
+    """The name of its entry point."""
     distribution: str
     """The name of the installed distribution that contains it; empty if the metadata does not name one."""
     version: str
@@ -597,7 +598,7 @@ class MonitorSource(msgspec.Struct, frozen=True):
     name: str
     options: Mapping[str, object]
     index: int = 0
-    """Which of the monitors that the factory made."""
+    """The place of the monitor among those that the factory made, from 0."""
 
 
 _sources: dict[tuple[int, int], tuple[tuple[weakref.ref[Any], ...], MonitorSource]] = {}
@@ -926,7 +927,7 @@ class VerifierReport(msgspec.Struct, frozen=True):
 def describe(name: str) -> VerifierReport:
     """Import the verifier *name*, and return a description: its options, its monitors and its scope.
 
-    Raises :class:`PluginError` if the import fails.
+    Raises :class:`PluginError` if it is not installed or the import fails.
     """
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def answer(arguments: Sequence[str]) -> str | None:
-    """Return the help or the version if *arguments* ask for one of them and for no command; else None."""
+    """Return the text of the help or the version if *arguments* ask for one of them and name no command; else None."""
     if not COMMANDS.keys().isdisjoint(arguments):
         return None
     if not arguments or "--help" in arguments or "-h" in arguments:
@@ -102,7 +102,10 @@ def _wrapped(text: str, columns: int) -> list[str]:
 
 
 def _columns() -> int:
-    """Return the width of the help. ``shutil`` has it, too, but takes 10 ms to import."""
+    """Return the width of the help in characters: that of the terminal, from 40 to 100.
+
+    ``shutil`` can find it, too, but takes 10 ms to import.
+    """
     try:
         found = int(os.environ.get("COLUMNS", "")) if os.environ.get("COLUMNS") else os.get_terminal_size().columns
     except (OSError, ValueError):

@@ -23,7 +23,7 @@ _SEEDS = 2**32
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that repeats a failure."""
+    """Add the option ``--interwhen-seed``, which repeats a failure by giving the seed that it printed."""
     parser.getgroup("interwhen").addoption(
         _OPTION,
         type=int,
@@ -35,7 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def interwhen_seed(request: pytest.FixtureRequest) -> int:
-    """Return the seed of the chunks in this test; a failure prints it."""
+    """Return the seed of the chunks in this test: that of ``--interwhen-seed``, or a random one.
+
+    If the test fails, its report shows the seed.
+    """
     given: int | None = request.config.getoption(_OPTION)
     seed = random.SystemRandom().randrange(_SEEDS) if given is None else given
     request.node.add_report_section("setup", "interwhen", f"chunks of seed {seed}; the same again: {_OPTION} {seed}")

@@ -52,6 +52,7 @@ class OpenSegment(msgspec.Struct, eq=False):
 
     span: Span
     pending: int = 1
+    """The number of its checks that have not ended. The extraction of its claims counts as one check."""
     clear: bool = True
     """Whether all checks that have ended so far passed."""
     certain: int | None = None
@@ -103,13 +104,17 @@ class Job(msgspec.Struct, eq=False):
     """Work that the engine does for the core: one extraction, or one check that all equal claims share."""
 
     number: int
+    """Identifies the job in orders and facts."""
     monitor: int
+    """The number of the monitor that needs it; for a check, of the first such monitor."""
     segment: Segment
     home: OpenSegment
+    """The state of *segment*, whose checks it counts."""
     refs: list[PendingRef] | None = None
     """The claims that wait for the verdict; ``None`` for an extraction. The list can become empty if a cut makes the
     segment incomplete. The check still runs then, because the segment will be read again and need the verdict."""
     question: Question | None = None
+    """Identifies the check among equal claims; ``None`` for an extraction."""
     tries: int = 1
     """How often the job has been ordered."""
     seconds: float = 0.0
@@ -152,7 +157,7 @@ class _MonitorSegments:
     def __init__(self) -> None:
         self._opened: list[Span] = []
         self._unclear: list[Span] = []
-        """The segments with an ended check that did not pass, sorted."""
+        """The segments whose checks have all ended and did not all pass, sorted."""
         self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
         """The records of each segment, by the key and the span of the claim."""
         self.open: dict[Span, OpenSegment] = {}
@@ -177,7 +182,7 @@ class _MonitorSegments:
         return [record for found in self._records.values() for record in found.values()]
 
     def close(self, home: OpenSegment) -> None:
-        """Store whether all checks of *home*, which have ended, passed."""
+        """Remove *home*, whose checks have all ended, from the open segments, and store whether all of them passed."""
         if self.open.get(home.span) is home:
             del self.open[home.span]
             if not home.clear:
@@ -234,9 +239,8 @@ class CheckTable:
     ) -> None:
         """Start with an empty table for *monitors*.
 
-        Checks add their violations to *violations*, and events to *events*.
-
-        *codes* has, for each monitor, the hash of its verifier's source file, or an empty string.
+        Checks add their violations to *violations*, and events to *events*. *codes* has, for each monitor, the hash of
+        its verifier's source file, or an empty string.
         """
         self.jobs: dict[int, Job] = {}
         self.forks = 0
@@ -277,9 +281,8 @@ class CheckTable:
     def watch(self, monitor: int) -> None:
         """Set :attr:`changed` to false.
 
-        From now on, only changes of the monitor with the number *monitor* set it to true.
-
-        The gates call this for the monitor that keeps the frontier from moving.
+        From now on, only changes of the monitor with the number *monitor* set it to true. The gates call this for the
+        monitor that keeps the frontier from moving.
         """
         self._watched = monitor
         self.changed = False
@@ -289,7 +292,10 @@ class CheckTable:
         return self._segments[monitor].first_open()
 
     def first_unclear(self, monitor: int) -> int | None:
-        """Return the start of the first segment of *monitor* with a check that did not pass; ``None``: none."""
+        """Return the start of the first segment of *monitor* whose checks have all ended and did not all pass.
+
+        ``None``: there is none.
+        """
         return self._segments[monitor].first_unclear()
 
     def records(self) -> tuple[CheckRecord, ...]:
@@ -328,7 +334,8 @@ class CheckTable:
     def look(self, dues: Iterable[tuple[Due, int]]) -> list[Order]:
         """Return the orders to extract claims from unfinished segments, which the model may still continue.
 
-        *dues* holds each segment with the offset up to which its words are certain.
+        *dues* holds each segment with the offset up to which its words are certain. Monitors that extract by a fork are
+        left out.
         """
         orders: list[Order] = []
         for due, certain in dues:
@@ -384,8 +391,8 @@ class CheckTable:
     def skip(self, job: Job) -> None:
         """Record that the extraction *job* is not run.
 
-        If the last line of its segment is torn (a cut ended it in the middle), the segment is unread. Otherwise the
-        budget of forks is spent, and the extraction is skipped.
+        If the last line of its segment is torn (a cut ended it in the middle), the segment counts as text that could
+        not be read. Otherwise the budget of forks is spent, and the extraction is recorded as skipped.
         """
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
@@ -431,7 +438,8 @@ class CheckTable:
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
         """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
 
-        *seconds* is the time that the job has taken.
+        These may run a failed check again, or report that its verifier was suspended. *seconds* is the time that the
+        job has taken. Jobs that were closed before are ignored.
         """
         job = self.jobs.get(number)
         if job is None:
@@ -805,7 +813,9 @@ class Breaker(msgspec.Struct):
     limit: int | None
     """The number of failures in a row that opens the breaker; ``None``: it never opens."""
     failures: int = 0
+    """The number of failures in a row so far."""
     is_open: bool = False
+    """Whether checks are skipped, except one from time to time."""
     _skipped: int = 0
     _wait: int = FIRST_TRIAL
 

@@ -292,8 +292,9 @@ class Counts:
     def audit(self, usage: Usage | None, *, ended: bool) -> None:
         """Correct the count of the current request by *usage*, the server's count, if the two differ.
 
-        They can differ because a chunk may hold several tokens, and a token may have no text (half a character, or the
-        end of a turn). *ended*: the model has sent its finish reason.
+        Also store whether the server kept reasoning back. The counts can differ because a chunk may hold several
+        tokens, and a token may have no text (half a character, or the end of a turn). *ended*: the model has sent its
+        finish reason.
         """
         missing = self._missing(usage)
         if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
@@ -335,7 +336,7 @@ open. ``done``: the run has ended."""
 
 
 class Core:
-    """The state machine of one run. :meth:`step` takes a fact, changes the state and returns orders."""
+    """The state machine of one run. :meth:`step` takes a fact, changes the state, adds events and returns orders."""
 
     __slots__ = (
         "__weakref__",
@@ -392,11 +393,13 @@ class Core:
     ) -> None:
         """Create the state of a new run.
 
-        *offer* is what the request says about tool calls; ``None`` means that only calls between tags are read, as in
-        old journals. *resume* is how the model continues text, if it is known. With token ids or a raw prefix, it can
-        continue inside the reasoning although its answer has begun. *min_coverage* is the share of the text, 0 to 1,
-        that passed claims must cover for ``verified``. *rules* is the version of the remedy rules, for old journals.
-        *codes* has the hash of the source file of each monitor's verifier.
+        *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
+        *prompt_bytes* is the size of the prompt, from which its tokens are estimated. *offer* is what the request says
+        about tool calls; ``None`` means that only calls between tags are read, as in old journals. *resume* is how the
+        model continues text, if it is known. With token ids or a raw prefix, it can continue inside the reasoning
+        although its answer has begun. *min_coverage* is the share of the text, 0 to 1, that passed claims must cover
+        for ``verified``. *rules* is the version of the remedy rules, for old journals. *codes* has the hash of the
+        source file of each monitor's verifier.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -763,7 +766,10 @@ class Core:
             self._go_on()
 
     def _withhold(self) -> None:
-        """Cut the text that gates still hold back, because its checks will not end any more."""
+        """Cut the text that gates still hold back, because its checks will not end any more.
+
+        The violations of the candidates are recorded first. Without gates, do nothing.
+        """
         if not self.gates.holding:
             return
         length, reason = self.transcript.length, self._finish_reason
@@ -776,7 +782,10 @@ class Core:
             self._finish_reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
-        """End the run as ``abstained`` for *reason*. Only the text before the segment of *best* is kept."""
+        """End the run as ``abstained`` for *reason*, and record *best*. Only the text before its segment is kept.
+
+        If the segment is a tool call, the text before the first call of the turn is kept.
+        """
         todo = plan_surrender(best, self.transcript.first_call)
         self.violations.acted(best, todo)
         self._cut(todo.cut)

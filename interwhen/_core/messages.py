@@ -77,6 +77,7 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     job: int
     claims: tuple[Claim, ...]
     seconds: float = 0.0
+    """The time that the extraction took."""
     reply: str | Reply | None = None
     """The reply of the fork that the claims were read from. A resumed run reads the claims from it again."""
     unread: tuple[Span, ...] = ()
@@ -93,6 +94,7 @@ class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=Tru
     job: int
     outcome: Outcome
     seconds: float = 0.0
+    """The time that the job took."""
     queued: float = 0.0
     """The part of ``seconds`` before the check began in its worker. The core ignores it, and ``worker``."""
     worker: str = ""
@@ -211,17 +213,26 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     violations: tuple[ViolationRecord, ...]
     insertions: tuple[Insertion, ...]
     resume: ResumeWay | None
+    """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
     unverified_reasons: tuple[UnverifiedReason, ...]
     certificate: Certificate | None
     reason: str
+    """Why the run ended; empty if the model ended its text and no check ended the run."""
     hidden_reasoning: bool
+    """Whether the model reasoned, and the server did not send all of it."""
     kept: int
+    """The tokens of the model that are in the trace."""
     discarded: int
+    """The tokens that cuts have removed, and the late ones."""
     late: int
+    """The tokens that arrived after their stream was closed."""
     estimated_prompt_tokens: int
+    """The estimated prompt tokens of the requests that the server has not counted."""
     remedies: int
+    """The number of remedies after which the run continued."""
     reconnects: int
     forks: int
+    """The number of forks that were ordered."""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):

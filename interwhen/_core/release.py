@@ -173,7 +173,10 @@ class OpenChecks(Protocol):
         ...
 
     def first_unclear(self, monitor: int, /) -> int | None:
-        """Return the start of the first segment of *monitor* with a check that did not pass; ``None``: none."""
+        """Return the start of the first segment of *monitor* whose checks have all ended and did not all pass.
+
+        ``None``: there is none.
+        """
         ...
 
 
@@ -380,7 +383,7 @@ def _share(covered: Sequence[Span], total: int) -> float:
 
 
 def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the union of *spans*, as sorted spans that do not overlap."""
+    """Return the union of *spans*, as sorted spans that neither overlap nor touch each other."""
     merged: list[Span] = []
     for span in sorted(spans):
         if merged and span.start <= merged[-1].end:

@@ -375,7 +375,7 @@ class CountScanner(Scanner):
 class PollScanner(CountScanner):
     """Divides the text into parts. The function *length* chooses the length of each part when the part begins.
 
-    It gets the start of the part, and the number of remedies so far.
+    The arguments of *length* are the start of the part and the number of remedies so far. It returns characters.
     """
 
     def __init__(self, length: Callable[[int, int], int]) -> None:

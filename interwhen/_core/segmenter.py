@@ -47,7 +47,9 @@ class SharedScanner(NamedTuple):
 
     scanner: Scanner
     phase: PhaseFilter
+    """The phase of the text that these monitors read, or ``both``."""
     monitors: tuple[int, ...]
+    """The numbers of the monitors."""
     wakes: Callable[[str], object]
     """Searches a text for a character that can end a segment of this scanner. The result is falsy if there is none."""
 
@@ -398,7 +400,7 @@ class Intake:
         self._plan()
 
     def written_calls(self) -> Iterator[tuple[Span, WrittenCalls]]:
-        """Yield the calls that the model has written as text in the answer."""
+        """Yield each text in the answer in which the model has written calls: its span and the calls."""
         for span, written in self._written.items():
             if self.transcript.phase_at(span.start) == "answer":
                 yield span, written
@@ -416,8 +418,9 @@ class Intake:
     def insert(self, text: str, origin: Origin, *, torn: bool = False) -> Iterable[Due]:
         """Add *text* that interwhen wrote, at the end of the trace, and return the segments that are complete now.
 
-        *origin* is ``feedback``, which belongs to no segment, or ``repair``, which is part of one. *torn*: the trace
-        was just cut in the middle of a line.
+        *origin* is ``repair``, which is part of the current segment, or ``feedback``, which ends it and belongs to no
+        segment (except a whole phase or an open tool call, which continues after it). *torn*: the trace was just cut in
+        the middle of a line.
         """
         if origin != "feedback":
             self.transcript.insert(text, origin)

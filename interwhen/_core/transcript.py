@@ -27,7 +27,9 @@ class TextRun(NamedTuple):
     origin: Origin
     phase: Phase
     call: ToolCall | None = None
+    """The structured tool call that *text* shows; ``None`` for other text."""
     refused: tuple[ToolCall, ...] = ()
+    """The tool calls that were cut, and that *text* answers; empty unless it is feedback on calls."""
 
 
 class Transcript:

@@ -91,9 +91,10 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 
 
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
-    """Return the level of feedback number *number* (from 0) at one place. It rises with the number, up to *most*.
+    """Return the level of feedback number *number* (from 0) at one place.
 
-    Without a witness (*has_witness*), the highest level is ``explain``.
+    The first one is one level below *most*, and later ones have the level *most*. Without a witness (*has_witness*),
+    the level ``explain`` takes the place of a *most* of ``witness``.
     """
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]
@@ -159,6 +160,7 @@ class Ref(msgspec.Struct, eq=False):
     """A reference to one claim of one monitor, with the segment in which it was found."""
 
     monitor: int
+    """The number of the monitor."""
     claim: Claim
     segment: Segment
 
@@ -524,7 +526,7 @@ class Violations:
                 yield span, who
 
     def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
-        """Tell whether feedback of another monitor answers *segment*, or answers a gated segment with the same end."""
+        """Tell whether feedback of another monitor answers *segment*, or that of a gate a segment with the same end."""
         if any(who != monitor for _, who in self._answers(segment)):
             return True
         ends = (who for span, who in self._answered if span.end == segment.end and who != monitor)
@@ -543,9 +545,10 @@ class Violations:
     # ------------------------------------------------------------------ what is done
 
     def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
-        """Return the plan of the remedy for *best*. If a budget forbids it, also return a text about this budget.
+        """Return the plan of the remedy for *best*, and the reason why it must not be carried out (``None``: it may).
 
-        It records that the words of *best* were refuted and which rung a ladder uses, so call it once for each remedy.
+        The reason is a spent budget, words that were refuted too often, or a ladder that has ended. The call records
+        that the words of *best* were refuted and which rung a ladder uses, so call it once for each remedy.
         Without *goes_back*, a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
@@ -582,7 +585,8 @@ class Violations:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
         Also return how often the same words were refuted at this place. The plan is ``None`` if the ladder has ended.
-        *times* is this number without regard to answers. *violation* is that of *best*.
+        *times* is this number at the position of *best*; if its answer follows a reasoning, the number in all answers
+        of the run is returned if it is larger. *violation* is that of *best*.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -702,7 +706,7 @@ class Violations:
         """Return the offset below which the ladder does not cut for a violation in *segment*.
 
         It is the end of earlier tool calls and of ended reasoning. If the model cannot continue inside the reasoning, a
-        violation in the answer does not cut into it.
+        violation in the answer does not cut into it. If the ladder may not go back, it is the start of *segment*.
         """
         if not self._goes_back:
             return segment.start
@@ -768,7 +772,7 @@ class Violations:
         return record
 
     def begin(self, best: Candidate, todo: RemedyPlan) -> bool:
-        """Record that the remedy *todo* for *best* begins; the run continues after it.
+        """Add one to the number of remedies, because the remedy *todo* for *best* begins; the run continues after it.
 
         If feedback answers the segment of *best*, candidates in the same text are dropped. Returns whether the frontier
         may pass the segment: it is reasoning that stays in the trace because feedback answers it.
@@ -804,10 +808,10 @@ class Violations:
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        """Drop the candidates whose monitor has the remedy ``Conclude``, and record them as violations.
+        """Drop the candidates whose monitor has the remedy ``Conclude``, and record their violations without a remedy.
 
-        The candidate *but* is dropped without a record. A candidate is a violation or unproven claim that may interrupt
-        the run.
+        The candidate *but* and unproven claims are dropped without a record. A candidate is a violation or unproven
+        claim that may interrupt the run.
         """
         standing, self._candidates = self._candidates, []
         for other in standing:

@@ -55,7 +55,7 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
     """Return the tools in the fields ``tools`` and ``functions`` of *extra*, each with the types of its parameters.
 
-    The entries have the form of the chat API or of the Responses API.
+    The entries have the form of the chat API or of the Responses API. An entry without a name is skipped.
     """
     found: dict[str, Mapping[str, str]] = {}
     for field in ("tools", "functions"):
@@ -79,14 +79,17 @@ def _types(schema: Any) -> dict[str, str]:
 
 
 def _described(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* describes as JSON schemas, by name, each with the types of its parameters."""
+    """Return the tools that *text* seems to describe as JSON schemas, by name. Their parameters are not read."""
     if '"parameters"' not in text or '"properties"' not in text:
         return {}
     return {name: {} for name in _first(_NAME.findall(text))}
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* defines as Python functions, by name, each with the types of its parameters."""
+    """Return the tools that *text* defines as Python functions, by name, each with the names of its parameters.
+
+    The types of the parameters are not read: they are empty texts.
+    """
     found: dict[str, Mapping[str, str]] = {}
     for name, parameters in _first(_DEFINED.findall(text)):
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
@@ -162,8 +165,9 @@ def read_written(
 ) -> WrittenCalls | None:
     """Return the calls in *text*, which a scanner found as *form*; ``None``: it is not a call.
 
-    *offer* has the tools of the request, whose types the arguments get. *tags* are the opening and closing tag around
-    the call, for formats that have them.
+    A text that looks like a call and cannot be read gives a record with the ``problem`` and without calls. *offer* has
+    the tools of the request, whose types the arguments get. *tags* are the opening and closing tag around the call, for
+    formats that have them.
     """
     if len(text) > LONGEST_JSON:
         return WrittenCalls(form, problem=f"a call of more than {LONGEST_JSON:,} characters is not read")
@@ -193,18 +197,14 @@ class _Reading:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
 
     def typed(self, name: str, arguments: Mapping[str, str]) -> ToolCall:
-        """Return the call of tool *name*.
-
-        The texts in *arguments* are converted to the types that the tool declares for them.
-
-        A type that the tool does not declare is guessed.
-        """
+        """Return the call of tool *name*, with each of the *arguments* converted from its text by :meth:`value`."""
         return self.call(name, {each: self.value(name, each, text) for each, text in arguments.items()})
 
     def value(self, name: str, parameter: str, text: str) -> Any:
         """Convert *text*, the written value of *parameter* of tool *name*, to the type that the tool declares for it.
 
-        If the tool declares no type, valid JSON is decoded, except strings, and other text stays a string.
+        A declared string stays as it is. Otherwise valid JSON is decoded, and other text stays a string. Without a
+        declared type, a JSON string stays as written, and for a number, a truth value or null :attr:`untyped` is set.
         """
         kind = self.offer.tools.get(name, {}).get(parameter, "")
         if kind == "string":
@@ -870,7 +870,10 @@ class _Brackets:
         self._quote = ""
 
     def end(self, text: str, base: int) -> int | None:
-        """Read *text*, which begins at offset *base*. Return the offset after the closing bracket, if it is there."""
+        """Read *text*, which begins at offset *base*. Return the offset after the closing bracket.
+
+        ``None`` if it has not arrived. The next call continues where this one stopped.
+        """
         at = self.at - base
         while True:
             pattern = _STRING_ENDS[self._quote] if self._quote else _STRINGS[self._python]
@@ -1131,9 +1134,10 @@ class CallScanner(Scanner):
         return end
 
     def _read_head(self, *, last: bool) -> Opening | None:
-        """Return the opening whose pattern the text after it matches; ``None`` if none matches, or not yet.
+        """Store and return the opening whose pattern the text after it matches; ``None`` if none matches, or not yet.
 
-        *last*: no more text will come. Otherwise, a longer text may still decide.
+        Openings that cannot match any more are dropped. *last*: no more text will come. Otherwise, a longer text may
+        still decide.
         """
         after = self._at + len(self._open[0].text)
         head = self._text[after - self._base : after - self._base + _HEAD]

@@ -62,7 +62,8 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
     """Ask *model* the question of *fork* after the trace in *order*, and return the reply.
 
     *base* has the prompt, the sampling options and the token ids of the run. The tokens of the fork are added to
-    *meter*. If the model fails, this returns :class:`Errored` and does not raise.
+    *meter*. The reply is a text, or a :class:`Reply` if ``fork.wants_reply``. If the model fails, or the reply is cut
+    before its first word, this returns :class:`Errored` and does not raise.
     """
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
@@ -94,7 +95,8 @@ LEAST_VETTING = 0.25
 class Jobs:
     """Runs extractions, checks and forks in parallel with the stream.
 
-    Calls *tell* with each fact about their results.
+    A fact that is known at once is returned; *tell* gets each fact that comes later. *owns_workers* says that
+    :meth:`close` also closes the pool *workers*.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class Jobs:
         self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
-        """Start ``prepare`` of each monitor that has this method, with *task*, in parallel with the stream.
+        """Start ``prepare`` of each monitor that has this function, with *task*, in parallel with the stream.
 
         Does not wait.
         """
@@ -132,7 +134,8 @@ class Jobs:
     def extract(self, order: Extract) -> Fact | None:
         """Run the extractor that *order* names, and return its fact.
 
-        If its monitor is not prepared yet, store *order* and return ``None``.
+        If its monitor is not prepared yet, store *order* and return ``None``. An extractor that is slower than the
+        limit is recorded in ``loop_blocking``.
         """
         watcher = self.watchers[order.monitor]
         if not watcher.is_ready:
@@ -146,7 +149,10 @@ class Jobs:
         return fact
 
     def check(self, order: Check) -> Fact | None:
-        """Perform *order*: run an inline check and return its fact, or start any other check and return ``None``."""
+        """Perform *order*: run an inline check and return its fact, or start the check in a task and return ``None``.
+
+        An inline check that must wait (``order.after``) is started in a task, too.
+        """
         verifier = self.watchers[order.monitor].verifier
         if verifier.worker == "inline" and not order.after:
             return self._check_inline(verifier, order)
@@ -160,7 +166,7 @@ class Jobs:
         """Start the fork of *order*: a short inference in its own task. Its result goes to the core as a fact.
 
         *base* has the prompt, the sampling options and the token ids of the run. A fork that exceeds its deadline ends
-        as timed out.
+        as timed out. A fork whose job was dropped gives no fact.
         """
         watcher = self.watchers[order.monitor]
         fork = watcher.monitor.extractor
@@ -204,6 +210,8 @@ class Jobs:
     ) -> Extracted | Settled:
         """Return the fact of a fork. The fork's local parser answers if it can; otherwise the model answers.
 
+        Neither is asked if ``prepare`` is known to have failed or to have returned ``None``.
+
         *turn* is the event to wait for before a tracker may read the reply. *begun* is the time at which the job began.
         *base* has the prompt and the options of the run. This function writes into *note* whether the parser or the
         model answered, and how long the job waited before that.
@@ -211,6 +219,9 @@ class Jobs:
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
             await watcher.until_ready()
+        if watcher.has_answer:
+            return watcher.extract(order, seconds=self._clock() - begun)
+        if fork.local is not None:
             found = watcher.locally(order, self._clock() - begun)
             if found is not None:
                 note.worker, note.waited = "local", self._clock() - begun
@@ -347,7 +358,7 @@ class Jobs:
 class Performer:
     """Passes facts to the core with *step*, and performs the core's orders with the model and the jobs.
 
-    It calls *on_told* after each fact that is not a chunk, and *on_finish* when the run has ended.
+    It calls *on_told* after each fact that :meth:`tell` gets, and *on_finish* with the order that ends the run.
     """
 
     __slots__ = (

@@ -129,7 +129,8 @@ class LoopTurn:
     def see(self, now: float, frames: Sequence[FrameType], limit: float) -> None:
         """Record the *frames* that the loop was running at the time *now*. *frames* is empty if they cannot be read.
 
-        A call on the loop is reported if it blocks the loop for longer than *limit* seconds.
+        If the loop runs another call than at the last look, the call before it has ended: see :meth:`end_call`, which
+        gets *limit*.
         """
         call = None if not frames or _is_of_loop(frames[0]) else _call(frames)
         if call is None or call is not self._call:
@@ -139,9 +140,10 @@ class LoopTurn:
         self._looked = self._last = now
 
     def end_call(self, now: float, limit: float) -> None:
-        """Record that the call seen last has ended by *now*, and that it blocked the loop if it took long enough.
+        """Record that the call seen last has ended by *now*, and add it to ``blocking`` if it was seen long enough.
 
-        *limit* is the time in seconds for which a call may block the loop.
+        *limit* is the time in seconds for which a call may block the loop. Long enough is a quarter of it, or a gap of
+        more than twice *limit* before the call was seen. A call whose time the engine measures itself is not added.
         """
         sample, self.sample, self._call = self.sample, None, None
         # Seeing a call once is not enough. The thread must have seen it for a quarter of the limit, or the call must
@@ -167,7 +169,10 @@ def frames_of(loop: object, thread: int) -> list[FrameType]:
 
 
 def is_waiting(loop: object, thread: int) -> bool:
-    """Return whether *loop*, which runs in *thread*, is known to wait for work. A closed loop does not."""
+    """Return whether *loop*, which runs in *thread*, waits for work, as far as this can be seen.
+
+    Before Python 3.12, this is seen only for an open asyncio loop; for others, the result is false.
+    """
     if SEES_FUNCTIONS:
         frame = sys._current_frames().get(thread)  # noqa: SLF001
         return frame is not None and _is_of_loop(frame)
@@ -219,6 +224,7 @@ class BlockListener(Protocol):
     """Receives a record of each call that blocked its event loop for longer than ``limit`` seconds."""
 
     limit: float
+    """The longest time, in seconds, that is not recorded."""
 
     def record(self, blocked: BlockedLoop) -> None:
         """Receive the record of one call that blocked the loop."""
@@ -258,7 +264,7 @@ class WatchedLoop:
         return bool(self._listeners)
 
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
-        """Ask the loop to run a callback. If the last one has waited for half the limit, record what the loop runs.
+        """Ask the loop to run a callback. If it was asked before and half the limit has passed, record what it runs.
 
         *frames* is a function that returns this code as stack frames. *clock* returns the time, and *now* is the
         present time, in seconds. The watching thread calls this.
@@ -437,7 +443,10 @@ class LoopBlocking:
         self.record(BlockedLoop(what, seconds, where or _place(function)))
 
     def record(self, blocked: BlockedLoop) -> None:
-        """Store *blocked* if it is among the longest. Log only the first record for each ``what``."""
+        """Store *blocked* if it is among the ``MOST`` longest. Log only the first record for each ``what``.
+
+        At most ``MOST`` different ``what`` are logged.
+        """
         if blocked.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(blocked.what)
             log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)
@@ -505,7 +514,7 @@ def is_own_cancellation() -> bool:
     """Return whether a cancellation exception means that the current task itself was cancelled.
 
     On asyncio, awaiting a cancelled future raises the same exception. If that exception left one of our tasks, it would
-    end the whole task group without an error.
+    end the whole task group without an error. On trio, the result is always true.
     """
     import asyncio
 

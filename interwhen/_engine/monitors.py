@@ -97,7 +97,7 @@ def _is_span(value: object) -> bool:
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
     """Check *claim* with *verifier* directly on the event loop, and return the outcome.
 
-    Use it only for pure checks that take microseconds.
+    Any exception but KeyboardInterrupt becomes ``Errored``. Use it only for pure checks that take microseconds.
     """
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
@@ -110,9 +110,8 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
     """Check *claim* with *verifier* in a thread, a process or this task, as ``verifier.worker`` says.
 
-    Return the outcome.
-
-    Errors become outcomes. *scope* is the cancel scope around this call. It has the deadline of the check.
+    Return the outcome. Exceptions become ``Errored``, except KeyboardInterrupt and a cancellation of this task, which
+    are raised. *scope* is the cancel scope around this call. It has the deadline of the check.
     """
     try:
         match verifier.worker:
@@ -138,7 +137,8 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
     """Run *extract*, the extractor of monitor *name*, with the arguments *given*: a segment, or a reply and a segment.
 
-    Returns the claims, or ``Errored`` if the extractor raises or returns an invalid value.
+    Returns the claims, or ``Errored`` if the extractor raises or returns an invalid value: more than ``MOST_CLAIMS``
+    claims, or two claims with the same key and span that differ.
     """
     try:
         found: Any = extract(*given)
@@ -282,9 +282,10 @@ class BoundVerifier(msgspec.Struct, frozen=True):
 
 
 class Watcher:
-    """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has returned.
+    """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has ended.
 
-    ``verifier`` is the monitor's verifier. If the monitor has ``prepare``, the verifier is bound to the returned value.
+    ``is_ready`` says whether this is so; it is true from the start without ``prepare``. ``verifier`` is the monitor's
+    verifier, bound to the value that ``prepare`` returned.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -323,7 +324,8 @@ class Watcher:
     async def prepare(self, task: Task) -> list[Fact]:
         """Call ``prepare`` of the monitor with *task*. Return the facts of the segments that waited for it.
 
-        This does not raise: if ``prepare`` fails, all extractions of this monitor end with its error.
+        This does not raise: if ``prepare`` fails or is late, all extractions of this monitor end with its error. If it
+        returns ``None``, they find no claims.
         """
         monitor, outcome = self.monitor, None
         assert monitor.prepare is not None
@@ -349,6 +351,11 @@ class Watcher:
         waiting = list(self._waiting.values())
         self._waiting.clear()
         return [self.extract(order) for order in waiting]
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether :meth:`extract` needs no extractor, because ``prepare`` has failed or has returned ``None``."""
+        return self._failure is not None or self._stands_aside
 
     async def until_ready(self) -> None:
         """Wait until the monitor is prepared."""
@@ -458,9 +465,12 @@ class Watcher:
         return Errored(f"unreadable tool call (format {written.form}): {written.problem}"[:500])
 
     def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
-        """Return the claims of *segment* without storing a tracker state; ``None`` if only a fork could find them."""
+        """Return the claims of *segment* without storing a tracker state; ``None`` if only a fork could find them.
+
+        There are no claims if ``prepare`` failed or returned ``None``. ``Errored``: the extractor fails.
+        """
         extractor = self.monitor.extractor
-        if self._failure is not None or self._stands_aside:
+        if self.has_answer:
             return ()
         if isinstance(extractor, Fork):
             if extractor.local is None:
@@ -472,10 +482,11 @@ class Watcher:
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
         """Parse the segment of *order* with the fork's local parser and return the fact.
 
-        Return ``None`` if the model must be asked. *seconds* is the time that the job has taken so far.
+        Return ``None`` if there is no such parser, or if it fails or returns ``None``. *seconds* is the time that the
+        job has taken so far.
         """
         fork = self.monitor.extractor
-        if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
+        if not isinstance(fork, Fork) or fork.local is None or self.has_answer:
             return None
         answers: list[Iterable[Claim] | None] = []
         local, more = fork.local, self._more
@@ -529,8 +540,8 @@ class _TrackerStates:
     def invalidate(self, start: int, end: int) -> None:
         """Remove the states of the text from offset *start* on.
 
-        *end* is 0 if the text was cut. Otherwise a verifier refuted the text from *start* to *end*, and it stays in the
-        trace.
+        *end* is 0 if the text was cut. If the cut removes feedback, the states that its refuted text had up to *start*
+        come back. Otherwise a verifier refuted the text from *start* to *end*, and it stays in the trace.
         """
         gone = [state for state in self._states if state[0] > start]
         self.rewind(start)
@@ -587,7 +598,7 @@ def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: 
 
     The repair may be written if all claims of one reading pass. A reading is skipped in two cases: its claims before
     the repair differ from those of the original text, or none of its claims covers the repair. If the repair does not
-    change the text, there are no readings.
+    change the text, or *claim* has no span, there are no readings.
     """
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:
@@ -614,7 +625,7 @@ def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> b
     """Return whether *claims* contain the *refuted* claim with its wrong part replaced.
 
     *claims* were read from the repaired segment. They are compared by span and not by key, because some extractors use
-    one key for all claims, and some a new one each time.
+    one key for all claims, and some a new one each time. The result is false if *refuted* has no span.
     """
     if refuted.span is None or violation.repair is None:
         return False
@@ -625,7 +636,7 @@ def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> b
 
 
 def are_right(outcomes: Iterable[Outcome]) -> bool:
-    """Return whether all *outcomes* are passes."""
+    """Return whether all *outcomes* are passes; true if there are none."""
     return all(isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) for outcome in outcomes)
 
 
@@ -774,7 +785,7 @@ async def check_prompt(prompt: Prompt, monitors: Sequence[PromptMonitor]) -> tup
     """Run *monitors* over *prompt*. Return the prompt to send to the model, and the records of the findings.
 
     A plain text is read as a text of the user. The arguments of tool calls in earlier messages are read as texts of the
-    assistant. Raises :class:`PromptRefused` if a monitor refuses the prompt.
+    assistant. Raises :class:`PromptRefused` if a monitor refuses the prompt, or fails and is closed.
     """
     if isinstance(prompt, str):
         checked = await check_texts([PromptText(prompt, "user")], monitors)

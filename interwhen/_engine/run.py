@@ -207,7 +207,7 @@ class RunLearning:
         return monitor if changed is remedy else dataclasses.replace(monitor, remedy=changed)
 
     def learn(self, model: str, result: Result) -> None:
-        """Pass *result* to the learner, which learns from it. An error of the learner is only logged."""
+        """Pass *result* to the learner, unless it has set no order. An error of the learner is only logged."""
         if self._learner is None or not self._orders:
             return
         try:
@@ -289,6 +289,7 @@ class Run:
         "__weakref__",
         "_alarm",
         "_allocation",
+        "_begins_switched_off",
         "_budgets",
         "_clock",
         "_context",
@@ -391,6 +392,8 @@ class Run:
         self._is_awaited = False
         # Text that is held back may be released while the model is silent: by a verdict, or by the kill switch.
         self._reads_ahead = any(monitor.delivery in HOLDING for monitor in self._monitors)
+        self._begins_switched_off = False
+        self._soon: Callable[..., object] | None = None
         self._wake = Wakeup()
         self._news = Wakeup()
         self._drained = Wakeup()
@@ -436,7 +439,7 @@ class Run:
                 self._starts_in,
                 min_coverage=self._min_coverage,
             )
-            self._recorder = recorder = open_recorder(
+            self._recorder = open_recorder(
                 self._journal,
                 past,
                 core,
@@ -455,45 +458,14 @@ class Run:
                 self._recorder.leave()
             await self._give_back()
             raise
-        self._step = core.step if recorder is None else recorder.step
-        self._events = core.events
-        performer = Performer(
-            self._model,
-            self._prompt,
-            self._sampling,
-            able.resume if isinstance(able, Capabilities) else "prefix",
-            core,
-            self._group,
-            self._meter,
-            watchers,
-            self._workers,
-            owns_workers=self._owns_workers,
-            step=self._step,
-            clock=self._clock,
-            on_told=self._awaken,
-            on_finish=self._finish,
-        )
-        self._do, self._tell, self._release_performer = performer.do, performer.tell, performer.release
-        self._jobs, self._upstream = performer.jobs, performer.upstream
-        self._open_for_readers = True
-        self._reads_directly = not self._reads_ahead
-        if past is not None:
-            restore_meters(past, self._meter, self._jobs.forks, self._upstream)
-        if recorder is not None:
-            recorder.begin(self._clock, self._meter, self._jobs.forks, self._upstream)
-        if past is not None:
-            self._go_on(past)
-        elif isinstance(able, Capabilities):
-            self._jobs.prepare(Task(self._prompt))
-            self._do(core.begin())
-            self._start_tasks()
-        elif isinstance(able, ModelError):
-            self._upstream.lost(able, final=True)
-        else:
-            self._tell(OutOfTime(able))
+        try:
+            self._begin(past, core, able, watchers)
+        except BaseException:
+            await self._leave_unbegun()
+            raise
         self._soon = loop_caller()
         _Switch.running[id(self)] = self
-        if is_off():
+        if is_off() or self._begins_switched_off:
             self._stop_checking()
         return self
 
@@ -639,9 +611,15 @@ class Run:
         return self.result
 
     def switch_off(self) -> None:
-        """Stop checking this run, and release the text that gates hold back. May be called from any thread."""
-        with suppress(RuntimeError):  # the event loop is closed, so the run is over
-            self._soon(self._stop_checking)
+        """Stop checking this run, and release the text that gates hold back. May be called from any thread.
+
+        A run that is not entered yet stops checking when it is entered. A run that is over is not changed.
+        """
+        # Set before `_soon` is read: the run sets `_soon` and then reads this, so one of the two sees the call.
+        self._begins_switched_off = True
+        if self._soon is not None:
+            with suppress(RuntimeError):  # the event loop is closed, so the run is over
+                self._soon(self._stop_checking)
 
     def _stop_checking(self) -> None:
         if self.is_over or self.is_switched_off or not self._monitors:
@@ -652,6 +630,71 @@ class Run:
             self.when_switched_off()
 
     # ------------------------------------------------------------------ beginning and end
+
+    def _begin(
+        self,
+        past: RebuiltRun | None,
+        core: Core,
+        able: Capabilities | ModelError | float,
+        watchers: Sequence[Watcher],
+    ) -> None:
+        """Create the performer of the orders, and perform the first ones: those of *core*, or the open ones of *past*.
+
+        *able* is the answer of the model, as in :func:`core_for`. Raises :class:`JournalError` if the recorded result
+        of *past* is not the one that its facts give.
+        """
+        recorder = self._recorder
+        self._step = core.step if recorder is None else recorder.step
+        self._events = core.events
+        performer = Performer(
+            self._model,
+            self._prompt,
+            self._sampling,
+            able.resume if isinstance(able, Capabilities) else "prefix",
+            core,
+            self._group,
+            self._meter,
+            watchers,
+            self._workers,
+            owns_workers=self._owns_workers,
+            step=self._step,
+            clock=self._clock,
+            on_told=self._awaken,
+            on_finish=self._finish,
+        )
+        self._do, self._tell, self._release_performer = performer.do, performer.tell, performer.release
+        self._jobs, self._upstream = performer.jobs, performer.upstream
+        self._open_for_readers = True
+        self._reads_directly = not self._reads_ahead
+        if past is not None:
+            restore_meters(past, self._meter, self._jobs.forks, self._upstream)
+        if recorder is not None:
+            recorder.begin(self._clock, self._meter, self._jobs.forks, self._upstream)
+        if past is not None:
+            self._go_on(past)
+        elif isinstance(able, Capabilities):
+            self._jobs.prepare(Task(self._prompt))
+            self._do(core.begin())
+            self._start_tasks()
+        elif isinstance(able, ModelError):
+            self._upstream.lost(able, final=True)
+        else:
+            self._tell(OutOfTime(able))
+
+    async def _leave_unbegun(self) -> None:
+        """End the task group of a run that could not begin, and give back all that it had opened."""
+        self._group.cancel_scope.cancel()
+        try:
+            # On trio, a task group that is never left makes the whole program fail.
+            await self._group.__aexit__(None, None, None)
+            if self._open_for_readers:
+                await self._jobs.close()
+        finally:
+            if self._open_for_readers:
+                self._release_performer()
+            if self._recorder is not None:
+                self._recorder.leave()
+            await self._give_back()
 
     def _start_tasks(self) -> None:
         meter, limits, upstream = self._meter, self._timeouts, self._upstream
@@ -707,7 +750,10 @@ class Run:
             self._unsealed = result
 
     async def _check_prompt(self) -> None:
-        """Run the prompt monitors, and use the prompt that they have rewritten. Raises :class:`PromptRefused`."""
+        """Run the prompt monitors, and use the prompt that they have rewritten. Nothing runs while supervision is off.
+
+        Raises :class:`PromptRefused` if one refuses it, after the observers of the run got this as its result.
+        """
         if not self._prompt_monitors or is_off():
             return
         try:
@@ -734,7 +780,8 @@ class Run:
     def _go_on(self, past: RebuiltRun) -> None:
         """Resume the run *past*: perform its unfinished orders and start its tasks, or publish its recorded result.
 
-        The reader gets all events of the run, beginning with the first one.
+        The reader gets all events of the run, beginning with the first one. Raises :class:`JournalError` if the
+        recorded result is not the one that the recorded facts give.
         """
         self._prompt_findings = past.journaled.header.prompt_findings
         known = known_result(past)
@@ -774,7 +821,8 @@ class Run:
     async def _read_ahead(self) -> None:
         """Read the model's stream in a separate task, before the reader asks for text. Used in a run with gates.
 
-        Then a gate can open and show its text even while the model sends nothing.
+        Then a gate can open and show its text even while the model sends nothing. It stops when 512 events wait, until
+        the reader takes some. An error of the model adapter is raised to the reader.
         """
         try:
             while self._result is None:

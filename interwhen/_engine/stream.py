@@ -57,9 +57,13 @@ class Meter:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.started = clock()
+        """The time at which the run started."""
         self.first: float | None = None
+        """The seconds from the start of the run to the first text; ``None`` before it."""
         self.largest_gap = 0.0
+        """The longest time between two texts of one stream, in seconds."""
         self.paused = 0.0
+        """The seconds from each violation to the next text, summed."""
         self.waited = 0.0
         """The total time, in seconds, that the reader waited for the model between tokens."""
         self.since = self.started
@@ -96,7 +100,7 @@ class Meter:
         return self.last is not None
 
     def waited_until(self, now: float) -> float:
-        """Return the total waiting time: ``waited`` plus the current wait up to *now*."""
+        """Return ``waited`` plus the current wait up to *now*, if the current stream has already sent text."""
         if not self.waiting or self.last is None:
             return self.waited
         return self.waited + now - max(self.last, self.since)
@@ -133,8 +137,9 @@ WINDOW = 10.0
 class Pace:
     """Compares the model's token rate with *min_rate* (tokens per second), once in each window of ``WINDOW`` seconds.
 
-    It leaves out the time before the first token of a request, and the time in which the reader is busy. A lower rate
-    is logged, and counted in ``slow_seconds`` and ``slowest``. *tokens* is a function that returns the number of tokens
+    It leaves out the time before the first token of a request, the time in which the reader is busy, and a window in
+    which the reader waited for less than half of it. A lower rate is logged, and counted in ``slow_seconds`` (the time
+    waited in slow windows) and ``slowest`` (the lowest rate). *tokens* is a function that returns the number of tokens
     so far.
     """
 
@@ -438,6 +443,7 @@ class ModelReader:
         self._closed: anyio.Event | None = None
         """This event is set when the previous stream is closed; ``None`` if there is nothing to wait for."""
         self.stream: Stream | None = None
+        """The open stream; ``None`` if none is open."""
         self.trail: object | None = None
         """The ``trail`` of the last stream: token ids, which only the model adapter reads."""
         self.wanted: Open | None = None
@@ -445,7 +451,9 @@ class ModelReader:
         self.error: ModelError | None = None
         """The last error of the model."""
         self.close_latency: list[float] = []
+        """For each interrupt, the seconds from the verdict until the stream was closed."""
         self.ended_at: float | None = None
+        """The time at which the last stream ended; ``None`` while one is open or before the first one."""
         self._foreseen = 0
         """The token count after all chunks of the current read; 0: the current read has only one chunk."""
         self.behind: Usage | None = None
@@ -655,7 +663,8 @@ class ModelReader:
     def stalled(self, timer: str, seconds: float) -> None:
         """Close the stream or cancel the request, because the timeout *timer* (of *seconds* seconds) ran out.
 
-        The run then reconnects, except after the timeout ``total``.
+        This is reported to the core, which may reconnect, except after the timeout ``total``. If there is no stream and
+        no request, only a later request fails, and only after ``total``.
         """
         error = StreamTimeout(timer, seconds)
         final = timer == "total"
@@ -673,7 +682,8 @@ class ModelReader:
     def lost(self, error: ModelError, *, final: bool = False, seconds: float = 0.0) -> None:
         """Report to the core that the stream broke, or that its request failed.
 
-        With *final*, the run does not reconnect. *seconds* is the time from the request to its failure.
+        The core may reconnect if the error is retryable and the server does not ask for a longer pause than allowed,
+        but not with *final*. *seconds* is the time from the request to its failure.
         """
         self.error = error
         retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)

@@ -135,7 +135,8 @@ KEPT = 128
 def serve(sock: socket.socket, memory: int | None) -> None:
     """Run the checks that arrive as messages on *sock*, and answer each, until *sock* is closed or memory runs out.
 
-    *memory* limits the address space of this process, in bytes (``None``: no limit).
+    First separate this process from its parent: its own process group, no stdin or stdout. *memory* limits its address
+    space, in bytes (``None``: no limit).
     """
     _isolate()
     _limit_resources(memory)
@@ -158,6 +159,8 @@ def serve(sock: socket.socket, memory: int | None) -> None:
 def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tuple[bytes, bool]:
     """Run the check in *message*. Return the reply, and whether this process can run another check.
 
+    The message is a pickle of three values: the pickled verifier, the pickled claim (``None``: only load the verifier),
+    and the deadline in seconds.
     The reply is a pickle of four values: the return value of the check, its error text (or ``None``), whether this
     process can run another check, and the CPU seconds of the check. *checks* is the cache of loaded verifiers.
     """
@@ -198,7 +201,7 @@ def cpu_seconds() -> float:
 
 
 def children_seconds() -> float:
-    """Return the CPU seconds of the children of this process that have ended."""
+    """Return the CPU seconds of the children of this process that have ended; 0 on Windows."""
     if sys.platform == "win32":
         return 0.0
     import resource

@@ -55,7 +55,10 @@ class WorkerAnswer(NamedTuple):
 
 
 class WorkerProcess:
-    """One child process that runs one check at a time."""
+    """One child process that runs one check at a time.
+
+    *memory* limits its address space, in bytes (``None``: no limit).
+    """
 
     def __init__(self, memory: int | None = None) -> None:
         import multiprocessing  # 15 ms that most runs need not pay
@@ -109,7 +112,8 @@ class WorkerProcess:
     def ask_ahead(self, target: bytes, argument: bytes, seconds: float) -> bool:
         """Send the next check while the worker process runs another one; return whether this was possible at once.
 
-        The worker process begins it when it has answered the other one. It must have loaded *target*.
+        The worker process begins it when it has answered the other one. The result is false if it has not loaded
+        *target*, or if the message is too large for the buffer of the socket.
         """
         message = framed(pickle.dumps((target, argument, seconds)))
         # A larger message might wait for the worker process, and this one for us to read its answer.
@@ -183,8 +187,9 @@ class WorkerProcess:
 class ProcessPool:
     """A pool of at most *size* worker processes.
 
-    A process starts when it is first needed; if it dies, another replaces it. *when_measured* is called with each
-    verifier and the CPU seconds of its check.
+    A process starts when it is first needed; if it dies, another replaces it. *memory* limits the address space of each
+    process in bytes (``None``: no limit). *when_measured* is called with the verifier and the CPU seconds of each check
+    that returned a value.
     """
 
     def __init__(
@@ -206,8 +211,9 @@ class ProcessPool:
     async def check(self, verifier: object, claim: object, scope: anyio.CancelScope) -> tuple[Any, str | None]:
         """Run ``verifier.check(claim)`` in a worker process; return ``(value, None)`` or ``(None, error)``.
 
-        A cancellation kills the worker. The deadline of *scope* counts from the moment at which a worker is ready.
-        Otherwise a short deadline would kill workers before they have started, again and again.
+        A cancellation kills the worker. The deadline of *scope* counts from the moment at which a worker is ready, for
+        which the check waits at most ``BOOT_SECONDS``. Otherwise a short deadline would kill workers before they have
+        started, again and again.
         """
         try:
             target = self._target(verifier)
@@ -256,7 +262,11 @@ class ProcessPool:
         return WorkerProcess(self._memory)
 
     async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
-        """Start *worker* and load the pickled verifier *target* in it, unless this is done. Return the answer."""
+        """Start *worker* and load the pickled verifier *target* in it, unless this is done.
+
+        Return the answer, whose ``failure`` says why the verifier cannot be loaded. *seconds* is the time limit of its
+        checks. Raises :class:`WorkerDied`.
+        """
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:

@@ -25,7 +25,7 @@ class Budgets(msgspec.Struct, frozen=True):
     the run ends: it does not converge. The kind of remedy does not matter. A new sample with other words does not
     count."""
     discarded_tokens: Count = 8192
-    """How many tokens may be cut in total."""
+    """How many tokens of the model may be cut from the trace in total."""
     prompt_tokens: Count | None = 1_000_000
     """How many prompt tokens all requests of the main stream may have together. Each remedy sends the prompt and the
     kept text again. Cached tokens count, and so do estimates (``Ledger.estimated_prompt_tokens``). ``None``: no limit.
@@ -39,7 +39,7 @@ class Budgets(msgspec.Struct, frozen=True):
     """The longest trace, in characters. The engine closes a stream that sends more, with ``finish_reason="length"``,
     because some servers never stop."""
     seconds: Annotated[float, Meta(ge=0)] | None = None
-    """Wall time of the whole run, in seconds."""
+    """The longest wall time of the whole run, in seconds; ``None``: no limit."""
     failures: Count | None = 5
     """After this many failures in a row (errors or timeouts), a verifier is suspended: its checks are skipped, and
     their text stays unverified. From time to time one check runs as a trial; if it returns a verdict, the suspension

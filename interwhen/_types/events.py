@@ -31,7 +31,7 @@ class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):
 
 
 class CheckStarted(msgspec.Struct, frozen=True, tag="check_started", gc=False):
-    """A check of a claim began."""
+    """A check of a claim began. ``key`` and ``span`` are those of the claim."""
 
     monitor: str
     key: str
@@ -71,6 +71,7 @@ class StreamStarted(msgspec.Struct, frozen=True, tag="stream_started", gc=False)
     """The model accepted a request. ``resume`` says how it continues the text; ``None`` for the first request."""
 
     generation: int
+    """The number of rewinds of the trace so far."""
     resume: ResumeMode | None
 
 

@@ -102,13 +102,13 @@ class ContextSource(Protocol):
         """Return the name of the context whose whole text is a system message of *prompt*, or is the start of *prompt*.
 
         The context must have at least as many characters as *least* says, and a name that matches one of the patterns
-        *names*. The result is empty if there is no such context. Never waits: it compares with the texts that were last
-        read from the store.
+        *names*, such as ``support-*``. The result is empty if there is no such context. Never waits: it compares with
+        the texts that were last read from the store.
         """
         ...
 
     def load(self, names: Sequence[str]) -> None:
-        """Read all contexts whose names match one of the patterns *names*. It may block."""
+        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block."""
         ...
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class WorkerPool(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Stop all workers quickly. A run closes its pool only if it created the pool itself."""
+        """Stop the workers, and take no further checks. A run closes only a pool that it owns."""
         ...
 
 
@@ -267,9 +267,10 @@ class RemedyLearner(Protocol):
 
 
 def fits(value: object, protocol: type) -> bool:
-    """Tell whether *value* has every member of *protocol*.
+    """Tell whether *value* has every public member that the body of *protocol* defines.
 
-    The answer is that of ``isinstance(value, protocol)``, but this call is 20 times faster.
+    Members that begin with an underscore, and those of base classes, are not tested. For our protocols, which have
+    none, the answer is that of ``isinstance(value, protocol)``, 20 times faster.
     """
     # CPython 3.11 collects the members of a protocol at each call of isinstance. That would be the slowest step at the
     # start of a run.

@@ -111,6 +111,7 @@ class ContextUse(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     used: ContextPart
+    """:data:`ContextPart` explains the words."""
     why: str = ""
     """Why nothing was used; empty if something was."""
 
@@ -146,6 +147,7 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     """Times of a run, in seconds on the clock of the event loop."""
 
     total: float = 0.0
+    """The time from the start of the run to the result."""
     first_token: float | None = None
     """The time from the start of the run to the first text of the model; ``None``: no text came."""
     largest_gap: float = 0.0
@@ -184,7 +186,7 @@ class WireReport(msgspec.Struct, frozen=True):
     skipped_events: int = 0
     """The number of skipped events (``malformed="skip"``). The text of these events is missing in the trace."""
     skipped: tuple[SkippedEvent, ...] = ()
-    """The first of the skipped events."""
+    """The first skipped events, at most 16."""
     replaced_events: int = 0
     """The number of events with invalid UTF-8, whose bad bytes were replaced by U+FFFD (``malformed="skip"``)."""
     bytes_after_end: int = 0

@@ -102,7 +102,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to a model: continue ``prompt`` followed by ``pieces``, the trace so far.
+    """A request to a model: continue ``prompt`` followed by ``pieces``, which are the trace so far.
 
     ``side`` is the question of a fork. It is sent after the trace, but it is not part of the trace, and the reader
     never sees it.
@@ -187,6 +187,7 @@ class Completion:
     finish_reason: FinishReason
     usage: Usage
     logprob: float | None = None
+    """The sum of the log-probabilities of the tokens, in nats; ``None`` if the endpoint sends none."""
     tokens: tuple[ScoredToken, ...] = ()
     """The tokens with their log-probabilities, if requested and sent."""
 
@@ -197,10 +198,13 @@ class Capabilities:
 
     resume: ResumeMode
     logprobs: bool = False
+    """Whether it can return the log-probabilities of tokens."""
     forks: bool = True
+    """Whether it answers side requests beside the stream."""
     think_tags: tuple[str, str] | None = ("<think>", "</think>")
     """The tags around the reasoning in the text; ``None`` if the API sends the reasoning in a separate field."""
     context_tokens: int | None = None
+    """The size of the context window in tokens; ``None``: not known."""
 
 
 @runtime_checkable
@@ -292,7 +296,7 @@ _RNG = random.Random()  # noqa: S311  (shared: seeding one takes longer than the
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Retries a request up to *attempts* times, with exponential backoff and full jitter.
+    """Retries a request up to *attempts* times after its first failure, with exponential backoff and full jitter.
 
     The upper limit of the random wait doubles from *base* to *cap* seconds. If the server sends ``Retry-After``, that
     time is used instead. When all waits of a request would exceed *budget* seconds in total, its error is raised.

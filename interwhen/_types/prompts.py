@@ -25,7 +25,7 @@ class PromptText(msgspec.Struct, frozen=True):
     role: Role
     """Who wrote it; ``tool`` for results of tools and for retrieved documents."""
     index: int = 0
-    """The number of its message in the prompt."""
+    """The number of its message in the prompt, from 0."""
 
 
 class PromptFinding(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class PromptMonitor:
     rewrite: Rewrite | None = None
     """Returns the text that replaces a finding, for ``rewrite``."""
     roles: tuple[Role, ...] = EVERY_ROLE
-    """The roles whose texts the monitor reads."""
+    """The roles whose texts the monitor reads. Empty texts are not read."""
     on_error: Literal["open", "closed"] | None = None
     """What follows if *find* or *rewrite* raises, is late or returns something else: ``closed`` refuses the prompt,
     ``open`` sends it. ``None``: ``open`` for ``observe``, ``closed`` otherwise."""

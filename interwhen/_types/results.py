@@ -31,6 +31,7 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     monitor: str
     verifier: str
     version: str
+    """The version of the verifier."""
     key: str
     """The claim's key; empty if no claim could be extracted from the segment."""
     span: Span | None
@@ -64,8 +65,11 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     """Whether the violation could interrupt the run. False if the monitor only observes, if the claim has no span, or
     if feedback already answers its segment."""
     remedy: RemedyName | None = None
+    """The remedy that followed; ``None``: another violation got the remedy, or there was none."""
     cut: int | None = None
+    """The offset at which the remedy cut the trace; ``None``: there was no remedy."""
     inserted: str = ""
+    """The text that the remedy wrote at ``cut``: a repair or feedback."""
     place: int | None = None
     """The number of characters of the model's own text before the segment: without white space, feedback, and refuted
     text that feedback answers. ``None``: there was no remedy, or an older version wrote the record."""
@@ -86,7 +90,7 @@ class PromptRecord(msgspec.Struct, frozen=True, gc=False):
     role: Role | None
     """The role of the text; ``None`` if the monitor failed."""
     index: int | None
-    """The number of the message; ``None`` if the monitor failed."""
+    """The number of the message in the prompt, from 0; ``None`` if the monitor failed."""
     span: Span | None
     """The place in the text; ``None`` if the monitor failed."""
     why: str
@@ -116,8 +120,11 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """Lists the checks that passed on exactly this text, which its hash identifies."""
 
     text_sha256: str
+    """The hash of the whole returned trace: reasoning and answer, with insertions."""
     prompt_sha256: str
+    """The hash of the prompt, as :func:`prompt_sha256` computes it."""
     model: str
+    """The name of the model."""
     checks: tuple[CheckRecord, ...]
     covered: tuple[Span, ...]
     """The spans of the claims, merged. The extractors read the other text too, and found no claims in it."""
@@ -136,7 +143,7 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     alone, and its scope is ``answer``."""
 
     def matches(self, text: str) -> bool:
-        """Tell whether this certificate is for exactly *text*."""
+        """Tell whether this certificate is for exactly *text*, the ``text`` of a result (not its ``answer``)."""
         return sha256(text) == self.text_sha256
 
 
@@ -151,7 +158,7 @@ code have fewer, so their estimates are too low."""
 
 
 def prompt_bytes(prompt: Prompt) -> int:
-    """Return the size of the text of *prompt* in bytes of UTF-8."""
+    """Return the size of *prompt* in bytes of UTF-8: of its text, or of the contents of its messages without calls."""
     texts = (prompt,) if isinstance(prompt, str) else (message.content for message in prompt)
     return sum(len(text.encode(errors="replace")) for text in texts)
 

@@ -110,6 +110,7 @@ class WrittenCalls(msgspec.Struct, frozen=True, gc=False):
     """The tool calls that one segment of text holds."""
 
     form: CallFormat
+    """The format in which they are written."""
     calls: tuple[ToolCall, ...] = ()
     problem: str = ""
     """Why the text, which looks like a call, cannot be read; empty: it was read."""
@@ -133,7 +134,8 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     call: ToolCall | None = None
     """The tool call, if this segment is a structured one; ``None`` for text, also for calls written as text."""
     written: WrittenCalls | None = None
-    """The calls that the text of this segment holds; ``None``: it is a structured call, or another monitor's text."""
+    """What the trigger ``ToolCalls`` read from the text of this segment; ``None``: the segment is a structured call, or
+    has another trigger."""
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
@@ -215,9 +217,10 @@ separators."""
 
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
-    """Clean *text* for feedback: return one line of at most *limit* characters, without control or template tokens.
+    """Clean *text* for feedback: return one line of at most *limit* characters.
 
-    Double quotation marks become single ones. A longer text ends with "…".
+    Control characters, invisible characters and chat-template tokens become spaces, and double quotation marks become
+    single ones. A longer text ends with "…"; only its first ``4 * limit`` characters are read.
     """
     clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.

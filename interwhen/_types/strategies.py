@@ -37,13 +37,18 @@ class StrategyTask:
     """One call, as a strategy gets it. To send the caller's request, the strategy calls ``model``."""
 
     model: BudgetedModel
+    """The caller's model. Each request to it spends tokens of its budget."""
     prompt: Prompt
     monitors: tuple[Monitor, ...]
+    """The monitors of the call."""
     sampling: Sampling
     """The settings of a sample. ``temperature`` is ``None`` if the caller gave none: the server has its own."""
     seed: int
+    """The seed of the first sample."""
     starts_in: Phase = "answer"
+    """The phase in which the text of the model starts."""
     workers: WorkerPool | None = None
+    """The pool for checks; ``None``: each run creates its own."""
     has_tools: bool = False
     """Whether the model may call tools."""
     is_structured: bool = False
@@ -59,11 +64,13 @@ class StrategyChoice:
     chunks: tuple[Chunk, ...] = ()
     """The text. A chunk without tokens is text that the strategy wrote."""
     finish_reason: FinishReason | None = None
+    """Why the chosen text ended; ``None`` if there is none."""
     recording: object | None = None
     """The ``recording`` of the stream that brought exactly this text; ``None`` if it is put together from several."""
     gave_up: str = ""
     """Why the strategy gives no answer; empty if it gives one."""
     remedies: int = 0
+    """The number of remedies in the runs that the strategy made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,9 +100,9 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
     seen: float = 8000.0
     """The number of characters in which the ``found`` mistakes were seen."""
     least: int = 120
-    """The shortest length of a part, in characters."""
+    """The shortest length of a segment, in characters. The last segment of a phase may be shorter."""
     most: int = 4000
-    """The longest length of a part, in characters."""
+    """The longest length of a segment, in characters."""
 
     def __post_init__(self) -> None:
         if not (self.cost > 0 and self.found > 0 and self.seen > 0 and 1 <= self.least <= self.most):

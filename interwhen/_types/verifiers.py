@@ -64,6 +64,7 @@ class FunctionVerifier:
     deadline: float
     worker: Worker
     check: Callable[..., Verdict | Awaitable[Verdict]]
+    """The function."""
 
     def __call__(self, claim: Any, *prepared: Any) -> Verdict | Awaitable[Verdict]:
         """Call the function directly, without a worker or a deadline. *prepared*: the value of ``prepare``, if any."""
@@ -147,7 +148,7 @@ class Ticket:
                 self._callbacks.remove(callback)
 
     def cancel(self) -> None:
-        """Cancel the check of this ticket, and call the callbacks."""
+        """Cancel the check of this ticket, and call the callbacks, once, in the calling thread."""
         # Under the lock, so that a callback that was removed is not called.
         with self._lock:
             self.cancelled = True

@@ -226,7 +226,11 @@ def _baselines(world: TaskWorld, tasks: int, seed: int) -> tuple[list[Puzzle], l
 
 
 def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore], list[MeanScore]]:
-    """Return the scores of best-of-N and of stop-on-verified on *puzzles*: two lists, for N from 1 to *most*."""
+    """Return the scores of best-of-N and of stop-on-verified on *puzzles*: two lists, for N from 1 to *most*.
+
+    Both answer with the first sample that the verifier passes, or else with the first one. Best-of-N pays for all N
+    samples, stop-on-verified for those up to the first pass.
+    """
     right, flat, stopping = [0] * most, [0] * most, [0] * most
     for puzzle in puzzles:
         tries = puzzle.samples[:most]
@@ -248,7 +252,9 @@ class AllocationRun(NamedTuple):
     """The scores of the adaptive allocator on one draw of tasks, compared with best-of-N and stop-on-verified."""
 
     accuracy: float
+    """The percentage of tasks that the allocator answered right."""
     tokens: float
+    """The mean number of tokens for a task."""
     times_fewer: float
     """The tokens that best-of-N needs for the same accuracy, divided by the tokens of the allocator."""
     saved: float
@@ -293,7 +299,7 @@ def tokens_for(curve: Sequence[MeanScore], accuracy: float) -> float:
 def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
     """Return the accuracy that *curve*, the scores of a strategy for growing N, has at *tokens* tokens per task.
 
-    It is interpolated between the points of the curve.
+    It is interpolated between the points of the curve. Outside the curve, it is the accuracy at the nearer end.
     """
     return _between([point.tokens for point in curve], [point.accuracy for point in curve], tokens)
 
@@ -301,7 +307,8 @@ def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
 def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     """Return the y value at *x*, by linear interpolation between the points whose coordinates are *xs* and *ys*.
 
-    The points are the first one that reaches *x*, and the one before it.
+    The points are the first one that reaches *x*, and the one before it. If the first point reaches *x*, the result is
+    its y value; if no point does, that of the last one.
     """
     at = next((at for at, value in enumerate(xs) if value >= x), None)
     if at is None or at == 0:

@@ -58,13 +58,15 @@ class Comparison:
     budgets: Sequence[int]
     """Budgets of an attempt, in generated tokens."""
     sampling: Sampling
+    """The temperature of the samples, and the most tokens of one trace."""
     seed: int = 0
+    """The seed of the samples and of the order of the attempts."""
     share: bool = True
     """Whether strategies share the text of equal requests. The text is generated once, and each is charged for it."""
     counts_prompts: bool = False
     """Whether prompt tokens use up the budget, too."""
     minutes: float | None = None
-
+    """The time limit: no further exercise begins after this many minutes."""
     made: Mapping[tuple[Arm, int], GradedAttempt] = field(default_factory=dict)
     """Attempts that were made earlier, by arm and exercise. They are not made again."""
     when_made: Callable[[GradedAttempt], None] = lambda _: None
@@ -383,8 +385,8 @@ class AttemptFile:
     def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:
         """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it.
 
-        What strategies learn about remedies is stored in other files in the same folder, which *stack* closes. Raises
-        :class:`UsageError` if the file has attempts at other exercises.
+        What strategies learn about remedies is stored in other files in the same folder; *stack* closes them when it is
+        closed itself. Raises :class:`UsageError` if the file has attempts at other exercises.
         """
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:
@@ -516,7 +518,7 @@ async def compare(
 
 
 def read_budgets(text: str) -> tuple[int, ...]:
-    """Return the budgets in a text such as ``500,2k``, in tokens.
+    """Return the budgets in a text such as ``500,2k`` (``k`` is a thousand), in tokens and without duplicates.
 
     Raises :class:`~interwhen.UsageError` for another text.
     """

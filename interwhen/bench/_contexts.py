@@ -3,7 +3,8 @@
 The file has contexts and questions with right answers. Nothing in it is generated, and the grader shares no code with
 the verifiers. The arms are ``bare``: the context and the question; ``facts``: with the facts that precompute verified;
 ``answers``: with what precompute prepared for exactly these questions, derived again where no monitor judges it;
-``notes``: with notes that the same model wrote ahead of time, and that nothing has checked.
+``prefixes``: with the context in the prefix cache of the server; ``notes``: with notes that the same model wrote ahead
+of time, and that nothing has checked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import gzip
 import random
 import re
+import secrets
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -25,17 +27,18 @@ from cyclopts import Parameter
 from interwhen import Message, Model, Sampling, UsageError, run
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import Estimate, estimate, mcnemar
+from interwhen.bench._statistics import Estimate, estimate, mcnemar, paired
 from interwhen.cli._progress import each as progress_of
 from interwhen.models import Completion, ModelWrapper, Request, Stream, Timeouts, open_local
 from interwhen.precompute import Kind, MemoryShelf, Precomputer, Producer, Store
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
+from interwhen.precompute.producers.prefixes import prefixes
 from interwhen.registry import load_model
 from interwhen.testing import Rate
 from interwhen.toolkit.quantities import read_number
 
-Arm = Literal["bare", "facts", "answers", "notes"]
+Arm = Literal["bare", "facts", "answers", "prefixes", "notes"]
 HOW = (
     "Solve the problem in a few short sentences, one for each calculation, without headings or formulas in LaTeX. The "
     'last line must be "Answer: NUMBER".'
@@ -59,7 +62,9 @@ class DatedQuestion(msgspec.Struct, frozen=True):
     context: str
     question: str
     gold: str
+    """The right answer, a number as text."""
     id: str = ""
+    """Identifies the question; if empty, the number of its line does."""
 
 
 class ContextRun(msgspec.Struct, frozen=True):
@@ -73,17 +78,23 @@ class ContextRun(msgspec.Struct, frozen=True):
     prompt_tokens: int
     cached_tokens: int
     first_token: float | None
-    """Seconds until the first text."""
+    """Seconds until the first text; ``None`` if no text came."""
     seconds: float
+    """Seconds until the end of the run."""
     offline: int
     """The tokens that the model generated ahead of time for this context in this arm."""
     offline_seconds: float
+    """Seconds that the preparation of this context took."""
     status: str
+    """The label of the result, such as ``answer verified``."""
     items: int
     """The number of precomputed items that the run used."""
     served: tuple[str, ...]
     """The prepared lines that could be served, for people to read."""
     text: str
+    """The text of the run."""
+    cold: bool = False
+    """Whether the server's cache had nothing of the prompt but what was prepared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +104,13 @@ class Prepared:
     tokens: int = 0
     seconds: float = 0.0
     served: tuple[str, ...] = ()
+    """The prepared lines; empty if nothing could be prepared."""
     precomputer: Precomputer | None = None
+    """The precomputer with the items, for the arms ``facts``, ``answers`` and ``prefixes``."""
     notes: str = ""
+    """The notes of the model, for the arm ``notes``."""
+    prefixes: int = 0
+    """The number of prefixes that the server's counters confirmed."""
 
 
 async def contexts(
@@ -108,6 +124,7 @@ async def contexts(
     arm: Annotated[tuple[Arm, ...], Parameter(negative="")] = get_args(Arm),
     limit: int = 50,
     tokens: int = 320,
+    cold: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
     minutes: float | None = None,
 ) -> Report:
@@ -115,6 +132,7 @@ async def contexts(
 
     All arms of a question run one after another, greedily, under the same monitors: first bare, then the others in
     random order. Where an arm could prepare nothing, its request would be that of bare, and it has the same result.
+    Only with --cold can the times of the arms be compared, and the report has them.
 
     Parameters
     ----------
@@ -138,6 +156,9 @@ async def contexts(
         How many contexts are used. The seed selects them.
     tokens
         The largest number of tokens of one reply.
+    cold
+        Begin the prompts of each question and arm with a number of their own, so that the server has nothing of them in
+        its cache from another arm. No result is repeated, and bare is not always the first.
     seed
         The seed that selects the contexts and the order of the arms.
     minutes
@@ -147,7 +168,7 @@ async def contexts(
     asked = draw_contexts(read_questions(data), limit, seed)
     found = read_rows(rows)
     opened = _opened(model, base_url, threads)
-    measuring = Measuring(Instructed(opened), monitor, Sampling(max_tokens=tokens, temperature=0.0))
+    measuring = Measuring(opened, monitor, Sampling(max_tokens=tokens, temperature=0.0), cold=cold)
     rng, begun = random.Random(seed), time.monotonic()  # noqa: S311  (an order, not a secret)
     try:
         for number, (text, questions) in enumerate(progress_of(asked, "contexts", ticks=False)):
@@ -155,9 +176,11 @@ async def contexts(
                 say(f"the time is over: {number} of {len(asked)} contexts are done")
                 break
             # The arm bare comes first, because the others can repeat its results.
-            for each in sorted(rng.sample(arm, len(arm)), key=lambda one: one != "bare"):
-                due = [one for one in questions if (one.id, each) not in found]
-                plain = {one.id: found[one.id, "bare"] for one in due if (one.id, "bare") in found}
+            for each in sorted(rng.sample(arm, len(arm)), key=lambda one: one != "bare" and not cold):
+                due = [
+                    one for one in questions if (one.id, each) not in found or (cold and not found[one.id, each].cold)
+                ]
+                plain = {one.id: found[one.id, "bare"] for one in due if (one.id, "bare") in found and not cold}
                 for result in [one async for one in measuring.ask(text, due, each, plain)]:
                     found[result.id, each] = result
                     _append(rows, result)
@@ -245,34 +268,43 @@ def _append(path: Path | None, result: ContextRun) -> None:
 
 
 class Instructed(ModelWrapper):
-    """Wraps *model*: a request that is a plain text gets the system prompt :data:`HOW`.
+    """Wraps *model*: a request that is a plain text gets the system prompt :data:`HOW`, with *start* before it.
 
-    It is in front of the text, and the same in all requests, so that the server can keep it in its cache. Stored
-    answers are found by the text without it.
+    It is in front of the text. If it is the same in all requests, the server can keep it in its cache. Stored answers
+    are found by the text without it.
     """
+
+    def __init__(self, model: Model, start: str = "") -> None:
+        super().__init__(model)
+        self._start = start
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream of the wrapped model. If the prompt is a plain text, the system prompt is added first."""
-        return await self._model.stream(_instructed(request))
+        return await self._model.stream(_instructed(request, self._start))
 
     async def complete(self, request: Request) -> Completion:
         """Return the answer of the wrapped model. If the prompt is a plain text, the system prompt is added first."""
-        return await self._model.complete(_instructed(request))
+        return await self._model.complete(_instructed(request, self._start))
 
 
-def _instructed(request: Request) -> Request:
+def _instructed(request: Request, start: str) -> Request:
     if not isinstance(request.prompt, str):
         return request
-    return replace(request, prompt=(Message("system", HOW), Message("user", request.prompt)))
+    return replace(request, prompt=(Message("system", start + HOW), Message("user", request.prompt)))
 
 
 class Measuring:
-    """Prepares contexts with *model*, and asks it the questions about them. *monitors* check every run."""
+    """Prepares contexts with *model*, and asks it the questions about them. *monitors* check every run.
 
-    def __init__(self, model: Model, monitors: Sequence[str], sampling: Sampling) -> None:
-        self._model = model
+    With *cold*, the prompts for each context and arm begin with a random number of their own.
+    """
+
+    def __init__(self, model: Model, monitors: Sequence[str], sampling: Sampling, *, cold: bool = False) -> None:
+        self._opened = model
+        self._model = Instructed(model)
         self._monitors = tuple(monitors)
         self._sampling = sampling
+        self._cold = cold
 
     async def ask(
         self, text: str, questions: Sequence[DatedQuestion], arm: Arm, plain: Mapping[str, ContextRun]
@@ -284,9 +316,12 @@ class Measuring:
         """
         if not questions:
             return
+        if self._cold:
+            # A seed would give the same numbers again, and a server that still runs would have them in its cache.
+            self._model = Instructed(self._opened, f"Session {secrets.randbelow(9 * 10**8) + 10**8}. ")
         prepared = await self._prepare(text, questions, arm)
         for one in questions:
-            if arm != "bare" and not prepared.served and one.id in plain:
+            if arm != "bare" and not prepared.served and not prepared.prefixes and one.id in plain:
                 yield _repeated(plain[one.id], arm, prepared)
             else:
                 yield await self._answer(text, one, arm, prepared)
@@ -309,6 +344,7 @@ class Measuring:
             "answers": answers(
                 questions=[one.question for one in questions], max_tokens=most, derivations=_DERIVATIONS, agreeing=1
             ),
+            "prefixes": prefixes(),
         }
         kinds: tuple[Kind, ...] = (producers[arm].kind,)
         precomputer = Precomputer(
@@ -323,8 +359,10 @@ class Measuring:
         ref = await precomputer.add("context", text, kinds=kinds)
         await precomputer.work()
         spent = precomputer.contexts["context"].spending.cost.generated
-        lines = tuple(line for item in precomputer.ready(ref) for line in item.payload.text.splitlines())
-        return Prepared(spent, time.monotonic() - begun, lines, precomputer)
+        ready = precomputer.ready(ref)
+        lines = tuple(line for item in ready for line in item.payload.text.splitlines())
+        warm = sum(item.key.kind == "prefixes" for item in ready)
+        return Prepared(spent, time.monotonic() - begun, lines, precomputer, prefixes=warm)
 
     async def _answer(self, text: str, one: DatedQuestion, arm: Arm, prepared: Prepared) -> ContextRun:
         prompt = compose(text, one.question)
@@ -349,9 +387,10 @@ class Measuring:
             offline=prepared.tokens,
             offline_seconds=prepared.seconds,
             status=result.label,
-            items=len(result.precomputed),
+            items=len(result.precomputed) + prepared.prefixes,
             served=prepared.served,
             text=result.text,
+            cold=self._cold,
         )
 
 
@@ -379,6 +418,7 @@ def report_on(found: Sequence[ContextRun], subject: str) -> Report:
         by_arm.setdefault(one.arm, {})[one.id] = one
     base = by_arm.get("bare", {})
     arms = [arm for arm in get_args(Arm) if arm in by_arm]
+    timed = [(arm, _cold_pairs(base, by_arm[arm])) for arm in arms if arm != "bare"]
     tables = (
         Table("Answers", tuple(_arm_row(arm, list(by_arm[arm].values())) for arm in arms)),
         Table(
@@ -386,6 +426,11 @@ def report_on(found: Sequence[ContextRun], subject: str) -> Report:
             tuple(_pair_row(arm, base, by_arm[arm]) for arm in arms if arm != "bare" and base.keys() & by_arm[arm]),
             "fixed, broken: only this arm is right, or only bare. The cost includes the tokens ahead of time; t is the "
             "weight of a token for which a reader waits. Below 1, the arm is cheaper than bare.",
+        ),
+        Table(
+            "Times within pairs",
+            tuple(_time_row(arm, pairs) for arm, pairs in timed if pairs),
+            "Only of runs with --cold. more: the mean of the arm minus bare, in percent of bare.",
         ),
     )
     return Report(benchmark="contexts", subject=subject, tables=tuple(table for table in tables if table.rows))
@@ -428,6 +473,31 @@ def _pair_row(arm: Arm, base: Mapping[str, ContextRun], found: Mapping[str, Cont
         for queries in QUERIES:
             row[f"cost at {queries}, t = {weight}"] = (offline / queries + weight * now) / (weight * max(usual, 1e-9))
     return row
+
+
+def _cold_pairs(base: Mapping[str, ContextRun], found: Mapping[str, ContextRun]) -> list[tuple[ContextRun, ContextRun]]:
+    return [(base[name], one) for name, one in found.items() if name in base and one.cold and base[name].cold]
+
+
+def _first_token(one: ContextRun) -> float:
+    # A run without a text has no first token; then the reader waited for the whole run.
+    return one.seconds if one.first_token is None else one.first_token
+
+
+def _time_row(arm: Arm, pairs: Sequence[tuple[ContextRun, ContextRun]]) -> Row:
+    first, usual_first = ([1000 * _first_token(pair[at]) for pair in pairs] for at in (1, 0))
+    whole, usual = ([pair[at].seconds for pair in pairs] for at in (1, 0))
+    return {
+        "arm": arm,
+        "pairs": len(pairs),
+        "first token, bare, ms": estimate(usual_first),
+        "first token, ms": estimate(first),
+        "first token, more": paired(usual_first, first)[1],
+        "answer, bare, s": estimate(usual),
+        "answer, s": estimate(whole),
+        "answer, more": paired(usual, whole)[1],
+        "cached": statistics.fmean(one.cached_tokens / max(one.prompt_tokens, 1) for _, one in pairs),
+    }
 
 
 command = command_of(contexts)

@@ -54,7 +54,10 @@ class Reading(msgspec.Struct):
             self.begun = float(found[1])
 
     async def take_all(self, parts: AsyncIterator[bytes]) -> None:
-        """Read the whole answer from *parts*, which yields its bytes, and record when its chunks arrive."""
+        """Read the whole answer from *parts*, which yields its bytes, and record when its chunks arrive.
+
+        The end mark sets ``ended`` and is not counted as a chunk.
+        """
         tail = b""
         async for data in parts:
             self.take_bytes(tail + data)
@@ -81,7 +84,9 @@ class Crowd(msgspec.Struct, frozen=True):
     lost: int
     """Streams that did not reach their end, or that had missing chunks."""
     delivered: float
-    """The rate at which chunks arrived since the first one was sent, as a share of the scheduled rate."""
+    """The rate at which chunks arrived since the first one was sent, as a share of the scheduled rate.
+
+    It is the mean over all streams. A lost stream counts as 0."""
     late_p50_ms: float
     """The median time from the moment at which a chunk was due at the generator to its arrival."""
     late_p99_ms: float
@@ -101,7 +106,10 @@ class StreamReader(asyncio.Protocol):
         self._tail = b""
 
     async def read(self, stream: str) -> Reading:
-        """Ask for *stream* (``CHUNKS@PER_SECOND``) and read it to its end. The first call opens the connection."""
+        """Ask for *stream* (``CHUNKS@PER_SECOND``), read it to its end, and return when its chunks arrived.
+
+        The first call opens the connection.
+        """
         loop = asyncio.get_running_loop()
         if self._transport is None:
             host, port = self._url.hostname or "", self._url.port or 80

@@ -53,8 +53,11 @@ class CrowdPair(msgspec.Struct, frozen=True):
     """
 
     rate: float
+    """Chunks per second of each stream."""
     floor: Crowd
+    """The streams as the bare protocol read them."""
     crowd: Crowd
+    """The streams as the client read them."""
     generator: LoadTally
     """The tally of the generator while the crowd was read."""
     cpu_microseconds: float | None = None
@@ -62,7 +65,7 @@ class CrowdPair(msgspec.Struct, frozen=True):
     floor_cpu_microseconds: float | None = None
     """CPU time per chunk of the bare protocol, if it ran in the measured process."""
     memory_kb: float | None = None
-    """Resident memory per stream in the gateway process."""
+    """Resident memory per stream in the gateway process, in KiB; ``None`` if there is no gateway."""
 
     @property
     def added_p99_ms(self) -> float:
@@ -83,7 +86,10 @@ def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
 
 @contextmanager
 def serving(monitor: Sequence[str], upstream: str, **environment: str) -> Iterator[Helper]:
-    """Run a gateway with the monitors called *monitor* before *upstream*. Add *environment* to its variables."""
+    """Run a gateway with the monitors named in *monitor* until the end of the block, and yield its process and URL.
+
+    *upstream* is the URL of the model server. *environment* is added to the environment variables of the process.
+    """
     watching = (word for name in monitor for word in ("-m", name))
     command = [sys.executable, "-c", _SERVE, "serve", "--port", "0", *watching, "--upstream", upstream]
     with child(command, r"serving (http://\S+)", **environment) as helper:

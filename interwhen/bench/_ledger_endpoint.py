@@ -77,12 +77,15 @@ class RequestRecord:
 
     kind: Literal["main", "fork"]
     fault: str
+    """One of :data:`FAULTS`; ``none`` if the answer has no fault."""
     prompt: int
+    """Tokens of the prompt."""
     cached: int
+    """Those of them that the cache had."""
     accepted: bool = False
     """Whether the endpoint began an answer."""
     sent: int = 0
-    """The number of tokens in the events that the client read."""
+    """The number of generated tokens that the client got, with the token that ends the answer, if that is counted."""
     told: bool = False
     """Whether the endpoint has reported its count; for a fork, whether the answer was complete."""
 
@@ -126,7 +129,10 @@ class CountingEndpoint:
         self._seen: list[str] = []
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step] | Iterator[Step]:
-        """Return the steps of the answer to *request*, and record the request in ``books``."""
+        """Return the steps of the answer to *request*, and record it in ``books``.
+
+        A request that is no POST is not recorded; its answer has the status 404.
+        """
         if request.method != "POST":
             return reply(404, b'{"error": {"message": "no such page", "code": 404}}')
         rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")  # noqa: S311  (a script, no secret)

@@ -35,6 +35,7 @@ class LocalStream:
     """The measurements of one stream: its tokens and text, and the seconds between successive reads (*gaps*)."""
 
     seconds: float = 0.0
+    """The time from the request to the last read."""
     tokens: int = 0
     text: str = ""
     gaps: list[float] = field(default_factory=list)

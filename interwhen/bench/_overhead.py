@@ -202,7 +202,10 @@ async def overhead(
 
 
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
-    """Return the CPU seconds that supervision adds to a stream of *chunks* chunks: the median of 3 to 9 tries."""
+    """Return the CPU seconds that a run with three monitors adds to reading *chunks* chunks.
+
+    It is the median of 3 to 9 tries.
+    """
     stream = f"{chunks}@0"
     tries = [
         await read_supervised(url, stream, transport, armed(3)) - await read_decoded(url, stream, transport)

@@ -86,16 +86,23 @@ class Setup:
     """The monitors to use. If empty, *monitors* artificial monitors with a known cost are used."""
     monitors: int = 5
     verifier_ms: float = 100.0
+    """How long each check of an artificial monitor takes, in milliseconds."""
     waiting: Waiting = "async"
     poll_chars: int | None = None
+    """The size of the parts that artificial monitors check, in characters; ``None``: sentences, lines and so on."""
     forks: bool = False
+    """Whether artificial monitors ask the model in a fork for each part."""
     pairs: int = 20
     concurrency: int = 1
     """How many streams of an arm run at once. A pair compares these groups of streams."""
     control: bool = False
+    """Whether the bare arm runs twice, to measure the noise."""
     leave_one_out: bool = False
+    """Whether there is also an arm without each monitor in turn."""
     seed: int = 0
+    """The seed of the requests and of the order of the arms."""
     minutes: float | None = None
+    """The time limit: no further pair begins after this many minutes."""
 
     def watching(self) -> Sequence[Monitor]:
         """Return the monitors that watch the supervised runs: those that were chosen, or artificial ones."""
@@ -391,7 +398,7 @@ async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Rep
     """Measure the penalty of *setup* once for each value of the setting *axis*, and return one report.
 
     *values* are the values of the setting; by default, those of :data:`VALUES`. Raises :class:`UsageError` for values
-    that are too small, or for an axis that does not fit the chosen monitors.
+    that are too small, for an axis that does not fit the chosen monitors, and if no pair was a correct run.
     """
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):

@@ -81,7 +81,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
 
 
 class _Axis(msgspec.Struct, frozen=True):
-    """An axis that maps the values from *low* to *high* to the pixels from *start* to *end*."""
+    """An axis that maps the values from *low* to *high* to the pixels from *start* to *end*.
+
+    With *is_log* it is logarithmic, and all values must be positive. With *is_whole*, its labels are at least 1 apart.
+    """
 
     low: float
     high: float

@@ -34,9 +34,13 @@ class SimulatedServer:
     attention: float = 1.2e-8
     """Seconds per pair of a new token and an earlier token."""
     batch: int = 64
+    """Tokens of the prompt that are read at once. A batch that is not full costs more per token."""
     decode: float = 0.02
+    """Seconds per generated token."""
     request: float = 0.004
+    """Seconds per request, beside reading and writing."""
     seek: float = 0.006
+    """Seconds until a restore begins to move tokens."""
     restored: float = 1.5e-5
     """Seconds per token that a restore moves."""
     keeps: float = 0.8
@@ -46,6 +50,7 @@ class SimulatedServer:
     busy: float = 1.3
     """The mean factor by which a main stream slows down a fork."""
     noise: float = 0.1
+    """Standard deviation of the logarithm of the random factor of each time."""
     timings: bool = True
     """Whether the server reports how long reading and writing took."""
 
@@ -164,6 +169,7 @@ class ForkCosts(NamedTuple):
     """The expected seconds of one fork, without noise, for three ways to choose its route."""
 
     planned: float
+    """Seconds on the route that the planner chose."""
     oracle: float
     """Seconds on the best route by the true expected costs."""
     reread: float

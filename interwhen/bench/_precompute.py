@@ -191,6 +191,7 @@ class CurvePoint(NamedTuple):
     """
 
     accuracy: float
+    """The share of right answers, from 0 to 1."""
     notes: float
     """The mean number of notes per context."""
     wrong: float
@@ -415,10 +416,15 @@ def question(context: Any, jobs: int, number: int) -> Any:
 
 
 class SolverCost(NamedTuple):
-    """The mean cost of questions about a timetable. ``*_spent`` is Z3's own deterministic count (``rlimit count``)."""
+    """The mean cost of a question about a timetable, for a new problem (cold) and for one that is loaded (warm).
+
+    ``*_spent`` is Z3's own deterministic count (``rlimit count``), ``*_ms`` the time in milliseconds.
+    """
 
     conditions: int
+    """The number of Z3 conditions of the timetable."""
     questions: int
+    """The number of questions that were asked."""
     cold_spent: float
     warm_spent: float
     cold_ms: float
@@ -428,7 +434,9 @@ class SolverCost(NamedTuple):
 
 
 def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
-    """Ask *questions* questions about a timetable of *jobs* jobs, and return what they cost on average.
+    """Ask at least *questions* questions about a timetable of *jobs* jobs, and return what they cost on average.
+
+    There is at most one question for each job.
 
     Each question is asked twice: to a Z3 problem that is already loaded (warm), and to a new one (cold). With
     *minimal*, the reasons in the answers are minimal. Raises :class:`MissingExtraError` without Z3.
@@ -478,9 +486,9 @@ _SIMULATED = (
 
 
 class PreparedCost(NamedTuple):
-    """The costs of one arm (what was prepared) on one family of contexts: mean tokens per query.
+    """The costs of one arm (what was prepared) on one family of contexts.
 
-    Other fields are relative to the arm ``nothing``.
+    The fields from ``fewer`` on compare the arm with the arm ``nothing``; the three costs are divided by its cost.
     """
 
     generated: float
@@ -488,7 +496,9 @@ class PreparedCost(NamedTuple):
     offline: float
     """Tokens that precompute generated per context."""
     right: float
+    """The share of right answers, from 0 to 1."""
     verified: float
+    """The share of verified answers, from 0 to 1."""
     fewer: float | None
     """Tokens per query with nothing prepared, divided by :attr:`generated`; ``None`` if that is 0."""
     saved: Estimate
@@ -516,7 +526,8 @@ async def cost_rows(
     """Measure the costs of each arm with the same questions, and return them by arm.
 
     *contexts* contexts of *family* are generated, with *questions* questions each, of which the share *predictable* can
-    be foreseen. *rates* are the probabilities of the model's mistakes.
+    be foreseen. *rates* are the probabilities of the model's mistakes. After *minutes* minutes, no further context
+    begins.
     """
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
@@ -611,7 +622,8 @@ async def simulate(
 
     It asks *questions* questions on each of *contexts* contexts for each family and each share in *predictable*,
     computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
-    items. *jobs* are the sizes of the timetables for the questions to Z3.
+    items. After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the
+    timetables for the questions to Z3.
     """
     rates = MistakeRates()
     costs: list[Row] = []
@@ -702,8 +714,8 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
     """Yield a table row on the cost of Z3's answers for each of *sizes*; then again for each, with minimal reasons.
 
-    The sizes are numbers of jobs in a timetable. Each row is the mean over *questions* questions. Without Z3, there are
-    no rows.
+    The sizes are numbers of jobs in a timetable. Each row is the mean over at least *questions* questions. Without Z3,
+    there are no rows.
     """
     try:
         for minimal in (False, True):

@@ -8,12 +8,12 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from interwhen import Claim, Lines, Model, Monitor, Pass, Sampling, Segment, Task, Unknown, Verdict, Violation, verifier
 from interwhen.bench._experiment import say
-from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import Estimate
+from interwhen.bench._report import Cell, Report, Row, Table
+from interwhen.bench._statistics import Estimate, estimate, paired
 from interwhen.cli._progress import each as progress_of
 from interwhen.precompute import ContextRef, MemoryShelf, Precomputer, Store
 from interwhen.precompute._serving import ServeReady
@@ -71,7 +71,10 @@ def total(rng: random.Random) -> Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure(Claim):
-    """A claim: one step of the computation, or the answer (with an empty *sign*)."""
+    """A claim: one step of the computation, *left* *sign* *right* = *value*, or the answer *value*.
+
+    For an answer, *sign* is empty.
+    """
 
     left: int = 0
     sign: str = ""
@@ -91,7 +94,10 @@ def prepare(task: Task) -> int | None:
 
 
 def extract(segment: Segment, _right: int) -> Iterator[Figure]:
-    """Yield the steps of the computation in a line as claims, and also its answer."""
+    """Yield the steps of the computation in a line as claims, and also its answer.
+
+    The second parameter, the value from :func:`prepare`, is not used.
+    """
     for found in quotes(segment, _CLAIM):
         if found["answer"]:
             yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
@@ -159,7 +165,7 @@ async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> R
     stored = [(one, item) for one, item in items if item.key.kind == "answers"]
     offline = statistics.fmean(prepared.spending.cost.generated for prepared in precomputer.contexts.values())
     await precomputer.aclose()
-    usual, now = (statistics.fmean(tokens for _, tokens in runs) for runs in (before, after))
+    usual, now = (statistics.fmean(one.tokens for one in runs) for runs in (before, after))
     costs: list[Row] = [
         {
             "what": f"cost a query at {queries} queries, t = {weight}",
@@ -172,6 +178,8 @@ async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> R
     rows: tuple[Row, ...] = (
         {"what": "right", "nothing": _percent(before), "precomputed": _percent(after)},
         {"what": "tokens a query", "nothing": usual, "precomputed": now},
+        {"what": "first token, ms", **_times(before, after, "first_token")},
+        {"what": "whole answer, ms", **_times(before, after, "total")},
         # No answer is stored for a problem whose answer was not verified.
         {"what": f"answers stored, of {problems}", "precomputed": len(stored)},
         {"what": "  of them wrong", "precomputed": sum(not _is_right(one, item.payload.text) for one, item in stored)},
@@ -183,16 +191,36 @@ async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> R
     return Report(benchmark="precompute", subject=model.name, tables=(Table("Running totals", rows, caption),))
 
 
-def _percent(runs: Sequence[tuple[bool, int]]) -> Estimate:
-    rate = Rate.make(sum(right for right, _ in runs), len(runs))
+class _Reply(NamedTuple):
+    """The result of asking one problem; times are in seconds."""
+
+    right: bool
+    tokens: int
+    first_token: float
+    total: float
+
+
+def _times(before: Sequence[_Reply], after: Sequence[_Reply], name: Literal["first_token", "total"]) -> dict[str, Cell]:
+    usual, now = ([1000 * float(getattr(one, name)) for one in runs] for runs in (before, after))
+    return {
+        "nothing": estimate(usual),
+        "precomputed": estimate(now),
+        "more, within pairs": paired(usual, now)[1],
+    }
+
+
+def _percent(runs: Sequence[_Reply]) -> Estimate:
+    rate = Rate.make(sum(one.right for one in runs), len(runs))
     return Estimate(100 * (rate.value or 0.0), "%", 100 * rate.low, 100 * rate.high, len(runs))
 
 
-async def _ask(precomputer: Precomputer, one: Total, *, context: ContextRef | None = None) -> tuple[bool, int]:
+async def _ask(precomputer: Precomputer, one: Total, *, context: ContextRef | None = None) -> _Reply:
     prompt = compose(one.text, QUESTION)
     async with precomputer.run(prompt, context=context, sampling=_SAMPLING) as supervised:
         result = await supervised.drain()
-    return _is_right(one, result.text), result.ledger.kept + result.ledger.discarded
+    ledger, timing = result.ledger, result.timing
+    first = timing.total if timing.first_token is None else timing.first_token
+    return _Reply(_is_right(one, result.text), ledger.kept + ledger.discarded, first, timing.total)
 
 
 def _is_right(one: Total, text: str) -> bool:

@@ -302,7 +302,9 @@ class SlippingModel:
         self._questions = {question.text: question for question in case.questions}
         self.timeouts = Timeouts()
         self.generated = 0
+        """Generated tokens so far."""
         self.read = 0
+        """Prompt tokens so far."""
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities: the model can continue from any prefix."""
@@ -335,7 +337,11 @@ class SlippingModel:
         """Do nothing: there is no connection to close."""
 
     def reply(self, request: Request) -> str:
-        """Return the text of the model for *request*: the rest of an answer, or proposed statements."""
+        """Return the text of the model for *request*.
+
+        If its prompt ends with a question of the case, this is the rest of the answer; otherwise it is proposed
+        statements.
+        """
         task = Task(request.prompt)
         # An example between the task and the last turn changes nothing for this model.
         prompt = f"{task.messages[0].content}\n\n{task.question}" if len(task.messages) > 2 else task.text
@@ -369,7 +375,8 @@ class SlippingModel:
     def _proposals(self, prompt: str) -> Iterator[str]:
         """Yield proposed statements: first those that help with the likely questions, then all others.
 
-        Each starts from the nearest value that *prompt* states.
+        Each starts from the nearest value that *prompt* states. There are at most as many as *prompt* asks for ("up to
+        5"), or 12.
         """
         labels = {text: label for label, text in _LABEL.findall(prompt)}
         known = self._known("\n".join(labels))
@@ -385,7 +392,7 @@ class SlippingModel:
     def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str:
         """Return a statement about *about* with the labels of the lines that it follows from; sometimes wrong or vague.
 
-        It is empty if the statement is in *known*, or if *labels* lacks one of these lines.
+        It is empty if the value of *about* is in *known*, or if *labels* lacks one of these lines.
         """
         at, value = self._nearest(about, known)
         lines = self._case.lines(about, at.number, value)
@@ -454,9 +461,11 @@ class StatedFacts:
     """The content of a prompt: who reports to whom, how steps change values, the known facts, and the question."""
 
     above: dict[str, str]
+    """To whom each person reports."""
     changes: dict[tuple[str, str], dict[int, tuple[str, int]]]
     """How each step changes a value, for each kind of value and its person or problem."""
     given: dict[_Subject, str] = field(default_factory=dict)
+    """The values that statements in the prompt give, by subject."""
     asked: _Subject | None = None
     """The subject of the question at the end; ``None`` if no question can be parsed."""
 

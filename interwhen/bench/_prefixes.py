@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import anyio
+import httpx2
 
 from interwhen import Failed, Model, Sampling, UsageError, load_model
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive
 from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import estimate, paired
+from interwhen.bench._statistics import Estimate, estimate, paired
 from interwhen.models import open_local
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers import prefixes as producer
@@ -20,6 +23,9 @@ from interwhen.registry import Api
 Arm = Literal["cold", "warm"]
 _ARMS: tuple[Arm, ...] = ("cold", "warm")
 QUESTION = "What is the sum of the first two numbers?"
+_VLLM = re.compile(r"^vllm:(?:gpu_)?prefix_cache_(queries|hits)(?:_total)?(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+"""The counters in vLLM's ``/metrics``; vLLM 0.8 named them with ``gpu_``."""
+_SETTLED_SECONDS = 2.0
 _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 
@@ -41,6 +47,64 @@ class FirstToken:
     """Whether the run saw it, too."""
     ahead: int
     """The prompt tokens that the work ahead of time sent."""
+    hits: int | None = None
+    """The tokens that vLLM's own counter of prefix cache hits grew by; ``None`` without one, or with other requests."""
+
+
+class CacheCounters(NamedTuple):
+    """The counters of vLLM's prefix cache, in tokens, of all requests since the server started."""
+
+    queries: int
+    """The prompt tokens that were looked up in the cache."""
+    hits: int
+    """Those of them that the cache had."""
+
+
+def counters_in(metrics: str) -> CacheCounters | None:
+    """Return the counters in *metrics*, the text of vLLM's ``/metrics``; ``None`` if they are not in it.
+
+    A server with several engines has counters for each one, which are added.
+    """
+    sums = {"queries": 0, "hits": 0}
+    found = _VLLM.findall(metrics)
+    for name, value in found:
+        sums[name] += int(float(value))
+    return CacheCounters(sums["queries"], sums["hits"]) if found else None
+
+
+class CacheMonitor:
+    """Reads how many tokens of one request vLLM found in its prefix cache, from ``/metrics`` at *url*.
+
+    *transport* replaces the network in tests.
+    """
+
+    def __init__(self, url: str, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        self._url = url
+        self._transport = transport
+
+    async def read(self) -> CacheCounters | None:
+        """Return the counters; ``None`` if the server does not have them."""
+        async with httpx2.AsyncClient(transport=self._transport, timeout=10.0) as client:
+            try:
+                response = await client.get(self._url)
+            except httpx2.HTTPError:
+                return None
+        return counters_in(response.text) if response.is_success else None
+
+    async def hits_since(self, before: CacheCounters | None, prompt: int) -> int | None:
+        """Return the hits of the one request since *before*, which had *prompt* tokens.
+
+        The counters are those of all requests. So the result is ``None`` unless exactly *prompt* tokens were looked up.
+        """
+        if before is None:
+            return None
+        # vLLM counts a step of its engine after it has sent the tokens of this step.
+        with anyio.move_on_after(_SETTLED_SECONDS):
+            while (now := await self.read()) is not None:
+                if now.queries >= before.queries + prompt:
+                    return now.hits - before.hits if now.queries == before.queries + prompt else None
+                await anyio.sleep(0.02)
+        return None
 
 
 def context_of(rng: random.Random, size: int) -> str:
@@ -51,17 +115,19 @@ def context_of(rng: random.Random, size: int) -> str:
     return "\n".join(lines)
 
 
-async def first_token(model: Model, text: str, arm: Arm) -> FirstToken:
+async def first_token(model: Model, text: str, arm: Arm, counters: CacheMonitor | None = None) -> FirstToken:
     """Ask a question about the context *text*, and measure the time to the first token and the cached prompt tokens.
 
     In the arm ``warm``, the prefix of the prompt is sent ahead of time. Without a token, the time is that of the whole
-    run. Raises :class:`UsageError` if the run fails.
+    run. With *counters*, vLLM's counters are read before and after the question. Raises :class:`UsageError` if the run
+    fails.
     """
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())
     await precomputer.work()
     items = precomputer.ready(ref)
     sampling = Sampling(max_tokens=4, temperature=0.0)
+    before = None if counters is None else await counters.read()
     async with precomputer.run(f"{text}\n{QUESTION}\n", context=ref, sampling=sampling) as run:
         result = await run.drain()
     if isinstance(result, Failed):
@@ -70,11 +136,12 @@ async def first_token(model: Model, text: str, arm: Arm) -> FirstToken:
             f"({result.error}); give a smaller one"
         )
     ledger = result.ledger
+    hits = None if counters is None else await counters.hits_since(before, ledger.prompt_tokens)
     ahead = precomputer.contexts["context"].spending.cost.prompt
     stays = bool(items) and producer.cold(items[0], result) is False
     await precomputer.aclose()
     seconds = result.timing.first_token or result.timing.total
-    return FirstToken(seconds, ledger.prompt_tokens, ledger.cached_tokens, bool(items), stays, ahead)
+    return FirstToken(seconds, ledger.prompt_tokens, ledger.cached_tokens, bool(items), stays, ahead, hits)
 
 
 async def prefixes(
@@ -92,6 +159,7 @@ async def prefixes(
 
     In each pair, there is a question about one context that is not in the cache, and one about another context of the
     same size whose prefix was sent ahead. The server's counters of cached tokens show whether the prefix was cached.
+    With vLLM, the counters of its /metrics show it, too, if no other requests run meanwhile.
 
     Parameters
     ----------
@@ -117,13 +185,15 @@ async def prefixes(
     rng = random.Random(seed)  # noqa: S311  (texts, not secrets)
     kind, _, spec = model.partition(":")
     opened: Model
+    counters: CacheMonitor | None = None
     if base_url:
         opened = load_model(base_url, name=model, api=api)
+        counters = CacheMonitor(f"{base_url.rstrip('/').removesuffix('/v1')}/metrics")
     else:
         opened = open_local(spec, threads=threads) if kind == "local" else load_model(model)
     try:
         experiment = Experiment(_ARMS, pairs, seed, minutes=minutes)
-        found = await experiment.run(lambda arm, _: first_token(opened, context_of(rng, characters), arm))
+        found = await experiment.run(lambda arm, _: first_token(opened, context_of(rng, characters), arm, counters))
     finally:
         with anyio.CancelScope(shield=True):
             await opened.aclose()
@@ -140,23 +210,33 @@ def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
             "first token, ms": estimate(times[arm]),
             "prompt tokens": estimate([one.prompt for one in runs]),
             "cached": estimate([100 * one.cached / max(one.prompt, 1) for one in runs], "%"),
+            **_hits(runs),
             "confirmed ahead": sum(one.confirmed for one in runs),
             "still warm": sum(one.stays for one in runs),
             "prompt tokens ahead": estimate([one.ahead for one in runs]),
         }
         for arm, runs in found.items()
     )
+    caption = "cached: by the counters of the server, of the tokens of the prompt."
+    if any("hits" in row for row in rows):
+        caption += " hits: by vLLM's counters of its prefix cache, where no other request was counted."
     saved, share = paired(times["cold"], times["warm"], "ms")
     less: tuple[Row, ...] = ({"warm minus cold": saved, "in percent of cold": share},)
     return Report(
         benchmark="prefixes",
         subject=subject,
         tables=(
-            Table("The first token", rows, "cached: by the counters of the server, of the tokens of the prompt."),
+            Table("The first token", rows, caption),
             Table("Within pairs", less),
         ),
         observations=observations(times),
     )
+
+
+def _hits(runs: Sequence[FirstToken]) -> dict[str, Estimate]:
+    """Return the cell of vLLM's own hits, in percent of the prompts; no cell if no run has this count."""
+    shares = [100 * one.hits / max(one.prompt, 1) for one in runs if one.hits is not None]
+    return {"hits": estimate(shares, "%")} if shares else {}
 
 
 command = command_of(prefixes)

@@ -21,10 +21,12 @@ _CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[in
 
 
 class Memory(NamedTuple):
-    """The memory of a process in MB; ``None`` if the system does not report it."""
+    """The memory of a process in MB (a million bytes); ``None`` if the system does not report it."""
 
     resident: float | None
+    """The resident memory now."""
     peak: float | None
+    """The most resident memory so far."""
 
 
 class Helper(NamedTuple):
@@ -36,9 +38,10 @@ class Helper(NamedTuple):
 
 @contextmanager
 def child(command: Sequence[str], address: str, **environment: str) -> Iterator[Helper]:
-    """Run *command* until the end of the block, and then kill it. *environment* is added to its variables.
+    """Run *command* until the end of the block, and then kill it. *environment* is added to its environment variables.
 
-    The regex *address* finds its URL in the first line of its output. Raises :class:`UsageError` if that line has none.
+    Yield the process with its URL, which the regex *address* finds (its first group) in the first line of the output.
+    Raises :class:`UsageError` if that line has none.
     """
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
         command,
@@ -68,7 +71,10 @@ def child(command: Sequence[str], address: str, **environment: str) -> Iterator[
 
 @contextmanager
 def pinned(*, last: bool = False) -> Iterator[None]:
-    """Run this process only on the first CPU core or, with *last*, only on the last one, if the system allows it."""
+    """Run this process only on the first CPU core or, with *last*, only on the last one, until the end of the block.
+
+    If the system does not support this, it is ignored.
+    """
     if not _CORES:
         yield
         return

@@ -58,7 +58,8 @@ def refuting() -> Monitor:
 async def costs(model: LocalModel, prompt: tuple[Message, ...], arm: Arm, tokens: int) -> tuple[ResumeCost, ...]:
     """Let *model* answer *prompt* in one run, in which a monitor refutes two lines. Return the cost of each resume.
 
-    *arm* says whether a resume waits until the slot of the closed stream is free. *tokens* limits the run.
+    *arm* says whether a resume waits until the slot of the closed stream is free; meanwhile this holds for all streams
+    of this process. *tokens* limits the run.
     """
     # No user needs this switch, so it is not an option of the model.
     _token_stream.MOST_LOOKS = LOOKS if arm == _ARMS[0] else 0

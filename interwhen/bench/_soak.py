@@ -280,7 +280,8 @@ async def _watch(
 ) -> None:
     """Append the time and the memory of this process to *samples* every few seconds, and show the progress.
 
-    Plain numbers are stored, because objects would count as memory in use.
+    Once a minute, it also collects garbage and prints a line. Plain numbers are stored, because objects would count as
+    memory in use.
     """
     shown = 0.0
     while True:

@@ -87,7 +87,10 @@ def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> t
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Return the quantile *q* (0 to 1) of *values*: the smallest value such that the share *q* is not larger."""
+    """Return the quantile *q* (0 to 1) of *values*: the smallest value such that the share *q* is not larger.
+
+    *values* must not be empty.
+    """
     ordered = sorted(values)
     return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
 

@@ -96,6 +96,7 @@ class OpenSource:
     name: str
     asked: tuple[tuple[Model, Request], ...]
     seed: int = 0
+    """The seed of the requests of pair 0; each later pair adds one."""
 
     def pair(self, number: int) -> tuple[Model, Request]:
         """Return the model and the request for pair *number*. All runs of the pair get the same request and seed."""
@@ -176,7 +177,10 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimedMonitor:
-    """Wraps a monitor to measure the seconds in its parser. Use the attribute ``monitor`` in the run."""
+    """Wraps a monitor to measure the seconds in its parser. Use the attribute ``monitor`` in the run.
+
+    The time in which a fork or a tracker extracts claims is not measured.
+    """
 
     def __init__(self, monitor: Monitor) -> None:
         self._parsing = 0.0
@@ -218,7 +222,10 @@ class TimedMonitor:
 
 
 class ForkTimer(ModelWrapper):
-    """Wraps *model* and records when its forks run. All other calls go to the model unchanged."""
+    """Wraps *model* and records when its forks run. All other calls go to the model unchanged.
+
+    The caller sets ``begun`` to the start of the run, on the clock ``time.perf_counter()``.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)

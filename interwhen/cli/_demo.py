@@ -42,7 +42,9 @@ class Scene:
     """The text before the run."""
     problem: str
     monitor: str
+    """The name of the monitor, with its options."""
     budgets: Budgets | None = None
+    """The budgets of the run; ``None``: the default ones."""
     ends: Label
     """The end of the run with the model for which the problem was chosen."""
     interrupts: tuple[int, int]

@@ -151,8 +151,9 @@ def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
 def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
     """Examine the directory of *settings*: is it writable, do its journals have an end, how much disk space is free.
 
-    A temporary file is written there and deleted. Only the newest journals are read, without those that may still be
-    written. If there is no such directory, only that is reported.
+    A temporary file is written there and deleted. Only the newest 200 journals are read, without those that were
+    changed in the last minute, because a call may still write them. If there is no such directory, only that is
+    reported.
     """
     folder = Path(settings.path)
     access = _access(folder)
@@ -284,8 +285,8 @@ async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) 
 async def _checked(base_url: str | None, model: str, record: Path | None, on_progress: OnProgress) -> ContractReport:
     """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
 
-    Without *base_url*, a server for the local *model* is started. All requests and responses are written to the file
-    *record*, if it is given. Raises :class:`UsageError` if *model* is not local then.
+    Without *base_url*, a server for the local *model* is started and stopped; this raises :class:`UsageError` if
+    *model* is not local. All requests and responses are written to the file *record*, if it is given.
     """
     from interwhen.models._httpx2_transport import Httpx2Transport
 

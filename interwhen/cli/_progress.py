@@ -89,7 +89,10 @@ class ProgressLine:
         self._show()
 
     def of(self, done: int, total: int) -> None:
-        """Say that *done* of *total* steps are done, where the total becomes known during the work."""
+        """Set the number of finished steps to *done* and that of all steps to *total*, and show both if it is time.
+
+        For work whose total becomes known, or grows, while it is done.
+        """
         self._total = total
         self.to(done)
 

@@ -61,9 +61,9 @@ class Interrupted(KeyboardInterrupt):
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
     """Run *main* on an event loop and return its exit code.
 
-    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes too long, or
-    at a second Ctrl-C, the process ends. On Ctrl-C before or after *main*, :class:`KeyboardInterrupt` is raised
-    with *hint*.
+    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes longer than
+    0.8 seconds, or at a second Ctrl-C, the process ends with the exit code 130. On Ctrl-C before or after *main*,
+    :class:`KeyboardInterrupt` is raised with *hint*.
     """
     try:
         with _Handler(hint) as handler:
@@ -86,9 +86,9 @@ def resume_hint(journal: Path | None) -> str:
 
 
 def leave() -> None:
-    """End the process now if a thread still runs: a verifier that hangs in a thread cannot be stopped.
+    """End the process now, with the exit code 130, if a thread still runs for which Python would wait.
 
-    Else do nothing.
+    Such a thread may have a verifier that hangs, and it cannot be stopped. Without such a thread, do nothing.
     """
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
@@ -163,7 +163,7 @@ class _Handler:
             self._end()
 
     def _end(self) -> None:
-        """Kill worker processes, print the hint, and end the process at once.
+        """Kill worker processes, print the hint, and end the process at once, with the exit code 130.
 
         The thread of the journal does not wait for the loop: it has written all records so far.
         """

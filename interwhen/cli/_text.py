@@ -154,10 +154,15 @@ class Signs:
     unproven: str = "?"
     violated: str = "✗"
     wrote: str = "»"
+    """Marks a line in which interwhen wrote something, and a remedy."""
     cut: str = "↶"
+    """Marks a retraction."""
     bar: str = "│"
+    """Stands between the signs of a line and its text."""
     quotes: tuple[str, str] = ("«", "»")
+    """Stand around text that interwhen wrote."""
     retracted: tuple[str, str] = ("~~", "~~")
+    """Stand around retracted text."""
 
     def of(self, kind: LineKind) -> str:
         """Return the sign for a line of the kind *kind*; a space for a plain line."""

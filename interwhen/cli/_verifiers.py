@@ -281,6 +281,7 @@ class _TrialReport(msgspec.Struct, frozen=True):
     score: Score
     cases: Cases
     broken: tuple[str, ...]
+    """A message for each bar that was missed."""
 
 
 def try_(
@@ -448,9 +449,7 @@ def _vet(name: str) -> None:
 def _write(name: str, where: Path) -> list[Path]:
     """Write all files of the new package to the folder *where*, and return their paths in it.
 
-    After an error, no file is left.
-
-    Raises :class:`UsageError` if the folder exists or cannot be written.
+    Raises :class:`UsageError` if the folder exists or cannot be written; after an error, no file is left.
     """
     if where.exists():
         raise UsageError(f"the new folder must not exist yet, got {str(where)!r}, which does: give another --directory")

@@ -107,18 +107,28 @@ class ViewState:
     """What a view needs to draw a run, except the time: its text, its open checks, its counts and its result."""
 
     mood: Mood = "starting"
+    """What the run is doing."""
     stretches: tuple[Stretch, ...] = ()
+    """The text of the trace, in order."""
     retracted: tuple[RetractedText, ...] = ()
+    """The retracted texts whose place is still in the trace."""
     marks: tuple[Mark, ...] = ()
+    """The results of checks on the trace, in the order in which they came."""
     checking: tuple[CheckKey, ...] = ()
+    """The checks that have started and not ended."""
     frontier: int = 0
+    """The offset up to which every due check has passed."""
     tokens: int = 0
     """Arrivals of model text: the number of its tokens, unless the server sends several at once."""
     passed: int = 0
+    """The number of checks that passed, also of text that was cut later."""
     unproven: int = 0
+    """The number of checks that ended without a verdict, also of text that was cut later."""
     violations: tuple[ViolationRecord, ...] = ()
     remedies: int = 0
+    """The number of remedies so far."""
     result: Result | None = None
+    """The result of the run; ``None``: it has not ended."""
 
     @property
     def text(self) -> str:
@@ -239,6 +249,7 @@ class Line:
     wrote: bool
     """Whether interwhen wrote a part of it."""
     text: Text
+    """The text with its styles; control characters are escaped."""
 
     def gutter(self, signs: Signs) -> Text:
         """Return the signs to show before the line. The model cannot write there."""
@@ -282,7 +293,7 @@ def line_start(state: ViewState, offset: int) -> int:
 
 
 def tail_start(state: ViewState, lines: int) -> int:
-    """Return the offset at which the last *lines* lines of the trace start."""
+    """Return the offset at which the last *lines* lines of the trace start; 0 if it has no more lines than that."""
     text = state.text
     at = state.end - text.endswith("\n")  # a line end at the very end starts no line
     for _ in range(lines):
@@ -474,7 +485,7 @@ def _open_reason(outcome: Outcome) -> str:
 
 
 def visible_name(name: str) -> str:
-    """Return the name of a plug-in, escaped for a terminal."""
+    """Return *name*, the name of a plug-in, escaped for a terminal and shortened to at most 60 characters."""
     return one_line(name, 60)
 
 

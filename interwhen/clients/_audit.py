@@ -106,7 +106,10 @@ class AuditFile:
         thread.join(_CLOSE_SECONDS)
 
     def _start(self) -> None:
-        """Start the writing thread unless it is running. A forked process has none of its parent's threads."""
+        """Start the writing thread unless it is running, and make the end of the program call :meth:`close`.
+
+        In a forked process, which has no threads of its parent, the queue of the parent is dropped first.
+        """
         if self._thread is not None and self._process == os.getpid():
             return
         with self._lock:

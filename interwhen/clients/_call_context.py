@@ -59,17 +59,20 @@ class ContextServed:
     answer: tuple[Chunk, ...] = ()
     """The stored answer; empty if the server must be asked."""
     use: ContextUse | None = None
+    """What the call uses of its context, or why it uses nothing; ``None`` if the context does not report this."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
     """Stands in place of the context in the run of a call whose request has the prepared text already.
 
-    It adds no text again, and reports what was used. *inner* is the context.
+    It adds no text again, and reports what was used.
     """
 
     inner: Ready
+    """The context."""
     served: Served
+    """What the context has added to the request; the run gets it without a stored answer."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
         return replace(self.served, model=model, prompt=prompt, answer=())
@@ -87,8 +90,8 @@ async def serve_context(
     """Apply *context* to *call*: add the prepared text to its request, or return a stored answer to it.
 
     *model* is the model of the call. A stored answer is allowed only with *takes_answer*. If the store cannot be used,
-    or if the prepared text or the stored answer does not fit the request, the call stays unchanged, and the result's
-    ``use`` has the reason. Raises :class:`UsageError` if there is no context of this name.
+    if the context asks for another model, or if its text or stored answer does not fit the request, the call stays
+    unchanged, and the result's ``use`` has the reason. Raises :class:`UsageError` if there is no context of this name.
     """
     name = context.name if isinstance(context, NamedContext) else ""
     try:
@@ -133,7 +136,8 @@ class _NoContext:
 def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
     """Return the reason why the stored *answer* cannot answer *call*; empty if it can.
 
-    It cannot if the call asks for more than plain text, or for a shorter text.
+    It cannot if the request has a field (other than ``None`` or empty) that asks for more than plain text, or if the
+    answer has more than two characters for each token of the caller's limit.
     """
     more = sorted(name for name, value in call.body.items() if name not in _PLAIN and value not in (None, [], {}))
     if more:
@@ -198,7 +202,7 @@ def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
 def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[str, Any]:
     """Return the body of a response to *call* with the text of the stored *answer*. Its token counts are 0.
 
-    *call_id* becomes part of the id of the response.
+    Its finish reason is ``stop``, or the status ``completed`` in the Responses API. *call_id* becomes part of its id.
     """
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")

@@ -63,6 +63,7 @@ class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
     name: str
     verifier: str
     version: str
+    """The version of the verifier."""
     delivery: Delivery
 
 
@@ -72,12 +73,17 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
     monitor: str
     verifier: str
     version: str
+    """The version of the verifier."""
     outcome: str
     """``pass``, ``violation`` or ``unknown``; or why there is no verdict: ``error``, ``timedout``, ``skipped``, …"""
     span: Span | None
+    """The span of the claim in the trace; ``None`` if its position is not known."""
     milliseconds: float
+    """The total time of all tries of the check; 0 if a cached verdict was used."""
     claim_sha256: str
+    """The hash of the claim's text; empty if the claim has no span."""
     code_sha256: str
+    """The hash of the source file that defines the verifier's check; empty if there is no such file."""
 
 
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
@@ -89,8 +95,11 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
     monitor: str
     verifier: str
     span: Span
+    """The wrong part, in offsets of the trace at the time of the violation."""
     interrupted: bool
+    """Whether the violation could interrupt the run."""
     remedy: RemedyName | None
+    """The remedy that followed; ``None`` if there was none."""
 
 
 class CallContent(msgspec.Struct, frozen=True, gc=False):
@@ -123,6 +132,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The scope of the certificate; ``None`` if nothing is verified."""
     finish_reason: FinishReason | None = None
     resume: ResumeMode | None = None
+    """How the model continued kept text; ``None`` if it did not."""
     reasons: int = 0
     """How many reasons there are against ``verified``."""
     checks: tuple[RecordedCheck, ...] = ()
@@ -136,6 +146,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where that time went, in seconds; see :class:`~interwhen.Timing`."""
     prompt_sha256: str = ""
     text_sha256: str = ""
+    """The hash of the returned text. This and the hash of the prompt are empty for a call without a result."""
     journal: str = ""
     """The name of the file with the journal of the call; empty if it has none."""
     journal_incomplete: str = ""
@@ -165,7 +176,8 @@ def record_call(
 
     *origin* says which call it is and when it began. *api*, *model*, *strategy*, *monitors* and *prompt* are those of
     the call. *outcome* replaces the label of *result*; for a call without a *result*, it says how the call ended. With
-    *content*, the record contains texts. *journal* is the journal of the call.
+    *content*, the record contains the prompt, the text and the reasons of violations. *journal* is the journal of the
+    call. Without *result* and *outcome*, the outcome is ``failed``. Of *model*, 200 characters are kept.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {

@@ -75,8 +75,8 @@ class ApiCall:
     def prompt(self) -> Prompt:
         """The prompt for verifiers and certificates: a string, or the messages with their tool calls.
 
-        Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages. A
-        prompt in another form becomes its JSON.
+        Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages,
+        and the field ``instructions`` of the Responses API a system message. A prompt in another form becomes its JSON.
         """
         if self.api == "completions":
             prompt = self.body.get("prompt")
@@ -102,14 +102,21 @@ class ApiCall:
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """The tools that the model may call, in the format of the chat API (``name``, ``parameters``)."""
+        """The named tools that the model may call, in the format of the chat API (``name``, ``parameters``).
+
+        These are the fields ``tools`` and ``functions`` of the request. Tools without a name are left out.
+        """
         found = [tool.get(tool.get("type", "function"), tool) for tool in self.body.get("tools") or ()]
         found += list(self.body.get("functions") or ())
         return tuple(tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
 
 
 def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
-    """Parse the request *body* of *api*. Raises :class:`Unsupported` if the request cannot be supervised."""
+    """Parse the request *body* of *api*.
+
+    Raises :class:`Unsupported` if the request cannot be supervised: for several answers or prompts, audio, ``echo``,
+    ``suffix``, ``multi_agent`` or ``background``.
+    """
     _refuse(api, body)
     options = body.get("stream_options")
     limit = next((name for name in _LIMITS[api] if isinstance(body.get(name), int)), None)
@@ -196,13 +203,17 @@ class Settings:
     prompt_monitors: tuple[PromptMonitor, ...] = ()
     """Read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
     reading: Reading = "live"
+    """When the reader gets text."""
     resume: Resuming = "auto"
+    """How a request continues a chat from kept text."""
     probe: ResumeProbe = "auto"
     """Whether the endpoint may be probed to find out how it continues kept text."""
     budgets: Budgets = field(default_factory=lambda: Budgets(reconnects=0))
     """The budgets of a call. By default a broken stream is not reconnected, as without supervision."""
     feedback: FeedbackTemplate | None = None
+    """The words of feedback to the model; ``None`` for the default words."""
     starts_in: Phase = "answer"
+    """The phase in which the model's text begins."""
     min_coverage: float = 0.0
     """The share of the text that passed claims must cover. If they cover less, the result is unverified."""
     correction: str = "Correction: "
@@ -212,7 +223,9 @@ class Settings:
     workers: WorkerPool | None = None
     """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: int = 8
+    """The most threads for the checks of one call, if there is no pool in ``workers``."""
     processes: int = 2
+    """The most processes for the checks of one call, if there is no pool in ``workers``."""
     allocator: Allocator | None = None
     """Limits the budget of each call to its expected benefit, which it learns from the results of earlier calls."""
     learner: RemedyLearner | None = None
@@ -274,8 +287,8 @@ class Settings:
     def changed(self, override: object) -> Settings:
         """Return these settings, changed by *override*.
 
-        *override* is a mapping of new values, ``None`` or ``True`` for no change, or ``False`` for no monitors,
-        strategy and context. Raises :class:`UsageError` if it is invalid.
+        *override* is a mapping from fields to new values, ``None`` or ``True`` for no change, or ``False`` for no
+        monitors (also none of the prompt), no strategy and no context. Raises :class:`UsageError` if it is invalid.
         """
         if override is None or override is True:
             return self
@@ -320,7 +333,7 @@ def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = No
     """Convert *options* to the fields of :class:`Settings`: names and mappings become objects.
 
     If the options name a context, it is looked up in the store from which *context* comes. Raises :class:`UsageError`
-    for an unknown option.
+    for an unknown option or an invalid value.
     """
     found = dict(options)
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])

@@ -75,7 +75,9 @@ class Part(msgspec.Struct):
     raw: bytes | None
     """The server's chunk; ``None`` if interwhen made ``body``."""
     body: dict[str, Any] | None = None
+    """The chunk that interwhen made, as decoded JSON; ``None`` if ``raw`` is the server's chunk."""
     info: SupervisionInfo = NO_INFO
+    """What supervision says with this chunk."""
 
     def chunk(self) -> dict[str, Any]:
         """Return the chunk as decoded JSON."""
@@ -115,7 +117,8 @@ class Corrections:
 
     After a retraction, the next text begins on a new line. Feedback needs no introduction, because it says itself that
     there was an error. Before other text, the word *correction* (such as "Correction:") is written, and the kept
-    beginning of the line is repeated. *trace* is a function that returns the trace so far.
+    beginning of the line is repeated, but at most about 200 characters of it. *trace* is a function that returns the
+    trace so far.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
@@ -210,7 +213,7 @@ class ChunkTemplate:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Add the role of the assistant to *body*, which is the first chunk for the reader."""
+        """Add the role in the server's first chunk to *body*, the first chunk for the reader. No role: do nothing."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
@@ -258,9 +261,9 @@ class ChunkTemplate:
         return found
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        """Return the server's chunk *data* without its text, which was already shown. Tool calls and reasons are kept.
+        """Return the server's chunk *data* without its text and reasoning, which were already shown.
 
-        *shift* is added to the index of each tool call in the chunk.
+        Its tool calls and its finish reason are kept. *shift* is added to the index of each tool call in the chunk.
         """
         found = self.again(data)
         for choice in found.get("choices") or ():
@@ -406,7 +409,7 @@ class Composer:
                 self._show(arrival)
 
     def _is_early(self, arrival: BufferedChunk) -> bool:
-        """Return whether *arrival*, the first chunk of the queue, has token counts that came before other chunks.
+        """Return whether *arrival*, the first chunk of the queue, has only token counts and others follow it.
 
         llama.cpp sends them with ``return_progress``, vLLM with ``continuous_usage_stats``. They must not delay the
         text until the end.
@@ -510,8 +513,9 @@ class Composer:
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
-        """Add the chunks that end the answer as the model did, with its tool calls.
+        """Add the chunks that end the answer as the model did.
 
+        Its tool calls come first, if its finish reason is ``tool_calls`` or ``stop``; otherwise they are left out.
         *last* is the server's last chunk; ``None`` if it sent none.
         """
         buffer = self._buffer

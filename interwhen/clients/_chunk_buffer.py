@@ -39,6 +39,7 @@ class BufferedChunk:
         self.start = start
         self.text = text
         self.data = data
+        """The chunk as JSON; empty for text that interwhen inserted."""
         self.field: Field = field
         self.later = later
         """Whether a later request than the first produced it, so that its id differs from that of the first chunk."""
@@ -69,13 +70,19 @@ class BufferedChunk:
         return self.start >= max(kept, 1)
 
     def calls_go(self, kept: int) -> bool:
-        """Return whether cutting the trace to *kept* characters removes all tool calls of the chunk."""
+        """Return whether cutting the trace to *kept* characters removes all tool calls of the chunk.
+
+        Incomplete calls are always removed. A chunk without calls is removed if it begins at *kept* or later.
+        """
         if not self.calls:
             return self.start >= kept  # the call follows directly
         return all(self.places.get(number, kept) >= kept for number in self.calls)
 
     def cut_calls(self, kept: int) -> None:
-        """Remove the pieces of tool calls that are incomplete or begin at offset *kept* or later from this chunk."""
+        """Remove from this chunk the pieces of tool calls that are incomplete or begin at offset *kept* or later.
+
+        A chunk that loses all of its pieces becomes a chunk of the kind ``text`` with ``cut`` set.
+        """
         gone = [self.places.get(number, kept) >= kept for number in self.calls]
         if all(gone):
             self.kind, self.cut, self.calls = "text", True, ()

@@ -16,9 +16,10 @@ class Demotion:
     """Demotes a monitor to the delivery ``observe`` when it finds violations in too many calls.
 
     The parameter *above* is the share of calls with violations, from 0 to 1, that a monitor may reach without being
-    demoted. The parameter *calls* is the number of the monitor's latest calls from which the share is computed. The
-    calls of one client or gateway are counted together. A demoted monitor still checks, so its violations appear in
-    results and metrics. It stays demoted until :meth:`restore` is called. Raises :class:`UsageError` on invalid values.
+    demoted; 0 and 1 themselves are invalid. The parameter *calls* is the number of the monitor's latest calls from
+    which the share is computed; before as many calls, no monitor is demoted. The calls of one client or gateway are
+    counted together. A demoted monitor still checks, so its violations appear in results and metrics. It stays demoted
+    until :meth:`restore` is called. Raises :class:`UsageError` on invalid values.
     """
 
     def __init__(self, *, above: float, calls: int = 100) -> None:
@@ -37,7 +38,7 @@ class Demotion:
     def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
         """Count one call of *monitors* that ended with *result*.
 
-        Demote and log the monitors with too many violations.
+        Demote and log the monitors with violations in too many calls, and call ``on_change`` for each.
         """
         refuted = {violation.monitor for violation in result.violations}
         for monitor in monitors:
@@ -52,7 +53,10 @@ class Demotion:
                 self.on_change(name, True)
 
     def restore(self) -> None:
-        """Restore the original delivery of all demoted monitors, log it, and reset the counts."""
+        """Restore the original delivery of all demoted monitors, and reset the counts of all monitors.
+
+        Each restored monitor is logged and passed to ``on_change``.
+        """
         demoted, self.demoted = self.demoted, set()
         self._seen.clear()
         for name in sorted(demoted):

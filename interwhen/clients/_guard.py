@@ -84,8 +84,8 @@ class Signature:
     def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
         """Return the tool call with the arguments *args* and *options* and all defaults, as a model would write it.
 
-        Raises :class:`NotJson` if JSON cannot represent an argument, and :class:`TypeError` if the function would raise
-        it for these arguments.
+        Raises :class:`NotJson` if JSON cannot represent an argument or if two arguments have the same name, and
+        :class:`TypeError` if the function would raise it for these arguments.
         """
         bound = self._signature.bind(*args, **options)
         bound.apply_defaults()

@@ -200,6 +200,7 @@ class Sifted(NamedTuple):
 
     value: Any
     names: tuple[str, ...]
+    """The paths of these fields, such as ``item.arguments``: at most 8, each of at most 100 characters."""
 
 
 Stands: TypeAlias = Callable[[str, str], str]
@@ -210,11 +211,11 @@ Stands: TypeAlias = Callable[[str, str], str]
 
 
 def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
-    """Remove unmonitored text from *body*, and return the rest with the names of the fields that had such text.
+    """Replace unmonitored text in *body* by empty text, and return it with the names of the fields that had such text.
 
-    It is text in fields that *table* does not list, and in fields marked ``copy`` that do not repeat a text which
-    monitors read. *stands* is a function that returns the text of a ``copy`` field if it may stay, else the text to
-    show instead.
+    It is text in fields that *table* does not list, in fields for numbers, in ids of more than 512 characters, and in
+    fields marked ``copy`` that do not repeat a text which monitors read. *stands* is a function that returns the text
+    of a ``copy`` field if it may stay, else the text to show instead.
     """
     sifter = _Sifter(stands)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
@@ -228,7 +229,7 @@ class _Sifter:
     def fields(self, value: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
         """Return the object *value*, which is at the path *place*, without unmonitored text.
 
-        *table* lists its known fields.
+        *table* lists its known fields. The names of fields with such text are added to ``names``.
         """
         found: dict[str, Any] = {}
         for name, inner in value.items():
@@ -376,7 +377,9 @@ class FieldFilter:
         self.unmonitored: dict[str, bool] = {}
         """The fields with unmonitored text, by name. The value tells whether the text was held back."""
         self.before = self.after = b""
+        """The bytes of the remembered clean chunk before and after its text; empty until one is remembered."""
         self.begin = self.rest = 0
+        """The lengths of ``before`` and ``after``."""
         self.least = 1 << 62
         """The size of the smallest chunk that can match the remembered one."""
         self.looked = 0
@@ -385,14 +388,15 @@ class FieldFilter:
         """Whether the last chunk may hold pieces of tool calls."""
 
     def note(self, name: str) -> None:
-        """Record that the field *name* has unmonitored text."""
+        """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, data: bytes) -> bytes:
         """Return the chunk *data* as the reader gets it, and record the names of fields with unmonitored text.
 
-        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed.
+        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed. Data
+        that is not JSON is returned unchanged.
         """
         self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
         self.least = 1 << 62

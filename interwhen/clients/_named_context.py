@@ -23,7 +23,8 @@ def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> 
     """Return the source of the contexts in *store*, whose key is in the file *key_file*.
 
     All clients of a process share one source. If the prompt of a call does not contain the text of its context, the
-    call gets at most *passages* characters of that text. ``None`` as *store* is the default store.
+    call gets at most *passages* characters of that text. ``None`` as *store* is the default store. Raises
+    :class:`~interwhen.PluginError` if the plug-in that reads contexts is missing.
     """
     key = (store or "", "" if key_file is None else str(key_file), passages)
     with _lock:

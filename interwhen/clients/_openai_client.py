@@ -52,17 +52,22 @@ class SdkCall:
     """One call of an SDK client that is supervised, with all that is needed to send its requests."""
 
     client: Any
+    """The client of the SDK, without supervision."""
     call: ApiCall
     settings: Settings
     options: FinalRequestOptions
+    """The caller's request in the form of the SDK: path, body, headers and retries."""
     endpoint: ModelEndpoint
+    """What earlier calls have learned about the model."""
     send: Send
     list_models: Callable[[], Awaitable[bytes]]
+    """A function that returns the body of the server's answer to ``GET /models``."""
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
         """Send the request. Return the supervised call, and the server's response with its status and headers.
 
-        Raises the exceptions of the SDK.
+        For a stored answer, no request is sent, and the response is an empty one with status 200. Raises the exceptions
+        of the SDK.
         """
         transport = SdkTransport(
             self.options, self.send, self.list_models, is_cancellable=isinstance(self.client, AsyncOpenAI)
@@ -272,7 +277,10 @@ class _Supervising:
         return beta
 
     def copy(self, **options: Any) -> Any:
-        """Return a copy of the client with other options and the same supervision."""
+        """Return a copy of the client with other *options* and the same supervision.
+
+        It shares what was learned about models, unless it gets another HTTP client.
+        """
         # Another HTTP client may lead to another server at the same URL.
         known = None if options.get("http_client") is not None else self._interwhen_endpoints
         return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, known)

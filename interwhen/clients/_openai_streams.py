@@ -34,7 +34,10 @@ _AHEAD = 64
 
 
 class Feed:
-    """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead."""
+    """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead.
+
+    An error that ended the call is raised after the chunks before it.
+    """
 
     def __init__(self, supervised: Supervised, loop: Running) -> None:
         self._supervised = supervised
@@ -145,6 +148,7 @@ class _Kind:
         self._cls = cls
         self._defaults: dict[str, Any] = {}
         self.usable = True
+        """Whether objects of the class can be made in this way: no field has an alias or a default factory."""
         try:
             for name, field in cls.model_fields.items():
                 self.usable = self.usable and field.alias is None and field.default_factory is None
@@ -190,7 +194,11 @@ def as_event(part: Part) -> bytes:
 
 
 class AsyncBody(httpx2.AsyncByteStream):
-    """The body of a supervised response of an async client, for callers that read raw bytes."""
+    """The body of a supervised response of an async client, for callers that read raw bytes.
+
+    It is an event stream, which ends with the end mark unless the server's stream broke off. Errors of the model are
+    raised as those of the SDK.
+    """
 
     def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
         self._supervised = supervised
@@ -212,7 +220,11 @@ class AsyncBody(httpx2.AsyncByteStream):
 
 
 class SyncBody(httpx2.SyncByteStream):
-    """The body of a supervised response of a sync client, for callers that read raw bytes."""
+    """The body of a supervised response of a sync client, for callers that read raw bytes.
+
+    It is an event stream, which ends with the end mark unless the server's stream broke off. Errors of the model are
+    raised as those of the SDK.
+    """
 
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
         self._supervised = supervised

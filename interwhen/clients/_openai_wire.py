@@ -136,7 +136,7 @@ class SdkBody:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close the response now. A pending :meth:`receive` ends at once."""
+        """Close the response now, within one second. A pending :meth:`receive` raises :class:`StreamClosed`."""
         idle, self._closed = not (self._closed or self._reading), True
         if self._scope is not None:
             self._scope.cancel()

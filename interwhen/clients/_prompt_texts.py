@@ -34,7 +34,8 @@ class PlacedText(NamedTuple):
 def texts_of(call: ApiCall) -> list[PlacedText]:
     """Return all texts in the prompt of *call*, including those in fields that this version does not know.
 
-    Names, ids, addresses and encoded data are left out.
+    Names of functions, ids, addresses and encoded data are left out. Each text has its role and the number of its
+    message.
     """
     body = call.body
     found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))

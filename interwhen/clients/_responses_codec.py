@@ -59,9 +59,11 @@ class ItemPart:
         """The number of the server's item that its text comes from; negative if there is none."""
         self.pieces: list[str] = []
         self.announced = False
+        """Whether the event that adds the part was sent."""
         self.said = False
         """Whether the event for the end of its text was sent."""
         self.closed = False
+        """Whether the event for the end of the part was sent."""
 
     @property
     def text(self) -> str:
@@ -171,9 +173,10 @@ class OutputItem:
         yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
 
     def done(self, source: int, given: ItemBody) -> ItemBody:
-        """Return *given*, the server's finished item, with the id and the texts that the reader got.
+        """Return *given*, the server's finished item, with the id that the reader got.
 
-        *source* is the server's number of the item.
+        The content of a message is replaced by the parts that the reader got. *source* is the server's number of the
+        item.
         """
         found = {**given, "id": self.name} if self.name else given
         if self.kind != "message":

@@ -109,14 +109,15 @@ class ResponsesFieldFilter:
         self._made.clear()
 
     def note(self, name: str) -> None:
-        """Record that the field *name* has unmonitored text."""
+        """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
         """Return *data*, the bytes of *event*, as the reader gets them, and record fields with unmonitored text.
 
-        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed.
+        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed. Data
+        that is not JSON is returned unchanged.
         """
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)
@@ -179,7 +180,7 @@ class ResponsesFieldFilter:
     def _instead(self, place: str) -> str:
         """Return the text to show in the field *place* in place of unmonitored text.
 
-        If *place* is a field with the name ``text`` and monitors have read exactly one text, it is that text; otherwise
+        If the name of the field ends with ``text`` and monitors have read exactly one text, it is that text; otherwise
         it is empty.
         """
         if place.endswith("text") and len(self._texts) == 1:

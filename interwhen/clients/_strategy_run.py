@@ -60,6 +60,7 @@ class RecordedAnswer:
 
     headers: Mapping[str, str]
     packed: bytes
+    """The bytes of the body, compressed by ``zlib``."""
     has_ids: bool
     """Whether token ids were asked for, which the reader does not get unless the caller asked for them, too."""
 
@@ -283,7 +284,8 @@ class CallSampler:
     async def complete(self, request: Request) -> Completion:
         """Let the server answer the fork *request*, and return its completion.
 
-        Raises :class:`~interwhen.ModelError` if the server refuses it.
+        The fork has the prompt of the call, because all samples are judged as answers to it. Raises
+        :class:`~interwhen.ModelError` if the server refuses it.
         """
         if self._shown is not None:
             return await self._shown.complete(request)
@@ -372,7 +374,7 @@ class _LearningStream:
 class CallMeter(MeteredModel):
     """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
 
-    Equal forks are sent and counted only once.
+    Beyond a limit, requests raise :class:`~interwhen.models.OutOfTokens`. Equal forks are sent and counted only once.
     """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
@@ -559,7 +561,10 @@ class StrategyRun:
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
-        """The monitors of the first run that the reader sees."""
+        """The monitors of the run that the reader sees now, or will see first.
+
+        If the strategy chooses among samples, they are changed by :func:`shown_by`.
+        """
         live = self._live
         return shown_by(self._monitors) if live is None or not live.acts else live.monitors
 
@@ -630,7 +635,10 @@ class StrategyRun:
     # ------------------------------------------------------------------ the strategy chooses
 
     async def _solve(self) -> None:
-        """Let the strategy choose an answer. Its errors are raised where the reader waits."""
+        """Let the strategy choose an answer within the time budget of the call.
+
+        Its errors are raised where the reader waits. When the time is over, the strategy counts as one that gave up.
+        """
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
@@ -773,7 +781,10 @@ class StrategyRun:
         return made
 
     async def _enter(self, made: Run) -> None:
-        """Enter the run *made* in a separate task, because the reader may leave it in another task."""
+        """Enter the run *made* in a separate task, because the reader may leave it in another task.
+
+        If entering it raises an exception, raise it here.
+        """
         entered, self._leaving, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._group.start_soon(self._hold, made, entered, self._leaving, self._left, name="shown run")
         await entered.wait()

@@ -252,12 +252,16 @@ class FormatClaim(Claim):
     required: tuple[str, ...] | None
     """The required arguments of the tool; ``None`` if no such tool is offered."""
     offered: tuple[str, ...]
+    """The names of the tools that the request offers."""
     problem: str = ""
     """Why the call, which is written as text, cannot be read; empty if it was read."""
 
 
 def check(claim: FormatClaim) -> Verdict:
-    """Check that the tool is offered, and that the arguments are valid JSON with all required names."""
+    """Check that the tool is offered, and that the arguments are valid JSON with all required names.
+
+    The result is ``Pass`` or ``Violation``. The arguments of custom tools and of code are not JSON, and not checked.
+    """
     call, required = claim.call, claim.required
     if claim.problem:
         return Violation(why=f"the tool call cannot be read: {claim.problem}")
@@ -326,7 +330,7 @@ def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
 class Supervised:
     """The answer to one call, chunk by chunk. :func:`supervise` creates it.
 
-    Read :attr:`parts` to the end, or close it.
+    Call :meth:`parts` until it returns an empty list, or call :meth:`aclose`.
     """
 
     def __init__(

@@ -233,8 +233,8 @@ Facts = Literal["models", "slots", "version", "props", "server_info"]
 class CallTransport(Protocol):
     """Sends the requests of one call. The transport determines address, keys, retries and timeouts.
 
-    The parameter *place* of its methods names the path, by default that of the call. Each method raises
-    :class:`~interwhen.ModelError`, with ``retryable`` set.
+    The parameter *place* of its methods names the path, by default that of the call. If a request fails, each method
+    raises :class:`~interwhen.ModelError`, whose ``retryable`` says whether another try may succeed.
     """
 
     @property
@@ -404,7 +404,7 @@ class CallModel:
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it, and wait for the response for at most *seconds*.
 
-        The response or the error is used by :meth:`stream`.
+        The response or the error is used by :meth:`stream`. After *seconds*, the request is cancelled.
         """
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
@@ -423,7 +423,8 @@ class CallModel:
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it. Its chunks go to the buffer.
 
-        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        If the server refuses to continue an unfinished message, the request is sent again with an extra turn. If the
+        server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
         """
         way = await self._way(request) if request.pieces or request.side else None
         server, prompt, way = await self._by_ids(request, way)
@@ -463,9 +464,10 @@ class CallModel:
         return stream
 
     async def _wait_for_slot(self) -> None:
-        """Wait until llama.cpp has released the slot of the previous stream.
+        """Wait until llama.cpp has released the slot of the previous stream, which has the prefix in its cache.
 
-        That slot has the prefix in its cache. For other servers this returns at once.
+        This may ask the server for its model list and its slots. It returns at once for other servers, if the server
+        cannot be asked, and if the caller has chosen to continue by an extra turn.
         """
         if self._resume == "turn":
             return  # the caller's choice, for which no server has to be known
@@ -800,7 +802,7 @@ class _CallWire:
 
 
 def call_has_ids(call: ApiCall) -> bool:
-    """Return whether the caller asked for token ids in *call*, a call of the chat API."""
+    """Return whether the caller asked for token ids in *call*. False for a call of another API than chat."""
     return call.api == "chat" and bool(call.body.get("return_token_ids"))
 
 

@@ -172,7 +172,7 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
 
     *api* and *path* are those of the call, *choice* has its monitors and settings. The result is added to the metrics.
     Raises :class:`HttpError` if the call fails before the answer begins, and the other errors of :func:`supervise`,
-    such as :class:`~interwhen.clients.PromptRefused`.
+    such as :class:`~interwhen.clients.PromptRefused`. A later error of the upstream becomes the end of the answer.
     """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)

@@ -187,8 +187,9 @@ class _SlotsCollector:
 class Gateway:
     """The state of one gateway. Enter it with ``async with`` before it serves calls.
 
-    *transport* sends the requests to the upstreams; with ``None``, it is the one that *config* names. Raises
-    :class:`UsageError` on an invalid configuration.
+    The constructor loads the monitors and keys, and opens the audit file and the stores. *transport* sends the requests
+    to the upstreams; with ``None``, it is the one that *config* names. Raises :class:`UsageError` on an invalid
+    configuration.
     """
 
     def __init__(self, config: Config, *, transport: Transport | None = None) -> None:

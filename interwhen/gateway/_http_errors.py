@@ -107,7 +107,7 @@ def too_many(what: str, *, close: bool = False) -> HttpError:
 
 
 def overloaded(seconds: float) -> HttpError:
-    """Return the error for requests that have waited *seconds* for a free slot without getting one."""
+    """Return the error for requests that have waited *seconds* for a free slot, or for a process that decodes them."""
     why = f"a slot must become free within {seconds:g} s, and none did: try again later"
     return HttpError(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 

@@ -84,10 +84,16 @@ async def _joined(pieces: Pieces) -> dict[str, Any]:
 
 
 def values(data: bytes) -> int:
-    """Estimate how many values the JSON text *data* has. The estimate may be wrong by one or two."""
+    """Estimate how many values the JSON text *data* has.
+
+    The outermost value is not counted, and each empty list or object is counted twice.
+    """
     return count(_STRING.sub(b'"', data))
 
 
 def count(data: bytes) -> int:
-    """Return the number of commas and opening brackets in *data*, about the number of its JSON values."""
+    """Return the number of commas and opening brackets in *data*, also inside its strings.
+
+    Without those in strings, this is about the number of its JSON values.
+    """
     return data.count(b",") + data.count(b"{") + data.count(b"[")

@@ -52,8 +52,9 @@ class MonitorChoice:
     changed: bool
     """Whether ``body`` differs from the body that the client sent."""
     settings: Settings
-    """How the call is supervised; a call without monitors passes through."""
+    """How the call is supervised; a call without monitors, strategy and context passes through."""
     detail: Detail
+    """How much the field ``interwhen`` of the answer says."""
 
     @property
     def names(self) -> str:
@@ -80,7 +81,9 @@ class _RequestOptions:
     """The options for interwhen that a client sent with one request."""
 
     monitors: Sequence[str] | None = None
+    """The names of monitors; ``None`` if the request names none of its own."""
     param: str = ""
+    """The field or header that names the monitors, for error messages."""
     strategy: Any = None
     """``None`` if the request does not set it."""
     reading: Any = None
@@ -269,7 +272,7 @@ class MonitorChooser:
     def _vetted(self, asked: object) -> str:
         """Check *asked*, the strategy that a request names, and return it.
 
-        Raises :class:`HttpError` if the strategy is unknown or cannot be loaded.
+        Raises :class:`HttpError` if the strategy is no text, is unknown, or cannot be loaded.
         """
         if not isinstance(asked, str):
             raise HttpError(

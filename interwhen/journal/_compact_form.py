@@ -27,9 +27,9 @@ OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "can
 
 @dataclass(slots=True)
 class PartMark:
-    """Stores how much of a timeline was already returned as parts: how many entries of each list, and times in µs.
+    """Stores how much of a timeline was already returned as parts: how many entries of each list, and their last times.
 
-    Each consumer of one timeline has one.
+    The times are in microseconds. Each consumer of one timeline has one.
     """
 
     begun: bool = False
@@ -347,7 +347,8 @@ class CompactForm:
 def called_fields(header: Header, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields for the compact form that describe the call: *record* and the call data in *header*.
 
-    The lists of *record* are left out, because the form has them in other places.
+    Checks, violations, monitors, content, ledger and timing of *record* are left out, because the form has them
+    elsewhere.
     """
     known = {} if header.call is None else msgspec.to_builtins(header.call)
     apart = ("checks", "violations", "monitors", "content", "ledger", "timing")
@@ -398,7 +399,7 @@ def _times(**fields: float | None) -> dict[str, Any]:
 
 
 def outcome_words(outcome: Outcome) -> tuple[OutcomeName, str]:
-    """Return the name of *outcome* in the compact form, such as ``violation``, and the reason for it."""
+    """Return the name of *outcome* in the compact form, such as ``violation``, and the reason or evidence for it."""
     match outcome:
         case Judged(verdict=Pass(evidence=why)):
             return "pass", why

@@ -213,7 +213,7 @@ class JournalDirectory:
         self._wake.set()
 
     def lose(self, why: str) -> None:
-        """Add one to the number of lost journals. *why* is the reason.
+        """Add one to ``dropped``, the number of lost journals. *why* is the reason.
 
         It is logged, but not again until a journal could be written.
         """
@@ -235,7 +235,10 @@ class JournalDirectory:
     # ------------------------------------------------------------------ the thread
 
     def _start(self) -> None:
-        """Start the thread unless it is running. A forked process has no threads of its parent."""
+        """Start the writing thread unless it is running, and make the end of the program call :meth:`close`.
+
+        In a forked process, which has no threads of its parent, the queues of the parent are dropped first.
+        """
         if self._thread is not None and self._process == os.getpid():
             return
         with self._lock:
@@ -325,7 +328,8 @@ class JournalDirectory:
     def make_room(self, size: int) -> None:
         """Delete the oldest journals until there is space for *size* more bytes, and count these bytes as used.
 
-        Raises :class:`OSError` if that is impossible.
+        Journals that are being written stay. Raises :class:`OSError` if there is no space after all others were
+        deleted.
         """
         if self._scanned < 0:
             self._scan(time.monotonic())
@@ -390,7 +394,9 @@ class JournalSlot:
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
         self.ended_at = 0.0
+        """When the run ended, on the monotonic clock; 0 before."""
         self.has_begun = False
+        """Whether a run is writing to this journal, or has written to it."""
         self.is_called = False
         """Whether the record of the call is there, or will not come."""
         self._directory = directory
@@ -470,7 +476,10 @@ class JournalSlot:
             self._directory.wake(self)
 
     def gave_up(self, why: str) -> None:
-        """Add one to the number of lost journals. The reason *why* is logged, unless the last journal failed, too."""
+        """Add one to the number of lost journals of the directory.
+
+        The reason *why* is logged, unless the last journal failed, too.
+        """
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread
@@ -506,7 +515,7 @@ class JournalSlot:
     def write(self, data: bytes, /) -> int:
         """Write *data* to the file, and return the size of *data* in bytes.
 
-        While it is not known whether the journal is kept, *data* stays in memory, up to a limit. Older journals are
+        While it is not known whether the journal is kept, up to 256 KiB of data stay in memory. Older journals are
         deleted if there is too little space. Raises :class:`OSError` if the disk is full or refuses the data.
         """
         if self._held is not None:

@@ -25,7 +25,8 @@ class Files:
         """Open a new file at the path *name* (*keep* is 0), or an existing one to append to; lock it.
 
         *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest is cut off.
-        Raises :class:`~interwhen.JournalError` if the file cannot be opened or is locked by another run.
+        Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, already exists
+        (for a new journal), or has changed since it was read.
         """
         return LockedFile(name, keep=keep, found=found)
 

@@ -200,14 +200,17 @@ class RebuiltRun:
     usages: dict[int, Usage] = field(default_factory=dict)
     """The token counts of the server, by request number."""
     spent: SpentRecord = field(default_factory=SpentRecord)
+    """The latest counters of the engine."""
     stopped_at: float | None = None
     """When a violation stopped the model; ``None`` if the model has written text since then."""
     ended_at: float | None = None
     """When the last stream ended; ``None`` while a stream is open."""
     first_text: float | None = None
+    """When the first chunk came; ``None`` if none came."""
     summary: RunSummary | None = None
     """The core's summary of the run; ``None`` if the run had not ended."""
     finished_at: float = 0.0
+    """When the run ended; 0 if it had not."""
     mark: Resumed = field(default_factory=Resumed)
     """The first fact of a resumed run."""
 
@@ -215,7 +218,7 @@ class RebuiltRun:
         """Give the facts in *record* to the core, and store the counters in it.
 
         Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, which shows that another
-        version of interwhen wrote the journal, and if the journal is redacted.
+        version of interwhen wrote the journal, if the journal is redacted, and for a second header.
         """
         match record:
             case FactRecord(length=length):

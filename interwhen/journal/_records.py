@@ -86,13 +86,16 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """When the run began, in seconds since 1970 (UTC)."""
     model: str
     reference: ModelReference | None
+    """How a resume opens the model again; ``None`` if the model was given as an object."""
     prompt: Prompt
     prompt_sha256: str
     sampling: Sampling
     budgets: Budgets
     template: FeedbackTemplate
     think_tags: tuple[str, str] | None
+    """The tags around reasoning in the text; ``None`` if the model writes none."""
     context_tokens: int | None
+    """The size of the model's context in tokens; ``None`` if it is not known."""
     starts_in: Phase
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
@@ -167,6 +170,7 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     fork_prompt_tokens: int = 0
     fork_cached_tokens: int = 0
     first_token: float | None = None
+    """This and the next three fields are those of :class:`~interwhen.Timing` with the same names."""
     largest_gap: float = 0.0
     paused: float = 0.0
     close_latency: tuple[float, ...] = ()
@@ -404,7 +408,8 @@ def describe(
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
     """Return the records of the verifiers and of the *monitors*.
 
-    *specs* are the specifications of those monitors that do not have their own, in the same order.
+    *specs* has the specification of each monitor, in the same order. It is used for monitors that have none themselves,
+    and ignored if it has another length. Monitors share the record of a verifier only if they share ``prepare``, too.
     """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
@@ -476,10 +481,10 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
 
 
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors* with those option defaults that the plug-ins had when *header* was recorded.
+    """Return *monitors* with the remedy, scope and trigger that are recorded in *header*.
 
-    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now. If their
-    number differs from that in *header*, they are returned unchanged.
+    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults for these fields
+    now. If their number differs from that in *header*, they are returned unchanged.
     """
     if len(monitors) != len(header.monitors):
         return tuple(monitors)

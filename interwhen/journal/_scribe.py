@@ -46,7 +46,10 @@ UPSERTED = ("requests", "checks", "forks", "remedies", "incidents")
 
 @dataclass(slots=True)
 class _Request:
+    """One request, as far as it is known. It becomes a :class:`RequestTimes`, which explains the other fields."""
+
     entry: int
+    """The number of texts on the tape when it began."""
     start: int
     sent: float | None = None
     accepted: float | None = None
@@ -62,7 +65,10 @@ class _Request:
 
 @dataclass(slots=True)
 class _Check:
+    """One check, as far as it is known. It becomes a :class:`CheckTimes`, which explains the other fields."""
+
     monitor: int
+    """The index of its monitor."""
     key: str
     span: Span | None
     ordered: float
@@ -87,10 +93,14 @@ class _Check:
 
 @dataclass(slots=True)
 class _Fork:
+    """One fork, as far as it is known. It becomes a :class:`ForkTimes`, which explains the other fields."""
+
     monitor: int
+    """The index of its monitor."""
     segment: Span
     ordered: float
     wide: Span | None = None
+    """The segment in UTF-16 units."""
     began: float | None = None
     ended: float | None = None
     worker: str = ""
@@ -103,18 +113,23 @@ class _Fork:
 
 @dataclass(slots=True)
 class _Remedy:
+    """One remedy, as far as it is known. It becomes a :class:`RemedyTimes`, which explains the other fields."""
+
     violation: ViolationRecord
     check: int | None
     found: float
     wide: Span | None = None
+    """The span of the wrong part in UTF-16 units."""
     closed: float | None = None
     cut: float | None = None
     to: int | None = None
+    """The offset to which the trace was cut, in UTF-16 units."""
     written: float | None = None
     request: int | None = None
     removed: int = 0
     removed_tokens: int = 0
     entry: int | None = None
+    """The index of the inserted text on the tape."""
 
 
 class Scribe:
@@ -130,12 +145,15 @@ class Scribe:
         self.header = header
         self.result: Result | None = None
         self.called: Mapping[str, Any] | None = None
+        """The record of the call; ``None`` before its end, and without a call."""
         self.at = 0.0
+        """The time of the last fact, in seconds since the run began."""
         self.schema = schema
         self.numbers = {str(one.fields["name"]): number for number, one in enumerate(header.monitors)}
         self._workers = [header.verifiers[one.verifier].worker for one in header.monitors]
         self.tape = Tape(core.transcript)
         self.frontier: list[tuple[float, int, int]] = []
+        """Time, offset, offset in UTF-16 units."""
         self.shown: list[tuple[float, int, int]] = []
         """Time, offset (-1: as the trace), offset in UTF-16 units."""
         self._shows_all = True
@@ -521,7 +539,10 @@ class Scribe:
         return found
 
     def changed_after(self, changes: int) -> dict[str, list[int]]:
-        """Return which entries of which lists have changed since :attr:`changes` had the value *changes*."""
+        """Return the indexes of the entries that have changed since :attr:`changes` had the value *changes*.
+
+        They are sorted, by the name of their list; lists without a change are left out.
+        """
         found = {}
         for name, changed_at in self._changed_at.items():
             if numbers := sorted(_above(changes, changed_at)):

@@ -72,6 +72,7 @@ class CallHead(msgspec.Struct, frozen=True):
     streams: bool = False
     """Whether the caller asked for a stream."""
     strategy: str = ""
+    """The name of the strategy that answers the call; empty for none."""
 
 
 class CallSlot(Clerk, JournalFile, Protocol):
@@ -104,8 +105,11 @@ class CallJournal(Journal):
     """The journal of one call in a :class:`~interwhen.journal._directory.JournalDirectory`."""
 
     head: CallHead | None = None
+    """The call to which the run belongs."""
     redacted: bool = False
+    """Whether the journal gets lengths, hashes and verdicts in place of text."""
     slot: CallSlot | None = field(default=None, repr=False)
+    """The file of the journal, and what writes it."""
 
     @property
     def incomplete(self) -> str:
@@ -121,7 +125,7 @@ class CallJournal(Journal):
         """Queue *record*, the record of the call, as the last record. The thread of the directory writes it later.
 
         *has_problem* is true if the call had a violation, a reason for doubt or a failure. The directory may be set to
-        keep the journals of such calls.
+        keep only the journals of such calls.
         """
         if self.slot is not None:
             self.slot.called(record, has_problem=has_problem)

@@ -22,12 +22,15 @@ class TextWritten(msgspec.Struct, frozen=True, gc=False):
 
     at: float
     start: int
+    """The offset at which the text was added."""
     text: str
     """The text; empty if the journal is redacted."""
     length: int
+    """The number of characters of the text."""
     phase: Phase
     origin: Origin
     tokens: int
+    """The tokens of the model in the text; 0 for text that a remedy inserted."""
 
 
 class TextCut(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +79,7 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     resume: ResumeMode | None
     """How it continues kept text; ``None`` for the first request."""
     reason: str
+    """Why it continues the text in this way; empty for the first request."""
     start: int
     """The length of the trace when it began."""
     usage: Usage | None
@@ -96,9 +100,13 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     verifier: str
     version: str
     key: str
+    """The key of the claim; the hash of its text if the journal is redacted."""
     span: Span | None
+    """The span of the claim; ``None`` if its position is not known."""
     segment: Span | None
+    """The span of the segment in which it was found; ``None`` if the check has not ended."""
     ordered: float
+    """When the core ordered the check."""
     began: float | None
     """When it began in its worker; ``None`` if it never began."""
     ended: float | None
@@ -130,7 +138,9 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
 
     monitor: str
     segment: Span
+    """The segment whose claims the fork extracts."""
     ordered: float
+    """When the core ordered the fork."""
     began: float | None
     """When the model was asked, or the local parser; ``None`` if this never happened or is not known."""
     ended: float | None
@@ -160,12 +170,19 @@ class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
     check: int | None
     """The index of the check that found the violation."""
     found: float
+    """When the check ended that found the violation."""
     closed: float | None
+    """When the stream was closed."""
     cut: float | None
+    """When the trace was cut."""
     written: float | None
+    """When text was inserted."""
     sent: float | None
+    """When the request after it was sent."""
     accepted: float | None
+    """When the server accepted that request."""
     first: float | None
+    """When the first text of that request arrived."""
     request: int | None
     """The index of the request after it."""
     removed: int
@@ -183,7 +200,10 @@ class Incident(msgspec.Struct, frozen=True, gc=False):
 
     at: float
     what: Literal["broken", "idle", "out_of_time", "abandoned", "resumed", "switched_off", "suspended", "restored"]
+    """``abandoned``: the reader left. ``switched_off``: supervision was turned off. ``suspended`` and ``restored``: a
+    verifier."""
     text: str
+    """The error, the seconds of silence or of the budget, or the name of the verifier; else empty."""
 
 
 TimelineEvent: TypeAlias = (

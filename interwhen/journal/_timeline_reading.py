@@ -49,8 +49,8 @@ from interwhen.journal._timeline import (
 def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     """Return the timeline of the run in *journal* (a path or a :class:`Journal`).
 
-    No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if this version cannot read the
-    journal.
+    No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if the journal cannot be read, is
+    damaged before its second record, contradicts itself, or needs another version of interwhen.
     """
     found = read_journal(journal)
     if found.header.redacted:
@@ -74,7 +74,10 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders."""
+        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders.
+
+        The events of the core are dropped, because the scribe has recorded them.
+        """
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)
@@ -449,6 +452,8 @@ class TimelineReader:
         self._form: CompactForm | None = None
         self._mark = PartMark()
         self._restarts = 0
+        self._failure = ""
+        """Why a record could not be read; empty if all could."""
 
     @property
     def is_over(self) -> bool:
@@ -460,8 +465,11 @@ class TimelineReader:
     def feed(self, data: bytes) -> None:
         """Read *data*, the next bytes of the file. They may end anywhere, also inside a record.
 
-        Raises :class:`~interwhen.JournalError` if they are not those of a journal that this version knows.
+        Raises :class:`~interwhen.JournalError` if they are not those of a journal that this version knows. The timeline
+        then ends at ``offset``, before the record that cannot be read, and each later call raises the same error.
         """
+        if self._failure:
+            raise JournalError(self.path, self._failure)
         self._data += data
         if not self._schema:
             if len(self._data) < START:
@@ -469,17 +477,21 @@ class TimelineReader:
             self._schema, self._chain = read_preamble(bytes(self._data[:START]), self.path)
             del self._data[:START]
             self.offset = START
-        end = 0
-        for found in frames_after(bytes(self._data), 0, self._chain):
-            try:
-                self._take(decode(found.payload))
-            except (msgspec.MsgspecError, ValueError) as error:
-                raise JournalError(
-                    self.path, f"its records must be ones that this version knows, and one is not ({error})"
-                ) from error
-            end, self._chain = found.end, found.chain
-        del self._data[:end]
-        self.offset += end
+        begin = self.offset
+        try:
+            for found in frames_after(bytes(self._data), 0, self._chain):
+                known = len(self._records)
+                try:
+                    self._take(decode(found.payload))
+                except (msgspec.MsgspecError, ValueError) as error:
+                    del self._records[known:]
+                    # A record that was taken in part must not be taken again, so this reader reads no further.
+                    self._failure = f"its records must be ones that this version knows, and one is not ({error})"
+                    raise JournalError(self.path, self._failure) from error
+                self.offset, self._chain = begin + found.end, found.chain
+        finally:
+            # Also after an error: the records before it are in the timeline, and must not be read a second time.
+            del self._data[: self.offset - begin]
 
     def forget_tail(self) -> None:
         """Forget the bytes after ``offset``. The next bytes for :meth:`feed` are those at ``offset``."""

@@ -147,7 +147,10 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write all queued records to the file. Return false after a failure: then the clerk must stop."""
+        """Write all queued records to the file. Return false after a failure: then the clerk must stop.
+
+        A failure gives the journal up. Nothing is raised.
+        """
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""

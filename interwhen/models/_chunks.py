@@ -42,7 +42,11 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatText(msgspec.Struct, frozen=True, gc=False):
-    """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer."""
+    """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer.
+
+    A server sends reasoning in ``reasoning_content`` or ``reasoning``. Only OpenRouter sends ``reasoning_details``,
+    which say whether the reasoning is a summary.
+    """
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -103,7 +107,10 @@ class PromptProgress(msgspec.Struct, frozen=True, gc=False):
 
 
 class CompletionBody(msgspec.Struct, frozen=True, gc=False):
-    """A chunk or a whole answer of ``/v1/completions``, or an error with ``message`` and ``code``."""
+    """A chunk or a whole answer of ``/v1/completions``, or an error with ``message`` and ``code``.
+
+    Only llama.cpp sends ``prompt_progress`` and ``timings``. Fields of type ``Any`` are validated when they are used.
+    """
 
     choices: list[CompletionChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
@@ -148,6 +155,7 @@ class SlotState(msgspec.Struct, frozen=True, gc=False):
     id: int = 0
     is_processing: bool = False
     id_task: int | None = None
+    """The number of the request that the slot serves."""
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
@@ -443,7 +451,7 @@ def noting_question(decode: Decode) -> Decode:
 def reasoning_field(data: bytes) -> str:
     """Return the name of the field that holds the reasoning in the chat chunk *data*.
 
-    It is ``reasoning_content`` or ``reasoning``.
+    It is ``reasoning_content`` or ``reasoning``; the first one if *data* has no choice with text.
     """
     choices = chat_decoder.decode(data).choices or []
     names = [
@@ -579,7 +587,7 @@ _call_decoder = msgspec.json.Decoder(_CallBody)
 
 
 class _PartialCall:
-    """A tool call whose pieces have not all arrived yet."""
+    """A tool call of a stream, with the pieces of its name and arguments that have arrived."""
 
     __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
 
@@ -624,7 +632,7 @@ class _PartialCall:
 class AssembledCalls(NamedTuple):
     """The result of adding one chunk. ``pieces``: the number of the call of each piece in the chunk.
 
-    ``whole``: the calls that are complete now.
+    ``whole``: the calls that are complete now, each after its number.
     """
 
     pieces: tuple[int, ...]

@@ -42,6 +42,7 @@ class ContractLine(msgspec.Struct, frozen=True):
 
     name: str
     mark: ContractMark
+    """Whether it holds; ``absent``: it does not, and interwhen can do without it; ``unknown``: it was not observed."""
     evidence: str
     """The observation. It may quote the server, so escape it before you print it to a terminal."""
     promise: str
@@ -545,6 +546,7 @@ class _Promise(NamedTuple):
     check: _Check
     words: str
     is_required: bool = False
+    """Whether an error of the server in this test has the mark "broken" instead of "absent"."""
 
 
 PROMISES = (

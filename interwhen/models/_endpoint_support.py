@@ -60,7 +60,7 @@ WAIT_SECONDS = 2.0
 PROBE_SECONDS = 60.0
 """The longest time of one stream of a probe, in seconds."""
 MOST_PROBES = 3
-"""How often a probe is begun that the end of its run then cancels, until ``PROVEN_SECONDS`` have passed."""
+"""How often a probe is begun that the end of its run then cancels. After that it is given up for ``PROVEN_SECONDS``."""
 
 
 def parse_probe(probe: str) -> ResumeProbe:
@@ -120,7 +120,8 @@ def continues_raw(chat: Mapping[str, Any]) -> bool:
     """Return whether ``/v1/completions`` can continue the answer to *chat*, the fields of a request.
 
     interwhen then parses tool calls in the raw text itself. It returns false for a forced tool call, because only the
-    chat API restricts the text of the model to the call, and for tools that are not plain functions.
+    chat API restricts the text of the model to the call, for tools that are not plain functions, and for the older
+    field ``functions``.
     """
     tools = chat.get("tools") or ()
     return (
@@ -210,7 +211,7 @@ OPENING, CLOSING = "<think>", "</think>"
 
 
 def has_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether the text of *pieces* contains an opening reasoning tag."""
+    """Return whether the text of *pieces* contains the tag ``<think>``."""
     return any(OPENING in piece.text for piece in pieces)
 
 
@@ -415,7 +416,10 @@ class EndpointProof:
 
     @property
     def is_known(self) -> bool:
-        """Whether the endpoint was probed, or its proof read from a file, within the last ``PROVEN_SECONDS``."""
+        """Whether the endpoint was probed, its proof read from a file, or the probe given up lately.
+
+        Lately means within the last ``PROVEN_SECONDS``.
+        """
         return anyio.current_time() < self._until
 
     @property
@@ -431,23 +435,24 @@ class EndpointProof:
         Return how many tokens this took. A proof in the file of an earlier process is used first, and a new one is
         written there, if a folder for proofs is set. If *generates* is false, no request that generates a token is
         sent. If it is true, such requests are sent to servers that do not bill tokens, and with *probe* ``always`` to
-        all.
+        all. A probe that was cancelled ``MOST_PROBES`` times is given up for ``PROVEN_SECONDS``.
         """
         if self.is_known or self._running is not None or probe == "never":
             return 0
         owner = card.owned_by if card else None
-        generates = generates and (probe == "always" or owner in SELF_HOSTED)
+        may_generate = generates and (probe == "always" or owner in SELF_HOSTED)
         self._running = anyio.Event()
         try:
             server = await server_of(wire, card)
             proof = await _read(self.place, server)
             tokens = 0
             if proof is None:
-                generates = generates and self._begun < MOST_PROBES
+                generates = may_generate and self._begun < MOST_PROBES
                 self._begun += generates
                 proof, tokens = await prove(wire, model, server, generates=generates)
                 await _write(self.place, proof)
-            if proof is not None or generates:
+            # A probe that was cancelled too often is not begun again before PROVEN_SECONDS have passed, either.
+            if proof is not None or may_generate:
                 self._remember(proof)
             return tokens
         finally:
@@ -481,7 +486,9 @@ class _StoredProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of a file with the observed behaviour of an endpoint (a proof), and when it expires."""
 
     format: int
+    """The version of the file format."""
     place: str
+    """The name of the model and its server."""
     until: float
     """When the proof expires, in seconds since 1970."""
     proof: ResumeProof
@@ -553,7 +560,7 @@ def _flaw(state: os.stat_result) -> str:
 
 
 def save_proof(path: Path, stored: _StoredProof) -> None:
-    """Write *stored* to the file at *path*. If this fails, it is only logged."""
+    """Write *stored* to the file at *path*, and create its folder if it is missing. A failure is only logged."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

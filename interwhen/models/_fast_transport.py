@@ -571,7 +571,7 @@ class ConnectionPool:
 
 
 _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
-"""Headers that this module sets itself. A second one with the same name could allow request smuggling."""
+"""The characters that would begin another header."""
 _SAFE = "/%:@!$&'()*+,;=~?"
 """Characters that are not escaped in the path and the query of a URL."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}

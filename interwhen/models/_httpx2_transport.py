@@ -96,7 +96,7 @@ class _StreamProtocol(asyncio.Protocol):
 
 
 class AsyncioStream(httpcore2.AsyncNetworkStream):
-    """A TCP or TLS connection."""
+    """A TCP or TLS connection, for httpcore2. *protocol* stores the bytes that have arrived until they are read."""
 
     def __init__(self, transport: asyncio.Transport, protocol: _StreamProtocol) -> None:
         self._transport = transport
@@ -345,7 +345,8 @@ class Httpx2Transport:
 
         *connect_timeout* is in seconds. Raises :class:`StreamTimeout` after this time without a connection,
         :class:`ConnectError` if the connection fails, :class:`StreamProtocolError` if the response is not HTTP/1.1, and
-        :class:`UsageError` for an invalid header, or a URL with another scheme than ``http`` and ``https``.
+        :class:`UsageError` for an invalid header, or a URL with another scheme than ``http`` and ``https``. The
+        ``stale`` of a :class:`ConnectError` is true if an idle connection was used, which the server may have closed.
         """
         url = httpcore2.URL(request.url)
         headers = [(b"host", _host(request.url)), *request.header_fields()]

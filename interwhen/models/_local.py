@@ -211,7 +211,7 @@ class LocalModel:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server; ``None`` before it starts."""
+        """The process id of the server; ``None`` before it starts and after :meth:`aclose`."""
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:

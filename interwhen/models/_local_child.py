@@ -36,7 +36,8 @@ _LOOK_SECONDS, _LOOKS, _QUIET_LOOKS = 0.05, 20, 3
 def main() -> None:
     """Read the settings, watch the lifeline, start the server, report its URL, and wait for the end.
 
-    The lifeline is a pipe from the parent. It closes when the parent stops this process or dies.
+    The lifeline is a pipe from the parent. It closes when the parent stops this process or dies. If the server cannot
+    start, report the error and end with the exit status 1.
     """
     parent = os.getppid()
     report = _claim_stdout()
@@ -138,7 +139,7 @@ def _tell(report: int, message: dict[str, str]) -> None:
 def _await_log() -> None:
     """Wait, for at most one second, until the native code has written its log of the error.
 
-    It does this in a separate thread.
+    The native code writes its log in a thread of its own.
     """
     size, quiet = 0, 0
     for _ in range(_LOOKS):

@@ -55,7 +55,11 @@ class ServerOptions:
 
 
 class _Settings(msgspec.Struct, frozen=True):
-    """The settings that the child process reads from its lifeline, a pipe from the parent."""
+    """The settings that the child process reads from its lifeline, a pipe from the parent.
+
+    *model* is the path of the weights, and *api_key* the key that the server must require. The other settings are those
+    of :class:`ServerOptions`.
+    """
 
     model: str
     api_key: str
@@ -78,10 +82,14 @@ class LocalServer:
     """A llama.cpp server in a child process. :meth:`start` creates it; call :meth:`stop` at the end."""
 
     api_key: str
+    """The key that the server requires in each request."""
     _process: anyio.abc.Process
     _lifeline: int | None
+    """The descriptor of this end of the pipe to the child, which ends when it closes; ``None`` after :meth:`stop`."""
     _log: IO[bytes]
+    """The file into which the child writes its log."""
     url: str = field(default="", init=False)
+    """The URL of the server; empty until it answers."""
 
     @classmethod
     async def start(cls, weights: Path, options: ServerOptions) -> LocalServer:

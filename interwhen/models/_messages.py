@@ -21,8 +21,9 @@ _API_FIELDS = frozenset(("tool_calls", "function_call", "tool_call_id"))
 def read_messages(turns: object) -> tuple[Message, ...]:
     """Convert *turns* to messages. *turns* is a text, turns of the chat API, or input items of the Responses API.
 
-    Consecutive tool calls of the Responses API become one message. Items of another type or with an unknown role are
-    left out; the server decides what to do with them. For any other value of *turns*, there are no messages.
+    An assistant message that has only tool calls is joined to an assistant message directly before it. Items of another
+    type or with an unknown role are left out; the server decides what to do with them. For any other value of *turns*,
+    there are no messages.
     """
     if isinstance(turns, str):
         return (Message("user", turns),)
@@ -77,7 +78,10 @@ def read_turn(turn: Mapping[str, Any]) -> Message | None:
 
 
 def as_turn(message: Message) -> dict[str, Any]:
-    """Return *message* as a turn of the chat API."""
+    """Return *message* as a turn of the chat API.
+
+    If it has a call in the older form ``function_call``, the turn contains only the first such call.
+    """
     turn: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.role == "tool":
         turn |= {"tool_call_id": message.call_id} if message.call_id else {}
@@ -91,7 +95,7 @@ def as_turn(message: Message) -> dict[str, Any]:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield *messages*. An assistant message with only tool calls is joined to an assistant message before it."""
+    """Yield *messages*. An assistant message with only tool calls is joined to one directly before it."""
     last: Message | None = None
     for message in messages:
         if last is not None and message.role == "assistant" == last.role and message.calls and not message.content:

@@ -185,11 +185,11 @@ class MeteredModel(ModelWrapper):
         return True
 
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
-        """Correct the counts at the end of a stream by *usage*, the counts of the server; do nothing if it is ``None``.
+        """Add the server's counts of one stream, *usage*, at its end; do nothing if *usage* is ``None``.
 
-        *size* is the size of the prompt in bytes, and *came* is how many tokens were counted by chunks. *finished* is
-        true if the stream had a finish reason. Before that, the server may not have counted its last tokens, so a lower
-        count is ignored.
+        Its count of the prompt replaces the estimate for a prompt of *size* bytes. ``generated`` stays as it is: the
+        difference between the server's count of generated tokens and *came*, the count by chunks, is added to
+        ``unseen``. *finished* is true if the stream had a finish reason; without one, a lower count is ignored.
         """
         if usage is None:
             return
@@ -221,7 +221,10 @@ class MeteredModel(ModelWrapper):
 
 
 class _MeteredStream:
-    """A stream that ends when the budget of *meter* is used up, or after *most* tokens, the limit of its request."""
+    """A stream that ends when the budget of *meter* is used up, or after *most* tokens, the limit of its request.
+
+    *size* is the size of its prompt in bytes.
+    """
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:
         self._meter = meter
@@ -235,7 +238,7 @@ class _MeteredStream:
         self._is_settled = False
 
     def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the inner stream, such as ``resumed``, ``notes`` or ``abort``."""
+        """Return the attribute *name* of the inner stream, such as ``way``, ``notes`` or ``abort``."""
         return getattr(self._stream, name)
 
     async def receive(self) -> Sequence[Chunk]:

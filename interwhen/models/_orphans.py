@@ -30,6 +30,7 @@ class OrphanedStream:
     """A stream that was closed before its end. The server may still be generating its text."""
 
     closed_at: float
+    """The time of its closing, in seconds on the clock of :func:`anyio.current_time`."""
     rate: float
     """The tokens per second while the stream was read."""
     left: int | None

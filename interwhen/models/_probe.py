@@ -51,9 +51,11 @@ class ProbeFinding(msgspec.Struct, frozen=True):
 
     name: str
     mark: Mark
+    """``ok`` for a good answer, ``no`` for a bad one, ``unknown`` if it could not be observed."""
     detail: str
     """The observation. It may quote the server, so escape it before you print it to a terminal."""
     meaning: str
+    """The consequence for interwhen."""
 
 
 class Diagnosis(msgspec.Struct, frozen=True):

@@ -42,8 +42,8 @@ class RawCalls:
     def read(self, text: str) -> RawAnswer:
         """Parse the tool calls in *text*, the end of a complete answer.
 
-        The returned text is the rest of *text*, without white space at its ends. If a call cannot be parsed, all of
-        *text* is returned unchanged, without calls.
+        The returned text is the rest of *text*, without white space at its ends. If there is no call, or one cannot be
+        parsed, all of *text* is returned unchanged, without calls.
         """
         transcript = Transcript("answer")
         transcript.append(text, 0)

@@ -45,6 +45,7 @@ class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
     body: Any = None
     """The JSON of the request; ``None`` for a GET request."""
     status: int = 200
+    """The HTTP status of the answer; 0 if none arrived."""
     content_type: str = ""
     answer: str = ""
     """The body of the answer."""
@@ -62,6 +63,7 @@ class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str
     exchanges: tuple[RecordedExchange, ...] = ()
     format: int = FORMAT
+    """The version of the file format."""
 
 
 def save_recording(recording: HttpRecording, path: Path) -> None:

@@ -44,7 +44,7 @@ class Recording(msgspec.Struct, frozen=True):
         return cls(tuple(TimedChunk(0.0, chunk) for chunk in (*chunks, *end)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Append the recording to the file at *path*."""
+        """Append the recording to the file at *path*. Raises :class:`OSError` if it cannot be written."""
         with Path(path).open("ab") as file:
             file.write(msgspec.json.encode(self) + b"\n")
 
@@ -73,8 +73,9 @@ class ReplayModel:
 
     *recordings* is a list or a function. From a list, each recording is used once: a request gets the first unused one
     with the same prefix, else the first unused one. A function returns the recording for each request. *forks* is a
-    model that answers forks. *then* is used with a list only: it is a model that answers each request that continues
-    text, and each request after the last recording. If a monitor cuts a stored answer, *then* continues from the cut.
+    model that answers the forks of :meth:`complete`. *then* is used with a list only: it is a model that answers each
+    request that continues text or has a side text, and each request after the last recording. If a monitor cuts a
+    stored answer, *then* continues from the cut.
 
     *speed* scales time: 0 replays without waiting, 1 at the recorded speed, 2 twice as fast. *capabilities* defaults to
     those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given. Raises

@@ -105,7 +105,10 @@ class SseDecoder:
         return events
 
     def _feed_slowly(self, data: bytes, events: list[SseEvent]) -> list[SseEvent]:
-        """Parse *data* line by line, append the complete events to *events*, and return *events*."""
+        """Parse *data* line by line, append the complete events to *events*, and return *events*.
+
+        Raises :class:`~interwhen.models.StreamProtocolError` if an event was too large and *events* is empty.
+        """
         self._clean = False
         if self._failure is None:
             self._buffer += data

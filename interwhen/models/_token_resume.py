@@ -329,7 +329,7 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
     """Return *runs*, in which consecutive runs of the same phase are joined, even if they have different writers.
 
-    interwhen counts as the writer of a joined run.
+    A joined run is marked as written by interwhen.
     """
     found: list[_TextRun] = []
     for run in runs:
@@ -634,7 +634,7 @@ class ChatEvents:
                 return events
 
     def _rest(self) -> bytes:
-        """Return an event with the text that waits, which the server has not ended; empty if no text waits."""
+        """Return an event with the text that waits, without a finish reason; empty if no text waits."""
         parts, self._waiting = [*self._waiting, *self._text.finish()], []
         if not parts:
             return b""

@@ -301,7 +301,8 @@ class _SglangEvents:
     def event(self, body: Body) -> Body:
         """Convert the event *body* of `/generate` to the form of `/v1/completions`, with only the new text and ids.
 
-        Call it once for each event, in order. An error is returned unchanged.
+        Call it once for each event, in order. An error is returned unchanged, and an aborted generation becomes an
+        error.
         """
         meta = body.get("meta_info")
         if not isinstance(meta, dict):

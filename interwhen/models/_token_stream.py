@@ -53,7 +53,7 @@ class GuardedStream:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close the stream. A pending :meth:`receive` raises at once."""
+        """Close the stream and release its resources. A pending :meth:`receive` raises at once."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -117,8 +117,11 @@ class StreamNotes:
 
     skipped_events: int = 0
     skipped: list[SkippedEvent] = field(default_factory=list)
+    """The first :data:`KEPT_SAMPLES` skipped events."""
     replaced_events: int = 0
+    """How many events were used after their invalid UTF-8 was replaced."""
     bytes_after_end: int = 0
+    """How many bytes arrived after the end mark."""
     orphan: OrphanedStream | None = None
     """The generation that the server may continue after the stream was closed."""
 
@@ -170,8 +173,8 @@ class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
     An error loses no text: if a read gets chunks and then an error, :meth:`receive` first returns the chunks, and its
-    next call raises the error. :meth:`receive` does not return if only token counts arrive. So a stream that sends
-    nothing else runs into its timeout.
+    next call raises the error. :meth:`receive` does not return if only token counts arrive, except for the first ones
+    after the finish reason. So a stream that sends nothing else runs into its timeout.
 
     *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
     generation; :meth:`abort` calls it. If the stream is closed before its end, it is added to *orphans*; *limit* is the
@@ -272,7 +275,7 @@ class TokenStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server may still be generating for this stream: it has not ended and was not closed."""
+        """Whether the server may still be generating for this stream: it has not ended or failed and was not closed."""
         return not (self._ended or self._closed or self._finished or self._error is not None)
 
     @property
@@ -303,9 +306,9 @@ class TokenStream:
         return True
 
     async def abort(self) -> None:
-        """Call the function *stop* if there is one and the stream was closed before its end.
+        """Call the function *stop* once, if there is one and the stream was closed before its end.
 
-        If the call fails, the error is only logged.
+        If the call succeeds, the stream is no longer orphaned. If it fails, the error is only logged.
         """
         stop, self._stop = self._stop, None
         if stop is None or self._ended or not self._closed:

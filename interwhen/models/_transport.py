@@ -61,7 +61,7 @@ class HttpRequest:
 
     @property
     def name(self) -> str:
-        """The name for error messages: the alias, or the URL without one."""
+        """The name for error messages: the alias, or the URL if the alias is empty."""
         return self.alias or self.url
 
     def header_fields(self) -> list[tuple[bytes, bytes]]:
@@ -174,8 +174,8 @@ async def connect(
     """Connect to the first address of *host* that answers. Return the asyncio transport and the protocol.
 
     The addresses are tried one after the other, each for :data:`_TRY_SECONDS`, the last one without a limit. *factory*
-    makes the protocol, and *local* is the local address. With *context*, the connection uses TLS, and the certificate
-    must be valid for *host*. Raises :class:`OSError` if no address answers.
+    makes the protocol, and *local* is the IP address and the port of this machine to connect from. With *context*, the
+    connection uses TLS, and the certificate must be valid for *host*. Raises :class:`OSError` if no address answers.
     """
     import asyncio
 
@@ -256,8 +256,8 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
     """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
 
-    Without *status*, a code of three digits in *body*, such as 429, is the status.
-    Status 429 becomes :class:`~interwhen.models.RateLimited`, a prompt that is too long for the context
+    Without *status*, a code from 400 to 599 in *body* is the status. Status 429 becomes
+    :class:`~interwhen.models.RateLimited`, a prompt that is too long for the context
     :class:`~interwhen.models.ContextOverflow`, and every other error :class:`~interwhen.models.UpstreamError`. A
     ``Retry-After`` in *headers* is stored in the exception.
     """
@@ -364,8 +364,8 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
 
     Raises :class:`~interwhen.models.UpstreamError` for a status other than 2xx, :class:`~interwhen.models.ConnectError`
     if the connection fails, :class:`~interwhen.models.StreamProtocolError` for a body that is too large, and
-    :class:`~interwhen.models.StreamTimeout` after ``timeouts.total`` seconds (if that is ``None``: after
-    ``first_token`` for the head, and the same time again for the body).
+    :class:`~interwhen.models.StreamTimeout` if the head takes longer than ``timeouts.first_token`` seconds, or the body
+    after it longer than ``timeouts.total`` (if that is ``None``: than ``first_token``).
     """
     response = await _send(transport, request, timeouts)
     limit = timeouts.first_token if timeouts.total is None else timeouts.total
@@ -450,7 +450,8 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
 def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     """Return *request* with the URL to which *response* redirects.
 
-    Raises :class:`UpstreamError` if that URL is on another server, which must not get the prompt and the key.
+    Raises :class:`UpstreamError` if *response* names no URL, or one on another server, which must not get the prompt
+    and the key.
     """
     location = response.headers.get("location", "")
     url = urljoin(request.url, location)
@@ -558,8 +559,8 @@ _decode = msgspec.json.Decoder(_RefusalBody).decode
 def refuses(error: UpstreamError, field: str) -> bool:
     """Return whether *error* names *field*, a top-level field of the request, as its cause.
 
-    Only structured fields of the error are read: ``error.param`` (OpenAI, vLLM) and ``detail[].loc`` (FastAPI). The
-    message is ignored, because it may quote the request, which is untrusted.
+    This is so only for the statuses 400 and 422. Only structured fields of the error are read: ``error.param`` (OpenAI,
+    vLLM) and ``detail[].loc`` (FastAPI). The message is ignored, because it may quote the request, which is untrusted.
     """
     if error.status not in _REFUSING:
         return False
@@ -575,7 +576,7 @@ def refuses(error: UpstreamError, field: str) -> bool:
 
 
 def mentions(error: UpstreamError, field: str) -> bool:
-    """Return whether the body of *error* contains the name *field*.
+    """Return whether *error* has the status 400 or 422 and its body contains the name *field*.
 
     This is enough for a retry without the field, but not to conclude that the server never accepts it.
     """
@@ -642,8 +643,8 @@ class SamplingSupport:
     ) -> T:
         """Call *call* with *body* and return its result. If the server refuses an *optional* field, repeat without it.
 
-        A refused ``max_tokens`` is sent as ``max_completion_tokens``. Other refusals raise
-        :class:`~interwhen.models.UpstreamError`.
+        A field that it has refused before is left out at once. A refused ``max_tokens`` is sent as
+        ``max_completion_tokens``. Other refusals raise :class:`~interwhen.models.UpstreamError`.
         """
         names = [name for name in (*_RENAMED, *optional) if name in body]
         sent = _without(body, [name for name in names if not self._options[name].is_likely])
@@ -679,5 +680,8 @@ def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def until_stop(text: str, stop: Iterable[str]) -> str:
-    """Return *text* up to the first of the *stop* sequences. Used for a server that does not stop there itself."""
+    """Return the part of *text* before the first of the *stop* sequences; all of it if it contains none.
+
+    Used for a server that does not stop there itself.
+    """
     return text[: min((at for each in stop if (at := text.find(each)) >= 0), default=len(text))]

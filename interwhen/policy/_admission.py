@@ -189,10 +189,11 @@ class Covered:
 
     clause: str
     rules: tuple[str, ...]
+    """The ids of these rules."""
     examples: int
     """How many examples these rules have."""
     fired: int
-    """How many violations these rules have found."""
+    """How many violations these rules found in recorded calls. Without such calls: how many examples break them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,9 @@ class AdmissionProblem:
 
     reason: Reason
     rules: tuple[str, ...]
+    """The ids of the rules."""
     says: str
+    """What must be so, what was found, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,10 +285,14 @@ class MutantTally:
     equal: int
     """How many mutants are equivalent to the rule, as Z3 proved (for lists within the bound)."""
     survivors: tuple[str, ...]
+    """The changed condition of each mutant that the examples missed, as text."""
 
     @property
     def score(self) -> float:
-        """The share of the mutants that the examples detected. Equivalent mutants are not counted."""
+        """The share of the mutants that the examples detected, from 0 to 1. Equivalent mutants are not counted.
+
+        1 if there are no others.
+        """
         return _share((self,))
 
 
@@ -301,9 +308,12 @@ class Admission:
     """The results of the admission checks of a policy."""
 
     policy: str
+    """The name of the policy."""
     admitted: tuple[str, ...]
+    """The ids of the rules that are admitted."""
     problems: tuple[AdmissionProblem, ...]
     mutants: Mapping[str, MutantTally]
+    """The tally of each rule by its id. Rules that fail the type check or an example have none."""
     coverage: Coverage
 
     def problems_of(self, rule: str) -> tuple[AdmissionProblem, ...]:
@@ -312,7 +322,10 @@ class Admission:
 
     @property
     def killed(self) -> float:
-        """The share of the mutants of all rules that the examples detected. Equivalent mutants are not counted."""
+        """The share of the mutants of all rules that the examples detected, from 0 to 1.
+
+        Equivalent mutants are not counted. 1 if there are no others.
+        """
         return _share(self.mutants.values())
 
 
@@ -343,11 +356,13 @@ def admit(
 
     A rule is admitted if all of these hold:
 
-    - it quotes the policy word for word, and passes the type check;
+    - its id is its own, it quotes the policy word for word, and passes the type check;
     - at least one example keeps it and one breaks it, and each example has the outcome that it expects;
     - it can apply, be kept (unless it is a prohibition) and be broken;
     - it does not contradict another rule, and makes no tool unreachable;
-    - its examples detect nearly all of its mutants, which *seed* selects.
+    - its examples detect at least 95 % of its mutants, which *seed* selects.
+
+    If Z3 cannot decide one of these points, the rule is not admitted (the reason is ``open``).
 
     *fired* has the number of violations that each rule found in recorded calls, to be shown in the coverage. Without
     it, the coverage shows the number of examples that break the rule. *on_progress* is called with the number of
@@ -543,6 +558,7 @@ class Replayed:
     """The result of :func:`replay`: a tally for each rule, and what the rules read but no result contained."""
 
     calls: int
+    """How many calls the runs have."""
     results: int
     """How many of the calls have a JSON object or a JSON array as their result."""
     tallies: Mapping[str, ReplayTally]

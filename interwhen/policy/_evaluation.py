@@ -89,7 +89,7 @@ class HeldItems(tuple[Value, ...]):
 
 
 def hold(raw: Any, kind: Kind, where: str) -> Value:
-    """Convert the raw data *raw* to an exact value of *kind*. Data of another kind becomes a missing value.
+    """Convert the raw data *raw* to an exact value of *kind*. ``None`` or data of another kind gives a missing value.
 
     *where* is the expression that leads to the data. It is part of the reason of a missing value.
     """
@@ -276,7 +276,7 @@ class _TooLongError(Exception):
 
 
 def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[str, Value] | None = None) -> Value:
-    """Return the value of *node* in *situation*. After a limited number of steps, the value is missing.
+    """Return the value of *node* in *situation*. After 100,000 steps, the value is :class:`Missing`.
 
     *node* must have passed the type check. *names* has the values of additional names, such as ``item``.
     """

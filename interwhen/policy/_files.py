@@ -161,7 +161,10 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _index(step: str, count: int, path: str) -> int:
-    """Return the index *step* of a path into a list, which must be less than *count*."""
+    """Return *step*, a step of *path* into a list, as an index.
+
+    Raises :class:`UsageError` unless it is a number below *count*.
+    """
     if not (step.isascii() and step.isdecimal() and len(step) < 10 and int(step) < count):
         most = f"from 0 to {count - 1}" if count else "which is empty"
         raise UsageError(f"{step!r:.40} in the path {path!r:.80} must be an index of a list, {most}: correct it")
@@ -255,7 +258,7 @@ _RULE_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The context in which rules are read: schema, definitions, situations for examples, and the time."""
+    """The context in which rules are read: schema, definitions, and for examples the situations and the usual time."""
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
@@ -264,7 +267,10 @@ class Surroundings:
 
 
 def read_toml(text: str, what: str) -> dict[str, Any]:
-    """Parse TOML within the size limit. Raises :class:`UsageError`; *what* names the file in its message."""
+    """Parse the TOML in *text*. Raises :class:`UsageError` if it is not valid or has more than 200,000 bytes.
+
+    *what* names the file in the message.
+    """
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
         raise UsageError(f"{what} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it")
     try:
@@ -278,8 +284,8 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     """Parse a rule from the *text* of its file, within the context *around*.
 
-    Raises :class:`UsageError`; *what* names the rule in its message. The rule is not checked yet: see
-    :func:`interwhen.policy._rules.problems_of` and the admission checks.
+    Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
+    message. The rule is not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -326,7 +332,11 @@ def _defined(written: Mapping[str, Any]) -> Definitions:
 
 
 def checked_id(text: str) -> str:
-    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`."""
+    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`.
+
+    An id begins with a lower-case letter, and has lower-case letters and digits with single ``-`` or ``_`` between
+    words; at most 64 characters.
+    """
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
             "an id must be lower-case letters and digits with - between words, at most "
@@ -413,7 +423,10 @@ def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
 
 
 def read_policy(folder: Path) -> WrittenPolicy:
-    """Read the policy in *folder*, with its rules. Raises :class:`UsageError`, which names the file."""
+    """Read the policy in *folder*, with its rules.
+
+    Raises :class:`UsageError`, which names the file, if a file is missing or not valid.
+    """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))
     return WrittenPolicy(
@@ -457,7 +470,10 @@ def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
 
 
 def rule_files(folder: Path) -> list[str]:
-    """Return the sorted names of the rule files in *folder*. Raises :class:`UsageError` if there are too many."""
+    """Return the sorted names of the rule files of the policy *folder*, which are in its subfolder ``rules``.
+
+    Raises :class:`UsageError` if there are more than 500, or if the subfolder is a link that leads elsewhere.
+    """
     inner = inner_folder(folder, "rules")
     found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
     if len(found) > _limits.RULES:
@@ -532,7 +548,8 @@ def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | Non
     """Make *folder* a policy folder: copy the files *text*, *tools* and *schema* into it, and write ``policy.toml``.
 
     No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`. It also
-    raises it if a new folder gets neither *tools* nor *schema*, or if the type of a file is not supported.
+    raises it if a new folder gets neither *tools* nor *schema*, or if a file cannot be read, is too large, or has a
+    type that is not supported.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

@@ -169,7 +169,7 @@ def parts_of(kind: Kind) -> Iterator[Kind]:
 
 
 def describe(kind: Kind) -> str:
-    """Return *kind* in the notation of a schema."""
+    """Return *kind* as text for messages: in the notation of a schema, and in words if this has none (pairs, units)."""
     match kind:
         case Bool() | Date() | Moment() | Anything():
             return {"Anything": "any"}.get(type(kind).__name__, type(kind).__name__.lower())

@@ -39,13 +39,14 @@ class MessageTemplate:
     """A message with expressions, whose values are inserted when the message is used."""
 
     parts: tuple[Part, ...]
+    """The texts and expressions, in order."""
 
     def nodes(self) -> Iterator[Node]:
         """Yield the expressions of the message."""
         return (part for part in self.parts if not isinstance(part, str))
 
     def say(self, situation: Situation, schema: Schema, kinds: Mapping[Node, Kind]) -> str:
-        """Return the message with the values that its expressions have in *situation*, cut to the limit.
+        """Return the message with the values that its expressions have in *situation*, at most 600 characters.
 
         *kinds* has the kinds of the expressions. An unknown value is shown as a question mark.
         """
@@ -120,7 +121,7 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 
 
 def _answers(require: Node) -> Iterator[str]:
-    """Yield, as text, the expressions that an argument must equal to satisfy *require*."""
+    """Yield, as text, the expressions that an argument must equal to satisfy *require*. Literals are left out."""
     own = {"args"}
     for node in walk(require):
         if isinstance(node, Quantified) and _of_arguments(node.source, own):
@@ -172,6 +173,7 @@ class Rule:
     witness: MessageTemplate
     """The message with the facts, for feedback at the level ``witness``."""
     moment: WhenJudged = "before"
+    """When the rule judges a call: before it is made, or after it has returned a result."""
     examples: tuple[Example, ...] = ()
     origin: str = ""
     """The model that wrote the rule; empty if a person wrote or reviewed it."""
@@ -187,9 +189,10 @@ class Rule:
         return self.tools or (None,)
 
     def judge(self, situation: Situation, schema: Schema) -> Verdict | None:
-        """Judge the call of *situation*. ``None``: the rule does not apply.
+        """Judge the call of *situation*. ``None``: the rule does not apply. The caller checks :meth:`looks_at` before.
 
-        The verdict is ``Unknown`` if the outcome depends on a value that is not known.
+        The verdict is ``Pass`` if the call satisfies the rule, ``Violation`` with both messages if not, and ``Unknown``
+        if this depends on a value that is not known.
         """
         applies = evaluate(self.when, situation, schema)
         if isinstance(applies, Missing):
@@ -286,7 +289,9 @@ class WrittenPolicy:
     now: dt.datetime | Literal["clock"] | None = None
     """The current time for the rules: a fixed time, or ``clock`` for the caller's time. ``None``: it is not known."""
     definitions: Definitions = field(default_factory=dict)
+    """The named expressions that all rules may use."""
     learnings: tuple[Learning, ...] = ()
+    """How calls and their results update the state."""
     database: Mapping[str, DatabaseTable] = field(default_factory=dict)
     """How each table of the database is read, by the name of the table."""
 

@@ -70,7 +70,7 @@ class Situation:
     beside: int = 0
     """How many calls the same assistant turn has made before this one."""
     now: dt.datetime | None = None
-    """The time, in the time zone of the data."""
+    """The time, in the time zone of the data; ``None``: it is not known."""
     result: Any = None
     """The result of the call, for rules that judge results."""
 
@@ -134,7 +134,7 @@ def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schem
     """Read a schema from the tables ``records``, ``tools``, ``returns`` and ``state`` in *written*.
 
     *tools* are the tools of another file. A kind in *written* replaces the kind that such a tool has. Raises
-    :class:`UsageError`.
+    :class:`UsageError` for a table, a name or a kind that is not valid, and for the result of an unknown tool.
     """
     records: dict[str, Kind] = {}
     for name, fields in _table(written, "records").items():  # in order: a record may use earlier records
@@ -252,7 +252,7 @@ def _from_json(listed: Any) -> Iterator[Tool]:
 def _schema_kind(schema: Any, where: str, depth: int) -> Kind:
     """Convert a JSON schema to a kind. Parts that it does not describe become :class:`Anything`, which no rule can use.
 
-    *where* names the records of the schema in messages.
+    *where* names the records of the schema in messages, and *depth* is the number of schemas around it.
     """
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return Anything()

@@ -98,7 +98,11 @@ class Encoder:
     # Conditions on the data that hold for all rules.
 
     def domain(self) -> list[Term]:
-        """Return the conditions that are true in every situation: allowed words, lengths of lists, distinct texts."""
+        """Return the conditions that are true in every situation, for all that was encoded so far.
+
+        A text with allowed words is one of them, lengths of lists are within the bound, and different literal texts are
+        different values, for which tests such as ``contains`` have their true results.
+        """
         found = list(self._domains.values())
         if len(self._texts) > 1:
             found.append(z3.Distinct(*self._texts.values()))
@@ -357,6 +361,7 @@ class Questions:
     """Asks Z3 questions about the rules over one *tool* (``None``: any tool). Each condition is encoded once.
 
     *moment* is when the rules judge a call. *nodes* are their conditions, which determine the bound on list lengths.
+    Z3 may use 5 seconds and 1 GB for one question.
     """
 
     def __init__(self, schema: Schema, tool: str | None, moment: Any, nodes: Iterable[Node]) -> None:
@@ -376,11 +381,17 @@ class Questions:
         return found
 
     def kept(self, rule: Rule) -> Term:
-        """Return the formula that is true in the situations in which *rule* is not broken, or does not apply."""
+        """Return the formula that is true in the situations in which *rule* is kept or does not apply.
+
+        Raises :class:`TooLargeError` if a condition of the rule has too many terms.
+        """
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
 
     def broken(self, rule: Rule) -> Term:
-        """Return the formula that is true in the situations in which a call breaks *rule*."""
+        """Return the formula that is true in the situations in which a call breaks *rule*.
+
+        Raises :class:`TooLargeError` if a condition of the rule has too many terms.
+        """
         return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
@@ -454,15 +465,21 @@ _UNANSWERED = "Z3 did not find out whether it is so: simplify the rule, or revie
 
 
 class Defect(NamedTuple):
-    """A defect of rules, or a question about them that Z3 did not answer."""
+    """A defect of rules, or a question about them that Z3 did not answer (*trouble* is then ``open``)."""
 
     trouble: Trouble
     rules: tuple[str, ...]
+    """The ids of the rules."""
     says: str
+    """What must be so, and what was found."""
 
 
 def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
-    """Yield a defect for each tool for which *rule* can never apply, can never be broken, or can never be kept."""
+    """Yield a defect for each tool for which *rule* can never apply, can never be broken, or can never be kept.
+
+    A prohibition, which requires ``false``, need not be kept. If Z3 finds no answer or the formula is too large, this
+    is a defect of the kind ``open``.
+    """
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
         asked = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -509,8 +526,9 @@ def contradictions(
 ) -> Iterator[Defect]:
     """Yield a defect for each pair of *rules* that contradict each other, and for each pair that Z3 cannot decide.
 
-    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
-    *on_tool* is called after the calls of each tool of *schema* were examined.
+    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
+    rules that judge before a call are compared; after three unanswered questions about a rule, its other pairs are
+    skipped. *on_tool* is called after the calls of each tool of *schema* were examined.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -541,7 +559,7 @@ def contradictions(
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask Z3 whether two rules contradict each other; ``open`` if it finds no answer.
+    """Ask Z3 whether two rules contradict each other; ``open`` if it finds no answer, ``no`` if a formula is too large.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
     """
@@ -574,9 +592,10 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     """Yield a defect for each tool that no sequence of at most *depth* calls can reach without breaking a rule.
 
     The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
-    ``calls``). All other data is unconstrained. So a reported tool is certainly unreachable (with lists within the
-    bound). A tool that is not reported may still be unreachable because of the results of calls. A question that Z3
-    does not answer is a defect of the kind ``open``.
+    ``calls``), and examines at most 64 sets. All other data is unconstrained. So a tool that is reported as a
+    ``deadlock`` is certainly unreachable (with lists within the bound). The defect is ``open`` if sets were left out,
+    or if Z3 did not answer a question. A tool that is not reported may still be unreachable because of the results of
+    calls.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
@@ -584,14 +603,15 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     ways = {tool: _Way() for tool in tools}
     free = [tool for tool in mentioned if tool not in asked]
     queue, seen = deque([(frozenset[str](), 0)]), {frozenset[str]()}
+    is_cut_off = False
     while queue:
         called, steps = queue.popleft()
         able = [*free, *(tool for tool in tools if _enabled(tool, rules, asked[tool], called, mentioned, ways[tool]))]
-        for tool in able:
-            after = called | ({tool} & set(mentioned))
-            if after not in seen and steps < depth and len(seen) < _MOST_STATES:
-                seen.add(after)
-                queue.append((after, steps + 1))
+        new = [after for tool in able if (after := called | ({tool} & set(mentioned))) not in seen]
+        examined = new[: max(_MOST_STATES - len(seen), 0)] if steps < depth else []
+        is_cut_off = is_cut_off or len(examined) < len(new)
+        seen.update(examined)
+        queue.extend((after, steps + 1) for after in examined)
     for tool, way in ways.items():
         if way.unanswered:
             names = tuple(rule.id for rule in _over(rules, tool))
@@ -601,11 +621,16 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
                 f"a sequence of calls must lead to a call of {tool} that keeps these rules, and {_UNANSWERED}",
             )
         if not way.enabled and way.core:
+            # Only a complete search shows that there is no sequence.
+            found = (
+                "none that was examined does: simplify the rules, or review them by hand"
+                if is_cut_off
+                else "none does: correct one of them"
+            )
             yield Defect(
-                "deadlock",
+                "open" if is_cut_off else "deadlock",
                 way.core,
-                f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and none "
-                "does: correct one of them",
+                f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and {found}",
             )
 
 
@@ -642,7 +667,7 @@ def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
     ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference. ``open``:
-    Z3 found no answer.
+    Z3 found no answer, or a formula is too large. Only the tools and the moment of *one* are examined.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

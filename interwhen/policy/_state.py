@@ -31,9 +31,11 @@ class Learning:
     tools: tuple[str, ...]
     """The names of the tools whose calls update the table; ``*`` stands for any text."""
     table: str
+    """The name of the table."""
     keys: tuple[Node, ...]
+    """The expressions of the key of the entry: several if the table has several keys."""
     value: Node | None
-    """The new entry; ``None``: the entry is forgotten."""
+    """The expression of the new entry; ``None``: the entry is forgotten."""
     each: Node | None = None
     """A list expression. If given, *keys* and *value* are evaluated for each item of the list, as ``item``."""
     when: Node | None = None
@@ -53,7 +55,8 @@ class Learning:
 class Overlay(Mapping[Key, Any]):
     """A table that consists of a large unchanged table ``base`` and the entries ``since``, which were learned later.
 
-    An entry with the value ``None`` in ``since`` is unknown, because a call may have changed it.
+    An entry with the value ``None`` in ``since`` is unknown, because a call may have changed it. If *before* is an
+    overlay itself, its entries are joined with the new ones, which replace them.
     """
 
     __slots__ = ("base", "since")

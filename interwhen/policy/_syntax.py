@@ -268,6 +268,7 @@ class Token(NamedTuple):
     text: str
     at: int
     constant: Constant | None = None
+    """The value of a literal; ``None`` for other tokens."""
 
 
 def tokens(text: str) -> list[Token]:

@@ -196,8 +196,8 @@ async def synthesise(
 
     If a rule is not admitted, the model gets the reasons and tries again; it has at most *rounds* attempts for each
     clause. *around* is the context in which the rules are read. *seconds* and *max_tokens* limit one answer of the
-    model. *done* is called with the draft for each clause. No file is written. Raises :class:`~interwhen.ModelError`,
-    and :class:`UsageError` if *rounds* is less than 1.
+    model. *done* is called with the draft for each clause. It stops when the policy has 500 rules. No file is written.
+    Raises :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less than 1.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
@@ -300,6 +300,7 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
 
     clause: str
     status: str
+    """``queued`` or ``no rule``, as in :class:`Draft`."""
     problems: tuple[str, ...] = ()
     """The problems of the last attempt."""
     text: str = ""
@@ -307,7 +308,9 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     """Why there is no rule, in the model's words."""
     attempts: int = 0
+    """The number of attempts of the model."""
     model: str = ""
+    """The name of the model."""
 
 
 def keep(folder: Path, draft: Draft, model: str) -> Path:
@@ -375,7 +378,7 @@ def read_queued(folder: Path, name: str) -> Queued:
 def drop(folder: Path, name: str) -> None:
     """Delete the entry *name* of the review queue of the policy *folder*.
 
-    Raises :class:`UsageError` if there is none.
+    Raises :class:`UsageError` if there is none, or if its file is not valid.
     """
     read_queued(folder, name)
     (folder / "review" / f"{name}.json").unlink()

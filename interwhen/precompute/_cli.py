@@ -50,9 +50,10 @@ _RULE = GateRule()
 
 
 def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
-    """Return a table with one row for each measured item of the context: stage, pairs, saved tokens.
+    """Return a table of what each current item of *prepared* saves, one row for each item with a record in *records*.
 
-    ``None`` if none was measured. *records* has the measurements of all items of the store.
+    *records* maps the ids of items to the measurements of the gate. The columns are the gate's stage, in how many
+    queries the item was used, the pairs of runs (with and without it), and the saved tokens. ``None`` without a row.
     """
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
@@ -71,7 +72,10 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
 
 
 def pass_table(prepared: PreparedContext) -> Table | None:
-    """Return a table with the facts and tokens of each pass of the fact producer; ``None`` if there was no pass."""
+    """Return a table with the accepted facts and the generated tokens of each pass of the fact producer.
+
+    Only current items of *prepared* count. ``None`` if none of them is from such a pass.
+    """
     passes: dict[int, list[Item]] = {}
     for item in prepared.current.items.values():
         number = item.step.rpartition("/")[2]
@@ -211,7 +215,7 @@ def run(
     spent = sum(each.cost.generated for each in done)
     if not json:
         stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
-    return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
+    return _exits.FAILED if any(each.outcome in ("failed", "late") for each in done) else _exits.OK
 
 
 def _of_files(texts: Mapping[str, str], size: int) -> Iterator[ContextPiece]:
@@ -229,14 +233,14 @@ def _print_step(step: Slice, *, json: bool) -> None:
         row = {
             "context": step.context,
             "step": step.step,
-            "outcome": step.came_to,
+            "outcome": step.outcome,
             "tokens": step.cost.generated,
             "why": step.why,
         }
         console.file.write(as_json(row) + "\n")
         return
     why = f"  {visible(step.why)}" if step.why else ""
-    line = f"{step.came_to:<10} {step.cost.generated:>6} tokens  {visible(step.context)}  {visible(step.step)}"
+    line = f"{step.outcome:<10} {step.cost.generated:>6} tokens  {visible(step.context)}  {visible(step.step)}"
     console.print(Text(line + why), soft_wrap=True)
 
 

@@ -49,6 +49,7 @@ class ContextSpending(msgspec.Struct, frozen=True):
     discarded: int = 0
     """The generated tokens of slices that ended before they made an item."""
     slices: int = 0
+    """The number of slices of work."""
 
 
 def context_document(name: str) -> str:
@@ -126,9 +127,13 @@ class PreparedContext:
     digest: Digest = NOTHING
     """The digest of the names and texts of the pieces."""
     kinds: tuple[Kind, ...] = ()
+    """The kinds of items to prepare."""
     plan_inputs: PlanInputs = field(default_factory=PlanInputs)
+    """The planned steps with their keys, and the digests of the pieces."""
     current: CurrentItems = field(default_factory=CurrentItems)
+    """The current items, those of them that runs may use, and the steps that are due."""
     spending: ContextSpending = field(default_factory=ContextSpending)
+    """What the context had cost when it was loaded."""
     seen_at: float = 0.0
     """The time at which the generation was last read from the store, on the clock of the event loop."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
@@ -168,7 +173,8 @@ class PreparedContext:
 
         *producers* plan the steps, and *key_settings* (model, tokenizer, monitors) are part of the keys of their items.
         The parameter *before* is the previous state of this context: items that it has in memory are not read again.
-        If the store has no such context, this object has no pieces and no items. Exceptions from the ``plan`` of a
+        If the store has no such context, this object has no pieces and no items. Raises
+        :class:`~interwhen.PluginError` for a plan that does not fit the context; exceptions from the ``plan`` of a
         producer are passed on.
         """
         known = {} if before is None else before.known()
@@ -192,13 +198,16 @@ class PreparedContext:
     def look_again(self, store: Store, step: PlannedStep) -> None:
         """Read the items of *step* from *store* again, because another process may have made one.
 
-        Then decide again which items are current.
+        If the step had no current item, look for one among them, and then for those of the steps that depend on it.
         """
         self._items[step.name] = store.candidates(self.plan_inputs.keys[step.name].slot)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
-        """Add *item*, which was just stored, to the items of *step* in memory, and update which items are current."""
+        """Add *item*, which was just stored, to the items of *step* in memory.
+
+        If the step had no current item, look for one again, and then for those of the steps that depend on it.
+        """
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
@@ -215,7 +224,10 @@ class PreparedContext:
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the digest that *read*, an input of an item, has now; ``None`` if its piece or item is gone."""
+        """Return the digest that *read*, an input of an item, has now.
+
+        ``None`` if the piece is gone, or if the step that is the input has no current item.
+        """
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)
@@ -272,7 +284,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     producers: tuple[str, ...]
     """The names of the producers."""
     options: dict[str, dict[str, Any]] = {}
-    """The options of a producer by its name. A plan follows from them: an answer is served only to a question in it."""
+    """The options of each producer, by its name. They change its plan, such as the questions to answer in advance."""
 
     @property
     def specs(self) -> tuple[dict[str, Any], ...]:
@@ -317,8 +329,10 @@ class StepState:
     """
 
     step: str
+    """The full name of the step."""
     state: State
     item: Item | None = None
+    """The current item; from :func:`explain`, the newest old item if there is no current one."""
 
 
 def states(prepared: PreparedContext) -> tuple[StepState, ...]:
@@ -339,9 +353,13 @@ class Summary:
     name: str
     generation: int
     pieces: int
+    """The number of pieces; 0 if the context is not in the store."""
     counts: Mapping[State, int]
+    """The number of steps in each state."""
     served: int
+    """The number of items that runs may use."""
     spending: ContextSpending
+    """What the context has cost in all its generations, including work that made no item."""
     holding_cost: Cost
     """The cost of the current items."""
 
@@ -364,9 +382,10 @@ def summary(prepared: PreparedContext) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class InputReading:
-    """One input that was read to make an item, and whether it still has the same content."""
+    """One input that was read to make an item (a piece, or the item of another step), and whether it is unchanged."""
 
     name: str
+    """The name of the piece, or the full name of the other step."""
     kind: Literal["piece", "step"]
     is_same: bool
 
@@ -399,14 +418,17 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     """Delete the items *ids* from *store*, write a new generation of the context *name*, and return its number.
 
     Each process reads the context again when its generation changes, and then no longer uses these items. Raises
-    :class:`~interwhen.UsageError` if there is no such context; the items are deleted even then.
+    :class:`~interwhen.UsageError` if there is no such context; then nothing is deleted.
     """
-    for each in ids:
-        store.evict(each)
 
     def change(old: bytes | None) -> bytes:
         if old is None:
             raise UnknownContext(name, store.place)
         return old
 
+    if store.document(context_document(name)).data is None:
+        raise UnknownContext(name, store.place)
+    # The items are deleted before the generation changes: a process that reads the new generation finds none of them.
+    for each in ids:
+        store.evict(each)
     return store.update(context_document(name), change).generation

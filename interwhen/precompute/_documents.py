@@ -59,11 +59,12 @@ class Block:
 def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[ContextPiece, ...]:
     """Cut *text* into pieces of at most *size* characters.
 
-    Each piece has a lead: the headings above it, and at most *overlap* characters of the text before it. The pieces
-    together contain the whole text, except white space between blocks and sentences; a blank text has none. The name
-    of a piece is a hash of its text, and most boundaries depend only on the text near them, so an edit changes few
-    pieces. The time is linear in the length of *text*. Raises :class:`~interwhen.UsageError` for a *size* under 16,
-    and for an *overlap* that is not from 0 to *size*.
+    Each piece has a lead: the headings above it, then at most *overlap* characters of the text before it (for a later
+    part of a table, the header of the table; for a piece that begins with a heading, nothing). The pieces together
+    contain the whole text, except white space between blocks and sentences; a blank text has none, and a warning is
+    logged. The name of a piece is a hash of its text, and most boundaries depend only on the text near them, so an
+    edit changes few pieces. The time is linear in the length of *text*. Raises :class:`~interwhen.UsageError` for a
+    *size* under 16, and for an *overlap* that is not from 0 to *size*.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(
@@ -95,8 +96,9 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
 def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str:
     """Return the lead of a piece whose first block is *first*: the headings above it and the end of the text before it.
 
-    The parameter *above* has the headings above the piece, by level. The parameter *before* is the text of the previous
-    block, of which at most *overlap* characters are used. A piece that begins with a heading gets only higher headings.
+    The parameter *above* has the headings above the piece, by level. The parameter *before* is the last block of the
+    previous piece (empty if that is a heading), of which at most *overlap* characters are used. If *first* continues a
+    table, the header of the table is used instead. A piece that begins with a heading gets only higher headings.
     """
     level = first.level if first.kind == "heading" else None
     lines = [said for at, said in sorted(above.items()) if level is None or at < level]
@@ -157,7 +159,7 @@ def _blocks(text: str) -> Iterator[Block]:
 
 
 def _block_at(lines: Sequence[str], at: int, levels: dict[str, int]) -> tuple[BlockKind, int, int]:
-    """Return the kind of the block that begins at line *at*, its heading level, and the index of the line after it.
+    """Return the kind of the block that begins at line *at*, its heading level (or 0), and the index after its end.
 
     *levels* maps each mark that underlines headings to its level. A new mark is added to it with the next lower level.
     """
@@ -217,7 +219,10 @@ def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
 
 
 def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    """Yield *blocks*. A block longer than *size* characters is divided between its sentences, lines or table rows."""
+    """Yield *blocks*. A block longer than *size* characters is divided between its sentences, lines or table rows.
+
+    Each later part of a table has the header of the table as its lead.
+    """
     for block in blocks:
         if len(block.text) <= size:
             yield block
@@ -242,7 +247,10 @@ def _sentences(text: str) -> list[str]:
 
 
 def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
-    """Join *units* (sentences, lines or rows) with the separator *mark* to parts of at most *size* characters."""
+    """Join *units* (sentences, lines or rows) with the separator *mark* to parts of at most *size* characters.
+
+    A unit that is longer than *size* is cut first.
+    """
     part = ""
     for unit in (each for whole in units for each in _cut(whole, size)):
         if part and len(part) + len(mark) + len(unit) > size:
@@ -257,7 +265,7 @@ def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
 def _cut(unit: str, size: int) -> Iterator[str]:
     """Cut *unit* into parts of at most *size* characters.
 
-    A part ends at a space if there is one in its second half.
+    A part ends before the last space in its second half, if there is one; this space is left out.
     """
     at = 0
     while len(unit) - at > size:

@@ -134,13 +134,19 @@ class _DraftStream:
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
-        """Return the optional member *name* of the stream, such as ``way``."""
+        """Return the member *name* of the server's stream, such as ``way``.
+
+        Raises :class:`AttributeError` if there is no such stream (the draft is complete) or *name* begins with ``_``.
+        """
         if name.startswith("_") or self._inner is None:
             raise AttributeError(name)
         return getattr(self._inner, name)
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the chunks of the draft at the first call; then wait for new chunks and add them to the draft."""
+        """Return the chunks of the draft at the first call; later, wait for new chunks and add them to the draft.
+
+        A draft without text is skipped. If the draft is complete, later calls return no chunks: the stream has ended.
+        """
         if not self._is_begun:
             self._is_begun = True
             if said := self._said():

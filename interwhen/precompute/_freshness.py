@@ -110,12 +110,12 @@ class CurrentItems:
     """
 
     items: Mapping[str, Item] = field(default_factory=dict)
-    """The current item of each settled step, by the full name of the step."""
+    """The current item of each step that has one, by the full name of the step."""
     served: tuple[Item, ...] = ()
     """The items that may be served, in the order of the plan."""
     due: tuple[PlannedStep, ...] = ()
-    """The steps that can be made now: they are not settled, and all their premises are. Sorted by urgency (highest
-    first), then in the order of the plan."""
+    """The steps that can be made now: they have no current item, and all their premises have one. Sorted by urgency
+    (highest first), then in the order of the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +166,9 @@ def extend_current(
 ) -> CurrentItems:
     """Return *known*, the current items so far, updated after *step* got a new item.
 
-    *candidates* returns the stored items of a step, newest first. No other item may have changed. Only *step* and the
-    steps that depend on it are examined, so that the event loop is not blocked for long. If *step* already has a
-    current item, *known* is returned unchanged.
+    *candidates* returns the stored items of a step, newest first. Only *step* and the steps that depend on it are
+    examined, so that the event loop is not blocked for long; the caller ensures that no other item has changed. If
+    *step* already has a current item, *known* is returned unchanged.
     """
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 

@@ -29,10 +29,11 @@ _MEMORY = threading.Lock()
 class FsspecShelf:
     """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
-    *options* go to fsspec. A file system that cannot create a file exclusively is refused with
-    :class:`~interwhen.precompute.StoreError`, unless *one_writer* declares that only one process writes to the folder
-    at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of
-    the URL. The methods raise :class:`~interwhen.precompute.StoreError` if the file system fails.
+    *options* go to fsspec. A local folder is created if it is missing. A file system that cannot create a file
+    exclusively is refused with :class:`~interwhen.precompute.StoreError`, unless *one_writer* declares that only one
+    process writes to the folder at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the
+    package for the protocol of the URL. The methods raise :class:`~interwhen.precompute.StoreError` if the file system
+    fails.
     """
 
     blocks = True
@@ -88,8 +89,8 @@ class FsspecShelf:
         """Write *data* as generation *number* of *folder*; return false if the latest generation is not ``number - 1``.
 
         It lists the folder, and then creates the file exclusively. Each generation is kept for the next 64 generations,
-        so a writer with an outdated listing cannot create a file that exists. If its listing is even older, a second
-        listing shows this, and the new file is deleted.
+        so a writer with an outdated listing cannot create a file that exists; older ones are deleted. If its listing is
+        even older, a second listing shows this, the new file is deleted, and the result is false.
         """
         old = self.names(folder)
         if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):

@@ -103,8 +103,8 @@ class ConfidenceSequence:
 def _log_gain(bet: float, value: float, candidate: float) -> float:
     """Return by how much *value* raises the log capital of a player who bets that the mean is above *candidate*.
 
-    *value* and *candidate* are from 0 to 1, and *bet* is the stake. The result is negative if *value* is below
-    *candidate*.
+    *value* and *candidate* are from 0 to 1. The capital is multiplied by ``1 + bet * (value - candidate)``, where *bet*
+    is limited so that at most 90 % can be lost. The result is negative if *value* is below *candidate*.
     """
     if candidate <= 0:
         return math.log1p(bet * value)
@@ -191,9 +191,11 @@ class Pair(msgspec.Struct, frozen=True):
     """
 
     without: Arm
+    """The run without the item."""
     used: Arm
+    """The run with the item."""
     limit: int
-    """The most tokens that a run may generate. A run without a usable result is charged so many."""
+    """The most tokens that a run may generate. A run without a usable result is charged at least so many."""
     shadow: Literal["without", "used"] = "without"
     """Which of the two runs was the shadow run, for which no reader waited."""
 
@@ -203,7 +205,7 @@ class Pair(msgspec.Struct, frozen=True):
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return how much cheaper the run with the item was; negative if it was more expensive.
+        """Return how much cheaper the run with the item was, if a reader waited for both; negative if it cost more.
 
         The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
         """
@@ -238,9 +240,10 @@ class GateRule(msgspec.Struct, frozen=True):
     first: int = 3
     """The least number of pairs at the start that run whatever they cost."""
     early: float = 1.2
-    """As many pairs at the start run whatever they cost as this number of readers' runs costs: 12 if a token for which
-    a reader waits weighs ten offline tokens. So many decide on an item that saves half."""
+    """At the start, ``early * weights.test`` pairs (12 by default) run whatever they cost: their second runs together
+    cost about as much as *early* runs of readers. So many pairs decide on an item that saves half."""
     weights: Weights = Weights()
+    """The prices of tokens, with which runs are compared."""
 
     def __post_init__(self) -> None:
         parts = (self.trial, self.holdout, self.share)
@@ -336,7 +339,9 @@ class Gate:
     def choose(self, chance: float) -> GateChoice:
         """Decide for the next query whether the run uses the item, and whether a second run follows.
 
-        *chance* is a random number from [0, 1).
+        A kept item is used, and an item on trial if its pairs so far saved tokens in the mean. The first pairs always
+        get their second run (:attr:`GateRule.first_pairs`). Later ones get it by *chance*, a random number from [0, 1),
+        while the cost of shadow runs is within its share; an evicted item never gets one.
         """
         pair = self._may_pair(chance)
         match self.record.stage:

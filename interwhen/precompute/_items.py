@@ -75,11 +75,14 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
 
     kind: Kind
     producer: str
+    """The name of the producer."""
     version: str
+    """The version of the producer."""
     model: str
     tokenizer: str
+    """The name that the user gave the tokenizer; empty by default."""
     judges: Digest
-    """The digest of the monitors that judge this kind, with the versions of their verifiers."""
+    """The digest of the monitors with the versions of their verifiers; empty for a kind that monitors do not judge."""
     step: Digest
     """The digest of the step: its name, its parameters, and the names of the pieces and steps that it may read."""
     inputs: tuple[Input, ...] = ()

@@ -38,10 +38,10 @@ class Unseen(Exception):
 
 
 def settings_of(function: object) -> Digest:
-    """Return a fingerprint of *function*: its name, its defaults and its closure variables.
+    """Return a fingerprint of *function*: its module and name, its defaults and its closure variables.
 
     The code is not included: if it changes, the version of the verifier must change. Raises :class:`Unseen` if a
-    closure variable has no fingerprint.
+    default or a closure variable has no fingerprint.
     """
     return digest(repr(_settings_seen(function, (), _parts)))
 
@@ -157,8 +157,9 @@ class Judge:
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
         """Let the monitors judge *text*, as if a model had continued *prompt* with it, and return their judgement.
 
-        The model *forks* answers the short questions (forks) that monitors ask. Without monitors, and for a blank text,
-        the judgement is :class:`Undecided`.
+        It is :class:`Accepted` with the proof, :class:`Rejected` for the first violation, and otherwise
+        :class:`Undecided`, also without monitors and for a blank text. The model *forks* answers the short questions
+        (forks) that monitors ask.
         """
         if not self.monitors:
             return Undecided("no monitor can verify it")
@@ -235,7 +236,10 @@ def _identity(check: CheckRecord) -> tuple[object, ...]:
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line of *text* that is not blank and touches no span in *covered*; ``None`` if all do."""
+    """Return the first line of *text* that overlaps no span in *covered*, stripped. ``None`` if there is none.
+
+    Blank lines do not count.
+    """
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line)

@@ -61,10 +61,10 @@ async def open_context(
 ) -> AsyncIterator[ContextRef]:
     """Open the context *name* of the store at *store* for runs of *model*, and close the store at the end of the block.
 
-    The producers and monitors of the last worker on the context decide which items are current. *key_file* has the key
-    of the store. *passages* is a number of characters, as in :class:`~interwhen.precompute.Precomputer`. Raises
-    :class:`UsageError` if there is no such context, or if it was prepared for another model. This is a
-    :class:`~interwhen._types.extensions.ContextOpener`.
+    The producers and monitors of the last worker on the context decide which items are current; without such a worker,
+    all installed producers and no monitors. *key_file* has the key of the store. *passages* is a number of characters,
+    as in :class:`~interwhen.precompute.Precomputer`. Raises :class:`UsageError` if there is no such context, or if it
+    was prepared for another model. This is a :class:`~interwhen._types.extensions.ContextOpener`.
     """
     found = await anyio.to_thread.run_sync(open_place, store, key_file)
     try:

@@ -167,10 +167,10 @@ class Precomputer:
     text of the context, the run gets the pieces that belong to its question, up to this length. With *notes_questions*,
     the questions of runs are stored, and what they ask about is prepared first. *least_coverage* and *workers* go to
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
-    explained at :meth:`ready`.
+    explained at :meth:`ready`. *clock* returns the time of creation that items get, in seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
-    :class:`UsageError` for an invalid option.
+    :class:`UsageError` for an invalid option, and :class:`StoreError` if the store cannot be opened.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class Precomputer:
         kinds: Iterable[Kind] | None = None,
         expect: int | None = None,
     ) -> ContextRef:
-        """Store *pieces* as the context *name*, and return the reference that runs take as ``context=``.
+        """Store *pieces* as the context *name*, wake the idle worker, and return the reference for ``run(context=)``.
 
         If *pieces* is a text, it is cut by :func:`~interwhen.precompute.pieces_of`. If the context exists with the same
         content, nothing changes. If its content differs, only items made from changed pieces are made again. *kinds*
@@ -256,8 +256,9 @@ class Precomputer:
         return await self._entered(name)
 
     async def edit(self, ref: ContextRef, changes: Mapping[str, str | None]) -> ContextRef:
-        """Change pieces of the context of *ref* by name; ``None`` deletes a piece. Return the new reference.
+        """Change the latest content of the context of *ref*, wake the idle worker, and return the new reference.
 
+        *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece; a new name adds a piece.
         *ref* becomes outdated: runs with it use no items. Raises :class:`~interwhen.precompute.StoreConflict` if
         another writer edits the context meanwhile, and :class:`UsageError` if it does not exist or *changes* are
         invalid.
@@ -281,8 +282,9 @@ class Precomputer:
     async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
         """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
 
-        The idle worker derives facts from this text. Replies of the assistant are left out, because nothing has checked
-        them. If the context does not exist, it is created.
+        The messages of the user become one new piece, with at most 4,000 characters of each. The idle worker derives
+        facts from it. Replies of the assistant are left out, because nothing has checked them. If the context does not
+        exist, it is created. Raises the errors of :meth:`edit`.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -350,9 +352,10 @@ class Precomputer:
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
     def lack_of(self, ref: ContextRef) -> str:
-        """Return why :meth:`ready` returns no items for *ref* at present: it is outdated, or the store was not read.
+        """Return the reason why :meth:`ready` returns no items for *ref* at present; an empty string if it may.
 
-        Return an empty string if neither is so.
+        Either the context was changed after *ref* was made, or the store could not be read, or not recently enough, so
+        that the content in memory may be outdated.
         """
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
@@ -375,8 +378,9 @@ class Precomputer:
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt for a run on *prompt*, changed so that the run uses ready items of *ref*.
 
-        If no ready item helps, both are unchanged. The policy ``serving`` chooses the items. With the option
-        ``passages``, passages of the context are added to the prompt. With ``notes_questions``, the question is noted.
+        The policy ``serving`` chooses the items; if it chooses none or fails, the model is unchanged. With the option
+        ``passages``, passages of the context that fit the question and are not in the prompt are added to the prompt,
+        unless a whole answer is served or *ref* is outdated. With ``notes_questions``, the question is noted.
         """
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
@@ -408,9 +412,7 @@ class Precomputer:
         With *embedder*, they are also ranked by the similarity of embeddings; those of the pieces are stored. Raises
         :class:`UsageError` if *ref* is not current.
         """
-        if lack := self.lack_of(ref):
-            raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
-        prepared = self._prepared[ref.name]
+        prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
         nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
         return within(index.ranked(question, nearness), most=most, budget=budget)
@@ -418,19 +420,23 @@ class Precomputer:
     async def text_for(self, ref: ContextRef, question: str) -> str:
         """Return the text of the context of *ref* for a prompt with *question*.
 
-        If the text is too long for the model's context window, only the passages that fit *question* are returned.
+        If the text needs more than half of the model's context window (at three characters a token), only the passages
+        that fit *question* are returned, under a heading. Raises :class:`UsageError` if *ref* is not current.
         """
         window = (await self.model.capabilities()).context_tokens
-        text = self._text(ref)
+        context = self._current(ref).context
+        text = "" if context is None else context.text
         room = characters_in(window)
         if len(text) <= room:
             return text
         found = await self.passages(ref, question, budget=min(BUDGET, room))
         return "\n".join((PASSAGES, *map(passage_of, found)))
 
-    def _text(self, ref: ContextRef) -> str:
-        prepared = self._prepared[ref.name]
-        return "" if prepared.context is None else prepared.context.text
+    def _current(self, ref: ContextRef) -> PreparedContext:
+        """Return the context of *ref*. Raises :class:`UsageError` if *ref* is not current."""
+        if lack := self.lack_of(ref):
+            raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
+        return self._prepared[ref.name]
 
     async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
         """Return the similarity of *question* to each piece, by the digest of the piece.
@@ -557,7 +563,9 @@ class ContextRef(Foreground):
     """
 
     name: str
+    """The name of the context."""
     digest: Digest
+    """The digest of the names and texts of its pieces."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt for a run on *prompt*, changed to use ready items of this context.
@@ -581,7 +589,8 @@ _STORE_SECONDS = 30.0
 
 Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
 """The outcome of a slice that made no item. ``cancelled``: a run needed the model. ``late``: the slice took more than
-``step_seconds``. ``found``: another worker had already made the item."""
+``step_seconds``. ``failed``: the producer raised an exception. ``out of tokens``: the token budget of the context was
+used up. ``found``: another worker had already made the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,9 +599,12 @@ class Slice:
 
     context: str
     step: str
-    came_to: Status | Ending
+    """The full name of the step."""
+    outcome: Status | Ending
+    """The status of the item that was made, or how the slice ended without one."""
     cost: Cost = field(default_factory=Cost)
     why: str = ""
+    """The reason why there is no accepted item; empty if there is one. For ``found``, the status of the found item."""
 
 
 @dataclass(slots=True)
@@ -646,7 +658,10 @@ class IdleWorker:
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
-        """Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it."""
+        """Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it.
+
+        A failure of the store is logged, and the work continues later.
+        """
         while True:
             self._news = anyio.Event()
             try:
@@ -659,11 +674,10 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until no run needs the model, then make the item of the most urgent due step.
+        """Wait until no run needs the model, then make the item of the most urgent due step, and return the outcome.
 
-        Return ``None`` if no work is due.
-
-        Raises :class:`UsageError` if another task is in a slice, and :class:`StoreError` if the store fails.
+        Return ``None`` if no work is due. Raises :class:`UsageError` if another task is in a slice, and
+        :class:`StoreError` if the store fails.
         """
         if self._is_working:
             raise UsageError(
@@ -750,23 +764,23 @@ class IdleWorker:
             step_tokens=self._step_tokens,
             drafts=await self._drafts_of(prepared.name),
         )
-        came_to: Item | Slice | None = None
+        ended: Item | Slice | None = None
         try:
             with host.foreground_gate.slice(), anyio.move_on_after(self._step_seconds) as limit:
-                came_to = await self._made(prepared, step, work)
+                ended = await self._made(prepared, step, work)
         finally:
-            made_item = isinstance(came_to, Item)
+            made_item = isinstance(ended, Item)
             await self._account(prepared, step, work.cost, -work.reused if made_item else work.cost.generated)
             # After a failure the same text would only fail again.
-            await self._keep_drafts(prepared.name, work, drop=came_to is not None and not _is_out_of_tokens(came_to))
-        if came_to is None:
+            await self._keep_drafts(prepared.name, work, drop=ended is not None and not _is_out_of_tokens(ended))
+        if ended is None:
             ending: Ending = "late" if limit.cancelled_caught else "cancelled"
-            came_to = Slice(prepared.name, step.name, ending, work.cost)
+            ended = Slice(prepared.name, step.name, ending, work.cost)
             if ending == "late":
                 self._failed(prepared, step, f"no item within {self._step_seconds:g} s")
-        if isinstance(came_to, Slice):
-            return came_to
-        return await self._keep(prepared, step, came_to, work.cost)
+        if isinstance(ended, Slice):
+            return ended
+        return await self._keep(prepared, step, ended, work.cost)
 
     async def _made(self, prepared: PreparedContext, step: PlannedStep, work: StepWork) -> Item | Slice:
         try:
@@ -837,8 +851,8 @@ class IdleWorker:
         return Slice(prepared.name, step.name, stored.status, cost, stored.why)
 
 
-def _is_out_of_tokens(came_to: Item | Slice) -> bool:
-    return isinstance(came_to, Slice) and came_to.came_to == "out of tokens"
+def _is_out_of_tokens(outcome: Item | Slice) -> bool:
+    return isinstance(outcome, Slice) and outcome.outcome == "out of tokens"
 
 
 class IdleWork:

@@ -170,16 +170,18 @@ class StepContext(Protocol):
         ...
 
     def lead(self, piece: str) -> str:
-        """Return the headings above *piece* and the end of the text before it; often empty.
+        """Return the headings above *piece* and the end of the text before it (:attr:`ContextPiece.lead`); often empty.
 
-        The step must be allowed to read *piece*. The same text is :attr:`ContextPiece.lead`.
+        The piece is recorded as an input of the item. Raises :class:`~interwhen.UsageError` unless the step declares it
+        in ``reads``.
         """
         ...
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*, which the step must have declared, and record it as an input.
+        """Return the item of the premise *step*, and record it as an input.
 
-        Return ``None`` unless the item is accepted or is a guess of the same producer.
+        Return ``None`` unless the item is accepted or is a guess of the same producer. Raises
+        :class:`~interwhen.UsageError` unless the step declares it in ``premises``.
         """
         ...
 
@@ -276,7 +278,8 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
     """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
 
     Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one, or if
-    an option is unknown or has an invalid value. Raises :class:`~interwhen.UsageError` if two have the same name.
+    an option is unknown or has an invalid value. Raises :class:`~interwhen.UsageError` if two have the same name, if
+    *given* is a single text or mapping, or if one of its texts or mappings cannot be read.
     """
     if isinstance(given, str | Mapping):
         raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")

@@ -27,9 +27,9 @@ class _Line(msgspec.Struct):
 def read_questions(path: Path) -> list[str]:
     """Return the questions in the file at *path*, in order; those of more than 400 characters are left out.
 
-    The file may be a journal (the question is the last paragraph of the user's last message), JSON lines (``.jsonl``,
-    the field ``question``), or a text with a question on each line. A repeated question is returned repeatedly. Raises
-    :class:`UsageError` if the file or a line of JSON cannot be read.
+    The file may be a journal (the question is the last paragraph of the user's last message), JSON lines (``.jsonl`` or
+    ``.ndjson``, the field ``question``), or a text with a question on each line. A repeated question is returned
+    repeatedly. Raises :class:`UsageError` if the file or a line of JSON cannot be read.
     """
     try:
         with path.open("rb") as file:

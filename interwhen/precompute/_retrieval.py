@@ -87,8 +87,9 @@ class FactIndex:
     def scores(self, question: str) -> dict[int, float]:
         """Return the score of each statement for *question* by the index of the statement; a higher score fits better.
 
-        A statement has a score if it shares a word other than a stop word with the question, or has one of the 64
-        numbers of all statements that are nearest to a number in the question. Other statements are left out.
+        A statement has a score if it shares a word other than a stop word with the question, or a number near one in
+        the question: of all numbers in the statements, the 32 next below it and the 32 from it upwards. Other
+        statements are left out.
         """
         found: dict[int, float] = {}
         for word in sorted(set(words(question)) - _STOPS):
@@ -156,7 +157,8 @@ class PassageIndex:
         Without *nearness*, pieces that have no score (see :meth:`FactIndex.scores`) are left out.
 
         *nearness* maps the digest of each piece to its similarity to the question, computed from embeddings. If it is
-        given, all pieces are ranked both ways, and the two ranks are combined.
+        given, all pieces are returned: they are ranked by similarity, those with a score also by score, and the two
+        ranks are combined.
         """
         scores = self._index.scores(question)
         by_words = sorted(scores, key=lambda at: (-scores[at], at))

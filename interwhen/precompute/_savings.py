@@ -133,10 +133,11 @@ class Savings:
     # ------------------------------------------------------------------ before a run
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Choose one of the useful items at random as the tested one, and return the model and the prompt of the run.
+        """Choose the item to test among those that *serving* would use, and return the model and prompt of the run.
 
-        The gate of the item decides whether the run uses it. Evicted items, and demoted ones that are not tested, are
-        not used. The query is remembered for :meth:`note`; without a useful item, nothing is tested.
+        The choice is random; items on trial come first. The gate of the item decides whether the run uses it. Evicted
+        items, and demoted ones that are not tested, are not used. The query is remembered for :meth:`note`. If
+        *serving* would use no item, nothing is tested.
         """
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)

@@ -49,7 +49,8 @@ class ServeReady:
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the items that it uses.
 
-        With a judged answer, the model replays this answer. With facts, the prompt has them before the question.
+        With a judged answer, the model replays this answer. Facts, or an answer that was only derived several times,
+        stand before the question in the prompt. If no item fits the question, model and prompt are unchanged.
         """
         allowed = [item for item in items if self.allows(item)]
         question = Task(prompt).question
@@ -88,7 +89,7 @@ def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
 
 
 def _say(answer: Sequence[Chunk], model: Model) -> Model:
-    """Return a model that streams the stored *answer*. If a remedy cuts it, *model* continues it."""
+    """Return a model that streams the stored *answer*. *model* answers forks, and continues the answer after a cut."""
     return ReplayModel([Recording.untimed(answer)], forks=model, then=model, name=model.name)
 
 
@@ -158,8 +159,9 @@ def choose_facts(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the facts in *found* that are most relevant to *question*, best first, and the ids of their items.
 
-    *found* has facts with the ids of their items. At most *most* facts with *budget* characters are chosen. Of facts
-    with equal scores the latest comes first, because it may be derived from the others.
+    *found* has facts with the ids of their items. At most *most* facts with *budget* characters are chosen, and none
+    that shares no word or near number with the question (see :class:`FactIndex`). Of facts with equal scores the latest
+    comes first, because it may be derived from the others.
     """
     marks = index_of(tuple(said for said, _ in found)).scores(question)
     chosen: dict[str, str] = {}

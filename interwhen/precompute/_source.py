@@ -44,10 +44,13 @@ class _State:
     """The content of a context when it was last read from the store, or the reason *why* it cannot be used."""
 
     ref: ContextRef | None
+    """The reference for runs; ``None`` if the context cannot be used."""
     worker: WorkerSettings | None
+    """The settings of the last worker on the context; ``None`` if there was none."""
     text: str
     """The whole text of the context, with single spaces."""
     read_at: float
+    """When it was read, in seconds on the monotonic clock."""
     why: str = ""
     """Why it could not be read; empty if it could."""
 
@@ -55,8 +58,8 @@ class _State:
 class StoredContext:
     """One context of the store *source*, for the runs of a process that does not prepare it.
 
-    Runs get the items that were read last and were current then, judged by the settings of the last worker. Runs of
-    another model than the prepared one get none.
+    Runs get the items that were current, by the settings of the last worker, when the context was last read. They get
+    none if the context was changed since then, or if they use another model than the prepared one.
     """
 
     def __init__(self, name: str, source: StoredContexts) -> None:
@@ -74,7 +77,7 @@ class StoredContext:
 
     @property
     def text(self) -> str:
-        """The whole text that was last read, with each white space replaced by one space."""
+        """The whole text that was last read; each stretch of white space is one space. Empty before the first read."""
         return self._state.text
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
@@ -106,9 +109,9 @@ class StoredContext:
             return without(f"{type(error).__name__} while it was read")
 
     def reread(self, *, after: float = 0.0) -> None:
-        """Read the context again in a thread, if it was read more than *after* seconds ago. Never waits.
+        """Read the context again in a thread, if the last read was at least *after* seconds ago. Never waits.
 
-        Does nothing while it is being read.
+        Does nothing while such a thread reads it.
         """
         if self._is_reading or time.monotonic() - self._state.read_at < after:
             return
@@ -129,7 +132,8 @@ class StoredContext:
     def read(self) -> None:
         """Read the context from the store. It may block. Raises :class:`UsageError` if there is no such context.
 
-        If the store fails, this is logged, and the context serves nothing until a later read succeeds.
+        If the store fails or a producer cannot be loaded, this is logged, and the context serves nothing until a later
+        read succeeds.
         """
         with self._lock:
             try:
@@ -298,5 +302,5 @@ class StoredContexts:
 
 
 def _head(text: str) -> str:
-    """Return the first 64 characters of *text*, with each white space replaced by one space."""
+    """Return the first 64 characters of *text*, after each stretch of white space in it is replaced by one space."""
     return " ".join(text[: 4 * _HEAD].split())[:_HEAD]

@@ -40,8 +40,8 @@ class StepWork:
     """What the producer of the step *planned* may use: declared inputs, the model, and the monitors.
 
     *settled* maps the full name of each finished step to its current item. *judge* judges texts, *step_tokens* limits a
-    request that sets no limit, and *drafts* has the text of interrupted requests. It implements
-    :class:`~interwhen.precompute.StepContext`.
+    request that sets no limit, and *drafts* has the text of interrupted requests, which is continued only for facts and
+    answers. It implements :class:`~interwhen.precompute.StepContext`.
     """
 
     def __init__(
@@ -119,7 +119,10 @@ class StepWork:
         return item if item.may_be_served or own_guess else None
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, and record all as inputs. Without those that :meth:`premise` refuses."""
+        """Return the items of all premises, and record all as inputs.
+
+        Items for which :meth:`premise` returns ``None`` are left out of the result.
+        """
         found = (self.premise(name) for name in self._planned.premises)
         return tuple(item for item in found if item is not None)
 
@@ -156,7 +159,8 @@ class StepWork:
         """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
         The monitors interrupt and repair, so a mistake costs a repair and not the whole answer. The default of
-        *sampling* is that of :meth:`ask`. Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        *sampling* is that of :meth:`ask`. If the prompt is too long, this raises
+        :class:`~interwhen.models.ContextOverflow` for facts and answers; for other kinds, the run has failed.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -205,7 +209,7 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
     """Return the fields of the item that depend on *made*, the result of the producer: status, payload, proof, reason.
 
     A proposal on the basis ``judged`` is judged by the monitors first. *spent* is the cost of the step so far. Raises
-    :class:`~interwhen.PluginError` for an invalid result or basis.
+    :class:`~interwhen.PluginError` for an invalid result or basis, and for the basis ``derived`` after a request.
     """
     producer = planned.producer
     match made:

@@ -116,7 +116,9 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     """A damaged entry in quarantine, with the bytes that were found."""
 
     name: str
+    """The name under which it was stored."""
     why: str
+    """What is wrong with it."""
     at: float
     """The time in seconds since 1970 (UTC)."""
     entry: bytes = b""
@@ -129,7 +131,8 @@ class Document:
     generation: int
     """0 if it was never written."""
     data: bytes | None
-    """``None`` if it was never written or is damaged. An older generation is never returned instead."""
+    """``None`` if it was never written, is damaged, or was written by another version of interwhen. An older generation
+    is never returned instead."""
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -183,7 +186,10 @@ class Store:
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Read and check the item *id_*; ``None`` if it is missing or damaged. A damaged entry goes to quarantine."""
+        """Read and check the item *id_*; ``None`` if it is missing, damaged, or of another version of interwhen.
+
+        A damaged entry goes to quarantine.
+        """
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -280,8 +286,8 @@ class Store:
     def document(self, name: str) -> Document:
         """Return the latest generation of document *name*: number 0 without data if it was never written.
 
-        If that entry is damaged, the data is ``None``, and a copy goes to quarantine. Raises
-        :class:`~interwhen.precompute.StoreError` if it cannot be read.
+        If that entry is damaged, the data is ``None``, and a copy goes to quarantine. The data of an entry of another
+        version of interwhen is ``None``, too. Raises :class:`~interwhen.precompute.StoreError` if it cannot be read.
         """
         for _ in range(16):
             number = self.generation(name)
@@ -311,8 +317,9 @@ class Store:
     def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> Document:
         """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
-        If another process writes the document meanwhile, *change* is called again with the new data, up to 32 times. If
-        it returns ``None``, nothing is written. Raises :class:`~interwhen.precompute.StoreError` after the last try.
+        *change* gets ``None`` if the document is missing or damaged. If another process writes the document meanwhile,
+        it is called again with the new data, up to 32 times. If it returns ``None``, nothing is written, and the
+        present document is returned. Raises :class:`~interwhen.precompute.StoreError` after the last try.
         """
         for _ in range(_TRIES):
             there = self.document(name)
@@ -328,12 +335,15 @@ class Store:
         )
 
     def decoded(self, name: str, kind: type[T]) -> T | None:
-        """Return the latest data of document *name*, decoded as *kind*; ``None`` if it is missing or damaged."""
+        """Return the latest data of document *name*, decoded as *kind*; ``None`` if it is missing or damaged.
+
+        Raises :class:`msgspec.DecodeError` if the data has another form.
+        """
         data = self.document(name).data
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
     def documents(self, start: str) -> tuple[str, ...]:
-        """Return the names of the documents whose names begin with *start*, sorted."""
+        """Return the names of the documents whose names begin with *start*, sorted. Damaged ones are left out."""
         latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
         found = set()
         for name in latest.values():
@@ -395,8 +405,9 @@ def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None,
     """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`, only with
-    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, and :class:`UsageError` for a key of
-    fewer than 16 bytes and for options with a path.
+    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, :class:`UsageError` for a key of
+    fewer than 16 bytes and for options with a path, and :class:`~interwhen.toolkit.MissingExtraError` if a package for
+    the URL is missing.
     """
     shelf = _shelf_at(place, options)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from interwhen._types.errors import StoreError
 from interwhen._types.models import Message
 from interwhen.precompute._items import digest
 from interwhen.precompute._producer import ContextPiece, PlannedStep
@@ -72,10 +73,17 @@ class QuestionLog:
             noted.append(question)
 
     def save(self) -> None:
-        """Write the remembered questions to the store, and forget them. It may block."""
+        """Write the remembered questions to the store, and forget them. It may block.
+
+        If the store fails, those that were not written are kept for the next call, and the exception is passed on.
+        """
         while self._noted:
             name, questions = self._noted.popitem()
-            note_questions(self._store, name, questions)
+            try:
+                note_questions(self._store, name, questions)
+            except StoreError:
+                self._noted[name] = [*questions, *self._noted.get(name, ())][:_MOST]
+                raise
 
 
 def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float]:

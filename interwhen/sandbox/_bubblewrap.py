@@ -21,10 +21,15 @@ class Bubblewrap:
     """
 
     python: str
+    """The path of the interpreter that runs the launcher."""
     readable: tuple[tuple[str, str], ...]
+    """What the program may read: each path in the sandbox, and the real path on this machine that is mounted there."""
     files: dict[str, bytes]
+    """The contents of further files in the sandbox, by path: ``/etc/passwd`` and ``/etc/group``."""
     user: int | None
+    """The user id under which ``bwrap`` is started; ``None``: that of this process."""
     in_user_namespace: bool
+    """Whether ``bwrap`` makes a user namespace, too."""
 
     def argv(self, descriptors: Sequence[int]) -> list[str]:
         """Return the command that starts ``bwrap`` and the launcher in it.

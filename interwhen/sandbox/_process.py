@@ -77,12 +77,14 @@ class Heard:
 
 @dataclass(slots=True)
 class _Stream:
-    """One pipe and the data read from it, up to a limit."""
+    """One pipe and the data read from it: at most *limit* bytes, and one more if there was too much."""
 
     descriptor: int
+    """The file descriptor of our end of the pipe."""
     limit: int
     data: bytearray = field(default_factory=bytearray)
     open: bool = True
+    """Whether more data may come: the pipe has not ended."""
 
     @property
     def overfull(self) -> bool:
@@ -118,7 +120,8 @@ class Wrapper(Protocol):
 def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
     """Run *plan*, inside *wrapper* if given, and return what this process received: the answer and the output.
 
-    This blocks until all processes of the run have ended. Another thread can end the run by calling *abort*.
+    This blocks until all processes of the run have ended. Another thread can end the run by calling *abort*. Raises
+    :class:`OSError` if the launcher cannot be started.
     """
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
@@ -543,7 +546,7 @@ _PROBED: dict[_Setting, Guarantees] = {}
 def _probe(setting: _Setting) -> Guarantees:
     """Make the sandbox once without requirements, and return the guarantees that it enforces.
 
-    The result is cached, except for a failure that a busy machine may have caused.
+    The result is cached, except for a failure that a busy machine may have caused, and a missing ``bwrap``.
     """
     if setting not in _PROBED:
         found, lasting = _try(setting)

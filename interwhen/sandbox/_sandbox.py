@@ -55,6 +55,7 @@ class Guarantees:
     """The guarantees of a sandbox on this machine, a finding for each."""
 
     sandbox: str
+    """The name of the sandbox."""
     findings: tuple[Finding, ...]
 
     @property
@@ -124,14 +125,17 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | tuple[Json, ...] | di
 class Call:
     """Run *source*, call its *function* with *arguments*, and return the value.
 
-    The value is plain JSON; any other value ends as ``Crashed``.
+    The value is plain JSON; any other value ends as ``Crashed``. Raises :class:`UsageError` if *function* is not the
+    name of a function, or if a name in *files* is outside the program's directory.
     """
 
     source: str
+    """Python code that defines the function."""
     function: str
     arguments: tuple[Json, ...] = ()
     stdin: bytes = b""
     files: Mapping[str, bytes] = field(default_factory=dict)
+    """The contents of files in the current directory of the program, by name."""
 
     def __post_init__(self) -> None:
         if not self.function.isidentifier():
@@ -141,7 +145,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """Run *source* as a Python program; *files* are in its current directory."""
+    """Run *source* as a Python program. *files* has the contents of files in its current directory, by name.
+
+    Raises :class:`UsageError` if one of these names is outside the directory.
+    """
 
     source: str
     stdin: bytes = b""
@@ -153,7 +160,11 @@ class Script:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Run the executable ``argv[0]`` with *files* in its current directory, and without our environment."""
+    """Run the executable ``argv[0]``. *files* has the contents of files in its current directory, by name.
+
+    The program gets none of our environment: a few fixed variables, and those of *environment*. Raises
+    :class:`UsageError` if *argv* has no executable, or if a name in *files* is outside the directory.
+    """
 
     argv: tuple[str, ...]
     stdin: bytes = b""
@@ -204,6 +215,7 @@ class Record:
     seconds: float = 0.0
     """Wall-clock time from the start of the program itself."""
     cpu_seconds: float | None = None
+    """The CPU time of the program and its ended children; ``None`` if the sandbox does not measure it."""
     peak_memory_bytes: int | None = None
     """The peak memory of the largest process, if the system reports it."""
     refused: tuple[str, ...] = ()
@@ -227,6 +239,7 @@ class Denied:
     """The program tried a forbidden action. Either the sandbox ended it, or the program failed."""
 
     what: str
+    """The action, such as the name of a system call, or the message of the program's exception."""
     record: Record
 
 
@@ -240,7 +253,7 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The program failed: an exception, a signal, or a value that is not JSON."""
+    """The program failed: an exception, a signal, a value that is not JSON, or a program that could not be started."""
 
     reason: str
     record: Record
@@ -356,7 +369,8 @@ async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) 
 class BlockingSandbox(abc.ABC):
     """Base class of sandboxes whose runs block a thread.
 
-    It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run`` and ``with``.
+    It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run`` and ``with``. At most
+    *parallel* runs of :meth:`run` run at the same time (``None``: one for each processor).
     """
 
     def __init__(self, parallel: int | None) -> None:

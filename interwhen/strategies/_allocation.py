@@ -340,7 +340,10 @@ class Beliefs:
         return self.after if failures else ("sample",)
 
     def _pool(self) -> dict[tuple[Action, int], float]:
-        """Return the estimated chance of success of each action after each number of failures, over all classes."""
+        """Return the estimated chance of success of each action after each number of failures, over all classes.
+
+        The fitted curves are stored, as the start of the next fit.
+        """
         pool: dict[tuple[Action, int], float] = {}
         for action in ("sample", *self.after):
             sums = [_Cell() for _ in range(self.most)]
@@ -433,7 +436,7 @@ MOST_CLASSES = 256
 
 
 def by_length(task: Task) -> str:
-    """Return the class of *task*: a name for the length of its text, rounded to a power of two."""
+    """Return the class of *task*: the smallest power of two above its length in characters, such as ``2^10``."""
     return f"2^{len(task.text).bit_length()}"
 
 
@@ -442,15 +445,18 @@ class Spending:
     """Counts tasks and their tokens, so that the mean tokens per task can be kept at a budget."""
 
     tasks: int = 0
+    """The number of finished tasks."""
     tokens: float = 0.0
+    """The tokens of all tries so far."""
     expected: float = 0.0
     """The tokens that were expected for these tasks when they were planned."""
 
     def target(self, budget: float, window: int) -> float:
         """Return the mean tokens per task to aim at now.
 
-        *budget* is the mean to reach. The deviation so far is compensated within *window* tasks. The result is between
-        a third of the budget and three times the budget.
+        *budget* is the mean to reach. The deviation so far is compensated within *window* tasks, and the target is
+        lowered or raised if tasks took more or fewer tokens than planned. The result is between a third of the budget
+        and three times the budget.
         """
         aim = budget + (budget * self.tasks - self.tokens) / window
         # If the estimated chances are wrong, the expected tokens are wrong by a constant factor. This corrects it.

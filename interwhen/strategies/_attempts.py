@@ -154,8 +154,8 @@ def load_exercises(
     """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
 
     *shipped* are the factories of this package by name. Equal seeds give equal exercises. Raises
-    :class:`~interwhen.PluginError` if the task is missing or broken, and :class:`~interwhen.UsageError` if it has
-    fewer than *count* exercises, or two with the same name.
+    :class:`~interwhen.PluginError` if the task is missing or broken, and :class:`~interwhen.UsageError` if *count* is
+    below 1, or the task has fewer exercises, or two with the same name.
     """
     if count < 1:
         raise UsageError(f"task {spec!r}: the number of problems must be at least 1, got {count}; ask for more")

@@ -155,11 +155,11 @@ _MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Asks again with feedback until a text has an answer and no refuted claim, at most ``rounds`` times.
+    """Asks again with feedback until a text is finished, has an answer and no refuted claim; at most ``rounds`` texts.
 
     (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words as in a supervised run, and
     the level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
-    greedy. The strategy abstains if every text was refuted or gave no answer.
+    greedy. The strategy abstains if every text was refuted, gave no answer or was not finished.
     """
 
     name: str = "revision"
@@ -195,7 +195,8 @@ class Revision:
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
     """Return feedback text about the first three violations in *found*, with the request to answer again.
 
-    The level of each monitor limits what its part reveals. *template* has the words.
+    Without a violation, it says that there is no answer. The level of each monitor limits what its part reveals.
+    *template* has the words.
     """
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
@@ -259,7 +260,7 @@ class BudgetForcing:
         """Let the model continue *trace* until it has given its answer, and return the longer trace.
 
         If the trace has reached a token limit, the thinking is ended first, with the tag *closing* and the words
-        ``lead``.
+        ``lead``. A trace that the model has ended, or for which no token is left, is returned as it is.
         """
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
@@ -279,7 +280,10 @@ class BudgetForcing:
 
 
 def _thought(trace: Trace, closing: str) -> Trace:
-    """Return *trace* up to the end of its thinking: up to the tag *closing*, or to the end of the reasoning phase."""
+    """Return *trace* up to the end of its thinking: before the tag *closing*, or to the end of the reasoning phase.
+
+    White space before that place is cut away, too.
+    """
     text = trace.text
     end = text.find(closing) if closing else -1
     if end < 0:

@@ -567,8 +567,8 @@ async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], 
     """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
     They cost about two thousand tokens. The prompts begin with *mark*. Use a new one each time, because the server may
-    have cached earlier prompts. Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes
-    give no rates.
+    have cached earlier prompts. Raises :class:`~interwhen.ModelError` if the model fails, and
+    :class:`~interwhen.UsageError` if the probes give no rates.
     """
     await _ask(
         model, f"{mark}:\n", 1, "live", clock
@@ -609,7 +609,7 @@ class Explained(msgspec.Struct, frozen=True):
 
     route: Route
     why: str
-    """The reason for the route: the second best route and its predicted time."""
+    """The reason for the route: the next best one with its predicted time, or that this is a trial or the only one."""
     prefix: int
     predicted: float
     actual: float
@@ -643,7 +643,7 @@ async def explain(
 
     *rates* are those of the model at the start. After each *disturb* forks, other requests are sent, so that the server
     may evict its cache (0: never). *say* receives a line of progress after each fork. Only the last 512 forks are
-    returned. Raises :class:`~interwhen.ModelError`.
+    returned. Raises :class:`~interwhen.ModelError` if the model fails.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)

@@ -35,7 +35,7 @@ class Interrupt:
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Make runs until one gives an answer, and return the last one."""
+        """Make runs until one gives an answer or fails, or no further run is allowed. Return the last one."""
         remedies = longest = 0
         number = 0
         while True:
@@ -62,7 +62,10 @@ class Interrupt:
             return await running.drain()
 
     def remedied(self, monitors: Iterable[Monitor]) -> tuple[Monitor, ...]:
-        """Return *monitors* with the remedy of this strategy, if it has one."""
+        """Return *monitors* with the remedy of this strategy, if it has one.
+
+        A monitor that concludes keeps its own remedy, and one that gives feedback keeps the options of its feedback.
+        """
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:

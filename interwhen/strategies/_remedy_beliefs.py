@@ -39,9 +39,9 @@ class RemedyUse(NamedTuple):
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
     """Return each use of a ladder's remedy in *result*, with whether it worked.
 
-    A remedy in the reasoning worked if the next refuted claim, at its place or later, is after its place. A remedy in
-    the answer worked if no later answer was refuted. If no refutation follows, the remedy worked if the result is
-    verified. It is left out if the run was ended from outside.
+    A remedy in the reasoning worked if the next refuted claim, at its place or later, is after its place (or in the
+    answer). A remedy in the answer failed if the answer is refuted again. If no refutation decides, the remedy worked
+    if the result is verified; it is left out if the run was ended from outside.
     """
     acts = [act for act in result.violations if act.remedy is not None and act.place is not None]
     seen: set[tuple[str, int]] = set()
@@ -126,7 +126,7 @@ class RungBelief(msgspec.Struct):
         return surprised
 
     def renew(self, weight: float) -> None:
-        """Reduce the weight of all uses to *weight* in total. The success rate does not change."""
+        """Reduce the weight of all uses to at most *weight* in total. The success rate does not change."""
         if self.uses > weight:
             share = weight / self.uses
             self.worked, self.failed, self.wasted = self.worked * share, self.failed * share, self.wasted * share
@@ -165,8 +165,9 @@ class VerifierBeliefs(msgspec.Struct):
     later: dict[Rung, RungBelief] = msgspec.field(default_factory=dict)
     """Uses at places where another remedy had failed. Such places are harder, so these are counted apart."""
     runs: int = 0
+    """The number of runs with a remedy."""
     explored: int = 0
-    """The number of runs that began with another rung than the best one, to learn about it."""
+    """The number of these runs that used another order than the best one, to learn about another rung."""
     resets: int = 0
     """How often recent uses contradicted the beliefs, so that the earlier uses were forgotten."""
 
@@ -258,7 +259,7 @@ class VerifierBeliefs(msgspec.Struct):
         return (*order[:at], *samples, *order[at + 1 :])
 
     def _patience(self, after: Sequence[Rung]) -> int:
-        """Return how many times in a row to resample before the remedies in the parameter *after*: two or three."""
+        """Return how many times in a row to resample before the first of the remedies *after*: two or three."""
         tried = [rung for rung in after if self._uses(rung) >= WEIGHT / 2]
         if not tried:
             return 2
@@ -277,9 +278,11 @@ class RemedyBelief(NamedTuple):
     first: float
     """The chance that it works as the first remedy at a place."""
     first_uses: float
+    """The number of its uses as the first remedy at a place, with less weight for older ones."""
     later: float
     """The chance that it works where another remedy has failed."""
     later_uses: float
+    """The number of its uses where another remedy had failed, with less weight for older ones."""
 
 
 class RunCounts(NamedTuple):
@@ -310,9 +313,9 @@ class RemedyBeliefs:
     """Learns in which order the ladder of :class:`~interwhen.Auto` should try its remedies.
 
     Several runs may share one object. With *path*, the learned counts are in a SQLite file that several processes
-    share; without it, they are in memory. At most the share *explore* of the runs begins with another remedy than the
-    best one, so that rarely used remedies are tried; 0 switches this off. Equal seeds and equal results give equal
-    orders. Only counts are stored, and no text.
+    share; without it, they are in memory. At most the share *explore* of the runs, and one more, uses another order
+    than the best one, so that rarely used remedies are tried earlier; 0 switches this off. Equal seeds and equal
+    results give equal orders. Only counts are stored, and no text.
 
     A thread writes the file, so that no run waits for it. :meth:`flush` waits for the thread. Raises
     :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file cannot be
@@ -347,7 +350,10 @@ class RemedyBeliefs:
         self.close()
 
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
-        """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text."""
+        """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text.
+
+        It is the best order or, for the share ``explore`` of the runs, one that tries another remedy earlier.
+        """
         key = model, verifier, rungs
         with self._lock:
             order = self._orders.get(key)
@@ -414,14 +420,14 @@ class RemedyBeliefs:
             return {key: RunCounts(known.runs, known.explored, known.resets) for key, known in self._known.items()}
 
     def flush(self) -> None:
-        """Wait until everything that was learned is in the file."""
+        """Wait until everything that was learned is in the file. A failed write is only logged."""
         if self._thread is not None:
             done = threading.Event()
             self._work.put(done)
             done.wait()
 
     def close(self) -> None:
-        """Wait until everything that was learned is written, and end the thread."""
+        """Wait until everything that was learned is written, and end the thread. A failed write is only logged."""
         if self._thread is not None:
             self._work.put(None)
             self._thread.join()

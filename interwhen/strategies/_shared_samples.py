@@ -59,7 +59,8 @@ class SharedModel(ModelWrapper):
     async def stream(self, request: Request) -> Stream:
         """Open a stream that replays the recorded text of an equal request.
 
-        If *request* wants more text, the model continues it.
+        If *request* wants more text, the model continues it, or writes it again from the start if the endpoint cannot
+        continue a text.
         """
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())
@@ -76,7 +77,7 @@ class SharedModel(ModelWrapper):
         """Do nothing: the owner of the model closes it."""
 
     async def ask(self, request: Request) -> Stream:
-        """Ask the shared model for a stream, without the records."""
+        """Open a stream of the wrapped model, without using the recorded texts."""
         return await self._model.stream(request)
 
     def now(self) -> float:

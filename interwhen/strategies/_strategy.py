@@ -46,13 +46,18 @@ class Question:
     """Its name, unique within its task."""
     prompt: Prompt
     read: Reader
+    """Finds the answer in a text."""
     monitors: tuple[MonitorSpec, ...] | Watching = ()
     """The monitors for steps, finished texts and runs. If a monitor keeps state of a trace, give a function that makes
     new monitors for each run."""
     starts_in: Phase = "answer"
+    """The phase of the first text of a trace, unless the model or the server marks another one."""
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
-        """Return new monitors for one run. If *acting* is false, they only observe, and so never change the text."""
+        """Return the monitors for one run. If :attr:`monitors` is a function, it makes new ones.
+
+        If *acting* is false, they only observe, and so never change the text.
+        """
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
@@ -185,7 +190,9 @@ class StrategyContext:
     sampling: Sampling
     """The settings for samples; ``max_tokens`` limits one trace."""
     seed: int
+    """The seed of the question (see :func:`~interwhen.strategies.seed_of`)."""
     workers: WorkerPool | None = None
+    """The workers that run the checks; ``None``: each run starts its own."""
     tally: CheckCounts = field(default_factory=CheckCounts)
     """The counts of the checks so far."""
 

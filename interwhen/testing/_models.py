@@ -132,10 +132,10 @@ class ScriptedStream(GuardedStream):
         self._over = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Perform the steps of the script up to the next chunk, and return it; an empty sequence after the end.
+        """Wait for the delay of the model, perform the script up to the next chunk, and return this chunk.
 
-        A script that has no :class:`End` ends with the finish reason ``stop``. A step that is a ``ModelError`` is
-        raised.
+        After the end, the result is an empty sequence. A script that has no :class:`End` ends with the finish reason
+        ``stop``. A step that is a ``ModelError`` is raised.
         """
         await anyio.sleep(self._delay)
         for step in self._steps:

@@ -58,6 +58,7 @@ class SentLog(msgspec.Struct):
 
     sent: list[float] = []
     closed: float | None = None
+    """When the client closed the connection; ``None`` if it is still open."""
 
 
 class LoadTally(msgspec.Struct, frozen=True):
@@ -287,7 +288,7 @@ class _LoadServer:
         """Answer a request with the head *head* and the body *body*.
 
         If the answer is a stream, return when its first packet is due, on the clock ``time.monotonic()``; otherwise
-        ``None``.
+        ``None``. A GET request gets the log, the tally or a list of models.
         """
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):

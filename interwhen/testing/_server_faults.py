@@ -47,6 +47,7 @@ class Fault:
     says: str
     """A description of the fault."""
     script: Callable[[EventWriter], tuple[Step, ...]]
+    """Returns the steps of one faulty answer. The :class:`EventWriter` builds its events."""
     times: int = 1
     """How many requests have this fault in :func:`faulty` by default."""
     then: str = ""

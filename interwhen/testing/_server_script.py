@@ -105,7 +105,7 @@ class ReceivedRequest:
     """A request that the server received, and the state of its connection."""
 
     number: int
-    """The number of POST requests before this one."""
+    """The number of POST requests for text before this one."""
     method: str
     path: str
     headers: dict[str, str]
@@ -150,7 +150,10 @@ Script = Callable[[ReceivedRequest], Iterable[Step]]
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
-    """Return the tokens of *story* that the client does not have. *kept* may end with the first tokens of *story*."""
+    """Return the tokens of *story* that the client does not have; of a token that it has in part, return the rest.
+
+    *kept* is the text that the client has, which may end with the first characters of *story*.
+    """
     whole = "".join(story)
     at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))
     rest = []
@@ -164,7 +167,11 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 
 
 class ScriptedEndpoint:
-    """Answers requests by *script*; the base class of the scripted server and the scripted transport."""
+    """Answers requests by *script*; the base class of the scripted server and the scripted transport.
+
+    *script* returns the steps of the answer to a POST request. A GET request gets a list of one model with *owned_by*
+    and a context of *context_tokens* tokens (``None``: not said), unless *pages* is given, a script for GET requests.
+    """
 
     def __init__(
         self,

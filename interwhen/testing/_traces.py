@@ -61,7 +61,9 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A trace that is labelled right, wrong or unclear. Raises :class:`ValueError` for contradictory fields.
+    """A trace that is labelled right, wrong or unclear.
+
+    Raises :class:`ValueError` if it has no turn, or if its mistake contradicts its label or is in no turn.
 
     >>> LabelledTrace(name="sum", turns=(Turn(prompt="2 + 2 =", text=" 5"),), label="wrong").label
     'wrong'
@@ -71,6 +73,7 @@ class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     turns: tuple[Turn, ...]
     label: Label
     mistake: Mistake | None = None
+    """Where the first mistake is; ``None`` if it is not labelled. A right trace has none."""
 
     def __post_init__(self) -> None:
         if not self.turns:

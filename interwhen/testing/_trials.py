@@ -54,7 +54,9 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.extracting = 0.0
+        """The seconds of all extractions."""
         self.preparing: list[float] = []
+        """The seconds of each call of ``prepare``."""
         self.aside = 0
         """How often ``prepare`` returned ``None``: the monitor does not apply."""
         self.failed: list[tuple[int, str]] = []
@@ -123,7 +125,10 @@ class Stopwatch:
 
 
 def _taken(claims: Any) -> Any:
-    """Consume the generator *claims* at once, so that its time is measured, and return its claims."""
+    """Consume the generator *claims* at once, so that its time is measured, and return its first 10,001 claims.
+
+    Anything but an iterator is returned unchanged.
+    """
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
 
 
@@ -143,6 +148,7 @@ class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
     """A refuted claim that has a span. In a real run, it would have caused an interrupt."""
 
     turn: int
+    """The index of the turn, from 0."""
     span: Span
     """The span of the wrong part in :attr:`~interwhen.testing.Turn.trace` of that turn."""
     segment: Span
@@ -158,7 +164,9 @@ class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
     """A check, an extraction or a preparation that failed: in which turn, at which span, and why (``what``)."""
 
     turn: int
+    """The index of the turn, from 0."""
     span: Span | None
+    """The claim, or the segment; ``None`` if the whole turn failed."""
     what: str
 
 
@@ -169,7 +177,9 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     found: tuple[TrialViolation, ...] = ()
     """The violations of claims that have a span, in the order of the text."""
     troubles: tuple[TrialProblem, ...] = ()
+    """What failed, in any turn."""
     passed: int = 0
+    """The number of claims that passed."""
     violated: int = 0
     """The number of refuted claims. It includes claims without a span, which never interrupt."""
     unknown: int = 0
@@ -245,7 +255,8 @@ def try_monitor_sync(
 ) -> list[TrialResult]:
     """Do the same as :func:`try_monitor`, for synchronous code: return the results of all traces as a list.
 
-    After each trace, the function *on_trial* is called with its result.
+    After each trace, the function *on_trial* is called with its result. If this thread runs an event loop already, as
+    in a notebook, another thread does the work.
     """
     done: list[TrialResult] = []
 

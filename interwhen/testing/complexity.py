@@ -41,8 +41,9 @@ from interwhen._types.verdicts import Verdict
 def count_steps(function: Callable[..., object], *arguments: Any) -> int:
     """Return how many bytecode instructions a call of *function* executes in this thread.
 
-    C code inside one instruction (a slice, ``str.find``, a regex) is not counted: use :func:`cpu_seconds` for that.
-    Raises the exceptions of *function*. The numbers differ between versions of Python, but their growth does not.
+    C code inside one instruction (a slice, ``str.find``, a regex) is not counted: use :func:`cpu_seconds` for that. The
+    garbage collector is off during the call. Raises the exceptions of *function*. The numbers differ between versions
+    of Python, but their growth does not.
     """
     counted = _monitored if sys.version_info >= (3, 12) else _traced
     # A garbage collection would run unrelated finalizers.
@@ -116,7 +117,11 @@ def _monitored(function: Callable[..., object], arguments: tuple[Any, ...]) -> i
 
 
 def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
-    """Return *monitor* prepared for *prompt*; ``None`` if the monitor does not apply to this prompt."""
+    """Call ``prepare`` of *monitor* for *prompt*, and return a copy of the monitor that uses the value.
+
+    A monitor without ``prepare`` is returned unchanged. The result is ``None`` if the monitor does not apply to this
+    prompt. Raises the exceptions of ``prepare``.
+    """
     if monitor.prepare is None:
         return monitor
     task = Task(prompt)
@@ -174,7 +179,9 @@ class Bait:
     unit: str
     """The repeated part."""
     start: str = ""
+    """The text before the repeated part."""
     end: str = ""
+    """The text after it."""
 
     def of(self, size: int) -> str:
         """Return a text of this kind in which the repeated part has *size* characters."""

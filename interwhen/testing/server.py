@@ -116,7 +116,10 @@ class ScriptedResponse:
         return self._head.headers
 
     async def begin(self) -> None:
-        """Play the script up to its head. If bytes come first, the response has the default head."""
+        """Play the script up to its head. If bytes come first, the response has the default head.
+
+        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection first.
+        """
         await anyio.lowlevel.checkpoint()
         step = await self._next()
         if isinstance(step, Head):

@@ -138,8 +138,11 @@ class _AttemptReader:
 
     past: RebuiltRun
     attempts: list[RecordedAttempt] = field(default_factory=list)
+    """The attempts that a remedy has ended."""
     start: int = 0
+    """The offset at which the new text of the current attempt starts."""
     checks: list[CheckRecord] = field(default_factory=list)
+    """The checks so far of the text that is still in the trace; ``violations`` likewise."""
     violations: list[ViolationRecord] = field(default_factory=list)
 
     def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:

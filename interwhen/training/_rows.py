@@ -23,6 +23,7 @@ class ThinkingDocument(msgspec.Struct, frozen=True):
     """A row of the format ``tpt``: a document, then the thinking of the model about it (arXiv 2509.20186)."""
 
     id: str
+    """A short hash of the prompt of the run."""
     text: str
     """The document and the thinking."""
     document: str
@@ -53,8 +54,11 @@ class Chat(msgspec.Struct, frozen=True):
     """A row of the format ``messages``: a chat whose last message is the trace."""
 
     id: str
+    """A short hash of the prompt of the run."""
     messages: tuple[dict[str, Any], ...]
+    """The messages in the form of the chat API."""
     spans: tuple[FieldSpan, ...]
+    """The spans of messages that a training loss should leave out."""
 
     @property
     def searched(self) -> str:
@@ -84,8 +88,11 @@ class Steps(msgspec.Struct, frozen=True):
     """A row of the format ``prm``: labelled steps that follow *prompt*. A label is true if the step is right."""
 
     id: str
+    """A short hash of the prompt of the run, the number of the attempt, and the number of the row in it."""
     prompt: str
+    """The problem and the text of the attempt before the first step."""
     completions: tuple[str, ...]
+    """The steps: lines without their line ends."""
     labels: tuple[bool, ...]
     prompt_spans: tuple[OursSpan, ...]
     """The spans of ``prompt`` that interwhen wrote. Steps never contain such text."""
@@ -107,10 +114,13 @@ class Preference(msgspec.Struct, frozen=True):
     prefix: str
     """The part of ``prompt`` after the problem: the text that both continuations follow."""
     prompt_spans: tuple[OursSpan, ...]
+    """The spans of ``prompt`` that interwhen wrote."""
     chosen_spans: tuple[OursSpan, ...]
     """The spans of ``chosen`` that interwhen wrote: repaired values. ``chosen`` never contains feedback."""
     monitor: str
+    """The monitor that refuted ``rejected``."""
     remedy: str
+    """The name of the remedy that followed."""
 
     @property
     def searched(self) -> str:

@@ -39,21 +39,28 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     path: str
     written: float = 0.0
+    """When the journal was begun, in seconds since 1970."""
     model: str = ""
+    """The name of the model."""
     monitors: tuple[str, ...] = ()
+    """The names of the monitors."""
     status: str | None = None
     """``None`` if the run has not ended."""
     label: str | None = None
+    """The label of the result, such as ``steps verified``; ``None`` as for ``status``."""
     scope: str | None = None
+    """The scope of the certificate; ``None`` if the run is not verified."""
     tokens: int | None = None
-    """All generated tokens: kept, discarded, of forks and offline."""
+    """All generated tokens: kept, discarded, of forks and offline; ``None`` as for ``status``."""
     discarded: int = 0
     remedies: int = 0
     violations: int = 0
     found: tuple[str, ...] = ()
     """The first three refuted claims: the readable beginnings of their keys."""
     seconds: float | None = None
+    """The total time of the run; ``None`` as for ``status``."""
     size: int = 0
+    """The size of the journal in bytes."""
     error: str = ""
     """Why the journal cannot be read; empty if it can."""
 
@@ -160,7 +167,7 @@ class RunFolder:
     def spec(self, monitor: str) -> MonitorSpec | None:
         """Return how to make the monitor with the name *monitor*, as a journal of this folder records it.
 
-        Returns ``None`` if no journal does.
+        Returns ``None`` if no journal does. This reads every journal whose row is not cached.
         """
         for path in self.paths():
             self.row(path)

@@ -22,6 +22,7 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str
     """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
     why: str = ""
+    """The reason for the outcome: for a violation its witness, if it has one."""
     changed: str = ""
     """How the verifier differs from the one that made the recorded check; empty if it does not."""
 
@@ -29,7 +30,8 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
     """Check the claim with the index *number* in the timeline of the journal at *path* again.
 
-    Raises :class:`~interwhen.JournalError` if the journal cannot be read. Raises :class:`~interwhen.UsageError` if
+    Raises :class:`~interwhen.JournalError` if the journal cannot be read or is redacted, and
+    :class:`~interwhen.UsageError` if
     there is no such claim, or if it cannot be found again: either a fork found it, or the journal does not say how to
     make its monitor.
     """

@@ -123,6 +123,7 @@ def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name()
 
 REACHES = {
     # A test, or a folder of tests: the private modules of other packages that it may import, and why.
+    "bench/evaluation/test_command.py": ("interwhen.cli._progress", "its progress line is one of the command line"),
     "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "bench/test_ledger": ("interwhen.testing.simulation._play", "journals of a benchmark lie on the simulated disk"),
@@ -161,6 +162,7 @@ REACHES = {
     "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
     "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
+    "vllm/test_prefixes.py": ("interwhen.bench._prefixes", "the benchmark reads a real server's counters"),
 }
 
 

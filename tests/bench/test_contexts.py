@@ -1,12 +1,26 @@
 """Questions about contexts on a real endpoint: what is drawn, graded, kept in the file of rows, and reported."""
 
+import itertools
 import json
+import re
+from pathlib import Path
 
 import pytest
 from interwhen import UsageError
 from interwhen.bench import _contexts
-from interwhen.bench._contexts import HOW, contexts, draw_contexts, is_right, read_questions, read_rows
+from interwhen.bench._contexts import (
+    HOW,
+    ContextRun,
+    contexts,
+    draw_contexts,
+    is_right,
+    read_questions,
+    read_rows,
+    report_on,
+)
 from interwhen.testing import ScriptedModel
+from msgspec.structs import replace
+from tests.precompute.producers.test_prefixes import CachingServer
 
 pytestmark = pytest.mark.anyio
 CUPS = "Tom sells 30 cups on Monday. Tom sells 25 cups on Tuesday."
@@ -65,6 +79,55 @@ async def test_arms_are_compared_and_rows_are_kept(data, tmp_path, scripted):
     assert len(read_rows(rows)) == len(kept) - 1
     await contexts(data=data, rows=rows, arm=("bare", "facts", "notes"))
     assert read_rows(rows).keys() == kept.keys()
+
+
+async def test_cold_runs_share_no_start_and_are_never_repeated(data, tmp_path, scripted):
+    rows = tmp_path / "rows.jsonl"
+    await contexts(data=data, rows=rows, arm=("bare",))
+    arms = ("bare", "facts", "answers")
+    report = await contexts(data=data, rows=rows, arm=arms, cold=True)
+    starts = [request.prompt[0].content for request in scripted.requests[3:] if len(request.prompt) == 2]
+    runs = [start.removesuffix(HOW) for start in starts if start.endswith(HOW)]
+    # Two contexts in three arms; the earlier results of bare were not cold, so bare is measured, too.
+    assert len(set(runs)) == 6
+    assert all(run.startswith("Session ") for run in runs)
+    times = report.tables[2]
+    assert [(row["arm"], row["pairs"]) for row in times.rows] == [("facts", 3), ("answers", 3)]
+    assert all(one.cold for one in read_rows(rows).values())
+    asked = len(scripted.requests)
+    assert (await contexts(data=data, rows=rows, arm=arms, cold=True)).tables == report.tables
+    assert len(scripted.requests) == asked
+
+
+async def test_the_arm_with_prefixes_finds_its_context_in_the_cache(tmp_path, monkeypatch):
+    data = tmp_path / "questions.jsonl"
+    data.write_text(json.dumps({**LINES[0], "context": CUPS * 10}), encoding="utf-8")
+    monkeypatch.setattr(_contexts, "_opened", lambda *_: CachingServer())
+    report = await contexts(data=data, rows=tmp_path / "rows", arm=("prefixes", "bare"), cold=True)
+    assert report.value("prefixes", "with an item") == 1
+    assert report.tables[2].rows[0]["cached"] > 0.8
+    bare = read_rows(tmp_path / "rows")["a", "bare"]
+    assert bare.cached_tokens == 0 < bare.prompt_tokens
+
+
+def test_the_short_contexts_of_the_measurement_can_be_read():
+    found = read_questions(Path(__file__).with_name("short_contexts.jsonl"))
+    assert len(found) == len({one.context for one in found}) == 10
+    # Each answer is the product or the sum of two numbers in the context.
+    for one in found:
+        numbers = [int(word) for word in re.findall(r"\d+", one.context)]
+        assert any(int(one.gold) in (a * b, a + b) for a, b in itertools.combinations(numbers, 2)), one
+
+
+def test_times_are_compared_only_between_cold_runs():
+    one = ContextRun("a", "bare", True, 9, 90, 0, 2.0, 4.0, 0, 0.0, "", 0, (), "", cold=True)
+    fast = replace(one, arm="prefixes", first_token=0.5, seconds=3.0, cached_tokens=45)
+    instant = replace(one, arm="answers", first_token=None, seconds=1.0, cold=False)
+    (table,) = [table for table in report_on([one, fast, instant], "m").tables if "Times" in table.title]
+    (row,) = table.rows
+    assert (row["arm"], row["first token, more"].value, row["answer, more"].value) == ("prefixes", -75.0, -25.0)
+    assert row["cached"] == 0.5
+    assert len(report_on([one, instant], "m").tables) == 2
 
 
 def test_questions_with_one_context_stay_together_and_a_larger_draw_adds_contexts(data):

@@ -1,10 +1,21 @@
 """The first token with a warm prefix: pairs of contexts that were never sent before, on a server that counts."""
 
 import random
+from dataclasses import replace
 
+import httpx2
 import pytest
 from interwhen import UsageError
-from interwhen.bench._prefixes import context_of, first_token, prefixes, report_on
+from interwhen.bench import _prefixes
+from interwhen.bench._prefixes import (
+    CacheCounters,
+    CacheMonitor,
+    context_of,
+    counters_in,
+    first_token,
+    prefixes,
+    report_on,
+)
 from interwhen.models import ContextOverflow
 from interwhen.testing import ScriptedModel
 from tests.precompute.producers.test_prefixes import CachingServer
@@ -33,6 +44,62 @@ async def test_only_the_warm_arm_finds_its_prefix_in_the_cache():
     report = report_on(found, "server")
     assert report.value("warm", "confirmed ahead") == report.value("warm", "still warm") == 3
     assert report.value("cold", "cached") == 0
+
+
+METRICS = """\
+# HELP vllm:prefix_cache_queries_total Prefix cache queries, in terms of number of queried tokens.
+# TYPE vllm:prefix_cache_queries_total counter
+vllm:prefix_cache_queries_total{{engine="0",model_name="m"}} {queries}.0
+vllm:prefix_cache_queries_total{{engine="1",model_name="m"}} 10.0
+vllm:prefix_cache_queries_created{{engine="0",model_name="m"}} 1.7958405291388092e+09
+vllm:prefix_cache_hits_total{{engine="0",model_name="m"}} {hits}.0
+vllm:prefix_cache_hits_created{{engine="0",model_name="m"}} 1.7958405291388214e+09
+vllm:external_prefix_cache_queries_total{{engine="0",model_name="m"}} 7.0
+vllm:external_prefix_cache_hits_total{{engine="0",model_name="m"}} 7.0
+"""
+
+
+def monitor(counts, status=200):
+    """Return a monitor of a server that shows *counts* (queries, hits) one after another, and the last of them again."""
+    left = list(counts)
+
+    def answer(request):
+        queries, hits = left.pop(0) if len(left) > 1 else left[0]
+        return httpx2.Response(status, text=METRICS.format(queries=queries, hits=hits))
+
+    return CacheMonitor("http://vllm/metrics", httpx2.MockTransport(answer))
+
+
+def test_the_counters_of_vllm_are_read_and_those_of_other_caches_are_not():
+    assert counters_in(METRICS.format(queries=600, hits=512)) == CacheCounters(610, 512)
+    assert counters_in("vllm:gpu_prefix_cache_queries 2e3\nvllm:gpu_prefix_cache_hits 16.0\n") == CacheCounters(
+        2000, 16
+    )
+    assert counters_in("llamacpp:prompt_tokens_total 12\n") is None
+
+
+async def test_the_hits_of_one_request_are_counted_once_the_server_has_counted_it():
+    counters = monitor([(100, 50), (100, 50), (140, 82)])
+    before = await counters.read()
+    assert await counters.hits_since(before, 40) == 32
+
+
+async def test_hits_are_unknown_if_other_requests_were_counted_or_nothing_counts(monkeypatch):
+    monkeypatch.setattr(_prefixes, "_SETTLED_SECONDS", 0.05)
+    assert await monitor([(240, 82)]).hits_since(CacheCounters(110, 50), 40) is None
+    assert await monitor([(100, 50)]).hits_since(CacheCounters(110, 50), 40) is None  # it is never counted
+    silent = monitor([(100, 50)], status=404)
+    assert await silent.read() is None
+    assert await silent.hits_since(None, 40) is None
+
+
+async def test_hits_are_in_the_report_where_they_were_counted():
+    run = await first_token(CachingServer(), context_of(random.Random(1), 800), "warm")
+    counted = replace(run, hits=run.prompt // 2)
+    report = report_on({"cold": [run], "warm": [counted]}, "server")
+    assert report.tables[0].rows[0].get("hits") is None
+    assert report.value("warm", "hits") == pytest.approx(50, abs=0.1)
+    assert "hits" not in report_on({"cold": [run], "warm": [run]}, "server").tables[0].columns
 
 
 async def test_a_context_that_does_not_fit_ends_the_measurement():

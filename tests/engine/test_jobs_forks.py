@@ -48,6 +48,22 @@ async def test_a_grounded_claim_of_a_fork_interrupts():
     assert SIDE not in result.text
 
 
+@pytest.mark.parametrize("local", [None, lambda segment, _prepared: None])
+async def test_the_model_is_not_asked_for_a_monitor_that_does_not_apply_or_is_not_prepared(local):
+    async def absent(task):
+        await anyio.sleep(0)
+
+    async def broken(task):
+        raise ValueError("no such problem")
+
+    for prepare, checked in ((absent, False), (broken, True)):
+        model = ScriptedModel([[Pause(1), "1+1=2\n", Pause(1), "on\n"]], forks=lambda r: "1+1=2")
+        monitor = watch(extractor=Fork(SIDE, read, local=local), prepare=prepare)
+        result, _ = await supervise(model, monitor)
+        assert (model.fork_requests, result.ledger.fork_tokens) == ([], 0)
+        assert any("no such problem" in reason.why for reason in result.unverified_reasons) is checked
+
+
 async def test_an_ungrounded_claim_of_a_fork_never_interrupts_but_counts():
     model = ScriptedModel([["two and two is five\n", Pause(1), "on\n"]], forks=lambda r: "2+2=5")
     result, events = await supervise(model, forking())

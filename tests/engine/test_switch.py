@@ -187,3 +187,14 @@ async def test_a_resumed_run_passes_unchecked_too(tmp_path, monkeypatch):
     assert result.text.endswith("the rest\n")
     assert len(prepared) == before
     assert interwhen.replay(path).result.unverified_reasons == result.unverified_reasons
+
+
+@pytest.mark.anyio
+async def test_a_run_that_is_switched_off_before_it_is_entered_checks_nothing():
+    run = interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")])
+    run.switch_off()
+    async with run:
+        assert run.is_switched_off
+        assert (await run.drain()).status == "unverified"
+    run.switch_off()
+    assert run.result.status == "unverified"

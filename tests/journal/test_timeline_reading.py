@@ -8,6 +8,7 @@ import pytest
 from interwhen import JournalError
 from interwhen.journal import TimelineReader
 from interwhen.journal._compact_form import PartMark
+from interwhen.journal._files import frame, frames
 from interwhen.journal._timeline_reading import join_parts, whole_of
 from interwhen.testing import End, ScriptedModel
 from journals import KINDS, borders, goes_on, recorded, taken_apart
@@ -159,6 +160,28 @@ def test_a_reader_without_a_header_has_no_timeline():
         TimelineReader("x").timeline()
     with pytest.raises(JournalError, match="it must begin with"):
         TimelineReader("x").feed(bytes(100))
+
+
+async def test_after_a_record_that_cannot_be_read_nothing_is_lost_or_doubled(path):
+    _, _, data = await recorded(KINDS["repairs"], path)
+    ends = borders(data)
+    good = data[: ends[-3]]
+    *_, last = frames(good, "test")
+    bad, _ = frame(b"\x81\xa4type\xa7unknown", last.chain)
+    whole = TimelineReader("x")
+    whole.feed(good)
+    reader = TimelineReader("x")
+    # The first call takes some records before it meets the bad one.
+    with pytest.raises(JournalError, match="ones that this version knows") as first:
+        reader.feed(good + bad)
+    assert reader.offset == len(good)
+    for more in (b"", data[ends[-3] :]):
+        with pytest.raises(JournalError) as again:
+            reader.feed(more)
+        assert str(again.value) == str(first.value)
+    assert reader.timeline().events == whole.timeline().events
+    assert reader.part() == whole.part()
+    assert reader.is_over == whole.is_over
 
 
 async def test_events_are_sorted_by_time(path):

@@ -161,8 +161,10 @@ class Wire:
     def __init__(self, version="1"):
         self.version = version
         self.chats = 0
+        self.gets = 0
 
     async def get(self, path):
+        self.gets += 1
         return json.dumps({"version": self.version}).encode()
 
     async def post(self, path, body):
@@ -190,12 +192,23 @@ async def test_a_resume_waits_for_a_probe_but_not_for_long():
         group.cancel_scope.cancel()
 
 
-async def test_a_probe_that_runs_always_end_early_is_given_up():
+async def test_a_probe_that_runs_always_end_early_is_given_up_for_a_while(monkeypatch):
     proof, wire = EndpointProof("m@h"), Wire()
-    for _ in range(MOST_PROBES + 2):
+
+    async def learn():
         with anyio.move_on_after(0.01):
             await proof.learn(wire, "m", CARD, "auto")
+
+    for _ in range(MOST_PROBES + 2):
+        await learn()
     assert wire.chats == MOST_PROBES
+    assert proof.is_known
+    assert proof.known is None
+    assert wire.gets == MOST_PROBES + 1  # no request any more, not even for the version
+    now = anyio.current_time()
+    monkeypatch.setattr(proofs.anyio, "current_time", lambda: now + PROVEN_SECONDS + 1)
+    await learn()
+    assert wire.chats == MOST_PROBES + 1
 
 
 async def test_without_generating_nothing_is_concluded_from_a_missing_template():

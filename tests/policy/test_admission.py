@@ -185,6 +185,28 @@ def test_one_sequence_must_do_for_all_rules_of_a_tool(tmp_path: Path) -> None:
     assert sorted(finding.rules for finding in found) == [("after-send",), ("send-is-closed",)]
 
 
+def test_a_search_that_is_cut_off_proves_no_deadlock() -> None:
+    """There are more sets of called tools than are examined, and the last of them enables the call."""
+    from interwhen.policy._files import Surroundings, read_rule
+    from interwhen.policy._kinds import RecordOf
+    from interwhen.policy._schemas import Schema, Tool
+    from interwhen.policy._smt import deadlocks
+
+    def schema_of(count: int) -> Schema:
+        names = ["pay", *(f"t{number}" for number in range(count))]
+        return Schema({name: Tool(name, RecordOf(name, ())) for name in names})
+
+    def found(count: int, least: str) -> list[tuple[str, tuple[str, ...]]]:
+        schema = schema_of(count)
+        wanted = [f'length(calls("t{number}")) >= {0 if number < count - 3 else least}' for number in range(count)]
+        text = rule("last-three", " and ".join(wanted), tools="pay", examples="")
+        return [(each.trouble, each.rules) for each in deadlocks([read_rule(text, Surroundings(schema))], schema)]
+
+    assert found(4, "1") == []
+    assert found(8, "1") == [("open", ("last-three",))]
+    assert found(4, "9") == [("deadlock", ("last-three",))]
+
+
 WRONG = {
     "quote": (
         RULE.replace("An open order can be cancelled.", "Open orders can be cancelled."),

@@ -59,6 +59,6 @@ async def prepare(place, name="wages", *, text=TEXT, model="m", say=reply):
             store, name, WorkerSettings(around.model, around.tokenizer, around.judges, ("facts", "answers"), options)
         )
         done = await pre.work()
-        assert {each.came_to for each in done} <= {"accepted"}, done
+        assert {each.outcome for each in done} <= {"accepted"}, done
     finally:
         store.close()

@@ -30,7 +30,7 @@ async def test_a_context_whose_tokens_are_out_leaves_the_others_their_own():
     pre = precomputer(producer=Greedy(), token_budget=1)
     for name in ("first", "second"):
         await pre.add(name, numbers(2))
-    assert [(done.context, done.came_to) for done in await pre.work()] == [
+    assert [(done.context, done.outcome) for done in await pre.work()] == [
         ("second", "out of tokens"),
         ("first", "out of tokens"),
     ]

@@ -56,7 +56,7 @@ def asleep(model, producer, store=None, **options):
 
 async def until_made(pre, most=20):
     done = []
-    while len(done) < most and not (done and done[-1].came_to == "accepted"):
+    while len(done) < most and not (done and done[-1].outcome == "accepted"):
         found = await pre.work(slices=1)
         if not found:
             await anyio.sleep(301)  # the pause after a slice that was late
@@ -70,7 +70,7 @@ async def test_a_step_that_takes_forty_seconds_is_made_in_slices_of_ten(way):
     pre = asleep(model, Slow(way))
     await pre.add("book", {"p": "x"})
     done = await until_made(pre)
-    assert [each.came_to for each in done] == ["late", "late", "late", "accepted"]
+    assert [each.outcome for each in done] == ["late", "late", "late", "accepted"]
     (item,) = pre.store.items()
     assert item.payload.text == TEXT.strip()
     assert item.cost.generated == 40
@@ -88,7 +88,7 @@ async def test_another_process_goes_on_too_and_what_is_whole_is_not_sent_again()
     second = asleep(model, producer, store, step_seconds=100)
     await second.open("book")
     (done,) = await second.work()
-    assert done.came_to == "accepted"
+    assert done.outcome == "accepted"
     assert model.requests[0].prefix == "".join(TEXT.splitlines(keepends=True)[:10])
     assert producer.seen == [(TEXT, "stop", None)]
     assert store.document("drafts:book").generation == 2

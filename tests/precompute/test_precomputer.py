@@ -27,7 +27,7 @@ async def test_only_what_was_accepted_is_offered():
     assert pre.ready(ref) == ()
     done = await pre.work()
     assert len(done) == 12
-    assert {each.came_to for each in done} >= {"accepted", "rejected", "unknown"}
+    assert {each.outcome for each in done} >= {"accepted", "rejected", "unknown"}
     offered = pre.ready(ref)
     assert told(offered) == right(per_piece, pre.contexts["book"])
     assert 0 < len(offered) < 12

@@ -115,7 +115,7 @@ async def test_what_a_run_called_off_is_counted_and_gone_on_with():
 
         group.start_soon(run_begins)
         done = await pre.work(slices=2)
-    assert [each.came_to for each in done] in (
+    assert [each.outcome for each in done] in (
         ["cancelled", "accepted"],
         ["cancelled", "rejected"],
         ["cancelled", "unknown"],
@@ -166,7 +166,7 @@ async def test_a_second_request_after_the_last_token_is_refused():
     pre = precomputer(producer=Greedy(), token_budget=1)
     await pre.add("book", numbers(2))
     [done] = await pre.work()
-    assert done.came_to == "out of tokens"
+    assert done.outcome == "out of tokens"
     assert spending(pre.store, "book").discarded == done.cost.generated
 
 
@@ -243,7 +243,7 @@ async def test_a_step_that_hangs_is_ended_and_the_next_one_done():
     pre = precomputer(producer=Hanging(), step_seconds=3.0)
     await pre.add("book", numbers(3))
     done = await pre.work(slices=3)
-    assert [each.came_to == "late" for each in done] == [True, False, False]
+    assert [each.outcome == "late" for each in done] == [True, False, False]
 
 
 async def test_contexts_take_turns():

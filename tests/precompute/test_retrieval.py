@@ -100,6 +100,8 @@ async def test_an_edited_context_gives_no_old_passages(towns):
     await pre.add("towns", "There are no towns.")
     with pytest.raises(UsageError, match="must be current, got one that is not"):
         await pre.passages(ref, "When was it built?")
+    with pytest.raises(UsageError, match="must be current, got one that is not"):
+        await pre.text_for(ref, "When was it built?")  # the new text is short, so no passages are looked up
     town, thing, _ = facts[3]
     async with pre.run(f"When was the {thing} of {town} built?", context=ref) as run:
         await run.drain()

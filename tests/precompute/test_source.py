@@ -97,6 +97,19 @@ async def test_a_locked_store_costs_the_context_and_no_time(source, tmp_path, lo
     assert context.serve(model, QUESTION).use.used == "answer"
 
 
+async def test_items_are_deleted_only_for_a_context_that_exists(source, tmp_path):
+    store = open_place(str(tmp_path / "s.db"))
+    try:
+        ids = tuple(item.id for item in store.items())
+        with pytest.raises(UnknownContext):
+            evict(store, "other", ids)
+        assert tuple(item.id for item in store.items()) == ids != ()
+        evict(store, "wages", ids)
+        assert tuple(store.items()) == ()
+    finally:
+        store.close()
+
+
 async def test_what_a_worker_adds_later_is_served_once_a_thread_has_read_it(source, tmp_path, monkeypatch):
     context, model = source.open("wages"), named("m")
     with_store = open_place(str(tmp_path / "s.db"))

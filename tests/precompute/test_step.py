@@ -52,7 +52,7 @@ async def test_a_basis_that_is_not_enough_is_refused(kind, basis, asks, said):
         return Proposal(payload=Payload("1+1=2"), basis=basis)
 
     done = await ended(does, kind=kind)
-    assert done.came_to == "failed"
+    assert done.outcome == "failed"
     assert said in done.why
 
 
@@ -77,7 +77,7 @@ async def test_a_producer_that_goes_wrong_costs_its_own_step(step, act, said):
         return 1 / 0
 
     done = await ended(does, **step)
-    assert done.came_to == "failed"
+    assert done.outcome == "failed"
     assert said in done.why
 
 
@@ -94,7 +94,7 @@ async def test_a_prompt_that_is_too_long_is_stored_as_nothing_and_not_sent_again
     pre = precomputer(producer=Odd(does), model=model)
     await pre.add("book", {"a": "1"})
     (done,) = await pre.work()
-    assert done.came_to == "nothing"
+    assert done.outcome == "nothing"
     assert "cut the context into smaller pieces (the context window has 100 tokens)" in done.why
     await anyio.sleep(1000)
     assert await pre.work() == ()
@@ -102,7 +102,7 @@ async def test_a_prompt_that_is_too_long_is_stored_as_nothing_and_not_sent_again
 
 
 @pytest.mark.parametrize(
-    ("text", "came_to"),
+    ("text", "outcome"),
     [
         ("1+1=2\nand 2+2=5", "rejected"),
         ("1+1=2\nthe moon is cheese", "unknown"),
@@ -110,18 +110,18 @@ async def test_a_prompt_that_is_too_long_is_stored_as_nothing_and_not_sent_again
         ("  \n", "unknown"),
     ],
 )
-async def test_a_line_that_nobody_checked_is_not_accepted(text, came_to):
+async def test_a_line_that_nobody_checked_is_not_accepted(text, outcome):
     async def does(step, context):
         return Proposal(payload=Payload(text))
 
-    assert (await ended(does)).came_to == came_to
+    assert (await ended(does)).outcome == outcome
 
 
 async def test_without_monitors_nothing_is_accepted():
     pre = precomputer()
     bare = type(pre)(pre.store, pre.model, [], producers=[Sums()], debounce=0.0)
     ref = await bare.add("book", numbers(8))
-    assert {each.came_to for each in await bare.work()} <= {"unknown", "nothing"}
+    assert {each.outcome for each in await bare.work()} <= {"unknown", "nothing"}
     assert bare.ready(ref) == ()
 
 

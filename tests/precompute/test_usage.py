@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen import Message
-from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute import MemoryShelf, Precomputer, Store, StoreError
 from interwhen.precompute._usage import QuestionLog, note_questions, seen_questions
 from interwhen.precompute.producers.answers import answers
 from interwhen.precompute.producers.facts import facts
@@ -78,6 +78,27 @@ def test_counts_of_two_processes_add_up_and_a_file_counts_once():
     note_questions(store, "book", [f"Question {at}?" for at in range(600)])
     assert len(seen_questions(store, "book")) == 500
     assert seen_questions(store, "book")["Why?"] == 2
+
+
+def test_questions_survive_a_store_that_fails():
+    class Failing(Store):
+        fails = True
+
+        def update(self, name, change):
+            if self.fails:
+                raise StoreError("memory", "the disk is full")
+            return super().update(name, change)
+
+    store = Failing(MemoryShelf())
+    log = QuestionLog(store)
+    for name in ("book", "film"):
+        log.note(name, "Why?")
+    with pytest.raises(StoreError):
+        log.save()
+    store.fails = False
+    log.save()
+    log.save()
+    assert seen_questions(store, "book") == seen_questions(store, "film") == {"Why?": 1}
 
 
 async def test_the_most_frequent_noted_questions_are_answered_ahead_of_time():

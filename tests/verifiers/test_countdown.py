@@ -238,6 +238,9 @@ def test_an_unused_number():
 def test_there_may_be_no_way():
     assert kinds(TOT.format("1 1 1 1"), "Answer: No solution", monitor=game24()) == [Pass]
     assert kinds(TOT.format("4 6 7"), "Answer: impossible") == [Unknown]
+    assert kinds(TOT.format("4 6 7"), "Answer: impossible", monitor=countdown(use="all")) == [Pass]
+    (verdict,) = verdicts(TOT.format("4 6 7"), "Answer: impossible", monitor=countdown(use="some"))
+    assert verdict == Unknown("it can be made from some of the numbers, and this may be meant of all of them")
 
 
 def test_no_way_from_the_numbers_left_is_not_said_of_the_puzzle():

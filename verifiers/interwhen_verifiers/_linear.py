@@ -104,7 +104,10 @@ class _Translation:
         self._ends = False
 
     def run(self) -> tuple[str, bool]:
-        """Return the pattern for RE2, and whether it has a ``$`` that means the end of the text."""
+        """Return the pattern for RE2, and whether it has a ``$`` that means the end of the text.
+
+        Raises :class:`_InexpressibleError` if RE2 cannot express the pattern.
+        """
         pattern = self._pattern
         while self._at < len(pattern):
             char = pattern[self._at]

@@ -112,10 +112,13 @@ class Given(Claim):
     """The claim that a value in the text is the result of the computation that the prompt asks for."""
 
     side: Side
+    """The value in the text."""
     asked: Node
+    """The computation that the prompt asks for."""
     said: bool
     """Whether the text calls it the answer. Otherwise it is only a value alone on a line."""
     answers: bool = True
+    """Always true: the claim is about the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +165,15 @@ class State(NamedTuple):
     """The state of the tracker after a line."""
 
     problem: Problem
+    """The computation that the prompt asks for, and what it announces."""
     setting: Setting
+    """The moduli, bases and operations that the text announced so far."""
     tail: str = ""
     """The previous line, with the lines that it continues."""
     end: int = 0
     """The offset in the trace at which the previous line ends."""
     phase: str = ""
+    """The phase of the previous line."""
     tried: bool = False
     """Whether the lines before may announce a trial or a mistake."""
     answered: bool = False
@@ -504,7 +510,7 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 
 @verifier(name="arithmetic", version="2", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*. A value counts as right if it is correctly rounded to the decimals shown.
+    """Judge *claim*, an equation or an answer. A value that is correctly rounded to the decimals shown is right.
 
     *prepared* is not used.
     """
@@ -514,7 +520,10 @@ def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
 
 @verifier(name="arithmetic", version="2-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*. After ``=``, a rounded value counts as wrong. *prepared* is not used."""
+    """Judge *claim*, an equation or an answer. In an equation, a rounded value after ``=`` is wrong.
+
+    A rounded answer is right, as in :func:`check`. *prepared* is not used.
+    """
     del prepared
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "exact")
 
@@ -531,8 +540,9 @@ def arithmetic(
 ) -> Monitor:
     """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
 
-    ``rounding``: with ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, and only ``10/3 ≈ 3.33``
-    is right. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
+    ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, and only ``10/3 ≈ 3.33`` is right.
+    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_choice("arithmetic", _VERIFIERS, rounding=rounding)
     return task_monitor(

@@ -141,6 +141,8 @@ def command(
 ) -> Monitor:
     """Make a monitor that runs an external checker on the text. Raises :class:`UsageError` on options that cannot work.
 
+    A block that is not accepted alone is checked again together with the blocks before it.
+
     ``preset``: the name of a known checker; ``argv``: the command of any other checker, with ``{file}`` in place of the
     file. ``languages``: the languages of the code blocks that are checked (empty: the whole answer is checked);
     ``file``: the name of the file; ``pattern``: a regular expression that finds errors in the output, with the groups

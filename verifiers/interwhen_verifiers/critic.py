@@ -87,6 +87,7 @@ class Piece(Claim):
 
     text: str
     before: str
+    """The end of the text before it, at most 4,000 characters."""
 
 
 @verifier(name="critic", version="1-unsound", deadline=1.0, worker="inline")
@@ -107,6 +108,8 @@ def critic(
     phase: PhaseFilter = "both",
 ) -> Monitor:
     """Make a monitor that asks a language model for its opinion of each piece of text. An opinion proves nothing.
+
+    So the monitor is not required for a verified result, and no opinion is a pass.
 
     ``criterion``: the question for the model. ``model``: an installed model (``local``) or the base URL of a server,
     with the model's name there as ``served``. Without ``model``, the model that writes the text is asked, in a fork on

@@ -58,11 +58,13 @@ class Probes:
     """The state of the tracker after some probes."""
 
     count: int = 0
+    """How many probes were made; where entropies are measured, how many had probabilities."""
     answer: str = ""
     """The last probed answer; empty where there was none."""
     same: int = 0
     """How many times in a row the last answer came."""
     mean: float = 0.0
+    """The running mean of the entropies, in nats."""
     variance: float = 0.0
     """The running variance of the entropies. Like ``mean``, it is not corrected for its start at 0."""
 
@@ -121,7 +123,7 @@ def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
 def entropy_of(token: ScoredToken) -> float | None:
     """Return the entropy of the model's choice of *token*, in nats; ``None`` where no probabilities are listed.
 
-    All tokens whose probability is not listed count as one token.
+    All tokens whose probability is not listed are treated as one token.
     """
     if not token.top:
         return None
@@ -211,8 +213,8 @@ def early_stopping(
     reasoning is below ``threshold`` (0.001) after ``times`` probes. ``at``: the segments after which to probe.
     ``probe``: the text that a probe adds after the reasoning. ``tokens``: the largest number of tokens of a probed
     answer. ``lead``: the text with which the final answer begins. ``scores``: how many of the likeliest tokens the
-    endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. Raises :class:`UsageError` on options that
-    cannot work.
+    endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not required, and a result
+    that it stopped is never ``verified``. Raises :class:`UsageError` on options that cannot work.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)

@@ -63,9 +63,11 @@ class Found(NamedTuple):
     """The offset of its start in the text that was fed; ``end`` is the offset of its end."""
     end: int
     wrong: str = ""
+    """Why no valid document begins like this; empty if no error was found."""
     document: str = ""
+    """The text of the complete document; empty if something else was found."""
     pattern: str = ""
-    """The pattern that the string ``value`` must match."""
+    """The pattern that the string ``value`` must match; empty if something else was found."""
     value: str = ""
     doubt: str = ""
     """Why text that looks like a document is not read; empty if it is read."""
@@ -79,11 +81,13 @@ class Search:
     """The state of the search after a piece of text, from which it continues with the next piece."""
 
     place: Place = "start"
+    """Where the search is: before, inside or after a document, in prose, or at its end."""
     fenced: bool = False
     """Whether the document is in a fenced block."""
     line: str = ""
     """The beginning of the current line of prose."""
     reading: State = _START
+    """The state of the JSON reader in the current document."""
     pieces: tuple[Any, ...] | None = None
     """The document so far: the last piece, and the pieces before it."""
     carried: str = ""
@@ -212,6 +216,7 @@ class Documented(Claim):
     """What is judged: a complete document, a string in one, or the range at which a document becomes invalid."""
 
     document: str = ""
+    """The text of the complete document; empty if something else is judged."""
     wrong: str = ""
     """Why no valid document begins like this. Empty: the document, or the string, is complete and must be judged."""
     pattern: str = ""

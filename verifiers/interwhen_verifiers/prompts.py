@@ -71,7 +71,10 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_secrets(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the secrets in *text*. Placeholders, such as keys with the word EXAMPLE, do not count as secrets."""
+    """Yield the secrets in *text*. Placeholders, such as keys with the word EXAMPLE, are left out.
+
+    A private key is always found.
+    """
     said = text.text
     for name, pattern in _KINDS:
         for match in pattern.finditer(said):

@@ -178,8 +178,9 @@ class Source:
     message: int
     """The number of the message, from 0."""
     who: str
-    """The author of the message: a role, or the tool that returned it."""
+    """The author of the message: ``the user``, ``the system prompt``, or the name of the tool that returned it."""
     trusted: bool
+    """Whether a destination may come from there."""
     quote: str
     """The text around the value."""
 
@@ -214,7 +215,7 @@ class _Text:
         """Return the place of *value* in this message; ``None`` if the message does not contain it.
 
         A field of a record is a trusted place. *sent* is the number of the message with the first call that used
-        *value*. A field of a record from then on does not count as a place, because it may only repeat the call.
+        *value*. A field of a record from then on is ignored, because it may only repeat the call.
         """
         field = self.fields.get(value)
         if field is not None:
@@ -234,8 +235,8 @@ class _Conversation:
 
     texts: tuple[_Text, ...]
     sent: Mapping[str, int]
-    """For each value in the arguments of calls: the number of the message with the first such call. Later messages may
-    only repeat the value, so they do not count as its source."""
+    """For each text in the arguments of calls: the number of the message with the first such call. Records in later
+    messages may only repeat the text, so they are no sources of it."""
 
     def sources(self, value: str) -> Iterator[Source]:
         """Yield the occurrences of *value*, in the order of the messages."""
@@ -274,8 +275,8 @@ def _whole(text: str, value: str) -> int | None:
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
     """Judge whether a trusted source has named the destination of *claim*.
 
-    It is a violation if only untrusted sources named it, and ``Unknown`` if no message did. *prepared* has the messages
-    before the run.
+    It is a violation if only untrusted sources named it. It is ``Unknown`` if no message did, if it may be an id that a
+    tool returned, or if it is too long. *prepared* has the messages before the run.
     """
     if claim.problem:
         return Unknown(claim.problem)

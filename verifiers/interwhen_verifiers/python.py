@@ -75,7 +75,7 @@ def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: in
     """Return the verdict on *code* that follows from *told*, a report of the harness or an outcome of the sandbox.
 
     *starts* are the offsets of the lines of *code*, and *end* is the end of the claim. *late* is the verdict on a
-    program that takes too long.
+    program that takes too long: ``violation`` or ``unknown``.
     """
     match told:
         case dict():
@@ -207,6 +207,7 @@ class Before:
 
     given: Given
     blocks: tuple[str, ...] = ()
+    """The code of the last 16 Python blocks, oldest first."""
 
 
 def start(given: Given | None) -> Before:

@@ -113,7 +113,7 @@ def terms(
     ``terms``: the words and phrases; a space in a phrase stands for any white space. ``must``: ``absent`` (none of them
     may occur) or ``present`` (at least one must occur in the answer). ``scope``: for ``absent``, the unit of text that
     is searched at once. ``ignore_case``: letters match in upper and lower case. ``whole_words``: a term inside a longer
-    word does not count. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    word is not found. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
 
     The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. If a
     word of four letters or more may be there in another disguise (other scripts, digits, signs or spaces between the

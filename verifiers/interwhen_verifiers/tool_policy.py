@@ -96,7 +96,9 @@ class Rule:
     tools: frozenset[str]
     """The tools that it applies to. Empty: all tools."""
     function: RuleFunction
+    """Judges a call. It returns a verdict, or ``None`` if the rule does not apply."""
     moment: Moment = "before"
+    """Whether it judges a call before the call is made, or after it, by its result."""
 
     def looks_at(self, tool: str) -> bool:
         """Tell whether the rule applies to calls of *tool*."""
@@ -105,8 +107,8 @@ class Rule:
     def judge(self, call: Call[Any]) -> Verdict | None:
         """Return the verdict of the rule on *call*; ``None`` if the rule does not apply.
 
-        Raises :class:`RuntimeError`, with the rule's name, if the function of the rule raises or returns any other
-        value.
+        It is ``Unknown`` if the rule asks for an argument that the call does not have. Raises :class:`RuntimeError`,
+        with the rule's name, if the function of the rule raises or returns any other value.
         """
         try:
             found = self.function(call)
@@ -302,6 +304,7 @@ class Ruled(Claim):
 
     call: Call[Any]
     moment: Moment
+    """``before``: the call is judged; ``after``: its result is judged."""
     problem: str = ""
     """Why the call cannot be read. Empty: it was read."""
 

@@ -15,7 +15,10 @@ from interwhen.bench.evaluation._results import read_rows
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """What one unit of each kind of work costs on one machine. ``interwhen plan measure`` measures all of them."""
+    """What one unit of each kind of work costs on one machine. ``interwhen plan measure`` measures all of them.
+
+    The names end in the unit: ``_us`` is microseconds, ``_ms`` milliseconds, ``_kb`` KiB.
+    """
 
     process_us: float
     """CPU time that a process with open streams needs in each second, even if no token comes, in microseconds."""
@@ -40,8 +43,11 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     stream_kb: float
     """Resident memory of an open supervised stream, in KiB."""
     journal_run_bytes: float
+    """The size of the journal of a run, without its tokens and checks."""
     journal_token_bytes: float
+    """What each token adds to the journal."""
     journal_check_bytes: float
+    """What each check adds to the journal."""
     learn_us: float
     """How long the file of remedies is locked for one run with a remedy. All processes that share it wait in turn."""
 
@@ -77,6 +83,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cores: int
     memory_mb: float
     open_files: int
+    """The most files and connections that one process may have open."""
     ports: int
     """Local ports for connections to one address."""
     disk_gb: float
@@ -104,9 +111,11 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One point at which the model is compared with a measurement that it was not fitted to."""
 
     what: str
+    """A description of the quantity."""
     unit: str
     measured: float
     predicted: float
+    """The value that the model gives."""
 
     @property
     def error(self) -> float:
@@ -122,7 +131,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     points: tuple[Point, ...] = ()
     monitors: tuple[str, ...] = ()
+    """The names of the monitors that watched the streams."""
     interwhen: str = ""
+    """The version of interwhen that measured."""
 
 
 def read_measured(path: Path) -> Measured:

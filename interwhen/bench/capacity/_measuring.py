@@ -255,7 +255,7 @@ async def measure(
 
     *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often each cost is measured; the
     median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
-    ``None`` takes a recorded one.
+    ``None`` takes a recorded one. *on_progress* is called after each measurement with its number and the number of all.
     """
     watching = load_monitors(tuple(monitors))
     transport = open_transport("httpx2")
@@ -316,7 +316,8 @@ async def _crowds(
 ) -> dict[tuple[int, float], float]:
     """Return the CPU time of a token in microseconds, for each number of streams and rate that is measured.
 
-    Each round measures all of them, so that a slow minute of the machine makes the costs and the points slower alike.
+    Each round measures all of them, so that a slow minute of the machine makes the costs and the points slower alike. A
+    measurement in which no chunk arrived is made once more.
     """
     found: dict[tuple[int, float], list[float]] = {load: [] for load in (*_LOADS, *_CHECKED)}
     await reader.crowd(*_LOADS[0], 1.0, watching)  # modules are imported

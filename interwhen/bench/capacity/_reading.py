@@ -86,7 +86,7 @@ def streams_per_core(
 
     The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
     The first is computed, the second is simulated. *on_simulated* is called with the number of streams of each
-    simulation.
+    simulation. Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
     low, high = 1, 2
     while cpu_share(measured, high) <= BUSY:
@@ -113,7 +113,8 @@ def read_capacity(
 ) -> Capacity:
     """Compute what each number of *streams* needs and what breaks first. The same arguments give the same result.
 
-    *on_simulated* is called with the number of streams of each simulation.
+    *on_simulated* is called with the number of streams of each simulation. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
     each, at = streams_per_core(measured, seed=seed, on_simulated=on_simulated)
     limits = sorted(_limits(measured, each), key=lambda limit: limit.streams)

@@ -40,6 +40,7 @@ class Simulated(NamedTuple):
     """From the claim to the verdict: the mean."""
     check_p99_ms: float
     checks: int
+    """The number of checks that ended in the observed time."""
 
 
 class Station:
@@ -109,7 +110,8 @@ def queue_waits(
 class ProcessModel:
     """The model of one process: *streams* streams that never pause, and *workers* workers.
 
-    *costs* says what each kind of work costs, and *load* how much of it an answer needs.
+    *costs* says what each kind of work costs, and *load* how much of it an answer needs. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
 
     def __init__(self, costs: Costs, load: AnswerLoad, *, streams: int, workers: int, seed: int = 0) -> None:

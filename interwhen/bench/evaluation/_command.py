@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +17,7 @@ from interwhen.bench.evaluation._results import EvaluationSummary, summarize
 from interwhen.bench.evaluation._settings import EvaluationSettings, run_shards
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlagsWithoutReconnects, SamplingFlags
-from interwhen.cli._progress import is_quiet
+from interwhen.cli._progress import ProgressLine, duration
 from interwhen.cli._supervise import run_to_end
 from interwhen.cli._text import stdout_console
 from interwhen.registry import Api
@@ -29,8 +26,6 @@ from interwhen.strategies._answers import ANSWER
 _SAMPLING, _BUDGETS = SamplingFlags(), BudgetFlagsWithoutReconnects()
 _PROMPTS, _SERVERS, _ENGINE = Group("Prompts", sort_key=0), Group("Servers", sort_key=1), Group("Engine", sort_key=2)
 _LIMITS = Group("Limits", sort_key=4)
-_LINE_SECONDS = 10.0
-"""The time between two lines of progress where stderr is no terminal."""
 
 
 def evaluate(
@@ -155,13 +150,13 @@ def evaluate(
     prices = price_prompt, price_tokens
 
     async def main() -> int:
-        with _shown(prices, quiet=is_quiet()) as show:
+        with EvaluationLine(prices) as line:
             if engine == "ray":
                 from interwhen.bench.evaluation._ray_engine import run_on_ray
 
-                ended = await run_on_ray(settings, address=ray_address, tasks=ray_tasks, on_progress=show)
+                ended = await run_on_ray(settings, address=ray_address, tasks=ray_tasks, on_progress=line.show)
             else:
-                ended = await run_shards(settings, on_progress=show)
+                ended = await run_shards(settings, on_progress=line.show)
         progress = ended.progress
         _print(summarize(out), progress, ended.endpoints, prices, json=json)
         return _exits.BY_STATUS["unverified"] if progress.left or progress.is_budget_spent else _exits.OK
@@ -172,30 +167,25 @@ def evaluate(
 # What is shown.
 
 
-@contextmanager
-def _shown(prices: tuple[float, float], *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows progress on stderr; with *quiet*, it shows nothing.
+class EvaluationLine(ProgressLine):
+    """Shows the progress of an evaluation on stderr. *prices* are as in :func:`describe`."""
 
-    On a terminal one line is redrawn; otherwise a new line is printed every 10 seconds. *prices* are as in
-    :func:`describe`.
-    """
-    if quiet:
-        yield lambda _progress: None
-        return
-    redrawn, last = sys.stderr.isatty(), 0.0
+    def __init__(self, prices: tuple[float, float]) -> None:
+        super().__init__("evaluating")
+        self._prices = prices
+        self._progress: Progress | None = None
 
-    def show(progress: Progress) -> None:
-        nonlocal last
-        if redrawn:
-            sys.stderr.write(f"\r\x1b[K{describe(progress, prices)}")
-        elif time.monotonic() - last >= _LINE_SECONDS:
-            last = time.monotonic()
-            sys.stderr.write(f"{describe(progress, prices)}\n")
-        sys.stderr.flush()
+    def show(self, progress: Progress) -> None:
+        """Show *progress* in the line from now on."""
+        self._progress = progress
+        self.to(progress.rows)
 
-    yield show
-    if redrawn:
-        sys.stderr.write("\n")
+    def line(self) -> str:
+        """Return the progress that :meth:`show` got last, as one line.
+
+        Before the first progress, this is the line of :class:`ProgressLine`.
+        """
+        return super().line() if self._progress is None else describe(self._progress, self._prices)
 
 
 def describe(progress: Progress, prices: tuple[float, float] = (0.0, 0.0)) -> str:
@@ -206,7 +196,7 @@ def describe(progress: Progress, prices: tuple[float, float] = (0.0, 0.0)) -> st
     if progress.seconds:
         parts.append(f"{progress.rows / progress.seconds:.1f} rows/s")
     if (left := progress.remaining_seconds) is not None:
-        parts.append(f"{_clock(left)} left")
+        parts.append(f"{duration(left)} left")
     parts.append(f"{progress.tokens:,} tokens")
     if progress.tokens_again:
         parts.append(f"{progress.tokens_again:,} of them for nothing")
@@ -215,12 +205,6 @@ def describe(progress: Progress, prices: tuple[float, float] = (0.0, 0.0)) -> st
     if progress.left:
         parts.append(f"{len(progress.left)} rows failed")
     return ", ".join(parts)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _cost(prompt_tokens: int, tokens: int, prices: tuple[float, float]) -> float:

@@ -55,18 +55,23 @@ class Progress:
     rows: int = 0
     """Rows that this start has finished."""
     running: int = 0
+    """Rows that are running now."""
     tokens: int = 0
     """Tokens of this start: of finished rows, of running ones, and of attempts that failed."""
     prompt_tokens: int = 0
+    """Prompt tokens of the rows that this start has finished."""
     tokens_again: int = 0
     """Tokens of attempts of this start that ended without a row."""
     moved: int = 0
     """Rows that began again on another server, because theirs failed."""
     requests: int = 0
+    """Requests of this start to all servers, with those of forks."""
     left: list[int] = field(default_factory=list)
     """Rows that failed too often in this start. The next start tries them again."""
     is_budget_spent: bool = False
+    """Whether no further row begins, because the budget of tokens is used up."""
     seconds: float = 0.0
+    """The time since this start."""
 
     @property
     def remaining_seconds(self) -> float | None:
@@ -101,8 +106,10 @@ class _Attempt:
     endpoint: Endpoint
     begun: float
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """The id of the try in the files of results."""
     tokens: int = 0
     first: float | None = None
+    """The time from the beginning to the first token, in seconds; ``None`` before it."""
     is_counted: bool = False
     """Whether the server has been told how the try ended."""
 
@@ -113,8 +120,8 @@ class Evaluation:
 
     *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
     the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is
-    tried *tries* times. *budget_tokens* stops new rows when this start and the earlier ones have generated so many
-    tokens.
+    tried *tries* times; refusals of a busy server do not count. *budget_tokens* stops new rows when this start and the
+    earlier ones have generated so many tokens.
     """
 
     prompts: Prompts
@@ -130,6 +137,7 @@ class Evaluation:
     spent_tokens: int = 0
     """Tokens that earlier starts have spent."""
     on_progress: Callable[[Progress], None] = lambda _progress: None
+    """Called about once a second, and at the end."""
     progress: Progress = field(init=False)
     _again: deque[_Try] = field(init=False, default_factory=deque)
     _running: dict[str, _Attempt] = field(init=False, default_factory=dict)
@@ -143,8 +151,10 @@ class Evaluation:
     async def run(self) -> Progress:
         """Run all rows that have no result yet, write their results, and return the progress at the end.
 
-        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more, and
-        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled.
+        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, if results cannot be written, if a server
+        answers that the key, the URL or the model is wrong, or if no server answers any more, and
+        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled
+        then.
         """
         self.progress = Progress(self.prompts.count)
         begun = anyio.current_time()
@@ -219,7 +229,10 @@ class Evaluation:
         self._close(current)
 
     def _close(self, shard: int) -> None:
-        """Subtract one from the number of unfinished rows of *shard*. At zero, close its file."""
+        """Subtract one from the number of unfinished rows of *shard*. At zero, its file is closed at the next flush.
+
+        A shard that is not worked on is ignored.
+        """
         if shard in self._open_rows:
             self._open_rows[shard] -= 1
             if not self._open_rows[shard]:

@@ -41,9 +41,11 @@ class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     refusals: int
     limit: float
+    """The most simultaneous runs that the server gets now."""
     busy: int
+    """Runs that the server has now."""
     usual_first_token: float | None
-    """The smoothed time to the first token, in seconds."""
+    """The smoothed time to the first token, in seconds; ``None`` before the first one."""
 
 
 @dataclass(slots=True)
@@ -52,20 +54,27 @@ class Endpoint:
 
     url: str
     weight: float = 1.0
+    """The share of runs that it gets, relative to the other servers."""
     limit: float = 8.0
     """How many runs it may have at the same time."""
     most: float = 256.0
+    """The highest value of ``limit``."""
     busy: int = 0
+    """Runs that it has now."""
     runs: int = 0
+    """Runs that ended with a result."""
     failures: int = 0
     refusals: int = 0
     usual: float | None = None
+    """The smoothed time to the first token, in seconds; ``None`` before the first one."""
     rests_until: float = -math.inf
+    """No run begins before this time."""
     failing_since: float | None = None
     """The time of the first failure or refusal after the last answer; ``None``: the server had none since."""
     trouble: str = ""
     """The last failure or refusal, for messages."""
     _in_a_row: int = 0
+    """Failures since the last result."""
     _shrunk_at: float = -math.inf
     """The time of the last decrease. Runs that began before it say nothing about the new limit."""
 
@@ -88,7 +97,7 @@ class Endpoint:
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
-        """Record that a run ended with a result, and adapt the limit.
+        """Record that a run ended with a result, and adapt the limit and the usual time to the first token.
 
         The run began at the time *begun*, and it is *now* now. *first_token* is the time to its first token, in
         seconds. The limit shrinks after a slow first token, and else grows if it was used up.
@@ -143,7 +152,7 @@ class Endpoint:
         self.busy -= 1
 
     def report(self) -> EndpointReport:
-        """Return the numbers of runs, failures and refusals of this server, and its present limit of runs."""
+        """Return how the runs of this server ended, its running runs, its limit, and its usual first-token time."""
         return EndpointReport(
             url=self.url,
             runs=self.runs,
@@ -173,6 +182,7 @@ class Fleet:
     endpoints: Sequence[Endpoint]
     patience: float = 300.0
     clock: Callable[[], float] = anyio.current_time
+    """Returns the time in seconds."""
     _changed: anyio.Event | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:

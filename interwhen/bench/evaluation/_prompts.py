@@ -86,10 +86,11 @@ def open_prompts(
 
     *spec* is a path or fsspec URL of a JSONL file (also compressed: ``.gz``, ``.bz2``, ``.xz``) or Parquet file,
     ``datasets:NAME``, ``datasets:NAME:CONFIG`` or ``datasets:NAME:CONFIG:SPLIT`` for the Hugging Face hub, or an
-    installed task with its options, of which *count* exercises with *seed* are taken. *count* also limits the rows of
-    files. *prompt_field* and *answer_field* are the fields of a row; a row without an answer is not graded. The first
-    group of *answer_pattern* is the answer in a text of the model. Raises :class:`~interwhen.UsageError` if the source
-    has no row, or if it or one of its rows cannot be read.
+    installed task with its options, of which *count* exercises (default: 100) with *seed* are taken. *count* also
+    limits the rows of files. *prompt_field* and *answer_field* are the fields of a row; a row without an answer is not
+    graded. The first group of *answer_pattern* is the answer in a text of the model. Raises
+    :class:`~interwhen.UsageError` if the source cannot be read or a file has no row, and
+    :class:`~interwhen.toolkit.MissingExtraError` if the package for the source is missing.
     """
     if count is not None and count < 1:
         raise UsageError(f"--count must be at least 1, got {count}; leave it out for all rows")

@@ -36,7 +36,9 @@ class TaskResult(NamedTuple):
     """What a task returns. ``error`` is the message of the error that ended it; empty: none did."""
 
     progress: Progress | None
+    """The progress at the end; ``None`` if an error ended the task."""
     endpoints: list[EndpointReport]
+    """What the task knows about each server; empty if an error ended the task."""
     error: str = ""
 
 
@@ -94,7 +96,8 @@ async def run_on_ray(
 ) -> EvaluationEnd:
     """Run all shards of the evaluation *settings* in tasks of the Ray cluster at *address*.
 
-    At most *tasks* run at the same time. *on_progress* is called with the progress of all. Raises
+    At most *tasks* run at the same time; ``None``: one for each CPU of the cluster. Without *address*, Ray takes a
+    running cluster or starts one here. *on_progress* is called about once a second with the progress of all. Raises
     :class:`~interwhen.UsageError` if the cluster cannot be reached, or if a task ends with an error that another start
     cannot help, and :class:`~interwhen.toolkit.MissingExtraError` without Ray.
     """

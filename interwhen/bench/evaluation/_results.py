@@ -40,8 +40,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: dict[str, Any] = {}
     budgets: dict[str, Any] = {}
     shard_size: int = 1000
+    """The number of rows of a file."""
     interwhen: str = ""
+    """The version of interwhen."""
     format: int = _FORMAT
+    """The version of the format of the folder."""
 
 
 class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,9 +85,11 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     """Requests of the run: the first one, resumes, reconnects and forks."""
     seconds: float = 0.0
+    """The time of the whole run."""
     first_token_seconds: float = 0.0
     """The time to the first token; 0 if no token came."""
     endpoint: str = ""
+    """The URL of the server."""
     attempt: str = ""
     """The id of the attempt that ended. Earlier attempts of the row are in the file of spending."""
 
@@ -104,6 +109,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     rows: int = 0
     statuses: dict[str, int] = msgspec.field(default_factory=dict)
     graded: int = 0
+    """Rows whose source gives an answer to compare with."""
     right: int = 0
     verified_right: int = 0
     """Rows that are verified and graded as right."""
@@ -116,11 +122,12 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     tokens_again: int = 0
     """Tokens of attempts that ended without a row, because of a kill or an error: a lower bound."""
     attempts_again: int = 0
+    """The number of these attempts."""
     by_endpoint: dict[str, int] = msgspec.field(default_factory=dict)
     """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
-        """Count *row*: its status, grade, server, tokens and requests."""
+        """Count *row*: its status, grade, server, tokens, requests and violations."""
         self.rows += 1
         self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
         self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1
@@ -323,7 +330,10 @@ def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
 
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
-    """Count all rows of the folder *place*, and the tokens of attempts that ended without a row."""
+    """Count all rows of the folder *place*, and the tokens of attempts that ended without a row.
+
+    Raises :class:`~interwhen.UsageError` if a row cannot be read.
+    """
     found, committed = EvaluationSummary(), set[str]()
     for row in read_rows(place):
         found.add(row)

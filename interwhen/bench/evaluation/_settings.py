@@ -23,9 +23,9 @@ _CLOSE_SECONDS = 5.0
 
 
 class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of ``interwhen eval``, see there.
+    """The options of the command ``interwhen eval``, whose help explains them.
 
-    They hold names and numbers alone, so another process can use them.
+    They hold only names and numbers, so another process can use them.
     """
 
     task: str
@@ -52,7 +52,11 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets = msgspec.field(default_factory=Budgets)
 
     def open_prompts(self) -> Prompts:
-        """Open the source of the prompts. Raises :class:`~interwhen.UsageError` if it cannot be read."""
+        """Open the source of the prompts.
+
+        Raises :class:`~interwhen.UsageError` if it cannot be read, and :class:`~interwhen.toolkit.MissingExtraError` if
+        its package is missing.
+        """
         return open_prompts(
             self.source,
             count=self.count,

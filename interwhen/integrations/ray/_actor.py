@@ -110,7 +110,7 @@ class CheckActor:
         self._task: asyncio.Task[None] | None = None
 
     async def listen(self, secret: bytes, host: str = "") -> bytes:
-        """Wait at *host* for the program that knows *secret*. Return a :class:`Greeting` with the port.
+        """Wait at *host* for the program that knows *secret*. Return an encoded :class:`Greeting` with host and port.
 
         Without *host*, the address of this node in the cluster is used.
         """
@@ -150,7 +150,10 @@ class CheckActor:
                 self._program = None
 
     async def _stop(self) -> None:
-        """Kill the worker process. Ray ends the process of this actor when its program has ended."""
+        """Listen no more, drop all checks, and kill the worker process.
+
+        Ray ends the process of this actor when its program has ended.
+        """
         if self._server is not None:
             self._server.close()
         self._waiting.clear()
@@ -248,7 +251,10 @@ class CheckActor:
         return CheckResult(item.id, failure=failure or "the worker process must return an outcome, and did not")
 
     async def _answer(self, item: CheckItem, target: bytes, scope: anyio.CancelScope) -> WorkerAnswer:
-        """Return the answer of the worker process to *item*. The deadline counts from the moment when it is ready."""
+        """Return the answer of the worker process to *item*, whose pickled verifier is *target*.
+
+        The deadline of *scope* counts from the moment when the worker process has loaded the verifier.
+        """
         scope.deadline = anyio.current_time() + BOOT_SECONDS
         was_ahead, self._ahead = self._ahead is item, None
         if self._worker is not None and not was_ahead and not self._worker.is_well:

@@ -111,7 +111,7 @@ class Greeting(msgspec.Struct, frozen=True):
 
 
 def own_greeting() -> Greeting:
-    """Return the versions of interwhen, of its code and of Python in this process, to compare with another machine."""
+    """Return the versions of interwhen and Python and the digest of its code here, to compare with another machine."""
     return Greeting(__version__, digest_of_package("interwhen"), ".".join(map(str, sys.version_info[:2])))
 
 
@@ -147,7 +147,7 @@ def code_of(name: str) -> str:
 def named(verifier: Verifier) -> NamedVerifier | None:
     """Return a record that names *verifier*, so that another machine can make it.
 
-    ``None`` if no plug-in made it, or if it cannot be made again from its name and options.
+    ``None`` if no plug-in made it, if JSON cannot carry its options, or if its ``prepare`` is asynchronous.
     """
     if isinstance(verifier, BoundVerifier):
         source, task = source_of(verifier.inner, verifier.prepare), verifier.task

@@ -53,10 +53,10 @@ class Blank:
 
 
 def blank_of(said: str) -> Blank | None:
-    """Return the statement *said* with a blank in place of its result, and the result.
+    """Return the statement *said* with a blank in place of its result, and the value of the result.
 
-    ``None`` if it has no number, or fewer than two words remain. A whole equation is blanked, because its left side
-    would give the result away.
+    The result is that of its first equation, or else its last number. ``None`` if it has no number, or fewer than two
+    words remain. A whole equation is blanked, because its left side would give the result away.
     """
     match = _EQUATION.search(said) or _LAST.search(said)
     value = None if match is None else read_number(match["result"].rstrip(","))
@@ -79,9 +79,9 @@ def ask_to_derive(source: Sequence[str], blanks: Sequence[Blank], number: int) -
 def read_derived(reply: str) -> Mapping[int, Fraction]:
     """Return the number that *reply* gives for each blank, as a mapping from the number of the blank (from 1).
 
-    A line counts if it begins with the number of a blank, and exactly one number follows its last equals sign (or the
-    number of the blank, without an equals sign). A blank with another such line, with a question mark, or with two
-    different results is left out.
+    A line must begin with the number of a blank, and give its result: the only number after the last equals sign (or
+    after the number of the blank, without an equals sign). A blank is left out if one of its lines gives no such
+    result or has a question mark, or if two of them give different results.
     """
     found: dict[int, Fraction] = {}
     unclear: set[int] = set()

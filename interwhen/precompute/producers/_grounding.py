@@ -148,12 +148,14 @@ class _Clause:
     """The number of its sentence in the text."""
     words: tuple[_Word, ...]
     names: frozenset[str]
+    """The stems of the names in it, or in the clause before it if this one has only a number and what it counts."""
     has_pronoun: bool
     has_person: bool
     """Whether it has a pronoun for one person, such as "he" or "her"."""
     residue: frozenset[str]
     """The stems that say what happens or what is meant: without names, numbers with their units, and small words."""
     times: frozenset[str]
+    """The stems of its words for times, such as weekdays, and its years."""
     is_plain: bool
     """Whether the numbers of the clause are plain amounts: no word turns the sentence, or compares or rounds them."""
 
@@ -192,7 +194,8 @@ def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
 def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
     """Return why *words* are not the beginning of a sentence in *cited*; an empty string if they are.
 
-    The beginning must extend to the end of a clause and have a number.
+    The beginning must extend to the end of a clause and have a number. Sentences with a word that can turn their
+    meaning, such as "not", are skipped.
     """
     given = [(word.value, "") if word.value is not None else (None, word.stem) for word in words]
     if not any(value is not None for value, _ in given):
@@ -581,9 +584,10 @@ def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
 
 
 def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
-    """Yield the word that says what the number at index *at* counts, if that is clear, with the index after this word.
+    """Yield the index after the amount whose number is at index *at*, and the word that says what is counted.
 
-    In "12 red apples" and in "2 pairs of shoes" it is not clear.
+    It is the word after the number, or a sign such as "$" before it. In "12 red apples" and in "2 pairs of shoes" it is
+    not clear, and nothing is yielded.
     """
     if words[at].value is None:
         return

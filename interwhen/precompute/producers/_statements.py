@@ -65,7 +65,9 @@ class Statement(msgspec.Struct, frozen=True):
     """A statement, and the lines and earlier facts that it cites as its premises."""
 
     said: str
+    """The text of the statement, without its citations."""
     cited: tuple[str, ...]
+    """The texts of the cited lines and facts."""
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
@@ -78,7 +80,7 @@ def numbered(source: str, facts: Sequence[str]) -> Numbered:
 
 
 def _sentences(line: str) -> Iterator[str]:
-    """Yield the sentences of *line*. A part with few words is joined to the next one."""
+    """Yield the sentences of *line*. A part with fewer than 3 words is joined to the next one."""
     begun = 0
     for match in _SENTENCE_END.finditer(line):
         if len(line[begun : match.start()].split()) >= _FEWEST_WORDS:
@@ -144,9 +146,9 @@ def _example_statements() -> Iterator[_ExampleStatement]:
 
 
 def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
-    """Parse *reply*, which must be JSON as in :func:`ask_structured`, and return its statements.
+    """Parse *reply*, JSON in the form that :func:`ask_structured` requires, and return its statements.
 
-    Return ``None`` if it is not such JSON.
+    The rules of :func:`read_statements` decide which are returned. ``None`` if *reply* is not such JSON.
     """
     try:
         found = msgspec.json.decode(reply, type=_StructuredReply).statements
@@ -163,11 +165,12 @@ def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:
 
 
 def read_statements(reply: str, given: Numbered) -> list[Statement]:
-    """Return the statements in *reply* that are new and cite only lines of *given*.
+    """Return the statements in *reply* that cite lines of *given*, and no other lines.
 
-    A line may cite at its end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``.
-    List marks and Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters,
-    are ignored. The time is linear in the length of *reply*.
+    A statement that repeats one of these lines or an earlier statement is left out. A line of *reply* may cite at its
+    end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``. List marks and
+    Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters, are ignored. The
+    time is linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []

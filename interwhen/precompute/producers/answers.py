@@ -166,6 +166,7 @@ class AnswerProducer:
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Let the model list likely questions, or answer one question, as the parameters of *step* say.
 
+        An answer that is not finished within the token limit, or that the run abstains from, gives :class:`Nothing`.
         Raises :class:`ModelError` if the run that answers fails.
         """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
@@ -199,9 +200,9 @@ def answers(
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
     those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
 
-    With *derivations*, the model derives an answer that no monitor judged or refuted again, at most so many times, with
-    other words in the question. If *agreeing* derivations give the same result, this result is served before its
-    question as "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of range.
+    If no monitor has judged or refuted an answer, the model derives it again, at most *derivations* times, from other
+    words of the question. If *agreeing* derivations give the same result, this result is served before its question as
+    "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of range.
     """
     return AnswerProducer(
         questions=questions,

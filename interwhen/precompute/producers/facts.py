@@ -132,8 +132,8 @@ class FactProducer:
     def plan(self, context: Context) -> Iterable[Step]:
         """Plan one step for each pass over each piece of *context*, earlier passes first.
 
-        A pass reads the facts of the earlier passes. With derivations, another step for each piece derives its doubtful
-        statements again.
+        A pass reads the facts of the earlier passes over its piece, and with ``link="chain"`` those of the piece before
+        it. With derivations, another step for each piece derives its doubtful statements again.
         """
         passes = range(1, context.passes + 1)
         before: tuple[str, ...] = ()
@@ -225,9 +225,9 @@ def facts(
     one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic`` does not ensure
     this.
 
-    With *derivations*, the model derives each statement that its lines do not show again, so many times, from other
-    wordings that hide its result. If at least *agreeing* derivations give the same result, the statement is served as
-    "Derived twice, not checked".
+    *derivations* tells how often the model derives the result of a statement again if its lines do not show it and no
+    monitor refuted it. The wordings differ and hide the result. If at least *agreeing* derivations give the same
+    result, the statement is served as "Derived twice, not checked".
 
     With *structured*, the model must reply with JSON that follows a schema. If the endpoint refuses the schema or
     violates it, the model is asked for lines of text instead. Raises :class:`~interwhen.UsageError` for invalid values.
@@ -384,7 +384,7 @@ async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tup
 async def _agree(step: Step, context: StepContext, params: _FactParams) -> Proposal | Nothing:
     """Let the model derive the doubtful statements of the premises of *step* again.
 
-    Propose those for which enough derivations give the same result.
+    Propose those for which enough derivations give the same result; if there are none, propose nothing.
     """
     source = numbered(context.read(step.reads[0]), ()).source
     notes = [notes_of(item) for item in context.premises()]

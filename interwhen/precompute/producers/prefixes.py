@@ -38,6 +38,8 @@ class Warmed(msgspec.Struct, frozen=True):
     """The tokens of the prompt."""
     cached: int
     """The tokens that came from the cache."""
+    share: float = 0.75
+    """The least share of its tokens that must come from the cache: the option of the producer."""
 
 
 class _PrefixParams(msgspec.Struct, frozen=True):
@@ -91,7 +93,7 @@ class PrefixProducer:
                 f"{cached} of {tokens} tokens; check whether its prefix cache is off or full"
             )
         return Proposal(
-            payload=Payload(data=msgspec.json.encode(Warmed(tokens, cached))),
+            payload=Payload(data=msgspec.json.encode(Warmed(tokens, cached, params.share))),
             basis="observed",
             evidence=f"{cached} of {tokens} prompt tokens came from the server's cache",
         )
@@ -107,24 +109,24 @@ def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
     return PrefixProducer(as_=as_, share=share)
 
 
-def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
+def cold(item: Item, result: Result) -> bool | None:
     """Return whether the server has evicted the prefix of *item* from its cache.
 
-    *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if less than *share* of its
-    tokens came from the cache. The result is ``None`` if the counters do not show it, because the server does not
-    count, or because the run was cut short or reconnected.
+    *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if a smaller share of its
+    tokens came from the cache than the producer requires (:attr:`Warmed.share`). The result is ``None`` if the counters
+    do not show it, because the server does not count, or because the run was cut short or reconnected.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)
     if ledger.requests != 1 or ledger.prompt_tokens < warmed.tokens // 2:
         return None
-    return ledger.cached_tokens < share * min(warmed.tokens, ledger.prompt_tokens)
+    return ledger.cached_tokens < warmed.share * min(warmed.tokens, ledger.prompt_tokens)
 
 
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
     """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
 
-    The context gets a new generation and is opened again, and the idle worker sends the prefixes again.
+    If there are any, the context gets a new generation and is opened again, and the idle worker sends them again.
     """
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]

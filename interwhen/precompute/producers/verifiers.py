@@ -162,6 +162,7 @@ class PreparedFor(msgspec.Struct, frozen=True):
     task: Digest
     """The digest of the text of the task (see :attr:`~interwhen.Task.text`)."""
     value: bytes
+    """The result of ``prepare``, pickled by :func:`dump`."""
 
 
 class _VerifierParams(msgspec.Struct, frozen=True):
@@ -237,7 +238,11 @@ class VerifierProducer:
 
 
 def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> VerifierProducer:
-    """Make the producer that runs ``prepare`` of *monitors* ahead of time, for likely *questions* of later runs."""
+    """Make the producer that runs ``prepare`` of *monitors* ahead of time, so that later runs need not wait for it.
+
+    It prepares the context alone, and the context with each of the likely *questions*. Raises
+    :class:`UsageError` if *questions* is a single text.
+    """
     named = [monitors] if isinstance(monitors, str) else monitors
     return VerifierProducer(monitors=named, questions=questions)
 

@@ -23,7 +23,10 @@ _UIDS_OF_OUR_OWN = 0x60000000
 
 
 class Entered:
-    """The new namespaces that this process has entered, and the user that the program has in them."""
+    """The new namespaces that this process has entered (``names``, their kinds), and the user of the program in them.
+
+    ``uid`` and ``gid`` are the ids of that user and its group.
+    """
 
     __slots__ = ("by", "drop", "failures", "gid", "names", "uid")
 
@@ -44,6 +47,7 @@ class Entered:
 def enter(without: frozenset[str], folder: str) -> Entered:
     """Enter as many new namespaces as possible, except the kinds in *without*, and return which ones were entered.
 
+    If *without* has ``root``, the rights of root are not used for this; if it has ``user``, no user namespace is made.
     If this process is root, the user of the program becomes the owner of *folder*.
     """
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}

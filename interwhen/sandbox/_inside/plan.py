@@ -22,28 +22,36 @@ class RunPlan(TypedDict):
     """The request for one run of the sandbox: the program and its tasks, what it may read, and its limits."""
 
     argv: list[str]
+    """The command that becomes the program. For Python code, it starts the interpreter with the runner."""
     environment: dict[str, str]
+    """The environment variables of the program, without ``HOME`` and ``TMPDIR``."""
     stdin: bytes
     task: bytes | None
     """The input of the runner of Python code, on descriptor 3; without it there are no descriptors 3 and 4."""
     more: list[bytes]
     """Further tasks. Each runs in a process of its own, after the one before has ended and was cleaned up."""
     files: list[tuple[str, bytes]]
+    """Names and contents of the files in the program's directory."""
     readable: list[tuple[str, str]]
+    """What the program may read: each path in the sandbox, and the real path on this machine that is mounted there."""
     folder: str
     """The program's directory on the host, used on a machine without mount namespaces."""
     seconds: float
     total_seconds: float
     """The time limit for all tasks together; ``seconds`` is the limit for each task."""
     cpu_seconds: float
+    """The CPU time of each process. This and the following limits are those of ``Limits``."""
     memory_bytes: int
     output_bytes: int
     disk_bytes: int
     inodes: int
+    """The most files and directories in the program's directory."""
     open_files: int
     processes: int
     required: list[str]
+    """The guarantees without which no task is started."""
     without: list[str]
+    """The mechanisms that are not used."""
     outer: dict[str, int]
     """With bubblewrap: the inode of each of our namespaces, by kind. The namespaces inside must differ. Otherwise
     empty."""
@@ -63,12 +71,17 @@ class KeeperAnswer(TypedDict):
     code: int
     what: str
     findings: list[tuple[str, list[str], str]]
+    """For each guarantee: its name, the mechanisms that enforce it, and why it is missing if there are none."""
     refused: list[str]
+    """The names of system calls that failed because they are forbidden, without an end of the program."""
     seconds: float
+    """The time from the start of the task to its end."""
     cpu_seconds: float
     peak_memory_bytes: int
+    """The peak memory of the program's largest process."""
     full: str
     """``disk`` or ``files`` if the private directory has no more room; else empty."""
     value: bytes
+    """What the runner of Python code reported: a returned value or an exception. Empty for a command."""
     more: list[KeeperAnswer]
     """The answers for the further tasks. Tasks that did not start are left out."""

@@ -155,7 +155,8 @@ def rules() -> dict[int, SyscallRule]:
 def judge(number: int, first_argument: int) -> SyscallRule:
     """Return the rule for the system call *number*, about which the kernel asks a listener.
 
-    *first_argument* is the first argument of the call: for ``socket``, the rule depends on it.
+    *first_argument* is the first argument of the call: for ``socket``, the rule depends on it. A call without a rule is
+    denied.
     """
     rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":

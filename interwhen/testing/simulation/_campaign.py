@@ -39,8 +39,11 @@ class Campaign:
     seconds: float = 0.0
     """CPU time, in all workers."""
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """For each coverage label (its kind and name), how many worlds reached it."""
     failures: list[Failure] = field(default_factory=list)
+    """The failures with the lowest seeds, at most 20."""
     failed: int = 0
+    """How many worlds failed in all."""
 
     def add(self, other: Campaign) -> None:
         """Add the counts and failures of another batch, and keep only the failures with the lowest seeds."""
@@ -98,7 +101,10 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
 
 
 def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
-    """Return a simpler world that still breaks the first invariant of *broken*; play at most *plays* worlds."""
+    """Return a simpler world that still breaks the first invariant of *broken*; *world* itself if none is found.
+
+    It plays at most *plays* worlds.
+    """
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 
 

@@ -88,7 +88,7 @@ def _unusual(value: msgspec.Struct, usual: msgspec.Struct, skip: tuple[str, ...]
 
 
 def tell(played: PlayedWorld) -> str:
-    """Return the events of *played* as text, one per line, process by process."""
+    """Return *played* as text: the events of each process, how it ended, and then each request to the model."""
     lines = []
     for number, process in enumerate(played.processes):
         if len(played.processes) > 1:

@@ -63,14 +63,23 @@ class _Swarm:
     """The kinds of faults and variations that may occur in one world. Each world allows a random selection."""
 
     wrong: bool
+    """Wrong claims."""
     mishaps: bool
+    """Faults of verifiers and extractors."""
     wires: bool
+    """Faults of the network and the server."""
     forks: bool
+    """Monitors that ask forks."""
     budgets: bool
+    """Small budgets and limits."""
     readers: bool
+    """Readers that are slow, leave, raise or are cancelled."""
     chunks: bool
+    """Text that is cut into many chunks."""
     slow: bool
+    """Durations of chunks, checks and forks."""
     odd_monitors: bool
+    """Rare triggers, remedies and workers."""
 
 
 def generate(seed: int) -> World:
@@ -359,10 +368,10 @@ T = TypeVar("T")
 
 
 def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1500) -> World:
-    """Return a simpler world for which *still_fails* returns true. Call *still_fails* at most *plays* times.
+    """Make *world* simpler while *still_fails* returns true for it, and return the simplest world that was found.
 
-    Greedy search: take the first simpler world that still fails, and repeat until no simpler world fails. Unless the
-    calls run out, each remaining part of the world is necessary for the failure.
+    *still_fails* is called at most *plays* times. Greedy search: take the first simpler world that still fails, and
+    repeat. Unless the calls run out, none of the :func:`simpler_worlds` of the returned world fails.
     """
     improved = True
     while improved:

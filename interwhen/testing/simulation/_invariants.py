@@ -440,7 +440,10 @@ def _counted(case: PlayedCase) -> Iterator[str]:
 
 
 def _all_forks_end(case: PlayedCase) -> bool:
-    """Return whether the world lets every fork end: no process dies, and forks have no fault and take no time."""
+    """Return whether every fork must end: no process dies, forks have no fault and take no time.
+
+    It is false if the reader did not get every event, because the run may then end before a fork.
+    """
     world = case.world
     return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 
@@ -506,7 +509,8 @@ def is_timeless(world: World) -> bool:
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
     """Play a variation of the world of *played* that must have the same result, and yield the first difference.
 
-    Nothing is played if the result depends on timing (:func:`is_timeless`) or if *played* has no result.
+    A variation without a result is a difference, too. Nothing is played if the result depends on timing
+    (:func:`is_timeless`) or if *played* has no result.
     """
     world = played.world
     if not is_timeless(world) or played.result is None:

@@ -35,12 +35,17 @@ class SentRequest:
 
     request: Request
     generation: int
+    """How many rewinds came before it."""
     chunks: list[Chunk] = field(default_factory=list)
+    """The chunks that were delivered before the end of the run."""
     tokens: int = 0
-    """Tokens of the chunks that were delivered before the end of the run."""
+    """Tokens of these chunks, and those that the journal counted after the end of the run."""
     reads: int = 0
+    """How many reads of the stream have returned."""
     opened: bool = False
+    """Whether the server accepted the request."""
     closed: bool = False
+    """Whether the stream was closed."""
     ended: FinishReason | None = None
     """The finish reason of the model."""
     whole: bool = False
@@ -80,12 +85,18 @@ class SimulatedModel:
         self.retries = Retries(rng=random.Random(world.seed))  # noqa: S311  not for security
         self.sent: list[SentRequest] = []
         self.fork_prefixes: list[str] = []
+        """The prefix of each fork."""
         self.fork_tokens = 0
+        """Generated tokens of all forks that were answered without a fault."""
         self.fork_prompt_tokens = 0
+        """Prompt tokens of these forks; 0 if the server of this world does not count them."""
         self.fork_faults = 0
+        """How many forks had a fault."""
         self.open_forks = 0
+        """How many forks wait for an answer now."""
         self.closed = False
         self.is_over: Callable[[], bool] = lambda: False
+        """A function that returns whether the run has ended."""
         self.requests = 0
         """The number of requests, including those that are not in a journal."""
         self.taken = 0

@@ -152,13 +152,17 @@ class FileState(msgspec.Struct, frozen=True):
     """The numbers that the file of a journal shows, read without the engine: its size, chunks, tokens and times."""
 
     size: int = 0
+    """The size of the file in bytes."""
     left_out: int = 0
+    """Bytes at the end that are no complete record."""
     chunks: int = 0
     tokens: int = 0
+    """Tokens of these chunks."""
     opened: int = 0
     """Opened streams."""
     fork_tokens: int = 0
     unread: int = 0
+    """Tokens that arrived after the end of the run, which counts them as discarded."""
     slow_seconds: float = 0.0
     """Seconds during which the model was slower than its minimum rate."""
     at: float = 0.0
@@ -229,15 +233,23 @@ class ProcessLog:
     """Whether the process resumed the run from a journal."""
     result: Result | None = None
     raised: BaseException | None = None
+    """The exception that left the run; ``None`` if there was none."""
     stuck: VirtualTimeError | None = None
+    """The error of the virtual event loop if the process did not end."""
     entered: bool = False
+    """Whether the ``async with`` block of the run was entered."""
     was_cancelled: bool = False
+    """Whether the reader was cancelled, and the cancellation ended it."""
     cancel_swallowed: bool = False
     """Whether the reader was cancelled while it read, but the cancellation had no effect."""
     left_tasks: tuple[str, ...] = ()
+    """The names of tasks that were left after the run."""
     seconds: float = 0.0
+    """The virtual seconds of the process."""
     turns: int = 0
+    """The iterations of its event loop."""
     asked_forks: int = 0
+    """Forks that it sent to the model."""
     open_forks: int = 0
     """Forks that were open when the process was killed."""
     was_killed: bool = False
@@ -271,6 +283,7 @@ class PlayedWorld:
     processes: list[ProcessLog] = field(default_factory=list)
     """The logs of all processes, in order. The last one contains the whole run, since it replayed the earlier part."""
     disk: Disk | None = None
+    """The disk with the journal; ``None`` if the world has no deaths."""
 
     @property
     def last(self) -> ProcessLog:

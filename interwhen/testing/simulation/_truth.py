@@ -78,10 +78,12 @@ class SimulatedTrace:
     """A trace: its text, the authors of its parts, and the spans of phases and calls."""
 
     thinking: str
+    """How the model marks reasoning: ``no``, ``tags``, ``opened`` (only a closing tag) or ``field``."""
     text: str = ""
     ours: list[tuple[int, int, str]] = field(default_factory=list)
     """Inserted text: start, end, ``repair`` or ``feedback``."""
     calls: list[tuple[int, int]] = field(default_factory=list)
+    """The spans of structured tool calls."""
     answer_at: int | None = None
     """The start of the answer, for a model with a separate reasoning field."""
     answered: list[tuple[int, int]] = field(default_factory=list)
@@ -94,7 +96,11 @@ class SimulatedTrace:
     """Whether a monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
-        """Append text that the model wrote in *phase*. *call*: the text is a structured tool call."""
+        """Append *text*, which the model wrote in *phase*.
+
+        *call*: the text is a structured tool call, whose span is recorded. With reasoning in a separate field, the
+        first text of the answer sets ``answer_at``.
+        """
         # A call belongs to the answer, so it ends the reasoning.
         if self.thinking == "field" and (phase == "answer" or call) and self.answer_at is None and text:
             self.answer_at = len(self.text)
@@ -105,7 +111,8 @@ class SimulatedTrace:
     def cut(self, to: int) -> None:
         """Remove the text from offset *to* on, with the insertions, calls and answered segments in it.
 
-        The model then continues, so ``ended`` becomes false.
+        What is left of an answered segment that loses its feedback becomes ``shortened``. The model then continues, so
+        ``ended`` becomes false.
         """
         self.text = self.text[:to]
         self.ended = False
@@ -173,7 +180,10 @@ def trace_of(world: World) -> SimulatedTrace:
 
 
 def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
-    """Return the segments that *watch* gets from *trace*: start, end, and whether the segment is complete."""
+    """Return the segments that *watch* gets from *trace*: start, end, and whether the segment is complete.
+
+    There are none for the trigger ``chars``, whose segments cut claims anywhere.
+    """
     match watch.trigger:
         case "chars":
             return []  # such segments cut claims anywhere: there is no promise about them

@@ -81,9 +81,11 @@ class VerifierSetup(msgspec.Struct, frozen=True):
 
     worker: Worker = "inline"
     deadline: float = 5.0
+    """The deadline of a check in seconds."""
     seconds: tuple[float, ...] = (0.0,)
     """Durations of its checks; the claim selects one."""
     repairs: bool = True
+    """Whether its violations offer a repair."""
     answers: bool = False
     """Whether each of its passes covers the answer (``Pass(scope="answer")``)."""
     mishaps: tuple[VerifierFault, ...] = ()
@@ -112,7 +114,8 @@ Preparing = Literal["no", "value", "aside", "raises", "hangs"]
 class MonitorSetup(msgspec.Struct, frozen=True):
     """A simulated monitor.
 
-    *judge* is the index of its verifier. *reads* has the operators of the claims that it reads.
+    *judge* is the index of its verifier. *reads* has the operators of the claims that it reads. Fields without a
+    description are those of :class:`~interwhen.Monitor`.
     """
 
     name: str
@@ -136,6 +139,7 @@ class MonitorSetup(msgspec.Struct, frozen=True):
     key: Keys = "text"
     prepares: Preparing = "no"
     prepare_seconds: float = 0.0
+    """How long its ``prepare`` takes."""
     tracks: bool = False
     """Whether its extractor is a tracker, which counts the claims before each claim."""
     recognizes: bool = False
@@ -174,6 +178,7 @@ class WireFault(msgspec.Struct, frozen=True):
     request: int
     kind: WireFaultKind
     at: int = 0
+    """After how many characters of the stream it happens. Faults at opening and at closing ignore it."""
 
 
 class Chunking(msgspec.Struct, frozen=True):
@@ -202,6 +207,7 @@ class SimulatedReader(msgspec.Struct, frozen=True):
     kind: ReaderKind = "steady"
     at: int = 0
     seconds: float = 0.0
+    """How long the reader waits after each event."""
 
 
 class RunLimits(msgspec.Struct, frozen=True):
@@ -209,14 +215,18 @@ class RunLimits(msgspec.Struct, frozen=True):
 
     remedies: int = 16
     repeats: int = 3
+    """Remedies for the same claim at the same place."""
     discarded: int = 8192
+    """Discarded tokens."""
     forks: int = 256
     reconnects: int = 3
     failures: int | None = None
     """Failures in a row that suspend a verifier. Which checks are skipped then depends on time."""
     seconds: float | None = None
+    """The time budget of the run."""
     max_tokens: int | None = None
     total: float | None = None
+    """The longest time of a stream, in seconds."""
     threads: int = 64
     processes: int = 64
 
@@ -241,17 +251,24 @@ class World(msgspec.Struct, frozen=True):
     """
 
     items: tuple[Item, ...]
+    """What the model writes, in order."""
     watches: tuple[MonitorSetup, ...] = ()
+    """The monitors."""
     judges: tuple[VerifierSetup, ...] = (VerifierSetup(),)
+    """The verifiers."""
     wires: tuple[WireFault, ...] = ()
+    """The faults of requests."""
     chunking: Chunking = Chunking()
     reader: SimulatedReader = SimulatedReader()
     limits: RunLimits = RunLimits()
     thinking: Thinking = "no"
     fork_seconds: float = 0.0
+    """How long the server takes to answer a fork."""
     fork_fault: ForkFault = "none"
+    """What happens to a fork on text whose last claim has the left side *fork_fault_about*."""
     fork_fault_about: str = ""
     seed: int = 0
+    """The seed from which the world was generated; it also selects the pauses between retries."""
     deaths: tuple[ProcessDeath, ...] = ()
     """One death for each process except the last one. A world without deaths has no journal."""
     disk_seconds: float = 0.0

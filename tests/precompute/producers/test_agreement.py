@@ -72,7 +72,7 @@ async def prepared(*replies, monitors=("arithmetic",), **options):
 async def test_what_agrees_is_served_under_its_own_heading_after_what_is_checked():
     proposed = f"{CHECKED} [S1 S2]\n{DOUBTFUL} [S3]\n{WRONG} [S3]"
     pre, ref, done, model = await prepared(proposed, "1. 16 * 2 = 32", "1. 2 * 16 = 32", derivations=2)
-    assert [(each.step, each.came_to) for each in done] == [
+    assert [(each.step, each.outcome) for each in done] == [
         ("facts::wages/1", "accepted"),
         ("facts::agreed/wages", "accepted"),
     ]
@@ -98,14 +98,14 @@ async def test_what_only_agrees_is_never_under_the_heading_of_what_is_checked():
 
 async def test_what_does_not_agree_is_not_served():
     pre, ref, done, _ = await prepared(f"{DOUBTFUL} [S3]", "1. 32", "1. 30", derivations=2)
-    assert [each.came_to for each in done] == ["guess", "nothing"]
+    assert [each.outcome for each in done] == ["guess", "nothing"]
     assert done[1].why == "1 statements were derived again, and no result came out the same"
     assert pre.ready(ref) == ()
 
 
 async def test_without_derivations_nothing_is_derived_again():
     _, _, done, model = await prepared(f"{DOUBTFUL} [S3]")
-    assert [each.came_to for each in done] == ["nothing"]
+    assert [each.outcome for each in done] == ["nothing"]
     assert len(model.requests) == 1
 
 

@@ -176,7 +176,7 @@ async def test_an_answer_that_is_derived_again_is_put_before_its_question_and_is
 async def test_an_answer_that_is_not_derived_again_is_not_served(replies):
     pre, ref, _, done = await derived(replies)
     assert pre.ready(ref) == ()
-    assert done.came_to in ("unknown", "rejected")
+    assert done.outcome in ("unknown", "rejected")
 
 
 async def test_derivations_are_compared_by_their_last_number():
@@ -189,7 +189,7 @@ async def test_a_refuted_answer_is_not_derived_again():
     _, _, model, done = await derived(
         ["30 + 25 = 56\nAnswer: 56"] * 9, monitors=[{"name": "arithmetic", "remedy": "stop"}]
     )
-    assert done.came_to != "accepted"
+    assert done.outcome != "accepted"
     assert not any(
         "Take care" in str(request.prompt) or "once more" in str(request.prompt) for request in model.requests
     )

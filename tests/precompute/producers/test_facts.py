@@ -164,7 +164,7 @@ async def test_no_statement_is_explained_with_the_text(replies, why):
     )
     await precomputer.add("wages", {"wages": WAGES})
     (done,) = await precomputer.work()
-    assert done.came_to == "nothing"
+    assert done.outcome == "nothing"
     assert why in done.why
 
 
@@ -206,7 +206,7 @@ async def test_a_piece_that_exceeds_the_window_is_asked_about_in_parts():
     pre = Precomputer(Store(MemoryShelf()), model, ["arithmetic"], producers=[producer], passes=1, debounce=0.0)
     lines = [f"Week {at} brings {at + 3} pens, and the shop has other goods too." for at in range(60)]
     ref = await pre.add("shop", {"weeks": "\n\n".join(lines)})
-    assert [done.came_to for done in await pre.work()] == ["accepted"]
+    assert [done.outcome for done in await pre.work()] == ["accepted"]
     (item,) = pre.ready(ref)
     assert len(notes_of(item).facts) == len(seen) > 2
     assert all(any(line in part for part in seen) for line in lines)
@@ -217,7 +217,7 @@ async def test_what_exceeds_the_window_in_any_size_is_nothing_and_is_not_asked_a
     pre = Precomputer(Store(MemoryShelf()), model, ["arithmetic"], producers=[facts()], passes=1, debounce=0.0)
     await pre.add("shop", {"weeks": "Week 1 brings 3 pens.\n\n" * 20})
     (done,) = await pre.work()
-    assert done.came_to == "nothing"
+    assert done.outcome == "nothing"
     assert "context window" in done.why
     requests = len(model.requests)
     assert await pre.work() == ()

@@ -58,7 +58,7 @@ async def ask(precomputer, ref, question="Why?"):
 async def test_a_prefix_is_sent_and_then_seen_in_the_counters():
     server = CachingServer()
     precomputer, ref, (done,) = await prepared(server)
-    assert done.came_to == "accepted"
+    assert done.outcome == "accepted"
     assert [request.sampling.max_tokens for request in server.requests] == [1, 1]
     (item,) = precomputer.ready(ref)
     assert item.proof.basis == "observed"
@@ -84,14 +84,14 @@ async def test_a_chat_begins_with_the_context(turn):
 
 async def test_a_server_that_does_not_count_confirms_nothing():
     precomputer, ref, (done,) = await prepared(CachingServer(counts=False))
-    assert done.came_to == "nothing"
+    assert done.outcome == "nothing"
     assert "--enable-prompt-tokens-details" in done.why
     assert precomputer.ready(ref) == ()
 
 
 async def test_a_server_that_caches_nothing_confirms_nothing_and_is_asked_again_later():
     precomputer, ref, (done,) = await prepared(CachingServer(on=False))
-    assert done.came_to == "failed"
+    assert done.outcome == "failed"
     assert "whether its prefix cache is off or full" in done.why
     assert precomputer.ready(ref) == ()
 
@@ -106,8 +106,17 @@ async def test_what_the_server_has_lost_is_warmed_up_again():
     assert precomputer.ready(ref) == ()
     server.blocks.clear()
     (done,) = await precomputer.work()
-    assert done.came_to == "accepted"
+    assert done.outcome == "accepted"
     assert await redo_if_cold(ref, await ask(precomputer, ref, "How?")) == ()
+
+
+async def test_the_share_that_the_producer_requires_decides_what_is_lost():
+    server = CachingServer(block=160)  # about half of the prefix
+    precomputer, ref, (done,) = await prepared(server, share=0.5)
+    assert done.outcome == "accepted"
+    assert await redo_if_cold(ref, await ask(precomputer, ref)) == ()
+    server.blocks.clear()
+    assert len(await redo_if_cold(ref, await ask(precomputer, ref))) == 1
 
 
 async def test_counters_that_say_nothing_take_nothing_away():
@@ -137,7 +146,7 @@ async def test_a_real_llama_server_confirms_a_prefix_and_a_run_finds_it_warm():
         precomputer = Precomputer(Store(MemoryShelf()), model, producers=[prefixes()], debounce=0.0)
         ref = await precomputer.add("total", {"text": problem})
         (done,) = await precomputer.work()
-        assert done.came_to == "accepted", done.why
+        assert done.outcome == "accepted", done.why
         (item,) = precomputer.ready(ref)
         assert item.payload.data
         async with precomputer.run(f"{problem}\n What is the result?", context=ref) as run:

@@ -57,7 +57,7 @@ async def test_json_is_read_as_lines_are():
 
 async def test_an_endpoint_that_keeps_to_the_schema_is_asked_once():
     [done], model = await prepared([REPLY])
-    assert done.came_to == "accepted"
+    assert done.outcome == "accepted"
     assert [is_structured(request) for request in model.requests] == [True]
 
 
@@ -69,7 +69,7 @@ async def test_an_endpoint_that_refuses_a_schema_is_asked_for_text_and_not_refus
         return [f"{FACT} [S1 S2]"]
 
     [done], model = await prepared(script)
-    assert done.came_to == "accepted"
+    assert done.outcome == "accepted"
     assert [is_structured(request) for request in model.requests] == [True, False]
     _, again = await prepared(script)
     assert [is_structured(request) for request in again.requests] == [False]
@@ -77,7 +77,7 @@ async def test_an_endpoint_that_refuses_a_schema_is_asked_for_text_and_not_refus
 
 async def test_an_endpoint_that_ignores_the_schema_is_asked_for_text():
     [done], model = await prepared(lambda request: ["Sure!" if is_structured(request) else f"{FACT} [S1 S2]"])
-    assert done.came_to == "accepted"
+    assert done.outcome == "accepted"
     assert [is_structured(request) for request in model.requests] == [True, False]
 
 
@@ -86,5 +86,5 @@ async def test_another_failure_is_no_refusal():
         raise UpstreamError("overloaded", status=503)
 
     [done, *_], _ = await prepared(script)
-    assert done.came_to == "failed"
+    assert done.outcome == "failed"
     assert set() == module._UNSTRUCTURED

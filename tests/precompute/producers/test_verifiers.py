@@ -141,13 +141,13 @@ async def test_what_cannot_be_kept_is_said(kind):
         object.__setattr__(watcher, "prepare", lambda _task: None)
     precomputer, ref, (done,) = await prepared(watcher)
     assert precomputer.ready(ref) == ()
-    assert done.came_to == "nothing"
+    assert done.outcome == "nothing"
     assert ("cannot be stored" in done.why) == (kind == "unpicklable")
 
 
 async def test_a_prepare_that_raises_costs_its_own_step_only():
     precomputer, ref, (done,) = await prepared(monitor(fails=True))
-    assert done.came_to == "failed"
+    assert done.outcome == "failed"
     assert precomputer.ready(ref) == ()
 
 
@@ -171,7 +171,7 @@ async def test_the_puzzles_that_ship_can_be_kept():
     precomputer = Precomputer(store, ScriptedModel([""]), producers=[verifiers(monitors=["zebralogic"])], debounce=0.0)
     ref = await precomputer.add("puzzle", {"puzzle": puzzle})
     (done,) = await precomputer.work()
-    assert done.came_to == "accepted", done.why
+    assert done.outcome == "accepted", done.why
     assert len(precomputer.ready(ref)) == 1
 
 

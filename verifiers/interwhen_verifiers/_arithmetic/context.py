@@ -143,7 +143,10 @@ def _words(tokens: list[Token], start: int, stop: int) -> set[str]:
 
 
 def _back(tokens: list[Token], first: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence start that contain the token with the index *first*."""
+    """Return the indices at which the clause and the sentence start that contain the token with the index *first*.
+
+    At most ``REACH`` tokens before it are searched.
+    """
     clause = None
     at = first
     while at > 0 and at > first - REACH:
@@ -157,7 +160,10 @@ def _back(tokens: list[Token], first: int) -> tuple[int, int]:
 
 
 def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence end that contain the token before the index *last*."""
+    """Return the indices at which the clause and the sentence end that contain the token before the index *last*.
+
+    At most ``REACH`` tokens after it are searched.
+    """
     clause = None
     at = last
     while at < len(tokens) and at < last + REACH:

@@ -80,7 +80,7 @@ def _combine(operator: Operator, left: Interval, right: Interval) -> Interval:
 
 
 def _scaled(number: Number) -> tuple[Value, int]:
-    """Return the value and the number of decimals of *number*. A percentage counts as a fraction: 25% is 0.25."""
+    """Return the value and the number of decimals of *number*. A percentage is read as a fraction: 25% is 0.25."""
     return (Fraction(number.value, 100), number.places + 2) if number.percent else (number.value, number.places)
 
 
@@ -108,7 +108,10 @@ def _likely(number: Number) -> Interval:
 
 
 def _any(number: Number) -> Interval:
-    """Return the interval from one unit of the last decimal below *number* to one unit above it."""
+    """Return the interval from one unit of the last decimal below *number* to one unit above it.
+
+    A number without decimals stands only for itself.
+    """
     value, places = _scaled(number)
     if not places:
         return Interval(value, value)

@@ -45,7 +45,7 @@ class Differs:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """The sides look different, but the text may mean something else; ``why`` says what."""
+    """It is not clear whether the relation holds, or it is not judged; ``why`` gives the reason."""
 
     why: str
 
@@ -82,8 +82,8 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
     *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if the text
     asserts it. *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a
-    side may be the other side, rounded to the decimals shown. A comparison or a conversion of units that does not hold
-    is :class:`Unclear`, never :class:`Differs`.
+    side may be the other side, rounded to the decimals shown; with ``exact``, only if *relation* is ``~``. A comparison
+    or a conversion of units that does not hold is :class:`Unclear`, never :class:`Differs`.
     """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")

@@ -28,7 +28,7 @@ _SEPARATORS = ("{,}", ",\\!", "\\!", "\\,", ",", "'", "’")  # noqa: RUF001 (a 
 
 
 class Wrong(NamedTuple):
-    """The offsets of the wrong part in the parsed text, and the text that corrects it, if one is known."""
+    """The offsets of the wrong part in the parsed text, and the text that corrects it (``None`` if none is known)."""
 
     start: int
     end: int
@@ -61,9 +61,10 @@ def plain(value: Value, places: int = 0) -> str | None:
 
 
 def result(left: Node, value: Value, stated: Node) -> str | None:
-    """Return *value*, which is the value of *left*, as text for a message; ``None`` if the text would be too long.
+    """Return *value*, which is the value of *left*, as text for a message.
 
-    The text is a percentage if *stated* is one. It begins with "about" if the value is rounded.
+    The text is a percentage if *stated* is one. It begins with "about" if the value is rounded. The result is ``None``
+    if the text would be too long, or the value would be rounded to 0.
     """
     number = bare(stated)
     if number and number.percent:
@@ -148,8 +149,9 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* written like *number*, with its decimals and thousands separator; ``None`` if it is too long.
+    """Return *value* written like *number*, with its decimals and thousands separator.
 
+    The result is ``None`` if the text would be too long, or the value would be rounded to 0.
     If *number* is below 1,000, it may have the thousands separator of a number in *left*. *currency*: it is an amount
     of money, which keeps its decimals even if they are zeros.
     """

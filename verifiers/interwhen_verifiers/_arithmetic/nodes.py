@@ -78,7 +78,8 @@ def exact(node: Node) -> Value:
 def apply(operator: Operator, left: Value, right: Value) -> Value:
     """Return the result of *operator*, such as ``+``, on *left* and *right*.
 
-    Raises :class:`NoValueError` for a division by zero, a power that is not whole, and a value that is too large.
+    Raises :class:`NoValueError` for a division by zero, an exponent that is not whole, an exponent of 0 or less on
+    zero, and a value that is too large.
     """
     match operator:
         case "+":

@@ -52,7 +52,9 @@ class Side(NamedTuple):
     """The index of its first token; ``last`` is the index of the token after it."""
     last: int
     units: tuple[str, ...]
+    """The stems of the words of its units."""
     currency: bool
+    """Whether it holds a currency sign."""
     remark: bool
     """Whether it holds words in brackets, or words in brackets follow it."""
     doubt: str
@@ -204,7 +206,7 @@ class Parser:
     def _plain_number(self) -> Node | None:
         """Read an operand that is only a number, and move ``index`` after it; return ``None`` for any other operand.
 
-        This shortcut is enough for most operands.
+        This shortcut is enough for most operands. A number in a notation of other languages is recorded in ``doubt``.
         """
         tokens, index, stop = self.tokens, self.index, self.stop
         if index >= stop or tokens[index].kind != "num":
@@ -278,8 +280,8 @@ class Parser:
     def _mixed(self, whole: Number, token: Token | None) -> Number:
         """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number, and move ``index`` after it.
 
-        *whole* is its first part, and *token* is the token after it. Raises :class:`Refused` if the two are not one
-        number.
+        *whole* is its first part, and *token* is the token after it. It may have another meaning, so a reason is
+        recorded in ``doubt``. Raises :class:`Refused` if the two are not one number.
         """
         assert token is not None
         if _is_rest(whole, token):
@@ -386,7 +388,7 @@ class Parser:
         return at < self.stop and self.tokens[at].text == "("
 
     def _joins(self, at: int) -> bool:
-        """Tell whether index *at* is an operator between operands, a closing bracket, or the end of the side."""
+        """Tell whether index *at* is an operator before an operand, a bracket, or the end of the side."""
         if at >= self.stop:
             return True
         token = self.tokens[at]

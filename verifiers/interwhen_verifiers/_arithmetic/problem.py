@@ -111,7 +111,8 @@ def _number(text: str) -> Number:
 def _asked(tokens: list[Token]) -> Node | None:
     """Return the expression whose value the question asks for; ``None`` if the question asks for anything else.
 
-    The result is also ``None`` if the expression is a single number, has units, or can be read in several ways.
+    The result is also ``None`` if the expression is a single number, has units, a currency or a remark, or can be read
+    in several ways.
     """
     start = next((at for at, token in enumerate(tokens) if token.kind not in {"word", "break", "math"}), None)
     if start is None:

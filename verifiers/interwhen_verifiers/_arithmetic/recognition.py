@@ -141,11 +141,13 @@ class _Part(NamedTuple):
     distance: int
     """How many tokens stand between the relation and the nearest number."""
     words: bool
+    """Whether it holds a word."""
     operates: bool
     """Whether it holds an operation, in words or signs, or a token that is not understood."""
     combines: bool
     """Whether a word for an operation stands beside two numbers: ``17 times 24``."""
     signs: bool
+    """Whether it holds an operation in signs, or a token that is not understood."""
     begins: bool
     """Whether it begins with a number."""
     related: bool
@@ -211,7 +213,7 @@ def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT) -> _Part:
-    """Read one side of the relation at index *at*, up to another relation or the end of the clause.
+    """Read one side of the relation at index *at*, up to another relation, the end of the clause or ``REACH`` tokens.
 
     *step* is -1 for the left side and 1 for the right side. The punctuation marks in *soft* do not end the clause.
     """

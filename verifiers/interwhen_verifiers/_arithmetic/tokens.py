@@ -212,7 +212,7 @@ def _is_rest(text: str, start: int, source: str) -> bool:
 def _is_loose(text: str, start: int, end: int, source: str) -> bool:
     """Tell whether *text* is a number in a notation such as ``3,14`` or ``1.000.000``. *text* is ``source[start:end]``.
 
-    A comma in a number beside a bracket does not count, because it may separate two numbers: ``(3,14)``.
+    A text with a decimal comma beside a bracket is no such number, because the comma may separate two: ``(3,14)``.
     """
     found = _LOOSE_NUMBER.fullmatch(text)
     if found is None:

@@ -48,6 +48,7 @@ class Checker:
     languages: frozenset[str]
     """The languages of the code blocks that it judges, as the fences name them. Empty: it judges whole answers."""
     file: str = "main.txt"
+    """The name of the file that the judged text is written to."""
     pattern: re.Pattern[str] = LINES
     """Finds diagnostics, with the groups ``line``, ``message`` and perhaps ``column`` (and ``file``)."""
     own_pattern: str = ""
@@ -57,7 +58,7 @@ class Checker:
     refutes: frozenset[int] = frozenset((1,))
     """The exit codes which mean that the file is wrong. 0 means that it is right; any other code proves nothing."""
     needs_diagnostic: bool = True
-    """Whether an exit code in ``refutes`` counts only with a diagnostic that names a line of the file."""
+    """Whether an exit code in ``refutes`` is a violation only with a diagnostic that names a line of the file."""
     crash_refutes: bool = False
     """Whether it is a violation if the last command, which runs the program, ends with a signal such as SIGSEGV."""
     unclear: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))

@@ -56,6 +56,7 @@ class Ran:
     code: int | None = None
     """Its exit code; negative: the signal that ended it; ``None``: it did not finish."""
     output: str = ""
+    """What it printed; of commands in the sandbox, what all of them printed."""
     trouble: str = ""
     """Why it did not finish. Empty: it finished."""
     missing: bool = False
@@ -138,7 +139,8 @@ def _told(output: str) -> Ran:
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
     """Run the commands of *checker* on a file with *text*, outside of a sandbox, with all the rights of this process.
 
-    They run in a scratch directory, or in *directory*; *seconds* limits all commands together. Return how they ended.
+    They run in a scratch directory, or in *directory*, and get only ``PATH`` and a few other variables of the
+    environment. *seconds* limits all commands together, and each may print at most 256 KiB. Return how they ended.
     When this function returns or is cancelled, the process group of each command is gone, and so is the scratch
     directory.
     """
@@ -228,7 +230,8 @@ def judge(
     """Turn *ran*, the result of the checker's commands, into a verdict on the checked text.
 
     *starts* are the offsets of the lines of the text, and *end* is its end. *before* is the number of lines that the
-    judged file has before the text. *scope* is the scope of a pass.
+    judged file has before the text. *scope* is the scope of a pass. The verdict is ``Unknown`` if the commands did not
+    run to their end, lack something on this machine, or neither accept nor refute the text.
     """
     line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
     if ran.missing:

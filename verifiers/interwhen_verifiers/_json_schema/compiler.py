@@ -33,10 +33,11 @@ class Leaf:
     """The constraints of one schema, without the schemas that it combines by ``allOf``, ``anyOf`` or ``oneOf``."""
 
     kinds: frozenset[Kind] = ALL_KINDS
+    """The JSON types that the value may have."""
     integer: bool = False
     """Whether a number must be an integer."""
     options: tuple[Any, ...] | None = None
-    """The values allowed by ``enum`` or ``const``."""
+    """The values allowed by ``enum`` or ``const``; ``None`` if the schema lists none."""
     schema: Mapping[str, Any] = field(default_factory=dict)
     """The schema itself, for bounds and names."""
 

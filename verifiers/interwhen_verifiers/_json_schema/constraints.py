@@ -248,7 +248,8 @@ def closed_array(count: int) -> Test:
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
     """Return a function that gives the schemas of a leaf for the property *name*.
 
-    *name* is ``None`` if the name was too long to be kept.
+    This is its schema in ``properties``, else ``additionalProperties``, unless the leaf has ``patternProperties``.
+    *name* is ``None`` if the name was too long to be kept; then there are no schemas.
     """
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
@@ -315,6 +316,6 @@ _ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
 
 
 def shown(text: str) -> str:
-    """Return *text* for a message: bounded, and without control characters."""
+    """Return *text* for a message: cut to 80 characters, and with ``?`` in place of control characters."""
     clean = _ODD.sub("?", text)
     return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

@@ -66,7 +66,10 @@ class _Stop(Exception):
 
 
 class _Step:
-    """Reads one piece of text."""
+    """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*.
+
+    Complete strings that must match a pattern are added to *texts*.
+    """
 
     def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
         self._texts = texts

@@ -22,6 +22,7 @@ class Frame(NamedTuple):
 
     kind: Literal["object", "array"]
     node: Node
+    """The constraints of the object or array."""
     begun: int = 0
     """How many entries have begun."""
     seen: int = 0
@@ -52,9 +53,11 @@ class State:
     """The state of the reader between two characters."""
 
     mode: Mode = "value"
+    """What the reader expects next, or is reading."""
     stack: tuple[Any, ...] | None = None
     """The innermost frame, and the stack around it."""
     depth: int = 0
+    """How many objects and arrays have begun and have not ended."""
     node: Node = ANYTHING
     """The constraints of the value that comes next or is being read."""
     text: str = ""

@@ -86,7 +86,8 @@ class Cases:
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
     """Split *program*, which asserts something about *code_names*, into its tests. It is parsed and never run.
 
-    An invalid program counts as one unreached assert. Splitting stops after 60 tests or 2,000 statements.
+    Splitting stops after 60 tests or 2,000 statements. The rest of the program, and an invalid program, each add one to
+    the count ``unreached``.
     """
     try:
         tree = ast.parse(program)
@@ -149,13 +150,18 @@ class Reader:
     """
 
     names: frozenset[str]
+    """The names of the tested code that the program uses."""
     cases: list[Case] = field(default_factory=list)
     unreached: int = 0
+    """The number of asserts that cannot be taken apart."""
     _before: list[Step] = field(default_factory=list)
+    """The statements so far that a later test may need."""
     _functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    """The functions of the program, by name."""
     _asserting: set[str] = field(default_factory=set)
     """The names of functions of the tests that assert something, or that call such a function."""
     _steps: int = 0
+    """How many statements were read."""
 
     def read(self, body: Iterable[ast.stmt], values: dict[str, ast.expr], depth: int) -> None:
         """Read the statements of *body*, add their tests to ``cases``, and record the other statements.
@@ -545,7 +551,7 @@ class _Putting(ast.NodeTransformer):
 
 
 def _put_in(node: ast.stmt, values: Mapping[str, ast.expr]) -> ast.stmt:
-    """Return *node* with each name in *values* replaced by its expression."""
+    """Return *node* with each name in *values* replaced by its expression where *node* reads it."""
     if not values:
         return node
     changed: ast.stmt = ast.fix_missing_locations(_Putting(values).visit(copy.deepcopy(node)))

@@ -29,10 +29,13 @@ class Example:
     """One example of a docstring or a task: a statement after ``>>>``, and the output that is written below it."""
 
     shown: str
+    """The statement."""
     question: Question
+    """The expression of the statement, with the earlier statements that it needs."""
     want: str
+    """The expected output; empty if there is none."""
     own: bool = False
-    """Whether it comes from the code, and so does not count as a test of the task."""
+    """Whether it comes from the code, so that it is no test of the task."""
 
 
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:
@@ -337,7 +340,7 @@ class _Found:
         """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
 
         If it is the first test that failed, its failure becomes ``first``. *told* is the report on the test; ``None``
-        if there is no report. A test without a result counts as ``unreached``.
+        if there is no report. A test without a result adds one to ``unreached``.
         """
         case, _, values = waiting
         if told is None or told["kind"] != "held":

@@ -45,7 +45,7 @@ async def _run(text: str) -> Ran:
 def both(found: Verdict, types: Verdict) -> Verdict:
     """Combine *found*, the verdict of the tests (never a violation), with *types*, the verdict of mypy.
 
-    The result is a pass only if both pass.
+    The result is a violation if *types* is one, and a pass only if both pass.
     """
     match found, types:
         case Pass(evidence=evidence, scope=scope), Pass():

@@ -28,7 +28,7 @@ class PastCall:
     at: int
     """The number of the message that made the call; for calls of the current turn, the number of messages so far."""
     result_at: int | None = None
-    """The number of the message with the result."""
+    """The number of the message with the result; ``None`` if there is none."""
 
     @cached_property
     def value(self) -> Any:
@@ -67,7 +67,10 @@ class History:
 
 
 def read_history(task: Task) -> History:
-    """Read the conversation of *task*. Linear in its length."""
+    """Read the conversation of *task*: its messages, and its calls, each with its result if there is one.
+
+    Takes time linear in the length of the conversation.
+    """
     messages = tuple(_structured(task))
     found: list[PastCall] = []
     waiting: list[tuple[ToolCall, int]] = []  # calls without a result, each with its index in *found*
@@ -89,7 +92,7 @@ _OBSERVATION = re.compile(r"\s*Observation:[ \t]*")
 
 
 def _structured(task: Task) -> Iterator[Message]:
-    """Yield the messages of *task*, with the calls or results that are written in their text as structured data."""
+    """Yield the messages of *task*. Calls and results of tools in the text of a message become structured data."""
     reader = CallReader(task)
     asked = False
     for message in task.messages:
@@ -340,7 +343,7 @@ def _of_rows(head: list[str], body: list[list[str]]) -> Entries | None:
 def _points(text: str) -> Entries | None:
     """Return the fields of Markdown points such as ``- **Name:** value``; ``None`` if *text* has anything else.
 
-    Headings may stand between the points.
+    Headings may stand between the points. The result is also ``None`` for fewer than two points.
     """
     found: Entries = []
     for line in text.split("\n"):

@@ -102,7 +102,10 @@ class MapOrder:
         return -1 if self.beyond[axis][one] >> other & 1 else 0
 
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
-        """Tell whether it follows from the map that *one* has *relation* to *other*, that it does not, or neither."""
+        """Return ``follows`` if the map shows that *one* has *relation* to *other*, else ``contradicts`` or ``open``.
+
+        ``contradicts``: the map shows that it has not, or the two places are the same; ``open``: the map shows neither.
+        """
         found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in found:
             return "contradicts"
@@ -111,7 +114,8 @@ class MapOrder:
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
         """Return sentences that prove the result of :meth:`status` for the same arguments.
 
-        They are a shortest chain of sentences for each axis that decides the result.
+        These are shortest chains of sentences: one for each axis if it is ``follows``, one for a single axis if it is
+        ``contradicts``, and none if it is ``open``.
         """
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
@@ -171,13 +175,17 @@ class MapProblem:
 
     names: tuple[str, ...]
     order: MapOrder
+    """What follows from the sentences of the map."""
     asked: Asked = "unknown"
+    """What the question asks for: a direction, which place lies in one, or how many places do."""
     one: int = -1
     """The place whose direction the question asks for; -1 if it asks for no direction."""
     relation: MapRelation | None = None
+    """The direction that the question names; ``None`` if it names none."""
     other: int = -1
-    """The place from which the question looks."""
+    """The place from which the question looks; -1 if there is none."""
     options: dict[str, str] = field(default_factory=dict)
+    """The text of each option, by its letter."""
 
     def find(self, name: str) -> int | None:
         """Return the index of the place with this *name*, or ``None``."""
@@ -198,7 +206,8 @@ def way_of(text: str) -> MapRelation:
 def read_problem(prompt: str) -> MapProblem | None:
     """Read the map of *prompt*.
 
-    Return ``None`` if there are fewer than two sentences or too many places, or if the map contradicts itself.
+    Return ``None`` if there are fewer than two sentences or too many places, if the map contradicts itself, or if
+    *prompt* is too long.
     """
     if len(prompt) > MAX_PROMPT:
         return None

@@ -1,7 +1,7 @@
 """The shipped verifiers ``countdown`` and ``game24``: they check how a target is made from numbers.
 
 They read the numbers and the target from the prompt. In the text they read steps (``8 - 4 = 4 (left: 4 6 4)``) and the
-answer (``Answer: (4 + 8) * (6 - 4) = 24``). Values are exact fractions. A step counts as a dead end only after a
+answer (``Answer: (4 + 8) * (6 - 4) = 24``). Values are exact fractions. A step is called a dead end only after a
 complete search. See ``docs/verifiers/countdown.md``.
 """
 
@@ -180,7 +180,8 @@ def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) ->
     """Check the arithmetic of *step*, and take its numbers from *left*, or else from all numbers of *puzzle*.
 
     The second attempt is needed because the text may begin a new try without saying so. Return the numbers that are
-    left, or the error.
+    left, or the error. If both attempts fail and the step does not list the numbers left, the result has neither,
+    because its numbers may come from anywhere.
     """
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
@@ -196,8 +197,9 @@ def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) ->
 def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep, *, dead_ends: bool) -> Verdict:
     """Judge whether *step* calculates correctly, uses available numbers, and leaves numbers that can make the target.
 
-    *left* are the numbers before the step (``None`` if they are not known). If *dead_ends* is false, a correct step
-    passes even if the target cannot be made any more.
+    *left* are the numbers before the step (``None`` if they are not known). The target is searched for only if the step
+    lists the numbers left and does not say itself that it leads nowhere, and if *dead_ends* is true. Otherwise, and if
+    the search would be too long, a correct step passes.
     """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
@@ -219,7 +221,10 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
 
 
 def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
-    """Judge the expression *final*: the numbers that it uses, and its value. *line* is the line that contains it."""
+    """Judge *final*, an expression or a chain of steps: the numbers that it uses, and its value.
+
+    *line* is the line that contains it.
+    """
     if final.chain:
         return _judge_chain(puzzle, final)
     expression = next((side for side in final.sides if not side.is_bare), None)
@@ -235,7 +240,11 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
 
 
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
-    """Judge the statement that the target cannot be made from the numbers of *puzzle*."""
+    """Judge the statement that the target cannot be made from the numbers of *puzzle*, by a complete search.
+
+    The verdict is ``Unknown`` if the search would be too long, or if only some of the numbers make the target, unless
+    all must be used.
+    """
     numbers = tuple(sorted(puzzle.numbers))
     if reaches(numbers, puzzle.target):
         why = f"{puzzle.target} can be made from {puzzle.listed}"
@@ -247,7 +256,8 @@ def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
         return Pass(f"a complete search found no way to make {puzzle.target} from {puzzle.listed}")
     if puzzle.use == "all":
         return Pass(f"a complete search found no way to make {puzzle.target} from all of {puzzle.listed}")
-    return Unknown("it can be made from some of the numbers, and the text does not say whether all must be used")
+    # "There is no way with all three numbers" is true, even where numbers may be left out.
+    return Unknown("it can be made from some of the numbers, and this may be meant of all of them")
 
 
 def _judge_chain(puzzle: NumberPuzzle, final: ExpressionAnswer) -> Verdict:
@@ -465,9 +475,9 @@ def countdown(
     """Make a monitor for puzzles that make a target from numbers. It does nothing if the prompt has no such puzzle.
 
     ``target`` is used if the prompt does not name a target. ``use`` says whether all numbers must be used, if the
-    prompt does not say it. With ``dead_ends=False``, a correct step passes even if the target cannot be made any more.
-    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an
-    unknown option value.
+    prompt does not say it (``prompt``: then it is left open). With ``dead_ends=False``, a correct step passes even if
+    the target cannot be made any more. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    Raises :class:`UsageError` on an unknown option value.
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
 

@@ -64,7 +64,10 @@ def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Stateme
 
 @verifier(name="logic", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement[Any, None], problem: Any) -> Verdict:
-    """Judge the statement in *claim* by the problem of the prompt."""
+    """Judge the statement in *claim* by *problem*, the problem of the prompt.
+
+    If the final answer passes, the scope is ``answer``.
+    """
     verdict: Verdict = problem.judge(claim.said)
     return of_answer(verdict) if isinstance(claim.said, FinalAnswer) else verdict
 

@@ -89,7 +89,7 @@ def _read(
 
 
 def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
-    """Return how many moves a line without a label must have to count as the answer; 0 if it never counts.
+    """Return how many moves a line without a label must have to be the answer; 0 if such a line is never the answer.
 
     A single move may be a step on the way. *where* is the state before the line.
     """
@@ -100,7 +100,10 @@ def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
 
 @verifier(name="maze", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
-    """Judge a statement by replaying it on the maze."""
+    """Judge the statement in *claim* by the maze: moves are replayed, and turns and places are compared.
+
+    If the final answer passes, the scope is ``answer``.
+    """
     match claim.said:
         case Located() as located:
             return locate(problem, claim.before, located).verdict

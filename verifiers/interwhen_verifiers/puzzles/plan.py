@@ -59,6 +59,7 @@ class Progress:
     states: tuple[State, ...]
     """The possible states, one for each reading."""
     steps: int = 0
+    """How many actions were taken."""
     fresh: bool = False
     """Whether other text has come after the last action."""
     numbered: bool = False
@@ -74,12 +75,15 @@ class Progress:
     doubt: str = ""
     """Why the state is not known any more; empty if it is known."""
     broken: bool = False
-    """Whether the preconditions of an action did not hold."""
+    """Whether an action was not possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An action of the plan. ``against`` are its preconditions that are not met; empty if the action is possible."""
+    """An action of the plan. ``against`` says why it is not possible; empty if it is.
+
+    It has a text for each precondition that is not met, or one that says why there is no such action.
+    """
 
     step: ActionStep
     place: int
@@ -167,7 +171,8 @@ def _says_again(progress: Progress, step: ActionStep) -> bool:
 def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
     """Return the progress after an action that may have been taken, or may only explain another action.
 
-    *reached* are the states after the action if it was taken. Both possibilities are kept as states.
+    *reached* are the states after the action if it was taken. Both possibilities are kept as states; if there are more
+    than ``_MOST``, the progress has a doubt instead.
     """
     states = tuple(dict.fromkeys((*progress.states, *reached)))
     if len(states) > _MOST:
@@ -183,7 +188,7 @@ def objection(taken: Taken) -> str:
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the parts of the goal that are not met in the states of *progress*.
+    """Return the parts of the goal that are not met in the states of *progress*: those of the first state.
 
     The result is empty if the goal is reached in each possible state, and ``None`` if it is reached only in some of
     them.
@@ -239,6 +244,7 @@ class Action(Claim):
 
     against: str
     place: int
+    """The position of the action in the plan, counted from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

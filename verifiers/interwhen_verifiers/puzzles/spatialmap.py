@@ -94,7 +94,10 @@ Said: TypeAlias = Related | PlaceCount | MapAnswer
 
 
 class MapGrammar(NamedTuple):
-    """The patterns that find statements with the names of one map."""
+    """The patterns that find statements with the names of one map.
+
+    ``relation`` finds directions, ``number`` numbers of places, and ``alias`` short names that the text introduces.
+    """
 
     relation: re.Pattern[str]
     number: re.Pattern[str]
@@ -109,7 +112,10 @@ class Map(NamedTuple):
 
 
 class MapState(NamedTuple):
-    """The map, and a map from each name or alias in the text so far to the name of the place."""
+    """The map of the prompt, and the place that each name or alias in the text so far stands for.
+
+    An alias that stands for two places has an empty text instead of a place.
+    """
 
     map: Map
     aliases: Mapping[str, str]
@@ -206,7 +212,11 @@ def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Stateme
 
 @verifier(name="spatialmap", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
-    """Judge the statement of *claim* by what follows from the map in *prepared*."""
+    """Judge the statement of *claim* by what follows from the map in *prepared*.
+
+    It passes if it follows, and is a violation if the map contradicts it. Otherwise it is ``Unknown``, as is a place
+    that is not on the map. If the final answer passes, the scope is ``answer``.
+    """
     problem = prepared.problem
     match claim.said:
         case Related(one=one, relation=relation, other=other):
@@ -289,9 +299,10 @@ def spatialmap(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a monitor that checks statements about the map in the prompt: they must follow from the map.
+    """Make a monitor that checks statements about the map in the prompt.
 
-    It does nothing if the prompt has no map, or if the map contradicts itself. ``level``, ``delivery`` and ``phase``
+    A statement that the map contradicts is a violation, and one that the map leaves open is ``Unknown``. The monitor
+    does nothing if the prompt has no map, or if the map contradicts itself. ``level``, ``delivery`` and ``phase``
     are those of :class:`~interwhen.Monitor`.
     """
     return task_monitor(

@@ -51,6 +51,7 @@ class Solved:
     """The arrangement that fits the clues that were understood."""
 
     status: Literal["unique", "open", "contradiction", "late"]
+    """How many arrangements fit: one, several or none; ``late``: Z3 did not answer within its limit."""
     arrangement: Arrangement | None = None
     """An arrangement that fits the clues, if Z3 found one."""
     text: str = ""
@@ -62,6 +63,7 @@ class Finding:
     """Whether one statement follows from the clues or contradicts them, and which clues show this."""
 
     status: Literal["follows", "refuted", "open", "late"]
+    """``refuted``: the clues contradict it; ``open``: neither; ``late``: Z3 did not answer within its limit."""
     clues: tuple[int, ...] = ()
     """The numbers of the clues that contradict the statement (with ``follows``: that contradict its opposite)."""
 
@@ -136,8 +138,11 @@ class _Read(NamedTuple):
     solver: Any
     """The solver with the clues alone. Each question is added and removed again (``push``, ``pop``)."""
     houses: _Houses
+    """The variables of the puzzle."""
     numbers: dict[str, int]
+    """The number of the clue for the name of each label."""
     labels: tuple[Any, ...]
+    """The labels of the clues, each of which makes its clue apply."""
 
 
 _READ = threading.local()
@@ -477,7 +482,8 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
     """Judge a statement by the arrangement that fits the clues; if several fit, by all of them.
 
-    *prepared* is the puzzle with its solution.
+    *prepared* is the puzzle with its solution. The verdict is ``Unknown`` if the statement neither follows from the
+    clues nor is ruled out by them, if the clues contradict each other, or if Z3 does not answer in time.
     """
     puzzle, solved = prepared.puzzle, prepared.solved
     if solved.status == "contradiction":

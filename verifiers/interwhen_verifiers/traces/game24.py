@@ -19,7 +19,7 @@ _PROMPTS = {
 
 
 def game24(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the outputs in *path*, a file or the folder with ``gpt4_outputs.jsonl.gz``."""
+    """Yield the outputs in *path*, a file or the folder with ``gpt4_outputs.jsonl.gz``, as ``right`` or ``wrong``."""
     file = path / "gpt4_outputs.jsonl.gz" if path.is_dir() else path
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for record in map(json.loads, lines):

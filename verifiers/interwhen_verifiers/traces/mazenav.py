@@ -30,7 +30,11 @@ _PROMPT = (
 
 
 def mazenav(path: Path) -> Iterator[LabelledTrace]:
-    """Yield traces for the mazes in *path*, a file or the folder with ``mazes.jsonl.gz``."""
+    """Yield right and wrong traces for the mazes in *path*, a file or the folder with ``mazes.jsonl.gz``.
+
+    Some answer a question about the turns or about where the exit is. Others describe the marked path; of these, a
+    wrong one has one wrong move.
+    """
     file = path / "mazes.jsonl.gz" if path.is_dir() else path
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for number, record in enumerate(map(json.loads, lines)):

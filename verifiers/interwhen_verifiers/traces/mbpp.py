@@ -19,7 +19,10 @@ from interwhen.testing import Label, LabelledTrace, Turn
 
 
 def mbpp(path: Path) -> Iterator[LabelledTrace]:
-    """Yield a trace for each completion at *path*: ``right`` where it passed the tests of its task."""
+    """Yield a trace for each completion at *path*: ``right`` if it passed the tests of its task, else ``wrong``.
+
+    If it was not judged, or its failure may come from another completion of the run, it is ``unclear``.
+    """
     file = path / "completions.jsonl.gz" if path.is_dir() else path
     hidden: dict[str, set[str]] = {}
     with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:

@@ -20,7 +20,10 @@ _RELATION = re.compile(r"([^.]+?) is to the (Northeast|Northwest|Southeast|South
 
 
 def spatialmap(path: Path) -> Iterator[LabelledTrace]:
-    """Yield traces for the questions in *path*, a file or the folder with ``questions.jsonl.gz``."""
+    """Yield labelled traces for the questions in *path*, a file or the folder with ``questions.jsonl.gz``.
+
+    Each trace gives one answer, or draws one conclusion from the text of the question.
+    """
     file = path / "questions.jsonl.gz" if path.is_dir() else path
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for record in map(json.loads, lines):

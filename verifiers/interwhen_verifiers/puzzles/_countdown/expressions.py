@@ -47,7 +47,10 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
 class ExpressionToken(NamedTuple):
-    """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example."""
+    """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example.
+
+    ``kind`` is the name of the group of ``_TOKEN`` that it matches, such as ``num`` or ``op``.
+    """
 
     kind: str
     text: str
@@ -145,7 +148,7 @@ def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
 
 
 def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Find the first equation in *tokens*. Return it and the index after it.
+    """Find the first equation in *tokens*. Return it, and the index in *tokens* after it.
 
     The result is ``None`` if there is no equation that can be read.
     """
@@ -248,7 +251,10 @@ class _Reader:
 
 
 def apply(left: Fraction | None, sign: str, right: Fraction | None) -> Fraction | None:
-    """Apply the operation *sign* exactly. Return ``None`` if an operand is ``None``, or if it divides by zero."""
+    """Apply the operation *sign* to *left* and *right*, exactly.
+
+    Return ``None`` if an operand is ``None``, or for a division by zero.
+    """
     if left is None or right is None or (sign == "/" and not right):
         return None
     return _OPERATIONS[sign](left, right)

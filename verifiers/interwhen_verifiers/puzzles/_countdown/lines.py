@@ -72,7 +72,9 @@ class ExpressionAnswer(Spanned):
     """The answer: one expression, or a chain of steps such as ``64 + 29 = 93, 93 - 4 = 89``."""
 
     sides: tuple[Expression, ...]
+    """The expression, and the values that the text equates it with; empty if the answer is a chain."""
     chain: tuple[NumberEquation, ...] = ()
+    """The steps of the chain; empty if the answer is one expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation,
     """Return the first equation of *line* and the index after it, as :func:`find_equation` does; ``None`` if none.
 
     *tokens* are the tokens of *line*. A dash and a space at the start of the line may be a bullet or a minus sign. The
-    dash counts as a sign only if the equation is true with it.
+    dash is read as a sign only if the equation is true with it.
     """
     found = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":

@@ -61,6 +61,7 @@ class NumberPuzzle:
     numbers: tuple[Fraction, ...]
     target: Fraction
     use: Use
+    """``all``: all must be used; ``some``: numbers may be left out; ``unclear``: the text does not say."""
 
     @property
     def listed(self) -> str:
@@ -71,7 +72,8 @@ class NumberPuzzle:
 def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
     """Read the puzzle of *prompt*; *target* is used if the prompt names no target.
 
-    Return ``None`` if the prompt has no puzzle, or more than one, or if there is no target.
+    Return ``None`` if the prompt has no puzzle, more than one list of numbers or target, or more than eight numbers, or
+    if there is no target.
     """
     text = prompt[-MAX_PROMPT:]
     numbers = _numbers(text)
@@ -91,7 +93,7 @@ def _is_puzzle(text: str) -> bool:
 def _numbers(text: str) -> tuple[Fraction, ...] | None:
     """Return the only list of numbers in *text*.
 
-    If there are lines "Input: ...", the last one counts, because examples may come before it. Return ``None`` if it is
+    If there are lines "Input: ...", the last one is used, because examples may come before it. Return ``None`` if it is
     not clear which list is meant, or if it is too long.
     """
     inputs = _INPUT.findall(text)

@@ -111,7 +111,10 @@ class Brackets:
         return at, found
 
     def judge(self, said: Bracketed) -> Verdict:
-        """Compare the statement *said* with the brackets of the input."""
+        """Compare the statement *said* with the brackets of the input.
+
+        The verdict is ``Unknown`` for a stack after the end of the input, and for an answer with more than brackets.
+        """
         match said:
             case Read():
                 return self._judge_read(said)

@@ -33,9 +33,11 @@ class Axis:
     low: str
     """A comparison that places the first object nearer to the low end, such as "to the left of"."""
     high: str
+    """A comparison that places the first object nearer to the high end."""
     from_low: str
     """A place counted from the low end, such as "second from the left". The group ``low`` has the ordinal, if any."""
     from_high: str
+    """A place counted from the high end. The group ``high`` has the ordinal, if any."""
     ends: tuple[str, str]
     """The words for the low and the high end in "from … to …", each a text with ``|`` between alternatives."""
 
@@ -137,9 +139,13 @@ class OrderGrammar:
 
     axis: Axis
     item: str
+    """A pattern that matches the name of any of the objects."""
     noun: str
+    """The word for all of the objects, such as "books"."""
     facts: re.Pattern[str]
+    """Finds statements that begin with an object, such as "the red book is second from the left"."""
     inverted: re.Pattern[str]
+    """Finds statements that begin with a place, such as "second from the left is the red book"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,7 @@ class ObjectOrder:
     rows: tuple[tuple[int, ...], ...]
     """The allowed arrangements. Each has the place of each object."""
     options: tuple[tuple[str, str], ...]
+    """The letter and the text of each option."""
 
     def find(self, said: str) -> int | None:
         """Return the index of the object with the name *said*, or ``None``."""

@@ -95,6 +95,7 @@ class Classes:
     allowed: int
     """The allowed cases, one bit for each case."""
     demands: tuple[int, ...]
+    """For each premise such as "some A are B": the cases of which one must have a member."""
     people: tuple[tuple[str, int], ...]
     """For each person's name: the cases that the premises leave for this person."""
     peopled: tuple[int, ...]
@@ -431,6 +432,7 @@ class Premises:
 
     world: Sentences | Classes
     query: Formula | ClassStatement | None = None
+    """The statement that the question asks about; ``None`` if there is none that is understood."""
     asked: Literal["", "follows", "true", "conclude"] = ""
     """The question: whether the query follows, whether it is true, or what can be concluded; empty: not understood."""
 
@@ -457,7 +459,10 @@ class Premises:
         return is_supposed, found
 
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
-        """Judge *said*: a conclusion, or the answer to the question."""
+        """Judge *said*: a conclusion, or the answer to the question.
+
+        A conclusion is a violation if its contrary follows from the premises, and ``Unknown`` if neither follows.
+        """
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
         # A conclusion is wrong if its contrary follows, and unknown if neither does.

@@ -310,7 +310,10 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _at(word: str, rank: int) -> set[str]:
-    """Return the letters that letter number *rank* of *word* may be: signs in *word* may count as letters or not."""
+    """Return what letter number *rank* of *word* may be: other signs are once counted as letters, and once left out.
+
+    An entry is empty if *word* is shorter.
+    """
     return {text[rank - 1] if rank <= len(text) else "" for text in (word.casefold(), letters(word))}
 
 

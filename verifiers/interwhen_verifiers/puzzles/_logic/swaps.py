@@ -82,7 +82,9 @@ class Swaps:
     states: tuple[tuple[str, ...], ...]
     """For the start and after each swap: what each person holds."""
     pairs: tuple[frozenset[int], ...]
+    """The two people of each swap."""
     asked: int | None
+    """The person whose thing at the end the question asks for; ``None`` if this is not understood."""
     options: tuple[tuple[str, str], ...]
     """The letter and the text of each option."""
 
@@ -140,7 +142,11 @@ class Swaps:
         return told, found
 
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
-        """Judge *said*, a statement about who holds what or the answer, by carrying out the swaps of the prompt."""
+        """Judge *said*, a statement about who holds what or the answer, by carrying out the swaps of the prompt.
+
+        A statement passes if it is true after any of the numbers of swaps that may be meant; it is ``Unknown`` if there
+        are none. The answer is ``Unknown`` if it or the question is not understood.
+        """
         if isinstance(said, Holding):
             return _judge_holding(self, said)
         thing = self.thing(dict(self.options).get(said.letter, said.text))

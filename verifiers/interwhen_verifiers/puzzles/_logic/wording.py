@@ -52,7 +52,7 @@ class FinalAnswer(Spanned):
 
     @property
     def letter(self) -> str:
-        """The letter of the option that the answer names; empty if it names none."""
+        """The letter of an option if the answer is only such a letter, such as ``(B)``; otherwise empty."""
         found = _LETTER.match(self.text)
         return found[1] if found else ""
 
@@ -86,7 +86,7 @@ def is_doubtful(text: str) -> bool:
 def supposes(text: str, *, is_about: bool) -> bool:
     """Tell whether *text* may begin an assumption, on which later statements depend.
 
-    *is_about*: *text* is about the problem. Only then, weaker words such as "if" count as a sign of an assumption.
+    *is_about*: *text* is about the problem. Only then, weaker words such as "if" are a sign of an assumption.
     """
     return _SUPPOSED.search(text) is not None or (is_about and _PERHAPS.search(text) is not None)
 

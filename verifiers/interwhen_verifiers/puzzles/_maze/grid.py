@@ -47,6 +47,7 @@ class Maze:
 
     open: frozenset[Cell]
     size: Cell
+    """The numbers of rows and columns."""
     start: Cell
     goal: Cell
     path: tuple[Cell, ...] = ()
@@ -164,9 +165,11 @@ class MazeProblem:
 
     maze: Maze
     asked: Asked = "unknown"
+    """What the question asks for."""
     place: str = ""
     """The position of the exit that a yes-or-no question names, such as ``top left`` or ``directly above``."""
     options: dict[str, str] = field(default_factory=dict)
+    """The text of each option, by its letter."""
     base: int | None = None
     """The number of the first row and column, 0 or 1; ``None`` if the prompt does not say."""
     distance: int | None = None
@@ -265,9 +268,12 @@ class CoordinateFrame(NamedTuple):
     """One way to write coordinates. ``base`` is the number of the first row; -1 if the outer wall is not counted."""
 
     order: str
+    """``rc`` (row first) or ``xy`` (column first)."""
     base: int
     height: int
+    """The number of rows of the maze."""
     is_from_below: bool
+    """Whether the rows are counted from the bottom."""
 
     def cell(self, pair: tuple[int, int]) -> Cell:
         """Return the cell whose coordinates are written as *pair*."""

@@ -126,7 +126,10 @@ class Located(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Move(Spanned):
-    """One move, with its direction ``way``, its two cells, or both. ``count`` is the number of steps."""
+    """One move, with its direction ``way``, its cells ``before`` and ``after`` it, or both.
+
+    ``count`` is the number of steps in the direction.
+    """
 
     way: Direction | None
     count: int = 1
@@ -151,6 +154,8 @@ class Field(Spanned):
     """A stated property of the last step.
 
     ``name`` is ``turn``, ``current`` or ``previous`` (directions), or ``counts`` (the numbers of turns so far).
+    ``value`` is the stated turn or direction. ``numbers`` are the stated counts of right turns, of left turns and, if
+    the text gives it, of both.
     """
 
     name: str
@@ -169,7 +174,10 @@ class Rotation(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Count(Spanned):
-    """The statement that the path has ``number`` turns. ``is_tally``: the number may count only the turns so far."""
+    """The statement that the path has ``number`` turns of the kind ``right``, ``left`` or ``total``.
+
+    ``is_tally``: the number may count only the turns so far.
+    """
 
     kind: str
     number: int
@@ -345,9 +353,9 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. right`` or ``Move left to (2,3)``.
+    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. Move right`` or ``Move left to (2,3)``.
 
-    Return ``None`` for a line of another form.
+    Return ``None`` for a line of another form, such as ``3. right``, which may name a turn.
     """
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):

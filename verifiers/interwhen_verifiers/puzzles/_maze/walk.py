@@ -44,6 +44,7 @@ class Walk:
     turn: Turn | None = None
     """The turn of the last step; ``None`` if it is not known."""
     right: int = 0
+    """The number of right turns so far; ``left`` is that of left turns."""
     left: int = 0
     is_counted: bool = True
     """Whether ``right`` and ``left`` count the turns of all steps from the start."""
@@ -92,7 +93,8 @@ def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
     """Compare the stated position *said* with the maze. It also shows how the text writes coordinates.
 
-    *place* is the state before the statement. The returned state contains what was learned about the coordinates.
+    *place* is the state before the statement. The returned state contains what was learned about the coordinates. The
+    verdict is ``Unknown`` if it is not certain how the text writes coordinates, or where the walk is.
     """
     maze = problem.maze
     if said.what == "here":
@@ -124,7 +126,8 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
 def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
-    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit.
+    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit. The verdict is
+    ``Unknown`` if it is not known where the walk is, or how the text writes coordinates.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
@@ -144,7 +147,10 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
 
 
 def judge_field(place: WalkState, said: Field) -> Verdict:
-    """Compare the stated property *said* with the last step of the walk in *place*."""
+    """Compare the stated property *said* with the last step of the walk in *place*.
+
+    The verdict is ``Unknown`` if the last step, or for counts any step before, is not known.
+    """
     last = place.walk
     if said.name == "turn":
         if last.turn is None or last.turn == "back":
@@ -169,7 +175,10 @@ def judge_field(place: WalkState, said: Field) -> Verdict:
 
 
 def judge_rotation(said: Rotation) -> Verdict:
-    """Judge *said*: whether going from one direction to the other is the stated turn."""
+    """Judge *said*: whether going from one direction to the other is the stated turn.
+
+    The verdict is ``Unknown`` if the two directions are the same or opposite.
+    """
     right = turn_between(said.one, said.other)
     if right in {"straight", "back"} and right != said.turn:
         return Unknown("that is no turn to the side")
@@ -348,7 +357,8 @@ _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.
 def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
     """Compare the stated number of turns *said* with the turns of the marked path.
 
-    A lower number may count the turns so far, as long as *last*, the walk, has not reached the exit.
+    A lower number in a tally may count the turns so far, as long as *last*, the walk, has not reached the exit. So the
+    verdict on it is ``Unknown`` then, as it is if no path is marked.
     """
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
@@ -358,7 +368,7 @@ def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
 
 
 def judge_place(problem: MazeProblem, place: str) -> Verdict:
-    """Judge whether the exit is at *place*, as seen from the start."""
+    """Judge whether the exit is at *place*, as seen from the start; ``Unknown`` if *place* is not understood."""
     holds = _is_there(problem.maze, place)
     if holds is None:
         return Unknown(f"{place[:40]!r} was not understood")
@@ -366,7 +376,10 @@ def judge_place(problem: MazeProblem, place: str) -> Verdict:
 
 
 def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    """Judge *final*, the answer to the question of the prompt."""
+    """Judge *final*, the answer to the question of the prompt: a number, yes or no, or a list of moves.
+
+    The verdict is ``Unknown`` if the question or the answer is not understood.
+    """
     chosen = choose(final.text, problem.options) if problem.options else None
     text = chosen[1] if chosen else final.text
     match problem.asked:

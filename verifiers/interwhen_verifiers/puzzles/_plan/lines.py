@@ -24,10 +24,12 @@ class ActionStep:
     """An action in a line. ``fault`` says why the problem has no such action; empty if it has."""
 
     action: Atom
+    """The name of the action, and its arguments."""
     start: int
     end: int
     fault: str = ""
     form: Form = "pddl"
+    """Whether it is written in PDDL, in English with the verbs of the problem, or with other verbs."""
     number: int | None = None
     """The number of the line, if the text numbers its actions."""
 
@@ -164,7 +166,8 @@ def _bracketed(
 def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
     """Read an action in the form of a function call, such as ``PickUp(red)``; return ``None`` for other lines.
 
-    The line *text* is read from the offset *at*. *number* is the number of the step, if the line has one.
+    The result is a doubt if the call may name an action and is not understood. The line *text* is read from the offset
+    *at*. *number* is the number of the step, if the line has one.
     """
     match = _CALL.fullmatch(text, at)
     if match is None:
@@ -258,7 +261,10 @@ def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _is_verb(word: str, problem: PlanningProblem) -> bool:
-    """Tell whether *word*, at the start of a line, may be the verb of an action."""
+    """Tell whether *word*, at the start of a line, may be the verb of an action.
+
+    It may be any word that does not begin remarks, names no object and does not end in "ing" or "'s".
+    """
     return (
         word[:1].isalpha() and word not in _REMARKS and word not in problem.objects and not word.endswith(("ing", "'s"))
     )

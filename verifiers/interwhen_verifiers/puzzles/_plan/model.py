@@ -36,7 +36,8 @@ class Operator:
 class Domain:
     """A planning domain: its actions, predicates, types and constants.
 
-    ``above`` gives for each type all types that it belongs to, itself included.
+    ``operators`` maps the name of each action to the action, ``constants`` each constant to its type, and ``above``
+    each type to all types that it belongs to, itself included.
     """
 
     name: str

@@ -167,7 +167,7 @@ def _atom(part: Sequence[Node]) -> Atom:
 
 
 def _typed(words: Sequence[Node]) -> Iterator[tuple[str, str]]:
-    """Yield the names and types in a list such as ``a b - block c``."""
+    """Yield the names and types in a list such as ``a b - block c``. A name without a type has the type ``object``."""
     waiting: list[str] = []
     rest = iter(words)
     for node in rest:

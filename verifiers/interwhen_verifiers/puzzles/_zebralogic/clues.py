@@ -111,7 +111,7 @@ attribute with ``""`` needs no such word."""
 
 
 class Cell(NamedTuple):
-    """A value of an attribute. It stands for the person who has this value."""
+    """A value of an attribute, by the indices of both. It stands for the person who has this value."""
 
     attribute: int
     value: int
@@ -122,6 +122,7 @@ class Attribute:
     """One characteristic of the houses, such as the colour, with its values."""
 
     header: str
+    """Its name in the puzzle."""
     kind: str
     """One of the kinds of attributes that this module knows; empty for any other."""
     values: tuple[str, ...]
