@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from hmac import compare_digest
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from interwhen._engine.loop_blocking import current_loop
 from interwhen._engine.worker_child import GarbledMessage, exactly_blocking, framed, split_frames
@@ -72,8 +73,24 @@ def set_options(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+class TaskWakeup(Protocol):
+    """An object that one task awaits until :meth:`set_result` is called: a future of asyncio, or the same for trio."""
+
+    def done(self) -> bool:
+        """Return whether the task needs no call of :meth:`set_result` any more."""
+        ...
+
+    def set_result(self, value: None, /) -> None:
+        """Wake the task. It must not be called twice."""
+        ...
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait until :meth:`set_result` is called."""
+        ...
+
+
 class EventLoop:
-    """What a pool needs of the running event loop, of asyncio or of trio: callbacks, a clock and sockets.
+    """What a pool needs of the running event loop, of asyncio or of trio: callbacks, timers, a clock and sockets.
 
     A pool has no task of its own, so callbacks read its sockets.
     """
@@ -87,17 +104,40 @@ class EventLoop:
         """The same, from any thread. Raises :class:`RuntimeError` if the loop has ended."""
         self.now: Callable[[], float]
         """The clock of the loop."""
+        self.wakeup: Callable[[], TaskWakeup]
+        """Make a :class:`TaskWakeup`. An event of anyio costs eight times as much, and each check waits for one."""
         if self._is_asyncio:
+            import asyncio
+
             self.later, self.from_thread, self.now = (
                 self._loop.call_soon,
                 self._loop.call_soon_threadsafe,
                 self._loop.time,
             )
+            self.wakeup = partial(asyncio.Future[None], loop=self._loop)
         else:
             import trio
 
             self.later = self.from_thread = self._loop.run_sync_soon
             self.now = trio.current_time
+            self.wakeup = _TrioWakeup
+
+    def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
+        """Call *function* once when the clock of the loop shows *when*. Return a function that cancels this."""
+        if self._is_asyncio:
+            cancel: Callable[[], object] = self._loop.call_at(when, function).cancel
+            return cancel
+        import trio
+
+        scope = trio.CancelScope()
+
+        async def waiting() -> None:
+            with scope:
+                await trio.sleep_until(when)
+                function()
+
+        trio.lowlevel.spawn_system_task(waiting, name="interwhen ray timer")
+        return scope.cancel
 
     def watch(self, sock: socket.socket, readable: Callable[[], object]) -> None:
         """Call *readable* whenever *sock* has data or has ended, until :meth:`forget`."""
@@ -127,6 +167,22 @@ class EventLoop:
             import trio
 
             trio.lowlevel.notify_closing(sock)
+
+
+class _TrioWakeup:
+    """The :class:`TaskWakeup` of trio."""
+
+    def __init__(self) -> None:
+        import trio
+
+        self._event = trio.Event()
+        self.done = self._event.is_set
+
+    def set_result(self, _value: None, /) -> None:
+        self._event.set()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._event.wait().__await__()
 
 
 def _spawn(wait: str, sock: socket.socket, call: Callable[[], object], *, forever: bool) -> None:
