@@ -718,7 +718,7 @@ _READERS: Mapping[CallFormat, Callable[[_Reading, str], Iterator[ToolCall]]] = {
 _HEAD = 400
 """The longest text after an opening, in characters, that decides whether it is a call."""
 _INDENT = 40
-"""The longest indentation of a call without tags, in characters."""
+"""How many characters before a call without tags are searched for the end of the line before it."""
 
 
 class Opening(NamedTuple):
