@@ -394,12 +394,13 @@ class Core:
         """Create the state of a new run.
 
         *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
-        *prompt_bytes* is the size of the prompt, from which its tokens are estimated. *offer* is what the request says
-        about tool calls; ``None`` means that only calls between tags are read, as in old journals. *resume* is how the
-        model continues text, if it is known. With token ids or a raw prefix, it can continue inside the reasoning
-        although its answer has begun. *min_coverage* is the share of the text, 0 to 1, that passed claims must cover
-        for ``verified``. *rules* is the version of the remedy rules, for old journals. *codes* has the hash of the
-        source file of each monitor's verifier.
+        *max_tokens* is the caller's limit of generated tokens (``None``: no limit), and *context_tokens* the size of
+        the model's context window (``None``: not known). *prompt_bytes* is the size of the prompt, from which its
+        tokens are estimated. *offer* is what the request says about tool calls; ``None`` means that only calls between
+        tags are read, as in old journals. *resume* is how the model continues text, if it is known. With token ids or a
+        raw prefix, a remedy may cut into the reasoning although the answer has begun. *min_coverage* is the share of
+        the text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the version of the remedy rules,
+        for old journals. *codes* has the hash of the source file of each monitor's verifier.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()

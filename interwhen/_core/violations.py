@@ -526,7 +526,11 @@ class Violations:
                 yield span, who
 
     def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
-        """Tell whether feedback of another monitor answers *segment*, or that of a gate a segment with the same end."""
+        """Tell whether feedback of a monitor other than number *monitor* already answers the text of *segment*.
+
+        The feedback stands after a refuted segment that covers *segment*. If that other monitor is gating, a refuted
+        segment with the same end is enough (except in runs under old rules).
+        """
         if any(who != monitor for _, who in self._answers(segment)):
             return True
         ends = (who for span, who in self._answered if span.end == segment.end and who != monitor)

@@ -224,7 +224,7 @@ def recognize(
 
 
 def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
-    """Return the spans in *found* that the spans of *claims* do not cover completely, sorted."""
+    """Return the spans in *found* that the spans of *claims* do not cover completely, sorted, without empty ones."""
     covered = merge(claim.span for claim in claims if claim.span is not None)
     starts = [span.start for span in covered]
     left = []
@@ -358,7 +358,7 @@ class Watcher:
         return self._failure is not None or self._stands_aside
 
     async def until_ready(self) -> None:
-        """Wait until the monitor is prepared."""
+        """Wait until ``prepare`` has ended, also if it failed. Without ``prepare``, return at once."""
         if self._ready is not None:
             await self._ready.wait()
 
@@ -736,7 +736,7 @@ def _apply_prompt_monitor(
 def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
     """Return the findings of *monitor* in *text*, sorted by position.
 
-    Raises :class:`TypeError` for an invalid value.
+    Raises :class:`TypeError` if one is not a finding, or if its span is empty or not inside the text.
     """
     found = list(monitor.find(text))
     for one in found:
@@ -750,7 +750,8 @@ def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptF
     """Return *text* with each finding in *found* replaced as *monitor* says.
 
     Of two findings that overlap, the later one is replaced only after the end of the earlier one. Raises
-    :class:`ValueError` if the monitor still finds something in the new text.
+    :class:`ValueError` if the monitor still finds something in the new text, and :class:`TypeError` if its ``rewrite``
+    returns no text.
     """
     assert monitor.rewrite is not None
     parts: list[str] = []

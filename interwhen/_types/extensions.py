@@ -125,7 +125,7 @@ class Unprepared(msgspec.Struct, frozen=True):
     used: Offline = msgspec.field(default_factory=Offline)
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged."""
+        """Return *model* and *prompt* unchanged, with the items in ``used``."""
         used = self.used
         return Served(model, prompt, used.items, used.tokens, used.share, use=used.context)
 

@@ -95,7 +95,8 @@ class Crowd(msgspec.Struct, frozen=True):
 class StreamReader(asyncio.Protocol):
     """A connection to the server at *base_url* that reads one answer after another.
 
-    It only counts chunks, which is the minimum work in Python.
+    Of each answer it only records when the chunks arrived, without decoding them: the least work for a reader in
+    Python.
     """
 
     def __init__(self, base_url: str) -> None:

@@ -526,8 +526,8 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 def load_proof(path: Path) -> _StoredProof | None:
     """Return the proof in the file at *path*; ``None`` if there is none, or if it is expired or damaged.
 
-    A link, a file of another user, a file that others may write, and a file that is too large or unreadable are ignored
-    with a warning.
+    The result is also ``None``, with a warning in the log, for a link, a file of another user, a file that others may
+    write, and a file that is too large or cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

@@ -104,7 +104,9 @@ def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
 def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
     """Yield copies of *node*; each copy has one small mistake, in *node* itself or in one of its descendants.
 
-    *words* are the sets of allowed words in the schema. One kind of mistake replaces a word by another one of its set.
+    Mistakes are, for example, another comparison, "or" in place of "and", a number that is 1 greater, or a part that is
+    left out. A word is replaced by another one of its set: *words* are the sets of allowed words in the schema. The
+    arguments of the functions in ``_OPAQUE``, such as ``mentions``, stay unchanged.
     """
     yield from _changes(node, words)
     if isinstance(node, Apply) and node.function in _OPAQUE:

@@ -69,7 +69,9 @@ class JournalStat(NamedTuple):
     """The size and modification time of a file. They show whether a cached row or form is still valid."""
 
     size: int
+    """In bytes."""
     changed: int
+    """In nanoseconds since 1970."""
 
 
 def state_of(path: Path) -> JournalStat:
@@ -273,7 +275,10 @@ class _Outline(msgspec.Struct):
 
 
 def _outlined(row: RunRow, form: bytes) -> RunRow:
-    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal."""
+    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal.
+
+    If the run has not ended, *row* is returned unchanged.
+    """
     outline = msgspec.json.decode(form, type=_Outline)
     if outline.status is None or outline.result is None:
         return row

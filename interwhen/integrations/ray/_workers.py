@@ -603,7 +603,7 @@ class RayWorkers:
     # ------------------------------------------------------------------ what the keeper's thread reports
 
     def report(self, method: Callable[..., object], *given: object) -> None:
-        """Call *method* with *given* on the event loop. The thread that keeps the actors uses this."""
+        """Call *method* with *given* on the event loop, if it has not ended. The thread of the keeper uses this."""
         with suppress(RuntimeError):
             self._from_thread(method, *given)
 
@@ -624,7 +624,7 @@ class RayWorkers:
         self._pump_soon()
 
     def went_away(self, why: str) -> None:
-        """Record that the cluster cannot be reached, unless there are actors that still answer. *why* is the reason."""
+        """Let the waiting checks run on this machine, because of *why*, unless there are actors that still answer."""
         if not self._links:
             self._go_home(why)
         self._set_known()

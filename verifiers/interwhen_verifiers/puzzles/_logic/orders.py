@@ -232,7 +232,7 @@ class ToldFacts(Spanned):
 
 
 def holds(fact: Fact, row: tuple[int, ...]) -> bool:
-    """Tell whether *fact* is true in *row*, an arrangement that gives the place of each object."""
+    """Tell whether *fact* is true in *row*, an arrangement that gives the place of each object, from 0."""
     return row[fact.item] in fact.places if isinstance(fact, Placed) else row[fact.one] < row[fact.other]
 
 
@@ -266,7 +266,7 @@ def read_order(prompt: str) -> ObjectOrder | None:
 
 
 def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
-    """Yield each arrangement of *count* objects in which all *facts* are true.
+    """Yield each arrangement of *count* objects in which all *facts* are true: the place of each object, from 0.
 
     The arrangements grow object by object, so most of those that contradict a fact are given up early.
     """
