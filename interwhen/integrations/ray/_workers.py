@@ -454,7 +454,10 @@ class RayWorkers:
             self._rooms.popleft().set()
 
     def _give(self, link: _Link) -> None:
-        """Send *link* the checks that it has got, with the verifiers that it does not know."""
+        """Send *link* the checks that it has got, with the verifiers that it does not know.
+
+        An actor that has got many verifiers forgets them first.
+        """
         new, link.unsent = link.unsent, []
         forgets = len(link.known) > _KNOWN
         request, size = ActorRequest([], [], forgets=forgets), 0
