@@ -47,7 +47,7 @@ NO_OFFER = ToolOffer()
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
-    """The model accepted the last request. ``resume`` says how it continues the text; ``None`` for the first."""
+    """The model accepted the last request. ``resume`` says how it continues the text; ``None``: there was no text."""
 
     resume: ResumeMode | None
     reason: str = ""
