@@ -112,9 +112,9 @@ def habits_of(seed: int) -> Habits:
 
 
 def play(seed: int, *, journal: Journal | None = None) -> Played:
-    """Play run number *seed* in virtual time, and return its result and the records of its endpoint.
+    """Simulate run number *seed* in virtual time. Return its result, and its endpoint with its own token counts.
 
-    If *journal* is given, it must work in virtual time too.
+    *journal* records the run; it must also work in virtual time.
     """
     return run_virtual(partial(_play, seed, journal))
 

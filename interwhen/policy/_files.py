@@ -103,10 +103,10 @@ def _example(
 
 
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return the parts of the situation *base*, which is a table or the name of one of *situations*.
+    """Return a copy of the parts of *base*: a table, the name of one of *situations*, or ``None`` (no parts).
 
-    The situation may itself have a base, whose parts it then changes. *depth* is the number of bases followed so far.
-    Raises :class:`UsageError` for an unknown name, and if there are too many bases.
+    A base may itself have a base, whose parts its own parts and the paths in its ``set`` then change. *depth* is the
+    number of bases followed so far. Raises :class:`UsageError` for any other *base*, too many bases, or a wrong path.
     """
     if base is None:
         return {}

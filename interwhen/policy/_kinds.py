@@ -195,7 +195,7 @@ def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
     """Parse a kind as a schema writes it: ``integer``, ``list[Flight]``, ``map[text, date, Fare]``, ``"a" | "b"``.
 
     *records* has the records that *text* may name. *depth* is the nesting depth so far. Raises :class:`UsageError` if
-    *text* is not a kind, has an unknown unit, or is nested too deeply.
+    *text* is not a kind, has an unknown unit (``quantity[UNIT]``), or is nested too deeply.
     """
     text = text.strip()
     if depth > _DEEPEST:

@@ -49,7 +49,8 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 class ExpressionToken(NamedTuple):
     """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example.
 
-    ``kind`` is the name of the group of ``_TOKEN`` that it matches, such as ``num`` or ``op``.
+    ``kind`` is the name of the group of ``_TOKEN`` that it matches, such as ``num`` or ``op``. ``start`` and ``end``
+    are offsets in the line.
     """
 
     kind: str

@@ -65,7 +65,7 @@ class WalkState:
 
     @property
     def key(self) -> str:
-        """The whole state as a short text."""
+        """The state, with the walk so far, as a short text, which becomes a part of the keys of claims."""
         walk = self.walk
         ways = (walk.cell, walk.before, walk.way, walk.turn, walk.right, walk.left, walk.is_counted, walk.number)
         frames = " ".join(f"{frame.order}{frame.base}{frame.is_from_below:d}" for frame in self.frames)
