@@ -617,7 +617,11 @@ class Core:
     # ------------------------------------------------------------------ segments, claims, checks
 
     def _due(self, dues: Iterable[Due]) -> None:
-        """Start the checks of the complete segments *dues*, and then show the text that may be shown."""
+        """Start the extractions for the complete segments *dues*, and then show the text that may be shown.
+
+        Extractions that must not start, such as forks beyond the budget, are then recorded as skipped. This may end the
+        run.
+        """
         skipped = self._open_segments(dues)
         self._release()
         self._skip(skipped)

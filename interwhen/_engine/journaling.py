@@ -213,7 +213,10 @@ class Recorder:
 
 
 class CallRecorder(Recorder):
-    """Records a call of a client or a gateway. There are many at once, so it compares fewer counters for each fact."""
+    """Records a call of a client or a gateway, as :class:`Recorder` does.
+
+    There are many such calls at once, so at each fact only those counters are compared that ``_glance`` returns.
+    """
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
         """Start recording; see :meth:`Recorder.begin`."""

@@ -425,9 +425,10 @@ class Watcher:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
-        """Return the claims of the segment in *order*, which the process before the resume has already read, as a fact.
+        """Return the fact of *order* after a resume: the claims of its segment, or the outcome of a failed extraction.
 
-        *reply* is the recorded reply of the fork; ``None`` for a parser.
+        The process before the resume had extracted them, too. *reply* is the recorded reply of the fork; ``None`` for a
+        parser. If :meth:`revive` has read the segment, its fact is returned.
         """
         return self._revived.get(order.job) or self.extract(order, reply)
 

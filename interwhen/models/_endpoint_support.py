@@ -266,7 +266,7 @@ async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) ->
     """Find out how *model* on *server* continues kept text, by sending requests with *wire*.
 
     If *generates* is false, no request that generates a token is sent. The result has the proof, or ``None`` if nothing
-    could be observed. A failed request is only logged.
+    could be observed, and the number of tokens that the requests took. A failed request is only logged.
     """
     if server.partition(" ")[0] == LLAMACPP:
         try:

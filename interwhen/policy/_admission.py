@@ -578,10 +578,12 @@ class Replayed:
 
 @dataclass
 class _Seen:
-    """Counts how often each record and each field occurs in results."""
+    """Counts how often each record and each field occurs in the results of calls."""
 
     records: Counter[str] = field(default_factory=Counter)
+    """How often each record occurs, by its name."""
     fields: Counter[Entry] = field(default_factory=Counter)
+    """How often each field has a value other than ``None``, by the names of the record and of the field."""
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:

@@ -66,7 +66,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JournalStat(NamedTuple):
-    """The size and modification time of a file. They show whether a cached row or form is still valid."""
+    """The size and the modification time of a file. They show whether a cached row or form is still valid."""
 
     size: int
     """In bytes."""
@@ -241,7 +241,7 @@ def _ended(row: RunRow, result: Result) -> RunRow:
 
 
 def _claim(key: str) -> str:
-    """Return the readable part of a claim's *key*, without the other data that may follow a separator."""
+    """Return the readable part of a claim's *key*: at most 120 characters, without the data after a separator."""
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
 
 

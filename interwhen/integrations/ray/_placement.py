@@ -111,7 +111,10 @@ class Lane(Generic[C]):
         self.hashed = blake2b(self.name.encode(), digest_size=8)
 
     def add(self, check: C) -> None:
-        """Record that the actor gets *check* as its last one. If it has no other, it begins with it at once."""
+        """Record that the actor gets *check* as its last one, which is one more try for *check*.
+
+        If the actor has no other check, it begins with it at once.
+        """
         check.place = self.name
         check.tries += 1
         check.begun = not self.checks
