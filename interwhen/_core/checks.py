@@ -239,9 +239,8 @@ class CheckTable:
     ) -> None:
         """Start with an empty table for *monitors*.
 
-        Checks add their violations to *violations*, and events to *events*.
-
-        *codes* has, for each monitor, the hash of its verifier's source file, or an empty string.
+        Checks add their violations to *violations*, and events to *events*. *codes* has, for each monitor, the hash of
+        its verifier's source file, or an empty string.
         """
         self.jobs: dict[int, Job] = {}
         self.forks = 0
@@ -282,9 +281,8 @@ class CheckTable:
     def watch(self, monitor: int) -> None:
         """Set :attr:`changed` to false.
 
-        From now on, only changes of the monitor with the number *monitor* set it to true.
-
-        The gates call this for the monitor that keeps the frontier from moving.
+        From now on, only changes of the monitor with the number *monitor* set it to true. The gates call this for the
+        monitor that keeps the frontier from moving.
         """
         self._watched = monitor
         self.changed = False

@@ -197,12 +197,7 @@ class _Reading:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
 
     def typed(self, name: str, arguments: Mapping[str, str]) -> ToolCall:
-        """Return the call of tool *name*.
-
-        The texts in *arguments* are converted to the types that the tool declares for them.
-
-        A type that the tool does not declare is guessed.
-        """
+        """Return the call of tool *name*, with each of the *arguments* converted from its text by :meth:`value`."""
         return self.call(name, {each: self.value(name, each, text) for each, text in arguments.items()})
 
     def value(self, name: str, parameter: str, text: str) -> Any:
@@ -723,7 +718,7 @@ _READERS: Mapping[CallFormat, Callable[[_Reading, str], Iterator[ToolCall]]] = {
 _HEAD = 400
 """The longest text after an opening, in characters, that decides whether it is a call."""
 _INDENT = 40
-"""The longest indentation of a call without tags, in characters."""
+"""How many characters before a call without tags are searched for the end of the line before it."""
 
 
 class Opening(NamedTuple):

@@ -74,7 +74,10 @@ _COLUMN = 64
 
 
 class Recorder:
-    """Passes each fact to the writer of the journal, and then to the core."""
+    """Passes each fact to the writer of the journal, and then to the core. After the end, only to the core.
+
+    A plain chunk is a chunk of one token that has only a text and a phase. Plain chunks are collected in columns.
+    """
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core) -> None:
         self._settings = settings
@@ -85,7 +88,7 @@ class Recorder:
         self._spent = SpentRecord()
         self._over = False
         self._columns = COMPLETE
-        """The columns for the next plain chunk."""
+        """The columns that collect the next plain chunks; ``COMPLETE``: none are open."""
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
         """Start recording. Times are seconds on *clock* since ``meter.started``.
@@ -210,7 +213,10 @@ class Recorder:
 
 
 class CallRecorder(Recorder):
-    """Records a call of a client or a gateway, of which there are many at once: it looks at few counters for a fact."""
+    """Records a call of a client or a gateway, as :class:`Recorder` does.
+
+    There are many such calls at once, so at each fact only those counters are compared that ``_glance`` returns.
+    """
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
         """Start recording; see :meth:`Recorder.begin`."""
@@ -218,9 +224,9 @@ class CallRecorder(Recorder):
         self._known = self._glance()
 
     def _note_spent(self, **ending: Any) -> None:
-        """Record the engine's counters if others than the largest gap and the pauses have changed.
+        """Record the engine's counters if one of those that ``_glance`` returns has changed, or with *ending*.
 
-        Those two change with most facts. They are recorded with the others and at the end.
+        Other counters, such as the largest gap, change with most facts. They are recorded with these and at the end.
         """
         known = self._glance()
         if ending or known != self._known:
@@ -349,8 +355,9 @@ def _of_call(
 ) -> Recorder:
     """Return the recorder of a call to a client or gateway, whose journal is *settings*.
 
-    The other parameters are written to the header, in a redacted journal without the prompt. The thread that writes the
-    journal makes the header, so that no call waits for this.
+    The other parameters are written to the header, in a redacted journal without the prompt and ``sampling.extra``. The
+    thread that writes the journal makes the header, so that no call waits for this; for a redacted journal, the caller
+    makes it, too.
     """
     assert settings.slot is not None
     redacted = settings.redacted
@@ -493,7 +500,10 @@ PARSER_HINT = "start the server with the tool call parser of the model, or pass 
 
 
 def log_result(result: Result) -> None:
-    """Log how the run with *result* ended, in numbers only. The content of a trace is never logged."""
+    """Log how the run with *result* ended, in numbers only. The content of a trace is never logged.
+
+    If tool calls were written as text that no parser read, log a warning, too.
+    """
     log_info(
         "run.finished",
         status=result.label,
@@ -575,8 +585,8 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
     """Return the orders of the resumed run *past* that are not done yet, and facts for the checks that cannot be done.
 
-    The journal has only the key and the span of a claim. So the extractors (in *jobs*) find the claims again. A check
-    whose claim is not found again ends with an error.
+    The journal has only the key and the span of a claim. So the extractors (in *jobs*) find the claims again, and the
+    core of *past* gets them. A check whose claim is not found again ends with an error.
     """
     orders: list[Order] = []
     facts = []
@@ -629,7 +639,10 @@ def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
 
 
 def result_of(past: RebuiltRun) -> Result | None:
-    """Return the result of *past*, computed from its recorded facts; ``None`` if the run has not ended."""
+    """Return the result of *past*, computed from its recorded facts; ``None`` if the run has not ended.
+
+    It has no ``journal`` and no ``timing.blocked_loop``.
+    """
     if past.summary is None:
         return None
     spent = past.spent
@@ -688,7 +701,10 @@ _SHOWN = 3
 
 
 def result_line(result: Result) -> str:
-    """Format *result* as one line without control characters: label, violations, reason, checks and cost."""
+    """Format *result* as one line without control characters: label, checks, violations, reason and tokens.
+
+    It names at most three violations, and shows the first 100 characters of a reason.
+    """
     parts = [f"{len(result.checks)} checks"]
     found = [
         f"{one.monitor}: {quote(one.why, 100)} ({one.remedy or ('not interrupted', 'no remedy')[one.interrupted]})"
@@ -738,12 +754,12 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """All violations of the call, including those in text that was cut."""
+        """All violations of the call, including those in text that was cut; empty if there is no result."""
         return () if self.result is None else self.result.violations
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:
-        """The records of the checks on the text that was returned."""
+        """The records of the checks on the text that was returned; empty if there is no result."""
         return () if self.result is None else self.result.checks
 
     def __str__(self) -> str:
@@ -758,6 +774,7 @@ class Listener(Protocol):
     """Receives the events of calls, and each call when it ends. Its methods must return at once and must not raise."""
 
     wants_events: bool
+    """Whether :meth:`saw` is to be called."""
 
     def saw(self, call_id: str, events: Sequence[Event]) -> None:
         """Receive *events* of the running call *call_id*. Text events are left out."""
@@ -785,7 +802,7 @@ def last() -> SupervisedCall | None:
 
 
 class WatchedCalls(Sequence[SupervisedCall]):
-    """The supervised calls that ended inside a :func:`watching` block, in the order in which they ended."""
+    """The supervised calls that began inside a :func:`watching` block and have ended, in the order of their ends."""
 
     wants_events = True
 
@@ -898,7 +915,7 @@ _EXIT_SECONDS = 5.0
 
 
 def vet_callback(label: str, function: object) -> None:
-    """Raise :class:`UsageError` if *function* cannot be called from a thread. *label* is the option that set it."""
+    """Raise :class:`UsageError` if *function* is not callable or is async. *label* is the option that set it."""
     if not callable(function) or iscoroutinefunction(function):
         raise UsageError(
             f"{label} must be a function that is not async, got {function!r:.200}: it runs in a thread, so write "
@@ -935,7 +952,10 @@ _Job: TypeAlias = tuple[Context, Callable[..., object], tuple[object, ...]]
 
 
 class _CallbackThread:
-    """Runs the jobs of one pair of callbacks in order. The thread ends after one idle second."""
+    """Runs the queued calls of one caller's ``on_result`` and ``on_event`` in order, in a thread.
+
+    The thread ends after one idle second.
+    """
 
     known: ClassVar[dict[tuple[int, int], _CallbackThread]] = {}
     changed: ClassVar[threading.Condition] = threading.Condition()

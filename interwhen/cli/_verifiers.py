@@ -449,9 +449,7 @@ def _vet(name: str) -> None:
 def _write(name: str, where: Path) -> list[Path]:
     """Write all files of the new package to the folder *where*, and return their paths in it.
 
-    After an error, no file is left.
-
-    Raises :class:`UsageError` if the folder exists or cannot be written.
+    Raises :class:`UsageError` if the folder exists or cannot be written; after an error, no file is left.
     """
     if where.exists():
         raise UsageError(f"the new folder must not exist yet, got {str(where)!r}, which does: give another --directory")

@@ -194,7 +194,11 @@ def as_event(part: Part) -> bytes:
 
 
 class AsyncBody(httpx2.AsyncByteStream):
-    """The body of a supervised response of an async client, for callers that read raw bytes."""
+    """The body of a supervised response of an async client, for callers that read raw bytes.
+
+    It is an event stream, which ends with the end mark unless the server's stream broke off. Errors of the model are
+    raised as those of the SDK.
+    """
 
     def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
         self._supervised = supervised
@@ -216,7 +220,11 @@ class AsyncBody(httpx2.AsyncByteStream):
 
 
 class SyncBody(httpx2.SyncByteStream):
-    """The body of a supervised response of a sync client, for callers that read raw bytes."""
+    """The body of a supervised response of a sync client, for callers that read raw bytes.
+
+    It is an event stream, which ends with the end mark unless the server's stream broke off. Errors of the model are
+    raised as those of the SDK.
+    """
 
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
         self._supervised = supervised

@@ -218,7 +218,11 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the gateway waits for an upstream, in seconds; null: without limit."""
+    """How long the gateway waits for an upstream, in seconds; null: without limit.
+
+    ``connect``: until the connection is open. ``first_token``: until the head of the answer, and again until its first
+    text. ``inter_token``: between two texts.
+    """
 
     connect: Seconds | None = 10.0
     first_token: Seconds | None = 300.0

@@ -86,7 +86,7 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
-        """Send *data*, a part of the body. If the client does not read, this waits."""
+        """Send *data*, a part of the body. If the client does not read, this waits, and ``blocked_since`` says so."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self.blocked_since = None  # not in a `finally`: after an exception the call is over
@@ -99,12 +99,15 @@ class Exchange:
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer: the *status* and the *headers*, then the *body*."""
+        """Send a complete answer: the *status*, the *headers* and one with the length of the body, then the *body*."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
     async def fail(self, http_error: HttpError) -> None:
-        """Send *http_error* as the answer. If an answer has already begun, end it with the error if possible."""
+        """Send *http_error* as the answer. If an answer has begun, end it with the error if ``last_words`` is set.
+
+        If the answer is complete, or cannot end with an error, this does nothing.
+        """
         if not self.started:
             await self.start(http_error.status, http_error.headers)
             await self.end(http_error.body)
@@ -186,7 +189,8 @@ class Bodies:
     async def read(self, exchange: Exchange) -> bytes:
         """Return the body of a request. Its bytes count as in flight until :meth:`release` is called.
 
-        Raises :class:`HttpError` if a limit is exceeded, and :class:`ClientGone` if the client disconnects.
+        Raises :class:`HttpError` if a limit is exceeded or the gateway shuts down, and :class:`ClientGone` if the
+        client disconnects.
         """
         limits = self._limits
         size = exchange.headers.get("content-length", "")

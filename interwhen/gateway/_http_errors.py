@@ -36,6 +36,7 @@ class HttpError(InterwhenError):
 
     *code* is the name of the error for programs, and *param* the field of the request that it concerns. *retry_after*
     (seconds) and *allow* become headers. With *close*, the connection is closed. *body* is the upstream's own error.
+    *of_upstream* says that the upstream caused the error.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ def too_many(what: str, *, close: bool = False) -> HttpError:
 
 
 def overloaded(seconds: float) -> HttpError:
-    """Return the error for requests that have waited *seconds* for a free slot without getting one."""
+    """Return the error for requests that have waited *seconds* for a free slot, or for a process that decodes them."""
     why = f"a slot must become free within {seconds:g} s, and none did: try again later"
     return HttpError(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 

@@ -56,7 +56,9 @@ async def decode_object(data: bytes, most: int) -> dict[str, Any]:
 
 
 def in_pieces(data: bytes, most: int) -> Pieces:
-    """Decode the JSON object *data* in this process, and return its fields as pickles of limited size.
+    """Decode the JSON object *data* in this process, and return its fields as pickles.
+
+    A list is divided into pieces of at most 1000 items, with a pickle for each; any other value has one pickle.
 
     Raises :class:`TooManyValues` if it has more than *most* values, and the errors of msgspec.
     """
@@ -84,10 +86,16 @@ async def _joined(pieces: Pieces) -> dict[str, Any]:
 
 
 def values(data: bytes) -> int:
-    """Estimate how many values the JSON text *data* has. The estimate may be wrong by one or two."""
+    """Estimate how many values the JSON text *data* has.
+
+    The outermost value is not counted, and each empty list or object is counted twice.
+    """
     return count(_STRING.sub(b'"', data))
 
 
 def count(data: bytes) -> int:
-    """Return the number of commas and opening brackets in *data*, about the number of its JSON values."""
+    """Return the number of commas and opening brackets in *data*, also inside its strings.
+
+    Without those in strings, this is about the number of its JSON values.
+    """
     return data.count(b",") + data.count(b"{") + data.count(b"[")

@@ -46,18 +46,22 @@ class MonitorChoice:
     """How one request is answered: the model, the body for the upstream, and the monitors and other settings."""
 
     model: str
-    """The model's name, without the monitors that the client appended."""
+    """The model's name, without the strategy and the monitors that the client wrote into it."""
     body: dict[str, Any]
     """The body for the upstream, without the options for interwhen."""
     changed: bool
     """Whether ``body`` differs from the body that the client sent."""
     settings: Settings
-    """How the call is supervised; a call without monitors passes through."""
+    """How the call is supervised; a call without monitors, strategy and context passes through."""
     detail: Detail
+    """How much the field ``interwhen`` of the answer says."""
 
     @property
     def names(self) -> str:
-        """The names of the monitors, with commas between, as the value of a header; ``none`` if there are none."""
+        """The names of the monitors, with commas between, as the value of a header; ``none`` if there are none.
+
+        After the name of a demoted monitor follows ``(demoted)``.
+        """
         demotion = self.settings.demotion
         demoted = demotion.demoted if demotion is not None else ()
         names = (f"{m.name} (demoted)" if m.name in demoted else m.name for m in self.settings.monitors)
@@ -80,9 +84,11 @@ class _RequestOptions:
     """The options for interwhen that a client sent with one request."""
 
     monitors: Sequence[str] | None = None
+    """The names of monitors; ``None`` if the request names none of its own."""
     param: str = ""
+    """The field or header that names the monitors, for error messages."""
     strategy: Any = None
-    """``None`` if the request does not set it."""
+    """``None`` if the request does not set it; so for the following fields."""
     reading: Any = None
     detail: Any = None
     context: Any = None
@@ -269,7 +275,7 @@ class MonitorChooser:
     def _vetted(self, asked: object) -> str:
         """Check *asked*, the strategy that a request names, and return it.
 
-        Raises :class:`HttpError` if the strategy is unknown or cannot be loaded.
+        Raises :class:`HttpError` if the strategy is no text, is unknown, or cannot be loaded.
         """
         if not isinstance(asked, str):
             raise HttpError(

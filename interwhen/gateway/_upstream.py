@@ -53,7 +53,8 @@ class UpstreamServer:
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send *request*. Return the response, of any status, as soon as its status and headers have arrived.
 
-        Raises :class:`~interwhen.ModelError` if the server cannot be reached.
+        If the server had just closed the kept connection, the request is sent once more. Raises
+        :class:`~interwhen.ModelError` if the server cannot be reached.
         """
         return await send_again(self._transport, request, self._timeouts)
 
@@ -94,9 +95,10 @@ class GatewayTransport:
     is_cancellable = True
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return the open response. *place* names the path.
+        """Send *body* and return the open response. *place* is ``call``, for the path of the call, or another path.
 
-        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        The first response that the server accepts is kept as ``response``. If the server cannot be reached or refuses
+        the request, :class:`~interwhen.ModelError` is raised.
         """
         headers = {**self._headers, "accept": "text/event-stream"}
         response = await self._upstream.stream(self._post(headers, body, place))
@@ -104,7 +106,7 @@ class GatewayTransport:
         return response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of the response. *place* names the path.
+        """Send *body* and return the body of the response. *place* is ``call``, for the path of the call, or another.
 
         If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
         """

@@ -74,7 +74,10 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders."""
+        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders.
+
+        The events of the core are dropped, because the scribe has recorded them.
+        """
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)

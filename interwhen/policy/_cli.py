@@ -168,7 +168,7 @@ def lint(
 ) -> int:
     """Run the policy in FOLDER on recorded runs, and list fields that no result has, and rules that never decide.
 
-    Exit codes: 0 nothing was found, 1 something was, 2 wrong usage.
+    Exit codes: 0 no such field or rule, 1 at least one, 2 wrong usage.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
 
 @app.command
 def review(folder: Path, /, *, accept: str | None = None, drop: str | None = None) -> int:
-    """Show what needs a review in FOLDER: clauses without a rule, and rules that a model wrote.
+    """Show what needs a review in FOLDER: clauses that the synthesis left without a rule, and rules that a model wrote.
 
     Parameters
     ----------

@@ -302,7 +302,7 @@ class Precomputer:
         return self._ref(self._prepared[name])
 
     async def refresh(self, name: str) -> PreparedContext:
-        """Load the latest generation of the context *name* from the store into this object, and return it.
+        """Load the context *name*, as the store has it now, into this object, and return it.
 
         If the store has no such context, the returned object is empty.
         """

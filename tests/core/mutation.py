@@ -44,9 +44,18 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "interwhen" / "_core"
 WITHOUT_EFFECT = Path(__file__).with_name("mutants_without_effect.toml")
 """The mutants that no test can notice, each with the reason."""
-FOLDERS = ("tests/core",)
+FOLDERS = ("tests/core", "tests/engine", "tests/hostile")
+LEFT_OUT = (
+    *("tests/engine/test_workers_measured.py", "tests/engine/test_workers_processes.py"),
+    *("tests/engine/test_loop_blocking.py", "tests/engine/test_timers_alarm.py", "tests/engine/test_token_cost.py"),
+    *("tests/hostile/test_complexity.py", "tests/engine/test_docs.py", "tests/hostile/test_docs.py"),
+)
+"""Tests that start processes, use real time or signals, or count instructions: a fork or a busy machine disturbs them.
+The tests of docs are left out because they run much code that is not the core."""
 WORLDS = 60
 """The number of worlds of the simulator that are units."""
+REPLAYS = "tests/core/test_machine_replays.py"
+"""Tests that compare runs with what they were before. They run last: what they notice, no other test has noticed."""
 EXAMPLES = 20
 """The most examples of a property-based test."""
 LONGEST = 8.0
@@ -59,6 +68,7 @@ PATIENCE = 120.0
 _OPTIONS = (
     *("-q", "-p", "no:cacheprovider", "--timeout=0", "-m", "not source and not slow"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+    *(f"--ignore={path}" for path in LEFT_OUT),
 )
 
 _COMPARE: dict[type, type] = {
@@ -570,7 +580,10 @@ def judge(mutant: Mutant, units: list[Unit], noticing: Counter[str], quick: floa
 
 
 def _in_order(units: list[Unit], noticing: Counter[str], quick: float) -> tuple[list[Unit], bool]:
-    """Return the *units* in the order in which they run, and whether these are all."""
+    """Return the *units* in the order in which they run, and whether these are all.
+
+    Those of `REPLAYS` run last, and have *quick* seconds of their own.
+    """
     variants: Counter[str] = Counter()
     costs: list[tuple[int, float, int]] = []
     for unit in units:
@@ -578,14 +591,16 @@ def _in_order(units: list[Unit], noticing: Counter[str], quick: float) -> tuple[
         variants[group] += 1
         # Different tests first: the variants of one test notice the same mutants.
         costs.append((-noticing[unit.name], unit.seconds * variants[group], len(costs)))
+    ranked = [units[number] for _, _, number in sorted(costs)]
     ordered: list[Unit] = []
-    spent = 0.0
-    for _, _, number in sorted(costs):
-        spent += units[number].seconds
-        if spent > quick:
-            return ordered, False
-        ordered.append(units[number])
-    return ordered, True
+    for last in (False, True):
+        spent = 0.0
+        for unit in ranked:
+            if unit.name.startswith(REPLAYS) is last:
+                spent += unit.seconds
+                if spent <= quick:
+                    ordered.append(unit)
+    return ordered, len(ordered) == len(units)
 
 
 def _first_failure(mutant: Mutant, units: list[Unit]) -> tuple[int | None, bool]:
@@ -752,7 +767,13 @@ def _report(drawn: list[Mutant], known: _Known, count: int) -> int:
             _say(f"noticed, although it is listed as without effect: {one} by {found.unit}")
     equal = sum(one.key in reasons for one in left)
     by = Counter(
-        "a time limit" if found.late else "a world" if found.unit.startswith("world") else "a test"
+        "a time limit"
+        if found.late
+        else "a world"
+        if found.unit.startswith("world")
+        else "a recorded run alone"
+        if found.unit.startswith(REPLAYS)
+        else "a test"
         for _, found in judged
         if found.unit
     )

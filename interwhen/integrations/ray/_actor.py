@@ -72,7 +72,10 @@ def load(encoded: bytes) -> ExactChecks:
 
 
 class PortableVerifier:
-    """Stands for a verifier in the process of the actor. Its pickle makes the verifier in a worker process."""
+    """Stands for the verifier that *encoded* names, in the process of the actor.
+
+    Its pickle makes the verifier in a worker process: see :func:`load`.
+    """
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
@@ -110,7 +113,7 @@ class CheckActor:
         self._task: asyncio.Task[None] | None = None
 
     async def listen(self, secret: bytes, host: str = "") -> bytes:
-        """Wait at *host* for the program that knows *secret*. Return a :class:`Greeting` with the port.
+        """Wait at *host* for the program that knows *secret*. Return an encoded :class:`Greeting` with host and port.
 
         Without *host*, the address of this node in the cluster is used.
         """
@@ -125,7 +128,10 @@ class CheckActor:
         return msgspec.msgpack.encode(msgspec.structs.replace(own_greeting(), host=host, port=port))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve the program, or close the connection of a stranger."""
+        """Serve a new connection: that of the program until it ends, and then stop this actor.
+
+        A connection that does not send the secret within ten seconds is closed.
+        """
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 given = await reader.readexactly(HALF)
@@ -150,7 +156,10 @@ class CheckActor:
                 self._program = None
 
     async def _stop(self) -> None:
-        """Kill the worker process. Ray ends the process of this actor when its program has ended."""
+        """Listen no more, drop all checks, and kill the worker process.
+
+        Ray ends the process of this actor when its program has ended.
+        """
         if self._server is not None:
             self._server.close()
         self._waiting.clear()
@@ -248,7 +257,10 @@ class CheckActor:
         return CheckResult(item.id, failure=failure or "the worker process must return an outcome, and did not")
 
     async def _answer(self, item: CheckItem, target: bytes, scope: anyio.CancelScope) -> WorkerAnswer:
-        """Return the answer of the worker process to *item*. The deadline counts from the moment when it is ready."""
+        """Return the answer of the worker process to *item*, whose pickled verifier is *target*.
+
+        The deadline of *scope* counts from the moment when the worker process has loaded the verifier.
+        """
         scope.deadline = anyio.current_time() + BOOT_SECONDS
         was_ahead, self._ahead = self._ahead is item, None
         if self._worker is not None and not was_ahead and not self._worker.is_well:

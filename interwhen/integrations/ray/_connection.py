@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from hmac import compare_digest
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from interwhen._engine.loop_blocking import current_loop
 from interwhen._engine.worker_child import GarbledMessage, exactly_blocking, framed, split_frames
@@ -32,7 +33,11 @@ def new_secret() -> bytes:
 
 
 def dial(host: str, port: int, secret: bytes) -> socket.socket:
-    """Connect to the actor that listens at *host* and *port* and knows *secret*. It blocks. Raises :class:`OSError`."""
+    """Connect to the actor that listens at *host* and *port*, and return the socket, which then does not block.
+
+    This call blocks, for at most ten seconds for each step. Raises :class:`OSError`, also if the other side does not
+    know *secret*.
+    """
     sock = socket.create_connection((host, port), HANDSHAKE_SECONDS)
     try:
         sock.sendall(secret[:HALF])
@@ -55,7 +60,7 @@ def _expect(sock: socket.socket, wanted: bytes, who: str) -> None:
 
 
 def set_options(sock: socket.socket) -> None:
-    """Send small messages at once, and notice the loss of the other machine."""
+    """Set *sock* to send small messages at once, and to fail if the other machine does not answer for 15 s."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -68,8 +73,24 @@ def set_options(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+class TaskWakeup(Protocol):
+    """An object that one task awaits until :meth:`set_result` is called: a future of asyncio, or the same for trio."""
+
+    def done(self) -> bool:
+        """Return whether the task needs no call of :meth:`set_result` any more."""
+        ...
+
+    def set_result(self, value: None, /) -> None:
+        """Wake the task. It must not be called twice."""
+        ...
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait until :meth:`set_result` is called."""
+        ...
+
+
 class EventLoop:
-    """What a pool needs of the running event loop, of asyncio or of trio: callbacks, a clock and sockets.
+    """What a pool needs of the running event loop, of asyncio or of trio: callbacks, timers, a clock and sockets.
 
     A pool has no task of its own, so callbacks read its sockets.
     """
@@ -83,17 +104,40 @@ class EventLoop:
         """The same, from any thread. Raises :class:`RuntimeError` if the loop has ended."""
         self.now: Callable[[], float]
         """The clock of the loop."""
+        self.wakeup: Callable[[], TaskWakeup]
+        """Make a :class:`TaskWakeup`. An event of anyio costs eight times as much, and each check waits for one."""
         if self._is_asyncio:
+            import asyncio
+
             self.later, self.from_thread, self.now = (
                 self._loop.call_soon,
                 self._loop.call_soon_threadsafe,
                 self._loop.time,
             )
+            self.wakeup = partial(asyncio.Future[None], loop=self._loop)
         else:
             import trio
 
             self.later = self.from_thread = self._loop.run_sync_soon
             self.now = trio.current_time
+            self.wakeup = _TrioWakeup
+
+    def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
+        """Call *function* once when the clock of the loop shows *when*. Return a function that cancels this."""
+        if self._is_asyncio:
+            cancel: Callable[[], object] = self._loop.call_at(when, function).cancel
+            return cancel
+        import trio
+
+        scope = trio.CancelScope()
+
+        async def waiting() -> None:
+            with scope:
+                await trio.sleep_until(when)
+                function()
+
+        trio.lowlevel.spawn_system_task(waiting, name="interwhen ray timer")
+        return scope.cancel
 
     def watch(self, sock: socket.socket, readable: Callable[[], object]) -> None:
         """Call *readable* whenever *sock* has data or has ended, until :meth:`forget`."""
@@ -115,7 +159,7 @@ class EventLoop:
             _spawn("wait_writable", sock, writable, forever=False)
 
     def forget(self, sock: socket.socket) -> None:
-        """Call nothing for *sock* any more. It must still be open."""
+        """Call nothing for *sock* any more. *sock* must still be open."""
         if self._is_asyncio:
             self._loop.remove_reader(sock)
             self._loop.remove_writer(sock)
@@ -123,6 +167,22 @@ class EventLoop:
             import trio
 
             trio.lowlevel.notify_closing(sock)
+
+
+class _TrioWakeup:
+    """The :class:`TaskWakeup` of trio."""
+
+    def __init__(self) -> None:
+        import trio
+
+        self._event = trio.Event()
+        self.done = self._event.is_set
+
+    def set_result(self, _value: None, /) -> None:
+        self._event.set()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._event.wait().__await__()
 
 
 def _spawn(wait: str, sock: socket.socket, call: Callable[[], object], *, forever: bool) -> None:
@@ -140,7 +200,10 @@ def _spawn(wait: str, sock: socket.socket, call: Callable[[], object], *, foreve
 
 
 class Channel:
-    """The program's end of a connection to an actor. Messages have the same frames as those to worker processes."""
+    """The program's end of a connection to an actor, over the non-blocking *sock*.
+
+    Messages have the same frames as those to worker processes.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -162,7 +225,10 @@ class Channel:
         loop.watch(self._socket, self._read)
 
     def send(self, payload: bytes) -> None:
-        """Send a message. It does not block. Raises :class:`GarbledMessage` if it is too large."""
+        """Send *payload* as one message. It does not block, and does nothing if the connection has ended.
+
+        Call it after :meth:`open`. Raises :class:`GarbledMessage` if *payload* is too large.
+        """
         data = framed(payload)
         if self._ended:
             return  # the pool makes the checks elsewhere

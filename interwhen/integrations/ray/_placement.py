@@ -5,9 +5,13 @@ Why: docs/decisions/0064-checks-on-a-cluster.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Generic, TypeVar
+
+import msgspec
 
 LEAST_SECONDS = 0.005
 """The CPU seconds of a check below which it must not leave the machine: a call would cost more than it saves."""
@@ -70,8 +74,7 @@ WINDOW = 32
 """The largest number of checks that an actor has at once."""
 
 
-@dataclass(slots=True, eq=False)
-class PlacedCheck:
+class PlacedCheck(msgspec.Struct, eq=False):
     """A check that an actor runs, or that waits for an actor."""
 
     id: int
@@ -89,12 +92,15 @@ class PlacedCheck:
     """Whether it is the check that its actor is running."""
 
 
+C = TypeVar("C", bound=PlacedCheck)
+
+
 @dataclass(slots=True)
-class Lane:
+class Lane(Generic[C]):
     """What the pool knows of one actor: the checks that were given to it, in their order."""
 
     name: str
-    checks: dict[int, PlacedCheck] = field(default_factory=dict)
+    checks: dict[int, C] = field(default_factory=dict)
     work: float = 0.0
     """The sum of their usual times."""
     hashed: blake2b = field(init=False)
@@ -104,15 +110,18 @@ class Lane:
         """Hash the name."""
         self.hashed = blake2b(self.name.encode(), digest_size=8)
 
-    def add(self, check: PlacedCheck) -> None:
-        """Record that the actor gets *check* as its last one. If it has no other, it begins with it at once."""
+    def add(self, check: C) -> None:
+        """Record that the actor gets *check* as its last one, which is one more try for *check*.
+
+        If the actor has no other check, it begins with it at once.
+        """
         check.place = self.name
         check.tries += 1
         check.begun = not self.checks
         self.checks[check.id] = check
         self.work += check.seconds
 
-    def remove(self, number: int) -> PlacedCheck | None:
+    def remove(self, number: int) -> C | None:
         """Record that the actor no longer has the check with the id *number*. Return the check; ``None`` without it."""
         check = self.checks.pop(number, None)
         if check is not None:
@@ -120,7 +129,7 @@ class Lane:
         return check
 
     def has_room(self, check: PlacedCheck) -> bool:
-        """Return whether the actor may get *check* although it has others."""
+        """Return whether the actor may get *check* now: it has no check, or few and short ones."""
         count = len(self.checks)
         if count == 0:
             return True
@@ -129,14 +138,16 @@ class Lane:
         return count < 2 or self.work + check.seconds <= WINDOW_SECONDS
 
 
-def best(key: str, lanes: Iterable[Lane]) -> Lane:
+def best(key: str, lanes: Collection[Lane[C]]) -> Lane[C]:
     """Return the best of *lanes* for *key* (rendezvous hashing).
 
     If an actor leaves, only the keys whose best place it was move.
     """
+    if len(lanes) == 1:
+        return next(iter(lanes))
     data = key.encode("utf-8", "surrogatepass")
 
-    def weight(lane: Lane) -> bytes:
+    def weight(lane: Lane[C]) -> bytes:
         found = lane.hashed.copy()
         found.update(data)
         return found.digest()
@@ -144,7 +155,7 @@ def best(key: str, lanes: Iterable[Lane]) -> Lane:
     return max(lanes, key=weight)
 
 
-class Waiting:
+class Waiting(Generic[C]):
     """The checks that wait for an actor, oldest first, and the lanes of the actors.
 
     *most* is the largest number of checks that may wait. A check is given to an actor only when that one has room, so
@@ -153,8 +164,8 @@ class Waiting:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.lanes: dict[str, Lane] = {}
-        self._checks: dict[int, PlacedCheck] = {}
+        self.lanes: dict[str, Lane[C]] = {}
+        self._checks: dict[int, C] = {}
 
     def __len__(self) -> int:
         return len(self._checks)
@@ -164,37 +175,43 @@ class Waiting:
         """Whether no further check may wait."""
         return len(self._checks) >= self.most
 
-    def add(self, check: PlacedCheck, *, first: bool = False) -> None:
+    def add(self, check: C, *, first: bool = False) -> None:
         """Add *check* to the waiting ones, at the end; with *first*, at the front."""
         if first:
             self._checks = {check.id: check, **self._checks}
         else:
             self._checks[check.id] = check
 
-    def remove(self, number: int) -> PlacedCheck | None:
+    def remove(self, number: int) -> C | None:
         """Remove the waiting check with the id *number*, and return it; ``None`` if it does not wait."""
         return self._checks.pop(number, None)
 
-    def take_all(self) -> list[PlacedCheck]:
+    def take_all(self) -> list[C]:
         """Remove all waiting checks, and return them."""
         found = list(self._checks.values())
         self._checks.clear()
         return found
 
-    def assign(self) -> list[PlacedCheck]:
+    def assign(self) -> list[C]:
         """Give as many waiting checks to actors as these have room for, and return them."""
-        given: list[PlacedCheck] = []
+        given: list[C] = []
         if not self.lanes:
             return given
-        for check in list(self._checks.values()):
+        refused = math.inf
+        for check in self._checks.values():
+            if check.seconds >= refused:
+                continue  # there was no room for a shorter one
             if self.place(check) is not None:
-                del self._checks[check.id]
                 given.append(check)
-            elif not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
+                continue
+            refused = check.seconds
+            if not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
                 break
+        for check in given:
+            del self._checks[check.id]
         return given
 
-    def place(self, check: PlacedCheck) -> str | None:
+    def place(self, check: C) -> str | None:
         """Give *check* to an actor and return its name; ``None`` if none has room.
 
         A check goes to the best place for its key. If that actor is busy, it goes to the next best one that is idle,
@@ -203,7 +220,7 @@ class Waiting:
         if not self.lanes:
             return None
         lane = best(check.key, self.lanes.values())
-        if lane.work + check.seconds > WINDOW_SECONDS / 2 or not lane.has_room(check):
+        if lane.checks and (len(lane.checks) >= WINDOW or lane.work + check.seconds > WINDOW_SECONDS / 2):
             fitting = [each for each in self.lanes.values() if each.has_room(check)]
             if not fitting:
                 return None

@@ -30,7 +30,7 @@ from interwhen._types.extensions import WorkDone
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Verifier, note_cluster_away, note_work
 from interwhen.integrations.ray._cluster import Actor, Cluster, RayCluster
-from interwhen.integrations.ray._connection import EventLoop
+from interwhen.integrations.ray._connection import EventLoop, TaskWakeup
 from interwhen.integrations.ray._messages import (
     ActorReply,
     ActorRequest,
@@ -65,6 +65,10 @@ _decode = msgspec.msgpack.Decoder(ActorReply).decode
 _HOME: Literal["home"] = "home"
 
 
+def _nothing() -> None:
+    """Do nothing: there is no timer to cancel."""
+
+
 @dataclass(slots=True)
 class _RemoteTarget:
     """A verifier as the cluster knows it: by the name of its plug-in and its options, from which an actor makes it."""
@@ -72,32 +76,42 @@ class _RemoteTarget:
     name: str
     """The plug-in."""
     key: str
+    """What identifies the verifier, for all tasks."""
     verifier: NamedVerifier
     encoded: bytes = b""
-    """Empty until the digest of the code of the plug-in is known."""
+    """``verifier`` as bytes; empty until the digest of the code of the plug-in is known."""
     digest: bytes = b""
+    """The digest of ``encoded``."""
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(PlacedCheck, eq=False, kw_only=True):
     """A check that was sent to the cluster, or waits for it, with its time limits and its result."""
 
-    check: PlacedCheck
     target: _RemoteTarget
     claim: bytes
+    """The pickled claim."""
     left: float
     """How long the check may still take, in seconds."""
-    scope: anyio.CancelScope
     asked: float
-    changed: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the check gets an actor, loses it, or has a result."""
+    """When the pool was called, on the clock of the loop."""
+    wakeup: TaskWakeup | None = None
+    """What the check awaits. It wakes up when the check gets an actor, loses it, or has a result."""
     result: CheckResult | Literal["home"] | None = None
+    """``home``: it must run on this machine."""
     began: float | None = None
+    """When an actor began it, on the clock of the loop; ``None``: none did."""
     worker: str = ""
+    """The name of this actor for records."""
 
     def end(self, result: CheckResult | Literal["home"]) -> None:
         self.result = result
-        self.changed.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the task of this check look at its place and its result again."""
+        wakeup, self.wakeup = self.wakeup, None
+        if wakeup is not None and not wakeup.done():
+            wakeup.set_result(None)
 
 
 @dataclass(slots=True)
@@ -105,17 +119,27 @@ class _Link:
     """What the pool knows about one actor: its open checks, and the verifiers that it has already got."""
 
     actor: Actor
-    lane: Lane
+    lane: Lane[_Open]
+    """Its open checks, in their order."""
     known: set[bytes] = field(default_factory=set)
-    unsent: list[PlacedCheck] = field(default_factory=list)
+    """The digests of the verifiers that it has got."""
+    unsent: list[_Open] = field(default_factory=list)
     """Checks that the actor has got in this turn of the loop, and that are not sent yet."""
+    late_at: float = math.inf
+    """When the actor must have answered the check that it runs."""
+    rings_at: float = math.inf
+    """When the timer of this link ends. One timer, which is rarely set, serves all checks of the actor."""
+    cancel: Callable[[], object] = _nothing
+    """Cancels the timer."""
+    worker: str = ""
+    """The name of the actor in the results of its checks."""
 
 
 class RayWorkers:
     """Runs expensive checks on a Ray cluster, and all others on this machine: ``interwhen.run(..., workers=...)``.
 
-    A check leaves this machine if its verifier comes from a plug-in by name, and if its last checks all needed more
-    than 7.5 ms of CPU time. *address* is the address of the cluster (empty: ``RAY_ADDRESS``, or the cluster on this
+    A check leaves this machine if its verifier comes from a plug-in by name, and if its last checks all needed at least
+    7.5 ms of CPU time. *address* is the address of the cluster (empty: ``RAY_ADDRESS``, or the cluster on this
     machine). *actors* is the number of actors, each with one processor (0: all processors of the cluster). At most
     *queue* checks wait; a check that waits longer than *patience* seconds for an actor becomes ``Unknown``. If the
     cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why.
@@ -159,7 +183,7 @@ class RayWorkers:
         self._targets: dict[int, tuple[object, _RemoteTarget | None]] = {}
         self._codes: dict[str, str] = {}
         """The digests of the code of plug-ins; empty: it is being read, or there is none."""
-        self._waiting = Waiting(queue)
+        self._waiting: Waiting[_Open] = Waiting(queue)
         self._open: dict[int, _Open] = {}
         self._links: dict[str, _Link] = {}
         self._rooms: deque[anyio.Event] = deque()
@@ -171,10 +195,13 @@ class RayWorkers:
         """Set when the first try to reach the cluster has ended."""
         self._later: Callable[..., object] = _not_bound
         self._from_thread: Callable[..., object] = _not_bound
+        self._wakeup: Callable[[], TaskWakeup] = _not_bound
         self._now: Callable[[], float] = time.monotonic
         """The clock of the loop. Callbacks of the loop are no tasks, and so anyio does not know their clock."""
         self._loop: EventLoop | None = None
         self._keeper = _Keeper(cluster or RayCluster(address or None), actors, memory, self)
+        self._is_started = False
+        """Whether the pool is open and bound, and its keeper started."""
         self._closed = False
 
     # ------------------------------------------------------------------ the pool
@@ -190,6 +217,7 @@ class RayWorkers:
         if self._loop is None:
             self._loop = loop = EventLoop()
             self._later, self._from_thread, self._now = loop.later, loop.from_thread, loop.now
+            self._wakeup = loop.wakeup
             self._known = anyio.Event()
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
@@ -197,40 +225,43 @@ class RayWorkers:
 
         See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
         """
-        if self._loop is None or self._closed:
+        if not self._is_started:
             self.bind()
-        self._keeper.start()
-        target = self._target(verifier)
+            self._keeper.start()
+            self._is_started = not self._closed
+        found = self._targets.get(id(verifier))
+        target = found[1] if found is not None else self._target(verifier)
         if target is None or not self._costs.leaves(target.key):
             return await self._home.check(verifier, claim, scope)
         if self._refused:
             return None, self._refused
-        if not self._links or not self._is_encoded(target):
+        if not self._links or not (target.encoded or self._is_encoded(target)):
             return await self._check_at_home(verifier, claim, scope)
         try:
             data = pickle.dumps(claim)
         except Exception as error:  # noqa: BLE001  (pickling runs code of the user's classes)
             return None, f"{name_error(error)} (workers='ray' needs claims that can be pickled)"
-        if max(len(data), len(target.encoded)) > _MOST_ALONE:
+        if len(data) > _MOST_ALONE or len(target.encoded) > _MOST_ALONE:
             return await self._home.check(verifier, claim, scope)
-        found = await self._check_away(target, claim.key, data, scope)
-        if found is None:
+        result = await self._check_away(target, claim.key, data, scope)
+        if result is None:
             return await self._check_at_home(verifier, claim, scope)
-        if found.is_late:
+        if result.is_late:
             scope.deadline = -math.inf
             await anyio.sleep_forever()
-        return found.verdict, found.failure
+        return result.verdict, result.failure
 
     async def aclose(self) -> None:
         """Kill the actors and stop all workers. Checks that are still open end with an error."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._is_started = True, False
         self._keeper.is_closed = True
         failure = CheckResult(0, failure="the workers were closed during the check")
         for each in list(self._open.values()):
             each.end(failure)
         for link in self._links.values():
+            link.cancel()
             link.actor.close()
         self._links.clear()
         self._waiting.lanes.clear()
@@ -271,22 +302,39 @@ class RayWorkers:
     ) -> CheckResult | None:
         """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead."""
         now = self._now()
-        self._number += 1
-        check = PlacedCheck(self._number, target.key, key, self._costs.seconds(target.key))
-        each = _Open(check, target, claim, scope.deadline - now, scope, now)
-        self._open[check.id] = each
-        scope.deadline = math.inf  # the deadline counts from the moment when the check begins
+        self._number = number = self._number + 1
+        each = _Open(
+            number,
+            target.key,
+            key,
+            self._costs.seconds(target.key),
+            target=target,
+            claim=claim,
+            left=scope.deadline - now,
+            asked=now,
+        )
+        self._open[number] = each
+        # The deadline counts from the moment when the check begins, and the actor keeps it. See _watch.
+        scope.deadline = math.inf
         try:
-            await self._wait(each)
+            queues = len(self._waiting) > 0 or not self._place(each)
+            while each.result is None:
+                if each.place:
+                    each.wakeup = wakeup = self._wakeup()
+                    await wakeup
+                elif not await self._wait_for_actor(each, queues=queues):
+                    break
+                else:
+                    queues = False
         finally:
-            del self._open[check.id]
+            del self._open[number]
             if each.result is None:
                 self._withdraw(each)
             if each.began is not None:
-                note_work(each.worker, each.began - each.asked)
+                note_work(each.worker, each.began - now)
         if each.result is None:
             return CheckResult(
-                check.id,
+                number,
                 verdict=Unknown(
                     f"the cluster was full: no actor was free within {self._patience:g} s; add actors or raise patience"
                 ),
@@ -296,23 +344,18 @@ class RayWorkers:
             return None
         return each.result
 
-    async def _wait(self, each: _Open) -> None:
-        """Wait for the result of *each*; without an actor, wait no longer than the patience."""
-        check = each.check
-        queues = len(self._waiting) > 0 or not self._place(check)
-        while each.result is None:
-            if check.place:
-                await each.changed.wait()
-            else:
-                with anyio.move_on_after(self._patience) as patience:
-                    if queues:
-                        queues = False
-                        await self._queue(each)
-                    await each.changed.wait()
-                if patience.cancelled_caught and not check.place:
-                    return
-            if each.result is None:
-                each.changed = anyio.Event()
+    async def _wait_for_actor(self, each: _Open, *, queues: bool) -> bool:
+        """Wait until *each* has an actor or a result; with *queues*, it must still be added to the waiting checks.
+
+        Return whether this was so before the patience was over.
+        """
+        with anyio.move_on_after(self._patience) as patience:
+            if queues:
+                await self._queue(each)
+            if each.result is None and not each.place:
+                each.wakeup = wakeup = self._wakeup()
+                await wakeup
+        return bool(each.place) or not patience.cancelled_caught
 
     async def _queue(self, each: _Open) -> None:
         while self._waiting.is_full:
@@ -320,28 +363,21 @@ class RayWorkers:
             self._rooms.append(room)
             await room.wait()
         if each.result is None:
-            self._waiting.add(each.check)
+            self._waiting.add(each)
             self._pump_soon()
 
     def _withdraw(self, each: _Open) -> None:
-        """Remove a check that was cancelled or timed out. The actor that runs it kills its worker process.
-
-        An actor that does not answer in time is given up.
-        """
-        check = each.check
-        if self._waiting.remove(check.id) is not None:
+        """Remove a check that was cancelled. The actor that runs it kills its worker process."""
+        if self._waiting.remove(each.id) is not None:
             return
-        link = self._links.get(check.place)
-        if link is None or link.lane.remove(check.id) is None:
+        link = self._links.get(each.place)
+        if link is None or link.lane.remove(each.id) is None:
             self._make_room()  # the room that it got is free again
             return
-        if each.began is not None and self._now() >= each.scope.deadline:
-            self._lose(link, f"the actor {link.actor.name[:8]} did not answer in time")
-            return
-        if check in link.unsent:
-            link.unsent.remove(check)
+        if each in link.unsent:
+            link.unsent.remove(each)
         else:
-            self._send(link, ActorRequest(cancelled=[check.id]))
+            self._send(link, ActorRequest(cancelled=[each.id]))
         self._begin_first(link)
         self._pump_soon()
 
@@ -377,20 +413,21 @@ class RayWorkers:
 
     # ------------------------------------------------------------------ sending and receiving, on the event loop
 
-    def _place(self, check: PlacedCheck) -> bool:
+    def _place(self, check: _Open) -> bool:
         """Give *check* to an actor that has room; return whether there is one."""
         name = self._waiting.place(check)
         if name is None:
             return False
         self._hand_over(name, check)
-        self._pump_soon()
+        if not self._pumps:
+            self._pump_soon()
         return True
 
-    def _hand_over(self, name: str, check: PlacedCheck) -> None:
+    def _hand_over(self, name: str, check: _Open) -> None:
         link = self._links[name]
         link.unsent.append(check)
         if check.begun:
-            self._begin(link, self._open[check.id])
+            self._begin(link, check)
 
     def _pump_soon(self) -> None:
         """Arrange that checks are sent to actors in the next turn of the event loop.
@@ -405,10 +442,10 @@ class RayWorkers:
         self._pumps = False
         if not self._links:
             for check in self._waiting.take_all():
-                self._open[check.id].end(_HOME)
+                check.end(_HOME)
         for check in self._waiting.assign():
             self._hand_over(check.place, check)
-            self._open[check.id].changed.set()
+            check.wake()
         for link in self._links.values():
             if link.unsent:
                 self._give(link)
@@ -419,7 +456,10 @@ class RayWorkers:
             self._rooms.popleft().set()
 
     def _give(self, link: _Link) -> None:
-        """Send *link* the checks that it has got, with the verifiers that it does not know."""
+        """Send *link* the checks that it has got, with the verifiers that it does not know.
+
+        An actor that has got many verifiers forgets them first.
+        """
         new, link.unsent = link.unsent, []
         forgets = len(link.known) > _KNOWN
         request, size = ActorRequest([], [], forgets=forgets), 0
@@ -432,14 +472,18 @@ class RayWorkers:
             if size > _MOST_ALONE:
                 self._send(link, request)
                 request, size = ActorRequest([], []), 0
-            each = self._open[check.id]
-            size += self._add_target(link, request, check) + len(each.claim)
-            request.items.append(CheckItem(check.id, each.target.digest, each.claim, each.left))
+            if check.target.digest not in link.known:
+                size += self._add_target(link, request, check)
+            size += len(check.claim)
+            request.items.append(CheckItem(check.id, check.target.digest, check.claim, check.left))
         self._send(link, request)
 
-    def _add_target(self, link: _Link, request: ActorRequest, check: PlacedCheck) -> int:
-        """Add the verifier of *check* to *request*, unless *link* knows it; return by how many bytes that is larger."""
-        target = self._open[check.id].target
+    def _add_target(self, link: _Link, request: ActorRequest, check: _Open) -> int:
+        """Add the verifier of *check* to *request*, unless *link* knows it, and note that *link* knows it now.
+
+        Return how many bytes *request* has got by this.
+        """
+        target = check.target
         if target.digest in link.known:
             return 0
         link.known.add(target.digest)
@@ -447,18 +491,45 @@ class RayWorkers:
         return len(target.encoded)
 
     def _begin(self, link: _Link, each: _Open) -> None:
-        each.check.begun = True
+        each.begun = True
         each.began = now = self._now()
-        each.worker = f"ray {link.actor.name[:8]}"
+        each.worker = link.worker
         grace = _GRACE if each.target.digest in link.known else _BOOT_SECONDS
-        each.scope.deadline = now + each.left + grace
+        link.late_at = now + each.left + grace
+        if link.late_at < link.rings_at:
+            self._watch(link)
 
     def _begin_first(self, link: _Link) -> None:
         """Record that the actor now runs its oldest check, whose time limit begins."""
-        for number, check in link.lane.checks.items():
+        for check in link.lane.checks.values():
             if not check.begun:
-                self._begin(link, self._open[number])
+                self._begin(link, check)
             return
+
+    def _watch(self, link: _Link) -> None:
+        """Set the timer of *link* to the moment when its actor must have answered.
+
+        The timer is not set again for each check, since this costs as much as the rest of the sending: when it rings,
+        it is set to the limit of the check that then runs.
+        """
+        link.cancel()
+        link.rings_at = link.late_at
+        if link.rings_at < math.inf:
+            assert self._loop is not None
+            link.cancel = self._loop.call_at(link.rings_at, partial(self._ring, link))
+
+    def _ring(self, link: _Link) -> None:
+        """Give the actor of *link* up if it has not answered in time. The check that it runs has then timed out."""
+        link.rings_at, link.cancel = math.inf, _nothing
+        running = next(iter(link.lane.checks.values()), None)
+        if running is None or not running.begun:
+            return  # the next check that begins sets the timer
+        if self._now() < link.late_at:
+            self._watch(link)
+            return
+        link.lane.remove(running.id)
+        running.end(CheckResult(running.id, is_late=True))
+        self._lose(link, f"the actor {link.actor.name[:8]} did not answer in time")
 
     def _send(self, link: _Link, request: ActorRequest) -> None:
         link.actor.send(msgspec.msgpack.encode(request))
@@ -477,13 +548,16 @@ class RayWorkers:
         except msgspec.MsgspecError as error:
             self._lose(link, f"the actor {name[:8]} sent an invalid message: {error}")
             return
+        now, remove = self._now(), link.lane.remove
         for result in results:
-            check = link.lane.remove(result.id)
-            each = self._open.get(result.id)
-            if check is None or each is None:
+            each = remove(result.id)
+            if each is None:
                 continue
+            if each.began is None:
+                # Its result came in one message with that of the check before it.
+                each.began, each.worker = max(each.asked, now - result.spent), link.worker
             if result.spent:
-                self._costs.learn(check.verifier, result.spent)
+                self._costs.learn(each.verifier, result.spent)
             if result.failure is not None and result.failure.startswith("CodeDiffers"):
                 log_warning("ray.refused", why=result.failure)
             each.end(result)
@@ -503,18 +577,16 @@ class RayWorkers:
         self._forget(link)
         now = self._now()
         for check in reversed(checks):
-            each = self._open[check.id]
-            if check.begun and each.began is not None:
-                each.left -= now - each.began
+            if check.begun and check.began is not None:
+                check.left -= now - check.began
             check.begun, check.place = False, ""
-            if each.left <= 0:
-                each.end(CheckResult(check.id, is_late=True))
+            if check.left <= 0:
+                check.end(CheckResult(check.id, is_late=True))
             elif check.tries >= _TRIES:
-                each.end(CheckResult(check.id, failure=f"two actors ended during the check; the last one: {why}"))
+                check.end(CheckResult(check.id, failure=f"two actors ended during the check; the last one: {why}"))
             else:
-                each.scope.deadline = math.inf
                 self._waiting.add(check, first=True)
-                each.changed.set()
+                check.wake()
         if not self._links:
             self._go_home(why)
         self._keeper.wake()
@@ -522,6 +594,7 @@ class RayWorkers:
 
     def _forget(self, link: _Link) -> None:
         self._links.pop(link.actor.name, None)
+        link.cancel()
         link.actor.close()
         self._waiting.lanes.pop(link.actor.name, None)
         self._keeper.remove(link.actor)
@@ -532,13 +605,13 @@ class RayWorkers:
             log_warning("ray.cluster_away", why=why)
         self._away = why
         for check in self._waiting.take_all():
-            self._open[check.id].end(_HOME)
+            check.end(_HOME)
         self._make_room()
 
     # ------------------------------------------------------------------ what the keeper's thread reports
 
     def report(self, method: Callable[..., object], *given: object) -> None:
-        """Call *method* with *given* on the event loop. The thread that keeps the actors uses this."""
+        """Call *method* with *given* on the event loop, if it has not ended. The thread of the keeper uses this."""
         with suppress(RuntimeError):
             self._from_thread(method, *given)
 
@@ -547,9 +620,9 @@ class RayWorkers:
         if self._closed:
             actor.close()
             return  # the keeper kills it
-        lane = Lane(actor.name)
+        lane: Lane[_Open] = Lane(actor.name)
         self._waiting.lanes[actor.name] = lane
-        self._links[actor.name] = _Link(actor, lane)
+        self._links[actor.name] = _Link(actor, lane, worker=f"ray {actor.name[:8]}")
         assert self._loop is not None
         actor.open(self._loop, partial(self._receive, actor.name), partial(self._end, actor.name))
         if self._away:
@@ -559,7 +632,7 @@ class RayWorkers:
         self._pump_soon()
 
     def went_away(self, why: str) -> None:
-        """Record that the cluster cannot be reached, unless there are actors that still answer. *why* is the reason."""
+        """Let the waiting checks run on this machine, because of *why*, unless there are actors that still answer."""
         if not self._links:
             self._go_home(why)
         self._set_known()
@@ -581,7 +654,7 @@ class RayWorkers:
             self._known.set()
 
 
-def _not_bound(*_given: object) -> object:
+def _not_bound(*_given: object) -> Any:
     raise RuntimeError("bind() must be called before the pool is used")
 
 

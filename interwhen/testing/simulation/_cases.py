@@ -163,7 +163,10 @@ class BrokenInvariant:
 
 @dataclass(frozen=True, slots=True)
 class PlayedCase:
-    """A played world, with the history of its trace. ``history`` is ``None`` if the reader missed events."""
+    """A played world, with the history of its trace.
+
+    ``history`` is ``None`` if the reader missed events, or if the run did not end.
+    """
 
     played: PlayedWorld
     history: History | None

@@ -1,5 +1,6 @@
 """The pool on a cluster in this process: no check lost, none twice, and none where it should not be."""
 
+import asyncio
 import gc
 import importlib.util
 import math
@@ -15,6 +16,7 @@ from interwhen._types.verifiers import take_note
 from interwhen.integrations.ray import RayWorkers
 from interwhen.integrations.ray._placement import PROOFS
 from interwhen.registry import load_monitor, load_workers
+from interwhen.testing.complexity import count_steps
 
 pytestmark = pytest.mark.anyio
 
@@ -293,6 +295,101 @@ async def test_a_late_check_is_a_timeout_and_a_silent_actor_is_given_up(monitor,
         await until(lambda: found)
         assert found == ["cancelled"]
         await until(lambda: actor.killed)
+
+
+async def test_one_timer_keeps_the_limits_of_all_checks_of_an_actor(monitor, monkeypatch):
+    """A later check with a shorter limit is given up in time, and an earlier limit ends no check that began later."""
+    monkeypatch.setattr("interwhen.integrations.ray._workers._GRACE", 0.0)
+    monkeypatch.setattr("interwhen.integrations.ray._workers._BOOT_SECONDS", 0.0)
+    cluster = FakeCluster(1, is_quick=False)
+    found = []
+
+    async def one(number, seconds):
+        found.append((number, await ask(pool, monitor.verifier, work(number), seconds)))
+
+    async with RayWorkers(cluster=cluster) as pool, anyio.create_task_group() as group:
+        await joined(pool, 1)
+        expensive(pool, monitor)
+        [actor] = cluster.actors
+        link = pool._links[actor.name]
+        group.start_soon(one, 1, 300.0)
+        await until(lambda: actor.checks)
+        first = link.rings_at
+        group.start_soon(one, 2, 200.0)
+        await until(lambda: len(actor.checks) == 2)
+        assert link.rings_at == first  # the second one has not begun
+        actor.answer()
+        await until(lambda: len(found) == 1)
+        assert link.rings_at == link.late_at < first
+        second = link.rings_at
+        group.start_soon(one, 3, 400.0)
+        await until(lambda: len(actor.checks) == 2)
+        actor.answer()
+        await until(lambda: len(found) == 2)
+        assert link.rings_at == second < link.late_at
+        pool._ring(link)  # the limit of the second check is over, and the third one still has time
+        assert not actor.dead
+        assert link.rings_at == link.late_at
+        link.late_at = pool._now()
+        pool._ring(link)
+        await until(lambda: len(found) == 3)
+        assert found[2] == (3, "cancelled")
+        await until(lambda: actor.killed)
+
+
+async def test_checks_whose_results_come_together_all_know_their_worker(monitor):
+    cluster = FakeCluster(1, is_quick=False)
+    notes = []
+
+    async def one(number):
+        notes.append(take_note())
+        await ask(pool, monitor.verifier, work(number))
+
+    async with RayWorkers(cluster=cluster) as pool, anyio.create_task_group() as group:
+        await joined(pool, 1)
+        expensive(pool, monitor)
+        [actor] = cluster.actors
+        for number in range(2):
+            group.start_soon(one, number)
+        await until(lambda: len(actor.checks) == 2)
+        actor._reply([actor._end_first(), actor._end_first()])
+        await until(lambda: not pool._open)
+        await until(lambda: all(note.worker for note in notes))
+    assert [note.worker for note in notes] == [f"ray {actor.name}"] * 2
+    assert all(note.waited >= 0 for note in notes)
+
+
+def test_a_check_in_a_batch_costs_few_instructions():
+    """How much the pool adds to each of ten checks that are asked for together, with the actor in this process.
+
+    It was 1,485 instructions when each check had an event and two timers of its own.
+    """
+
+    class Instant:
+        async def check(self, _verifier, _claim, _scope):
+            return None, None
+
+    async def tens(pool, verifier, count):
+        for turn in range(count):
+            async with anyio.create_task_group() as group:
+                for _ in range(10):
+                    group.start_soon(ask, pool, verifier, work(turn, ms=0))
+
+    async def opened(verifier):
+        pool = await RayWorkers(cluster=FakeCluster(1)).__aenter__()
+        await joined(pool, 1)
+        expensive(pool, monitor)
+        pool._costs.seconds = lambda _key: 0.0
+        await tens(pool, verifier, 2)
+        return pool
+
+    monitor = load_monitor("in_thread")
+    with asyncio.Runner() as runner:
+        pool = runner.run(opened(monitor.verifier))
+        away, instant = (count_steps(runner.run, tens(each, monitor.verifier, 5)) / 50 for each in (pool, Instant()))
+        runner.run(pool.aclose())
+    added = away - instant
+    assert 100 < added < 1300, added
 
 
 @pytest.mark.parametrize("change", [{"version": "0"}, {"python": "2.7"}, {"code": "x"}])

@@ -1,0 +1,184 @@
+"""Several jobs at once: which of them a cut loses, which may still precede a violation, and how they end."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import Cancelled, CheckSettled, Feedback, FrontierMoved, Span
+from interwhen._core.checks import Job, OpenSegment
+from interwhen._core.messages import Abandoned, Check, Drop, Extract, Invalidate, Settled, SwitchedOff
+from interwhen._core.violations import KNOWS_PLACES
+from tests.core.worlds import STRICT, drive, monitor
+
+
+def test_a_check_with_two_claims_may_precede_by_either():
+    """`CheckTable._may_precede`: equal claims share a check, and the first of them is before the violation."""
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=5\n1+1=2\n")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    assert driver.state == "deciding"
+    assert driver.core.checks.may_precede(0)
+    assert driver.core.checks.may_precede(6)
+    driver.settle()
+    assert driver.state == "opening"
+
+
+@pytest.mark.parametrize(("at", "may"), [(5, False), (6, True), (7, True)])
+def test_an_extraction_may_precede_from_the_start_of_its_segment_on(at, may):
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.answer(min(driver.pending))
+    driver.answer(driver.job("1+1=2"))
+    assert driver.core.checks.may_precede(at) is may
+    driver.extract()
+    assert driver.core.checks.may_precede(at) is may
+
+
+def test_what_observes_never_precedes():
+    driver = drive(monitor(delivery="observe"))
+    driver.feed("1+1=2\n")
+    assert not driver.core.checks.may_precede(9)
+    driver.extract()
+    assert not driver.core.checks.may_precede(9)
+
+
+def test_a_cut_drops_all_jobs_after_it_and_none_before_it():
+    """`CheckTable._lose`: a job before the cut comes first in the table, and others after it."""
+    driver = drive(monitor("watching", delivery="observe", verifier=STRICT), monitor())
+    driver.feed("1+1=2\n2+2=5\n3+3=6\n4+4=8\n")
+    driver.answer(next(job for job, order in driver.pending.items() if order.monitor == 0))
+    first = next(job for job, order in driver.pending.items() if order.monitor == 0 and not isinstance(order, Extract))
+    for job in [job for job, order in driver.pending.items() if order.monitor == 1][:2]:
+        driver.answer(job)
+    left = {job for job, order in driver.pending.items() if order.segment.span.start > 6}
+    assert len(left) == 4
+    checks = {
+        order.claim.key: job for job, order in driver.pending.items() if order.monitor == 1 and isinstance(order, Check)
+    }
+    driver.answer(checks["1+1=2"])
+    driver.answer(checks["2+2=5"])
+    assert {order.job for order in driver.orders if isinstance(order, Drop)} >= left
+    assert first in driver.pending
+    assert not left & set(driver.pending)
+
+
+def test_a_run_that_ends_records_what_was_open():
+    """`CheckTable.cancel_open`: an extraction that has not ended has one record, and so has each claim."""
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.answer(min(driver.pending))
+    jobs = set(driver.pending)
+    assert len(jobs) == 2
+    driver.tell(Abandoned())
+    outcome = Cancelled("the run ended first")
+    assert [(check.key, check.span, check.segment, check.outcome) for check in driver.summary.checks] == [
+        ("1+1=2", Span(0, 5), Span(0, 5), outcome),
+        ("", None, Span(6, 11), outcome),
+    ]
+    assert sorted(event.check.key for event in driver.of(CheckSettled)) == ["", "1+1=2"]
+    assert {order.job for order in driver.orders if isinstance(order, Drop)} == jobs
+    assert driver.core.checks.jobs == {}
+
+
+@pytest.mark.parametrize("text", ["1+1=2 2+2=4 3+3=6\n", "1+1=2 2+2=4\n", "1+1=2\n"])
+def test_a_segment_is_open_until_its_last_check_has_ended(text):
+    """`OpenSegment.await_more`: the extraction counted as one check."""
+    driver = drive(monitor(delivery="gate"))
+    driver.feed(text)
+    driver.extract()
+    while driver.pending:
+        assert driver.shown == ""
+        assert driver.core.checks.first_open(0) == 0
+        driver.answer(min(driver.pending))
+    assert driver.shown == text
+    assert driver.core.checks.first_open(0) is None
+    assert driver.core.checks.first_unclear(0) is None
+
+
+def test_a_new_segment_waits_for_its_extraction():
+    home = OpenSegment(Span(0, 5))
+    assert (home.pending, home.clear) == (1, True)
+    assert home.settle(passed=False)
+    assert (home.pending, home.clear) == (0, False)
+    home.forgive()
+    assert home.clear
+    home.await_more(2)
+    assert not home.settle(passed=True)
+    assert home.settle(passed=True)
+
+
+def test_a_new_job_was_ordered_once():
+    job = Job(1, 0, None, OpenSegment(Span(0, 5)))
+    assert (job.tries, job.seconds) == (1, 0.0)
+    job.retry(2.5)
+    job.retry(4.0)
+    assert (job.tries, job.seconds) == (3, 4.0)
+
+
+def test_the_slowest_monitor_holds_the_frontier():
+    """`Gates.advance`: all required monitors must have passed the text."""
+    driver = drive(monitor("fast", delivery="gate"), monitor("slow", verifier=STRICT), monitor("free", required=False))
+    driver.feed("1+1=2\n2+2=4\n")
+    for who in (0, 2):
+        while jobs := [job for job, order in driver.pending.items() if order.monitor == who]:
+            driver.answer(jobs[0])
+    assert not driver.of(FrontierMoved)
+    assert driver.core.gates.frontier == 0
+    driver.settle()
+    assert [event.to for event in driver.of(FrontierMoved)] == [6, 12]
+
+
+def test_the_frontier_stays_before_what_did_not_pass():
+    driver = drive(monitor(delivery="gate"), monitor("strict", verifier=STRICT))
+    driver.feed("1+1=2\n1+5=10\n1+2=3\n")
+    driver.settle()
+    assert [event.to for event in driver.of(FrontierMoved)] == [6]
+    assert driver.core.checks.first_unclear(0) == 6
+
+
+def test_a_switch_forgets_violations_that_wait():
+    """`Core._switch_off`: a violation that has changed nothing is no violation of the result."""
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    assert driver.state == "deciding"
+    driver.tell(SwitchedOff())
+    assert not driver.core.violations
+    driver.open()
+    driver.feed("so\n")
+    driver.end()
+    assert driver.summary.violations == ()
+    assert driver.summary.text == driver.shown == "1+1=2\n2+2=5\nso\n"
+    assert driver.summary.status == "unverified"
+
+
+def test_a_switch_cancels_what_is_open_and_says_why():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n")
+    driver.extract()
+    driver.tell(SwitchedOff())
+    assert driver.pending == {}
+    assert [check.outcome for check in driver.core.checks.records()] == [Cancelled("supervision was switched off")]
+
+
+def test_a_verdict_for_a_job_that_was_cut_changes_nothing():
+    driver = drive(monitor())
+    driver.feed("2+2=5\n3+3=6\n")
+    driver.extract()
+    late = driver.job("3+3=6")
+    driver.answer(driver.job("2+2=5"))
+    seen, orders = len(driver.seen), len(driver.orders)
+    driver.tell(Settled(late, Cancelled("x")))
+    assert (len(driver.seen), len(driver.orders)) == (seen, orders)
+    assert driver.core.checks.settled(late, Cancelled("x"), 0.0) == []
+
+
+@pytest.mark.parametrize("rules", [KNOWS_PLACES - 1, KNOWS_PLACES])
+def test_records_have_places_since_version_5(rules):
+    driver = drive(monitor(remedy=Feedback()), rules=rules)
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.settle()
+    [record] = driver.core.violations.records()
+    assert (record.place, record.phase) == ((5, "answer") if rules == KNOWS_PLACES else (None, None))
+    assert not [order for order in driver.orders if isinstance(order, Invalidate)]  # nothing is tracked

@@ -1,0 +1,193 @@
+"""After a cut, a scanner is as one that has read only the text that was kept; and what it holds back meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import Lines, Polls, ToolCalls
+from interwhen._core.messages import NO_OFFER
+from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner
+from interwhen._core.segmenter import Intake, scanner_for
+from interwhen._core.transcript import Transcript
+from tests.core.references import TRIGGERS, reference
+from tests.core.worlds import monitor
+
+TEXTS = (
+    "I have 5. Then (6.) more! e.g. this\n\nWait, b 1+1=2\nwait no\n= 3\n! x\n  - 4\n",
+    '```py\na\n```\n~~~\nb ``` \n~~~\nx <tool_call>{"name": "f"}</tool_call> << a <> <<b<> ``` c',
+    'a\n\n\n b\n \nWait a b c Hmm b.\nc" d?" A. x\n1. y',
+)
+ALL = (*TRIGGERS, Polls(9.0, 1.0, 20.0, 4, 30))
+ANY = pytest.mark.parametrize("trigger", ALL, ids=repr)
+
+
+def read(trigger, text, *, flush=False, offer=NO_OFFER):
+    """Return a scanner that has read *text* one character at a time, and the transcript."""
+    scanner, transcript = scanner_for(trigger, offer), Transcript("answer")
+    for char in text:
+        transcript.append(char, 1)
+        list(scanner.feed(transcript))
+    if flush:
+        list(scanner.flush(transcript))
+    return scanner, transcript
+
+
+def spans_of(spans):
+    return [(span.start, span.end) for span in spans]
+
+
+def state(scanner, transcript):
+    return scanner.start, scanner.hold, scanner.bridges, scanner.due, scanner.begun(transcript)
+
+
+@ANY
+@pytest.mark.parametrize("text", TEXTS, ids=range(3))
+def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, text):
+    """`Scanner.rewind`: wherever the cut is, and whether the text had ended or not."""
+    for flush in (False, True):
+        for to in range(0, len(text) + 1, 1 if len(text) < 60 else 2):
+            scanner, transcript = scanner_for(trigger), Transcript("answer")
+            transcript.append(text, 1)
+            list(scanner.feed(transcript))
+            if flush:
+                list(scanner.flush(transcript))
+            transcript.cut(to)
+            scanner.rewind(transcript)
+            assert state(scanner, transcript) == state(*read(trigger, text[:to])), to
+
+
+@pytest.mark.parametrize("trigger", [*TRIGGERS, ToolCalls("<a>", "</a>")], ids=repr)
+@pytest.mark.parametrize("offer", [NO_OFFER, None], ids=["offer", "old"])
+def test_no_segment_begins_before_what_is_held(trigger, offer):
+    """`Scanner.hold`: a gate shows the text before it, so no later segment may begin there."""
+    for text in TEXTS:
+        scanner, transcript = scanner_for(trigger, offer), Transcript("answer")
+        held = 0
+        for char in text:
+            transcript.append(char, 1)
+            for span in scanner.feed(transcript):
+                assert span.start >= held
+            assert held <= scanner.hold <= transcript.length
+            held = scanner.hold
+        assert all(span.start >= held for span in scanner.flush(transcript))
+
+
+@ANY
+def test_skipped_text_is_in_no_segment(trigger):
+    """`Scanner.skip`: what follows is read as if it began there."""
+    for text in TEXTS:
+        scanner, transcript = read(trigger, "so 1.\n<a> ```\nWait")
+        before = transcript.length
+        transcript.append("No. \n", 0)
+        begins = transcript.length
+        scanner.skip(begins)
+        assert (scanner.start, scanner.hold) == (begins, begins)
+        transcript.append(text, 1)
+        found = [*scanner.feed(transcript), *scanner.flush(transcript)]
+        fresh, other = scanner_for(trigger), Transcript("answer")
+        other.append(text, 1)
+        alone = [*fresh.feed(other), *fresh.flush(other)]
+        if not isinstance(trigger, Polls):
+            assert [(span.start - begins, span.end - begins) for span in found] == spans_of(alone)
+            assert spans_of(alone) == reference(trigger, text)
+        assert before < begins <= min((span.start for span in found), default=begins)
+
+
+@pytest.mark.parametrize(
+    ("cut", "segments"), [(7, ["3+4=7\nn it is 8"]), (8, ["3+4=7\nno it is 8"]), (9, ["3+4=7", "now it is 8"])]
+)
+def test_a_line_that_was_complete_may_be_joined_after_a_cut(cut, segments):
+    """`JoinedLineScanner._begins`: the third letter has shown that the next line does not join."""
+    follower = Intake((monitor(trigger=Lines(joins=("no", "n"))),), tags=None, phase="answer")
+    found = {due.segment.span: due.segment.text for due in follower.feed("3+4=7\nnow", 1, "answer")}
+    assert list(found.values()) == ["3+4=7"]
+    follower.cut(cut)
+    dues = [*follower.feed(" it is 8\n", 1, "answer"), *follower.end()]
+    kept = [] if any(due.segment.span.start == 0 for due in dues) else ["3+4=7"]
+    assert kept + [due.segment.text for due in dues] == segments
+
+
+def test_a_torn_line_is_remembered_for_the_segments_that_it_is_in():
+    """`Intake._due`: lines before and after it have no tear."""
+    watching = (monitor("lines"), monitor("all", trigger=TRIGGERS[-1]))
+    intake = Intake(watching, tags=None, phase="answer")
+    list(intake.feed("1+1=2\n2+2", 1, "answer"))
+    [due] = intake.insert("\nWait.\n", "feedback", torn=True)
+    assert (due.segment.text, due.torn, due.monitors) == ("2+2", 6, (0,))
+    later = [*intake.feed("3+3=6\n", 1, "answer"), *intake.end()]
+    tears = {due.monitors: due.tears for due in later}
+    assert tears[0,] == ()
+    assert [(tear.start, tear.end) for tear in tears[1,]] == [(6, 9)]
+    intake.cut(10)
+    assert next(due.tears for due in intake.end() if due.monitors == (1,))[0].end == 9
+    intake.cut(9)
+    assert [due.tears for due in intake.end() if due.monitors == (1,)] == [()]
+
+
+def test_old_runs_remember_no_tears():
+    intake = Intake((monitor(trigger=TRIGGERS[-1]),), tags=None, phase="answer", knows_tears=False)
+    list(intake.feed("1+1=2\n2+2", 1, "answer"))
+    list(intake.insert("\nWait.\n", "feedback", torn=True))
+    assert [due.tears for due in intake.end()] == [()]
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_numbers_below_one_count_as_one(number):
+    assert LineScanner(number).every == max(number, 1)
+    assert (CountScanner(number).count, CountScanner(number).due) == (max(number, 1),) * 2
+
+
+def test_a_new_scanner_has_read_nothing():
+    for trigger in ALL:
+        scanner = scanner_for(trigger)
+        assert (scanner.start, scanner.pos, scanner.hold, scanner.bridges) == (
+            *(0, 0, 0),
+            scanner.bridges if type(scanner).__name__ == "WholeScanner" else False,
+        )
+        assert scanner.begun(Transcript("answer")) is None
+    assert JoinedLineScanner(("so",)).hot is False
+
+
+def test_segments_that_end_together_come_in_the_order_of_their_ends():
+    """`_in_order`: and of their starts, whichever monitor comes first."""
+    whole, lines = monitor("whole", trigger=TRIGGERS[-1]), monitor("lines")
+    for monitors in ((whole, lines), (lines, whole)):
+        intake = Intake(monitors, tags=None, phase="answer")
+        list(intake.feed("1+1=2\n2+2=4", 1, "answer"))
+        dues = list(intake.end())
+        assert spans_of(due.segment.span for due in dues) == [(0, 11), (6, 11)]
+
+
+def test_tokens_without_text_belong_to_the_next_text():
+    intake = Intake((monitor(),), tags=("<t>", "</t>"), phase="reasoning")
+    list(intake.feed("so", 3, "answer"))
+    intake.owe(2)
+    assert (intake.owed, intake.tokens_from(0), intake.transcript.kept_tokens) == (2, 5, 3)
+    intake.credit(1)
+    assert intake.owed == 3
+    intake.credit(-9)
+    assert (intake.owed, intake.transcript.kept_tokens) == (0, 3)
+    intake.credit(-1)
+    assert intake.transcript.kept_tokens == 2
+    intake.owe(4)
+    intake.cut(1)
+    assert (intake.discarded, intake.owed, intake.transcript.kept_tokens) == (4, 0, 2)
+    intake.cut(0)
+    assert (intake.discarded, intake.transcript.kept_tokens) == (6, 0)
+    intake.owe(2)
+    list(intake.end())
+    assert (intake.owed, intake.transcript.kept_tokens) == (0, 2)
+
+
+def test_the_closing_tag_begins_a_line():
+    intake = Intake((monitor(),), tags=("<t>", "</t>"), phase="reasoning")
+    list(intake.feed("so\nit", 1, "answer"))
+    assert [intake.closing(at) for at in (0, 2, 3, 4, 5)] == ["\n</t>", "\n</t>", "</t>", "\n</t>", "\n</t>"]
+    assert Intake((monitor(),), tags=None, phase="reasoning").closing(0) == ""
+
+
+def test_a_scanner_that_does_not_read_the_phase_holds_nothing():
+    intake = Intake((monitor(phase="answer"), monitor("r", phase="reasoning")), tags=None, phase="reasoning")
+    list(intake.feed("so it", 1, "reasoning"))
+    assert [intake.hold(number) for number in (0, 1)] == [5, 0]
+    list(intake.feed("four", 1, "answer"))
+    assert [intake.hold(number) for number in (0, 1)] == [5, 9]

@@ -1,0 +1,250 @@
+"""Places, floors, budgets and versions of the rules, exactly at their borders."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import (
+    Auto,
+    Budgets,
+    Claim,
+    Conclude,
+    Feedback,
+    Repair,
+    Resample,
+    Segment,
+    Span,
+    ToolCall,
+    ToolCalls,
+    Violation,
+)
+from interwhen._core import violations
+from interwhen._core.messages import Open
+from interwhen._core.segmenter import Intake
+from interwhen._core.transcript import Transcript
+from interwhen._core.violations import (
+    DEFAULT_TEMPLATE,
+    FEW,
+    Candidate,
+    Ref,
+    RefutationCounts,
+    Violations,
+    _visible,
+    cuts_short,
+    earliest,
+    plan,
+    refutation,
+)
+from interwhen.models import Chunk
+from tests.core.worlds import STRICT, drive, monitor
+
+
+def refuted(start, words="1+1=3", monitor=0, phase="answer", **options):
+    span = Span(start, start + len(words))
+    ref = Ref(monitor, Claim(key=words, span=span), Segment(words, span, phase))
+    return refutation(ref, Violation("wrong", **options))
+
+
+def slow_place(text, start, feedback, answered):
+    """Return the place of *start*: the characters before it that count, one by one."""
+    left_out = {at for span in (*feedback, *(each for each in answered if each.end <= start)) for at in span.positions}
+    return sum(not char.isspace() for at, char in enumerate(text[:start]) if at not in left_out)
+
+
+class Range(Span):
+    """A span that lists its positions."""
+
+    @property
+    def positions(self):
+        return range(self.start, self.end)
+
+
+@pytest.mark.parametrize("order", [(0, 5, 9, 14, 20, 25), (25, 20, 14, 9, 5, 0), (9, 25, 0, 14, 5, 20)])
+def test_places_are_those_of_a_slow_count(order):
+    """`RefutationCounts._place`: without white space, feedback, and answered segments that end before the place."""
+    transcript = Transcript("answer")
+    transcript.append("aa b cccc", 1)
+    transcript.insert("\nNo.\n", "feedback")
+    transcript.append("dd eee ffff", 1)
+    text = transcript.slice(0, transcript.length)
+    counts = RefutationCounts(transcript)
+    answered = [Range(5, 9), Range(17, 20)]
+    for each in answered:
+        counts.answered(Span(each.start, each.end))
+    for start in order:
+        assert counts.met(refuted(start))[1] == slow_place(text, start, [Range(9, 14)], answered), start
+
+
+def test_answers_with_the_same_words_are_one_repetition():
+    transcript = Transcript("answer")
+    transcript.append("aaaa bbbb cccc", 1)
+    counts = RefutationCounts(transcript)
+    assert [counts.met_answer(refuted(at)) for at in (0, 5, 9)] == [1, 2, 3]
+    assert counts.met_answer(refuted(5, "2+2=5")) == 1
+    assert counts.met_answer(refuted(5, monitor=1)) == 1
+    assert counts.met(refuted(5))[0] == 1
+    assert _visible(" a b\n\tc ") == 3
+
+
+def test_a_restart_does_not_cut_feedback_on_a_refused_call():
+    """`Violations._floor`: the feedback may end exactly where the segment begins."""
+    calls = monitor("c", trigger=ToolCalls(), remedy=Feedback(), level="flag")
+    driver = drive(calls, monitor(remedy=Auto(order=("restart",)), verifier=STRICT), resume="tokens")
+    driver.feed("1+1=2\n")
+    call = ToolCall(id="x", name="x", arguments="2+2=5")
+    driver.tell(Chunk(call.text, call=call))
+    driver.settle()
+    driver.open()
+    end = driver.core.transcript.length
+    assert driver.core.transcript.refusals[-1][0].end == end
+    driver.feed("3+2=7\n")
+    driver.settle()
+    assert driver.summary.status == "abstained"
+    assert driver.summary.text == driver.core.transcript.slice(0, end)
+
+
+@pytest.mark.parametrize(("discarded", "ends"), [(3, False), (2, True)])
+def test_the_budget_of_discarded_tokens_is_used_up_to_its_end(discarded, ends):
+    driver = drive(monitor(remedy=Resample()), budgets=Budgets(discarded_tokens=discarded))
+    driver.chunk("1+1=2\n", tokens=5)
+    driver.chunk("2+2=5\n", tokens=3)
+    driver.settle()
+    assert (driver.summary is not None) is ends
+    if ends:
+        assert driver.summary.reason == "the budget of 2 discarded tokens is spent"
+
+
+@pytest.mark.parametrize("rules", [1, 7])
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_the_same_words_may_be_refuted_a_few_times(repeats, rules):
+    driver = drive(monitor(remedy=Feedback("rewind")), budgets=Budgets(repeats=repeats), rules=rules)
+    for _ in range(repeats + 1):
+        assert driver.summary is None
+        if driver.state == "opening":
+            driver.open()
+        driver.feed("2+2=5\n")
+        driver.settle()
+    # Feedback is no part of the place, so the words are at the same place each time.
+    times = repeats + 1
+    assert driver.summary.reason == f"not converging: the same words were refuted at the same place {times} times"
+
+
+def test_version_0_of_the_rules_counts_what_was_written_at_one_cut():
+    """`Violations.plan`: later versions count what was refuted."""
+    driver = drive(monitor(remedy=Resample()), budgets=Budgets(repeats=2), rules=0)
+    for rounds in range(1, 4):
+        assert driver.summary is None, rounds
+        if driver.state == "opening":
+            driver.open()
+        driver.feed("2+2=5\n")
+        driver.settle()
+    assert driver.summary.reason == "not converging: the same words were refuted at the same place 3 times"
+
+
+@pytest.mark.parametrize("remedies", [0, 1, 2])
+def test_the_budget_of_remedies_is_used_up_to_its_end(remedies):
+    driver = drive(monitor(remedy=Resample()), budgets=Budgets(remedies=remedies))
+    for _ in range(remedies):
+        driver.feed(f"2+2={len(driver.orders) % 3 + 5}\n")
+        driver.settle()
+        driver.open()
+    driver.feed("4+4=9\n")
+    driver.settle()
+    assert driver.summary.reason == f"the budget of {remedies} remedies is spent"
+    assert driver.summary.remedies == remedies
+    assert len([order for order in driver.orders if isinstance(order, Open)]) == remedies + 1
+
+
+def test_candidates_are_ordered_by_place_and_names_and_not_by_time():
+    who = (monitor("b"), monitor("a"))
+    text = Segment("1+1=3 2+2=5", Span(0, 11), "answer")
+
+    def at(start, end, number=0, key="x", *, violation=True):
+        ref = Ref(number, Claim(key=key, span=Span(start, end)), text)
+        return Candidate(ref.span, ref, Violation("w") if violation else None, "w")
+
+    ordered = [
+        *(at(0, 3), at(0, 5, 1, "w"), at(0, 5, 1), at(0, 5, 0), at(0, 5, 0, violation=False), at(6, 11)),
+    ]
+    for number in range(len(ordered)):
+        assert earliest(reversed(ordered[number:]), who) is ordered[number]
+        assert earliest(ordered[number:], who) is ordered[number]
+
+
+@pytest.mark.parametrize(
+    ("where", "span", "repair"),
+    [(None, (4, 9), "4"), (Span(2, 3), (6, 7), "4"), (Span(0, 5), (4, 9), "4"), (Span(2, 6), (4, 9), None)],
+)
+def test_an_error_outside_of_its_claim_spans_the_claim_and_has_no_repair(where, span, repair):
+    found = refuted(4, where=where, repair="4")
+    assert (found.span.start, found.span.end) == span
+    assert found.violation.repair == repair
+    ref = Ref(0, Claim(key="x", span=None), Segment("1+1=3", Span(4, 9), "answer"))
+    assert refutation(ref, Violation("w", where=Span(0, 1))).span == Span(4, 9)
+    assert ref.text == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "cut"),
+    [
+        *(("12", 1, True), ("1,2", 1, True), ("1, 2", 1, False), ("1 234", 1, True), ("1 2345", 1, False)),
+        *(("1 23", 1, False), ("1.5", 1, True), ("1.", 1, False), ("1a", 1, False), ("1{,}5", 1, True)),
+        *(("ab", 1, True), ("a1", 1, True), ("a_", 1, True), ("a-b", 1, True), ("a-1", 1, False), ("a-", 1, False)),
+        *(("a b", 1, False), (")b", 1, False), ("a", 1, False), ("1", 1, False)),
+    ],
+)
+def test_a_repair_leaves_no_rest_of_a_number_or_a_word(text, end, cut):
+    assert cuts_short(text, Span(0, end)) is cut
+    assert not cuts_short(text, Span(end, end))
+
+
+@pytest.mark.parametrize(
+    ("remedy", "again", "cut", "insert", "name"),
+    [
+        (Repair(), False, 4, "2", "repair"),
+        (Repair(), True, 5, "\nWait, it is 2.\n", "feedback"),
+        (Repair(Resample()), True, 0, "", "resample"),
+        (Feedback(), False, 5, "\nWait, it is 2.\n", "feedback"),
+        (Feedback("rewind"), False, 0, "Wait, it is 2.\n", "feedback"),
+        (Resample(), True, 0, "", "resample"),
+    ],
+)
+def test_what_each_remedy_cuts_and_writes(remedy, again, cut, insert, name):
+    found = refuted(0, where=Span(4, 5), repair="2", witness="it is 2")
+    todo = plan(found, monitor(remedy=remedy), DEFAULT_TEMPLATE, "3", 0, again=again, cuts=False)
+    assert (todo.remedy, todo.cut, todo.insert) == (name, cut, insert)
+    assert todo.answers_segment is (cut == 5)
+    assert todo.goes_on
+    assert (todo.ask, todo.torn, todo.heat) == ("", False, None)
+
+
+def test_a_conclusion_is_dropped_with_its_text():
+    """`Violations.cut`: feedback and conclusions begin where their segment ends."""
+    intake = Intake((monitor(),), tags=None, phase="reasoning")
+    intake.feed("1+1=3\n", 1, "reasoning")
+    for to, left in ((6, 1), (5, 0), (4, 0)):
+        kept = Violations((monitor(remedy=Conclude(), phase="reasoning", required=False),), intake, Budgets())
+        kept.conclude(refuted(0, phase="reasoning"), 5)
+        [reason] = kept.concluded
+        assert reason.span == Span(5, 5)
+        kept.cut(to)
+        assert len(kept.concluded) == left
+
+
+def test_what_was_found_while_the_model_was_silent_is_forgotten_by_its_monitor_and_segment():
+    intake = Intake((monitor("a"), monitor("b")), tags=None, phase="answer")
+    intake.feed("1+1=3\n2+2=5\n", 1, "answer")
+    kept = Violations((monitor("a"), monitor("b")), intake, Budgets())
+    for number in (0, 1):
+        for start in (0, 6):
+            kept.note(kept.record(refuted(start, monitor=number), interrupted=False))
+    assert len(kept.records()) == 4
+    kept.forget("a", Span(0, 6))
+    assert [(record.monitor, record.span.start) for record in kept.records()] == [("b", 0), ("a", 6), ("b", 6)]
+    kept.drop()
+    assert not kept
+    assert len(kept.records()) == 3
+
+
+def test_the_numbers_of_the_ladder():
+    assert (violations.FEEDBACKS, violations.RESTARTS, FEW) == (2, 2, 4)
+    assert drive(monitor()).core.rules == violations.RULES == 7
