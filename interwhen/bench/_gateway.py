@@ -69,7 +69,10 @@ class CrowdPair(msgspec.Struct, frozen=True):
 
     @property
     def added_p99_ms(self) -> float:
-        """The 99th percentile of chunk lateness of the client minus that of the baseline, in milliseconds."""
+        """How much later the client gets its chunks than the bare protocol, in milliseconds.
+
+        This is the difference between their 99th percentiles of lateness.
+        """
         return self.crowd.late_p99_ms - self.floor.late_p99_ms
 
 

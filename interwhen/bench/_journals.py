@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import anyio
+import anyio.to_thread
+import msgspec
 from cyclopts import Parameter
 
 from interwhen import UsageError
@@ -17,7 +23,9 @@ from interwhen.bench._gateway import read_ways, serving
 from interwhen.bench._processes import Helper, cpu_seconds_of
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.testing._paced_server import paced_server
+from interwhen.journal._directory import BUSY_SECONDS
+from interwhen.models import HttpRequest
+from interwhen.testing._paced_server import paced_server, stream_events
 
 Arm: TypeAlias = Literal["off", "on"]
 
@@ -34,13 +42,23 @@ class Round(NamedTuple):
     crowd: Crowd
 
 
+class Work(NamedTuple):
+    """The CPU time of one round without sockets, in microseconds for each chunk."""
+
+    loop: float
+    """The thread of the event loop."""
+    others: float
+    """All other threads: the one that writes journals, and those that every gateway has."""
+
+
 async def journals(
     *,
     pairs: int = 90,
     streams: int = 500,
     seconds: float = 10.0,
     rate: float = 20.0,
-    rounds: int = 6,
+    rounds: int = 2,
+    repeats: int = 24,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m")] = ("arithmetic",),
     text: Literal["full", "redacted"] = "full",
     seed: int = 0,
@@ -50,7 +68,9 @@ async def journals(
 
     First the streams come one at a time, and the times of their first chunks are compared. Then many come at once, and
     the CPU time of the gateway processes is compared. A load generator in a separate process sends the streams over
-    loopback. The journals are written to a directory for temporary files, and deleted at the end.
+    loopback. How many chunks arrive together changes this CPU time by more than journals do. So the two gateways are
+    then run in this process, without sockets: each chunk arrives alone, and the threads are timed separately. The
+    journals are written to a directory for temporary files, and deleted at the end.
 
     Parameters
     ----------
@@ -63,7 +83,9 @@ async def journals(
     rate
         The rate of each stream, in chunks per second.
     rounds
-        How many pairs of many streams are read.
+        How many pairs of many streams are read through the gateway processes.
+    repeats
+        How many pairs of many streams are read without sockets.
     monitor
         A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times.
     text
@@ -73,7 +95,7 @@ async def journals(
     minutes
         Begin no further round of one part after this many minutes.
     """
-    require_positive(streams=streams, seconds=seconds, rate=rate, rounds=rounds)
+    require_positive(streams=streams, seconds=seconds, rate=rate, rounds=rounds, repeats=repeats)
     chunks = int(seconds * rate)
     if chunks < 2:
         raise UsageError(
@@ -96,7 +118,16 @@ async def journals(
 
             found = await experiment.run(measure)
         kept = len(os.listdir(folder + "/journals"))  # noqa: PTH208  (only their number)
-    return report_of(single, found, kept, ", ".join(monitor))
+        say(f"{repeats} pairs of {streams} streams without sockets")
+        work = await _without_sockets(
+            monitor,
+            {"path": f"{folder}/inside", "text": text},
+            streams,
+            chunks,
+            rate,
+            Experiment(_ARMS, repeats, seed, minutes=minutes),
+        )
+    return report_of(single, found, work, kept, ", ".join(monitor))
 
 
 async def _round(gateway: Helper, streams: int, chunks: int, rate: float) -> Round:
@@ -111,13 +142,159 @@ async def _round(gateway: Helper, streams: int, chunks: int, rate: float) -> Rou
     return Round((after - before) / (streams * chunks) * 1e6, crowd)
 
 
+# The gateways in this process. They differ in nothing else: not in the memory or the hash seed of their process, nor in
+# how many chunks a read brings.
+
+
+class _Upstream:
+    """A transport that answers each request with *events*. Each read waits for the next tick and gets one event."""
+
+    def __init__(self, events: Sequence[bytes]) -> None:
+        self.events = events
+        self.ticks = 0
+        """How many ticks have come for which an answer waited."""
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def send(self, _request: HttpRequest, *, connect_timeout: float | None) -> _Answer:  # noqa: ARG002
+        """Return a new answer at once; *connect_timeout* is ignored."""
+        return _Answer(self)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    async def tick(self) -> None:
+        """Wait for the next tick."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    async def run(self, every: int, flush: Callable[[], None]) -> None:
+        """Let a tick come whenever all other tasks have had their turn. Call *flush* at every so many ticks."""
+        while True:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                if not each.done():
+                    each.set_result(None)
+            if waiting:
+                self.ticks += 1
+                if self.ticks % every == 0:
+                    flush()
+            await asyncio.sleep(0)
+
+
+class _Answer:
+    status = 200
+    headers: Mapping[str, str] = {"content-type": "text/event-stream"}
+
+    def __init__(self, upstream: _Upstream) -> None:
+        self._upstream = upstream
+        self._left = iter(upstream.events)
+
+    async def receive(self) -> bytes:
+        await self._upstream.tick()
+        return next(self._left, b"")
+
+    async def aclose(self) -> None:
+        self._left = iter(())
+
+
+_BODY = msgspec.json.encode({"model": "paced", "prompt": "", "stream": True})
+_SCOPE: Mapping[str, Any] = {
+    "type": "http",
+    "method": "POST",
+    "path": "/v1/completions",
+    "raw_path": b"/v1/completions",
+    "query_string": b"",
+    "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(_BODY)).encode())],
+}
+
+
+async def _call(app: Any) -> int:
+    """Make one call to *app*, and return the number of messages of its answer."""
+    asked = iter([{"type": "http.request", "body": _BODY, "more_body": False}])
+    is_over = asyncio.Event()
+    sent = 0
+
+    async def receive() -> Mapping[str, Any]:
+        for message in asked:
+            return message
+        await is_over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Mapping[str, Any]) -> None:
+        nonlocal sent
+        sent += 1
+
+    await app(dict(_SCOPE), receive, send)
+    is_over.set()
+    return sent
+
+
+async def _without_sockets(
+    monitors: Sequence[str],
+    journal: Mapping[str, Any],
+    streams: int,
+    chunks: int,
+    rate: float,
+    experiment: Experiment[Arm],
+) -> dict[Arm, list[Work]]:
+    """Serve *streams* streams of *chunks* chunks at once in each round of *experiment*, and return what they cost.
+
+    *monitors* watch the streams. One of the two gateways has the settings *journal*. The streams run as fast as they
+    can; the journals are written as often for a chunk as at *rate* chunks a second.
+    """
+    upstream = _Upstream(stream_events(chunks))
+    async with _inside(monitors, upstream, {}) as off, _inside(monitors, upstream, journal) as on:
+        gateways: dict[Arm, Any] = {"off": off, "on": on}
+        gc.collect()
+        gc.freeze()  # as the gateway process does
+        before = gc.get_threshold()
+        gc.set_threshold(1_000, 10, 100)
+        assert on[0].journals is not None
+        every = max(int(BUSY_SECONDS * rate), 1)
+        ticks = asyncio.get_running_loop().create_task(upstream.run(every, on[0].journals.hurry))
+
+        async def measure(arm: Arm, _number: int) -> Work:
+            gateway, app = gateways[arm]
+            gc.collect()
+            upstream.ticks = 0
+            loop, whole = time.thread_time(), time.process_time()
+            sent = await asyncio.gather(*[_call(app) for _ in range(streams)])
+            if gateway.journals is not None:
+                await anyio.to_thread.run_sync(gateway.journals.close)
+            loop, whole = time.thread_time() - loop, time.process_time() - whole
+            assert min(sent) > chunks, f"each answer must have {chunks} chunks, got {min(sent)} messages"
+            return Work(*(seconds / (streams * chunks) * 1e6 for seconds in (loop, whole - loop)))
+
+        try:
+            return await experiment.run(measure)
+        finally:
+            ticks.cancel()
+            gc.set_threshold(*before)
+            gc.unfreeze()
+
+
+@asynccontextmanager
+async def _inside(monitors: Sequence[str], upstream: _Upstream, journal: Mapping[str, Any]) -> AsyncIterator[Any]:
+    from interwhen.gateway import Config, Gateway, make_app
+
+    config = {"upstreams": ["http://127.0.0.1:1/v1"], "monitors": list(monitors), "journal": journal}
+    async with Gateway(msgspec.convert(config, Config), transport=upstream) as gateway:
+        yield gateway, make_app(gateway)
+
+
 def report_of(
-    single: Mapping[str, Sequence[Reading]], rounds: Mapping[Arm, Sequence[Round]], kept: int, monitors: str
+    single: Mapping[str, Sequence[Reading]],
+    rounds: Mapping[Arm, Sequence[Round]],
+    work: Mapping[Arm, Sequence[Work]],
+    kept: int,
+    monitors: str,
 ) -> Report:
     """Return the report of the benchmark.
 
-    *single* has the streams that were read one at a time, and *rounds* those that were read many at once, each for both
-    gateways. *kept* is the number of journals at the end, and *monitors* names the monitors.
+    *single* has the streams that were read one at a time, *rounds* those that were read many at once, and *work* those
+    without sockets, each for both gateways. *kept* is the number of journals of the gateway process at the end, and
+    *monitors* names the monitors.
     """
     first = {name: [reading.first * 1e3 for reading in found] for name, found in single.items()}
     later = [after - before for before, after in zip(first["off"], first["on"], strict=True)]
@@ -125,12 +302,24 @@ def report_of(
     more = [after - before for before, after in zip(cost["off"], cost["on"], strict=True)]
     share = {arm: min(each.crowd.delivered for each in found) * 100 for arm, found in rounds.items()}
     lost = {arm: sum(each.crowd.lost for each in found) for arm, found in rounds.items()}
+    inside = {arm: [sum(each) for each in found] for arm, found in work.items()}
+    added = [
+        Work(after.loop - before.loop, after.others - before.others)
+        for before, after in zip(work["off"], work["on"], strict=True)
+    ]
     rows: tuple[Row, ...] = (
         {"what": "first chunk, without journals, p50", "measured": Estimate(percentile(first["off"], 0.5), "ms")},
         {"what": "first chunk, journals add, p50 within pairs", "measured": estimate(later, "ms", limit=0.1)},
         {"what": "CPU per chunk, without journals", "measured": estimate(cost["off"], "µs")},
         {"what": "CPU per chunk, with journals", "measured": estimate(cost["on"], "µs")},
-        {"what": "CPU per chunk, journals add, within pairs", "measured": estimate(more, "µs", limit=2.0)},
+        {"what": "CPU per chunk, journals add, within pairs", "measured": estimate(more, "µs")},
+        {"what": "without sockets: CPU per chunk, without journals", "measured": estimate(inside["off"], "µs")},
+        {
+            "what": "without sockets: CPU per chunk, journals add, within pairs",
+            "measured": estimate([sum(each) for each in added], "µs", limit=2.0),
+        },
+        {"what": "of this, on the event loop", "measured": estimate([each.loop for each in added], "µs")},
+        {"what": "of this, on other threads", "measured": estimate([each.others for each in added], "µs")},
         {"what": "share of the offered rate, without journals, least", "measured": Estimate(share["off"], "%")},
         {
             "what": "share of the offered rate, with journals, least",
@@ -144,7 +333,13 @@ def report_of(
         benchmark="journals",
         subject=f"monitors: {monitors}",
         tables=(Table("A gateway with journals beside one without", rows),),
-        observations=observations({**{f"first chunk, {arm}": values for arm, values in first.items()}, **cost}),
+        observations=observations(
+            {
+                **{f"first chunk, {arm}": values for arm, values in first.items()},
+                **cost,
+                **{f"without sockets, {arm}": values for arm, values in inside.items()},
+            }
+        ),
     )
 
 

@@ -187,11 +187,12 @@ class _SlotsCollector:
 class Gateway:
     """The state of one gateway. Enter it with ``async with`` before it serves calls.
 
-    The constructor loads the monitors and keys, and opens the audit file and the stores. Raises :class:`UsageError` on
-    an invalid configuration.
+    The constructor loads the monitors and keys, and opens the audit file and the stores. *transport* sends the requests
+    to the upstreams; with ``None``, it is the one that *config* names. Raises :class:`UsageError` on an invalid
+    configuration.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, transport: Transport | None = None) -> None:
         if not config.upstreams:
             raise UsageError(
                 "the gateway must have at least one upstream, got none: give one, such as --upstream "
@@ -220,7 +221,7 @@ class Gateway:
         """The directory of journals; ``None`` if none is configured."""
         if self.journals is not None:
             self._count_journals(self.journals)
-        self.transport = _transport(config.transport)
+        self.transport = transport or _transport(config.transport)
         patience = config.patience
         self.timeouts = Timeouts(patience.connect, patience.first_token, patience.inter_token)
         self.upstreams = tuple(_upstream(entry, self.transport, self.timeouts) for entry in config.upstreams)

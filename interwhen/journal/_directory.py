@@ -44,6 +44,9 @@ _RECORD_SECONDS = 10.0
 """How long a run that has ended waits for the record of its call."""
 _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
+_LINGER_SECONDS = 60.0
+"""How long the thread keeps coming around after the last record before it sleeps. To wake a thread that sleeps takes
+two changes of context and the interpreter's lock, just when the first token of a call is due."""
 _WORK_SECONDS = 0.0003
 """How long the thread works until it lets the event loop run."""
 _OPEN_SHARE = 4
@@ -128,6 +131,8 @@ class JournalDirectory:
         """How long the thread lets records wait, so that it has many of them to write."""
         self._wake = threading.Event()
         self._hurry = threading.Event()
+        self._sleeps = False
+        """Whether the thread waits until it is woken, because there was no record for a while."""
         self._thread: threading.Thread | None = None
         self._process = 0
         self._is_closing = False
@@ -196,11 +201,16 @@ class JournalDirectory:
         )
 
     def wake(self, slot: JournalSlot) -> None:
-        """Wake the thread, which then writes the records that *slot* has queued."""
+        """Let the thread write the records that *slot* has queued. If it sleeps, wake it."""
         self._woken.append(slot)
-        if not self._wake.is_set():
+        if self._sleeps and not self._wake.is_set():
             self._asked = time.monotonic()
             self._wake.set()
+
+    def hurry(self) -> None:
+        """Let the thread write all queued records now, without its delay. Does not wait."""
+        self._hurry.set()
+        self._wake.set()
 
     def lose(self, why: str) -> None:
         """Add one to ``dropped``, the number of lost journals. *why* is the reason.
@@ -219,8 +229,7 @@ class JournalDirectory:
             return
         atexit.unregister(self.close)
         self._is_closing = True
-        self._hurry.set()
-        self._wake.set()
+        self.hurry()
         thread.join(_CLOSE_SECONDS)
 
     # ------------------------------------------------------------------ the thread
@@ -237,7 +246,7 @@ class JournalDirectory:
                 return
             if self._process != os.getpid():
                 self._woken, self._ended, self._names = deque(), [], set()
-                self._wake, self._hurry = threading.Event(), threading.Event()
+                self._wake, self._hurry, self._sleeps = threading.Event(), threading.Event(), False
             self._process, self._is_closing, self.alive = os.getpid(), False, time.monotonic()
             self._hurry.clear()
             self._thread = threading.Thread(target=self._run, name="interwhen journals", daemon=True)
@@ -245,14 +254,27 @@ class JournalDirectory:
             atexit.register(self.close)
 
     def _run(self) -> None:
+        last = time.monotonic()
         while not self._is_closing:
-            self._wake.wait(_RECORD_SECONDS if self._ended else None)
-            self._hurry.wait(self._pause)
-            self._wake.clear()
+            if time.monotonic() - last > _LINGER_SECONDS:
+                self._sleep()
+            if self._hurry.wait(self._pause):
+                self._hurry.clear()
+            if self._woken:
+                last = time.monotonic()
             self._write()
         self._write()
         for slot in tuple(self._ended):
             self._finish(slot)
+
+    def _sleep(self) -> None:
+        """Wait until a record is queued."""
+        self._sleeps = True
+        # Look only now: a record that was queued before has not woken the thread, and a later one will.
+        if not self._woken:
+            self._wake.wait(_RECORD_SECONDS if self._ended else None)
+        self._sleeps = False
+        self._wake.clear()
 
     def _write(self) -> None:
         self.most_open = _most_open()
@@ -441,10 +463,10 @@ class JournalSlot:
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal.
+        """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
 
-        *has_problem* is true if the call had a violation, a reason for doubt or a failure; the directory may keep only
-        the journals of such calls.
+        *has_problem* is true if the call had a violation, a reason for doubt or a failure. If it is false, the journal
+        is deleted at its end, unless the slot was made with ``is_kept``.
         """
         self._has_problem = has_problem
         if self._writing is not None:

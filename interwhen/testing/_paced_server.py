@@ -88,6 +88,12 @@ def chunk_texts(count: int) -> list[str]:
     return [text[at : at + TOKEN] for at in range(0, count * TOKEN, TOKEN)]
 
 
+def stream_events(count: int) -> list[bytes]:
+    """Return the events of a stream of completions with *count* chunks of the fixed text, and the one that ends it."""
+    ending = data(chunk("completions", "", finish_reason="stop")) + DONE
+    return [*(_event(text, "completions") for text in chunk_texts(count)), ending]
+
+
 @functools.cache
 def schedule_page(count: int, rate: float, api: Api) -> Schedule:
     """Return the schedule of *count* chunks of the fixed text at *rate* chunks a second, as events of *api*.

@@ -10,7 +10,7 @@ pytest.importorskip("starlette", reason="the extra 'gateway' is not installed")
 
 from interwhen import UsageError
 from interwhen.bench._crowd import Crowd, Reading
-from interwhen.bench._journals import Round, journals, report_of
+from interwhen.bench._journals import Round, Work, journals, report_of
 from interwhen.bench._statistics import Estimate
 
 CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0)
@@ -19,11 +19,12 @@ CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0
 def test_a_small_run_writes_a_journal_for_each_stream_of_one_gateway() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("interwhen.bench._journals._FLUSHED_SECONDS", 0.0)
-        found = anyio.run(lambda: journals(pairs=1, streams=3, seconds=0.2, rounds=1))
+        found = anyio.run(lambda: journals(pairs=1, streams=3, seconds=0.2, rounds=1, repeats=1))
     # Six rounds of a single stream and two of three streams. The files of the last ones may not be there yet.
     assert 6 <= found.value("journals at the end") <= 12
     assert found.value("streams lost, with journals") == found.value("streams lost, without journals") == 0
     assert found.value("CPU per chunk, with journals") > 0
+    assert found.value("without sockets: CPU per chunk, without journals") > 0
     assert found.value("first chunk, without journals, p50") > 0
 
 
@@ -31,7 +32,8 @@ def test_each_bar_is_judged_by_the_differences_within_pairs() -> None:
     single = {"off": [Reading(0.0, 0.0, [0.010])], "on": [Reading(0.0, 0.0, [0.0102])]}
     worse = msgspec.structs.replace(CROWD, delivered=0.98, lost=1)
     rounds = {"off": [Round(50.0, CROWD), Round(90.0, CROWD)], "on": [Round(51.0, CROWD), Round(93.0, worse)]}
-    found = report_of(single, rounds, 2, "arithmetic")
+    work = {"off": [Work(30.0, 4.0), Work(35.0, 5.0)], "on": [Work(30.5, 5.0), Work(36.5, 6.0)]}
+    found = report_of(single, rounds, work, 2, "arithmetic")
     bars = {
         str(row["what"]): row["measured"].met
         for table in found.tables
@@ -39,10 +41,12 @@ def test_each_bar_is_judged_by_the_differences_within_pairs() -> None:
         if isinstance(row["measured"], Estimate) and row["measured"].limit is not None
     }
     assert found.value("CPU per chunk, journals add, within pairs") == 2.0
+    assert found.value("without sockets: CPU per chunk, journals add, within pairs") == 2.0
+    assert found.value("of this, on the event loop") == found.value("of this, on other threads") == 1.0
     assert found.value("first chunk, journals add, p50 within pairs") == pytest.approx(0.2)
     assert bars == {
         "first chunk, journals add, p50 within pairs": False,
-        "CPU per chunk, journals add, within pairs": True,
+        "without sockets: CPU per chunk, journals add, within pairs": True,
         "share of the offered rate, with journals, least": False,
         "streams lost, with journals": False,
     }
@@ -53,6 +57,7 @@ def test_each_bar_is_judged_by_the_differences_within_pairs() -> None:
     [
         ({"pairs": 0}, "--pairs must be at least 1"),
         ({"rounds": 0}, "--rounds must be at least 1"),
+        ({"repeats": 0}, "--repeats must be at least 1"),
         ({"streams": 0}, "--streams must be at least 1"),
         ({"seconds": 0.01}, "--seconds must give each stream at least two chunks, got 0.01"),
         ({"monitor": ()}, "--monitor must name a monitor, got none"),

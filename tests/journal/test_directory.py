@@ -361,6 +361,39 @@ async def test_many_journals_are_written_less_often_and_are_not_taken_for_a_disk
     assert (here._pause, here.kept) == (0.01, 5)
 
 
+def until(condition, seconds=30):
+    """Wait until *condition* holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.002)
+
+
+async def test_no_call_wakes_a_thread_that_comes_around_anyway(directory, monkeypatch):
+    """To wake it costs two changes of context, just when the first token is due."""
+    monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
+    here, woken = directory(), []
+    await call(here, 1)
+    wake = here._wake.set
+    monkeypatch.setattr(here._wake, "set", lambda: woken.append(1) or wake())
+    for number in range(2, 6):
+        await call(here, number)
+    until(lambda: here.kept == 5)
+    assert woken == []
+
+
+async def test_a_thread_without_work_sleeps_and_the_next_call_wakes_it(directory, monkeypatch):
+    monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(_directory, "_LINGER_SECONDS", 0.0)
+    here = directory()
+    for number in range(1, 4):
+        await call(here, number)
+        until(lambda number=number: here.kept == number)
+        until(lambda: here._sleeps)
+        assert not here._woken
+    assert here.dropped == 0
+
+
 async def test_a_file_is_opened_once_unless_few_descriptors_are_left(directory, monkeypatch):
     opened = []
     monkeypatch.setattr(_directory, "_most_open", lambda: most)
@@ -425,3 +458,12 @@ def test_monitors_are_described_again_only_if_they_changed():
     object.__setattr__(monitors[0].verifier, "deadline", 6.0)  # an object of the caller, which may not be frozen
     again = describe_again(monitors)
     assert again == describe(monitors) != known
+
+
+async def test_a_directory_in_a_hurry_writes_without_its_delay(directory, monkeypatch):
+    monkeypatch.setattr(_directory, "FLUSH_SECONDS", 60.0)
+    here = directory()
+    for number in range(1, 4):
+        await call(here, number)
+        here.hurry()
+        until(lambda number=number: here.kept == number)
