@@ -194,7 +194,7 @@ class Drop(msgspec.Struct, frozen=True, gc=False):
 
 
 class Invalidate(msgspec.Struct, frozen=True, gc=False):
-    """Order to remove the tracker states of the text from ``start`` on, because that text was cut or refuted.
+    """Remove the tracker states of the text from ``start`` on, because that text was cut or refuted.
 
     A tracker then continues from its state at ``start``.
     """

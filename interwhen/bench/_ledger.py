@@ -144,9 +144,10 @@ async def _play(seed: int, journal: Journal | None) -> Played:
 
 
 def play_call(seed: int, strategy: str) -> Played | None:
-    """Play one call through the gateway's code in virtual time. *strategy* answers the call.
+    """Simulate call number *seed* through the gateway's code in virtual time. *strategy* answers the call.
 
-    Return ``None`` if the call was refused or broke before its answer began, because it then has no ledger.
+    Return the result and the endpoint, or ``None`` if the call was refused or broke before its answer began, because it
+    then has no ledger.
     """
     return run_virtual(partial(_play_call, seed, strategy))
 

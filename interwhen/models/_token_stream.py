@@ -402,9 +402,10 @@ class TokenStream:
 
 
 async def collect(stream: Stream) -> Completion:
-    """Read *stream* to its end, close it, and return its completion: answer text, finish reason and token counts.
+    """Read *stream* to its end, close it, and return its completion.
 
-    Reasoning is left out. Errors of the stream are raised, after it was closed.
+    This is the answer text without the reasoning, the finish reason (by default ``truncated``), the token counts, and
+    the sum of the log-probabilities, if any. Errors of the stream are raised, after it was closed.
     """
     chunks: list[Chunk] = []
     try:

@@ -153,7 +153,7 @@ _PLAIN: Mapping[str, Kind] = {
 
 
 def parts_of(kind: Kind) -> Iterator[Kind]:
-    """Yield *kind* and the kinds of its parts, at any depth."""
+    """Yield *kind* and the kinds of its parts, at any depth; for pairs, only their own kind."""
     yield kind
     match kind:
         case ListOf(item=item):

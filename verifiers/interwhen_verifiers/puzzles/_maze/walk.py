@@ -127,7 +127,8 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
     *place* is the state before the moves. *whole*: the moves must lead from the start to the exit. The verdict is
-    ``Unknown`` if it is not known where the walk is, or how the text writes coordinates.
+    ``Unknown`` if it is not known where the walk is, or how the text writes coordinates. Unless it is a pass, the
+    returned state does not know any more where the walk is.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
