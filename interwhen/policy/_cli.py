@@ -44,7 +44,7 @@ def say(lines: Iterable[str]) -> None:
 
 
 def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
-    """Print which rules are admitted, why others are not, and the rules for each clause."""
+    """Print which rules are admitted, why others are not, the rules for each clause, and the clauses without a rule."""
     console = stdout_console()
     signs = signs_for(console.encoding)
     table = _table("", "rule", "examples", "mistakes noticed", "why not")
@@ -90,7 +90,10 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def show_replayed(found: Replayed) -> None:
-    """Print the result of a policy on recorded runs: the counts for each rule, and the fields that no result had."""
+    """Print the result of a policy on recorded runs: the counts for each rule, and what they revealed.
+
+    That is the fields and records that no result had, and the rules that decided no call.
+    """
     table = _table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
     for column in table.columns[1:-1]:
         column.justify = "right"
