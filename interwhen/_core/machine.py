@@ -78,7 +78,9 @@ class RemedyPace(msgspec.Struct):
     """
 
     _farthest: int = -1
+    """The greatest offset of a cut so far; -1 before the first remedy."""
     _in_vain: int = 0
+    """The number of remedies without progress since the last one that made progress."""
 
     def after(self, cut: int) -> float:
         """Add a remedy that cuts the trace at the offset *cut*.
@@ -131,8 +133,9 @@ class Window:
     def room(self, inserted_bytes: int, kept: int) -> int | None:
         """Return how many tokens are left in the context window; ``None``: its size is not known.
 
-        The prompt, *kept* tokens of the model and *inserted_bytes* of inserted text use up the window. If the server
-        has not counted the prompt, the real number is smaller.
+        The prompt, *kept* tokens of the model and *inserted_bytes* of inserted text, each byte as one token, use up the
+        window. The result is never negative. If the server has not counted the prompt, it is taken as empty, and the
+        real number is smaller.
         """
         if self.context is None:
             return None

@@ -224,7 +224,8 @@ class MeteredModel(ModelWrapper):
 class _MeteredStream:
     """A stream that ends when the budget of *meter* is used up, or after *most* tokens, the limit of its request.
 
-    *size* is the size of its prompt in bytes.
+    The chunk that exceeds the limit is replaced by the finish reason ``length``. *size* is the size of its prompt in
+    bytes.
     """
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:

@@ -167,7 +167,8 @@ class StepWork:
             wanted = replace(wanted, max_tokens=self._step_tokens)
         result = await self._judge.supervise(self.model, prompt, wanted)
         if result.status == "failed" and self.drafted is not None and self.drafted.overflow is not None:
-            raise self.drafted.overflow
+            overflow, self.drafted.overflow = self.drafted.overflow, None  # the producer may try a shorter prompt
+            raise overflow
         return result
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:

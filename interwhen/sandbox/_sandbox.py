@@ -229,7 +229,7 @@ class Returned:
     """The program ended by itself. An ``exit_code`` of 0 does not mean that its result is right."""
 
     value: Json
-    """The value of the function of a :class:`Call`; None for other programs."""
+    """The value of the function of a :class:`Call`; ``None`` for other programs."""
     exit_code: int
     record: Record
 

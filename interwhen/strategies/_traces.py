@@ -62,7 +62,7 @@ class Trace:
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
 
     def cut(self, length: int) -> Trace:
-        """Return the first *length* characters of the trace, without a finish reason.
+        """Return the first *length* characters of the trace, without a finish reason and without tool calls.
 
         A chunk that is cut keeps its number of tokens.
         """

@@ -78,6 +78,7 @@ class KeeperAnswer(TypedDict):
     seconds: float
     """The time from the start of the task to its end."""
     cpu_seconds: float
+    """The CPU time of the program and its ended children."""
     peak_memory_bytes: int
     """The peak memory of the program's largest process."""
     full: str

@@ -107,14 +107,17 @@ _AFTER = re.compile(r"[\s*]{0,3}(?:or|unless|if|nor|except)\b|['\u2019]s\b|\?|/"
 
 
 class Placed(NamedTuple):
-    """The fact that object *item* is in one of *places*. Places are counted from 0 at the low end."""
+    """The fact that object *item* is in one of *places*. Places are counted from 0 at the low end.
+
+    Objects are numbered from 0, in the order in which the problem names them.
+    """
 
     item: int
     places: frozenset[int]
 
 
 class OrderedPair(NamedTuple):
-    """The fact that object *one* is nearer to the low end than object *other*."""
+    """The fact that object number *one* is nearer to the low end than object number *other*."""
 
     one: int
     other: int
@@ -155,12 +158,12 @@ class ObjectOrder:
     names: tuple[str, ...]
     grammar: OrderGrammar
     rows: tuple[tuple[int, ...], ...]
-    """The allowed arrangements. Each has the place of each object."""
+    """The allowed arrangements. Each has the place of each object, from 0 at the low end."""
     options: tuple[tuple[str, str], ...]
     """The letter and the text of each option."""
 
     def find(self, said: str) -> int | None:
-        """Return the index of the object with the name *said*, or ``None``."""
+        """Return the index of the object with the name *said*; ``None`` if there is none."""
         return _lookup(self.names, said, self.grammar.noun)
 
     def mentions(self, text: str) -> bool:
@@ -239,8 +242,8 @@ def holds(fact: Fact, row: tuple[int, ...]) -> bool:
 def read_order(prompt: str) -> ObjectOrder | None:
     """Read the last problem of *prompt*.
 
-    Return ``None`` if there is none, if it has more than ``MOST`` objects, if its clues contradict each other, or if
-    *prompt* is too long.
+    Return ``None`` if there is none, if it has more than ``MOST`` objects or names another number of objects than it
+    says, if no clue is understood, if its clues contradict each other, or if *prompt* is too long.
     """
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
