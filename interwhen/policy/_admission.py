@@ -452,7 +452,7 @@ def _wrong_examples(rule: Rule, schema: Schema) -> Iterator[str]:
         )
         return
     for example in rule.examples:
-        said = _said(rule, example, schema)
+        said = example_outcome(rule, example, schema)
         if said != example.expect:
             yield (
                 f"the rule must give {example.expect!r} for the example {example.name!r}, got {said!r}: correct "
@@ -460,7 +460,8 @@ def _wrong_examples(rule: Rule, schema: Schema) -> Iterator[str]:
             )
 
 
-def _said(rule: Rule, example: Example, schema: Schema) -> str:
+def example_outcome(rule: Rule, example: Example, schema: Schema) -> str:
+    """Return the word for the outcome that *rule* has in *example* (see :func:`outcome`)."""
     if not rule.looks_at(example.situation.tool):
         return "not applicable"
     return outcome(rule.judge(example.situation, schema))
@@ -486,7 +487,7 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
 
     killed, equal, opened, survivors = 0, 0, 0, []
     for mutant in mutants(rule, schema, seed=seed):
-        if any(_said(mutant.rule, example, schema) != example.expect for example in rule.examples):
+        if any(example_outcome(mutant.rule, example, schema) != example.expect for example in rule.examples):
             killed += 1
             continue
         same = same_rule(rule, mutant.rule, schema) if opened < _MOST_OPEN else "open"

@@ -20,7 +20,7 @@ from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
 from interwhen.cli._progress import ProgressLine, each
 from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for, stdout_console
-from interwhen.policy._admission import Admission, Replayed, admit, fired_in, outcome
+from interwhen.policy._admission import Admission, Replayed, admit, example_outcome, fired_in
 from interwhen.policy._files import inner_folder, make_folder, read_policy, read_surroundings
 from interwhen.policy._rules import Rule, WrittenPolicy
 from interwhen.policy._schemas import Schema
@@ -83,7 +83,7 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
         text = "".join(part if isinstance(part, str) else f"{{{show(part)}}}" for part in message.parts)
         yield f"{name + ':':9} {text}"
     for example in rule.examples:
-        said = outcome(rule.judge(example.situation, schema))
+        said = example_outcome(rule, example, schema)
         yield f"example:  {example.name}: {example.expect}" + (
             "" if said == example.expect else f" (but it is {said!r})"
         )

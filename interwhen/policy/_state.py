@@ -45,8 +45,8 @@ class Learning:
     keep: bool = False
     """Whether an existing entry is kept instead of overwritten."""
     changes: tuple[tuple[str, Node], ...] = ()
-    """Fields of the new entry that are replaced, with the expressions of their values. A field stays as it is if its new
-    value is unknown."""
+    """Fields of the new entry that are replaced, with the expressions of their values. A field stays as it is if its
+    new value is unknown."""
 
     def is_about(self, call: MadeCall) -> bool:
         """Tell whether *call* is a call of a tool whose name matches one of :attr:`tools`."""
