@@ -184,7 +184,7 @@ class Judge:
         """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run.
 
         The monitors interrupt and repair as in a run for a reader; those with the remedy ``Conclude`` are left out. If
-        the model fails, the result is a :class:`Failed`; nothing is raised.
+        the model fails, the result is a :class:`Failed`.
         """
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
