@@ -276,3 +276,14 @@ def test_torn_lines_are_remembered_since_version_6(rules):
     list(intake.insert("\nWait.\n", "feedback", torn=True))
     [due] = intake.end()
     assert due.tears == ((Span(6, 9),) if rules > 5 else ())
+
+
+def test_a_run_whose_ladder_has_ended_ends_after_the_model():
+    """`Core._go_on_without_remedy`: no check is left whose end could end the run."""
+    ladder = Auto(order=("feedback",), end="unverified")
+    driver = drive(monitor(remedy=ladder), budgets=Budgets(remedies=0))
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.end()
+    driver.settle()
+    assert (driver.summary.status, driver.summary.text) == ("unverified", "1+1=2\n2+2=5\n")
+    assert [record.interrupted for record in driver.summary.violations] == [False]
