@@ -265,3 +265,15 @@ def test_version_0_of_the_rules_repairs():
     driver.feed("2+2=5\n")
     driver.settle()
     assert driver.core.transcript.insertions[0].origin == "repair"
+
+
+@pytest.mark.parametrize(("steps", "cut"), [(7, 3), (8, 4), (9, 4), (10, 5), (11, 5)])
+def test_a_restart_goes_back_half_of_the_steps_rounded_up(steps, cut):
+    """`Violations._plan_rung`: at least four steps."""
+    driver = drive(monitor(remedy=Auto(order=("restart",))))
+    driver.feed(
+        "".join(f"{number % 10}+1={number % 10 + 1}\n" if number < 9 else "so 1\n\n" for number in range(steps))
+    )
+    driver.feed("3+2=7\n")
+    driver.settle()
+    assert driver.core.transcript.length == 6 * cut
