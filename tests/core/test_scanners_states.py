@@ -15,6 +15,8 @@ TEXTS = (
     "I have 5. Then (6.) more! e.g. this\n\nWait, b 1+1=2\nwait no\n= 3\n! x\n  - 4\n",
     '```py\na\n```\n~~~\nb ``` \n~~~\nx <tool_call>{"name": "f"}</tool_call> << a <> <<b<> ``` c',
     'a\n\n\n b\n \nWait a b c Hmm b.\nc" d?" A. x\n1. y',
+    "a\nb\n\nso\n",
+    "```\nb\n\n```\n",
     "a\n\n```\nx\n\n```\n\n```\ny\n```\n<<>b<> <<c<><<d <tool_call></tool_call> \n\n\n~~~\nz",
 )
 ALL = (*TRIGGERS, Polls(9.0, 1.0, 20.0, 4, 30))
