@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from interwhen import Lines, Polls, ToolCalls
 from interwhen._core.messages import NO_OFFER
-from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner
+from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner, WholeScanner
 from interwhen._core.segmenter import Intake, scanner_for
 from interwhen._core.transcript import Transcript
 from tests.core.references import TRIGGERS, reference, tool_calls
@@ -97,6 +97,18 @@ def test_segments_are_those_of_the_whole_text_whatever_the_chunks_are(trigger, o
 
 
 @ANY
+def test_nothing_is_open_after_the_end(trigger, offer):
+    """`Scanner.flush`: a call without an end is dropped, and other text belongs to the last segment."""
+    for text in TEXTS:
+        for to in range(1, len(text) + 1, 3):
+            scanner, transcript = read(trigger, text[:to], flush=True, offer=offer)
+            assert (scanner.start, scanner.hold) == (to, to)
+            assert not scanner.bridges or type(scanner) is WholeScanner
+            assert scanner.begun(transcript) is None
+            assert list(scanner.feed(transcript)) == []
+
+
+@ANY
 def test_skipped_text_is_in_no_segment(trigger, offer):
     """`Scanner.skip`: what follows is read as if it began there."""
     for text in TEXTS:
@@ -166,7 +178,7 @@ def test_a_new_scanner_has_read_nothing():
         scanner = scanner_for(trigger, offer)
         assert (scanner.start, scanner.pos, scanner.hold, scanner.bridges) == (
             *(0, 0, 0),
-            scanner.bridges if type(scanner).__name__ == "WholeScanner" else False,
+            type(scanner) is WholeScanner,
         )
         assert scanner.begun(Transcript("answer")) is None
     assert JoinedLineScanner(("so",)).hot is False
@@ -216,3 +228,12 @@ def test_a_scanner_that_does_not_read_the_phase_holds_nothing():
     assert [intake.hold(number) for number in (0, 1)] == [5, 0]
     list(intake.feed("four", 1, "answer"))
     assert [intake.hold(number) for number in (0, 1)] == [5, 9]
+
+
+def test_a_conclusion_ends_a_line_that_is_torn_only_if_it_says_so():
+    for torn in (None, True, False):
+        intake = Intake((monitor(),), tags=None, phase="reasoning")
+        list(intake.feed("1+1=2\n2+2", 1, "reasoning"))
+        options = {} if torn is None else {"torn": torn}
+        [due] = intake.conclude("\n\n", "ask", **options)
+        assert due.torn == (6 if torn else None)

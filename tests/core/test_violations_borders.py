@@ -27,6 +27,7 @@ from interwhen._core.violations import (
     Candidate,
     Ref,
     RefutationCounts,
+    RemedyPlan,
     Violations,
     _visible,
     cuts_short,
@@ -277,3 +278,19 @@ def test_a_restart_goes_back_half_of_the_steps_rounded_up(steps, cut):
     driver.feed("3+2=7\n")
     driver.settle()
     assert driver.core.transcript.length == 6 * cut
+
+
+@pytest.mark.parametrize(("end", "after"), [(5, 9), (14, 18), (7, 7)])
+def test_the_feedback_on_a_segment_begins_where_the_segment_ends(end, after):
+    """`Violations._after_feedback`: other segments may have feedback, too."""
+    intake = Intake((monitor(),), tags=None, phase="reasoning")
+    for text in ("1+1=3", "2+2=5"):
+        list(intake.feed(text, 1, "reasoning"))
+        list(intake.insert("\nNo\n", "feedback"))
+    kept = Violations((monitor(),), intake, Budgets())
+    for start in (0, 9):
+        todo = RemedyPlan("feedback", start + 5, answers_segment=True)
+        assert kept.begin(refuted(start, phase="reasoning"), todo)
+    assert kept._after_feedback(end) == after
+    assert kept.remedies == 2
+    assert kept.refuted() == [Span(0, 5), Span(9, 14)]
