@@ -287,3 +287,13 @@ def test_a_run_whose_ladder_has_ended_ends_after_the_model():
     driver.settle()
     assert (driver.summary.status, driver.summary.text) == ("unverified", "1+1=2\n2+2=5\n")
     assert [record.interrupted for record in driver.summary.violations] == [False]
+
+
+@pytest.mark.parametrize(("budget", "ends"), [(199, True), (200, False)])
+def test_the_budget_of_prompt_tokens_is_used_up_to_its_end(budget, ends):
+    """`Core._overspent`: two requests of 100 estimated tokens each."""
+    size = 100 * BYTES_A_TOKEN
+    driver = drive(monitor(remedy=Resample()), budgets=Budgets(prompt_tokens=budget), prompt_bytes=size)
+    driver.feed("2+2=5\n")
+    driver.settle()
+    assert (driver.summary is not None) is ends
