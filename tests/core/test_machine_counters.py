@@ -297,3 +297,14 @@ def test_the_budget_of_prompt_tokens_is_used_up_to_its_end(budget, ends):
     driver.feed("2+2=5\n")
     driver.settle()
     assert (driver.summary is not None) is ends
+
+
+@pytest.mark.parametrize("monitors", [(), (monitor(),)])
+def test_only_a_run_with_monitors_can_be_switched_off(monitors):
+    driver = drive(*monitors)
+    driver.chunk("1+1=2\n")
+    driver.tell(SwitchedOff())
+    driver.end()
+    driver.settle()
+    whys = [each.why for each in driver.summary.unverified_reasons]
+    assert ("supervision was switched off, so this was not checked" in whys) is bool(monitors)
