@@ -510,7 +510,10 @@ def _choices(key: str, annotation: Any) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    """Return whether *annotation* is a collection type such as a list, or a union that contains one."""
+    """Return whether *annotation* is a collection type such as a list, or a union that contains one.
+
+    Text, bytes and mappings do not count as collections here.
+    """
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return any(_is_list(each) for each in typing.get_args(annotation))
     kind = typing.get_origin(annotation) or annotation

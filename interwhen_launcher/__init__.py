@@ -52,7 +52,10 @@ _NARROWEST = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command in *arguments* (default: those of the process) and exit."""
+    """Print the help or the version if *arguments* ask for it; otherwise run the command that they name.
+
+    *arguments* are those of the process by default.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     text = answer(given)
     if text is None:

@@ -64,7 +64,8 @@ def scripted_model() -> Callable[..., ScriptedModel]:
 def rechunked_model(interwhen_seed: int) -> Callable[..., ScriptedModel]:
     """Return a function that makes a model from recorded texts in random chunks, which must not affect a verifier.
 
-    ``rechunked_model("first stream", "after the first remedy")``.
+    It gets one text for each stream, as in ``rechunked_model("first stream", "after the first remedy")``, and the
+    options of :class:`interwhen.testing.ScriptedModel`. The seed of the test determines the chunks.
     """
     from interwhen.testing import ScriptedModel, recut
 

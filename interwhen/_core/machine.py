@@ -78,7 +78,9 @@ class RemedyPace(msgspec.Struct):
     """
 
     _farthest: int = -1
+    """The greatest offset of a cut so far; -1 before the first remedy."""
     _in_vain: int = 0
+    """The number of remedies without progress since the last one that made progress."""
 
     def after(self, cut: int) -> float:
         """Add a remedy that cuts the trace at the offset *cut*.
@@ -131,8 +133,9 @@ class Window:
     def room(self, inserted_bytes: int, kept: int) -> int | None:
         """Return how many tokens are left in the context window; ``None``: its size is not known.
 
-        The prompt, *kept* tokens of the model and *inserted_bytes* of inserted text use up the window. If the server
-        has not counted the prompt, the real number is smaller.
+        The prompt, *kept* tokens of the model and *inserted_bytes* of inserted text, each byte as one token, use up the
+        window. The result is never negative. If the server has not counted the prompt, it is taken as empty, and the
+        real number is smaller.
         """
         if self.context is None:
             return None
@@ -394,12 +397,13 @@ class Core:
         """Create the state of a new run.
 
         *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
-        *prompt_bytes* is the size of the prompt, from which its tokens are estimated. *offer* is what the request says
-        about tool calls; ``None`` means that only calls between tags are read, as in old journals. *resume* is how the
-        model continues text, if it is known. With token ids or a raw prefix, it can continue inside the reasoning
-        although its answer has begun. *min_coverage* is the share of the text, 0 to 1, that passed claims must cover
-        for ``verified``. *rules* is the version of the remedy rules, for old journals. *codes* has the hash of the
-        source file of each monitor's verifier.
+        *max_tokens* is the caller's limit of generated tokens (``None``: no limit), and *context_tokens* the size of
+        the model's context window (``None``: not known). *prompt_bytes* is the size of the prompt, from which its
+        tokens are estimated. *offer* is what the request says about tool calls; ``None`` means that only calls between
+        tags are read, as in old journals. *resume* is how the model continues text, if it is known. With token ids or a
+        raw prefix, a remedy may cut into the reasoning although the answer has begun. *min_coverage* is the share of
+        the text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the version of the remedy rules,
+        for old journals. *codes* has the hash of the source file of each monitor's verifier.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -616,7 +620,11 @@ class Core:
     # ------------------------------------------------------------------ segments, claims, checks
 
     def _due(self, dues: Iterable[Due]) -> None:
-        """Start the checks of the complete segments *dues*, and then show the text that may be shown."""
+        """Start the extractions for the complete segments *dues*, and then show the text that may be shown.
+
+        Extractions that must not start, such as forks beyond the budget, are then recorded as skipped. This may end the
+        run.
+        """
         skipped = self._open_segments(dues)
         self._release()
         self._skip(skipped)

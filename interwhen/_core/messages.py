@@ -47,7 +47,7 @@ NO_OFFER = ToolOffer()
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
-    """The model accepted the last request. ``resume`` says how it continues the text; ``None`` for the first."""
+    """The model accepted the last request. ``resume`` says how it continues the text; ``None``: there was no text."""
 
     resume: ResumeMode | None
     reason: str = ""
@@ -194,11 +194,14 @@ class Drop(msgspec.Struct, frozen=True, gc=False):
 
 
 class Invalidate(msgspec.Struct, frozen=True, gc=False):
-    """Remove the tracker states of the text from *start* on, because that text was cut or refuted."""
+    """Remove the tracker states of the text from ``start`` on, because that text was cut or refuted.
+
+    A tracker then continues from its state at ``start``.
+    """
 
     start: int
     end: int = 0
-    """The end of the refuted text, if it stays in the trace and feedback answers it. 0: the text was cut."""
+    """Where the refuted text ends, if it stays in the trace with feedback after it; 0 if the text was cut."""
 
 
 class RunSummary(msgspec.Struct, frozen=True, gc=False):

@@ -46,8 +46,8 @@ Fate = Literal["released", "shown", "held", "retracted"]
 class ReleaseRule(NamedTuple):
     """An entry of the release table: the fate of a text after its check (shown, held, retracted, ...).
 
-    The fate is ``otherwise`` if the monitor's option named ``option`` has the value ``value``, and ``fate`` in all
-    other cases.
+    It is ``fate``, unless the monitor's option named ``option`` has the value ``value``: then it is ``otherwise``. For
+    a monitor without ``on_error``, ``unproven="closed"`` sets ``on_error`` to ``closed``, too.
     """
 
     fate: Fate
@@ -106,7 +106,7 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
     """Return the fate of a text (shown, held, retracted, ...) whose check ended as *kind*.
 
     *way* is the group of the monitor's delivery (``gating``, ``live`` or ``observe``), and *unproven* and *on_error*
-    are its options.
+    are its options. If *on_error* says nothing and *unproven* is ``closed``, it is closed for failures, too.
     """
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:

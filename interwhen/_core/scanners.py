@@ -485,7 +485,10 @@ class MarkerScanner(Scanner):
         return self._until(transcript, transcript.length - self._reach)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining text, split at its markers. The end of the text also ends a marker."""
+        """Yield the remaining text, split before each reflection marker, a word such as "Wait".
+
+        A marker at the very end of the text counts, too. Parts that are blank are left out.
+        """
         yield from self._until(transcript, transcript.length)
         yield from super().flush(transcript)
 
@@ -514,7 +517,10 @@ class MarkerScanner(Scanner):
 
 
 class TagScanner(Scanner):
-    """Finds tool calls in the text: from an opening tag to the next closing tag, including both tags."""
+    """Finds tool calls in the text: from an opening tag to the next closing tag, including both tags.
+
+    Tags are not nested: an opening tag inside a call is a part of its text.
+    """
 
     reads_on = False
     reads_calls = True

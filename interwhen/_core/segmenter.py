@@ -355,9 +355,10 @@ class Intake:
         self._owe()
 
     def credit(self, tokens: int) -> None:
-        """Add *tokens* (which may be negative) to the count of the last text, to correct it by the server's count.
+        """Correct the number of tokens of the last text by *tokens* (which may be negative), as the server counted.
 
-        If tokens without text are waiting, or there is no text, the number of waiting tokens changes instead.
+        If there are tokens that no text has been given yet, or if there is no text, :attr:`owed` changes instead. No
+        number falls below 0: the texts before the last one get what is left.
         """
         if self.owed or not self.transcript.credit(tokens):
             self.owed = max(self.owed + tokens, 0)
@@ -474,7 +475,8 @@ class Intake:
     def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
         """Add *text* of *phase*, which has *tokens* tokens, and return the segments that are complete now.
 
-        The server sends the reasoning in a separate field, not between tags.
+        The server sends the reasoning in a separate field. So think tags in the text are not recognised from now on;
+        text that was held back as a possible half tag is added first. A change of the phase ends the segments.
         """
         self.plain = False
         dues: list[Due] = []

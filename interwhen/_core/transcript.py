@@ -236,7 +236,7 @@ class Transcript:
         return dropped
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at offset *to* would remove."""
+        """Return how many tokens a cut at offset *to* would remove. A chunk that the cut splits is not counted."""
         return sum(self._tokens[bisect_left(self._starts, to) :])
 
     def phase_at(self, offset: int) -> Phase:

@@ -55,7 +55,7 @@ class Trouble(NamedTuple):
     tried: tuple[Rung, ...]
     """The rungs used at this place so far, oldest first."""
     at: int
-    """The position in the order of the ladder that was reached at this place, since the last restart."""
+    """The position (from 0) in the order of the ladder that was reached at this place, since the last restart."""
     repairable: bool
     """Whether a repair can be written."""
     has_earlier_point: bool
@@ -63,7 +63,7 @@ class Trouble(NamedTuple):
 
 
 def next_rung(auto: Auto, trouble: Trouble) -> int | None:
-    """Return the position of the next rung in ``auto.order``; ``None`` if the ladder has ended.
+    """Return the position (from 0) of the next rung in ``auto.order``; ``None`` if the ladder has ended.
 
     If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted there,
     the ladder stays on its rung as long as this rung may be repeated, because new samples help most. Only repetitions
@@ -526,7 +526,11 @@ class Violations:
                 yield span, who
 
     def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
-        """Tell whether feedback of another monitor answers *segment*, or that of a gate a segment with the same end."""
+        """Tell whether feedback of a monitor other than number *monitor* already answers the text of *segment*.
+
+        The feedback stands after a refuted segment that covers *segment*. If that other monitor is gating, a refuted
+        segment with the same end is enough (except in runs under old rules).
+        """
         if any(who != monitor for _, who in self._answers(segment)):
             return True
         ends = (who for span, who in self._answered if span.end == segment.end and who != monitor)

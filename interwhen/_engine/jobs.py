@@ -271,7 +271,10 @@ class Jobs:
         return Settled(order.job, outcome, seconds)
 
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
-        """Return whether *outcome* contains a repair that a monitor of this verifier is allowed to write."""
+        """Return whether *outcome* has a repair that a monitor of this verifier with the remedy ``Repair`` may write.
+
+        Such a repair is checked before it is written; one of the ladder ``Auto`` is not.
+        """
         verifier = self.watchers[order.monitor].monitor.verifier
         # Monitors with the same verifier share its verdicts, but the order names only the first monitor that asked.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
@@ -283,7 +286,7 @@ class Jobs:
         """Read the repaired text with the extractor; return the claims at the position of the repair, for each reading.
 
         There are up to two readings: the text up to the end of the repair, and the whole segment. There is none if only
-        the model could read the text (a fork without ``local``).
+        the model could read the text (a fork without ``local``), or if the repair changes nothing.
         """
         watcher, violation = self.watchers[order.monitor], repairs(outcome)
         if order.segment is None or violation is None:
@@ -413,7 +416,7 @@ class Performer:
         del self.jobs, self.upstream
 
     def tell(self, fact: Fact) -> None:
-        """Pass *fact*, which is not a chunk, to the core, and perform its orders."""
+        """Pass *fact*, which is not a chunk, to the core, perform its orders, and call *on_told*."""
         self.do(self._step(fact))
         self._on_told()
 

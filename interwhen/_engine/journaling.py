@@ -226,7 +226,10 @@ class Recorder:
 
 
 class CallRecorder(Recorder):
-    """Records a call of a client or a gateway. There are many at once, so it compares fewer counters for each fact."""
+    """Records a call of a client or a gateway, as :class:`Recorder` does.
+
+    There are many such calls at once, so at each fact only those counters are compared that ``_glance`` returns.
+    """
 
     __slots__ = ("_known",)
 
@@ -768,12 +771,12 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """All violations of the call, including those in text that was cut."""
+        """All violations of the call, including those in text that was cut; empty if there is no result."""
         return () if self.result is None else self.result.violations
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:
-        """The records of the checks on the text that was returned."""
+        """The records of the checks on the text that was returned; empty if there is no result."""
         return () if self.result is None else self.result.checks
 
     def __str__(self) -> str:
@@ -816,7 +819,7 @@ def last() -> SupervisedCall | None:
 
 
 class WatchedCalls(Sequence[SupervisedCall]):
-    """The supervised calls that ended inside a :func:`watching` block, in the order in which they ended."""
+    """The supervised calls that began inside a :func:`watching` block and have ended, in the order of their ends."""
 
     wants_events = True
 
@@ -929,7 +932,7 @@ _EXIT_SECONDS = 5.0
 
 
 def vet_callback(label: str, function: object) -> None:
-    """Raise :class:`UsageError` if *function* cannot be called from a thread. *label* is the option that set it."""
+    """Raise :class:`UsageError` if *function* is not callable or is async. *label* is the option that set it."""
     if not callable(function) or iscoroutinefunction(function):
         raise UsageError(
             f"{label} must be a function that is not async, got {function!r:.200}: it runs in a thread, so write "

@@ -53,8 +53,8 @@ _CALLERS = tuple(f"interwhen{os.sep}_engine{os.sep}{name}" for name in ("monitor
 class LoopSample:
     """The code that an event loop was running at one moment, taken from its stack *frames* (innermost first).
 
-    ``what`` names the verifier or extractor. ``where`` shows the innermost functions. ``is_timed`` is true if the
-    engine measures and reports this call itself.
+    ``what`` names the verifier or extractor, or is ``other code``. ``where`` shows the innermost functions.
+    ``is_timed`` is true if the engine measures and reports this call itself.
     """
 
     __slots__ = ("is_timed", "what", "where")
@@ -162,7 +162,10 @@ SEES_FUNCTIONS = sys.version_info >= (3, 12)
 
 
 def frames_of(loop: object, thread: int) -> list[FrameType]:
-    """Return the frames of *loop*, which runs in *thread*, innermost first; empty if they cannot be read."""
+    """Return the frames of *loop*, which runs in *thread*, innermost first; empty if they cannot be read.
+
+    Before Python 3.12, only the frame of the current asyncio task can be read.
+    """
     if SEES_FUNCTIONS:
         return _functions(sys._current_frames().get(thread))  # noqa: SLF001
     return _coroutine(loop)

@@ -224,7 +224,7 @@ def recognize(
 
 
 def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
-    """Return the spans in *found* that the spans of *claims* do not cover completely, sorted."""
+    """Return the spans in *found* that the spans of *claims* do not cover completely, sorted, without empty ones."""
     covered = merge(claim.span for claim in claims if claim.span is not None)
     starts = [span.start for span in covered]
     left = []
@@ -358,7 +358,7 @@ class Watcher:
         return self._failure is not None or self._stands_aside
 
     async def until_ready(self) -> None:
-        """Wait until the monitor is prepared."""
+        """Wait until ``prepare`` has ended, also if it failed. Without ``prepare``, return at once."""
         if self._ready is not None:
             await self._ready.wait()
 
@@ -425,9 +425,10 @@ class Watcher:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
-        """Return the claims of the segment in *order*, which the process before the resume has already read, as a fact.
+        """Return the fact of *order* after a resume: the claims of its segment, or the outcome of a failed extraction.
 
-        *reply* is the recorded reply of the fork; ``None`` for a parser.
+        The process before the resume had extracted them, too. *reply* is the recorded reply of the fork; ``None`` for a
+        parser. If :meth:`revive` has read the segment, its fact is returned.
         """
         return self._revived.get(order.job) or self.extract(order, reply)
 
@@ -735,7 +736,7 @@ def _apply_prompt_monitor(
 def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
     """Return the findings of *monitor* in *text*, sorted by position.
 
-    Raises :class:`TypeError` for an invalid value.
+    Raises :class:`TypeError` if one is not a finding, or if its span is empty or not inside the text.
     """
     found = list(monitor.find(text))
     for one in found:
@@ -749,7 +750,8 @@ def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptF
     """Return *text* with each finding in *found* replaced as *monitor* says.
 
     Of two findings that overlap, the later one is replaced only after the end of the earlier one. Raises
-    :class:`ValueError` if the monitor still finds something in the new text.
+    :class:`ValueError` if the monitor still finds something in the new text, and :class:`TypeError` if its ``rewrite``
+    returns no text.
     """
     assert monitor.rewrite is not None
     parts: list[str] = []

@@ -580,7 +580,7 @@ class Run:
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook.
 
-        If the run has not ended, return ``None`` to show plain text.
+        Return ``None``, to show plain text, if the run has not ended or no installed code makes pages.
         """
         return notebook_page(self)
 

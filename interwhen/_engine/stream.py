@@ -189,14 +189,14 @@ MODEL_SECONDS = 5.0
 
 
 async def close_stream(stream: Stream) -> None:
-    """Close *stream*. An error or a timeout is only logged."""
+    """Close *stream*, within 0.5 s. An error or a timeout is only logged."""
     await _end(stream.aclose, "stream.close", STREAM_SECONDS)
 
 
 async def abort_stream(stream: Stream) -> None:
     """Call ``abort()`` of the closed *stream*, if it has this method, so that the server stops generating.
 
-    An error or a timeout is only logged.
+    It gets one second. An error or a timeout is only logged.
     """
     abort = getattr(stream, "abort", None)
     if abort is not None:
@@ -204,12 +204,15 @@ async def abort_stream(stream: Stream) -> None:
 
 
 async def close_model(model: Model) -> None:
-    """Close *model*. An error or a timeout is only logged."""
+    """Close *model*, within 5 s. An error or a timeout is only logged."""
     await _end(model.aclose, "model.close", MODEL_SECONDS)
 
 
 async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float) -> None:
-    """Await *call* for at most *seconds*, shielded from cancellation. Log a failure under the name *what*."""
+    """Await *call* for at most *seconds*, shielded from cancellation.
+
+    A failure is only logged as ``WHAT_failed``, a timeout as ``WHAT_timed_out``; *what* begins these names.
+    """
     with anyio.move_on_after(seconds, shield=True) as scope:
         try:
             await call()
@@ -334,7 +337,10 @@ class WireMeter:
         return (count, None, 0.0) if pace is None else (count, pace.slowest, pace.slow_seconds)
 
     def wasted(self, now: float) -> int:
-        """Estimate how many tokens servers have generated, up to *now*, for streams that were already closed."""
+        """Estimate how many tokens servers have generated, up to the time *now*, after we closed their streams early.
+
+        The number that a process before a resume had counted is included.
+        """
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
@@ -466,7 +472,10 @@ class ModelReader:
 
     @property
     def resumes(self) -> tuple[tuple[int, float | None], ...]:
-        """For each request that continued kept text: its number, and the seconds until its first text arrived."""
+        """For each request that continued kept text: its number, and the seconds until its first text arrived.
+
+        ``None``: no text has arrived.
+        """
         return tuple(self._resumes.items())
 
     @property
@@ -555,7 +564,10 @@ class ModelReader:
         self._foreseen = 0
 
     def _begun(self, now: float) -> None:
-        """Record, for the meter and for the request, that the first text of the stream arrived at the time *now*."""
+        """Record, for the meter and for the request, that the first text of the stream arrived at the time *now*.
+
+        A probe of the endpoint that waits for this text begins.
+        """
         self._meter.begun(now)
         if self._has_begun is not None:
             self._has_begun.set()
@@ -566,7 +578,8 @@ class ModelReader:
     def start_probe(self) -> None:
         """Find out, if necessary, how the model's endpoint continues kept text.
 
-        This runs in parallel with the first stream.
+        This begins with the first text, in parallel with the stream. Its tokens are added to ``probe_tokens``; an error
+        of the model is only logged.
         """
         if getattr(self._model, "needs_proof", False):
             self._has_begun = anyio.Event()

@@ -69,7 +69,11 @@ def split_frames(buffer: bytearray) -> Iterator[bytes]:
 
 
 async def send(sock: socket.socket, payload: bytes) -> None:
-    """Send *payload* as one message on a non-blocking socket. Raises :class:`GarbledMessage` if it is too large."""
+    """Send *payload* as one message on a non-blocking socket.
+
+    Raises :class:`GarbledMessage` if it has more than :data:`MOST` bytes, and :class:`OSError` if the other side has
+    closed the socket.
+    """
     rest = memoryview(framed(payload))
     while rest:
         try:
@@ -81,7 +85,8 @@ async def send(sock: socket.socket, payload: bytes) -> None:
 async def receive(sock: socket.socket) -> bytes:
     """Wait for one message on a non-blocking socket, and return its payload.
 
-    Raises :class:`EOFError` if the other side closed the socket, and :class:`GarbledMessage` on an invalid message.
+    Raises :class:`EOFError` if the other side closed the socket, :class:`OSError` if the connection broke, and
+    :class:`GarbledMessage` for an invalid header.
     """
     length = length_of(bytes(await _exactly(sock, HEAD_SIZE)))
     return bytes(await _exactly(sock, length))
@@ -102,20 +107,28 @@ async def _exactly(sock: socket.socket, count: int) -> bytearray:
 
 
 def send_blocking(sock: socket.socket, payload: bytes) -> None:
-    """Send *payload* as one message, in the child process. Raises :class:`GarbledMessage` if it is too large."""
+    """Send *payload* as one message, in the child process.
+
+    Raises :class:`GarbledMessage` if it has more than :data:`MOST` bytes, and :class:`OSError` if the parent has closed
+    the socket.
+    """
     sock.sendall(framed(payload))
 
 
 def receive_blocking(sock: socket.socket) -> bytes:
     """Wait for one message, in the child process, and return its payload.
 
-    Raises :class:`EOFError` if the other side closed the socket, and :class:`GarbledMessage` for an invalid header.
+    Raises :class:`EOFError` if the parent closed the socket, :class:`OSError` if the connection broke, and
+    :class:`GarbledMessage` for an invalid header.
     """
     return exactly_blocking(sock, length_of(exactly_blocking(sock, HEAD_SIZE)))
 
 
 def exactly_blocking(sock: socket.socket, count: int) -> bytes:
-    """Wait for *count* bytes on a blocking socket. Raises :class:`EOFError` if the other side closed the socket."""
+    """Wait for *count* bytes on a blocking socket, and return them.
+
+    Raises :class:`EOFError` if the other side closed the socket, and :class:`OSError` if the connection broke.
+    """
     found = bytearray()
     while len(found) < count:
         part = sock.recv(min(count - len(found), _BLOCK))

@@ -125,7 +125,10 @@ class WorkerProcess:
             return False
 
     async def answer(self, target: bytes) -> WorkerAnswer:
-        """Wait for the answer to the oldest check, which *target* makes. Raises :class:`WorkerDied`."""
+        """Wait for the answer to the oldest check. *target* is its pickled verifier, which is noted as loaded.
+
+        Raises :class:`WorkerDied`, also if the answer is invalid; the process is then ended.
+        """
         try:
             reply = await receive(self._socket)
         except (EOFError, OSError) as error:
@@ -247,7 +250,7 @@ class ProcessPool:
             return answer.value, answer.failure
 
     async def close(self) -> None:
-        """Stop all idle worker processes, and start no more. Busy workers stop at the end of their checks."""
+        """Stop all idle worker processes. From now on, each worker process stops at the end of its check."""
         self._closed = True
         while self._idle:
             await self._idle.pop().stop()
@@ -414,7 +417,7 @@ class Workers:
         return value, None
 
     async def aclose(self) -> None:
-        """Stop the idle worker processes. A busy process stops at the end of its check."""
+        """Stop the idle worker processes; a busy one stops at the end of its check. :meth:`bind` now raises."""
         self._closed = True
         if self._processes is not None:
             await self._processes.close()

@@ -254,7 +254,10 @@ def without_user(url: str) -> str:
 
 
 def name_value(value: object) -> str:
-    """Format *value* by its ``repr``, shortened to at most 200 characters. If the ``repr`` raises, name the types."""
+    """Format *value* by its ``repr``, shortened to at most 200 characters.
+
+    If the ``repr`` raises, the text names the types of *value* and of the exception instead.
+    """
     try:
         return _WORDS.repr(value)[:200]
     except BaseException as error:  # noqa: BLE001  (user code must not end a run)

@@ -68,7 +68,7 @@ class FrontierMoved(msgspec.Struct, frozen=True, tag="frontier_moved", gc=False)
 
 
 class StreamStarted(msgspec.Struct, frozen=True, tag="stream_started", gc=False):
-    """The model accepted a request. ``resume`` says how it continues the text; ``None`` for the first request."""
+    """The model accepted a request. ``resume`` says how it continues the text; ``None``: there was no text."""
 
     generation: int
     """The number of rewinds of the trace so far."""

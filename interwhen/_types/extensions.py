@@ -125,7 +125,7 @@ class Unprepared(msgspec.Struct, frozen=True):
     used: Offline = msgspec.field(default_factory=Offline)
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged."""
+        """Return *model* and *prompt* unchanged, with the items in ``used``."""
         used = self.used
         return Served(model, prompt, used.items, used.tokens, used.share, use=used.context)
 
@@ -217,7 +217,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """How many tokens may be cut in total."""
 
     def within(self, budgets: Budgets) -> Budgets:
-        """Return *budgets*, with each field lowered to the limit of this allowance."""
+        """Return *budgets*, with each field above its limit in this allowance lowered to it. Others do not change."""
         smaller = {
             name: min(getattr(self, name), getattr(budgets, name))
             for name in self.__struct_fields__

@@ -198,8 +198,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """All violations, including those whose text was cut: first those with a remedy, in the order of the remedies."""
     insertions: tuple[Insertion, ...] = ()
     resume: ResumeWay | None = None
-    """How the model continued after the last cut or reconnect, and why so; ``None``: there was no cut and no
-    reconnect."""
+    """How the last request that continued kept text did so, and why; ``None``: no request did, since there was no cut
+    and no reconnect, or no text was left."""
     ledger: Ledger = Ledger()
     timing: Timing = Timing()
     journal: JournalState | None = None

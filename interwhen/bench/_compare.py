@@ -346,10 +346,14 @@ class RowSettings(msgspec.Struct, frozen=True):
     """The settings that two attempts must share to be in one comparison."""
 
     model: str
+    """The name of the model."""
     seed: int
+    """The seed of the samples and of the order of the attempts."""
     temperature: float
     max_tokens: int
+    """The most tokens of one trace."""
     counts_prompts: bool
+    """Whether prompt tokens use up the budget of an attempt, too."""
 
 
 class AttemptRow(msgspec.Struct, frozen=True):

@@ -48,7 +48,10 @@ class Reading(msgspec.Struct):
             self.begun = float(text)
 
     def take_bytes(self, data: bytes) -> None:
-        """Record that all chunks in *data* arrive now. The first chunk has the time at which it was sent."""
+        """Record that all chunks in *data* arrive now, the end mark included.
+
+        The first chunk has the time at which it was sent.
+        """
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
             self.begun = float(found[1])
@@ -95,7 +98,8 @@ class Crowd(msgspec.Struct, frozen=True):
 class StreamReader(asyncio.Protocol):
     """A connection to the server at *base_url* that reads one answer after another.
 
-    It only counts chunks, which is the minimum work in Python.
+    Of each answer it only records when the chunks arrived, without decoding them: the least work for a reader in
+    Python.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -108,7 +112,8 @@ class StreamReader(asyncio.Protocol):
     async def read(self, stream: str) -> Reading:
         """Ask for *stream* (``CHUNKS@PER_SECOND``), read it to its end, and return when its chunks arrived.
 
-        The first call opens the connection.
+        The first call opens the connection, and raises :class:`OSError` if that fails. If the connection breaks later,
+        ``ended`` of the result is false.
         """
         loop = asyncio.get_running_loop()
         if self._transport is None:
@@ -244,7 +249,7 @@ async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> Asy
 async def _all(
     one: Callable[[Reading], Awaitable[Reading | None]], streams: int, chunks: int, rate: float
 ) -> list[Reading]:
-    """Call *one* for each of *streams* streams, each call at a random time, and return the readings.
+    """Call *one* for each of *streams* streams, each after a random time, and return the readings.
 
     *one* reads a stream of *chunks* chunks, at *rate* chunks a second, and records its arrivals. A stream that fails or
     takes too long counts as lost.

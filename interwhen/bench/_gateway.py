@@ -69,7 +69,10 @@ class CrowdPair(msgspec.Struct, frozen=True):
 
     @property
     def added_p99_ms(self) -> float:
-        """The 99th percentile of chunk lateness of the client minus that of the baseline, in milliseconds."""
+        """How much later the client gets its chunks than the bare protocol, in milliseconds.
+
+        This is the difference between their 99th percentiles of lateness.
+        """
         return self.crowd.late_p99_ms - self.floor.late_p99_ms
 
 
@@ -284,9 +287,9 @@ async def sdk_cost(
 ) -> dict[str, list[float]]:
     """Read the same stream through a bare and a wrapped openai client.
 
-    Return the CPU microseconds per chunk of each round. Each chunk is sent in a separate packet, as by a real model. If
-    many chunks arrived at once, the cost of waking up for a single chunk would not be measured. *chunks* and *rate*
-    (chunks per second) describe the stream.
+    Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. Each chunk is sent in a
+    separate packet, as by a real model. If many chunks arrived at once, the cost of waking up for a single chunk would
+    not be measured. *chunks* and *rate* (chunks per second) describe the stream.
     """
     import openai
 

@@ -112,9 +112,9 @@ def habits_of(seed: int) -> Habits:
 
 
 def play(seed: int, *, journal: Journal | None = None) -> Played:
-    """Play run number *seed* in virtual time, and return its result and the records of its endpoint.
+    """Simulate run number *seed* in virtual time. Return its result, and its endpoint with its own token counts.
 
-    If *journal* is given, it must work in virtual time too.
+    *journal* records the run; it must also work in virtual time.
     """
     return run_virtual(partial(_play, seed, journal))
 
@@ -144,9 +144,10 @@ async def _play(seed: int, journal: Journal | None) -> Played:
 
 
 def play_call(seed: int, strategy: str) -> Played | None:
-    """Play one call through the gateway's code in virtual time. *strategy* answers the call.
+    """Simulate call number *seed* through the gateway's code in virtual time. *strategy* answers the call.
 
-    Return ``None`` if the call was refused or broke before its answer began, because it then has no ledger.
+    Return the result and the endpoint, or ``None`` if the call was refused or broke before its answer began, because it
+    then has no ledger.
     """
     return run_virtual(partial(_play_call, seed, strategy))
 

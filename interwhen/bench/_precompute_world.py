@@ -337,10 +337,10 @@ class SlippingModel:
         """Do nothing: there is no connection to close."""
 
     def reply(self, request: Request) -> str:
-        """Return the text of the model for *request*.
+        """Return the text of the model for *request*: an answer, or proposed statements about the case.
 
-        If its prompt ends with a question of the case, this is the rest of the answer; otherwise it is proposed
-        statements.
+        If the prompt ends with a question of the case, the text is the reasoning up to the answer, as it continues the
+        prefix of *request*. Otherwise it has one proposed statement a line.
         """
         task = Task(request.prompt)
         # An example between the task and the last turn changes nothing for this model.

@@ -132,7 +132,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(label)
 
     def value(self, label: str, column: str = "measured") -> float:
-        """Return the number in *column* of the row with *label*. Raises :class:`KeyError` if there is none."""
+        """Return the number in *column* of the first row with *label*; for an estimate, its value.
+
+        Raises :class:`KeyError` if there is no such row or column. The cell must have a number.
+        """
         cell = self.row(label)[column]
         assert not isinstance(cell, str | None)
         return cell.value if isinstance(cell, Estimate) else cell

@@ -53,9 +53,11 @@ class Story:
         return "".join(self.right)
 
     def after(self, prefix: str) -> str:
-        """Return the text with which the model continues *prefix*. Its later lines may be wrong again.
+        """Return the text with which the model continues *prefix*: the rest of its last line, then the later lines.
 
-        If the last line of *prefix* is not the beginning of a line of the story, the text is one line that says so.
+        The later lines are those of ``told``, with their mistakes. If the last line of *prefix* is neither the
+        beginning of the correct line at its position nor of the told one, the text is one line that says so. After the
+        whole story it is empty.
         """
         lines = prefix.split("\n")
         at, begun = len(lines) - 1, lines[-1]

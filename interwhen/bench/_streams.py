@@ -407,9 +407,10 @@ def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
 
 
 async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
-    """Record one stream for each request of *source* in the file at *path*; return the number of streams.
+    """Read one stream for each request of *source*, and append its recording to the file at *path*.
 
-    The parameter *seed* is that of :func:`open_source`.
+    Return the number of streams. *seed* and the errors are those of :func:`open_source`. Raises also
+    :class:`~interwhen.ModelError` if a stream fails, and :class:`OSError` if the file cannot be written.
     """
     async with open_source(source, seed) as opened:
         for number, (model, _) in enumerate(opened.asked):

@@ -175,7 +175,7 @@ def default_api(prompt: Prompt) -> Api:
 
 
 def without_login(url: str) -> str:
-    """Return *url* without user, password and query, so that it can be stored."""
+    """Return *url* without user, password and query, so that it can be stored. A fragment is kept."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 

@@ -243,9 +243,10 @@ _RETRACTED_CHARS = 120
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One shown line of the trace, with the worst kind of its parts."""
+    """One shown line of the trace."""
 
     kind: LineKind
+    """The worst kind of its parts. From the best to the worst: plain, passed, open, unproven, violated."""
     wrote: bool
     """Whether interwhen wrote a part of it."""
     text: Text

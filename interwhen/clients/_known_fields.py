@@ -388,7 +388,10 @@ class FieldFilter:
         """Whether the last chunk may hold pieces of tool calls."""
 
     def note(self, name: str) -> None:
-        """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
+        """Record that the field *name* of the answer has unmonitored text, and whether the text is removed.
+
+        Nothing is recorded if there are 8 such fields already.
+        """
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 

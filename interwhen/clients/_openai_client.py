@@ -108,7 +108,7 @@ class SdkCall:
 
 
 def _trace_id(options: FinalRequestOptions) -> str:
-    """Return the trace id in the header ``traceparent`` that the caller set; empty if there is none."""
+    """Return the trace id in the caller's header ``traceparent``; empty if the header is missing or malformed."""
     headers = options.headers
     for name, value in headers.items() if is_given(headers) and headers else ():
         if name.lower() == "traceparent" and isinstance(value, str):

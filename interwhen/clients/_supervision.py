@@ -144,7 +144,7 @@ class CallEnding:
         self._monitors = monitors
         self._judged = judged
         self.listeners = origin.listeners
-        """Get the events of the call and its end."""
+        """The listeners, which get the events of the call and its end."""
         if settings.on_result is not None or settings.on_event is not None:
             self.listeners = (Callbacks(settings.on_result, settings.on_event), *self.listeners)
         self.are_watching = any(listener.wants_events for listener in self.listeners)
@@ -223,7 +223,10 @@ def _was_refused(result: Result | None) -> bool:
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
-    """Start *main* in a task without a parent. Return a function that calls code on the task's loop from any thread."""
+    """Start *main* in a task that belongs to no task group, so that it may outlive its caller.
+
+    Return a function for any thread: it calls code on the loop of the task, and does not wait for it.
+    """
     import asyncio  # much of the cost of importing interwhen
 
     try:

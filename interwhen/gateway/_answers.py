@@ -211,7 +211,10 @@ class _AnswerWriter:
     transport: GatewayTransport
 
     async def stream(self) -> None:
-        """Send the chunks to the client as they arrive. An error of the upstream becomes the last event."""
+        """Send the chunks to the client as they arrive. An error of the upstream becomes the last event.
+
+        If the upstream sent no end mark, none is sent.
+        """
         exchange, parts_of = self.exchange, self.supervised.parts
         exchange.last_words = functools.partial(error_event, self.api)
         await exchange.start(200, self._head("text/event-stream; charset=utf-8"))
@@ -287,7 +290,10 @@ class _AnswerWriter:
 
 
 def _context_header(use: ContextUse) -> bytes:
-    """Return the header value that says how the call used its context: name, part used, and the reason, if any."""
+    """Return the header value that says how the call used its context: name, part used, and the reason, if any.
+
+    The reason has at most 200 characters; those that a header cannot hold are left out.
+    """
     why = f'; why="{_UNQUOTED.sub("", use.why)[:200]}"' if use.why else ""
     return f"{use.name}; used={use.used}{why}".encode("latin-1", "replace")
 

@@ -99,7 +99,7 @@ class Exchange:
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer: the *status* and the *headers*, then the *body*."""
+        """Send a complete answer: the *status*, the *headers* and one with the length of the body, then the *body*."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 

@@ -36,6 +36,7 @@ class HttpError(InterwhenError):
 
     *code* is the name of the error for programs, and *param* the field of the request that it concerns. *retry_after*
     (seconds) and *allow* become headers. With *close*, the connection is closed. *body* is the upstream's own error.
+    *of_upstream* says that the upstream caused the error.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class MonitorChoice:
     """How one request is answered: the model, the body for the upstream, and the monitors and other settings."""
 
     model: str
-    """The model's name, without the monitors that the client appended."""
+    """The model's name, without the strategy and the monitors that the client wrote into it."""
     body: dict[str, Any]
     """The body for the upstream, without the options for interwhen."""
     changed: bool
@@ -58,7 +58,10 @@ class MonitorChoice:
 
     @property
     def names(self) -> str:
-        """The names of the monitors, with commas between, as the value of a header; ``none`` if there are none."""
+        """The names of the monitors, with commas between, as the value of a header; ``none`` if there are none.
+
+        After the name of a demoted monitor follows ``(demoted)``.
+        """
         demotion = self.settings.demotion
         demoted = demotion.demoted if demotion is not None else ()
         names = (f"{m.name} (demoted)" if m.name in demoted else m.name for m in self.settings.monitors)
@@ -85,7 +88,7 @@ class _RequestOptions:
     param: str = ""
     """The field or header that names the monitors, for error messages."""
     strategy: Any = None
-    """``None`` if the request does not set it."""
+    """``None`` if the request does not set it; so for the following fields."""
     reading: Any = None
     detail: Any = None
     context: Any = None

@@ -60,7 +60,8 @@ async def relay(
 
     *path* and *body* are those of the request. *unsupervised* is the reason why no monitor reads the answer; the
     metrics count it. The head of the answer is sent only with the first bytes of its body. So if an upstream sends no
-    body in time, the client still gets the error 504. Raises :class:`HttpError` if the upstream fails before that.
+    body in time, the client still gets the error 504. Raises :class:`HttpError` if the upstream fails before that. If
+    it fails later, the answer stays incomplete, and the outcome is ``failed``.
     """
     patience = gateway.timeouts
     outcome = ""

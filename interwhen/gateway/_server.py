@@ -59,7 +59,10 @@ class _HeadLimits(_Base):
         self._forget_head()
 
     def data_received(self, data: bytes) -> None:
-        """Process *data*, which has arrived, and count the bytes of an incomplete head."""
+        """Process *data*, which has arrived, and count the bytes of an incomplete head.
+
+        A head that is too large is refused with 431, and one that takes too long with 408.
+        """
         super().data_received(data)
         if self._is_in_head:
             self._count_head(len(data))
@@ -273,7 +276,7 @@ class GatewayServer(uvicorn.Server):
         """During the block, handle signals on the event loop; unlike uvicorn, do not raise them again after the end.
 
         SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on. In another thread than
-        the main one, this does nothing.
+        the main one, this does nothing. On Windows, it does what uvicorn does.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -319,7 +322,7 @@ def _raise_file_limit() -> None:
 
 
 def run_options() -> dict[str, Any]:
-    """Return the options for :func:`anyio.run`: uvloop if it is installed."""
+    """Return the ``backend_options`` for :func:`anyio.run`: uvloop if it is installed, else none."""
     from importlib.util import find_spec
 
     return {"use_uvloop": True} if find_spec("uvloop") is not None else {}

@@ -75,7 +75,7 @@ class ApiApp:
     async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
         """Read and check the request of a call to a model, and return the function that answers it.
 
-        Raises :class:`HttpError` if the request is refused.
+        Raises :class:`HttpError` if the request is refused, and :class:`ClientGone` if the client disconnects.
         """
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
@@ -100,7 +100,8 @@ class ApiApp:
     async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
         """Return the function that answers a request for *found*, a route without supervision.
 
-        Raises :class:`HttpError` if the gateway refuses the route in its mode, or does not know the method.
+        The body of a POST request is read first. Raises :class:`HttpError` if the gateway refuses the route in its
+        mode, or does not know the method, and :class:`ClientGone` if the client disconnects.
         """
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
@@ -133,7 +134,7 @@ class ApiApp:
         """Wait for a slot, run *work* in it, and return the outcome.
 
         *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
-        reason.
+        reason: ``left``, ``slow`` or ``cut``. At a shutdown, the client gets an error, if that is still possible.
         """
         gateway = self._gateway
         outcome = ""
@@ -216,9 +217,9 @@ _SUPERVISED = ", ".join(f"/v1/{path}" for path in PATHS)
 
 
 def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
-    """Return the error for a request to *found*, a route whose answer may have text that no monitor reads.
+    """Return the error for a request to *found*, a route that a gateway in this *mode* refuses.
 
-    *mode* is the mode of the gateway, and *method* that of the request.
+    *method* is that of the request.
     """
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
@@ -238,7 +239,7 @@ def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line that raised *error*.
+    """Return the file and line that raised *error*; empty if it has no traceback.
 
     The message of *error* is not logged, because it may quote a request.
     """
@@ -267,7 +268,8 @@ class ReadinessProbe:
     async def state(self) -> tuple[int, bytes]:
         """Return the status and the body of the answer to ``/readyz``.
 
-        Ask the upstreams if that was not done just now.
+        The status is 200 if an upstream answers, and 503 if none does or the gateway shuts down. The upstreams are
+        asked if that was not done within the last two seconds.
         """
         gateway = self._gateway
         if gateway.unready or gateway.closing:

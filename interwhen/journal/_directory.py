@@ -463,10 +463,10 @@ class JournalSlot:
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal.
+        """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
 
-        *has_problem* is true if the call had a violation, a reason for doubt or a failure; the directory may keep only
-        the journals of such calls.
+        *has_problem* is true if the call had a violation, a reason for doubt or a failure. If it is false, the journal
+        is deleted at its end, unless the slot was made with ``is_kept``.
         """
         self._has_problem = has_problem
         if self._writing is not None:

@@ -266,7 +266,7 @@ async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) ->
     """Find out how *model* on *server* continues kept text, by sending requests with *wire*.
 
     If *generates* is false, no request that generates a token is sent. The result has the proof, or ``None`` if nothing
-    could be observed. A failed request is only logged.
+    could be observed, and the number of tokens that the requests took. A failed request is only logged.
     """
     if server.partition(" ")[0] == LLAMACPP:
         try:
@@ -526,8 +526,8 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 def load_proof(path: Path) -> _StoredProof | None:
     """Return the proof in the file at *path*; ``None`` if there is none, or if it is expired or damaged.
 
-    A link, a file of another user, a file that others may write, and a file that is too large or unreadable are ignored
-    with a warning.
+    The result is also ``None``, with a warning in the log, for a link, a file of another user, a file that others may
+    write, and a file that is too large or cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

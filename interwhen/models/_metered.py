@@ -185,11 +185,12 @@ class MeteredModel(ModelWrapper):
         return True
 
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
-        """Add the server's counts of one stream, *usage*, at its end; do nothing if *usage* is ``None``.
+        """Add *usage*, the server's token counts of a stream that has ended. Do nothing if it is ``None``.
 
-        Its count of the prompt replaces the estimate for a prompt of *size* bytes. ``generated`` stays as it is: the
-        difference between the server's count of generated tokens and *came*, the count by chunks, is added to
-        ``unseen``. *finished* is true if the stream had a finish reason; without one, a lower count is ignored.
+        The server's count of the prompt replaces our estimate, which used the prompt's *size* in bytes. *came* is the
+        number of generated tokens that the chunks brought. It is in ``generated`` already; the server's count less
+        *came* is added to ``unseen``. *finished* is true if the stream had a finish reason. If it had none, a server's
+        count below *came* is ignored.
         """
         if usage is None:
             return
@@ -223,7 +224,8 @@ class MeteredModel(ModelWrapper):
 class _MeteredStream:
     """A stream that ends when the budget of *meter* is used up, or after *most* tokens, the limit of its request.
 
-    *size* is the size of its prompt in bytes.
+    The chunk that exceeds the limit is replaced by the finish reason ``length``. *size* is the size of its prompt in
+    bytes.
     """
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:

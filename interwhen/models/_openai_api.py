@@ -639,10 +639,11 @@ class ChatModel(OpenAICompatible):
         return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues the kept text, and return the way with its reason.
+        """Decide how *request* continues the kept text: by token ids, an assistant prefill or an extra turn.
 
-        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, asks
-        llama.cpp to render a prompt, and waits for a running probe, for at most ``WAIT_SECONDS``.
+        Return this way with its reason. If *by_ids* is false, token ids are not used, because the server has refused
+        them. To decide, this may request the model list, let llama.cpp render a prompt, and wait for a running probe
+        for at most ``WAIT_SECONDS``. Requests that fail are only logged.
         """
         if needs_turns(request.pieces):
             return AFTER_CALLS

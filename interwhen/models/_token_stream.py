@@ -53,7 +53,10 @@ class GuardedStream:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close the stream and release its resources. A pending :meth:`receive` raises at once."""
+        """Close the stream and release its resources. A second call does nothing.
+
+        A pending :meth:`receive` raises :class:`StreamClosed` at once.
+        """
         if self._is_closed:
             return
         self._is_closed = True
@@ -298,7 +301,10 @@ class TokenStream:
         await self._response.aclose()
 
     def settle(self) -> bool:
-        """Close the stream without waiting if the response is complete. Return whether it is closed now."""
+        """Close the stream if the response is complete and can be closed without waiting. Return whether this was done.
+
+        If the stream was closed before, the result is false.
+        """
         settle = getattr(self._response, "settle", None)
         if not self._ended or self._closed or settle is None or not settle():
             return False
@@ -396,9 +402,10 @@ class TokenStream:
 
 
 async def collect(stream: Stream) -> Completion:
-    """Read *stream* to its end, close it, and return its completion: answer text, finish reason and token counts.
+    """Read *stream* to its end, close it, and return its completion.
 
-    Reasoning is left out. Errors of the stream are raised, after it was closed.
+    This is the answer text without the reasoning, the finish reason (by default ``truncated``), the token counts, and
+    the sum of the log-probabilities, if any. Errors of the stream are raised, after it was closed.
     """
     chunks: list[Chunk] = []
     try:

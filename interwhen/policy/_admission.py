@@ -104,7 +104,9 @@ def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
 def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
     """Yield copies of *node*; each copy has one small mistake, in *node* itself or in one of its descendants.
 
-    *words* are the sets of allowed words in the schema. One kind of mistake replaces a word by another one of its set.
+    Mistakes are, for example, another comparison, "or" in place of "and", a number that is 1 greater, or a part that is
+    left out. A word is replaced by another one of its set: *words* are the sets of allowed words in the schema. The
+    arguments of the functions in ``_OPAQUE``, such as ``mentions``, stay unchanged.
     """
     yield from _changes(node, words)
     if isinstance(node, Apply) and node.function in _OPAQUE:
@@ -576,10 +578,12 @@ class Replayed:
 
 @dataclass
 class _Seen:
-    """Counts how often each record and each field occurs in results."""
+    """Counts how often each record and each field occurs in the results of calls."""
 
     records: Counter[str] = field(default_factory=Counter)
+    """How often each record occurs, by its name."""
     fields: Counter[Entry] = field(default_factory=Counter)
+    """How often each field has a value other than ``None``, by the names of the record and of the field."""
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:

@@ -103,10 +103,10 @@ def _example(
 
 
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return the parts of the situation *base*, which is a table or the name of one of *situations*.
+    """Return a copy of the parts of *base*: a table, the name of one of *situations*, or ``None`` (no parts).
 
-    The situation may itself have a base, whose parts it then changes. *depth* is the number of bases followed so far.
-    Raises :class:`UsageError` for an unknown name, and if there are too many bases.
+    A base may itself have a base, whose parts its own parts and the paths in its ``set`` then change. *depth* is the
+    number of bases followed so far. Raises :class:`UsageError` for any other *base*, too many bases, or a wrong path.
     """
     if base is None:
         return {}
@@ -262,8 +262,11 @@ class Surroundings:
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
+    """The named expressions that rules may use."""
     situations: Mapping[str, Any] = field(default_factory=dict)
+    """The named situations that examples may start from."""
     now: dt.datetime | None = None
+    """The time of an example that gives no time; ``None``: such an example has none."""
 
 
 def read_toml(text: str, what: str) -> dict[str, Any]:
@@ -545,11 +548,11 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
-    """Make *folder* a policy folder: copy the files *text*, *tools* and *schema* into it, and write ``policy.toml``.
+    """Make *folder* a policy folder: copy the files *text*, *tools* and *schema* into it.
 
-    No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`. It also
-    raises it if a new folder gets neither *tools* nor *schema*, or if a file cannot be read, is too large, or has a
-    type that is not supported.
+    ``policy.toml`` is written, too, unless it exists. No file is overwritten: if the folder has such a file with other
+    content, this raises :class:`UsageError`. It also raises it if a new folder gets neither *tools* nor *schema*, or if
+    a file cannot be read, is too large, or has a type that is not supported.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

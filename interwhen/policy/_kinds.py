@@ -153,7 +153,7 @@ _PLAIN: Mapping[str, Kind] = {
 
 
 def parts_of(kind: Kind) -> Iterator[Kind]:
-    """Yield *kind* and the kinds of its parts, at any depth."""
+    """Yield *kind* and the kinds of its parts, at any depth; for pairs, only their own kind."""
     yield kind
     match kind:
         case ListOf(item=item):
@@ -195,7 +195,7 @@ def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
     """Parse a kind as a schema writes it: ``integer``, ``list[Flight]``, ``map[text, date, Fare]``, ``"a" | "b"``.
 
     *records* has the records that *text* may name. *depth* is the nesting depth so far. Raises :class:`UsageError` if
-    *text* is not a kind, has an unknown unit, or is nested too deeply.
+    *text* is not a kind, has an unknown unit (``quantity[UNIT]``), or is nested too deeply.
     """
     text = text.strip()
     if depth > _DEEPEST:

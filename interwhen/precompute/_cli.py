@@ -194,7 +194,8 @@ def run(
         several times.
     questions
         A file with questions to answer in advance: one a line, or JSON lines with the field "question", or a journal
-        of a run, whose question counts. What they are about is prepared first, too. May be given several times.
+        of a run, whose question counts; or a folder of journals, such as that of a gateway. What they are about is
+        prepared first, too. May be given several times.
     token_budget
         The largest number of generated tokens for one context, in all its generations and processes together.
     slices
@@ -286,6 +287,7 @@ def ask(
     monitor: Annotated[tuple[str, ...], Parameter(name=("--monitor", "-m"), negative="")] = (),
     place: StoreFlags = _STORE,
     sampling: _flags.SamplingFlags = _SAMPLING,
+    passages: int | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -302,18 +304,23 @@ def ask(
         The question. A stored answer is used only for the same question, perhaps in other words.
     monitor
         A monitor of the run, as in "interwhen run". May be given several times.
+    passages
+        The most characters of the text that are put before the question. If the text is longer, only the passages are
+        used that belong to the question. Default: half of the context window, at three characters a token.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
         Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
     """
+    if passages is not None and passages < 1:
+        raise UsageError(f"--passages must be at least 1, got {passages}; give a number of characters")
     monitors = load_monitors(monitor)
     sampled = sampling.value()
     adapter = model.open("")
 
     async def main() -> int:
         async with closing(adapter), open_context(name, adapter, store=place.store, key_file=place.key_file) as ref:
-            text = await ref.precomputer.text_for(ref, question)
+            text = await ref.precomputer.text_for(ref, question, room=passages)
             run = start(adapter, compose(text, question), monitors=monitors, sampling=sampled, context=ref)
             result = await show_run(run, viewer_for(stdout_console(), json=json, plain=plain))
         return _exits.BY_STATUS[result.status]

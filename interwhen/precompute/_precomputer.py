@@ -302,7 +302,7 @@ class Precomputer:
         return self._ref(self._prepared[name])
 
     async def refresh(self, name: str) -> PreparedContext:
-        """Load the latest generation of the context *name* from the store into this object, and return it.
+        """Load the context *name*, as the store has it now, into this object, and return it.
 
         If the store has no such context, the returned object is empty.
         """
@@ -417,19 +417,24 @@ class Precomputer:
         nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
         return within(index.ranked(question, nearness), most=most, budget=budget)
 
-    async def text_for(self, ref: ContextRef, question: str) -> str:
+    async def text_for(self, ref: ContextRef, question: str, *, room: int | None = None) -> str:
         """Return the text of the context of *ref* for a prompt with *question*.
 
-        If the text needs more than half of the model's context window (at three characters a token), only the passages
-        that fit *question* are returned, under a heading. Raises :class:`UsageError` if *ref* is not current.
+        If the text is longer than *room* characters, only the passages that fit *question* are returned, under a
+        heading; if none is so short, the beginning of the best one, or of the text. By default, *room* is half of the
+        model's context window, at three characters a token. Raises :class:`UsageError` if *ref* is not current.
         """
         window = (await self.model.capabilities()).context_tokens
         context = self._current(ref).context
         text = "" if context is None else context.text
-        room = characters_in(window)
+        if room is None:
+            room = characters_in(window, text)
         if len(text) <= room:
             return text
         found = await self.passages(ref, question, budget=min(BUDGET, room))
+        if not found:  # each piece is longer than the room, or none has a word of the question
+            best = await self.passages(ref, question, most=1, budget=len(text) * 2)
+            return "\n".join((PASSAGES, (passage_of(best[0]) if best else text)[:room]))
         return "\n".join((PASSAGES, *map(passage_of, found)))
 
     def _current(self, ref: ContextRef) -> PreparedContext:

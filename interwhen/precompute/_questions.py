@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,21 +26,44 @@ class _Line(msgspec.Struct):
 
 
 def read_questions(path: Path) -> list[str]:
-    """Return the questions in the file at *path*, in order; those of more than 400 characters are left out.
+    """Return the questions in the file or folder at *path*, in order; those of more than 400 characters are left out.
 
-    The file may be a journal (the question is the last paragraph of the user's last message), JSON lines (``.jsonl`` or
-    ``.ndjson``, the field ``question``), or a text with a question on each line. A repeated question is returned
-    repeatedly. Raises :class:`UsageError` if the file or a line of JSON cannot be read.
+    In a folder, such as that of a gateway's journals, all files ``*.journal`` and ``*.iwj`` are read, and those that
+    cannot be read are left out: a gateway may still write to them. A file may be a journal (the question is the last
+    paragraph of the user's last message), JSON lines (``.jsonl`` or ``.ndjson``, the field ``question``), or a text
+    with a question on each line. A repeated question is returned repeatedly. Raises :class:`UsageError` if the file or
+    a line of JSON cannot be read, or a folder has no journal that can be read.
     """
+    if path.is_dir():
+        return _in_folder(path)
+    found = _in_journal(path) if _is_journal(path) else _in_lines(path)
+    return [question for question in found if question and len(question) <= LONGEST]
+
+
+def _is_journal(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            is_journal = file.read(len(MAGIC)) == MAGIC
+            return file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise UsageError(
             f"the file of questions {str(path)!r} must be readable, got an error ({error}); name another file"
         ) from error
-    found = _in_journal(path) if is_journal else _in_lines(path)
-    return [question for question in found if question and len(question) <= LONGEST]
+
+
+def _in_folder(folder: Path) -> list[str]:
+    journals = sorted(each for suffix in ("journal", "iwj") for each in folder.glob(f"*.{suffix}"))
+    found, is_readable = [], False
+    for path in journals:
+        with suppress(UsageError):
+            if _is_journal(path):
+                found += read_questions(path)
+                is_readable = True
+    if not is_readable:
+        raise UsageError(
+            f"the folder {str(folder)!r} must have journals that can be read, got {len(journals)} files *.journal or "
+            "*.iwj and none that can; name another folder, or a file"
+        )
+    return found
 
 
 def _in_journal(path: Path) -> list[str]:

@@ -126,17 +126,22 @@ def _is_number(word: str) -> bool:
 
 MOST, BUDGET = 4, 4000
 """The default limits for the passages of one question: their number, and their characters."""
+_WIDE = re.compile(r"[^\x00-\x7f]+")
+_SAMPLE = 20_000
+"""The characters at the beginning of a text that are looked at for its script."""
 _FUSION = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009)."""
 
 
-def characters_in(window: int | None) -> int:
-    """Return how many characters of a text may be in a prompt, for a model with a context window of *window* tokens.
+def characters_in(window: int | None, text: str = "") -> int:
+    """Return how many characters of *text* may be in a prompt, for a model with a context window of *window* tokens.
 
-    Half of the window is for the text, at three characters a token. If the window is not known, 16,384 tokens are
+    Half of the window is for the text, at three characters a token. Characters beyond ASCII count as a token each: this
+    is about right for Chinese, and more than enough for other scripts. If the window is not known, 16,384 tokens are
     assumed.
     """
-    return 3 * (window or 16_384) // 2
+    wide = sum(len(run) for run in _WIDE.findall(text[:_SAMPLE])) / max(len(text[:_SAMPLE]), 1)
+    return int((window or 16_384) / 2 / (wide + (1 - wide) / 3))
 
 
 def passage_of(piece: ContextPiece) -> str:

@@ -68,7 +68,7 @@ class Shelf(Protocol):
 
 
 class MemoryShelf:
-    """A shelf in memory, for tests and for contexts that only this process needs."""
+    """A shelf (the storage medium of a store) in memory, for tests and for contexts that only this process needs."""
 
     place = "memory"
     blocks = False

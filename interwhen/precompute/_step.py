@@ -76,16 +76,16 @@ class StepWork:
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
     def read(self, piece: str) -> str:
-        """Return the text of *piece*, and record it as an input.
+        """Return the text of *piece*, and record *piece* as an input.
 
-        Raises :class:`UsageError` unless ``Step.reads`` names it.
+        Raises :class:`UsageError` unless ``Step.reads`` names *piece*.
         """
         return self._piece(piece).text
 
     def lead(self, piece: str) -> str:
-        """Return the headings above *piece* and the end of the text before it, and record the piece as an input.
+        """Return the headings above *piece* and the end of the text before it; often empty.
 
-        Raises :class:`UsageError` unless ``Step.reads`` names it.
+        This records *piece* as an input. Raises :class:`UsageError` unless ``Step.reads`` names *piece*.
         """
         return self._piece(piece).lead
 
@@ -132,7 +132,7 @@ class StepWork:
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model with *sampling*, and return its complete answer.
+        """Send *prompt* to the model with *sampling*. Return its answer when it is complete or has reached the limit.
 
         By default, it samples at temperature 0. Without a token limit in *sampling*, the limit is ``step_tokens``. The
         answer is read as a stream, so that its tokens are counted even if the request is cancelled.
@@ -167,7 +167,8 @@ class StepWork:
             wanted = replace(wanted, max_tokens=self._step_tokens)
         result = await self._judge.supervise(self.model, prompt, wanted)
         if result.status == "failed" and self.drafted is not None and self.drafted.overflow is not None:
-            raise self.drafted.overflow
+            overflow, self.drafted.overflow = self.drafted.overflow, None  # the producer may try a shorter prompt
+            raise overflow
         return result
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:

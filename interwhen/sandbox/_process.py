@@ -59,7 +59,10 @@ _HERE = Path(__file__).parent
 
 
 def interpreter() -> str:
-    """Return the path of Python's base installation: it starts faster than an environment and needs fewer files."""
+    """Return the path of the interpreter of Python's base installation.
+
+    It starts faster than that of a virtual environment and needs fewer files.
+    """
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -362,8 +365,7 @@ def _by_exception(answer: KeeperAnswer, raised: str, message: str, text: str, re
 def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | None) -> LimitName | None:
     """Return the limit that the exception *raised* indicates; ``None`` if it indicates none.
 
-    *number* is its error number, if it has one. The program may have written the text of the exception, so the text is
-    not trusted.
+    *number* is its error number, if it has one. The program may have invented the exception, but gains nothing by it.
     """
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"

@@ -207,7 +207,7 @@ def check_files(files: Mapping[str, bytes]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """The facts of a run, for every outcome."""
+    """What a run printed and used, and what the sandbox refused. Every outcome has one."""
 
     stdout: str = ""
     """The output of the program, up to the limit; bytes that are not UTF-8 are replaced."""
@@ -229,7 +229,7 @@ class Returned:
     """The program ended by itself. An ``exit_code`` of 0 does not mean that its result is right."""
 
     value: Json
-    """The value of the function of a :class:`Call`; None for other programs."""
+    """The value of the function of a :class:`Call`; ``None`` for other programs."""
     exit_code: int
     record: Record
 

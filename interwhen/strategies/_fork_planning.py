@@ -41,9 +41,9 @@ class ForkSituation:
     stored: int = 0
     """The part of the prefix that a saved state covers."""
     summary: int = 0
-    """The length of the prompt and the summary, if a summary replaces the trace."""
+    """The length of the prompt and the summary, if a summary replaces the trace; otherwise 0."""
     routes: frozenset[Route] = field(default_factory=lambda: frozenset({"live"}))
-    """The routes that the endpoint and the fork support."""
+    """The routes that the endpoint and the fork support; :data:`Route` explains their names."""
 
 
 class Actual(NamedTuple):

@@ -62,7 +62,7 @@ class Trace:
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
 
     def cut(self, length: int) -> Trace:
-        """Return the first *length* characters of the trace, without a finish reason.
+        """Return the first *length* characters of the trace, without a finish reason and without tool calls.
 
         A chunk that is cut keeps its number of tokens.
         """
@@ -105,7 +105,7 @@ async def go_on(
 
 
 async def close(stream: Stream) -> None:
-    """Close *stream*, also while the caller is cancelled, and wait for that at most 5 seconds."""
+    """Close *stream*, also while the caller is cancelled. After 5 seconds, return although it is not closed."""
     with anyio.move_on_after(CLOSING_SECONDS, shield=True):
         await stream.aclose()
 

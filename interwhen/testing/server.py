@@ -369,7 +369,7 @@ class _ScriptedConnection:
         return self._head.chunked or "content-length" in self._head.headers
 
     async def _do(self, step: Step) -> bool:
-        """Perform *step*; return false if it ended the connection."""
+        """Perform *step*. Return false if the connection must be closed now, for a reset or a disconnect."""
         match step:
             case Head():
                 await self._send_head(step)

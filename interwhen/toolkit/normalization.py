@@ -151,7 +151,7 @@ def _group(text: str, start: int) -> tuple[int, str]:
 
 @lru_cache(maxsize=4096)
 def _alone(character: str) -> str:
-    """Return the normal form of a single *character*; an empty text if it is dropped."""
+    """Return the normal form of a single *character*; an empty text for an invisible or a control character."""
     if _DROPPED.match(character):
         return ""
     if character in _SPACES:

@@ -49,7 +49,7 @@ def _runs(words: list[str], width: int) -> Iterator[tuple[str, ...]]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Return the texts in a file: its lines, or all strings in the objects of a ``.jsonl`` file.
+    """Return the texts in a file: its lines that are not blank, or all strings in the objects of a ``.jsonl`` file.
 
     Raises :class:`UsageError` if the file cannot be read, or a line is not valid JSON.
     """

@@ -46,8 +46,10 @@ class FieldSpan(msgspec.Struct, frozen=True):
     message: int
     field: str
     start: int
+    """The offset in the field at which the span begins; ``end`` is the offset after it."""
     end: int
     origin: str
+    """``refuted``, or the way in which interwhen wrote the text, such as ``feedback``."""
 
 
 class Chat(msgspec.Struct, frozen=True):
@@ -107,10 +109,13 @@ class Preference(msgspec.Struct, frozen=True):
     """A row of the format ``preference``: two continuations of one prefix. Checks refuted one and passed the other."""
 
     id: str
+    """A short hash of the prompt of the run, and the number of the attempt that the violation ended."""
     prompt: str
     """The problem and the prefix."""
     chosen: str
+    """The continuation in the final trace, up to the first line whose claims passed."""
     rejected: str
+    """The refuted continuation, up to the end of the wrong line."""
     prefix: str
     """The part of ``prompt`` after the problem: the text that both continuations follow."""
     prompt_spans: tuple[OursSpan, ...]

@@ -70,10 +70,11 @@ def render_page(
     title: str = "interwhen view",
     config: Mapping[str, object] | None = None,
 ) -> str:
-    """Return the page with the data of *runs*, as HTML that needs no other file and contacts no server.
+    """Return the page as HTML that needs no other file. *title* is its title.
 
-    *runs* maps the id of a run to its compact form (``timeline(journal).compact``). *rows* describe the runs in the
-    list. *title* is the page title. *config* tells the page whether it has a server.
+    *runs* maps the id of a run to its data, the JSON ``timeline(journal).compact``. *rows* are the rows of the list of
+    runs, such as :class:`RunRow`. *config* has settings of the page. Only with ``{"mode": "served"}``, the page may
+    send requests, and only to the server that it comes from.
     """
     bundle = _bundle()
     settings = {"mode": "file", **(config or {})}

@@ -66,10 +66,12 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JournalStat(NamedTuple):
-    """The size and modification time of a file. They show whether a cached row or form is still valid."""
+    """The size and the modification time of a file. They show whether a cached row or form is still valid."""
 
     size: int
+    """In bytes."""
     changed: int
+    """In nanoseconds since 1970."""
 
 
 def state_of(path: Path) -> JournalStat:
@@ -239,7 +241,7 @@ def _ended(row: RunRow, result: Result) -> RunRow:
 
 
 def _claim(key: str) -> str:
-    """Return the readable part of a claim's *key*, without the other data that may follow a separator."""
+    """Return the readable part of a claim's *key*: at most 120 characters, without the data after a separator."""
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
 
 
@@ -273,7 +275,10 @@ class _Outline(msgspec.Struct):
 
 
 def _outlined(row: RunRow, form: bytes) -> RunRow:
-    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal."""
+    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal.
+
+    If the run has not ended, *row* is returned unchanged.
+    """
     outline = msgspec.json.decode(form, type=_Outline)
     if outline.status is None or outline.result is None:
         return row

@@ -30,10 +30,9 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
     """Check the claim with the index *number* in the timeline of the journal at *path* again.
 
-    Raises :class:`~interwhen.JournalError` if the journal cannot be read or is redacted, and
-    :class:`~interwhen.UsageError` if
-    there is no such claim, or if it cannot be found again: either a fork found it, or the journal does not say how to
-    make its monitor.
+    Raises :class:`~interwhen.JournalError` if the journal cannot be read or is redacted. Raises
+    :class:`~interwhen.UsageError` if there is no such claim, or if it cannot be found again: either a fork found it, or
+    the journal does not say how to make its monitor.
     """
     checks = timeline(path).checks
     if not 0 <= number < len(checks):

@@ -179,6 +179,8 @@ class _Places(ast.NodeTransformer):
             self._lines = _head(node)
             if not self._in_function and self.wanted < 0:
                 self._digest, self._first = _digest(node), node.lineno
+        if isinstance(node, ast.match_case):
+            self._lines = node.pattern.lineno, (node.guard or node.pattern).end_lineno or node.pattern.lineno
         match node:
             case ast.Assert() | ast.Import() | ast.ImportFrom() | ast.JoinedStr() | ast.Raise():
                 return node  # no behaviour that may differ, or words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Auto, Budgets, Feedback, Remedied, Repair, Resample, Retracted, Span, Stop
+from interwhen import Answer, Auto, Budgets, Feedback, Remedied, Repair, Resample, Retracted, Span, Stop
 from interwhen._core.machine import BYTES_A_TOKEN, FREE, Core, PromptCounts, RemedyPace, Window
 from interwhen._core.messages import (
     Broken,
@@ -257,3 +257,22 @@ def test_a_stream_that_opens_twice_is_counted_once():
     driver.tell(Opened("prefix"))
     assert driver.core.counts.requests == 1
     assert driver.state == "streaming"
+
+
+def test_each_request_says_whether_its_reasoning_was_sent():
+    """`Counts.opened`: the reasoning of an earlier request is that of another request."""
+    driver = drive(monitor(), budgets=Budgets(reconnects=1))
+    driver.chunk("1+1=2\n", phase="reasoning")
+    driver.tell(Broken("reset", retryable=True))
+    driver.open()
+    driver.tell(Chunk("2+2=4\n", tokens=1, usage=Usage(reasoning_tokens=3), finish_reason="stop"))
+    assert driver.core.counts.hid_reasoning
+
+
+@pytest.mark.parametrize("rules", [5, 6, 7])
+def test_torn_lines_are_remembered_since_version_6(rules):
+    intake = drive(monitor(trigger=Answer()), rules=rules).core.intake
+    list(intake.feed("1+1=2\n2+2", 1, "answer"))
+    list(intake.insert("\nWait.\n", "feedback", torn=True))
+    [due] = intake.end()
+    assert due.tears == ((Span(6, 9),) if rules > 5 else ())

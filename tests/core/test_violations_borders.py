@@ -248,3 +248,20 @@ def test_what_was_found_while_the_model_was_silent_is_forgotten_by_its_monitor_a
 def test_the_numbers_of_the_ladder():
     assert (violations.FEEDBACKS, violations.RESTARTS, FEW) == (2, 2, 4)
     assert drive(monitor()).core.rules == violations.RULES == 7
+
+
+@pytest.mark.parametrize("repeats", [0, 1])
+def test_a_conclusion_repeats_nothing(repeats):
+    """`Violations.plan`: it stops the reasoning once, whatever was refuted before."""
+    early = monitor(remedy=Conclude(), phase="reasoning", required=False)
+    driver = drive(early, starts_in="reasoning", budgets=Budgets(repeats=repeats))
+    driver.feed("2+2=5\n", phase="reasoning")
+    driver.settle()
+    assert bool(driver.core.transcript.conclusions) is (repeats == 1)
+
+
+def test_version_0_of_the_rules_repairs():
+    driver = drive(monitor(), rules=0)
+    driver.feed("2+2=5\n")
+    driver.settle()
+    assert driver.core.transcript.insertions[0].origin == "repair"

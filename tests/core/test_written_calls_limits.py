@@ -56,13 +56,14 @@ def test_brackets_end_where_each_character_says(python):
         whole = _Brackets(3, python=python).end(text, 3)
         expected = closing(text, python=python)
         assert whole == (None if expected is None else expected + 3), text
-        parts, found = _Brackets(3, python=python), None
-        for size in range(1, len(text) + 1):
-            found = parts.end(text[:size], 3)
-            assert found is None or found == whole, text
-            if found is not None:
-                break
-        assert found == whole, text
+        for step in (1, 2, 3, 5):
+            parts, found = _Brackets(3, python=python), None
+            for size in (*range(step, len(text), step), len(text)):
+                found = parts.end(text[:size], 3)
+                assert found is None or found == whole, text
+                if found is not None:
+                    break
+            assert found == whole, (text, step)
 
 
 def test_quotations_are_those_of_the_whole_text():
@@ -319,3 +320,22 @@ def test_the_defaults_of_an_offer_and_of_an_opening():
     assert not NO_OFFER.expects_text
     opening = Opening("x", "phi")
     assert (opening.marked, opening.python, opening.closings) == (True, False, ())
+
+
+@pytest.mark.parametrize("name", [name for name, each in TEXTS.items() if each.form in ("json", "react", "code")])
+def test_calls_without_tags_are_not_read_in_the_reasoning(name):
+    """`CallScanner._counts`: models write about calls there."""
+    for phase, count in (("reasoning", 0), ("answer", TEXTS[name].segments)):
+        scanner, transcript = scanner_for(ToolCalls(), TEXTS[name].offer), Transcript(phase)
+        transcript.append(TEXTS[name].text, 1)
+        assert len([*scanner.feed(transcript), *scanner.flush(transcript)]) == count
+
+
+@pytest.mark.parametrize(("inner", "names"), [('{"name": "f"}', ["f"]), ("f()", ["f"]), ("two words", []), ("", [])])
+def test_text_between_own_tags_is_a_call_even_if_it_cannot_be_read(inner, names):
+    """`CallScanner._accept`: the extractor of the user may know more."""
+    scanner, transcript = scanner_of(NO_OFFER, ToolCalls("<q>", "</q>"))
+    transcript.append(f"so <q>{inner}</q>", 1)
+    assert len(list(scanner.feed(transcript))) == 1
+    assert [call.name for call in scanner.found.calls] == names
+    assert not scanner.found.problem

@@ -40,6 +40,19 @@ async def test_a_journal_has_the_question_of_its_run(tmp_path):
         read_questions(path)
 
 
+async def test_a_folder_has_the_questions_of_its_journals(tmp_path):
+    for name, prompt in (("b.journal", "How many?"), ("a.iwj", "How much?")):
+        async with interwhen.run(ScriptedModel(["180\n"]), prompt, journal=tmp_path / name) as run:
+            await run.drain()
+    (tmp_path / "c.journal").write_bytes(b"half of a ")
+    (tmp_path / "notes.txt").write_text("Is this a question?")
+    assert read_questions(tmp_path) == ["How much?", "How many?"]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "c.journal").write_bytes((tmp_path / "b.journal").read_bytes()[:20])
+    with pytest.raises(UsageError, match=r"must have journals that can be read, got 1 files"):
+        read_questions(tmp_path / "empty")
+
+
 def test_questions_go_to_the_producers_that_take_some():
     specs = with_questions(["facts:limit=3", 'answers:anticipate=2,questions=["a?"]'], ["b?", "c?"])
     assert specs == [

@@ -7,7 +7,7 @@ import pytest
 from interwhen import Message, UsageError
 from interwhen.models import Capabilities, UpstreamError
 from interwhen.precompute import Embedder, MemoryShelf, Precomputer, Store, pieces_of
-from interwhen.precompute._retrieval import PassageIndex, passage_of, within
+from interwhen.precompute._retrieval import PassageIndex, characters_in, passage_of, within
 from interwhen.testing import ScriptedModel
 from interwhen.testing.server import Head, ScriptedTransport, Send
 
@@ -85,6 +85,32 @@ async def test_a_text_that_is_long_for_the_window_gives_only_its_passages(towns)
     found = await pre.text_for(ref, question)
     assert fact in found
     assert len(found) < 3000 + 100 < len(text)
+
+
+async def test_a_caller_may_want_fewer_characters_than_the_window_has(towns):
+    pre, ref, text, facts = towns
+    town, thing, fact = facts[5]
+    question = f"When was the {thing} of {town} built?"
+    found = await pre.text_for(ref, question, room=2700)
+    assert fact in found
+    assert len(found) < 2700 + 100 < len(text)
+    best = (await pre.passages(ref, question))[0]
+    # No piece is so short: the beginning of the best one, and of the text where none has a word of the question.
+    assert await pre.text_for(ref, question, room=300) == f"From the text:\n{passage_of(best)[:300]}"
+    assert (
+        await pre.text_for(ref, "Zyzzyva?", room=300) == f"From the text:\n{pre.contexts['towns'].context.text[:300]}"
+    )
+    assert await pre.text_for(ref, "When?", room=len(text) + 100) == pre.contexts["towns"].context.text
+
+
+@pytest.mark.parametrize(
+    ("text", "room"),
+    [("plain", 1500), ("", 1500), ("\u4e2d\u6587" * 50, 500), ("na\u00efve text " * 100, 1200)],
+    ids=["ascii", "empty", "chinese", "latin"],
+)
+def test_a_text_in_another_script_gets_less_room(text, room):
+    assert characters_in(1000, text) == pytest.approx(room, abs=100)
+    assert characters_in(None, text) == pytest.approx(room * 16.384, rel=0.1)
 
 
 async def test_nothing_is_put_before_a_question_about_something_else(towns):

@@ -56,9 +56,10 @@ class Skeleton:
             self._places.append(places)
 
     def find(self, word: str) -> Disguise | None:
-        """Return the first range in which *word* may be a separate word in disguise.
+        """Search the text for *word* as a separate word, plain or in disguise, and return the first range found.
 
-        The result is ``None`` if there is none, or if *word* has fewer than ``SHORTEST`` letters.
+        In disguise, the letters are replaced by letters, digits or signs that look like them, or have signs or spaces
+        between them. The result is ``None`` if nothing is found, or if *word* has fewer than ``SHORTEST`` letters.
         """
         sought = look_of(word)
         if len(sought) < SHORTEST:

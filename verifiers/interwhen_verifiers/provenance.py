@@ -246,16 +246,16 @@ class _Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination(Claim):
-    """The claim that a trusted source has named a destination of a call, such as the receiver of a message.
-
-    The destination is *value*, in the argument named *argument* of a call of *tool*. *problem* says why the call cannot
-    be read, in which case the two are empty.
-    """
+    """The claim that a trusted source has named a destination of a call, such as the receiver of a message."""
 
     tool: str
+    """The name of the called tool."""
     argument: str
+    """The name of the argument that has the destination; empty if the call cannot be read."""
     value: str
+    """The destination; empty if the call cannot be read."""
     problem: str = ""
+    """Why the call cannot be read; empty if it can."""
 
 
 def _whole(text: str, value: str) -> int | None:
@@ -273,10 +273,11 @@ def _whole(text: str, value: str) -> int | None:
 
 @verifier(name="provenance", version="1", deadline=5.0)
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
-    """Judge whether a trusted source has named the destination of *claim*.
+    """Judge whether a trusted source has named the destination of *claim*; then it passes.
 
-    It is a violation if only untrusted sources named it. It is ``Unknown`` if no message did, if it may be an id that a
-    tool returned, or if it is too long. *prepared* has the messages before the run.
+    It is a violation if only untrusted sources named it, and ``Unknown`` if they named it as what may be an id. It is
+    also ``Unknown`` if no message named it, if it has more than 2,000 characters, or if the call cannot be read.
+    *prepared* has the messages before the run.
     """
     if claim.problem:
         return Unknown(claim.problem)

@@ -72,7 +72,10 @@ def load(encoded: bytes) -> ExactChecks:
 
 
 class PortableVerifier:
-    """Stands for a verifier in the process of the actor. Its pickle makes the verifier in a worker process."""
+    """Stands for the verifier that *encoded* names, in the process of the actor.
+
+    Its pickle makes the verifier in a worker process: see :func:`load`.
+    """
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
@@ -125,7 +128,10 @@ class CheckActor:
         return msgspec.msgpack.encode(msgspec.structs.replace(own_greeting(), host=host, port=port))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve the program, or close the connection of a stranger."""
+        """Serve a new connection: that of the program until it ends, and then stop this actor.
+
+        A connection that does not send the secret within ten seconds is closed.
+        """
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 given = await reader.readexactly(HALF)

@@ -34,7 +34,10 @@ class Actor(Protocol):
         ...
 
     def send(self, message: bytes) -> None:
-        """Send *message*. It does not block, and does nothing if the actor is lost."""
+        """Send *message*. It does not block, and does nothing if the actor is lost.
+
+        Raises :class:`GarbledMessage` if *message* is too large.
+        """
         ...
 
     def close(self) -> None:

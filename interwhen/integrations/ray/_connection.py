@@ -33,7 +33,11 @@ def new_secret() -> bytes:
 
 
 def dial(host: str, port: int, secret: bytes) -> socket.socket:
-    """Connect to the actor that listens at *host* and *port* and knows *secret*. It blocks. Raises :class:`OSError`."""
+    """Connect to the actor that listens at *host* and *port*, and return the socket, which then does not block.
+
+    This call blocks, for at most ten seconds for each step. Raises :class:`OSError`, also if the other side does not
+    know *secret*.
+    """
     sock = socket.create_connection((host, port), HANDSHAKE_SECONDS)
     try:
         sock.sendall(secret[:HALF])
@@ -155,7 +159,7 @@ class EventLoop:
             _spawn("wait_writable", sock, writable, forever=False)
 
     def forget(self, sock: socket.socket) -> None:
-        """Call nothing for *sock* any more. It must still be open."""
+        """Call nothing for *sock* any more. *sock* must still be open."""
         if self._is_asyncio:
             self._loop.remove_reader(sock)
             self._loop.remove_writer(sock)
@@ -196,7 +200,10 @@ def _spawn(wait: str, sock: socket.socket, call: Callable[[], object], *, foreve
 
 
 class Channel:
-    """The program's end of a connection to an actor. Messages have the same frames as those to worker processes."""
+    """The program's end of a connection to an actor, over the non-blocking *sock*.
+
+    Messages have the same frames as those to worker processes.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock

@@ -68,6 +68,7 @@ class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
     targets: list[bytes] = []
     """Encoded verifiers that this actor has not got yet."""
     cancelled: list[int] = []
+    """The ids of the checks to cancel."""
     forgets: bool = False
     """Whether the actor must forget the verifiers that it got before."""
 
@@ -99,7 +100,10 @@ class Greeting(msgspec.Struct, frozen=True):
     port: int = 0
 
     def difference(self, other: Greeting) -> str:
-        """Say in what *other*, the greeting of an actor, differs from this one; an empty text if in nothing."""
+        """Return the first thing in which *other*, the greeting of an actor, differs from this one, as a sentence.
+
+        The result is empty if they do not differ.
+        """
         for label, mine, theirs in (
             ("interwhen", self.version, other.version),
             ("Python", self.python, other.python),
@@ -117,7 +121,10 @@ def own_greeting() -> Greeting:
 
 @cache
 def digest_of_package(name: str) -> str:
-    """Return a digest of all Python files of the top-level package or module *name*; empty if it has none."""
+    """Return a digest of all Python files of the top-level package or module *name*.
+
+    It is empty if *name* is not installed or has no files. Later calls return the first result.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None:
         return ""

@@ -5,6 +5,7 @@ Why: docs/decisions/0064-checks-on-a-cluster.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -110,7 +111,10 @@ class Lane(Generic[C]):
         self.hashed = blake2b(self.name.encode(), digest_size=8)
 
     def add(self, check: C) -> None:
-        """Record that the actor gets *check* as its last one. If it has no other, it begins with it at once."""
+        """Record that the actor gets *check* as its last one, which is one more try for *check*.
+
+        If the actor has no other check, it begins with it at once.
+        """
         check.place = self.name
         check.tries += 1
         check.begun = not self.checks
@@ -193,12 +197,18 @@ class Waiting(Generic[C]):
         given: list[C] = []
         if not self.lanes:
             return given
-        for check in list(self._checks.values()):
+        refused = math.inf
+        for check in self._checks.values():
+            if check.seconds >= refused:
+                continue  # there was no room for a shorter one
             if self.place(check) is not None:
-                del self._checks[check.id]
                 given.append(check)
-            elif not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
+                continue
+            refused = check.seconds
+            if not any(len(each.checks) < WINDOW and each.work <= SHORT_SECONDS for each in self.lanes.values()):
                 break
+        for check in given:
+            del self._checks[check.id]
         return given
 
     def place(self, check: C) -> str | None:

@@ -120,7 +120,9 @@ class _Link:
 
     actor: Actor
     lane: Lane[_Open]
+    """Its open checks, in their order."""
     known: set[bytes] = field(default_factory=set)
+    """The digests of the verifiers that it has got."""
     unsent: list[_Open] = field(default_factory=list)
     """Checks that the actor has got in this turn of the loop, and that are not sent yet."""
     late_at: float = math.inf
@@ -136,8 +138,8 @@ class _Link:
 class RayWorkers:
     """Runs expensive checks on a Ray cluster, and all others on this machine: ``interwhen.run(..., workers=...)``.
 
-    A check leaves this machine if its verifier comes from a plug-in by name, and if its last checks all needed more
-    than 7.5 ms of CPU time. *address* is the address of the cluster (empty: ``RAY_ADDRESS``, or the cluster on this
+    A check leaves this machine if its verifier comes from a plug-in by name, and if its last checks all needed at least
+    7.5 ms of CPU time. *address* is the address of the cluster (empty: ``RAY_ADDRESS``, or the cluster on this
     machine). *actors* is the number of actors, each with one processor (0: all processors of the cluster). At most
     *queue* checks wait; a check that waits longer than *patience* seconds for an actor becomes ``Unknown``. If the
     cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why.
@@ -454,7 +456,10 @@ class RayWorkers:
             self._rooms.popleft().set()
 
     def _give(self, link: _Link) -> None:
-        """Send *link* the checks that it has got, with the verifiers that it does not know."""
+        """Send *link* the checks that it has got, with the verifiers that it does not know.
+
+        An actor that has got many verifiers forgets them first.
+        """
         new, link.unsent = link.unsent, []
         forgets = len(link.known) > _KNOWN
         request, size = ActorRequest([], [], forgets=forgets), 0
@@ -474,7 +479,10 @@ class RayWorkers:
         self._send(link, request)
 
     def _add_target(self, link: _Link, request: ActorRequest, check: _Open) -> int:
-        """Add the verifier of *check* to *request*, unless *link* knows it; return by how many bytes that is larger."""
+        """Add the verifier of *check* to *request*, unless *link* knows it, and note that *link* knows it now.
+
+        Return how many bytes *request* has got by this.
+        """
         target = check.target
         if target.digest in link.known:
             return 0
@@ -603,7 +611,7 @@ class RayWorkers:
     # ------------------------------------------------------------------ what the keeper's thread reports
 
     def report(self, method: Callable[..., object], *given: object) -> None:
-        """Call *method* with *given* on the event loop. The thread that keeps the actors uses this."""
+        """Call *method* with *given* on the event loop, if it has not ended. The thread of the keeper uses this."""
         with suppress(RuntimeError):
             self._from_thread(method, *given)
 
@@ -624,7 +632,7 @@ class RayWorkers:
         self._pump_soon()
 
     def went_away(self, why: str) -> None:
-        """Record that the cluster cannot be reached, unless there are actors that still answer. *why* is the reason."""
+        """Let the waiting checks run on this machine, because of *why*, unless there are actors that still answer."""
         if not self._links:
             self._go_home(why)
         self._set_known()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 
 import anyio.to_thread
 import msgspec
 
-from interwhen._types.errors import ModelError, UsageError
+from interwhen._types.errors import ContextOverflow, ModelError, UsageError
 from interwhen._types.models import Message, Sampling
 from interwhen._types.results import Abstained, Failed, Result
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
@@ -50,6 +50,7 @@ _AGAIN = (
 _ANSWER = re.compile(r"\A\W{0,4}answer\W{0,3}:\s*", re.IGNORECASE)
 _NUMBERS = re.compile(r"\d[\d,]*+(?:\.\d++)?+")
 _LONGEST = 400
+_LEAST_ROOM = 200
 _START = 160
 """The characters of each piece of a long document from which questions are anticipated."""
 
@@ -171,9 +172,10 @@ class AnswerProducer:
         """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
-        room = characters_in((await context.model.capabilities()).context_tokens)
+        text = "\n".join(piece.text for piece in pieces)
+        room = characters_in((await context.model.capabilities()).context_tokens, text)
         if params.count:
-            return await _anticipate(_outline(pieces, room), params, context)
+            return await _shrinking(room, lambda room: _anticipate(_outline(pieces, room), params, context))
         # The probability is not part of the key: otherwise a growing log would make all answers again.
         wanted = Anticipated(params.question, step.urgency)
         if params.rank >= 0:
@@ -182,7 +184,26 @@ class AnswerProducer:
             if params.rank >= len(guesses):
                 return Nothing("the model anticipated fewer questions")
             wanted = guesses[params.rank]
-        return await _answer(await _text_for(wanted.question, pieces, room), wanted, params, context)
+
+        async def answer(room: int) -> Proposal | Nothing:
+            return await _answer(await _text_for(wanted.question, pieces, room), wanted, params, context)
+
+        return await _shrinking(room, answer)
+
+
+async def _shrinking(room: int, attempt: Callable[[int], Awaitable[Proposal | Nothing]]) -> Proposal | Nothing:
+    """Return the result of *attempt* with *room* characters of text. If they exceed the window, try with half of them.
+
+    Some models need more tokens for a text than :func:`characters_in` assumes: the tiny model has one for a character.
+    Raises :class:`ContextOverflow` if even fewer than 200 characters are too many.
+    """
+    while True:
+        try:
+            return await attempt(room)
+        except ContextOverflow:
+            if room < _LEAST_ROOM:
+                raise
+            room //= 2
 
 
 def answers(

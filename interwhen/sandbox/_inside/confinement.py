@@ -98,7 +98,7 @@ class Enforced:
         return bool(self._by[guarantee])
 
     def findings(self) -> list[tuple[str, list[str], str]]:
-        """Return a row for each guarantee: its mechanisms, or why it is missing."""
+        """Return a row for each guarantee: its name, its mechanisms, and why it is missing (empty: it is enforced)."""
         return [
             (name, by, "" if by else "; ".join(self._why[name]) or "not available") for name, by in self._by.items()
         ]

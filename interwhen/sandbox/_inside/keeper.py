@@ -96,8 +96,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def memory_used(proc: int) -> int:
     """Return the memory in bytes of all processes in *proc* (a descriptor of /proc), except the first process.
 
-    Shared pages are counted once per process. If the sum is large, the proportional share of each process is read
-    instead, which takes longer.
+    Shared pages are counted once per process. If several processes have 64 MiB or more together, the proportional share
+    of each is read instead, which takes longer.
     """
     pids = [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
     limit_of_rough_count = 64 << 20
@@ -214,7 +214,10 @@ class Keeper:
         self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
-        """Make the file system of the program with its files, and record which guarantees the namespaces enforce."""
+        """Make the file system of the program with its files, and record which guarantees the namespaces enforce.
+
+        Raises RuntimeError if the file system cannot be made.
+        """
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names
         if own_processes:
@@ -436,7 +439,10 @@ class Keeper:
         return "disk" if room.f_bavail == 0 else "files" if room.f_favail == 0 else ""
 
     def _read_value(self) -> bytes:
-        """Read the value that the program returned, up to one byte over the limit, to detect a larger value."""
+        """Read what the runner reported, up to one byte over the limit, to detect a larger report.
+
+        The result is empty for a command.
+        """
         return b"" if self._value < 0 else os.pread(self._value, self._plan["output_bytes"] + 1, 0)
 
 

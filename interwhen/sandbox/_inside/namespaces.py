@@ -89,7 +89,10 @@ def namespace_inode(kind: str) -> int:
 
 
 def _enter_user_namespace(uid: int | None) -> None:
-    """Enter a user namespace, in which this process gets all capabilities. If *uid* is given, change to it first."""
+    """Enter a user namespace, in which this process gets all capabilities. If *uid* is given, change to it first.
+
+    Raises OSError if the kernel refuses it.
+    """
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)

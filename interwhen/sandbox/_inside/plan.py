@@ -27,7 +27,8 @@ class RunPlan(TypedDict):
     """The environment variables of the program, without ``HOME`` and ``TMPDIR``."""
     stdin: bytes
     task: bytes | None
-    """The input of the runner of Python code, on descriptor 3; without it there are no descriptors 3 and 4."""
+    """The input of the runner of Python code, which reads it from descriptor 3 and writes the result to descriptor 4.
+    ``None`` for a command, which has no such descriptors."""
     more: list[bytes]
     """Further tasks. Each runs in a process of its own, after the one before has ended and was cleaned up."""
     files: list[tuple[str, bytes]]
@@ -51,7 +52,7 @@ class RunPlan(TypedDict):
     required: list[str]
     """The guarantees without which no task is started."""
     without: list[str]
-    """The mechanisms that are not used."""
+    """The mechanisms that must not be used, to test a machine that lacks them."""
     outer: dict[str, int]
     """With bubblewrap: the inode of each of our namespaces, by kind. The namespaces inside must differ. Otherwise
     empty."""
@@ -77,6 +78,7 @@ class KeeperAnswer(TypedDict):
     seconds: float
     """The time from the start of the task to its end."""
     cpu_seconds: float
+    """The CPU time of the program and its ended children."""
     peak_memory_bytes: int
     """The peak memory of the program's largest process."""
     full: str

@@ -37,7 +37,7 @@ def _run() -> None:
 
 
 def _written(value: object) -> str:
-    """Return *value* as JSON.
+    """Return *value* as JSON. Raises TypeError or ValueError if it has no JSON form.
 
     A text is encoded without importing ``json``: the import would take as long as the start of the interpreter.
     """
@@ -51,7 +51,9 @@ def _written(value: object) -> str:
 
 
 def _description(error: Exception) -> str:
-    """Return the report on *error*: its type, error number and message, separated by NUL characters.
+    """Return the report on *error*: ``raised``, its type, error number and message, separated by NUL characters.
+
+    The message has at most 1000 characters; it is empty if it cannot be made.
 
     This imports nothing: there may be no memory or descriptor left to import a module.
     """

@@ -46,7 +46,7 @@ class Campaign:
     """How many worlds failed in all."""
 
     def add(self, other: Campaign) -> None:
-        """Add the counts and failures of another batch, and keep only the failures with the lowest seeds."""
+        """Add the counts and failures of *other*, and keep only the 20 failures with the lowest seeds."""
         self.worlds += other.worlds
         self.seconds += other.seconds
         self.counts.update(other.counts)
@@ -79,9 +79,10 @@ def run_batch(seeds: range) -> Campaign:
 
 
 def run_campaign(seeds: range, *, jobs: int = 1, progress: Callable[[Campaign], None] | None = None) -> Campaign:
-    """Play and check the worlds of *seeds* on *jobs* CPU cores, and return all results.
+    """Play and check the worlds of *seeds* on *jobs* CPU cores, and return the results of all.
 
-    The function *progress* is called after each batch of worlds, with the results so far.
+    The function *progress* is called after each batch of 200 worlds, with the results so far. All failures are counted,
+    and the 20 with the lowest seeds are kept.
     """
     whole = Campaign()
     batches = [seeds[at : at + _BATCH] for at in range(0, len(seeds), _BATCH)]

@@ -80,11 +80,11 @@ class _NoPass(Pass, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedClaim(Claim):
-    """A claim of the world. Claims with different texts may have equal keys."""
+    """A claim in the text of a simulated run. Claims with different texts may have equal keys."""
 
     text: str
     before: int = 0
-    """The number of claims before it, counted by a tracker."""
+    """The number of claims before it, if a tracker extracts it; otherwise 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from interwhen.integrations.ray._placement import (
     Waiting,
     best,
 )
+from interwhen.testing.complexity import count_steps
 
 
 def learned(*spent):
@@ -119,6 +120,25 @@ def test_no_check_waits_behind_a_long_one():
     assert found.assign() == []  # both actors have a long one
     found.lanes["a"].remove(next(iter(found.lanes["a"].checks)))
     assert [each.id for each in found.assign()] == [min(number for number in range(9) if number not in (0, 1))]
+
+
+def test_each_answer_looks_at_few_waiting_checks():
+    """Every check that waits was hashed for each answer: 1.5 ms for 300 of them, beside checks of 20 ms."""
+    found = waiting("a", "b")
+    assert len(given_to(found, [check(number) for number in range(300)])) == 2
+    for lane in found.lanes.values():
+        lane.remove(next(iter(lane.checks)))
+    steps = count_steps(found.assign)
+    assert len(found) == 300 - 6
+    assert steps < 15 * 300
+
+
+def test_a_shorter_check_passes_those_for_which_there_is_no_room():
+    found = waiting("a")
+    assert given_to(found, [check(number) for number in range(5)]) == {"a": [0, 1]}
+    found.add(check(5, 0.001))
+    assert [each.id for each in found.assign()] == [5]
+    assert [each.id for each in found.take_all()] == [2, 3, 4]
 
 
 def test_an_actor_gets_a_bounded_number_of_checks():

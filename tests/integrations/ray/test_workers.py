@@ -338,22 +338,25 @@ async def test_one_timer_keeps_the_limits_of_all_checks_of_an_actor(monitor, mon
 
 
 async def test_checks_whose_results_come_together_all_know_their_worker(monitor):
-    cluster = FakeCluster(1)
+    cluster = FakeCluster(1, is_quick=False)
     notes = []
 
     async def one(number):
         notes.append(take_note())
         await ask(pool, monitor.verifier, work(number))
 
-    async with RayWorkers(cluster=cluster) as pool:
+    async with RayWorkers(cluster=cluster) as pool, anyio.create_task_group() as group:
         await joined(pool, 1)
         expensive(pool, monitor)
-        async with anyio.create_task_group() as group:
-            for number in range(2):
-                group.start_soon(one, number)
-        assert len(cluster.actors[0].requests) == 1
-        assert [note.worker for note in notes] == [f"ray {cluster.actors[0].name}"] * 2
-        assert all(note.waited >= 0 for note in notes)
+        [actor] = cluster.actors
+        for number in range(2):
+            group.start_soon(one, number)
+        await until(lambda: len(actor.checks) == 2)
+        actor._reply([actor._end_first(), actor._end_first()])
+        await until(lambda: not pool._open)
+        await until(lambda: all(note.worker for note in notes))
+    assert [note.worker for note in notes] == [f"ray {actor.name}"] * 2
+    assert all(note.waited >= 0 for note in notes)
 
 
 def test_a_check_in_a_batch_costs_few_instructions():

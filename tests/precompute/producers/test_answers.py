@@ -1,8 +1,8 @@
 """Answers: worked out under the monitors, stored only when verified."""
 
 import pytest
-from interwhen import UsageError
-from interwhen.models import Capabilities, Request
+from interwhen import Task, UsageError
+from interwhen.models import Capabilities, ContextOverflow, Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute._serving import AGREED_HEADING, ServeReady
 from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
@@ -48,6 +48,38 @@ async def test_an_answer_that_was_cut_short_is_not_stored():
     items, (done,) = await prepared(ScriptedModel([["2 steps above Ann is Cid.", End("length")]]), questions=[WHO])
     assert items == ()
     assert "did not end" in done.why
+
+
+@pytest.mark.parametrize("options", [{"questions": [WHO]}, {"anticipate": 1}], ids=str)
+async def test_a_text_that_exceeds_the_window_after_all_is_cut_further(options):
+    """The tiny model has a token for each character, and three characters are assumed."""
+    sizes = []
+
+    def reply(request):
+        sizes.append(len(Task(request.prompt).text))
+        if sizes[-1] > 500:
+            raise ContextOverflow("the context window has 500 tokens", status=400)
+        return [WHO] if not isinstance(request.prompt, str) else ["1 step above Ann is Bob.\n2 steps above Ann is Cid."]
+
+    model = ScriptedModel(reply, capabilities=Capabilities(resume="prefix", context_tokens=1024))
+    precomputer = Precomputer(Store(MemoryShelf()), model, [sources()], producers=[answers(**options)], debounce=0.0)
+    pieces = {f"p{at}": f"Nothing is said about Zed, {at}. " * 10 for at in range(9)}
+    ref = await precomputer.add("people", {"people": TEXT, **pieces})
+    done = await precomputer.work()
+    assert [one.outcome for one in done if one.outcome not in ("accepted", "guess")] == []
+    (item,) = precomputer.ready(ref)
+    assert answer_of(item).question == WHO
+    assert max(sizes) > 500
+
+
+async def test_a_text_without_room_for_any_of_it_is_given_up():
+    def reply(_request):
+        raise ContextOverflow("the context window has 4 tokens", status=400)
+
+    model = ScriptedModel(reply)
+    _, (done,) = await prepared(model, questions=[WHO])
+    assert done.outcome == "nothing"
+    assert len(model.requests) < 10
 
 
 async def test_tags_are_no_part_of_the_answer_and_the_reasoning_is_told_apart():

@@ -19,7 +19,7 @@ from interwhen_verifiers._arithmetic.nodes import (
 )
 
 DENOMINATORS = (3, 6, 7, 9, 11, 12)
-"""Denominators of fractions with endless decimals. A decimal close to such a fraction probably stands for it."""
+"""Denominators of fractions with endless decimals. A number close to such a fraction probably stands for it."""
 
 
 class Interval(NamedTuple):
@@ -32,8 +32,9 @@ class Interval(NamedTuple):
 def could_be(node: Node, shown: Value, places: int) -> bool:
     """Tell whether *shown* may be the value of *node*, rounded or cut to *places* decimals.
 
-    The decimals in *node* may be rounded, too. Each of them may stand for a repeating fraction; from three decimals on,
-    it may stand for any value within one unit of its last decimal. If *node* has no value, the result is true.
+    Numbers in *node* may be rounded, too. A percentage, or a number with one or two decimals, may stand for a repeating
+    fraction such as 2/3. Another number with decimals may stand for any value within one unit of its last decimal, and
+    a whole number only for itself. If *node* has no value, as after a division by zero, the result is true.
     """
     try:
         low, high = _spread(node, _likely)
@@ -44,9 +45,9 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 
 
 def could_be_equal(left: Node, right: Node) -> bool:
-    """Tell whether two expressions may be equal, if each decimal in them may be rounded or cut.
+    """Tell whether two expressions may be equal, if each number with decimals in them may be rounded or cut.
 
-    If one of them has no value, the result is true.
+    A percentage counts as a number with two more decimals. If an expression has no value, the result is true.
     """
     try:
         one, two = _spread(left, _any), _spread(right, _any)
@@ -110,7 +111,7 @@ def _likely(number: Number) -> Interval:
 def _any(number: Number) -> Interval:
     """Return the interval from one unit of the last decimal below *number* to one unit above it.
 
-    A number without decimals stands only for itself.
+    A percentage counts as a number with two more decimals. A number without decimals stands only for itself.
     """
     value, places = _scaled(number)
     if not places:

@@ -52,15 +52,16 @@ class Ran:
     """How the commands of a checker ended: the exit code and the output of the last one."""
 
     step: int = 0
-    """The index of the last command that ran."""
+    """The index of the last command that ran; 0 if it is not known."""
     code: int | None = None
-    """Its exit code; negative: the signal that ended it; ``None``: it did not finish."""
+    """Its exit code; negative: the signal that ended it; ``None``: it did not finish, or is not installed."""
     output: str = ""
     """What it printed; of commands in the sandbox, what all of them printed."""
     trouble: str = ""
-    """Why it did not finish. Empty: it finished."""
+    """Why there is no usable result: a command did not finish, or the search for diagnostics failed. Empty if neither
+    is so, also for a command that is not installed."""
     missing: bool = False
-    """Whether the command is not installed."""
+    """Whether the last command is not installed."""
     found: tuple[Diagnostic, ...] | None = None
     """The diagnostics in its output, if :func:`read_apart` has searched for them; otherwise ``None``."""
 

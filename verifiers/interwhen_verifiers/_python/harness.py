@@ -67,10 +67,10 @@ def _docstrings(code: str) -> list[str]:
 def answer(code: str, earlier: list[str], setup: str, expression: str, bare: bool) -> str:  # noqa: FBT001
     """Run *code*, and evaluate *expression* after it.
 
-    Return a report as JSON: the value, its ``repr`` and the text that the expression printed, or the exception that was
-    raised. *earlier* is the code of the blocks before it, which is run first. *setup* are statements that the
-    expression needs. *bare*: leave out expressions and asserts at the top level of *code*, such as a call that
-    demonstrates an error. This replaces stdout and stderr of the process.
+    Return a report as JSON: the value, its ``repr`` and the text that the expression printed, or the exception that the
+    code or the expression raised. *earlier* is the code of the blocks before it, which is run first. *setup* are
+    statements that the expression needs. *bare*: leave out expressions and asserts at the top level of *code*, such as
+    a call that demonstrates an error. This replaces stdout and stderr of the process.
     """
     sys.setrecursionlimit(_DEPTH)
     sys.stdout = sys.stderr = sink = _Sink()

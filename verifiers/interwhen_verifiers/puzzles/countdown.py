@@ -170,17 +170,19 @@ _LOST = Unknown("the numbers left are not known: an earlier line was not underst
 
 
 class Followed(NamedTuple):
-    """The result of a step: the numbers that are left after it (``None`` if not known), and the error in it, if any."""
+    """The result of a step: the numbers that are left after it, or the verdict if it is wrong or cannot be judged."""
 
     left: Numbers | None
+    """The numbers after the step; ``None`` if they are not known, and always if there is a ``fault``."""
     fault: Verdict | None = None
+    """A ``Violation``, or an ``Unknown`` if the step cannot be judged; ``None`` if nothing wrong was found."""
 
 
 def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
     """Check the arithmetic of *step*, and take its numbers from *left*, or else from all numbers of *puzzle*.
 
-    The second attempt is needed because the text may begin a new try without saying so. Return the numbers that are
-    left, or the error. If both attempts fail and the step does not list the numbers left, the result has neither,
+    The second attempt is needed because the text may begin a new try without saying so. The result has the numbers that
+    are left, or a fault. If both attempts fail and the step does not list the numbers left, the result has neither,
     because its numbers may come from anywhere.
     """
     fault = _miscalculated(step.equation.sides, step.start)
@@ -197,9 +199,10 @@ def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) ->
 def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep, *, dead_ends: bool) -> Verdict:
     """Judge whether *step* calculates correctly, uses available numbers, and leaves numbers that can make the target.
 
-    *left* are the numbers before the step (``None`` if they are not known). The target is searched for only if the step
-    lists the numbers left and does not say itself that it leads nowhere, and if *dead_ends* is true. Otherwise, and if
-    the search would be too long, a correct step passes.
+    *left* are the numbers before the step (``None``: not known). A step may use them, or begin again with all numbers
+    of *puzzle*. A correct step with other numbers passes, unless it lists the numbers left. The target is searched for
+    only if the step lists them and does not say itself that it leads nowhere, and if *dead_ends* is true. If the search
+    would be too long, the step passes. ``Unknown``: a value is rounded, or numbers that are needed are not known.
     """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
@@ -223,7 +226,8 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
 def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
     """Judge *final*, an expression or a chain of steps: the numbers that it uses, and its value.
 
-    *line* is the line that contains it.
+    *line* is the line that contains it. The verdict is ``Unknown`` if *final* has no operation, if a value is rounded,
+    or if numbers are not used and the prompt does not say whether they must be.
     """
     if final.chain:
         return _judge_chain(puzzle, final)

@@ -98,7 +98,7 @@ def solve(puzzle: HousePuzzle) -> Solved:
 
 
 def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
-    """Tell whether *relation* follows from the clues, or is contradicted by a minimal set of them.
+    """Tell whether *relation* follows from the clues or contradicts them, and which clues show this.
 
     The status is ``open`` if neither is true, and ``late`` if Z3 gave no answer within its limit. *text* is the puzzle
     in the form that :func:`write` returns.
@@ -167,10 +167,11 @@ def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
 
 
 def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-    """Return a minimal set of clues (their numbers) that contradict *relation*.
+    """Return a set of clues (their numbers) that contradict *relation*, without those that are not needed for that.
 
-    The result is ``"open"`` if the clues do not contradict it, and ``"late"`` if Z3 gave no answer within its limit.
-    *text* is the puzzle in the form that :func:`write` returns.
+    If Z3 is too slow, the set may have more clues than needed. The result is ``"open"`` if the clues do not contradict
+    *relation*, and ``"late"`` if Z3 gave no answer within its limit. *text* is the puzzle in the form that
+    :func:`write` returns.
     """
     with problem() as found:
         read = _read(puzzle, text, found.context)
@@ -187,10 +188,10 @@ def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int,
 
 
 def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a minimal part of *labels* that *solver* still finds contradictory.
+    """Return a part of *labels* that *solver* still finds contradictory, without labels that are not needed for that.
 
     It is found by leaving out one label after the other, because Z3's own cores depend on what it was asked before, and
-    are not always minimal.
+    are not always minimal. If Z3 does not answer in time, the label stays, so the part may be larger than needed.
     """
     kept = labels
     for one in reversed(labels):
@@ -333,7 +334,7 @@ class ReadingState:
 
     puzzle: HousePuzzle
     house: int = 0
-    """The house whose JSON object is open; 0 if none is."""
+    """The number, from 1, of the house whose JSON object is open; 0 if none is."""
     columns: tuple[str, ...] = ()
     """The header of the table in which the next line may be a row."""
     supposing: bool = False

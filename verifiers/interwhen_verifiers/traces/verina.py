@@ -22,10 +22,10 @@ _Row = tuple[tuple[Any, ...], Any, list[Any]]
 
 
 def verina(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the traces of the tasks at *path*.
+    """Yield the traces of the tasks at *path*: the file, or the folder with the file ``verina.jsonl.gz``.
 
     A function that returns all expected values of a task is ``right``; one that returns an unexpected value is
-    ``wrong``.
+    ``wrong``. Tests and tasks that have no counterpart in Python are left out.
     """
     file = path / "verina.jsonl.gz" if path.is_dir() else path
     with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:

@@ -49,7 +49,8 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 class ExpressionToken(NamedTuple):
     """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example.
 
-    ``kind`` is the name of the group of ``_TOKEN`` that it matches, such as ``num`` or ``op``.
+    ``kind`` is the name of the group of ``_TOKEN`` that it matches, such as ``num`` or ``op``. ``start`` and ``end``
+    are offsets in the line.
     """
 
     kind: str
@@ -98,7 +99,11 @@ class NumberEquation(NamedTuple):
 
 
 def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
-    """Split ``text[start:end]`` into tokens. White space and the marks of Markdown and LaTeX are skipped."""
+    """Split ``text[start:end]`` into tokens. White space and the marks of Markdown and LaTeX are skipped.
+
+    A number with more than ``MAX_DIGITS`` characters gets the kind ``other``. A fraction of LaTeX becomes a division in
+    brackets.
+    """
     found = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
         kind = match.lastgroup or "other"
@@ -148,9 +153,9 @@ def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
 
 
 def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Find the first equation in *tokens*. Return it, and the index in *tokens* after it.
+    """Read the equation around the first equals sign in *tokens*. Return it, and the index in *tokens* after it.
 
-    The result is ``None`` if there is no equation that can be read.
+    The result is ``None`` if there is no equals sign, or if a side of the equation cannot be read.
     """
     sign = next((at for at, token in enumerate(tokens) if token.kind == "equals"), None)
     if sign is None:

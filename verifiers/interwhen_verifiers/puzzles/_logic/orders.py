@@ -107,14 +107,17 @@ _AFTER = re.compile(r"[\s*]{0,3}(?:or|unless|if|nor|except)\b|['\u2019]s\b|\?|/"
 
 
 class Placed(NamedTuple):
-    """The fact that object *item* is in one of *places*. Places are counted from 0 at the low end."""
+    """The fact that object *item* is in one of *places*. Places are counted from 0 at the low end.
+
+    Objects are numbered from 0, in the order in which the problem names them.
+    """
 
     item: int
     places: frozenset[int]
 
 
 class OrderedPair(NamedTuple):
-    """The fact that object *one* is nearer to the low end than object *other*."""
+    """The fact that object number *one* is nearer to the low end than object number *other*."""
 
     one: int
     other: int
@@ -155,12 +158,12 @@ class ObjectOrder:
     names: tuple[str, ...]
     grammar: OrderGrammar
     rows: tuple[tuple[int, ...], ...]
-    """The allowed arrangements. Each has the place of each object."""
+    """The allowed arrangements. Each has the place of each object, from 0 at the low end."""
     options: tuple[tuple[str, str], ...]
     """The letter and the text of each option."""
 
     def find(self, said: str) -> int | None:
-        """Return the index of the object with the name *said*, or ``None``."""
+        """Return the index of the object with the name *said*; ``None`` if there is none."""
         return _lookup(self.names, said, self.grammar.noun)
 
     def mentions(self, text: str) -> bool:
@@ -232,15 +235,15 @@ class ToldFacts(Spanned):
 
 
 def holds(fact: Fact, row: tuple[int, ...]) -> bool:
-    """Tell whether *fact* is true in *row*, an arrangement that gives the place of each object."""
+    """Tell whether *fact* is true in *row*, an arrangement that gives the place of each object, from 0."""
     return row[fact.item] in fact.places if isinstance(fact, Placed) else row[fact.one] < row[fact.other]
 
 
 def read_order(prompt: str) -> ObjectOrder | None:
     """Read the last problem of *prompt*.
 
-    Return ``None`` if there is none, if it has more than ``MOST`` objects, if its clues contradict each other, or if
-    *prompt* is too long.
+    Return ``None`` if there is none, if it has more than ``MOST`` objects or names another number of objects than it
+    says, if no clue is understood, if its clues contradict each other, or if *prompt* is too long.
     """
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
@@ -266,7 +269,7 @@ def read_order(prompt: str) -> ObjectOrder | None:
 
 
 def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
-    """Yield each arrangement of *count* objects in which all *facts* are true.
+    """Yield each arrangement of *count* objects in which all *facts* are true: the place of each object, from 0.
 
     The arrangements grow object by object, so most of those that contradict a fact are given up early.
     """

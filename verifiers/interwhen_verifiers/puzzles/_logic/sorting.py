@@ -183,9 +183,9 @@ _MOST: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Letter(Spanned):
-    """The statement that the letter at position ``rank`` of ``word`` is ``letter``.
+    """The statement that the letter at position ``rank`` of ``word``, counted from 1, is ``letter``.
 
-    ``number`` is the stated position of the letter in the alphabet; 0 if none is stated.
+    ``number`` is the stated position of the letter in the alphabet, from 1; 0 if none is stated.
     """
 
     word: str
@@ -202,17 +202,19 @@ class Subpart(Spanned):
 
     words: tuple[str, ...]
     rank: int
+    """The position in each word, counted from 1."""
 
 
 class WordGroup(NamedTuple):
     """Words that the text treats as equal so far.
 
-    ``number`` is the stated position in the alphabet of the compared letter; 0 if none is stated.
+    ``number`` is the stated position in the alphabet, from 1, of the compared letter; 0 if none is stated.
     """
 
     number: int
     words: tuple[str, ...]
     start: int
+    """The offset of the group in the line; ``end`` is the offset after it."""
     end: int
     is_loose: bool = False
     """Whether the group has words without brackets, so that its start is not certain."""
@@ -224,7 +226,7 @@ class WordChain(Spanned):
 
     groups: tuple[WordGroup, ...]
     rank: int = 0
-    """The letter that the numbers of the groups refer to; 0 if it is not known."""
+    """The position, from 1, of the letter that the numbers of the groups refer to; 0 if it is not known."""
     is_whole: bool = False
     """Whether the chain claims to have all given words."""
     settled: tuple[str, ...] = ()
@@ -247,8 +249,8 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
     """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``, from left to right.
 
-    *rank* is the position of the letter by which the text compares words; 0 if it is not known. A line that states the
-    letters of words has no chains.
+    *rank* is the position, from 1, of the letter by which the text compares words; 0 if it is not known. A line that
+    states the letters of words has no chains.
     """
     if _LETTER.search(line):
         return

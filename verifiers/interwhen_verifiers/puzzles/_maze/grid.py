@@ -181,7 +181,7 @@ class MazeProblem:
 def read_problem(prompt: str) -> MazeProblem | None:
     """Read the maze and the question of *prompt*.
 
-    Return ``None`` if it shows no maze that can be read, or if it is too long.
+    Return ``None`` if *prompt* shows no maze that can be read, or has more than ``MAX_PROMPT`` characters.
     """
     if len(prompt) > MAX_PROMPT:
         return None

@@ -65,7 +65,7 @@ class WalkState:
 
     @property
     def key(self) -> str:
-        """The whole state as a short text."""
+        """The state, with the walk so far, as a short text, which becomes a part of the keys of claims."""
         walk = self.walk
         ways = (walk.cell, walk.before, walk.way, walk.turn, walk.right, walk.left, walk.is_counted, walk.number)
         frames = " ".join(f"{frame.order}{frame.base}{frame.is_from_below:d}" for frame in self.frames)
@@ -127,7 +127,8 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
     *place* is the state before the moves. *whole*: the moves must lead from the start to the exit. The verdict is
-    ``Unknown`` if it is not known where the walk is, or how the text writes coordinates.
+    ``Unknown`` if it is not known where the walk is, or how the text writes coordinates. Unless it is a pass, the
+    returned state does not know any more where the walk is.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
