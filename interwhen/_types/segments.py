@@ -63,7 +63,7 @@ CallFormat = Literal[
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """One complete tool call: structured data of the API, or a call that the model wrote as text.
 
-    The position of a structured call in the trace is stored as an offset. It is never searched for in the text.
+    A structured call is in the trace with its ``text``, at an offset that its segment has. It is never searched for.
     """
 
     id: str
@@ -139,7 +139,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """All tool calls of this segment: the structured call, or the calls that are written as text."""
+        """All tool calls of this segment: the structured call, or those that are written as text; empty without any."""
         if self.call is not None:
             return (self.call,)
         return () if self.written is None else self.written.calls
@@ -233,7 +233,8 @@ def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
 def is_writable(repair: str) -> bool:
     """Tell whether *repair* may be written into the trace.
 
-    It must have at most :data:`QUOTE_LIMIT` characters, and no control characters or chat-template tokens.
+    It must have at most :data:`QUOTE_LIMIT` characters, and no control characters, invisible characters or
+    chat-template tokens.
     """
     return len(repair) <= QUOTE_LIMIT and _CONTROL.search(repair) is None and not any(map(_is_hidden, repair))
 

@@ -70,7 +70,10 @@ class ToolCalls(msgspec.Struct, frozen=True, tag=True):
 
 
 class CodeBlocks(msgspec.Struct, frozen=True, tag=True):
-    """Makes each fenced code block of Markdown a segment when it is complete. Both fences are part of it."""
+    """Makes each fenced code block of Markdown a segment when it is complete. Both fences are part of it.
+
+    A block that is never closed is no segment.
+    """
 
 
 class EveryChars(msgspec.Struct, frozen=True, tag=True):

@@ -287,9 +287,9 @@ async def sdk_cost(
 ) -> dict[str, list[float]]:
     """Read the same stream through a bare and a wrapped openai client.
 
-    Return the CPU microseconds per chunk of each round. Each chunk is sent in a separate packet, as by a real model. If
-    many chunks arrived at once, the cost of waking up for a single chunk would not be measured. *chunks* and *rate*
-    (chunks per second) describe the stream.
+    Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. Each chunk is sent in a
+    separate packet, as by a real model. If many chunks arrived at once, the cost of waking up for a single chunk would
+    not be measured. *chunks* and *rate* (chunks per second) describe the stream.
     """
     import openai
 

@@ -132,7 +132,7 @@ class Classes:
         return all(self.allowed & each for each in (*self.demands, *people, *(self.peopled if are_peopled else ())))
 
     def with_premise(self, statement: ClassStatement) -> Classes:
-        """Return these premises with *statement* added. A person whom it names must be known."""
+        """Return these premises with *statement* added. The classes and the person that it names must be known."""
         cases = self._cases_of(statement)
         match statement.quantity:
             case "all" | "no":
@@ -169,7 +169,10 @@ _CONTRARIES: Final[dict[Quantity, Quantity]] = {
 
 
 def make_classes(premises: tuple[ClassStatement, ...]) -> Classes | None:
-    """Combine *premises*. Return ``None`` if they have too many classes or contradict each other."""
+    """Combine *premises*.
+
+    Return ``None`` if there are none, if they have too many classes, or if they contradict each other.
+    """
     names = tuple(sorted(frozenset().union(*(premise.classes for premise in premises))))
     if not 0 < len(names) <= MOST_CLASSES:
         return None
@@ -231,7 +234,10 @@ _FORMULA_FORMS: Final[tuple[tuple[Connective, re.Pattern[str]], ...]] = (
 
 
 class Formula(NamedTuple):
-    """A formula: an atomic sentence with its ``name`` (``op`` is ``atom``), or a connective and its parts."""
+    """A formula: an atomic sentence with its ``name`` (``op`` is ``atom``), or a connective and its parts.
+
+    The first part of an ``if`` is the condition. ``either`` means one of both, but not both.
+    """
 
     op: Connective | Literal["atom"]
     name: str = ""
@@ -380,7 +386,10 @@ class Sentences:
 
 
 def make_sentences(premises: tuple[Formula, ...]) -> Sentences | None:
-    """Combine *premises*. Return ``None`` if they have too many sentences or contradict each other."""
+    """Combine *premises*.
+
+    Return ``None`` if there are none, if they have too many sentences, or if they contradict each other.
+    """
     atoms = tuple(sorted(frozenset().union(*(premise.atoms for premise in premises))))
     if not 0 < len(atoms) <= MOST_ATOMS:
         return None
@@ -461,7 +470,8 @@ class Premises:
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
         """Judge *said*: a conclusion, or the answer to the question.
 
-        A conclusion is a violation if its contrary follows from the premises, and ``Unknown`` if neither follows.
+        A conclusion is a violation if its contrary follows from the premises, and ``Unknown`` if neither follows. An
+        answer is ``Unknown`` if it or the question is not understood.
         """
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
