@@ -141,7 +141,7 @@ def _tasks(path):
 
 
 def shares(before, after, seconds, cores):
-    """What each needed of the time of the cores, in percent, and how much nobody did."""
+    """The shares of the time of all cores in percent: whose work they did, and for how long they were idle."""
     found = {name: (after[name] - before[name]) / seconds / cores * 100 for name in after}
     busy = found.pop("all")
     return {**found, "other programs": max(busy - sum(found.values()), 0.0), "idle": max(100 - busy, 0.0)}
