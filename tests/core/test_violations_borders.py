@@ -27,6 +27,7 @@ from interwhen._core.violations import (
     Candidate,
     Ref,
     RefutationCounts,
+    RemedyPlan,
     Violations,
     _visible,
     cuts_short,
@@ -265,3 +266,31 @@ def test_version_0_of_the_rules_repairs():
     driver.feed("2+2=5\n")
     driver.settle()
     assert driver.core.transcript.insertions[0].origin == "repair"
+
+
+@pytest.mark.parametrize(("steps", "cut"), [(7, 3), (8, 4), (9, 4), (10, 5), (11, 5)])
+def test_a_restart_goes_back_half_of_the_steps_rounded_up(steps, cut):
+    """`Violations._plan_rung`: at least four steps."""
+    driver = drive(monitor(remedy=Auto(order=("restart",))))
+    driver.feed(
+        "".join(f"{number % 10}+1={number % 10 + 1}\n" if number < 9 else "so 1\n\n" for number in range(steps))
+    )
+    driver.feed("3+2=7\n")
+    driver.settle()
+    assert driver.core.transcript.length == 6 * cut
+
+
+@pytest.mark.parametrize(("end", "after"), [(5, 9), (14, 18), (7, 7)])
+def test_the_feedback_on_a_segment_begins_where_the_segment_ends(end, after):
+    """`Violations._after_feedback`: other segments may have feedback, too."""
+    intake = Intake((monitor(),), tags=None, phase="reasoning")
+    for text in ("1+1=3", "2+2=5"):
+        list(intake.feed(text, 1, "reasoning"))
+        list(intake.insert("\nNo\n", "feedback"))
+    kept = Violations((monitor(),), intake, Budgets())
+    for start in (0, 9):
+        todo = RemedyPlan("feedback", start + 5, answers_segment=True)
+        assert kept.begin(refuted(start, phase="reasoning"), todo)
+    assert kept._after_feedback(end) == after
+    assert kept.remedies == 2
+    assert kept.refuted() == [Span(0, 5), Span(9, 14)]

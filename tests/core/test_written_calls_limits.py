@@ -320,6 +320,9 @@ def test_the_defaults_of_an_offer_and_of_an_opening():
     assert not NO_OFFER.expects_text
     opening = Opening("x", "phi")
     assert (opening.marked, opening.python, opening.closings) == (True, False, ())
+    found = openings_of(ToolCalls(), EVERYTHING)
+    assert [each.text for each in found if each.python] == ["["]
+    assert {each.text for each in found if not each.marked} == {"{", "[", "Action"}
 
 
 @pytest.mark.parametrize("name", [name for name, each in TEXTS.items() if each.form in ("json", "react", "code")])
