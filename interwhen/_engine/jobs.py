@@ -62,8 +62,8 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
     """Ask *model* the question of *fork* after the trace in *order*, and return the reply.
 
     *base* has the prompt, the sampling options and the token ids of the run. The tokens of the fork are added to
-    *meter*. The reply is a text, or a :class:`Reply` if ``fork.wants_reply``. If the model fails, or the reply is cut
-    before its first word, this returns :class:`Errored` and does not raise.
+    *meter*. The reply is a text, or a :class:`Reply` if ``fork.wants_reply``. If the model or ``fork.summary`` fails,
+    or the reply is cut before its first word, this returns :class:`Errored` and does not raise.
     """
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
@@ -132,7 +132,7 @@ class Jobs:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        """Run the extractor that *order* names, and return its fact.
+        """Run the extractor of the monitor that *order* names, and return its fact.
 
         If its monitor is not prepared yet, store *order* and return ``None``. An extractor that is slower than the
         limit is recorded in ``loop_blocking``.
