@@ -69,8 +69,8 @@ from interwhen.journal._writer import COMPLETE, JournalWriter, ThreadClerk
 _TURNS = (Open, Close, Finish)
 """Orders after which the journal is written at once, because a crash is most likely near a request or the end."""
 _PLAIN = WireReport()
-_COLUMN = 64
-"""The most chunks in one column. The bytes of columns count as queued when they are complete."""
+_COLUMN = 128
+"""The most items of columns, two for each chunk. The bytes of columns count as queued when they are complete."""
 
 
 class Recorder:
@@ -78,6 +78,21 @@ class Recorder:
 
     A plain chunk is a chunk of one token that has only a text and a phase. Plain chunks are collected in columns.
     """
+
+    # With hundreds of streams, a separate array of attributes would be a further cache miss for each chunk.
+    __slots__ = (
+        "_began",
+        "_clock",
+        "_columns",
+        "_core",
+        "_forks",
+        "_meter",
+        "_over",
+        "_settings",
+        "_spent",
+        "_upstream",
+        "_writer",
+    )
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core) -> None:
         self._settings = settings
@@ -112,10 +127,9 @@ class Recorder:
             and fact.usage is None
             and fact.logprob is None
             and fact.call is None
-            and len(columns.texts) < _COLUMN
+            and len(columns.items) < _COLUMN
         ):
-            columns.texts.append(fact.text)
-            columns.times.append(self._clock())
+            columns.items.extend((fact.text, self._clock()))
             if not columns.is_awake:
                 columns.is_awake = True
                 self._writer.wake()
@@ -148,8 +162,7 @@ class Recorder:
         elif is_plain(fact):
             columns = self._columns = writer.open_columns(fact.phase, self._began)
             if columns is not COMPLETE:
-                columns.texts.append(fact.text)
-                columns.times.append(now)
+                columns.items.extend((fact.text, now))
                 columns.is_awake = True
                 writer.wake()
         else:
@@ -218,6 +231,8 @@ class CallRecorder(Recorder):
     There are many such calls at once, so at each fact only those counters are compared that ``_glance`` returns.
     """
 
+    __slots__ = ("_known",)
+
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
         """Start recording; see :meth:`Recorder.begin`."""
         super().begin(clock, meter, forks, upstream)
@@ -248,6 +263,8 @@ class CallRecorder(Recorder):
 
 class OutlineRecorder(CallRecorder):
     """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
+
+    __slots__ = ("_entries", "_form", "_scribe")
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
         # Only redacted journals pay for these modules.

@@ -137,8 +137,8 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
     """Run *extract*, the extractor of monitor *name*, with the arguments *given*: a segment, or a reply and a segment.
 
-    Returns the claims, or ``Errored`` if the extractor raises or returns an invalid value: more than ``MOST_CLAIMS``
-    claims, or two claims with the same key and span that differ.
+    Returns the claims, or ``Errored`` if the extractor raises, is async, or returns an invalid value, such as more than
+    ``MOST_CLAIMS`` claims, an object that is no claim, or two claims with the same key and span that differ.
     """
     try:
         found: Any = extract(*given)
@@ -164,7 +164,7 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
 
 
 def _clash(claims: tuple[Claim, ...]) -> str | None:
-    """Return an error text if two *claims* have the same key and span but differ in another field, else ``None``.
+    """Return an error text if two *claims* have the same key and span but differ in a field or in type, else ``None``.
 
     Claims with the same key and text share one verdict, so one of the two would never be checked.
     """
@@ -483,8 +483,8 @@ class Watcher:
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
         """Parse the segment of *order* with the fork's local parser and return the fact.
 
-        Return ``None`` if there is no such parser, or if it fails or returns ``None``. *seconds* is the time that the
-        job has taken so far.
+        Return ``None`` if there is no such parser, if it fails or returns ``None``, or if ``prepare`` failed or
+        returned ``None``. *seconds* is the time that the job has taken so far.
         """
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self.has_answer:

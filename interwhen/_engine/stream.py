@@ -467,12 +467,12 @@ class ModelReader:
 
     @property
     def usages(self) -> Mapping[int, Usage]:
-        """The latest token counts that the server sent, for each request number."""
+        """Maps the number of each request (from 1) to the latest token counts that the server sent for it."""
         return self._usages
 
     @property
     def resumes(self) -> tuple[tuple[int, float | None], ...]:
-        """For each request that continued kept text: its number, and the seconds until its first text arrived.
+        """For each request that continued kept text: its number (from 1), and the seconds until its first text arrived.
 
         ``None``: no text has arrived.
         """
@@ -706,7 +706,10 @@ class ModelReader:
     # ------------------------------------------------------------------ counting, closing, sampling
 
     def _foresee(self, chunks: Sequence[Chunk]) -> None:
-        """Count the tokens of all *chunks* before processing the first one, because the run may end at any of them."""
+        """Count the tokens of all *chunks*, and store their ``usage``, before the first one is processed.
+
+        The run may end at any of them.
+        """
         core = self._core
         self._foreseen = core.counts.tokens()
         for chunk in chunks:

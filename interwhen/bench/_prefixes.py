@@ -25,7 +25,8 @@ _ARMS: tuple[Arm, ...] = ("cold", "warm")
 QUESTION = "What is the sum of the first two numbers?"
 _VLLM = re.compile(r"^vllm:(?:gpu_)?prefix_cache_(queries|hits)(?:_total)?(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 """The counters in vLLM's ``/metrics``; vLLM 0.8 named them with ``gpu_``."""
-_SETTLED_SECONDS = 2.0
+_SETTLED_SECONDS = 30.0
+"""The longest time until vLLM has counted a request. It takes milliseconds, unless the machine is very busy."""
 _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 

@@ -295,22 +295,21 @@ def _convert(plain: Any) -> Record:
 class TextColumns:
     """Collects consecutive plain chunks of one phase, which become a :class:`TextRecord`.
 
-    One thread adds chunks while another takes them. A chunk is added to ``texts`` first and then to ``times``, so each
-    time has its text whenever the other thread looks. With ``None`` as *phase*, nothing is collected.
+    One thread adds chunks while another takes them. With ``None`` as *phase*, nothing is collected.
     """
 
-    __slots__ = ("began", "cost", "is_awake", "phase", "taken", "texts", "times")
+    __slots__ = ("began", "cost", "is_awake", "items", "phase", "taken")
 
     def __init__(self, phase: Phase | None, began: float = 0.0) -> None:
-        """Begin columns for chunks of *phase*. *began* is when the run began, on the clock of ``times``."""
+        """Begin columns for chunks of *phase*. *began* is when the run began, on the clock of the times."""
         self.phase = phase
         self.began = began
-        self.texts: list[str] = []
-        self.times = array("d")
-        """When each chunk arrived, on the clock of the run, so that the run does not subtract for each chunk. An array
-        has no object for each time."""
+        self.items: list[Any] = []
+        """The text of each chunk, followed by its time on the clock of the run, so that the run does not subtract for
+        each chunk. Text and time are added in one call, so that the other thread never sees one without the other.
+        There is one list for both, because with hundreds of streams each further object is a cache miss for a chunk."""
         self.taken = 0
-        """How many chunks were taken."""
+        """How many items were taken."""
         self.cost = 0
         """The approximate memory of the complete columns in bytes."""
         self.is_awake = False
@@ -322,15 +321,15 @@ class TextColumns:
         From now on, the other thread is not awake: a chunk that is added later must wake it.
         """
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
-        taken, count = self.taken, len(self.times)
-        if count == taken or self.phase is None:
+        items = self.items[self.taken :]
+        if not items or self.phase is None:
             return None
-        self.taken = count
-        times = self.times[taken:count]
+        self.taken += len(items)
+        times = array("d", items[1::2])
         at = times[0] - self.began
         if sys.byteorder == "big":
             times.byteswap()
-        return TextRecord(at, self.phase, tuple(self.texts[taken:count]), times.tobytes())
+        return TextRecord(at, self.phase, tuple(items[::2]), times.tobytes())
 
 
 def is_plain(chunk: Chunk) -> bool:

@@ -103,7 +103,8 @@ class JournalWriter:
         columns = self._columns
         if columns is not COMPLETE:
             # Stored before the columns stop being the last item: until then, the clerk does not ask for it.
-            columns.cost = _COST * len(columns.texts) + sum(map(len, columns.texts))
+            texts = columns.items[::2]
+            columns.cost = _COST * len(texts) + sum(map(len, texts))
             self._put += columns.cost
             self._columns = COMPLETE
 
