@@ -478,7 +478,7 @@ def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
 
 
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
-    """Judge the examples of *rule* by each of its mutants, and count the results. Needs the extra ``z3``.
+    """Judge the examples of *rule* by at most 150 mutants of it, and count the results. Needs the extra ``z3``.
 
     A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. After three
     questions that Z3 did not answer, it is not asked again. *seed* selects the mutants.
@@ -600,7 +600,7 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
     """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
     Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the state
-    at the start of each run.
+    at the start of each run. The time is known only if the policy fixes it.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}

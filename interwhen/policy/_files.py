@@ -549,11 +549,12 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
-    """Make *folder* a policy folder: copy the files *text*, *tools* and *schema* into it.
+    """Make *folder* a policy folder: copy *text*, *tools* and *schema* into it.
 
-    ``policy.toml`` is written, too, unless it exists. No file is overwritten: if the folder has such a file with other
-    content, this raises :class:`UsageError`. It also raises it if a new folder gets neither *tools* nor *schema*, or if
-    a file cannot be read, is too large, or has a type that is not supported, and :class:`OSError` if it cannot write.
+    They get the names ``policy.md``, ``tools.json`` or ``tools.py``, and ``schema.toml``. ``policy.toml`` is written,
+    too, unless it exists. No file is overwritten: if the folder has such a file with other content, this raises
+    :class:`UsageError`. It also raises it if a new folder gets neither *tools* nor *schema*, or if a file cannot be
+    read, is too large, or has a type that is not supported, and :class:`OSError` if it cannot write.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

@@ -136,7 +136,7 @@ class PairsOf:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """A value that the schema does not describe. No rule can use it."""
+    """A value that the schema does not describe. A rule cannot use it; it can only ask whether an argument is given."""
 
 
 Kind: TypeAlias = Bool | Number | Quantity | Text | Date | Moment | ListOf | MapOf | RecordOf | PairsOf | Anything

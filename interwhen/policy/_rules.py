@@ -95,7 +95,8 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 
     At the level ``why``, a message explains the rule, and it may show only values that the model wrote itself: the
     arguments. At the level ``witness``, it may also show facts, but never the value that the condition *require*
-    demands for an argument. At both, each expression must have a single value of a known kind.
+    demands for an argument. At both, each expression must have a single value of a known kind. *scope* has the kinds of
+    the names.
     """
     answers = set(_answers(require))
     for node in message.nodes():
@@ -245,9 +246,9 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
 def kinds_in(
     rule_messages: tuple[MessageTemplate, ...], schema: Schema, tool: str | None, moment: WhenJudged
 ) -> dict[Any, Kind]:
-    """Return the kinds of the expressions in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
+    """Return the kind of each expression in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
 
-    Expressions that fail the type check are left out.
+    *tool* is ``None`` for a rule over any tool. Expressions that fail the type check are left out.
     """
     scope, found = schema.scope(tool, moment), {}
     for message in rule_messages:

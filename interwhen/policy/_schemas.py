@@ -68,7 +68,7 @@ class Situation:
     state: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
     """The tables by name. If a table has several keys, its entries are stored under tuples of keys."""
     calls: tuple[MadeCall, ...] = ()
-    """The calls before this one."""
+    """The calls before this one, in order."""
     talk: Talk | None = None
     """The conversation; ``None``: it is not known, and *calls* may not be complete."""
     beside: int = 0
@@ -97,7 +97,7 @@ class Tool:
     arguments: RecordOf
     returns: Kind = field(default_factory=Anything)
     says: str = ""
-    """The documentation of the tool, for a model that writes rules."""
+    """The first 600 characters of the documentation of the tool, for a model that writes rules."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,10 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A reference to a root name (``args``, ``state``, ...), or to the variable of a quantifier."""
+    """A reference to a root name (``args``, ``state``, ...), a variable, or a definition that is not expanded yet.
+
+    Variables are those of quantifiers, and ``item`` in the declarations of the state.
+    """
 
     name: str
 
@@ -261,7 +264,10 @@ _UNIT = re.compile(r"[ \t]*+([A-Za-z]++)")
 
 
 class ExpressionError(UsageError):
-    """An expression cannot be parsed, or its kinds do not match. ``at`` is the offset of the error, 0 if not known."""
+    """An expression cannot be parsed, exceeds a limit, or fails the type check.
+
+    ``at`` is the offset of the error in the expression, and 0 if it is not known.
+    """
 
     def __init__(self, message: str, at: int = 0) -> None:
         self.at = at
@@ -272,7 +278,9 @@ class Token(NamedTuple):
     """A word, an operator or a literal, with its offset *at* in the expression."""
 
     form: Literal["word", "name", "sign", "constant", "end"]
+    """``word`` is a reserved word such as ``and``, ``name`` any other word, and ``end`` the end of the expression."""
     text: str
+    """The characters of the token; ``the end`` for the end token."""
     at: int
     constant: Constant | None = None
     """The value of a literal; ``None`` for other tokens."""

@@ -180,7 +180,8 @@ def _settled(
 ) -> CurrentItems:
     """Search for current items of *steps*, and return *known* with the found items added.
 
-    If a step gets a current item, the steps that depend on it are searched, too. A step without one becomes due.
+    If a step gets a current item, the steps that depend on it are searched, too. A step without one becomes due if all
+    its premises have current items.
     """
     items = dict(known.items)
     served = list(known.served)

@@ -304,7 +304,7 @@ class GateRecord(msgspec.Struct):
     beside: float = 0.0
     """The cost of the shadow runs in offline tokens."""
     offline_tokens: int = 0
-    """The number of tokens that were used to make and judge the item."""
+    """The number of tokens that were generated to make and judge the item."""
 
 
 class Gate:

@@ -79,6 +79,8 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
     version: str
     """The version of the producer."""
     model: str
+    """The name of the adapter of the model, such as ``model@host``."""
+    """The name of the adapter of the model, such as ``model@host``."""
     tokenizer: str
     """The name that the user gave the tokenizer; empty by default."""
     judges: Digest

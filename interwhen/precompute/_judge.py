@@ -132,7 +132,7 @@ def _untimed(text: str) -> Recording:
 
 
 class Judge:
-    """Judges texts with *monitors*, which only observe: they do not interrupt or repair.
+    """Judges texts with *monitors*, which only observe there. In :meth:`supervise`, they interrupt and repair.
 
     A text is accepted only if the engine verifies it and each of its lines has a claim that passed, since a line
     without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the

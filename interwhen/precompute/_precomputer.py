@@ -663,7 +663,10 @@ class IdleWorker:
             self._news.set()
 
     async def work(self, slices: int | None) -> tuple[Slice, ...]:
-        """Do the work that is due now, at most *slices* slices. Return their outcomes."""
+        """Do the work that is due, at most *slices* slices (``None``: no limit), and return their outcomes.
+
+        Raises the errors of :meth:`slice`.
+        """
         done: list[Slice] = []
         while slices is None or len(done) < slices:
             found = await self.slice()

@@ -454,7 +454,7 @@ class Spending:
     tokens: float = 0.0
     """The tokens of all tries so far."""
     expected: float = 0.0
-    """The tokens that were expected for these tasks when they were planned."""
+    """The tokens that were expected for all begun tasks when they were planned."""
 
     def target(self, budget: float, window: int) -> float:
         """Return the mean tokens per task to aim at now.
@@ -598,8 +598,8 @@ class AdaptiveAllocator:
     def learn(self, task: Task, result: Result) -> None:
         """Record the result and the tokens of the run on *task*, and count the task as finished.
 
-        The first text and each remedy count as a try, with equal shares of the tokens. All but the last one failed. A
-        failed run adds only its tokens.
+        The first text and each remedy count as a try, with equal shares of the tokens. All but the last one failed; the
+        last one worked if the answer is verified. A failed run adds only its tokens.
         """
         ledger = result.ledger
         if result.status == "failed":  # a failure of the model is not evidence about the task

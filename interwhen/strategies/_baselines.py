@@ -38,8 +38,8 @@ class Greedy:
 class BestOf:
     """Best-of-N: draws samples as long as the budget allows, and answers with the one that the verifiers rate best.
 
-    It draws at most ``samples``. With ``until_verified`` it stops at the first sample with a verified answer. It never
-    abstains: if the best sample is refuted, its answer is unverified.
+    It draws at most ``samples``. With ``until_verified`` it stops at the first sample with a verified answer. If the
+    best sample is refuted, its answer is given as unverified.
     """
 
     name: str = "best-of-n"
@@ -328,7 +328,7 @@ class StepSearch:
     the ``width`` beams with the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv
     2408.03314); several trees with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). Until
     a beam is finished, a quarter of the budget is reserved to finish the best one. The strategy answers with the best
-    finished text, and never abstains.
+    finished text, also if it is refuted.
     """
 
     name: str = "step-beam"

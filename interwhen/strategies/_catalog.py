@@ -146,9 +146,9 @@ def revision(*, rounds: Samples = 16) -> Revision:
 
 
 def generate_test(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates texts and tests them, without feedback, until one is not refuted.
+    """Make the strategy that generates texts and tests them, without feedback, at most *rounds* texts.
 
-    It generates at most *rounds* texts.
+    It answers with the first one that is finished, has an answer and is not refuted.
     """
     return Revision("generate-test", rounds, tell=False)
 
@@ -168,7 +168,7 @@ def interrupt_auto(
 
     If the run gives no answer, at most *restarts* further runs follow. *samples* and *order* are the fields of
     ``Auto``; an order is written like ``resample+restart``. Unless *learn* is false, the order is learned over the
-    questions; the share *explore* of the runs then tries another order.
+    questions; at most the share *explore* of the runs, and one more, then tries another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None

@@ -460,7 +460,8 @@ class PlannedModel(ModelWrapper):
     """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
     The model determines the routes. Every model supports ``live``: the prefix is sent, and the server decides what it
-    caches. A local model with a shelf supports all routes. A fork with a summary can also use the summary.
+    caches. A model that is :class:`Shelving` says which others it supports. A fork with a summary can also use the
+    summary.
     """
 
     def __init__(

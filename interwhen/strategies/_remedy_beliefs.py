@@ -41,7 +41,7 @@ def uses_of(result: Result) -> tuple[RemedyUse, ...]:
 
     A remedy in the reasoning worked if the next refuted claim, at its place or later, is after its place (or in the
     answer). A remedy in the answer failed if the answer is refuted again. If no refutation decides, the remedy worked
-    if the result is verified; it is left out if the run was ended from outside.
+    if the result is verified; it is left out if the run was ended by an error or from outside.
     """
     acts = [act for act in result.violations if act.remedy is not None and act.place is not None]
     seen: set[tuple[str, int]] = set()

@@ -327,7 +327,8 @@ class _EquationCheck:
     def _lack_of_pair(self, first: _Term, term: _Term) -> str:
         """Return why it may be wrong to add *term* to the *first* term, or subtract it; an empty string if it is right.
 
-        To be added, both must be said with the same words; to be subtracted, the second must be said to be lost.
+        To be added, both must be said with the same words, apart from words of the statement and verbs such as "get";
+        to be subtracted, the second must be said to be lost.
         """
         own, other = first.residue, term.residue
         differ = own ^ other
@@ -347,8 +348,8 @@ class _EquationCheck:
     def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
         """Return a reason if a word in *outside* is in none of the clauses of the quantities *chosen*, else empty.
 
-        *outside* has the words of the statement outside the equation. A name or pronoun that may mean another person is
-        a reason, too.
+        *outside* has the words of the statement outside the equation. Small words such as "the" are allowed. A name or
+        pronoun that may mean another person is a reason, too.
         """
         used = {each.clause for each in chosen}
         stems = frozenset(word.stem for clause in used for word in clause.words)

@@ -285,7 +285,10 @@ async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) ->
 
 
 def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces*. If it exceeds *room* characters, return only the start of evenly chosen pieces."""
+    """Return the text of *pieces*. If it exceeds *room* characters, return only parts of it, at most *room* characters.
+
+    The parts are the first 160 characters of evenly chosen pieces.
+    """
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
