@@ -322,8 +322,9 @@ class AsyncSupervising(_Supervising):
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
         The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors, a strategy or a context. Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a
-        call that cannot be supervised, and :class:`~interwhen.clients.PromptRefused`.
+        it has monitors (of the answer or the prompt), a strategy or a context. Raises the exceptions of the SDK,
+        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
@@ -364,8 +365,9 @@ class SyncSupervising(_Supervising):
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
         The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors, a strategy or a context. Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a
-        call that cannot be supervised, and :class:`~interwhen.clients.PromptRefused`.
+        it has monitors (of the answer or the prompt), a strategy or a context. Raises the exceptions of the SDK,
+        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare

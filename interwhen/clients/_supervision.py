@@ -439,7 +439,10 @@ class Supervised:
         self._run_task.leave()
 
     async def aclose(self) -> None:
-        """End the call, even before the end of its answer: cancel the run, close its stream, await its tasks."""
+        """End the call, even before the end of its answer: cancel the run, close its stream, and await its tasks.
+
+        This waits for at most 10 seconds.
+        """
         await self._run_task.aclose()
 
     def _raise(self) -> None:
@@ -677,7 +680,8 @@ def _merge_choice(choice: Body, found: Body) -> None:
 def _merge(into: Body, more: Body) -> None:
     """Merge the fields *more* of a chunk into *into*, the fields so far.
 
-    Strings and lists are joined, tool calls are matched by their index, other values are replaced.
+    Strings and lists are joined, and tool calls are matched by their index. Other values, and the strings ``role``,
+    ``type`` and ``id``, are replaced.
     """
     for name, value in more.items():
         known = into.get(name)

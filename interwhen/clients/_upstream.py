@@ -683,7 +683,7 @@ class CallModel:
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
         """Return the body of the caller's request with the options of *sampling*. It has no kept text.
 
-        *aside* is true for a fork, whose request always has a token limit.
+        *aside* is true for a fork: then the token limit of *sampling* is sent even if the caller gave none.
         """
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):

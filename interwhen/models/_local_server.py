@@ -214,7 +214,10 @@ class LocalServer:
 
 
 def _cores() -> int:
-    """Return the number of CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use.
+
+    On other systems than Linux, these are all cores of the machine.
+    """
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -157,7 +157,7 @@ def _text(value: object) -> str:
 
 
 def _written(arguments: object) -> str:
-    """Return tool *arguments* as text. Arguments that are already decoded are encoded as JSON."""
+    """Return tool *arguments* as text. ``None`` becomes an empty text, and decoded arguments are encoded as JSON."""
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else msgspec.json.encode(arguments, enc_hook=str).decode()
@@ -258,9 +258,9 @@ def in_turns(
 ) -> list[Turn]:
     """Return *messages*, followed by the trace *pieces* as finished messages. The model continues after them.
 
-    The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a fork,
-    this message contains the text *side*. *extras* has the ``extra_content`` of tool calls by their ids; Gemini
-    requires that it is sent back.
+    The last message is a user message that asks the model to continue, unless the trace is empty or ends with feedback
+    or refused tool calls. For a fork, this message contains the text *side*. *extras* has the ``extra_content`` of tool
+    calls by their ids; Gemini requires that it is sent back.
     """
     extras = extras or {}
     turns = [*messages]
