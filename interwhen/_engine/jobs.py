@@ -42,7 +42,7 @@ from interwhen._types.errors import name_error
 from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Model, Prompt, Reply, Request, ResumeMode, Sampling
 from interwhen._types.monitors import Fork
-from interwhen._types.remedies import Repair
+from interwhen._types.remedies import Auto, Remedy, Repair
 from interwhen._types.segments import Claim
 from interwhen._types.verdicts import Cancelled, Errored, Outcome, TimedOut
 from interwhen._types.verifiers import Verifier, WorkNote, take_note
@@ -271,15 +271,15 @@ class Jobs:
         return Settled(order.job, outcome, seconds)
 
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
-        """Return whether *outcome* has a repair that a monitor of this verifier with the remedy ``Repair`` may write.
+        """Return whether *outcome* has a repair that a monitor of this verifier may write into the text.
 
-        Such a repair is checked before it is written; one of the ladder ``Auto`` is not.
+        Such a repair is checked before it is written.
         """
         verifier = self.watchers[order.monitor].monitor.verifier
         # Monitors with the same verifier share its verdicts, but the order names only the first monitor that asked.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
         return repairs(outcome) is not None and any(
-            isinstance(each.remedy, Repair) and each.delivery != "observe" for each in sharing
+            _writes_repairs(each.remedy) and each.delivery != "observe" for each in sharing
         )
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
@@ -458,6 +458,11 @@ class Performer:
         base = Request(self._prompt, sampling=self._sampling, trail=self.upstream.trail)
         self.jobs.fork(order, self._model, base)
         return None
+
+
+def _writes_repairs(remedy: Remedy) -> bool:
+    """Return whether *remedy* may write a repair: ``Repair``, or a ladder with this rung."""
+    return isinstance(remedy, Repair) or (isinstance(remedy, Auto) and "repair" in remedy.order)
 
 
 def _nothing(*_: object) -> None:

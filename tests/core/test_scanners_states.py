@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Lines, Polls, ToolCalls
+from interwhen import Lines, Polls, ToolCall, ToolCalls
 from interwhen._core.messages import NO_OFFER
 from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner, WholeScanner
 from interwhen._core.segmenter import Intake, scanner_for
@@ -237,3 +237,10 @@ def test_a_conclusion_ends_a_line_that_is_torn_only_if_it_says_so():
         options = {} if torn is None else {"torn": torn}
         [due] = intake.conclude("\n\n", "ask", **options)
         assert due.torn == (6 if torn else None)
+
+
+@pytest.mark.parametrize("offer", [NO_OFFER, None], ids=["offer", "old"])
+def test_a_call_in_a_field_is_read_by_monitors_of_calls(offer):
+    intake = Intake((monitor(), monitor("calls", trigger=ToolCalls())), tags=None, phase="answer", offer=offer)
+    call = ToolCall(id="x", name="x", arguments="{}")
+    assert [(due.segment.call, due.monitors) for due in intake.feed_call(call, 1)] == [(call, (1,))]

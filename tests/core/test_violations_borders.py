@@ -294,3 +294,20 @@ def test_the_feedback_on_a_segment_begins_where_the_segment_ends(end, after):
     assert kept._after_feedback(end) == after
     assert kept.remedies == 2
     assert kept.refuted() == [Span(0, 5), Span(9, 14)]
+
+
+def test_a_conclusion_passes_over_the_other_ones():
+    """`Violations.pass_over_conclusions`: what was not refuted is no violation."""
+    early = monitor("early", remedy=Conclude(), phase="reasoning", required=False)
+    intake = Intake((early, monitor()), tags=None, phase="reasoning")
+    list(intake.feed("1+1=3\n2+2=5\n3+3=7\n4+4=9\n", 1, "reasoning"))
+    kept = Violations((early, monitor()), intake, Budgets())
+    first, second, third, other = (
+        *(refuted(0, "1+1=3"), refuted(6, "2+2=5"), refuted(12, "3+3=7")),
+        refuted(18, "4+4=9", monitor=1),
+    )
+    for candidate in (first, second, Candidate(third.span, third.ref, None, "unclear"), other):
+        kept.add(candidate)
+    kept.conclude(first, 5)
+    assert [(record.key, record.interrupted) for record in kept.records()] == [("2+2=5", False), ("4+4=9", True)]
+    assert kept.first() is other

@@ -243,6 +243,7 @@ INVOKED = (
         ("react", "Action: f[x]", {"input": "x"}),
         ("pythonic", "(f(a=-1, b=None, c=(1, 2), d={'e': 1.5}),)", {"a": -1, "b": None, "c": [1, 2], "d": {"e": 1.5}}),
         ("llama", "f.call(a=1)", {"a": 1}),
+        ("pythonic", "f(a=true, b=false, c=null)", {"a": True, "b": False, "c": None}),
         ("tagged", "f\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>", {"a": "x"}),
     ],
 )
