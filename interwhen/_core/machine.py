@@ -800,7 +800,10 @@ class Core:
         self._end("abstained", reason)
 
     def _switch_off(self) -> None:
-        """Stop all checks, show the text that gates hold back, and pass the rest of the text through unchecked."""
+        """Stop all checks, show the text that gates hold back, and pass the rest of the text through unchecked.
+
+        Without monitors, and the second time, this does nothing.
+        """
         if self._unchecked_from is not None or not self.monitors:
             return
         self.gates.advance()
@@ -909,7 +912,7 @@ class Core:
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
-        """Yield a reason for each text in the answer that is tool calls, if the request gave the tools in a field."""
+        """Yield a reason for each text of the answer that holds tool calls, if the tools came in a field."""
         for span, written in self.intake.written_calls() if self._tools_in_field else ():
             names = ", ".join(repr(call.name) for call in written.calls[:3]) or "a tool"
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")

@@ -88,7 +88,10 @@ class Meter:
         self.last = None
 
     def stopped(self) -> float:
-        """Record that a violation stopped the stream, so that the reader waits from now on. Return the current time."""
+        """Record that the run closes its stream, most often for a violation, so that the reader waits from now on.
+
+        Return the current time.
+        """
         now = self._clock()
         if self.stopped_at is None:
             self.stopped_at = now
