@@ -70,7 +70,7 @@ class OpenSegment(msgspec.Struct, eq=False):
         return any(tear.start < span.end <= tear.end for tear in self.tears)
 
     def await_more(self, checks: int) -> None:
-        """Increase the number of checks that must end before the segment is settled by *checks*."""
+        """Add *checks* to the number of checks of this segment that have not ended."""
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
@@ -168,7 +168,7 @@ class _MonitorSegments:
         return bool(self._opened) and self._opened[-1] == span
 
     def end_before(self, span: Span) -> bool:
-        """Tell whether all segments end before *span*. That is so for each new segment, unless text was cut."""
+        """Tell whether all segments end before *span*. False also if the last one ends exactly where *span* starts."""
         return not self._opened or self._opened[-1].end < span.start
 
     def add(self, home: OpenSegment) -> None:
@@ -246,7 +246,8 @@ class CheckTable:
         self.forks = 0
         """The number of forks ordered so far."""
         self.changed = True
-        """Whether a check of the watched monitor has ended, or text was cut, since the last call of :meth:`watch`."""
+        """Whether a check of the watched monitor has begun or ended, or text was cut or forgiven, since
+        :meth:`watch`."""
         self._monitors = monitors
         self._transcript = transcript
         self._violations = violations
@@ -281,8 +282,8 @@ class CheckTable:
     def watch(self, monitor: int) -> None:
         """Set :attr:`changed` to false.
 
-        From now on, only changes of the monitor with the number *monitor* set it to true. The gates call this for the
-        monitor that keeps the frontier from moving.
+        From now on, changes of the monitor with the number *monitor*, cuts and :meth:`forgive` set it to true. The
+        gates call this for the monitor that keeps the frontier from moving.
         """
         self._watched = monitor
         self.changed = False
@@ -372,7 +373,10 @@ class CheckTable:
         return self._lose(set(looks), None)
 
     def cut(self, to: int) -> list[Order]:
-        """Forget the text from offset *to* on; return the orders to drop the jobs that are not needed any more."""
+        """Remove the segments that end after offset *to*; return the orders to drop the jobs that are needed no more.
+
+        Cached verdicts stay, so an equal claim in new text is not checked again.
+        """
         return self._lose(
             {(number, span) for number, segments in enumerate(self._segments) for span in segments.cut(to)}, to
         )
@@ -687,7 +691,8 @@ class CheckTable:
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
         """Remove the claims of the segments *gone* from their jobs; return the orders to drop the unneeded jobs.
 
-        *to* is the offset of the cut; ``None``: the segments were removed without a cut.
+        The lost claims are reported to the reader as cancelled checks. *to* is the offset of the cut; ``None``: the
+        segments were removed without a cut.
         """
         self.changed = True
         orders: list[Order] = []
@@ -757,7 +762,8 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
     """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
 
-    In an unfinished segment, claims after the certain words are left out. Claims in a torn line (a line that a cut
+    In an unfinished segment, claims after the certain words or without a span are left out, and no span is unread.
+    Claims in a torn line (a line that a cut
     ended in the middle) are not checked, and their spans are unread.
     """
     claims, unread = fact.claims, fact.unread
@@ -817,12 +823,15 @@ class Breaker(msgspec.Struct):
     is_open: bool = False
     """Whether checks are skipped, except one from time to time."""
     _skipped: int = 0
+    """The number of checks skipped since the last trial."""
     _wait: int = FIRST_TRIAL
+    """How many checks are skipped before the next trial."""
 
     def admits(self) -> bool:
         """Tell whether the next check may run. If not, add one to the number of skipped checks.
 
-        While the breaker is open, one check is tried after a number of skipped ones, and this number doubles each time.
+        While the breaker is open, one check is tried after a number of skipped ones, and this number doubles each time,
+        up to 128.
         """
         if not self.is_open:
             return True

@@ -147,7 +147,7 @@ class Window:
 class PromptCounts:
     """Counts the prompt tokens of the main requests, and estimates those of requests without a count.
 
-    A server sends its count at the end of a stream, so it never counts a request that we interrupted. Such a request is
+    Most servers send their count at the end of a stream, so they count no request that we interrupt. Such a request is
     estimated from its size, and the estimate is corrected by the error that the same estimate has for the last counted
     request.
     """
@@ -266,9 +266,9 @@ class Counts:
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
     def reported(self, usage: Usage) -> int:
-        """Return the tokens of the main stream as the server counts them, over all requests.
+        """Return the tokens of the main stream: our count before the current request, plus the server's count of it.
 
-        *usage* has the count of the current request.
+        The server's count is in *usage*.
         """
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
@@ -460,7 +460,7 @@ class Core:
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more
         """Process *fact*, and return the orders that the engine must perform now, in this order.
 
-        Facts after the end of the run are ignored.
+        After the end of the run, facts change nothing, except that the tokens of chunks are counted as late.
         """
         self._orders = orders = []
         if not isinstance(fact, Chunk):
@@ -526,7 +526,7 @@ class Core:
     def _textless(self, chunk: Chunk) -> None:
         """Count the tokens of a *chunk* that has no text, and store its finish reason.
 
-        If the stream was already closed, the tokens are counted as late, and the finish reason is ignored.
+        If no stream is open, the chunk may have text: then it is ignored, and its tokens are counted as late.
         """
         if self.state != "streaming":
             # We closed this stream, so its finish reason does not count.
@@ -546,7 +546,7 @@ class Core:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """End a stream that is too long, because its server does not end it. The finish reason becomes ``length``."""
+        """Close the stream, if one is open: its text is too long. The finish reason becomes ``length``."""
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -656,7 +656,7 @@ class Core:
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """Close the stream at once if there is a violation.
+        """Close the stream at once if there is a candidate, that is, a violation or an unproven claim.
 
         Where to cut is decided when the checks of earlier text have ended, because they may find an earlier violation.
         """
@@ -757,9 +757,9 @@ class Core:
         self._go_on_without_remedy()
 
     def _pass_over(self, best: Candidate) -> None:
-        """Leave the text with the violation *best* unchanged, because the ladder of its monitor has ended.
+        """Leave the text with the violation *best* unchanged, because no remedy is left for it.
 
-        The monitor allows an unverified answer.
+        The monitor allows an unverified answer. It interrupts no more in this run.
         """
         self.violations.pass_over(best.ref.monitor)
         self._go_on_without_remedy()
@@ -790,9 +790,9 @@ class Core:
             self._finish_reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
-        """End the run as ``abstained`` for *reason*, and record *best*. Only the text before its segment is kept.
+        """End the run as ``abstained`` for *reason*, and record *best*. At most the text before its segment is kept.
 
-        If the segment is a tool call, the text before the first call of the turn is kept.
+        If the segment is a tool call, at most the text before the first call of the turn is kept.
         """
         todo = plan_surrender(best, self.transcript.first_call)
         self.violations.acted(best, todo)
@@ -800,7 +800,10 @@ class Core:
         self._end("abstained", reason)
 
     def _switch_off(self) -> None:
-        """Stop all checks, show the text that gates hold back, and pass the rest of the text through unchecked."""
+        """Stop all checks, show the text that gates hold back, and pass the rest of the text through unchecked.
+
+        Without monitors, and the second time, this does nothing.
+        """
         if self._unchecked_from is not None or not self.monitors:
             return
         self.gates.advance()
@@ -876,7 +879,7 @@ class Core:
         self._end("verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
+        """Cut the segment that the model did not finish, if a gate holds it back unchecked. The finish reason stays."""
         reason = self._finish_reason
         while (to := max(self.gates.settled(), self._shown_whole)) < self.transcript.length:
             self._cut(to)
@@ -909,7 +912,7 @@ class Core:
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
-        """Yield a reason for each tool call that the model wrote as text, although its tools came in a field."""
+        """Yield a reason for each text of the answer that holds tool calls, if the tools came in a field."""
         for span, written in self.intake.written_calls() if self._tools_in_field else ():
             names = ", ".join(repr(call.name) for call in written.calls[:3]) or "a tool"
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")

@@ -59,7 +59,7 @@ class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The stream has ended. The finish reason, if there was one, came with the last chunk."""
+    """The stream has ended. The finish reason, if there was one, came with an earlier chunk."""
 
 
 class Broken(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
@@ -79,7 +79,8 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     seconds: float = 0.0
     """The time that the extraction took."""
     reply: str | Reply | None = None
-    """The reply of the fork that the claims were read from. A resumed run reads the claims from it again."""
+    """The reply of the fork that the claims were read from, which a resumed run reads again; ``None``: a parser read
+    the segment."""
     unread: tuple[Span, ...] = ()
     """Spans that the monitor's recognizer found and that no claim covers."""
     queued: float = 0.0
@@ -142,18 +143,18 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     pieces: tuple[Piece, ...]
     spent: int
     attempt: int
-    """The number of rewinds so far. It is added to the seed, so that a resampled stream differs."""
+    """The number of remedies so far. It is added to the seed, so that a resampled stream differs."""
     after: float = 0.0
     """Seconds to wait before the request, so that many remedies in a row do not cause many requests at once."""
     room: int | None = None
     """The number of tokens that still fit into the context window, at least 1; ``None``: not known."""
     resamples: int = 0
-    """How many of the last remedies, without a break, were resamples. Then the temperature of a greedy model is raised,
-    because it would write the same text again."""
+    """How many of the last remedies, without a break, were resamples (for ``Auto``: at this place). If it is not 0, the
+    temperature of a greedy model is raised, because it would write the same text again."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
-    """Close the stream at once: a violation was found, or the run ends."""
+    """Close the stream at once: a violation was found, the run ends, or no more text is wanted."""
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
@@ -219,6 +220,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
     unverified_reasons: tuple[UnverifiedReason, ...]
     certificate: Certificate | None
+    """The certificate of the text; ``None`` unless the status is ``verified``."""
     reason: str
     """Why the run ended; empty if the model ended its text and no check ended the run."""
     hidden_reasoning: bool
@@ -234,6 +236,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     remedies: int
     """The number of remedies after which the run continued."""
     reconnects: int
+    """How often the stream broke and was opened again."""
     forks: int
     """The number of forks that were ordered."""
 

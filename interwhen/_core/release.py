@@ -47,7 +47,8 @@ class ReleaseRule(NamedTuple):
     """An entry of the release table: the fate of a text after its check (shown, held, retracted, ...).
 
     It is ``fate``, unless the monitor's option named ``option`` has the value ``value``: then it is ``otherwise``. For
-    a monitor without ``on_error``, ``unproven="closed"`` sets ``on_error`` to ``closed``, too.
+    ``on_error``, the value after the last try counts (``Retry.then``); where it is missing, ``unproven="closed"`` makes
+    it ``closed``.
     """
 
     fate: Fate
@@ -106,7 +107,7 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
     """Return the fate of a text (shown, held, retracted, ...) whose check ended as *kind*.
 
     *way* is the group of the monitor's delivery (``gating``, ``live`` or ``observe``), and *unproven* and *on_error*
-    are its options. If *on_error* says nothing and *unproven* is ``closed``, it is closed for failures, too.
+    are its options. If *on_error* gives no value and *unproven* is ``closed``, the monitor is closed for failures, too.
     """
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:
@@ -165,7 +166,7 @@ class OpenChecks(Protocol):
         ...
 
     def watch(self, monitor: int, /) -> None:
-        """Set :attr:`changed` to false, and from now on to true only for changes of the monitor number *monitor*."""
+        """Set :attr:`changed` to false. From now on, a check of monitor number *monitor*, or a cut, sets it to true."""
         ...
 
     def first_open(self, monitor: int, /) -> int | None:
@@ -258,7 +259,7 @@ class Gates:
         return min((self._cleared(number, None) for number in self._gating), default=length)
 
     def cut(self, to: int) -> None:
-        """Move the frontier back to offset *to*, because the text from there on was cut."""
+        """Move the frontier back to offset *to*, if it is after it, because the text from there on was cut."""
         self.frontier = min(self.frontier, to)
 
     def _verified(self, monitor: int) -> int:
@@ -290,9 +291,10 @@ def unverified_reasons(
     refuted: Sequence[Span],
     finish_reason: FinishReason | None,
 ) -> tuple[UnverifiedReason, ...]:
-    """Return all reasons why the text is not verified; empty if it is.
+    """Return the reasons, from *finish_reason* and the checks, why the text is not verified; empty if there are none.
 
-    *records* are the checks on the returned text, and *refuted* are the spans of reasoning that feedback answers.
+    A missing finish reason is one, too. *records* are the checks on the returned text, and *refuted* are the spans of
+    reasoning that feedback answers.
     """
     found = []
     if finish_reason not in ENDED_WELL:
@@ -329,7 +331,7 @@ def certificate(
     """Return the certificate of the text of *transcript*, for which :func:`unverified_reasons` has found no reason.
 
     *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers. *hid_reasoning*
-    tells whether the server did not send all reasoning.
+    tells whether the server did not send all reasoning. The name of the model is left empty.
     """
     good = _good(records, refuted)
     covered = _covered(good)
@@ -412,7 +414,7 @@ def _ground(record: CheckRecord) -> Span:
 
 
 def _shows(record: CheckRecord, refuted: Sequence[Span]) -> bool:
-    """Tell whether *record* proves a part of the text: a pass with a span that is not inside *refuted* text."""
+    """Tell whether *record* proves a part of the text: a pass with a span, not empty and not inside *refuted* text."""
     span = record.span
     return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, refuted)
 

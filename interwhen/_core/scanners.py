@@ -31,7 +31,8 @@ class Scanner:
     )
 
     wakes: str = ""
-    """The characters that can end a segment. Text without any of them need not be scanned yet."""
+    """The characters that can end a segment. Text without any of them need not be scanned yet, unless ``hot`` or
+    ``due`` demands it."""
 
     def __init__(self) -> None:
         self.start = 0
@@ -62,12 +63,12 @@ class Scanner:
     """Whether an incomplete segment can be checked while the stream is silent."""
 
     def begun(self, transcript: Transcript) -> Span | None:
-        """Return the span of the incomplete segment so far; ``None``: there is no text to check early."""
+        """Return the span of the incomplete segment so far; ``None``: it is blank, or is never checked early."""
         return self._trimmed(transcript, self.start, transcript.length) if self.looks_early else None
 
     @property
     def bridges(self) -> bool:
-        """Whether the current segment continues after feedback that is written into it."""
+        """Whether the current segment continues after feedback that is written into it. False here."""
         return False
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
@@ -79,7 +80,11 @@ class Scanner:
         yield from self.feed(transcript)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining segments, including the current one, because the phase or the stream has ended."""
+        """Yield the remaining segments, including the current one, unless it is blank.
+
+        Something ends it here: the end of the phase or the stream, feedback, or a structured tool call. The next
+        segment begins at the end of the trace.
+        """
         yield from self.finish(transcript)
         rest = self._trimmed(transcript, self.start, transcript.length)
         # The border needs one more character than there is: after a cut right here, the same segment may continue.
@@ -169,7 +174,7 @@ class LineScanner(Scanner):
 
 @functools.lru_cache(maxsize=64)
 def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Return three sets: the words of *joins*, those of them that are single signs, and all their beginnings."""
+    """Return three sets: the words of *joins*, those that are one sign, and each word's first 1, 2, ... characters."""
     signs = frozenset(each for each in joins if not each.isalnum() and len(each) == 1)
     return frozenset(joins), signs, frozenset(word[:length] for word in joins for length in range(1, len(word) + 1))
 
@@ -177,7 +182,8 @@ def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], fr
 class JoinedLineScanner(Scanner):
     """Finds lines that are not blank. A line that begins with a word of *joins* continues the line before it.
 
-    Both lines are then one segment. A word of *joins* may also be a single sign, such as ``=``.
+    Both lines are then one segment, but a third line is not joined to them. A word of *joins* may also be a single
+    sign, such as ``=``.
     """
 
     __slots__ = (
@@ -203,7 +209,10 @@ class JoinedLineScanner(Scanner):
         """Whether the next line belongs to the held line."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each line as soon as the beginning of the next line shows whether the next line continues it."""
+        """Yield each line as soon as the beginning of the next line shows that the next line does not continue it.
+
+        A line that is continued is yielded together with the next line, when that line ends.
+        """
         base = self.pos
         text = transcript.slice(base, transcript.length)
         at = 0
@@ -238,9 +247,9 @@ class JoinedLineScanner(Scanner):
                 yield self._release(base + known)
 
     def finish(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the held line, unless the rest of the text continues it.
+        """Yield the complete lines, also the last one, unless the rest of the text begins with a word that joins it.
 
-        The end of the text ends the last word.
+        The end of the text counts as the end of that word.
         """
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
@@ -252,7 +261,7 @@ class JoinedLineScanner(Scanner):
                 yield self._release(transcript.length + 1)
 
     def _release(self, known_at: int) -> Span:
-        """Return the held line, and hold no line any more.
+        """Return the held line, hold no line any more, and begin the next segment at the current line.
 
         *known_at* is the trace length at which the line is known to be complete.
         """
@@ -375,7 +384,8 @@ class CountScanner(Scanner):
 class PollScanner(CountScanner):
     """Divides the text into parts. The function *length* chooses the length of each part when the part begins.
 
-    The arguments of *length* are the start of the part and the number of remedies so far. It returns characters.
+    The arguments of *length* are the start of the part and the number of remedies so far. It returns a number of
+    characters; a number below 1 counts as 1.
     """
 
     def __init__(self, length: Callable[[int, int], int]) -> None:
@@ -593,8 +603,8 @@ _REACH = 200
 class FenceScanner(Scanner):
     """Finds fenced code blocks: from an opening fence to the next line that holds only a closing fence.
 
-    Both fences are part of the block. The rules are those of CommonMark, except that any indentation is allowed,
-    because models indent blocks in lists in many ways.
+    Both fences are part of the block. The rules are those of CommonMark, with two exceptions: any indentation is
+    allowed, because models indent blocks in lists in many ways, and a line of more than 200 characters is no fence.
     """
 
     wakes = "\n"
@@ -637,7 +647,7 @@ class FenceScanner(Scanner):
 
     @property
     def hold(self) -> int:
-        """The start of the open block, or of a line that may be a fence. Text before it is in no segment."""
+        """The start of the open block, or of a line that may be a fence; else the end of the text read so far."""
         return self._hold
 
     def _take(self, transcript: Transcript, end: int) -> Span | None:

@@ -36,7 +36,6 @@ class Transcript:
     """The trace of one run: all text that has not been cut.
 
     Appending is O(1), reading a span is O(log pieces + length of the span), and a cut is O(length of the removed text).
-    No operation reads older text again.
     """
 
     __slots__ = (
@@ -180,7 +179,7 @@ class Transcript:
             self.phases.append((self.length, phase))
 
     def slice(self, start: int, end: int) -> str:
-        """Return the text at ``[start, end)``."""
+        """Return the text at ``[start, end)``; empty if *start* is not below *end*."""
         if start >= end:
             return ""
         base, text = self._recent
@@ -352,7 +351,7 @@ class TagPart(NamedTuple):
 
 
 class ThinkTags:
-    """Finds ``<think>`` at the start of the text, and the ``</think>`` that ends it.
+    """Finds the opening think tag (such as ``<think>``) at the start of the text, and the closing tag that ends it.
 
     A tag may be split across chunks. Text that may be the start of a tag is held back until more text decides: at most
     the length of one tag, and the white space before the opening tag.

@@ -93,8 +93,8 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
     """Return the level of feedback number *number* (from 0) at one place.
 
-    The first one is one level below *most*, and later ones have the level *most*. Without a witness (*has_witness*),
-    the level ``explain`` takes the place of a *most* of ``witness``.
+    The first one is one level below *most*, if there is a lower one, and later ones have the level *most*. If
+    *has_witness* is false, ``explain`` takes the place of a *most* of ``witness``.
     """
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]
@@ -110,7 +110,8 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
     """Return the starts of the steps in ``[floor, end)``. A step is a line of the model that is not blank.
 
-    If there is only one line, its sentences count as steps. Think tags and feedback are not steps.
+    If there is only one line, its sentences count as steps. Think tags, structured tool calls and feedback are no
+    steps.
     """
     if floor >= end:
         return []
@@ -227,7 +228,7 @@ def refutation(ref: Ref, violation: Violation) -> Candidate:
 
 
 def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Candidate:
-    """Return the candidate that gets the remedy: the earliest one in the trace."""
+    """Return the candidate that gets the remedy: the earliest one in the trace. *candidates* must not be empty."""
     return min(candidates, key=lambda candidate: candidate.order(monitors))
 
 
@@ -265,6 +266,7 @@ class RemedyPlan(NamedTuple):
     cut: int
     insert: str = ""
     origin: Origin = "feedback"
+    """What ``insert`` is: ``feedback`` or a ``repair``."""
     answers_segment: bool = False
     """Whether the refuted segment stays in the trace, with the feedback after it."""
     ask: str = ""
@@ -292,11 +294,11 @@ def plan(
     again: bool,
     cuts: bool,
 ) -> RemedyPlan:
-    """Return the plan of the remedy of *monitor* for *candidate*. Feedback is written with *template*.
+    """Return the plan of the remedy of *monitor* for *candidate*. For ``Auto``, only that of a refuted tool call.
 
-    *wrong_text* is the refuted text, which feedback may quote. *again*: the same words were refuted at this position
-    before, so a repair does not help. *cuts*: a repair may cut a number or a name short, as in runs of version 0 of the
-    rules.
+    Feedback is written with *template*, and may quote *wrong_text*, the refuted text. *again*: the same words were
+    refuted at this position before, so a repair does not help. *cuts*: a repair may cut a number or a name short, as in
+    runs of version 0 of the rules.
 
     A refuted tool call is cut together with all other calls of its turn, from offset *first_call* on. The model writes
     the whole turn again, so that no call is made twice.
@@ -482,7 +484,7 @@ class Violations:
         return best
 
     def first_refuted(self) -> dict[int, int]:
-        """Return, for each monitor with a candidate, the start of its first segment with one."""
+        """Map the number of each monitor with a candidate to the start of its first segment with one."""
         first: dict[int, int] = {}
         for candidate in self._candidates:
             number, start = candidate.ref.monitor, candidate.ref.segment.span.start
@@ -741,7 +743,7 @@ class Violations:
                 self.note(self.record(other, interrupted=False))
 
     def is_passed_over(self, monitor: int) -> bool:
-        """Tell whether the monitor number *monitor* interrupts no more, because its ladder of remedies has ended."""
+        """Tell whether the monitor number *monitor* interrupts no more, because it had no remedy left."""
         return monitor in self._passed_over
 
     def _overspent(self, todo: RemedyPlan, times: int) -> str | None:
@@ -825,9 +827,10 @@ class Violations:
                 self.note(self.record(other, interrupted=False))
 
     def cut(self, to: int) -> None:
-        """Forget everything about the text from offset *to* on.
+        """Forget the candidates, answered segments and conclusions in the text from offset *to* on.
 
-        Feedback begins where its segment ends, so a segment that ends at *to* loses its feedback.
+        Records of violations stay. Feedback begins where its segment ends, so a segment that ends at *to* loses its
+        feedback.
         """
         while self.concluded and (span := self.concluded[-1].span) is not None and span.end >= to:
             self.concluded.pop()
@@ -839,7 +842,7 @@ class Violations:
     # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
-        """Store the *record* of a violation that gets no remedy."""
+        """Store the *record* of a violation without a remedy. It replaces one of the same monitor, key and span."""
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:

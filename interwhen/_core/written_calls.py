@@ -79,14 +79,14 @@ def _types(schema: Any) -> dict[str, str]:
 
 
 def _described(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* seems to describe as JSON schemas, by name. Their parameters are not read."""
+    """Return at most 1,000 tools that *text* seems to describe as JSON schemas, by name, without their parameters."""
     if '"parameters"' not in text or '"properties"' not in text:
         return {}
     return {name: {} for name in _first(_NAME.findall(text))}
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
-    """Return the tools that *text* defines as Python functions, by name, each with the names of its parameters.
+    """Return at most 1,000 tools that *text* defines as Python functions, by name, each with its parameters' names.
 
     The types of the parameters are not read: they are empty texts.
     """
@@ -204,7 +204,7 @@ class _Reading:
         """Convert *text*, the written value of *parameter* of tool *name*, to the type that the tool declares for it.
 
         A declared string stays as it is. Otherwise valid JSON is decoded, and other text stays a string. Without a
-        declared type, a JSON string stays as written, and for a number, a truth value or null :attr:`untyped` is set.
+        declared type, a JSON string stays as written, and :attr:`untyped` is set for JSON other than objects and lists.
         """
         kind = self.offer.tools.get(name, {}).get(parameter, "")
         if kind == "string":
@@ -229,9 +229,9 @@ def _json(text: str) -> Any:
 
 
 def _json_calls(reading: _Reading, text: str) -> Iterator[ToolCall]:
-    """Yield the calls in *text*: one call as JSON, a list of calls, or calls that are separated by semicolons.
+    """Yield the calls in *text*: one call as JSON, a list of calls, or calls separated by semicolons or commas.
 
-    Raises :class:`Unreadable` if *text* is empty or not valid JSON.
+    Raises :class:`Unreadable` if *text* is empty or not valid JSON, or if an entry is not a call with a name.
     """
     decoder = json.JSONDecoder()
     at, text = 0, text.strip()
@@ -305,7 +305,7 @@ def _elements(
 ) -> Iterator[tuple[re.Match[str], str]]:
     """Yield each element of *text*: its *opening* tag, and the text up to the next of the tags *closings*.
 
-    Raises :class:`Unreadable` for other text between the elements. *lenient*: the last closing tag may be missing.
+    Raises :class:`Unreadable` for other text between the elements, and for a missing closing tag, unless *lenient*.
     """
     at = 0
     while (match := opening.search(text, at)) is not None:
@@ -533,8 +533,8 @@ def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[st
 def _values(node: ast.Call, parameters: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of *node* by name. *parameters* names the positional ones.
 
-    *known* are the values of variables that the code sets to a constant. Raises :class:`ValueError` if a name or a
-    value is known only when the code runs.
+    *known* are the values of variables that the code sets to a constant. Raises :class:`ValueError` or
+    :class:`TypeError` if a name or a value is known only when the code runs.
     """
     if len(node.args) > len(parameters):
         raise ValueError("the name of an argument is not known")
@@ -579,7 +579,8 @@ def _code(reading: _Reading, body: str) -> Iterator[ToolCall]:
 def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[ToolCall]:
     """Yield the calls of tools in the program *code*. With *interpreter*, the code itself is the first call.
 
-    A tool that the code uses without a call, such as under another name, is yielded with the arguments ``...``. Raises
+    If the request offers no tools, each named function that is not a builtin counts as one, unless *interpreter*. A
+    tool that the code uses without a call, such as under another name, is yielded with the arguments ``...``. Raises
     :class:`Unreadable` if *code* is too long or not Python, or if it calls no tool and *interpreter* is false.
     """
     code = code.strip("\n").removesuffix("<end_code>").strip()
@@ -729,9 +730,10 @@ class Opening(NamedTuple):
     closings: tuple[str, ...] = ()
     """The texts that end the call, including themselves. Empty: a closing bracket ends it."""
     head: str = ""
-    """A pattern for the text after the opening. If a bracket ends the call, it ends before the first bracket."""
+    """A pattern for the text after the opening. If a bracket ends the call, the pattern stops before the first
+    bracket."""
     begun: str = ""
-    """A pattern for each text that is the beginning of a head."""
+    """A pattern for an incomplete head: text that may still become one when more text comes."""
     marked: bool = True
     """Whether ordinary text does not have this opening. If not, it counts only at the start of a line."""
     python: bool = False
@@ -1006,7 +1008,7 @@ class CallScanner(Scanner):
         return self._scan(transcript, last=False)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining calls. In the answer, the end of the text ends an open call, too.
+        """Yield the remaining calls. The end of the text ends an open call, too; in the reasoning, if it is readable.
 
         A server stops before a stop sequence or a special token, which may be the end of the call.
         """
@@ -1086,8 +1088,8 @@ class CallScanner(Scanner):
     def _counts(self, transcript: Transcript, at: int, opening: Opening) -> bool:
         """Tell whether *opening*, found at offset *at*, may begin a call there.
 
-        An opening without a tag must start a line and must not be in the reasoning. Quoted text begins no call, unless
-        the client also runs quoted calls.
+        An opening without a tag must start a line. The formats json, pythonic, react and code are not read in the
+        reasoning. Quoted text begins no call, unless the client also runs quoted calls.
         """
         if not opening.marked and not self._is_line_start(transcript, at):
             return False

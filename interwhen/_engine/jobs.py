@@ -42,7 +42,7 @@ from interwhen._types.errors import name_error
 from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Model, Prompt, Reply, Request, ResumeMode, Sampling
 from interwhen._types.monitors import Fork
-from interwhen._types.remedies import Repair
+from interwhen._types.remedies import Auto, Remedy, Repair
 from interwhen._types.segments import Claim
 from interwhen._types.verdicts import Cancelled, Errored, Outcome, TimedOut
 from interwhen._types.verifiers import Verifier, WorkNote, take_note
@@ -62,8 +62,8 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
     """Ask *model* the question of *fork* after the trace in *order*, and return the reply.
 
     *base* has the prompt, the sampling options and the token ids of the run. The tokens of the fork are added to
-    *meter*. The reply is a text, or a :class:`Reply` if ``fork.wants_reply``. If the model fails, or the reply is cut
-    before its first word, this returns :class:`Errored` and does not raise.
+    *meter*. The reply is a text, or a :class:`Reply` if ``fork.wants_reply``. If the model or ``fork.summary`` fails,
+    or the reply is cut before its first word, this returns :class:`Errored` and does not raise.
     """
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
@@ -132,7 +132,7 @@ class Jobs:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        """Run the extractor that *order* names, and return its fact.
+        """Run the extractor of the monitor that *order* names, and return its fact.
 
         If its monitor is not prepared yet, store *order* and return ``None``. An extractor that is slower than the
         limit is recorded in ``loop_blocking``.
@@ -271,15 +271,15 @@ class Jobs:
         return Settled(order.job, outcome, seconds)
 
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
-        """Return whether *outcome* has a repair that a monitor of this verifier with the remedy ``Repair`` may write.
+        """Return whether *outcome* has a repair that a monitor of this verifier may write into the text.
 
-        Such a repair is checked before it is written; one of the ladder ``Auto`` is not.
+        Such a repair is checked before it is written.
         """
         verifier = self.watchers[order.monitor].monitor.verifier
         # Monitors with the same verifier share its verdicts, but the order names only the first monitor that asked.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
         return repairs(outcome) is not None and any(
-            isinstance(each.remedy, Repair) and each.delivery != "observe" for each in sharing
+            _writes_repairs(each.remedy) and each.delivery != "observe" for each in sharing
         )
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
@@ -458,6 +458,11 @@ class Performer:
         base = Request(self._prompt, sampling=self._sampling, trail=self.upstream.trail)
         self.jobs.fork(order, self._model, base)
         return None
+
+
+def _writes_repairs(remedy: Remedy) -> bool:
+    """Return whether *remedy* may write a repair: ``Repair``, or a ladder with this rung."""
+    return isinstance(remedy, Repair) or (isinstance(remedy, Auto) and "repair" in remedy.order)
 
 
 def _nothing(*_: object) -> None:

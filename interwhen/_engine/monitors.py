@@ -137,8 +137,8 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
     """Run *extract*, the extractor of monitor *name*, with the arguments *given*: a segment, or a reply and a segment.
 
-    Returns the claims, or ``Errored`` if the extractor raises or returns an invalid value: more than ``MOST_CLAIMS``
-    claims, or two claims with the same key and span that differ.
+    Returns the claims, or ``Errored`` if the extractor raises, is async, or returns an invalid value, such as more than
+    ``MOST_CLAIMS`` claims, an object that is no claim, or two claims with the same key and span that differ.
     """
     try:
         found: Any = extract(*given)
@@ -164,7 +164,7 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
 
 
 def _clash(claims: tuple[Claim, ...]) -> str | None:
-    """Return an error text if two *claims* have the same key and span but differ in another field, else ``None``.
+    """Return an error text if two *claims* have the same key and span but differ in a field or in type, else ``None``.
 
     Claims with the same key and text share one verdict, so one of the two would never be checked.
     """
@@ -284,8 +284,8 @@ class BoundVerifier(msgspec.Struct, frozen=True):
 class Watcher:
     """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has ended.
 
-    ``is_ready`` says whether this is so; it is true from the start without ``prepare``. ``verifier`` is the monitor's
-    verifier, bound to the value that ``prepare`` returned.
+    ``is_ready`` says whether it has ended; without ``prepare``, it is true from the start. ``verifier`` is the
+    monitor's verifier, bound to the value that ``prepare`` returned.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -456,7 +456,7 @@ class Watcher:
     def _unreadable(self, written: WrittenCalls) -> Errored | None:
         """Return an error if the text of *written* looks like a tool call but cannot be parsed, else ``None``.
 
-        The result is also ``None`` if the trigger does not say that such a call fails.
+        The error is logged. The result is also ``None`` unless the option ``unreadable`` of the trigger is ``fail``.
         """
         trigger = self.monitor.trigger
         if not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
@@ -483,8 +483,8 @@ class Watcher:
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
         """Parse the segment of *order* with the fork's local parser and return the fact.
 
-        Return ``None`` if there is no such parser, or if it fails or returns ``None``. *seconds* is the time that the
-        job has taken so far.
+        Return ``None`` if there is no such parser, if it fails or returns ``None``, or if ``prepare`` failed or
+        returned ``None``. *seconds* is the time that the job has taken so far.
         """
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self.has_answer:

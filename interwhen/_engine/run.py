@@ -207,7 +207,7 @@ class RunLearning:
         return monitor if changed is remedy else dataclasses.replace(monitor, remedy=changed)
 
     def learn(self, model: str, result: Result) -> None:
-        """Pass *result* to the learner, unless it has set no order. An error of the learner is only logged."""
+        """Pass *result* to the learner, if it has set an order. An error of the learner is only logged."""
         if self._learner is None or not self._orders:
             return
         try:
@@ -260,8 +260,8 @@ def is_off() -> bool:
 def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
     """Turn supervision off (*off* is true) or on (false) in this process.
 
-    With ``None``, the environment variable ``INTERWHEN_OFF`` decides again. Returns the number of active runs that stop
-    checking.
+    With ``None``, the environment variable ``INTERWHEN_OFF`` decides again. Returns the number of active runs: those
+    with monitors now stop checking. If supervision is on, it returns 0.
     """
     _Switch.said = off
     if not is_off():

@@ -88,7 +88,10 @@ class Meter:
         self.last = None
 
     def stopped(self) -> float:
-        """Record that a violation stopped the stream, so that the reader waits from now on. Return the current time."""
+        """Record that the run closes its stream, most often for a violation, so that the reader waits from now on.
+
+        Return the current time.
+        """
         now = self._clock()
         if self.stopped_at is None:
             self.stopped_at = now
@@ -303,7 +306,7 @@ class WireMeter:
         return None if self._pace is None else self._pace.look
 
     def finish(self, now: float) -> None:
-        """Measure the token rate a last time, up to the time *now*."""
+        """Measure the token rate a last time, up to the time *now*, if it is measured at all."""
         if self._pace is not None:
             self._pace.finish(now)
 
@@ -467,12 +470,12 @@ class ModelReader:
 
     @property
     def usages(self) -> Mapping[int, Usage]:
-        """The latest token counts that the server sent, for each request number."""
+        """Maps the number of each request (from 1) to the latest token counts that the server sent for it."""
         return self._usages
 
     @property
     def resumes(self) -> tuple[tuple[int, float | None], ...]:
-        """For each request that continued kept text: its number, and the seconds until its first text arrived.
+        """For each request that continued kept text: its number (from 1), and the seconds until its first text arrived.
 
         ``None``: no text has arrived.
         """
@@ -596,8 +599,9 @@ class ModelReader:
     async def open(self, order: Open) -> None:
         """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
 
-        Waits at most 0.5 s for the stream. If the request fails, the core gets this as a fact. If the core has ordered
-        something else meanwhile, the request is not sent, or its stream is closed.
+        Waits at most 0.5 s for the stream. If the request fails, or the timeout ``total`` has run out before, the core
+        gets this as a fact. If the core has ordered something else meanwhile, the request is not sent, or its stream is
+        closed.
         """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
@@ -706,7 +710,10 @@ class ModelReader:
     # ------------------------------------------------------------------ counting, closing, sampling
 
     def _foresee(self, chunks: Sequence[Chunk]) -> None:
-        """Count the tokens of all *chunks* before processing the first one, because the run may end at any of them."""
+        """Count the tokens of all *chunks*, and store their ``usage``, before the first one is processed.
+
+        The run may end at any of them.
+        """
         core = self._core
         self._foreseen = core.counts.tokens()
         for chunk in chunks:
@@ -731,7 +738,7 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Close *stream*, and report to the core that it broke by *error*. Ignored if another stream is open now."""
+        """Close *stream*, and report to the core that it broke by *error*. Ignored if *stream* is closed already."""
         if stream is not self.stream:
             return  # we closed it, on an order of the core
         self._release(stream)

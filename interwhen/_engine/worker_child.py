@@ -261,7 +261,7 @@ def _limit_resources(memory: int | None) -> None:
 def _limit_processor_time(seconds: float) -> None:
     """Limit the CPU time of this process, so that the system ends it if a check runs too long after its deadline.
 
-    *seconds* is the deadline of the check.
+    *seconds* is the deadline of the check. Without a deadline (``inf``), and on Windows, nothing is limited.
     """
     if sys.platform == "win32" or seconds == float("inf"):
         return

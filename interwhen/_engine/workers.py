@@ -95,7 +95,7 @@ class WorkerProcess:
         """Run one check in the worker process, and return its answer. Raises :class:`WorkerDied`.
 
         *target* is the pickled verifier and *argument* the pickled claim. With the argument ``None``, the worker only
-        loads the verifier. The check may take at most *seconds*.
+        loads the verifier. *seconds* is the deadline of the check; the caller must cancel this call when it has passed.
         """
         await self.ask(target, argument, seconds)
         return await self.answer(target)
@@ -113,7 +113,8 @@ class WorkerProcess:
         """Send the next check while the worker process runs another one; return whether this was possible at once.
 
         The worker process begins it when it has answered the other one. The result is false if it has not loaded
-        *target*, or if the message is too large for the buffer of the socket.
+        *target*, or if the socket cannot take the whole message now. Raises :class:`GarbledMessage` for more
+        than 64 MiB.
         """
         message = framed(pickle.dumps((target, argument, seconds)))
         # A larger message might wait for the worker process, and this one for us to read its answer.
@@ -320,12 +321,14 @@ class Workers:
     """Threads and worker processes for checks. Several runs on one event loop can share one object.
 
     A run without ``workers=`` creates its own object, and closes it at its end. Threads and processes start when a
-    check needs them. Leaving the ``async with`` block, or :meth:`aclose`, ends the processes.
+    check needs them. Leaving the ``async with`` block, or :meth:`aclose`, ends the idle processes; a busy process ends
+    after its check.
 
     *threads* and *processes* are the largest numbers of each. *memory* limits the address space of each process, in
     bytes (``None``: no limit). Code that blocks the event loop for longer than *blocked_loop_after* seconds is reported
-    in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is called with each
-    verifier and the CPU seconds of its check, in any thread. Raises :class:`~interwhen.UsageError` on wrong values.
+    in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is called, in any thread,
+    with the verifier and the CPU seconds of each check that returned a value, if the seconds are known. Raises
+    :class:`~interwhen.UsageError` on wrong values.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
 
     violation: ViolationRecord
     generation: int
-    """The number of rewinds of the trace so far, including this one."""
+    """The number of remedies so far after which the run continued, including this one, unless it ends the run."""
 
 
 class FrontierMoved(msgspec.Struct, frozen=True, tag="frontier_moved", gc=False):
@@ -71,7 +71,7 @@ class StreamStarted(msgspec.Struct, frozen=True, tag="stream_started", gc=False)
     """The model accepted a request. ``resume`` says how it continues the text; ``None``: there was no text."""
 
     generation: int
-    """The number of rewinds of the trace so far."""
+    """The number of remedies so far after which the run continued."""
     resume: ResumeMode | None
 
 
@@ -83,7 +83,7 @@ class StreamBroken(msgspec.Struct, frozen=True, tag="stream_broken", gc=False):
 
 
 class StreamEnded(msgspec.Struct, frozen=True, tag="stream_ended", gc=False):
-    """The model has finished its text. Checks may still be running."""
+    """The stream has ended, by the model, by a limit, or after a break. Checks may still be running."""
 
     finish_reason: FinishReason
 

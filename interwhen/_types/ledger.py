@@ -30,7 +30,7 @@ class ResumeCost(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def cached_share(self) -> float | None:
-        """``cached_tokens`` divided by ``prompt_tokens``; ``None`` if a count is not known."""
+        """``cached_tokens`` divided by ``prompt_tokens``; ``None`` if a count is not known or the prompt is empty."""
         if not self.prompt_tokens or self.cached_tokens is None:
             return None
         return min(self.cached_tokens / self.prompt_tokens, 1.0)
@@ -48,14 +48,14 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     discarded: int = 0
     """Tokens of the model that were cut, or that came after the stream was closed for a cut."""
     late: int = 0
-    """The part of ``discarded`` that arrived after a violation was found, until the stream was closed."""
+    """The part of ``discarded`` that arrived after the run had decided to close the stream, or to end."""
     fork_tokens: int = 0
     """Tokens that forks generated."""
     fork_prompt_tokens: int = 0
     """Prompt tokens of forks, as the server counted them (0 if it gives no count)."""
     prompt_tokens: int = 0
     """Prompt tokens of the main requests, including resumes: the server's count, or the number of token ids that were
-    sent. A server sends its count at the end of a stream, so it never counts a request that was interrupted."""
+    sent. Most servers send their count at the end of a stream, so they count no request that was interrupted."""
     estimated_prompt_tokens: int = 0
     """An estimate of the prompt tokens of the other main requests, those without a count. It is computed from the
     counted requests and from the length of the text."""
@@ -178,6 +178,7 @@ class SkippedEvent(msgspec.Struct, frozen=True, gc=False):
     sample: str
     """The first 200 bytes of the event, escaped to ASCII."""
     why: str
+    """Why the event could not be parsed."""
 
 
 class WireReport(msgspec.Struct, frozen=True):

@@ -141,7 +141,8 @@ class Monitor:
     on_error: OnError = None
     """What happens if a check has no verdict, because it raised, timed out, lost its worker or was skipped, or because
     the extractor or ``prepare`` failed: ``open``, ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means
-    ``closed`` if the delivery is a gate or ``unproven`` is ``closed``, and ``open`` otherwise."""
+    ``closed`` if the delivery is ``gate``, ``gate_tools`` or ``final``, or if ``unproven`` is ``closed``; otherwise
+    ``open``."""
     required: bool = True
     """Whether the result can be ``verified`` only if the checks of this monitor passed."""
     prepare: Prepare | None = None

@@ -40,7 +40,8 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     """The span of the segment in which the claim was found."""
     outcome: Outcome
     seconds: float = 0.0
-    """The total time of all tries of the check; 0 if a cached verdict was used."""
+    """The total time of all tries of the check; 0 if the verdict was cached, or was that of a check for an equal
+    claim."""
     tries: int = 1
     """The number of tries; ``outcome`` is the outcome of the last one."""
     claim_sha256: str = ""
@@ -62,8 +63,8 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     why: str
     witness: str
     interrupted: bool
-    """Whether the violation could interrupt the run. False if the monitor only observes, if the claim has no span, or
-    if feedback already answers its segment."""
+    """Whether the violation could interrupt the run. False if the monitor only observes or interrupts no more, if the
+    claim has no span, or if feedback already answers its segment."""
     remedy: RemedyName | None = None
     """The remedy that followed; ``None``: another violation got the remedy, or there was none."""
     cut: int | None = None
@@ -72,9 +73,10 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     """The text that the remedy wrote at ``cut``: a repair or feedback."""
     place: int | None = None
     """The number of characters of the model's own text before the segment: without white space, feedback, and refuted
-    text that feedback answers. ``None``: there was no remedy, or an older version wrote the record."""
+    text that feedback answers. ``None``: there was no remedy, or it was ``conclude``, or an older version wrote
+    this."""
     phase: Phase | None = None
-    """The phase of the refuted segment; ``None`` as for ``place``."""
+    """The phase of the refuted segment; ``None``: there was no remedy, or an older version wrote this."""
 
 
 PromptOutcome = Literal["observed", "refused", "rewritten", "failed"]

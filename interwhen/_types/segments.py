@@ -115,7 +115,7 @@ class WrittenCalls(msgspec.Struct, frozen=True, gc=False):
     problem: str = ""
     """Why the text, which looks like a call, cannot be read; empty: it was read."""
     untyped: bool = False
-    """Whether the format does not distinguish texts from numbers. Then an argument ``5`` may stand for the text "5"."""
+    """Whether the type of an argument was guessed. Then an argument ``5`` may stand for the text "5"."""
 
 
 Phase = Literal["reasoning", "answer"]

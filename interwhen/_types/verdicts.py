@@ -77,7 +77,7 @@ class TimedOut(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check was cancelled: its text was cut, or the run ended first."""
+    """The check was cancelled: its text was cut, the run or the model ended first, or supervision was switched off."""
 
     why: str
 
@@ -102,7 +102,7 @@ LONGEST_PAUSE = 2.0
 
 
 class Retry(msgspec.Struct, frozen=True, tag=True):
-    """Run a check again after it raised, timed out or lost its worker.
+    """Run a check again after it raised, timed out or lost its worker, unless its verifier is suspended.
 
     Each try has the full deadline of the verifier. Raises :class:`UsageError` on wrong values.
     """

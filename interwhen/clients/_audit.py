@@ -56,7 +56,7 @@ class AuditFile:
     def __init__(self, settings: AuditSettings) -> None:
         self.settings = settings
         self.dropped = 0
-        """How many records could not be written."""
+        """How many records were not written, because the queue was full or the disk failed."""
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
         self._process = 0
@@ -84,7 +84,7 @@ class AuditFile:
     def write(self, record: CallRecord) -> None:
         """Queue *record* for the writing thread. This does not wait, and does not raise if the disk fails.
 
-        If the queue is full, the record is dropped and counted in ``dropped``.
+        If 1,000 records are waiting already, the record is dropped and counted in ``dropped``.
         """
         line = msgspec.json.encode(record, enc_hook=str) + b"\n"
         self._start()

@@ -136,8 +136,9 @@ class _NoContext:
 def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
     """Return the reason why the stored *answer* cannot answer *call*; empty if it can.
 
-    It cannot if the request has a field (other than ``None`` or empty) that asks for more than plain text, or if the
-    answer has more than two characters for each token of the caller's limit.
+    It cannot if the request has a field outside a fixed list (``_PLAIN``) with another value than ``None``, ``[]`` and
+    ``{}``, because such fields ask for more than plain text, or if the answer has more than two characters for each
+    token of the caller's limit.
     """
     more = sorted(name for name, value in call.body.items() if name not in _PLAIN and value not in (None, [], {}))
     if more:
@@ -172,7 +173,7 @@ def lead_of(prompt: Prompt, served: Prompt) -> str | None:
 def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
     """Return *call* with the text *lead* added before its question, at the start of the last user turn.
 
-    Return ``None`` if no text can be added there.
+    If the prompt is a text, *lead* is added at its start. Return ``None`` if no text can be added there.
     """
     body = dict(call.body)
     if call.api == "completions":

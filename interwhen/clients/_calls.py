@@ -199,9 +199,10 @@ class Settings:
     """How a call is supervised. Raises :class:`UsageError` on invalid values."""
 
     monitors: tuple[Monitor, ...] = ()
-    """The monitors. A call without monitors passes through unsupervised."""
+    """The monitors of the answer. A call passes through unsupervised if it has no monitors (also none of the prompt),
+    no strategy and no context."""
     prompt_monitors: tuple[PromptMonitor, ...] = ()
-    """Read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
+    """The monitors that read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
     reading: Reading = "live"
     """When the reader gets text."""
     resume: Resuming = "auto"

@@ -154,8 +154,8 @@ class Corrections:
     def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
         """Return the words to write in *field* before *text*, which begins at offset *start* of the trace.
 
-        They are empty unless text in this field was retracted; after this call, that retraction is done. *said* is true
-        if *text* is feedback.
+        They are empty if *text* is empty, or if no text in this field was retracted. After this call with a text, that
+        retraction is done. *said* is true if *text* is feedback.
         """
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
@@ -213,7 +213,7 @@ class ChunkTemplate:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Add the role in the server's first chunk to *body*, the first chunk for the reader. No role: do nothing."""
+        """Add the role in the server's first chunk, if it has one, to *body*, the first chunk for the reader."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
@@ -369,7 +369,7 @@ class Composer:
     def judged(self, result: Result) -> Result:
         """Return *result* with what the prompt monitors found.
 
-        It is changed to unverified if the answer has text that no monitor reads.
+        A verified result becomes unverified if the answer has text that no monitor reads.
         """
         if self.prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)
@@ -437,7 +437,7 @@ class Composer:
             self._add(Part(arrival.data), start)
 
     def _show_piece(self, arrival: BufferedChunk, to: int) -> None:
-        """Show the text of *arrival* up to offset *to*, as a new chunk."""
+        """Show the text of *arrival* up to offset *to*, as a new chunk; as two, if it has both reasoning and answer."""
         if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
             self._show_text(arrival, min(border, to), "reasoning")
         if self._shown < to:

@@ -22,9 +22,9 @@ _lock = threading.Lock()
 def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> ContextSource:
     """Return the source of the contexts in *store*, whose key is in the file *key_file*.
 
-    All clients of a process share one source. If the prompt of a call does not contain the text of its context, the
-    call gets at most *passages* characters of that text. ``None`` as *store* is the default store. Raises
-    :class:`~interwhen.PluginError` if the plug-in that reads contexts is missing.
+    All clients of a process that give the same values share one source. If the prompt of a call does not contain the
+    text of its context, the call gets at most *passages* characters of that text. ``None`` as *store* is the default
+    store. Raises :class:`~interwhen.PluginError` if the plug-in that reads contexts is missing.
     """
     key = (store or "", "" if key_file is None else str(key_file), passages)
     with _lock:
@@ -53,8 +53,9 @@ class NamedContext:
 def read_context(wanted: object, source: ContextSource | None = None) -> Ready | NamedContext | None:
     """Return the context for *wanted*: a name, a mapping with its name and store, or a context object.
 
-    Return ``None`` for ``None`` and ``False``. A name is looked up in *source*, or in the default store without
-    *source*. Raises :class:`UsageError` if *wanted* is invalid; whether the context exists is not checked.
+    Return ``None`` for ``None`` and ``False``, and a context object unchanged. A name is looked up in *source*, or in
+    the default store without *source*. Raises :class:`UsageError` if *wanted* is invalid; whether the context exists is
+    not checked.
     """
     if wanted is None or wanted is False or isinstance(wanted, NamedContext):
         return wanted or None

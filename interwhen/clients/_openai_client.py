@@ -166,7 +166,7 @@ def _collecting(stream: Any) -> Any:
 def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
     """Wrap *handle*, which converts an event of the server to events of the SDK.
 
-    They get the supervision info of that event.
+    Each event of the SDK gets the supervision info of the server's event.
     """
 
     def handled(event: Any) -> list[Any]:
@@ -322,8 +322,9 @@ class AsyncSupervising(_Supervising):
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
         The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors, a strategy or a context. Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a
-        call that cannot be supervised, and :class:`~interwhen.clients.PromptRefused`.
+        it has monitors (of the answer or the prompt), a strategy or a context. Raises the exceptions of the SDK,
+        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
@@ -364,8 +365,9 @@ class SyncSupervising(_Supervising):
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
         The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors, a strategy or a context. Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a
-        call that cannot be supervised, and :class:`~interwhen.clients.PromptRefused`.
+        it has monitors (of the answer or the prompt), a strategy or a context. Raises the exceptions of the SDK,
+        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare

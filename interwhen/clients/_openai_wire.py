@@ -246,7 +246,8 @@ class SdkTransport:
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
     """Convert *error*, raised while a body was read, to the exception that the SDK would raise, inside an `SdkError`.
 
-    *request* is the request of that body. After a broken connection the result may be retried.
+    *request* is the request of that body. After a broken connection or a timeout, the result is ``retryable``; an error
+    of another kind is put into the `SdkError` unchanged.
     """
     import openai
 
@@ -280,7 +281,8 @@ def _kinds(name: str) -> tuple[type[Exception], ...]:
 def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
     """Return two functions for the sync client *bare*: one sends requests, the other returns the list of models.
 
-    If *bare* has the default HTTP client of the SDK, the event loop *loop* sends the requests.
+    If *bare* has the default HTTP client of the SDK, the event loop *loop* sends the requests, over connections of its
+    own. Otherwise worker threads send them with the HTTP client of *bare*.
     """
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare

@@ -32,10 +32,10 @@ class PlacedText(NamedTuple):
 
 
 def texts_of(call: ApiCall) -> list[PlacedText]:
-    """Return all texts in the prompt of *call*, including those in fields that this version does not know.
+    """Return the texts in the prompt of *call*: its messages or input, its instructions, and its documents.
 
-    Names of functions, ids, addresses and encoded data are left out. Each text has its role and the number of its
-    message.
+    Fields of messages that this version does not know are included. Names of functions, ids, addresses, encoded data
+    and the definitions of tools are left out. Each text has its role and the number of its message, from 0.
     """
     body = call.body
     found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))

@@ -83,7 +83,8 @@ class ItemPart:
     def like(self, given: ItemBody) -> ItemBody:
         """Return the part as a JSON object of the API.
 
-        Its type and text are those of this part, other fields are from *given*.
+        Its type and text are those of this part, other fields are from *given*. A part of a type without text has only
+        its type and the fields of *given*.
         """
         if self.kind not in _NAMES:
             return {"type": self.kind, **given}
@@ -127,7 +128,7 @@ class OutputItem:
         return next((part for part in found if not (part.said or part.closed)), None)
 
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
-        """Return the reader's part that shows part *number* of the server's item *source*.
+        """Return the reader's part that shows part *number* (from 0) of the server's item *source*.
 
         It is added if it is missing. If an open part of the same *kind* was cut, the new part of the server continues
         it.
@@ -598,8 +599,8 @@ class ResponsesTemplate:
     def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
         """Return the event that ends the response: the server's *last* event, with the output that was kept.
 
-        If *last* is ``None``, the event says that the response was blocked. *items* contains the tool calls that the
-        reader got.
+        *result* has the text of the answer, and *items* the tool calls that the reader got. If *last* is ``None``, the
+        event says that the response was blocked.
         """
         said: Body = msgspec.json.decode(last) if last is not None else {}
         response: Body = said.get("response") or self._first()

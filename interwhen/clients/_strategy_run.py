@@ -55,7 +55,7 @@ _SLICE = 1 << 16
 class RecordedAnswer:
     """The body of one response, compressed.
 
-    The chunks of a stream repeat each other, so this is about 20 times smaller.
+    The chunks of a stream repeat each other, so this is much smaller.
     """
 
     headers: Mapping[str, str]
@@ -118,7 +118,7 @@ class _ChosenResponse:
 
 
 class _RecordingTransport:
-    """A :class:`~interwhen.clients._upstream.CallTransport` that records the response to one request."""
+    """A :class:`~interwhen.clients._upstream.CallTransport` that records the response to its last streamed request."""
 
     def __init__(self, inner: CallTransport) -> None:
         self._inner = inner
@@ -167,7 +167,10 @@ class _ReplayTransport:
 
 
 class _SampleStream:
-    """The stream of one sample. It enforces the server's timeouts, because no run does this for samples."""
+    """The stream of one sample. It enforces the timeouts ``first_token`` and ``inter_token``.
+
+    No run does this for samples.
+    """
 
     def __init__(self, stream: Stream, response: _TappedResponse | None, timeouts: Any) -> None:
         self._stream = stream
@@ -177,7 +180,7 @@ class _SampleStream:
         self._is_over = False
 
     def __getattr__(self, name: str) -> Any:
-        """Return an optional attribute of the stream, such as ``resumed`` or ``notes``."""
+        """Return an optional attribute of the stream, such as ``way`` or ``notes``."""
         return getattr(self._stream, name)
 
     @property
@@ -250,7 +253,7 @@ class CallSampler:
     def show(self, buffer: ChunkBuffer, *, greedy: bool, seed: int) -> None:
         """Treat the next streams as those of one run that the reader sees, and put their chunks into *buffer*.
 
-        With *greedy*, the temperature is 0; without it, a temperature of 0 is raised. *seed* is added to the caller's
+        With *greedy*, the temperature is 0; without it, a temperature of 0 becomes 0.7. *seed* is added to the caller's
         seed, if there is one.
         """
         body = dict(self._call.body)
@@ -300,7 +303,10 @@ class CallSampler:
         return CallModel(call, transport, self._endpoint, buffer, resume=self._settings.resume)
 
     def _asked(self, request: Request) -> ApiCall:
-        """Return the call for the sample *request*: the caller's call with its seed, temperature and prompt."""
+        """Return the caller's call with the prompt, the temperature and the seed of the sample *request*.
+
+        The seed is changed only if the caller gave one. Raises :class:`UsageError` as :meth:`_ask_again` does.
+        """
         body = {name: value for name, value in self._call.body.items() if name != "stream_options"}
         sampling = request.sampling
         if sampling.temperature is not None:
@@ -374,7 +380,8 @@ class _LearningStream:
 class CallMeter(MeteredModel):
     """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
 
-    Beyond a limit, requests raise :class:`~interwhen.models.OutOfTokens`. Equal forks are sent and counted only once.
+    Beyond a limit, requests raise :class:`~interwhen.models.OutOfTokens`. A fork that equals one that was answered gets
+    the same answer again, without a request.
     """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
@@ -386,7 +393,10 @@ class CallMeter(MeteredModel):
 
     @property
     def left(self) -> int:
-        """The number of tokens that samples may still generate; 0 if no further sample is allowed."""
+        """The number of tokens that samples may still generate.
+
+        It is 0 if no further sample is allowed, or if supervision is switched off.
+        """
         # After the kill switch nothing rates samples, so the answer is chosen among those that there are.
         return super().left if self.requests < self._samples and not is_off() else 0
 
@@ -637,7 +647,8 @@ class StrategyRun:
     async def _solve(self) -> None:
         """Let the strategy choose an answer within the time budget of the call.
 
-        Its errors are raised where the reader waits. When the time is over, the strategy counts as one that gave up.
+        A :class:`~interwhen.ModelError` becomes a failed result; other errors are raised where the reader waits. When
+        the time is over, the strategy counts as one that gave up.
         """
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
@@ -672,8 +683,8 @@ class StrategyRun:
     async def _opened(self) -> list[Event]:
         """Wait until the server has accepted a request, and return the event that the stream has begun.
 
-        If the server refuses the first request, return the failed result instead. An error of the strategy itself is
-        raised.
+        If the strategy has failed before, because the server refused a request, return the failed result instead. An
+        error of the strategy itself is raised.
         """
         await self._sampler.opened.wait()
         self._has_begun = True

@@ -218,7 +218,10 @@ class CallEnding:
 
 
 def _was_refused(result: Result | None) -> bool:
-    """Return whether the prompt was refused. Its text is then in no record, because it may be confidential."""
+    """Return whether a monitor refused the prompt, or failed to check it.
+
+    The text of such a prompt is in no record, because it may be confidential.
+    """
     return result is not None and any(one.outcome in ("refused", "failed") for one in result.prompt_findings)
 
 
@@ -430,7 +433,10 @@ class Supervised:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the stream broke off: it had no finish reason and no end mark, and interwhen did not end it."""
+        """Whether the stream broke off: it had no finish reason and no end mark, and interwhen did not end it.
+
+        It is false before the end of the run.
+        """
         result = self._run_task.result
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
@@ -439,7 +445,10 @@ class Supervised:
         self._run_task.leave()
 
     async def aclose(self) -> None:
-        """End the call, even before the end of its answer: cancel the run, close its stream, await its tasks."""
+        """End the call, even before the end of its answer: cancel the run, close its stream, and await its tasks.
+
+        This waits for at most 10 seconds.
+        """
         await self._run_task.aclose()
 
     def _raise(self) -> None:
@@ -677,7 +686,8 @@ def _merge_choice(choice: Body, found: Body) -> None:
 def _merge(into: Body, more: Body) -> None:
     """Merge the fields *more* of a chunk into *into*, the fields so far.
 
-    Strings and lists are joined, tool calls are matched by their index, other values are replaced.
+    Strings and lists are joined, and tool calls are matched by their index. Other values, and the strings ``role``,
+    ``type`` and ``id``, are replaced.
     """
     for name, value in more.items():
         known = into.get(name)

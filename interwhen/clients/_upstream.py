@@ -569,7 +569,8 @@ class CallModel:
     async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
 
-        Raises :class:`~interwhen.models.StreamTimeout` if the answer takes longer than ``PROBE_SECONDS``.
+        Raises :class:`~interwhen.ModelError` if the request or the stream fails, and
+        :class:`~interwhen.models.StreamTimeout` if the answer takes longer than ``PROBE_SECONDS``.
         """
         found: list[Chunk] = []
         with anyio.move_on_after(PROBE_SECONDS):
@@ -683,7 +684,7 @@ class CallModel:
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
         """Return the body of the caller's request with the options of *sampling*. It has no kept text.
 
-        *aside* is true for a fork, whose request always has a token limit.
+        *aside* is true for a fork: then the token limit of *sampling* is sent even if the caller gave none.
         """
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):

@@ -31,7 +31,8 @@ class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
 class Logprobs(msgspec.Struct, frozen=True, gc=False):
     """Log-probabilities, in the form of the completions API (``token_logprobs``) or the chat API (``content``).
 
-    llama.cpp uses the form of the chat API for both.
+    ``tokens`` and ``top_logprobs`` belong to the first form, ``reasoning_content`` (for tokens of reasoning) to the
+    second. llama.cpp uses the form of the chat API for both.
     """
 
     token_logprobs: list[float | None] | None = None
@@ -44,8 +45,8 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
 class ChatText(msgspec.Struct, frozen=True, gc=False):
     """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer.
 
-    A server sends reasoning in ``reasoning_content`` or ``reasoning``. Only OpenRouter sends ``reasoning_details``,
-    which say whether the reasoning is a summary.
+    A server sends reasoning in ``reasoning_content`` or ``reasoning``. ``reasoning_details`` (OpenRouter) say whether
+    the reasoning is a summary.
     """
 
     content: str | None = None
@@ -109,7 +110,7 @@ class PromptProgress(msgspec.Struct, frozen=True, gc=False):
 class CompletionBody(msgspec.Struct, frozen=True, gc=False):
     """A chunk or a whole answer of ``/v1/completions``, or an error with ``message`` and ``code``.
 
-    Only llama.cpp sends ``prompt_progress`` and ``timings``. Fields of type ``Any`` are validated when they are used.
+    ``prompt_progress`` and ``timings`` are those of llama.cpp. Fields of type ``Any`` are validated when they are used.
     """
 
     choices: list[CompletionChoice] | UnsetType | None = UNSET
@@ -189,7 +190,8 @@ class EndMark(enum.Enum):
 DONE: Final = EndMark.DONE
 
 Decoded: TypeAlias = Chunk | EndMark | tuple[Chunk, ...] | None
-"""The content of one event: a chunk, an end mark, two chunks (reasoning and answer), or ``None`` if it is empty."""
+"""The content of one event: a chunk, an end mark, several chunks (such as reasoning and answer), or
+``None`` if it is empty."""
 
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
 """``decode(data, offset, first)``: the data of an event, its byte offset in the body (for errors), and whether no valid
@@ -260,7 +262,7 @@ def _counted(body: CompletionBody | ChatBody) -> Usage | None:
 
 
 def count_of(value: object) -> int | None:
-    """Return *value* if it is an integer that can be a count of tokens (not negative, not huge), else ``None``."""
+    """Return *value* if it is an integer (no boolean) from 0 to 2**53 - 1, as a count of tokens is; else ``None``."""
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
@@ -365,8 +367,9 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
 
     *first* is true if no valid chunk came before. In this case, an event of unknown form raises
     :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. The end mark ``[DONE]`` becomes
-    :data:`DONE`. Other data that is not JSON, and an event with a second answer (``n`` above 1), always raise this
-    error. An error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    :data:`DONE`. Other data that is not JSON or has fields of a wrong type, and an event with a second answer (``n``
+    above 1), always raise this error. An error object of the server in place of an answer raises
+    :class:`~interwhen.models.UpstreamError`. The result is ``None`` if the event has no content.
     """
     try:
         body = completion_decoder.decode(data)
@@ -393,8 +396,10 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
 
     *first* is true if no valid chunk came before. In this case, an event of unknown form raises
     :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. The end mark ``[DONE]`` becomes
-    :data:`DONE`. Other data that is not JSON, and an event with a second answer (``n`` above 1), always raise this
-    error. An error object of the server raises :class:`~interwhen.models.UpstreamError`.
+    :data:`DONE`. Other data that is not JSON or has fields of a wrong type, and an event with a second answer (``n``
+    above 1), always raise this error. An error object of the server in place of an answer raises
+    :class:`~interwhen.models.UpstreamError`. An event with reasoning and answer becomes two chunks. The result is
+    ``None`` if the event has no content.
     """
     try:
         body = chat_decoder.decode(data)
@@ -435,7 +440,8 @@ def _is_summary(details: Any) -> bool:
 def noting_question(decode: Decode) -> Decode:
     """Return a function that decodes like *decode*, for a request that turns on reasoning.
 
-    It sets ``asked_to_reason`` in the token counts of a chunk that have ``completion_tokens``.
+    It sets ``asked_to_reason`` in the token counts of a chunk that have ``completion_tokens``. Events with several
+    chunks stay unchanged.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -451,7 +457,8 @@ def noting_question(decode: Decode) -> Decode:
 def reasoning_field(data: bytes) -> str:
     """Return the name of the field that holds the reasoning in the chat chunk *data*.
 
-    It is ``reasoning_content`` or ``reasoning``; the first one if *data* has no choice with text.
+    It is ``reasoning_content`` if this field has text or no choice has a ``delta``, and ``reasoning`` otherwise. Raises
+    one of :data:`NOT_JSON` if *data* is invalid.
     """
     choices = chat_decoder.decode(data).choices or []
     names = [
@@ -604,7 +611,10 @@ class _PartialCall:
         return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
 
     def has_all(self) -> bool:
-        """Return whether the arguments are a complete JSON object. The text of a custom call may always continue."""
+        """Return whether the arguments of this tool call, as far as they have arrived, are a complete JSON object.
+
+        False for a custom call, whose text may always continue.
+        """
         if self.kind == "custom":
             return False
         try:
@@ -642,8 +652,8 @@ class AssembledCalls(NamedTuple):
 class ReadCalls(NamedTuple):
     """The content of one event of a chat with tools.
 
-    *chunks* are the chunks of its text, then one for each tool call that is now complete, then the end of the stream.
-    *pieces* and *whole* are the same as in :class:`AssembledCalls`.
+    *chunks* are the chunks of its text, then one for each tool call that is now complete, then the end of the stream;
+    ``None`` if there are none. *pieces* and *whole* are the same as in :class:`AssembledCalls`.
     """
 
     chunks: Decoded

@@ -42,7 +42,8 @@ class ContractLine(msgspec.Struct, frozen=True):
 
     name: str
     mark: ContractMark
-    """Whether it holds; ``absent``: it does not, and interwhen can do without it; ``unknown``: it was not observed."""
+    """Whether it holds. ``absent``: it does not, and interwhen can do without it. ``broken``: it does not, and
+    interwhen relies on it. ``unknown``: it was not observed."""
     evidence: str
     """The observation. It may quote the server, so escape it before you print it to a terminal."""
     promise: str
@@ -85,9 +86,10 @@ async def check_contract(
     timeouts: Timeouts = PROBE_TIMEOUTS,
     on_progress: OnProgress | None = None,
 ) -> ContractReport:
-    """Test what interwhen relies on with *model* at *base_url*, by about thirty requests of at most 1,200 tokens.
+    """Test what interwhen relies on with *model* at *base_url*, by thirty or more requests.
 
-    A failed request becomes a finding in the report, and no :class:`~interwhen.ModelError` is raised. A given
+    Most of these have at most 1,200 tokens. A failed request becomes a finding in the report, and no
+    :class:`~interwhen.ModelError` is raised. Raises :class:`~interwhen.UsageError` if *base_url* is not a URL. A given
     *transport* is not closed. *on_progress* is called with the number of lines so far, and of all lines.
     """
     used = transport or Httpx2Transport()
@@ -261,7 +263,10 @@ class _Examiner(Prober):
 
     @property
     def whole(self) -> Sampling:
-        """The sampling options of the first stream, which is read whole: greedy, and short enough for the context."""
+        """The sampling options of the first stream, which is read whole: temperature 0, and a token limit.
+
+        The limit is 1,200 tokens, or half of the context if that is less.
+        """
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)
 

@@ -87,7 +87,8 @@ class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence: str = ""
     """How this was observed. It may quote the server."""
     generated: bool = False
-    """Whether the model continued text, so that the phase of the continuation was observed, too."""
+    """Whether the model generated text for this, so that the phase of that text was observed, too. False if the server
+    only rendered prompts."""
 
 
 class ProofWire(Protocol):
@@ -153,7 +154,7 @@ def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
 
 
 def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Return *pieces* as parts of one text, with tags around the reasoning.
+    """Return *pieces* as parts of one text, with the tags ``<think>`` and ``</think>`` around the reasoning.
 
     If the reasoning is unfinished, no tag ends it.
     """
@@ -238,7 +239,7 @@ _rendered = msgspec.json.Decoder(_TemplateText)
 class Proven(NamedTuple):
     """The result of a probe: the observed behaviour (the proof), and the tokens that the probe cost.
 
-    The tokens include those of the prompts.
+    The proof is ``None`` if nothing was observed. The tokens include those of the prompts.
     """
 
     proof: ResumeProof | None
@@ -246,9 +247,10 @@ class Proven(NamedTuple):
 
 
 async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
-    """Return the name of the server in *card*, and its version if the server reports one.
+    """Return the name of the server in *card* (``unknown server`` without one), and its version if it is known.
 
-    The version needs a request with *wire*.
+    Only vLLM, llama.cpp and SGLang are asked for their version, by a request with *wire*. If it fails, the name is
+    returned alone.
     """
     owner = (card.owned_by if card else None) or "unknown server"
     path, field = _VERSIONS.get(owner, ("", ""))
@@ -360,7 +362,8 @@ class _TextProbe:
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
         """Ask the question of the probe, and return the reasoning and the answer of the model.
 
-        If *kept* is given, an unfinished assistant message, the model continues it. *most* is the token limit.
+        If *kept* is given, an unfinished assistant message, the model continues it. *most* is the token limit. The
+        tokens that this took are added to ``tokens``.
         """
         body: dict[str, Any] = {
             "model": self._model,
@@ -434,8 +437,9 @@ class EndpointProof:
 
         Return how many tokens this took. A proof in the file of an earlier process is used first, and a new one is
         written there, if a folder for proofs is set. If *generates* is false, no request that generates a token is
-        sent. If it is true, such requests are sent to servers that do not bill tokens, and with *probe* ``always`` to
-        all. A probe that was cancelled ``MOST_PROBES`` times is given up for ``PROVEN_SECONDS``.
+        sent. If it is true, such requests are sent to servers whose model list names vLLM, SGLang or llama.cpp, and
+        with *probe* ``always`` to all. A probe that was cancelled ``MOST_PROBES`` times is given up for
+        ``PROVEN_SECONDS``.
         """
         if self.is_known or self._running is not None or probe == "never":
             return 0

@@ -181,7 +181,10 @@ class FastResponse:
             await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 
     def settle(self) -> bool:
-        """Close without waiting if the response is complete and was read. Return whether it is closed now."""
+        """Close without waiting, if the response is complete and was read. Return whether this was so.
+
+        The result is false for an incomplete response, also if it was closed before.
+        """
         if not self._is_whole or self._parts:
             return False
         self.close()
@@ -221,7 +224,8 @@ class FastResponse:
     def take(self, data: bytes) -> None:
         """Parse *data*, which has arrived on the connection, and wake the reader.
 
-        Invalid data end the response with an error. If too many bytes are unread, the connection stops reading.
+        Invalid data, and more than 256 KiB in a row without any body, end the response with an error. If too many bytes
+        are unread, the connection stops reading.
         """
         before = self._size
         try:
@@ -367,8 +371,8 @@ class FastConnection(asyncio.Protocol):
     def is_readable(self) -> bool:
         """Whether the server closed the idle connection or sent bytes on it, so that it must not be used again.
 
-        After a blocking call, the loop may not have delivered these bytes yet. The next request would then read them
-        as its response.
+        It is also true if the connection has no socket. After a blocking call, the loop may not have delivered these
+        bytes yet. The next request would then read them as its response.
         """
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         number = sock.fileno() if sock is not None else -1
@@ -487,7 +491,10 @@ class ConnectionPool:
         self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: ServerAddress) -> FastConnection:
-        """Create the protocol object for a new connection to *server*. It returns to this pool after each response."""
+        """Create the protocol object for a new connection to *server*.
+
+        After each response, it returns to this pool if it can be used again.
+        """
 
         def keep(connection: FastConnection) -> None:
             self._keep(server, connection)
@@ -518,7 +525,10 @@ class ConnectionPool:
             connection.abort()
 
     def close(self) -> bool:
-        """Close all connections; the loop does this in its next iteration. Return whether there were any."""
+        """Close all connections except those to proxies. Return whether there were any.
+
+        The loop closes the sockets in its next iteration.
+        """
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -735,7 +745,8 @@ def _parse_url(url: str) -> _Target:
 def _encode(request: HttpRequest, place: _Target) -> bytes:
     """Return the bytes of *request*, to the server and path in *place*, for HTTP/1.1.
 
-    Raises :class:`~interwhen.UsageError` for an invalid header.
+    The header ``host``, and ``content-length`` for a POST, are added. Raises :class:`~interwhen.UsageError` for an
+    invalid header.
     """
     lines = [f"{request.method} {place.target} HTTP/1.1\r\nhost: {place.name}".encode("latin-1")]
     lines += [b"%s: %s" % field for field in request.header_fields()]

@@ -314,7 +314,7 @@ class Httpx2Response:
         return data
 
     async def aclose(self) -> None:
-        """Close now. A waiting :meth:`receive` raises, and closes the generators of httpcore2."""
+        """Close now, within one second. A waiting :meth:`receive` raises, and closes the generators of httpcore2."""
         if self._closed:
             return
         self._closed = True

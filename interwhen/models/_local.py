@@ -93,9 +93,9 @@ class Slots:
     async def prepare(self, request: Request) -> Request:
         """Choose a free slot for *request*, a fork, and return *request* with this slot.
 
-        The route of *request* says how the slot gets the prefix; if it is ``restored``, the saved state is restored
-        first (a state that cannot be restored is forgotten). If no slot is free, *request* is returned unchanged, and
-        the server chooses the slot.
+        The route of *request* says how the slot gets the prefix; if it is ``restored``, the saved state of its prompt,
+        if there is one, is restored first (a state that cannot be restored is forgotten). If no slot is free, *request*
+        is returned unchanged, and the server chooses the slot.
         """
         slot = await self._free(request.prompt)
         if slot is None:
@@ -224,13 +224,17 @@ class LocalModel:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests to find out how the chat API continues kept text."""
+        """Whether it is still to be found out by :meth:`prove` how the chat API continues kept text.
+
+        It is false for the completions API, and before the server has started.
+        """
         return self._running is not None and getattr(self._running.inner, "needs_proof", False)
 
     async def prove(self) -> int:
-        """Find out how the chat API continues kept text, for later requests.
+        """Find out how the chat API continues kept text, for later requests. Starts the server if necessary.
 
-        Return how many tokens this took: 0, because the server renders prompts without generating.
+        Return how many tokens this took: usually 0, because the server renders prompts without generating. With the
+        completions API, nothing is asked.
         """
         inner = (await self._ready()).inner
         return await inner.prove() if isinstance(inner, ChatModel) else 0
@@ -249,7 +253,7 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer, without streaming. Starts the server if necessary.
+        """Send *request* and return the complete answer. Starts the server if necessary.
 
         Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
         closed.
@@ -280,8 +284,9 @@ class LocalModel:
     async def save(self, request: Request) -> None:
         """Save the state of the model after *request*, so that later forks can restore it.
 
-        Nothing is saved without a shelf (a folder for saved states), if *request* is not the last fork of its prompt,
-        or if its slot is busy.
+        Starts the server if necessary. Nothing is saved without a shelf (a folder for saved states), if *request* is
+        not the last fork of its prompt, or if its slot is busy. Raises :class:`~interwhen.ModelError` if the server
+        fails.
         """
         running = await self._ready()
         if running.slots is not None:
@@ -374,7 +379,10 @@ class _Running:
         return replace(request, prompt=self._last[1])
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. A fork with a route gets a separate slot."""
+        """Send *request* and return the complete answer.
+
+        With a shelf, a fork with a route gets a free slot, if there is one.
+        """
         if request.route is not None and self.slots is not None:
             request = await self.slots.prepare(request)
         return await self.inner.complete(await self.render(request))

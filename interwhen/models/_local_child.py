@@ -93,9 +93,10 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def _arm(parent: int) -> None:
-    """End this process when the lifeline closes, even while native code holds the GIL.
+    """Make this process end as soon as the lifeline (stdin, a pipe from the parent) closes.
 
-    *parent* is the process id of the parent.
+    Except on Windows, it ends even while native code holds the GIL, and also when the parent ends. *parent* is the
+    process id of the parent.
     """
     # Not PR_SET_PDEATHSIG: it fires when the *thread* that forked this process ends, and trio forks in a worker thread
     # that ends after ten idle seconds. With O_ASYNC the kernel sends SIGIO, which ends a process by default, when the
@@ -111,7 +112,8 @@ def _arm(parent: int) -> None:
 def _watch(parent: int) -> NoReturn:
     """Wait until the lifeline closes or *parent* ends, then end this process. Meanwhile empty a log that is too large.
 
-    This is needed on systems without SIGIO, and if the pipe closed before :func:`_arm` asked for the signal.
+    This is needed on systems without SIGIO, and if the pipe closed before :func:`_arm` asked for the signal. On
+    Windows, it watches only the lifeline.
     """
     # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended, so
     # the parent is checked as well.

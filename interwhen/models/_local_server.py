@@ -71,7 +71,10 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 class _ChildReport(msgspec.Struct, frozen=True):
-    """The report of the child process when its server has started: the URL of the server, or an error."""
+    """The report of the child process: the URL of its server, which has started, or an error.
+
+    The other field is empty.
+    """
 
     url: str = ""
     error: str = ""
@@ -214,7 +217,10 @@ class LocalServer:
 
 
 def _cores() -> int:
-    """Return the number of CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use.
+
+    On other systems than Linux, these are all cores of the machine.
+    """
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

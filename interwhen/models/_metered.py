@@ -22,9 +22,9 @@ class MeteredModel(ModelWrapper):
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
     Tokens are counted in the same way as in a run: for a stream by its chunks, for a fork by the server's ``usage``.
-    Generated tokens can exceed the budget only if a server ignores the ``max_tokens`` of a fork. With *counts_prompts*,
-    prompt tokens use up the budget, too, and can exceed it, because they are counted after the request was sent. They
-    are estimated for streams whose prompt the server did not count.
+    Only forks can exceed the budget: if a server ignores their ``max_tokens``, or does not count their tokens, which
+    are then estimated. With *counts_prompts*, prompt tokens use up the budget, too, and can exceed it, because they are
+    counted after the request was sent. They are estimated for streams whose prompt the server did not count.
 
     *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
     :meth:`aclose` does not close *model*.
@@ -80,7 +80,8 @@ class MeteredModel(ModelWrapper):
     def estimated_prompt_tokens(self) -> int:
         """An estimate of the prompt tokens of those streams whose prompt the server did not count.
 
-        It assumes the same number of bytes per token as in the streams that the server counted.
+        It assumes the same number of bytes per token as in the streams that the server counted. If it counted none,
+        this is ``BYTES_A_TOKEN``.
         """
         if not self._counted_bytes:
             return self._uncounted_bytes // BYTES_A_TOKEN
@@ -97,7 +98,10 @@ class MeteredModel(ModelWrapper):
 
     @property
     def uncounted(self) -> int:
-        """The number of streams whose prompt size the server did not report."""
+        """The number of requested streams whose prompt size the server has not reported.
+
+        It includes streams that are open or could not be opened.
+        """
         return self.requests - self.counted
 
     def ledger(self, kept: int, *, remedies: int = 0, reconnects: int = 0, inserted_chars: int = 0) -> Ledger:
@@ -126,7 +130,7 @@ class MeteredModel(ModelWrapper):
     async def resume_mode(self) -> ResumeMode:
         """Return how the metered model continues a text.
 
-        If this is not known yet, this sends requests to the server.
+        If this is not known yet, requests to the server may be needed.
         """
         ask = getattr(self._model, "resume_mode", None)
         return (await self._model.capabilities()).resume if ask is None else await ask()
@@ -187,10 +191,10 @@ class MeteredModel(ModelWrapper):
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
         """Add *usage*, the server's token counts of a stream that has ended. Do nothing if it is ``None``.
 
-        The server's count of the prompt replaces our estimate, which used the prompt's *size* in bytes. *came* is the
-        number of generated tokens that the chunks brought. It is in ``generated`` already; the server's count less
-        *came* is added to ``unseen``. *finished* is true if the stream had a finish reason. If it had none, a server's
-        count below *came* is ignored.
+        The server's count of the prompt replaces the estimate for its *size* in bytes. *came* is the number of
+        generated tokens that the chunks of the stream brought, which are counted already. The server's count of
+        generated tokens less *came* is added to ``unseen``. *finished* is true if the stream had a finish reason;
+        without one, a server's count below *came* is ignored.
         """
         if usage is None:
             return
@@ -271,7 +275,7 @@ class _MeteredStream:
         await self._stream.aclose()
 
     def settle(self) -> bool:
-        """Close the stream without waiting, if that is possible. Return whether it is closed now."""
+        """Close the stream and count its tokens, if that needs no waiting. Return whether this call closed it."""
         settle = getattr(self._stream, "settle", None)
         if settle is None or not settle():
             return False

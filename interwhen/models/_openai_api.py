@@ -119,7 +119,7 @@ class OpenAICompatible:
     *malformed* says what happens with an event that cannot be parsed. ``"strict"`` breaks the stream, and a run resumes
     from the text so far; ``"skip"`` leaves the event out and counts it in ``result.wire``. *abort* is the API call that
     stops a generation on servers that do not notice a closed connection. *max_orphans* is how many generations such a
-    server may be continuing at a time after their streams were closed; further requests wait. ``None`` means that the
+    server may be continuing at a time after their streams were closed; further streams wait. ``None`` means that the
     server always stops. Raises :class:`~interwhen.UsageError` for invalid values, and ``MissingExtraError`` if
     ``"fast"`` needs an extra that is not installed.
     """
@@ -147,7 +147,8 @@ class OpenAICompatible:
                 f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}"
             )
         self.timeouts = timeouts or Timeouts()
-        """The timeouts. All except ``connect`` are enforced by the reader of a stream, not by the stream."""
+        """The timeouts. For a stream, this model enforces ``connect``, and ``first_token`` until the head of the
+        response has arrived. The reader of the stream enforces the others."""
         self.feedback: FeedbackTemplate | None = None
         """The wording of feedback to this model; ``None`` for the default. A run can replace it."""
         self.model = model
@@ -173,7 +174,7 @@ class OpenAICompatible:
 
     @property
     def name(self) -> str:
-        """The model and its server: ``model@host:port``."""
+        """The model and its server: ``model@host:port``, or ``model@host`` if ``base_url`` has no port."""
         return f"{self.model}@{self._host}"
 
     async def aclose(self) -> None:
@@ -227,11 +228,12 @@ class OpenAICompatible:
         return self._card
 
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Wait until the server can take the kept text of *body* from its cache; return the body to send.
+        """Return *body*, the body of a request that continues kept text, as it is to be sent.
 
-        Only for llama.cpp, this waits until the previous stream has released its slot, and adds a field that asks for
-        the token counts of the prompt at the beginning of the stream. (The counts at the end do not arrive if the
-        stream is cut again.)
+        For llama.cpp, first wait until the slots of closed streams are free, for at most 3 seconds, so that the server
+        can take the kept text from its cache. Then add a field that asks for the token counts of the prompt at the
+        beginning of the stream. (The counts at the end do not arrive if the stream is cut again.) For other servers,
+        *body* is unchanged.
         """
         card = await self._known_card()
         if card is None or card.owned_by != LLAMACPP:
@@ -264,10 +266,10 @@ class OpenAICompatible:
     ) -> TokenStream:
         """Post *body* to *path*, with retries, and return the open stream. *decode* decodes its events.
 
-        Before each attempt, this waits until ``max_orphans`` allows a further stream. It asks for token counts
-        (``stream_options``), and repeats the request without that option if the server refuses it. *trail* has the
-        token ids of the stream; it is stored in the stream. *translate* converts the response if it comes from another
-        API than *decode* expects.
+        Before each attempt, this waits until ``max_orphans`` allows a further stream. Unless *path* starts with a
+        slash, it asks for token counts (``stream_options``), and repeats the request without that option if the server
+        refuses it. *trail* has the token ids of the stream; it is stored in the stream. *translate* converts the
+        response if it comes from another API than *decode* expects.
         """
 
         async def attempt() -> TokenStream:
@@ -438,8 +440,9 @@ class CompletionsModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
+        If *request* continues text and the server is llama.cpp, wait first until the slots of closed streams are free.
         Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached, and
-        :class:`~interwhen.UsageError` for a chat prompt without a template.
+        :class:`~interwhen.UsageError` for a chat prompt without a template, or if the option ``n`` is not 1.
         """
         if not request.prefix:
             return await self._open("completions", self._payload(request), decode_completion)
@@ -488,8 +491,8 @@ _CALL_EXTRAS = 256
 def mode_of(card: ModelCard | None) -> ChatMode:
     """Return how a server continues kept text.
 
-    The server's name decides, which is the field ``owned_by`` of *card*, an entry of its model list. An unknown server
-    gets ``turn``.
+    The server's name decides, which is the field ``owned_by`` of *card*, an entry of its model list. An unknown server,
+    or ``None`` as *card*, gets ``turn``.
     """
     return _MODES.get(card.owned_by if card else None, "turn")
 
@@ -523,8 +526,9 @@ class ChatModel(OpenAICompatible):
 
     *resume* is how the model continues kept text. With ``tokens``, the text is sent as token ids (vLLM, llama.cpp,
     SGLang). With ``prefill``, the text is an unfinished assistant turn that the server continues (vLLM, SGLang,
-    llama.cpp). With ``turn``, the text is a finished assistant turn, followed by a user turn. ``auto`` asks ``GET
-    /models`` once, before the first resume, and uses ``turn`` for an unknown server.
+    llama.cpp). With ``turn``, the text is a finished assistant turn, followed by a user turn. ``auto`` chooses by the
+    name of the server in ``GET /models``, which it asks once; an unknown server gets ``turn``, unless *probe* is
+    ``"always"``.
 
     *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
     ``OPENAI_API_KEY``; with an empty string, no key is sent. *transport* is ``"httpx2"`` (the default), ``"fast"``, or
@@ -532,9 +536,9 @@ class ChatModel(OpenAICompatible):
     parsed: ``"strict"`` breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers
     that continue a generation after the connection was closed.
 
-    *probe* says whether the endpoint may be asked how it continues kept text. With ``"auto"``, an endpoint that may
-    bill tokens gets no requests that generate tokens. With ``"always"``, it gets them too. With ``"never"``, no
-    endpoint is asked.
+    *probe* says whether the endpoint may be asked how it continues kept text, if *resume* is ``auto``. With ``"auto"``,
+    an endpoint that may bill tokens gets no requests that generate tokens. With ``"always"``, it gets them too. With
+    ``"never"``, no endpoint is asked.
     """
 
     _optional: ClassVar[tuple[str, ...]] = ()
@@ -586,7 +590,7 @@ class ChatModel(OpenAICompatible):
         """The field ``extra_content`` of the last tool calls, by their ids. Gemini needs it back with the calls."""
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. If *resume* is ``auto``, the first call sends a request."""
+        """Return the capabilities. If *resume* is ``auto``, the first call asks the server for its model list."""
         resume: ResumeMode = await self._resume_mode()
         if resume == "prefill" and self._proof.known is None:
             resume = "unproven_prefill"
@@ -596,8 +600,9 @@ class ChatModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
-        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which. Raises
-        :class:`~interwhen.ModelError` if the server refuses the request or cannot be reached.
+        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which. This may
+        need other requests first, for example to tokenize the text. Raises :class:`~interwhen.ModelError` if the server
+        refuses a request or cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
@@ -626,7 +631,11 @@ class ChatModel(OpenAICompatible):
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests to find out how the endpoint continues kept text."""
+        """Whether it is still to be found out by :meth:`prove` how the endpoint continues an unfinished assistant turn.
+
+        It is true only with ``resume="auto"``, once this model has chosen to continue kept text in such a turn, and if
+        *probe* is not ``"never"``.
+        """
         return (
             self._option == "auto" and self._resume == "prefill" and self._probe != "never" and not self._proof.is_known
         )
@@ -634,7 +643,8 @@ class ChatModel(OpenAICompatible):
     async def prove(self) -> int:
         """Find out how the endpoint continues kept text. Return how many tokens this took, including prompts.
 
-        A run calls this in parallel with its first stream if :attr:`needs_proof` is true.
+        It is 0 if this is known or being found out already, or if *probe* is ``"never"``. Failed requests are only
+        logged. A run calls this in parallel with its first stream if :attr:`needs_proof` is true.
         """
         return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
 
@@ -870,7 +880,8 @@ class ChatModel(OpenAICompatible):
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body*, a request to the chat API, and return all chunks of its stream. Used by probes.
 
-        Raises :class:`~interwhen.models.StreamTimeout` after ``PROBE_SECONDS``.
+        Raises :class:`~interwhen.ModelError` if the request or the stream fails, and
+        :class:`~interwhen.models.StreamTimeout` if reading the stream takes more than ``PROBE_SECONDS``.
         """
         stream = await self._open("chat/completions", body, decode_chat)
         found: list[Chunk] = []

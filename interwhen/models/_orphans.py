@@ -32,9 +32,9 @@ class OrphanedStream:
     closed_at: float
     """The time of its closing, in seconds on the clock of :func:`anyio.current_time`."""
     rate: float
-    """The tokens per second while the stream was read."""
+    """The chunks per second while the stream was read. A chunk is taken for one token."""
     left: int | None
-    """How many of its ``max_tokens`` were not generated when it was closed; ``None`` without a limit."""
+    """Its ``max_tokens`` without the chunks that had arrived when it was closed; ``None`` without a limit."""
     is_stopped: bool = False
     """Whether the server has confirmed that it stopped the generation."""
 
@@ -52,7 +52,10 @@ class OrphanedStream:
         return self.closed_at + min(self.left / self.rate, ORPHAN_SECONDS)
 
     def wasted(self, now: float) -> int:
-        """Estimate how many tokens the server has generated from the closing of the stream to the time *now*."""
+        """Estimate how many tokens the server has generated from the closing of the stream to the time *now*.
+
+        The result is 0 if the server has confirmed that it stopped.
+        """
         generated = int(max(min(now, self.over_at) - self.closed_at, 0.0) * self.rate)
         return generated if self.left is None else min(generated, self.left)
 
@@ -60,8 +63,9 @@ class OrphanedStream:
 class OrphanedStreams:
     """The streams of one server that were closed early and whose text it may still be generating.
 
-    At most *limit* are allowed at the same time; :meth:`wait_for_room` waits for that. Raises
-    :class:`~interwhen.UsageError` if *limit* is less than 1.
+    :meth:`wait_for_room` waits until there are fewer than *limit*. Call it before a new stream, because :meth:`add`
+    does not check the limit. *clock* returns the current time in seconds. Raises :class:`~interwhen.UsageError` if
+    *limit* is less than 1.
     """
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
@@ -117,7 +121,10 @@ class AbortCall:
     field: str = "rid"
 
     def mark(self, body: dict[str, Any]) -> str:
-        """Return the id in *body*, the body of a request. If *body* has no id, put a new id into it."""
+        """Return the id in *body*, the body of a request: the value of the field that the attribute ``field`` names.
+
+        If *body* has no such field, put a new id into it.
+        """
         return str(body.setdefault(self.field, uuid4().hex))
 
     async def send(self, transport: Transport, base_url: str, headers: dict[str, str], name: str) -> None:

@@ -93,10 +93,11 @@ async def probe(
     timeouts: Timeouts = PROBE_TIMEOUTS,
     on_progress: OnProgress | None = None,
 ) -> Diagnosis:
-    """Find out what the endpoint at *base_url* can do with *model*, by about twenty short requests.
+    """Find out what the endpoint at *base_url* can do with *model*, by twenty or more requests, most of them short.
 
-    If a request fails, this is a finding, and no :class:`~interwhen.ModelError` is raised. A given *transport* is not
-    closed. *on_progress* is called with the number of findings so far, and of all findings.
+    If a request fails, this is a finding, and no :class:`~interwhen.ModelError` is raised. Raises
+    :class:`~interwhen.UsageError` if *base_url* is not a URL. A given *transport* is not closed. *on_progress* is
+    called with the number of findings so far, and of all findings.
     """
     used = transport or Httpx2Transport()
     try:
@@ -470,8 +471,8 @@ class _ReadStream(NamedTuple):
 async def chunks_of(prober: Prober, adapter: _Adapter, request: Request) -> _ReadStream:
     """Send *request* with *adapter*, read the stream to its end, and close it.
 
-    Return its chunks, its resume mode and its token ids. The timeouts are those of *prober*. Raises
-    :class:`ModelError` if the request or the stream fails.
+    Return its chunks, its resume mode and its token ids. Each read may take ``inter_token`` seconds of the timeouts of
+    *prober*. Raises :class:`ModelError` if the request or the stream fails.
     """
     stream = await adapter.stream(request)
     found: list[Chunk] = []

@@ -26,14 +26,14 @@ class RawAnswer(NamedTuple):
 
 
 def raw_calls(chat: Mapping[str, Any]) -> RawCalls | None:
-    """Return a reader of tool calls for *chat*; ``None`` if the model may not call a tool."""
+    """Return a reader of tool calls for *chat*; ``None`` if it has no ``tools``, or its ``tool_choice`` is ``none``."""
     return RawCalls(chat) if chat.get("tools") and chat.get("tool_choice") != "none" else None
 
 
 class RawCalls:
     """Reads the tool calls in the raw text of an answer, where they stand between tags.
 
-    *chat* has the fields of the request.
+    *chat* has the fields of the request. Its ``tools`` and ``functions`` say which tools it offers.
     """
 
     def __init__(self, chat: Mapping[str, Any]) -> None:

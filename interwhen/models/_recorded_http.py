@@ -7,6 +7,7 @@ what a real server of a known version sent. A recording has no headers and so no
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -50,7 +51,7 @@ class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
     answer: str = ""
     """The body of the answer."""
     is_cut: bool = False
-    """Whether the client closed the answer before its end."""
+    """Whether the answer was not read to its end: the client closed it, or the connection broke."""
     error: str = ""
     """The error of the connection; empty if an answer arrived."""
 
@@ -69,7 +70,8 @@ class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
 def save_recording(recording: HttpRecording, path: Path) -> None:
     """Write *recording* to *path*: a line about the server, then one line for each exchange.
 
-    If the name of *path* ends with `.gz`, the file is compressed. Raises :class:`OSError` if it cannot be written.
+    An existing file is replaced. If the name of *path* ends with `.gz`, the file is compressed. Raises :class:`OSError`
+    if it cannot be written.
     """
     head = msgspec.structs.replace(recording, exchanges=())
     lines = [head, *recording.exchanges]
@@ -89,7 +91,7 @@ def load_recording(path: Path) -> HttpRecording:
         first, *others = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
         head = msgspec.json.decode(first, type=HttpRecording)
         exchanges = tuple(msgspec.json.decode(line, type=RecordedExchange) for line in others)
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, msgspec.MsgspecError) as error:
         raise UsageError(
             f"{path} must be a recording of a server, got an invalid file ({error}): record again"
         ) from error
@@ -109,9 +111,10 @@ class RecordingTransport:
         self._responses: list[_RecordedResponse | RecordedExchange] = []
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request*, and record its answer while it is read, or the error of its connection.
+        """Send *request*, and record its answer while it is read, or the connection error of sending it.
 
-        An error with ``stale`` is raised and not recorded, because the caller sends the request again.
+        A :class:`~interwhen.models.ConnectError` with ``stale`` is not recorded, because the caller sends the request
+        again. Errors of other classes are not recorded.
         """
         try:
             response = await self._transport.send(request, connect_timeout=connect_timeout)
@@ -129,7 +132,7 @@ class RecordingTransport:
         await self._transport.aclose()
 
     def exchanges(self) -> tuple[RecordedExchange, ...]:
-        """Return all recorded exchanges so far, in the order of their requests."""
+        """Return all recorded exchanges so far, in the order in which their answers began."""
         return tuple(each if isinstance(each, RecordedExchange) else each.exchange() for each in self._responses)
 
 
@@ -195,9 +198,9 @@ class NotRecordedError(UsageError):
 class PlaybackTransport:
     """A :class:`~interwhen.models.Transport` that answers requests from *exchanges*, without a network.
 
-    Equal requests get the recorded answers in order; the last answer is repeated. Requests are equal if their methods,
-    paths and the fields ``_COMPARED`` of their bodies are. A request without a recorded answer raises
-    :class:`NotRecordedError`.
+    Equal requests get the recorded answers in order; the last answer is repeated. Requests are equal if they have the
+    same method and path, and if the fields of their bodies that decide about the answer (``_COMPARED``) are equal. A
+    request without a recorded answer raises :class:`NotRecordedError`.
     """
 
     def __init__(self, exchanges: Iterable[RecordedExchange]) -> None:
@@ -208,7 +211,7 @@ class PlaybackTransport:
             self._answers[_key(exchange)].append(exchange)
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> PlaybackResponse:  # noqa: ARG002
-        """Return the recorded answer to *request*.
+        """Add *request* to ``requests``, and return the recorded answer to it. *connect_timeout* is ignored.
 
         Raises :class:`NotRecordedError` if there is none, and :class:`~interwhen.models.ConnectError` if the recorded
         request failed.

@@ -69,14 +69,14 @@ class SseDecoder:
 
     @property
     def unfinished(self) -> int:
-        """The number of bytes that belong to an incomplete event."""
+        """The number of bytes of an incomplete event: the values of its data lines so far, and its unfinished line."""
         return self._size + len(self._buffer)
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """Parse *data*, the next bytes of the body, and return the events that are complete now.
 
         Raises :class:`~interwhen.models.StreamProtocolError` if an event is too large and no complete one came before
-        it in *data*.
+        it in *data*. Each later call raises it again.
         """
         # `_CR in data` with an int is seven times as fast as with bytes of length one.
         if not self._clean or data[:5] != b"data:" or _CR in data:
@@ -89,7 +89,7 @@ class SseDecoder:
         return self._feed_several(data)
 
     def _feed_several(self, data: bytes) -> list[SseEvent]:
-        """Parse the complete one-line events at the start of *data* fast, and the rest line by line."""
+        """Parse *data* and return the complete events: one-line events at the start fast, the rest line by line."""
         events: list[SseEvent] = []
         start, limit = 0, self._limit
         while data[start : start + 5] == b"data:":
@@ -129,9 +129,9 @@ class SseDecoder:
         return events
 
     def _skip_bom(self) -> bool:
-        """Remove a byte order mark (BOM) at the start of the body.
+        """Remove a byte order mark (BOM) at the start of the body, if there is one.
 
-        Returns false if too few bytes have arrived to recognise one.
+        Returns false if too few bytes have arrived to recognise one, else true.
         """
         head = bytes(self._buffer[:3])
         if len(head) < 3 and _BOM.startswith(head):

@@ -126,8 +126,8 @@ class TokenTrail:
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
         """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
 
-        If the server sends no count of prompt tokens with the first event, the function adds one. With *hides*,
-        *decode* gets the events without their token ids.
+        If the ids of the prompt are known and the first event has no token counts, the function adds the count of
+        prompt tokens. With *hides*, *decode* gets the events without their token ids.
         """
         is_told = False
 
@@ -240,7 +240,7 @@ class TokenTrail:
 
 
 def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
-    """Return *found*. If the server sent no prompt count, the last chunk gets the count *tokens*."""
+    """Return *found*. If its last chunk has no token counts, it gets *tokens* as the number of prompt tokens."""
     chunks = found if isinstance(found, tuple) else (found,)
     last = chunks[-1] if chunks else None
     if not isinstance(last, Chunk) or last.usage is not None:
@@ -363,7 +363,7 @@ def without_ids(data: bytes) -> bytes:
 
 
 class TokenPrompt(NamedTuple):
-    """A prompt for `/v1/completions` that consists of token ids, with the reasoning tags of its model."""
+    """A prompt that consists of token ids, with the reasoning tags of its model."""
 
     ids: Ids
     phase: Phase
@@ -409,11 +409,11 @@ class TokenPrompts:
         trail: TokenTrail | None = None,
         tags_in_text: bool = False,
     ) -> TokenPrompt:
-        """Return the ids of *chat* (its messages, tools and template options) followed by *pieces* and *side*.
+        """Return a prompt of token ids: *chat* (its messages, tools and template options), then *pieces* and *side*.
 
         *pieces* is the kept text, *side* the side text of a fork. *trail* is the trail of the previous stream; without
         it, the server tokenizes the kept text again. *tags_in_text* says that the server shows the tags of reasoning as
-        text. Raises :class:`~interwhen.ModelError` if the server has no `/tokenize`.
+        text. Raises :class:`~interwhen.ModelError` if a request to tokenize fails, as on a server without `/tokenize`.
         """
         known = trail if trail is not None and trail.is_whole else TokenTrail(await self._tokenizer.chat_ids(chat))
         kept = known.kept(runs_of(pieces, tags_in_text=tags_in_text))
@@ -510,9 +510,9 @@ def _tag(markup: Markup, phase: Phase | None, wanted: Phase) -> str:
 
 
 def fragments(text: str) -> list[str]:
-    """Split *text* so that a tokenizer treats all of it as plain text.
+    """Split *text* inside each part that looks like a special token, such as ``<|im_end|>``.
 
-    It is split inside each part that a tokenizer could read as a special token.
+    A tokenizer then reads all of it as plain text.
     """
     cuts = [match.end() for match in _SPECIAL.finditer(text)]
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if start < end]
@@ -686,7 +686,10 @@ class ChatEvents:
         return delta
 
     def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
-        """Return whether the answer in *parts* contains a tool call, or may end inside the opening tag of one."""
+        """Return whether the answer in *parts* contains a tool call, or may end inside the opening tag of one.
+
+        After the first opening tag of a call, the result is always true.
+        """
         if not self._called:
             text = "".join(text for phase, text in parts if phase == "answer")
             self._called = has_call(text)

@@ -38,7 +38,11 @@ _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_p
 
 
 class TokenServer(Protocol):
-    """Makes the requests to one model of a server that can continue token ids, and reads the answers."""
+    """Makes the requests to one model of a server that can continue token ids, and reads the answers.
+
+    Methods that send a request or read an answer raise :class:`~interwhen.ModelError` if the request fails or the
+    answer is invalid.
+    """
 
     place: Place
     """Where a prompt of token ids is posted to."""
@@ -50,7 +54,7 @@ class TokenServer(Protocol):
     async def text_ids(self, text: str, *, special: bool) -> Ids:
         """Return the token ids of *text*, without ids that mark its beginning.
 
-        With *special*, each special tag of the model becomes one id.
+        With *special*, text that looks like a special token becomes that token. Some servers always do this.
         """
         ...
 
@@ -162,7 +166,8 @@ class LlamaCppTokens:
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
         """Return the request body for llama.cpp that continues *prompt* with the settings of *chat*.
 
-        With *with_ids*, it asks for the token ids of the continuation.
+        Settings that the API ``/completion`` does not have are left out. With *with_ids*, it asks for the token ids of
+        the continuation.
         """
         body = {name: chat[name] for name in _LLAMACPP_FIELDS if chat.get(name) is not None}
         if (limit := chat.get("max_completion_tokens", chat.get("max_tokens"))) is not None:
@@ -218,7 +223,8 @@ class SglangTokens:
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*. The server reports them in a chat answer of one token (since SGLang 0.5.13).
 
-        Raises :class:`~interwhen.models.UnexpectedForm` for an older server.
+        Raises :class:`~interwhen.ModelError` if the server refuses the request, or if its answer has no ids, as that of
+        an older server.
         """
         body = {
             **_template_fields(chat, "reasoning_effort"),
@@ -241,7 +247,8 @@ class SglangTokens:
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
         """Return the request body for SGLang that continues *prompt* with the settings of *chat*.
 
-        SGLang always sends the token ids of the continuation, so *with_ids* is ignored.
+        Settings that the API ``/generate`` does not have are left out. SGLang always sends the token ids of the
+        continuation, so *with_ids* is ignored.
         """
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:

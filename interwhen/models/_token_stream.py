@@ -119,6 +119,7 @@ class StreamNotes:
     """Counts the irregularities of one stream, such as skipped events, for ``result.wire``."""
 
     skipped_events: int = 0
+    """How many malformed events were skipped."""
     skipped: list[SkippedEvent] = field(default_factory=list)
     """The first :data:`KEPT_SAMPLES` skipped events."""
     replaced_events: int = 0
@@ -126,7 +127,7 @@ class StreamNotes:
     bytes_after_end: int = 0
     """How many bytes arrived after the end mark."""
     orphan: OrphanedStream | None = None
-    """The generation that the server may continue after the stream was closed."""
+    """The generation that the server may continue after the stream was closed; ``None`` if there is none."""
 
     @property
     def is_odd(self) -> bool:
@@ -242,7 +243,8 @@ class TokenStream:
     async def receive(self) -> Sequence[Chunk]:  # noqa: C901  hot path: function calls would cost more
         """Wait for text and return all chunks that have arrived; empty at the end of the stream.
 
-        Raises :class:`~interwhen.ModelError` if the stream breaks or is invalid, and :class:`StreamClosed` after
+        If the server sent no finish reason, the last chunk has the reason ``truncated``, or ``other`` after an end
+        mark. Raises :class:`~interwhen.ModelError` if the stream breaks or is invalid, and :class:`StreamClosed` after
         :meth:`aclose`.
         """
         if self._ended or self._error is not None or self._closed:
@@ -283,7 +285,7 @@ class TokenStream:
 
     @property
     def was_cut(self) -> bool:
-        """Whether the stream was closed before its end."""
+        """Whether the stream was closed before a finish reason or the end mark arrived."""
         return self._closed and not (self._ended or self._finished)
 
     async def aclose(self) -> None:
@@ -332,7 +334,7 @@ class TokenStream:
     ) -> None:
         """Process *found*: the end mark or the chunks in the event at offset *at*, which is one of *events*.
 
-        The chunks are added to *chunks*.
+        The chunks are added to *chunks*. An end mark ends the stream, and the bytes after it are counted in ``notes``.
         """
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
@@ -342,7 +344,10 @@ class TokenStream:
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
-        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason."""
+        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason.
+
+        Those counts are remembered as the first ones.
+        """
         if self._finished and not self._counted:
             self._counted = chunks[-1].usage is not None
             return True
@@ -448,7 +453,7 @@ class SlotRelease:
         self._unknown_until = 0.0
 
     def add(self, stream: TokenStream) -> None:
-        """Remember *stream*. After it is closed, :meth:`wait` waits for its slot."""
+        """Remember *stream*. If it is closed before its end, :meth:`wait` waits for its slot."""
         self._prune()
         self._streams.append(stream)
 
@@ -462,11 +467,12 @@ class SlotRelease:
             self._asking -= 1
 
     async def wait(self, ask: Callable[[], Awaitable[bytes]]) -> None:
-        """Wait until the closed streams occupy no slot any more, for at most ``MOST_SECONDS``.
+        """Wait until the slots of streams that were cut are probably free, for at most ``MOST_SECONDS``.
 
-        *ask* is a function that returns the answer of ``GET /slots``; it is called at most ``MOST_LOOKS`` times. If
-        this request fails, as for a server that does not show its slots (``--no-slots``), the wait ends, and the server
-        is not asked again for ``REMEMBERED_SECONDS``.
+        *ask* is a function that returns the answer of ``GET /slots``; it is called at most ``MOST_LOOKS`` times. The
+        end of any busy task, also of another client, counts as such a release. If this request fails, as for a server
+        that does not show its slots (``--no-slots``), the wait ends, and the server is not asked again for
+        ``REMEMBERED_SECONDS``.
         """
         self._prune()
         if not self._held or anyio.current_time() < self._unknown_until:

@@ -65,7 +65,11 @@ class HttpRequest:
         return self.alias or self.url
 
     def header_fields(self) -> list[tuple[bytes, bytes]]:
-        """Return names and values of the headers as bytes. Raises :class:`~interwhen.UsageError` for an invalid one."""
+        """Return names and values of the headers as bytes.
+
+        Raises :class:`~interwhen.UsageError` for an invalid header, and for one that the transport sets, such as
+        ``host``.
+        """
         fields = []
         for name, value in self.headers.items():
             if name.lower() in _OF_TRANSPORT or not _HEADER_NAME.fullmatch(name):
@@ -86,7 +90,7 @@ class HttpResponse(Protocol):
     """An HTTP response whose head has arrived. Its body is read while it arrives.
 
     A response may have a synchronous method ``settle()``. It closes the response if that is complete and was read, and
-    returns whether the response is closed now.
+    returns whether it was so.
     """
 
     @property
@@ -286,9 +290,9 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    """Return the message and the code in *body*, an error of a server.
+    """Return the message and the code in *body*, an error of a server. The code is ``None`` if there is none.
 
-    If its form is unknown, *body* is the message.
+    If the form of *body* is unknown, its first 2,000 bytes are the message.
     """
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
@@ -338,8 +342,9 @@ async def open_stream(
 ) -> HttpResponse:
     """Send *request* with *transport*, and return the response when its head has arrived.
 
-    Its content type must be that of an event stream. With *whole_too*, JSON is also accepted, for servers that do not
-    stream. Any other type raises :class:`~interwhen.models.UnexpectedForm`. A refused request raises
+    Its content type must be that of an event stream, missing, or vague (``text/plain``, ``application/octet-stream``).
+    With *whole_too*, JSON is also accepted, for servers that do not stream. Any other type raises
+    :class:`~interwhen.models.UnexpectedForm`. A refused request, and JSON with an error, raise
     :class:`~interwhen.models.UpstreamError`, a broken connection :class:`~interwhen.models.ConnectError`, and a late
     head :class:`~interwhen.models.StreamTimeout`.
     """
@@ -390,7 +395,8 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
 async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
     """Send *request*, follow redirects on the same server, and return a response with status 2xx.
 
-    Any other status raises :class:`UpstreamError`, and so do too many redirects.
+    Any other status raises :class:`UpstreamError`, and so do too many redirects. A compressed body raises
+    :class:`UnexpectedForm`.
     """
     for _ in range(_MAX_REDIRECTS + 1):
         response = await _head(transport, request, timeouts)
@@ -451,7 +457,7 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     """Return *request* with the URL to which *response* redirects.
 
     Raises :class:`UpstreamError` if *response* names no URL, or one on another server, which must not get the prompt
-    and the key.
+    and the key. An upgrade from http to https, on the default ports, is the same server.
     """
     location = response.headers.get("location", "")
     url = urljoin(request.url, location)
@@ -482,9 +488,9 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the beginning of the error body of *response*, for at most 5 seconds, and close the response.
+    """Read the first 8,000 bytes of the error body of *response*, for at most 5 seconds, and close the response.
 
-    If this fails, return empty bytes. The status is reported anyway.
+    The last read may add more. If this fails, return empty bytes. The status is reported anyway.
     """
     body = b""
     try:
@@ -576,7 +582,7 @@ def refuses(error: UpstreamError, field: str) -> bool:
 
 
 def mentions(error: UpstreamError, field: str) -> bool:
-    """Return whether *error* has the status 400 or 422 and its body contains the name *field*.
+    """Return whether *error* has the status 400 or 422 and its body contains the name *field*, a regular expression.
 
     This is enough for a retry without the field, but not to conclude that the server never accepts it.
     """

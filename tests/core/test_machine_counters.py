@@ -276,3 +276,35 @@ def test_torn_lines_are_remembered_since_version_6(rules):
     list(intake.insert("\nWait.\n", "feedback", torn=True))
     [due] = intake.end()
     assert due.tears == ((Span(6, 9),) if rules > 5 else ())
+
+
+def test_a_run_whose_ladder_has_ended_ends_after_the_model():
+    """`Core._go_on_without_remedy`: no check is left whose end could end the run."""
+    ladder = Auto(order=("feedback",), end="unverified")
+    driver = drive(monitor(remedy=ladder), budgets=Budgets(remedies=0))
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.end()
+    driver.settle()
+    assert (driver.summary.status, driver.summary.text) == ("unverified", "1+1=2\n2+2=5\n")
+    assert [record.interrupted for record in driver.summary.violations] == [False]
+
+
+@pytest.mark.parametrize(("budget", "ends"), [(199, True), (200, False)])
+def test_the_budget_of_prompt_tokens_is_used_up_to_its_end(budget, ends):
+    """`Core._overspent`: two requests of 100 estimated tokens each."""
+    size = 100 * BYTES_A_TOKEN
+    driver = drive(monitor(remedy=Resample()), budgets=Budgets(prompt_tokens=budget), prompt_bytes=size)
+    driver.feed("2+2=5\n")
+    driver.settle()
+    assert (driver.summary is not None) is ends
+
+
+@pytest.mark.parametrize("monitors", [(), (monitor(),)])
+def test_only_a_run_with_monitors_can_be_switched_off(monitors):
+    driver = drive(*monitors)
+    driver.chunk("1+1=2\n")
+    driver.tell(SwitchedOff())
+    driver.end()
+    driver.settle()
+    whys = [each.why for each in driver.summary.unverified_reasons]
+    assert ("supervision was switched off, so this was not checked" in whys) is bool(monitors)

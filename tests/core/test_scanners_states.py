@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Lines, Polls, ToolCalls
+from interwhen import Lines, Polls, ToolCall, ToolCalls
 from interwhen._core.messages import NO_OFFER
-from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner
+from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner, WholeScanner
 from interwhen._core.segmenter import Intake, scanner_for
 from interwhen._core.transcript import Transcript
-from tests.core.references import TRIGGERS, reference
+from tests.core.references import TRIGGERS, reference, tool_calls
 from tests.core.worlds import monitor
 
 TEXTS = (
     "I have 5. Then (6.) more! e.g. this\n\nWait, b 1+1=2\nwait no\n= 3\n! x\n  - 4\n",
     '```py\na\n```\n~~~\nb ``` \n~~~\nx <tool_call>{"name": "f"}</tool_call> << a <> <<b<> ``` c',
     'a\n\n\n b\n \nWait a b c Hmm b.\nc" d?" A. x\n1. y',
+    "a\nb\n\nso\n",
+    "```\nb\n\n```\n",
+    "a\n\n```\nx\n\n```\n\n```\ny\n```\n<<>b<> <<c<><<d <tool_call></tool_call> \n\n\n~~~\nz",
 )
 ALL = (*TRIGGERS, Polls(9.0, 1.0, 20.0, 4, 30))
-ANY = pytest.mark.parametrize("trigger", ALL, ids=repr)
+OLD = tuple((each, None) for each in ALL if isinstance(each, ToolCalls))
+"""Runs of old versions find calls between tags only."""
+ANY = pytest.mark.parametrize(("trigger", "offer"), [*((each, NO_OFFER) for each in ALL), *OLD], ids=repr)
 
 
 def read(trigger, text, *, flush=False, offer=NO_OFFER):
@@ -31,6 +36,12 @@ def read(trigger, text, *, flush=False, offer=NO_OFFER):
     return scanner, transcript
 
 
+def expected(trigger, offer, text):
+    if isinstance(trigger, ToolCalls) and offer is None:
+        return tool_calls(text, trigger.opening, trigger.closing)
+    return reference(trigger, text)
+
+
 def spans_of(spans):
     return [(span.start, span.end) for span in spans]
 
@@ -40,19 +51,19 @@ def state(scanner, transcript):
 
 
 @ANY
-@pytest.mark.parametrize("text", TEXTS, ids=range(3))
-def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, text):
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, offer, text):
     """`Scanner.rewind`: wherever the cut is, and whether the text had ended or not."""
     for flush in (False, True):
         for to in range(0, len(text) + 1, 1 if len(text) < 60 else 2):
-            scanner, transcript = scanner_for(trigger), Transcript("answer")
+            scanner, transcript = scanner_for(trigger, offer), Transcript("answer")
             transcript.append(text, 1)
             list(scanner.feed(transcript))
             if flush:
                 list(scanner.flush(transcript))
             transcript.cut(to)
             scanner.rewind(transcript)
-            assert state(scanner, transcript) == state(*read(trigger, text[:to])), to
+            assert state(scanner, transcript) == state(*read(trigger, text[:to], offer=offer)), to
 
 
 @pytest.mark.parametrize("trigger", [*TRIGGERS, ToolCalls("<a>", "</a>")], ids=repr)
@@ -72,10 +83,36 @@ def test_no_segment_begins_before_what_is_held(trigger, offer):
 
 
 @ANY
-def test_skipped_text_is_in_no_segment(trigger):
+def test_segments_are_those_of_the_whole_text_whatever_the_chunks_are(trigger, offer):
+    for text in TEXTS:
+        for size in (1, 2, 3, 5, 7, len(text)):
+            scanner, transcript = scanner_for(trigger, offer), Transcript("answer")
+            found = []
+            for at in range(0, len(text), size):
+                transcript.append(text[at : at + size], 1)
+                found += scanner.feed(transcript)
+            found += scanner.flush(transcript)
+            if not isinstance(trigger, Polls):
+                assert spans_of(found) == expected(trigger, offer, text), size
+
+
+@ANY
+def test_nothing_is_open_after_the_end(trigger, offer):
+    """`Scanner.flush`: a call without an end is dropped, and other text belongs to the last segment."""
+    for text in TEXTS:
+        for to in range(1, len(text) + 1, 3):
+            scanner, transcript = read(trigger, text[:to], flush=True, offer=offer)
+            assert (scanner.start, scanner.hold) == (to, to)
+            assert not scanner.bridges or type(scanner) is WholeScanner
+            assert scanner.begun(transcript) is None
+            assert list(scanner.feed(transcript)) == []
+
+
+@ANY
+def test_skipped_text_is_in_no_segment(trigger, offer):
     """`Scanner.skip`: what follows is read as if it began there."""
     for text in TEXTS:
-        scanner, transcript = read(trigger, "so 1.\n<a> ```\nWait")
+        scanner, transcript = read(trigger, "so 1.\n<a> ```\nWait", offer=offer)
         before = transcript.length
         transcript.append("No. \n", 0)
         begins = transcript.length
@@ -83,12 +120,12 @@ def test_skipped_text_is_in_no_segment(trigger):
         assert (scanner.start, scanner.hold) == (begins, begins)
         transcript.append(text, 1)
         found = [*scanner.feed(transcript), *scanner.flush(transcript)]
-        fresh, other = scanner_for(trigger), Transcript("answer")
+        fresh, other = scanner_for(trigger, offer), Transcript("answer")
         other.append(text, 1)
         alone = [*fresh.feed(other), *fresh.flush(other)]
         if not isinstance(trigger, Polls):
             assert [(span.start - begins, span.end - begins) for span in found] == spans_of(alone)
-            assert spans_of(alone) == reference(trigger, text)
+            assert spans_of(alone) == expected(trigger, offer, text)
         assert before < begins <= min((span.start for span in found), default=begins)
 
 
@@ -137,11 +174,11 @@ def test_numbers_below_one_count_as_one(number):
 
 
 def test_a_new_scanner_has_read_nothing():
-    for trigger in ALL:
-        scanner = scanner_for(trigger)
+    for trigger, offer in [*((each, NO_OFFER) for each in ALL), *OLD]:
+        scanner = scanner_for(trigger, offer)
         assert (scanner.start, scanner.pos, scanner.hold, scanner.bridges) == (
             *(0, 0, 0),
-            scanner.bridges if type(scanner).__name__ == "WholeScanner" else False,
+            type(scanner) is WholeScanner,
         )
         assert scanner.begun(Transcript("answer")) is None
     assert JoinedLineScanner(("so",)).hot is False
@@ -191,3 +228,19 @@ def test_a_scanner_that_does_not_read_the_phase_holds_nothing():
     assert [intake.hold(number) for number in (0, 1)] == [5, 0]
     list(intake.feed("four", 1, "answer"))
     assert [intake.hold(number) for number in (0, 1)] == [5, 9]
+
+
+def test_a_conclusion_ends_a_line_that_is_torn_only_if_it_says_so():
+    for torn in (None, True, False):
+        intake = Intake((monitor(),), tags=None, phase="reasoning")
+        list(intake.feed("1+1=2\n2+2", 1, "reasoning"))
+        options = {} if torn is None else {"torn": torn}
+        [due] = intake.conclude("\n\n", "ask", **options)
+        assert due.torn == (6 if torn else None)
+
+
+@pytest.mark.parametrize("offer", [NO_OFFER, None], ids=["offer", "old"])
+def test_a_call_in_a_field_is_read_by_monitors_of_calls(offer):
+    intake = Intake((monitor(), monitor("calls", trigger=ToolCalls())), tags=None, phase="answer", offer=offer)
+    call = ToolCall(id="x", name="x", arguments="{}")
+    assert [(due.segment.call, due.monitors) for due in intake.feed_call(call, 1)] == [(call, (1,))]

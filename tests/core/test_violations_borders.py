@@ -27,6 +27,7 @@ from interwhen._core.violations import (
     Candidate,
     Ref,
     RefutationCounts,
+    RemedyPlan,
     Violations,
     _visible,
     cuts_short,
@@ -265,3 +266,48 @@ def test_version_0_of_the_rules_repairs():
     driver.feed("2+2=5\n")
     driver.settle()
     assert driver.core.transcript.insertions[0].origin == "repair"
+
+
+@pytest.mark.parametrize(("steps", "cut"), [(7, 3), (8, 4), (9, 4), (10, 5), (11, 5)])
+def test_a_restart_goes_back_half_of_the_steps_rounded_up(steps, cut):
+    """`Violations._plan_rung`: at least four steps."""
+    driver = drive(monitor(remedy=Auto(order=("restart",))))
+    driver.feed(
+        "".join(f"{number % 10}+1={number % 10 + 1}\n" if number < 9 else "so 1\n\n" for number in range(steps))
+    )
+    driver.feed("3+2=7\n")
+    driver.settle()
+    assert driver.core.transcript.length == 6 * cut
+
+
+@pytest.mark.parametrize(("end", "after"), [(5, 9), (14, 18), (7, 7)])
+def test_the_feedback_on_a_segment_begins_where_the_segment_ends(end, after):
+    """`Violations._after_feedback`: other segments may have feedback, too."""
+    intake = Intake((monitor(),), tags=None, phase="reasoning")
+    for text in ("1+1=3", "2+2=5"):
+        list(intake.feed(text, 1, "reasoning"))
+        list(intake.insert("\nNo\n", "feedback"))
+    kept = Violations((monitor(),), intake, Budgets())
+    for start in (0, 9):
+        todo = RemedyPlan("feedback", start + 5, answers_segment=True)
+        assert kept.begin(refuted(start, phase="reasoning"), todo)
+    assert kept._after_feedback(end) == after
+    assert kept.remedies == 2
+    assert kept.refuted() == [Span(0, 5), Span(9, 14)]
+
+
+def test_a_conclusion_passes_over_the_other_ones():
+    """`Violations.pass_over_conclusions`: what was not refuted is no violation."""
+    early = monitor("early", remedy=Conclude(), phase="reasoning", required=False)
+    intake = Intake((early, monitor()), tags=None, phase="reasoning")
+    list(intake.feed("1+1=3\n2+2=5\n3+3=7\n4+4=9\n", 1, "reasoning"))
+    kept = Violations((early, monitor()), intake, Budgets())
+    first, second, third, other = (
+        *(refuted(0, "1+1=3"), refuted(6, "2+2=5"), refuted(12, "3+3=7")),
+        refuted(18, "4+4=9", monitor=1),
+    )
+    for candidate in (first, second, Candidate(third.span, third.ref, None, "unclear"), other):
+        kept.add(candidate)
+    kept.conclude(first, 5)
+    assert [(record.key, record.interrupted) for record in kept.records()] == [("2+2=5", False), ("4+4=9", True)]
+    assert kept.first() is other

@@ -243,6 +243,7 @@ INVOKED = (
         ("react", "Action: f[x]", {"input": "x"}),
         ("pythonic", "(f(a=-1, b=None, c=(1, 2), d={'e': 1.5}),)", {"a": -1, "b": None, "c": [1, 2], "d": {"e": 1.5}}),
         ("llama", "f.call(a=1)", {"a": 1}),
+        ("pythonic", "f(a=true, b=false, c=null)", {"a": True, "b": False, "c": None}),
         ("tagged", "f\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>", {"a": "x"}),
     ],
 )
@@ -320,6 +321,9 @@ def test_the_defaults_of_an_offer_and_of_an_opening():
     assert not NO_OFFER.expects_text
     opening = Opening("x", "phi")
     assert (opening.marked, opening.python, opening.closings) == (True, False, ())
+    found = openings_of(ToolCalls(), EVERYTHING)
+    assert [each.text for each in found if each.python] == ["["]
+    assert {each.text for each in found if not each.marked} == {"{", "[", "Action"}
 
 
 @pytest.mark.parametrize("name", [name for name, each in TEXTS.items() if each.form in ("json", "react", "code")])

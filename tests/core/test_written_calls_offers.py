@@ -71,3 +71,4 @@ def test_only_monitors_of_tool_calls_need_an_offer():
 
     assert offer_for([monitor(Lines())], "q", {"tools": [WEATHER]}) is NO_OFFER
     assert offer_for([monitor(ToolCalls())], "q", {"tools": [WEATHER]}).in_field
+    assert offer_for([monitor(Lines()), monitor(ToolCalls())], "q", {"tools": [WEATHER]}).in_field

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from interwhen import Claim, Fork, Monitor, Pass, Repair, Resample, Span, Tracker, Unknown, Violation, verifier
+from interwhen import Auto, Claim, Fork, Monitor, Pass, Repair, Resample, Span, Tracker, Unknown, Violation, verifier
 from interwhen.testing import ScriptedModel
 from sums import Sum, adds_up, slow, sums, supervise, watch
 
@@ -39,8 +39,9 @@ async def remedies(monitor, *replies):
     return [record.remedy for record in result.violations if record.interrupted], result
 
 
+@pytest.mark.parametrize("remedy", [REMEDY, Auto()], ids=["repair", "auto"])
 @pytest.mark.parametrize("worker", ["inline", "thread"])
-async def test_a_repair_that_is_not_read_as_a_right_claim_is_not_written(worker, anyio_backend_name):
+async def test_a_repair_that_is_not_read_as_a_right_claim_is_not_written(worker, remedy, anyio_backend_name):
     if worker == "thread" and anyio_backend_name == "trio":
         pytest.skip("virtual time jumps while a thread works")
     for names, expected in (
@@ -49,17 +50,18 @@ async def test_a_repair_that_is_not_read_as_a_right_claim_is_not_written(worker,
         ({"Ann": "midfielder"}, ["resample"]),  # no claim at all
         ({"Ann": "goalkeeper"}, ["resample"]),
     ):
-        watcher = Monitor(name="m", verifier=judge_with(names, worker), extractor=positions, remedy=REMEDY)
+        watcher = Monitor(name="m", verifier=judge_with(names, worker), extractor=positions, remedy=remedy)
         more = "\n" if expected == ["repair"] else "Ann is the left midfielder\n"
         found, result = await remedies(watcher, "Ann is the goalkeeper\n", more)
         assert found == expected, names
         assert (result.status, result.text) == ("verified", "Ann is the left midfielder\n")
 
 
-async def test_what_follows_the_number_decides():
-    found, result = await remedies(watch(remedy=REMEDY), "2+2=5,\\!000\n", "2+2=4\n")
+@pytest.mark.parametrize("remedy", [REMEDY, Auto()], ids=["repair", "auto"])
+async def test_what_follows_the_number_decides(remedy):
+    found, result = await remedies(watch(remedy=remedy), "2+2=5,\\!000\n", "2+2=4\n")
     assert (found, result.text) == (["resample"], "2+2=4\n")
-    found, result = await remedies(watch(remedy=REMEDY), "2+2=5, so\n", "\n")
+    found, result = await remedies(watch(remedy=remedy), "2+2=5, so\n", "\n")
     assert (found, result.text) == (["repair"], "2+2=4\n")
 
 

@@ -146,6 +146,15 @@ def test_another_file_is_refused(tmp_path, content):
         load_recording(path)
 
 
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:10] + b"\xff\xff" + data[12:]])
+def test_a_damaged_compressed_recording_is_refused(tmp_path, damage):
+    path = tmp_path / "a.gz"
+    save_recording(HttpRecording("s", "m"), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UsageError, match="record again"):
+        load_recording(path)
+
+
 def test_equal_recordings_are_equal_files(tmp_path):
     for name in ("a.gz", "b.gz"):
         save_recording(HttpRecording("s", "m"), tmp_path / name)

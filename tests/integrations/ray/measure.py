@@ -10,6 +10,7 @@ Ray and other programs do, and idle cores all count against it; the command says
 """
 
 import argparse
+import asyncio
 import os
 import random
 import statistics
@@ -17,6 +18,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 
@@ -70,7 +72,7 @@ async def dispatch(address, actors, calls):
     from interwhen.integrations.ray import RayWorkers
 
     verifier = monitor("work").verifier
-    here, there = [], []
+    here, there, later = [], [], []
     async with RayWorkers(address=address, actors=actors) as pool:
         pool._costs = Always()
         await ready(pool, verifier, actors)
@@ -78,7 +80,11 @@ async def dispatch(address, actors, calls):
         for _ in range(ROUNDS):
             there.append(await asking(pool, verifier, calls // ROUNDS))
             here.append(await asking(Instant(), verifier, calls // ROUNDS))
-    p50, p99 = (statistics.median(times[len(times) * part // 100] for *_, times in there) * 1e6 for part in (50, 99))
+            later.append(await asking(Later(there[-1].batch), verifier, calls // ROUNDS))
+    p50, p99 = (
+        statistics.median(times[len(times) * part // 100] for times in (each.times for each in there)) * 1e6
+        for part in (50, 99)
+    )
     print(f"dispatch alone: {p50:.0f} us p50 (bar 900), {p99:.0f} us p99")
     alone, batched = (
         [(each[part] - loop[part]) * 1e6 for each, loop in zip(there, here, strict=True)] for part in (0, 1)
@@ -89,6 +95,19 @@ async def dispatch(address, actors, calls):
         f"batches of ten (bar 25; {min(batched):.1f} to {max(batched):.1f} in {ROUNDS} rounds); besides, tasks and "
         f"deadlines of this loop: {loops[0]:.1f} and {loops[1]:.1f} us"
     )
+    waits = statistics.median((each.batched - loop.batched) * 1e6 for each, loop in zip(there, later, strict=True))
+    print(
+        f"    above the same loop that sleeps as long for its answers: {waits:.1f} us each in batches of ten (no bar)"
+    )
+
+
+class Asked(NamedTuple):
+    """The CPU seconds of a call alone and of one in batches of ten, the sorted times of those alone, and that of a batch."""
+
+    alone: float
+    batched: float
+    times: list[float]
+    batch: float
 
 
 class Instant:
@@ -98,20 +117,39 @@ class Instant:
         return None, None
 
 
+class Later:
+    """A pool that answers all calls of a moment after *seconds*: the same loop, with a processor that slept meanwhile."""
+
+    def __init__(self, seconds):
+        self.seconds, self.answer = seconds, None
+
+    async def check(self, verifier, claim, scope):
+        if self.answer is None:
+            self.answer = anyio.Event()
+            asyncio.get_running_loop().call_later(self.seconds, self.ring)
+        await self.answer.wait()
+        return None, None
+
+    def ring(self):
+        self.answer.set()
+        self.answer = None
+
+
 async def asking(pool, verifier, calls):
-    """Return the CPU time of a call alone, of one in batches of ten, and the sorted times of those alone."""
+    """Measure calls one after another, and in batches of ten."""
     times, cpu = [], time.process_time()
     for number in range(calls):
         begun = time.perf_counter()
         await ask(pool, verifier, claim(number, 0.0))
         times.append(time.perf_counter() - begun)
     alone = (time.process_time() - cpu) / calls
-    cpu = time.process_time()
+    cpu, begun = time.process_time(), time.perf_counter()
     for turn in range(calls // 10):
         async with anyio.create_task_group() as group:
             for _ in range(10):
                 group.start_soon(ask, pool, verifier, claim(f"{turn}", 0.0))
-    return alone, (time.process_time() - cpu) / calls, sorted(times)
+    batched, batch = (time.process_time() - cpu) / calls, (time.perf_counter() - begun) / (calls // 10)
+    return Asked(alone, batched, sorted(times), batch)
 
 
 def spent():
@@ -141,7 +179,7 @@ def _tasks(path):
 
 
 def shares(before, after, seconds, cores):
-    """What each needed of the time of the cores, in percent, and how much nobody did."""
+    """The shares of the time of all cores in percent: whose work they did, and for how long they were idle."""
     found = {name: (after[name] - before[name]) / seconds / cores * 100 for name in after}
     busy = found.pop("all")
     return {**found, "other programs": max(busy - sum(found.values()), 0.0), "idle": max(100 - busy, 0.0)}
