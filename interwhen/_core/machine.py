@@ -751,7 +751,8 @@ class Core:
     def _go_on_thinking(self) -> None:
         """Let the reasoning continue, because the budget for the remedy ``Conclude`` is spent.
 
-        ``Conclude`` only saves tokens, so the spent budget must not end the run.
+        ``Conclude`` only saves tokens, so the spent budget must not end the run. All candidates with this remedy are
+        dropped.
         """
         self.violations.pass_over_conclusions()
         self._go_on_without_remedy()
@@ -898,7 +899,10 @@ class Core:
         self._orders.append(Finish(self._summary(status, reason)))
 
     def _unverified_reasons(self, records: Sequence[CheckRecord]) -> tuple[UnverifiedReason, ...]:
-        """Return all reasons why the text, with these *records* of its checks, is not verified."""
+        """Return the reasons why the text, with these *records* of its checks, is not verified.
+
+        Unproven claims that ended the run are not among them.
+        """
         refuted = self.violations.refuted()
         found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:

@@ -640,7 +640,7 @@ class ModelReader:
         self._accepted(order, stream)
 
     def _accepted(self, order: Open, stream: Stream) -> None:
-        """Read from *stream* from now on: it is the response to *order*, which the server has accepted."""
+        """Read from *stream* from now on, the response to *order*. Report to the core that the server accepted it."""
         self.wanted = None
         self.stream = stream
         self.trail = getattr(stream, "trail", None)
