@@ -373,7 +373,7 @@ class CheckTable:
         return self._lose(set(looks), None)
 
     def cut(self, to: int) -> list[Order]:
-        """Remove the segments that end after offset *to*; return the orders to drop the jobs that are needed no more.
+        """Remove the segments that end after offset *to*; return the orders to drop the jobs that nothing needs now.
 
         Cached verdicts stay, so an equal claim in new text is not checked again.
         """

@@ -172,7 +172,7 @@ class Transcript:
         return tuple(call for span, call in self.calls if span.end > to)
 
     def enter(self, phase: Phase) -> None:
-        """Begin *phase* at the end of the trace."""
+        """Begin *phase* at the end of the trace, unless it is the phase there already."""
         if self.phases[-1][0] == self.length:
             self.phases.pop()
         if not self.phases or self.phases[-1][1] != phase:

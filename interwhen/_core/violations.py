@@ -872,7 +872,7 @@ class Violations:
         return (*self._acted, *ordered)
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: RemedyPlan | None = None) -> ViolationRecord:
-        """Return the record of *candidate* and of its remedy *todo*.
+        """Return the record of *candidate* and of its remedy *todo* (``None``: no remedy). It is not stored.
 
         *interrupted*: the candidate could interrupt the run.
         """
@@ -941,7 +941,7 @@ class RefutationCounts:
         self._answered.append(segment)
 
     def cut(self, to: int) -> None:
-        """Forget the answered segments from offset *to* on, because their text was cut."""
+        """Forget the answered segments from offset *to* on, because their text was cut. The counts stay."""
         while self._marks[-1][0] > to:
             self._marks.pop()
         while self._answered and self._answered[-1].end > to:

@@ -108,7 +108,10 @@ class ContextSource(Protocol):
         ...
 
     def load(self, names: Sequence[str]) -> None:
-        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block."""
+        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
+
+        Raises :class:`~interwhen.precompute.StoreError` if the store cannot be read.
+        """
         ...
 
     def close(self) -> None:
