@@ -546,7 +546,7 @@ class Core:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """End a stream that is too long, because its server does not end it. The finish reason becomes ``length``."""
+        """Close the stream, if one is open: its text is too long. The finish reason becomes ``length``."""
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -876,7 +876,7 @@ class Core:
         self._end("verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
+        """Cut the segment that the model did not finish, if a gate holds it back unchecked. The finish reason stays."""
         reason = self._finish_reason
         while (to := max(self.gates.settled(), self._shown_whole)) < self.transcript.length:
             self._cut(to)

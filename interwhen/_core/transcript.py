@@ -179,7 +179,7 @@ class Transcript:
             self.phases.append((self.length, phase))
 
     def slice(self, start: int, end: int) -> str:
-        """Return the text at ``[start, end)``."""
+        """Return the text at ``[start, end)``; empty if *start* is not below *end*."""
         if start >= end:
             return ""
         base, text = self._recent

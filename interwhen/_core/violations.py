@@ -842,7 +842,7 @@ class Violations:
     # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
-        """Store the *record* of a violation that gets no remedy."""
+        """Store the *record* of a violation without a remedy. It replaces one of the same monitor, key and span."""
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:

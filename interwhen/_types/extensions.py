@@ -210,7 +210,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """Upper limits for the budgets of one run. It can only lower a budget; ``None`` leaves the budget unchanged."""
 
     remedies: int | None = None
-    """The largest number of remedies. The next violation ends the run as ``abstained``."""
+    """The largest number of remedies. The next violation ends the run, as in :class:`~interwhen.Budgets`."""
     forks: int | None = None
     """The largest number of forks. Further forks are skipped."""
     discarded_tokens: int | None = None

@@ -42,7 +42,7 @@ class Round(NamedTuple):
     crowd: Crowd
 
 
-class Work(NamedTuple):
+class RoundWork(NamedTuple):
     """The CPU time of one round without sockets, in microseconds for each chunk."""
 
     loop: float
@@ -146,7 +146,7 @@ async def _round(gateway: Helper, streams: int, chunks: int, rate: float) -> Rou
 # how many chunks a read brings.
 
 
-class _Upstream:
+class _TickingUpstream:
     """A transport that answers each request with *events*. Each read waits for the next tick and gets one event."""
 
     def __init__(self, events: Sequence[bytes]) -> None:
@@ -155,9 +155,9 @@ class _Upstream:
         """How many ticks have come for which an answer waited."""
         self._waiting: list[asyncio.Future[None]] = []
 
-    async def send(self, _request: HttpRequest, *, connect_timeout: float | None) -> _Answer:  # noqa: ARG002
+    async def send(self, _request: HttpRequest, *, connect_timeout: float | None) -> _TickedAnswer:  # noqa: ARG002
         """Return a new answer at once; *connect_timeout* is ignored."""
-        return _Answer(self)
+        return _TickedAnswer(self)
 
     async def aclose(self) -> None:
         """Do nothing."""
@@ -182,11 +182,11 @@ class _Upstream:
             await asyncio.sleep(0)
 
 
-class _Answer:
+class _TickedAnswer:
     status = 200
     headers: Mapping[str, str] = {"content-type": "text/event-stream"}
 
-    def __init__(self, upstream: _Upstream) -> None:
+    def __init__(self, upstream: _TickingUpstream) -> None:
         self._upstream = upstream
         self._left = iter(upstream.events)
 
@@ -237,13 +237,13 @@ async def _without_sockets(
     chunks: int,
     rate: float,
     experiment: Experiment[Arm],
-) -> dict[Arm, list[Work]]:
+) -> dict[Arm, list[RoundWork]]:
     """Serve *streams* streams of *chunks* chunks at once in each round of *experiment*, and return what they cost.
 
     *monitors* watch the streams. One of the two gateways has the settings *journal*. The streams run as fast as they
     can; the journals are written as often for a chunk as at *rate* chunks a second.
     """
-    upstream = _Upstream(stream_events(chunks))
+    upstream = _TickingUpstream(stream_events(chunks))
     async with _inside(monitors, upstream, {}) as off, _inside(monitors, upstream, journal) as on:
         gateways: dict[Arm, Any] = {"off": off, "on": on}
         gc.collect()
@@ -254,7 +254,7 @@ async def _without_sockets(
         every = max(int(BUSY_SECONDS * rate), 1)
         ticks = asyncio.get_running_loop().create_task(upstream.run(every, on[0].journals.hurry))
 
-        async def measure(arm: Arm, _number: int) -> Work:
+        async def measure(arm: Arm, _number: int) -> RoundWork:
             gateway, app = gateways[arm]
             gc.collect()
             upstream.ticks = 0
@@ -264,7 +264,7 @@ async def _without_sockets(
                 await anyio.to_thread.run_sync(gateway.journals.close)
             loop, whole = time.thread_time() - loop, time.process_time() - whole
             assert min(sent) > chunks, f"each answer must have {chunks} chunks, got {min(sent)} messages"
-            return Work(*(seconds / (streams * chunks) * 1e6 for seconds in (loop, whole - loop)))
+            return RoundWork(*(seconds / (streams * chunks) * 1e6 for seconds in (loop, whole - loop)))
 
         try:
             return await experiment.run(measure)
@@ -275,7 +275,9 @@ async def _without_sockets(
 
 
 @asynccontextmanager
-async def _inside(monitors: Sequence[str], upstream: _Upstream, journal: Mapping[str, Any]) -> AsyncIterator[Any]:
+async def _inside(
+    monitors: Sequence[str], upstream: _TickingUpstream, journal: Mapping[str, Any]
+) -> AsyncIterator[Any]:
     from interwhen.gateway import Config, Gateway, make_app
 
     config = {"upstreams": ["http://127.0.0.1:1/v1"], "monitors": list(monitors), "journal": journal}
@@ -286,7 +288,7 @@ async def _inside(monitors: Sequence[str], upstream: _Upstream, journal: Mapping
 def report_of(
     single: Mapping[str, Sequence[Reading]],
     rounds: Mapping[Arm, Sequence[Round]],
-    work: Mapping[Arm, Sequence[Work]],
+    work: Mapping[Arm, Sequence[RoundWork]],
     kept: int,
     monitors: str,
 ) -> Report:
@@ -304,7 +306,7 @@ def report_of(
     lost = {arm: sum(each.crowd.lost for each in found) for arm, found in rounds.items()}
     inside = {arm: [sum(each) for each in found] for arm, found in work.items()}
     added = [
-        Work(after.loop - before.loop, after.others - before.others)
+        RoundWork(after.loop - before.loop, after.others - before.others)
         for before, after in zip(work["off"], work["on"], strict=True)
     ]
     rows: tuple[Row, ...] = (

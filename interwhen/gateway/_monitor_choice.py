@@ -197,8 +197,8 @@ class MonitorChooser:
         """Return the context for a request; ``None`` for no context.
 
         *asked* is the context that the request names. Without it, the context is the one whose text the *body*
-        contains, or else the configured default. Raises :class:`HttpError` if a client with *key* may not use the
-        context.
+        contains, or else the configured default. Raises :class:`HttpError` if *asked* is no text, or if a client
+        with *key* may not use the context.
         """
         if not isinstance(asked, str | None):
             raise HttpError(

@@ -74,6 +74,7 @@ class Quantity:
     """An exact amount with a dimension, such as money, time or data."""
 
     dimension: str
+    """The name of the dimension, such as ``time`` or ``data``; for money, the currency, such as ``USD``."""
     factor: Fraction = Fraction(1)
     """The unit of a number that the data gives without a unit, in base units of the dimension."""
 

@@ -121,7 +121,10 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 
 
 def _answers(require: Node) -> Iterator[str]:
-    """Yield, as text, the expressions that an argument must equal to satisfy *require*. Literals are left out."""
+    """Yield, as text, each expression that *require*, or a part of it, compares with an argument by equality.
+
+    Literals, and expressions of arguments alone, are left out.
+    """
     own = {"args"}
     for node in walk(require):
         if isinstance(node, Quantified) and _of_arguments(node.source, own):
@@ -192,7 +195,7 @@ class Rule:
         """Judge the call of *situation*. ``None``: the rule does not apply. The caller checks :meth:`looks_at` before.
 
         The verdict is ``Pass`` if the call satisfies the rule, ``Violation`` with both messages if not, and ``Unknown``
-        if this depends on a value that is not known.
+        if this depends on a value that is not known, or takes too many steps to evaluate.
         """
         applies = evaluate(self.when, situation, schema)
         if isinstance(applies, Missing):

@@ -36,6 +36,7 @@ class Constant:
     """A literal, such as ``5`` or ``"open"``, with its kind."""
 
     value: Scalar
+    """The value; an amount with a unit is in the base unit of its dimension, and 5 % is 1/20."""
     kind: Kind
 
 
@@ -156,7 +157,10 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def rebuild(node: Node, new: tuple[Node, ...]) -> Node:
-    """Return a copy of *node* with *new* as its direct children."""
+    """Return a copy of *node* with *new* as its direct children.
+
+    *new* must have as many nodes as :func:`children` returns for *node*, in the same order.
+    """
     below = iter(new)
     changes: dict[str, Any] = {}
     for field in fields(node):
@@ -176,7 +180,10 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def show(node: Node) -> str:  # noqa: C901, PLR0912  # one line for each kind of node
-    """Return the source text of *node*, with brackets around each operation so that it cannot be misread."""
+    """Return the source text of *node*, with brackets around operators and quantifiers, so that it cannot be misread.
+
+    Amounts are written in the base unit of their dimension: ``24 hours`` becomes ``86400 s``.
+    """
     match node:
         case Constant(value=value, kind=kind):
             return _constant(value, kind)

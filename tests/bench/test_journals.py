@@ -10,7 +10,7 @@ pytest.importorskip("starlette", reason="the extra 'gateway' is not installed")
 
 from interwhen import UsageError
 from interwhen.bench._crowd import Crowd, Reading
-from interwhen.bench._journals import Round, Work, journals, report_of
+from interwhen.bench._journals import Round, RoundWork, journals, report_of
 from interwhen.bench._statistics import Estimate
 
 CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0)
@@ -32,7 +32,7 @@ def test_each_bar_is_judged_by_the_differences_within_pairs() -> None:
     single = {"off": [Reading(0.0, 0.0, [0.010])], "on": [Reading(0.0, 0.0, [0.0102])]}
     worse = msgspec.structs.replace(CROWD, delivered=0.98, lost=1)
     rounds = {"off": [Round(50.0, CROWD), Round(90.0, CROWD)], "on": [Round(51.0, CROWD), Round(93.0, worse)]}
-    work = {"off": [Work(30.0, 4.0), Work(35.0, 5.0)], "on": [Work(30.5, 5.0), Work(36.5, 6.0)]}
+    work = {"off": [RoundWork(30.0, 4.0), RoundWork(35.0, 5.0)], "on": [RoundWork(30.5, 5.0), RoundWork(36.5, 6.0)]}
     found = report_of(single, rounds, work, 2, "arithmetic")
     bars = {
         str(row["what"]): row["measured"].met

@@ -216,6 +216,12 @@ def test_against_reasoning_gym():
     assert seen > 100
 
 
+def test_an_answer_that_lists_a_repeated_word_once_is_open():
+    prompt = "Sort the following words alphabetically: List: pear apple pear"
+    assert kinds(prompt, "The answer is apple pear pear") == ["Pass"]
+    assert kinds(prompt, "The answer is apple pear") == ["Unknown"]
+
+
 def test_an_unknown_list_is_no_answer():
     ((_, verdict),) = judged(GIVEN, ["The answer is red green blue"])[0]
     assert isinstance(verdict, Unknown)

@@ -69,7 +69,21 @@ def test_places_are_those_of_re_whatever_the_characters() -> None:
         assert ours.search(text) == theirs.span()
 
 
-@pytest.mark.parametrize("pattern", [r"(a)\1", "(?=a)", "(?<!a)b", r"\bx\b", "(?i)a", "a++", "[[:alpha:]]", "(?x) a"])
+@pytest.mark.parametrize("pattern", ["(a$|b)", "(?:a|(b$))|c$", "^(?:a$|b$)", "(a|b)c$"])
+def test_an_end_that_nothing_follows_is_translated(pattern: str) -> None:
+    ours = linear(pattern)
+    assert ours is not None
+    for text in ("a", "a\n", "b\n", "c\n", "bc\n", "a\n\n", "ab"):
+        assert (ours.search(text) is None) == (re.search(pattern, text) is None)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(r"(a)\1", "(?=a)", "(?<!a)b", r"\bx\b", "(?i)a", "a++", "[[:alpha:]]", "(?x) a"),
+        *(r"a\Z|b$", "(?:a$)\n", "((?:a$)|b)\n", "(?:(a$))*"),
+    ],
+)
 def test_what_would_mean_something_else_is_not_translated(pattern: str) -> None:
     assert linear(pattern) is None
     assert problems_of([pattern]) == {}

@@ -19,6 +19,7 @@ class Block:
     language: str
     """The language that the fence declares, in lower case; empty without one."""
     code: str
+    """The lines without the indentation of the fence, each with a line end."""
     starts: tuple[int, ...]
     """The offset in the segment at which each line of the code starts."""
     end: int

@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from interwhen import UsageError
@@ -43,7 +44,10 @@ class Place(NamedTuple):
 
 
 class Linear:
-    """A pattern that RE2 has compiled. It finds the same match as ``re.search`` in every text."""
+    """A pattern that RE2 has compiled. It matches the same texts as ``re.search``, from the same start on.
+
+    Only where ``$`` matches, the end of the match may differ by a line end at the end of the text.
+    """
 
     __slots__ = ("_compiled", "_ends")
 
@@ -72,9 +76,10 @@ class Linear:
 
 @functools.lru_cache(maxsize=_KEPT)
 def linear(pattern: str) -> Linear | None:
-    """Compile *pattern*, in Python's syntax, by RE2.
+    """Compile *pattern*, in Python's syntax, by RE2. The results for the last 512 patterns are cached.
 
-    Return ``None`` if RE2 cannot express it or is not installed, or if the pattern is too long.
+    Return ``None`` if RE2 cannot express it or is not installed, and if the pattern is not valid, too long (more than
+    2,000 characters) or needs too much memory.
     """
     if re2 is None or len(pattern) > _LONGEST:
         return None
@@ -92,6 +97,16 @@ class _InexpressibleError(Exception):
     """RE2 cannot express a part of the pattern, or gives it another meaning."""
 
 
+@dataclass(slots=True)
+class _Tail:
+    """Whether a group of the pattern ends with a ``$`` that means the end of the text."""
+
+    is_ended: bool = False
+    """Whether the alternative so far ends with it."""
+    has_end: bool = False
+    """Whether any alternative so far ends with it."""
+
+
 class _Translation:
     """Translates a pattern from Python's syntax to RE2's, with Python's meaning for every character of Unicode."""
 
@@ -102,6 +117,10 @@ class _Translation:
         self._names: set[str] = set()
         self._multiline = False
         self._ends = False
+        self._is_whole = False
+        """Whether the pattern has a ``\\Z``, which never matches before a line end."""
+        self._tails: list[_Tail] = [_Tail()]
+        """The groups around this place, outermost first: the whole pattern, then each open bracket."""
 
     def run(self) -> tuple[str, bool]:
         """Return the pattern for RE2, and whether it has a ``$`` that means the end of the text.
@@ -112,6 +131,8 @@ class _Translation:
         while self._at < len(pattern):
             char = pattern[self._at]
             self._at += 1
+            if self._tails[-1].is_ended and char not in ")|":
+                raise _InexpressibleError  # something may follow the end of the text
             match char:
                 case "\\":
                     self._escape(inside=False)
@@ -119,12 +140,16 @@ class _Translation:
                     self._set()
                 case "(":
                     self._group()
+                case ")" | "|":
+                    self._close(char)
                 case "{":
                     self._braces()
                 case "$":
                     self._end()
                 case _:
                     self._written.append(char)
+        if self._ends and self._is_whole:
+            raise _InexpressibleError
         return "".join(self._written), self._ends
 
     def _escape(self, *, inside: bool) -> None:
@@ -146,6 +171,7 @@ class _Translation:
             self._written.append(r"\A")
         elif char == "Z" and not inside:
             self._written.append(r"\z")
+            self._is_whole = True
         else:
             # Back-references, octal numbers, names of characters, and word boundaries, which RE2 knows only for ASCII.
             raise _InexpressibleError
@@ -187,8 +213,20 @@ class _Translation:
                 self._written.append(r"\[" if char == "[" else char)
         self._written.append("]")
 
+    def _close(self, char: str) -> None:
+        """Translate ``)`` or ``|``, and record whether what follows comes after the end of the text."""
+        self._written.append(char)
+        tail = self._tails[-1]
+        if char == ")" and len(self._tails) > 1:
+            self._tails.pop()
+            if tail.has_end:
+                self._tails[-1].is_ended = self._tails[-1].has_end = True
+        else:
+            tail.is_ended = False
+
     def _group(self) -> None:
         self._written.append("(")
+        self._tails.append(_Tail())
         if not self._next("?"):
             return
         if self._next(":"):
@@ -203,6 +241,7 @@ class _Translation:
         elif self._at == 2 and (flags := self._flags()):
             self._multiline = "m" in flags
             self._written.append(f"?{flags})")
+            self._tails.pop()
         else:
             raise _InexpressibleError
 
@@ -233,9 +272,7 @@ class _Translation:
         if self._multiline:
             self._written.append("$")
             return
-        if self._pattern[self._at : self._at + 1] not in ("", ")", "|"):
-            raise _InexpressibleError
-        self._ends = True
+        self._tails[-1].is_ended = self._tails[-1].has_end = self._ends = True
         self._written.append(r"\z")
 
     def _take(self) -> str:
@@ -264,7 +301,7 @@ _SECONDS = 10.0
 
 
 def problems_of(patterns: Iterable[str]) -> dict[str, str]:
-    """Return the patterns that do not compile, each with the reason.
+    """Return a map from each of *patterns* that is not valid in Python to the reason; an empty map if all are valid.
 
     Patterns that RE2 cannot express are compiled by :mod:`re` in another process. Raises :class:`UsageError` if that
     process fails or takes too long.

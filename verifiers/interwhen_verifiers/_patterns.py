@@ -49,16 +49,18 @@ class PatternClaim(Claim):
     """The claim that ``text`` matches none of ``patterns`` (``must`` is ``absent``) or at least one (``present``)."""
 
     text: str
+    """The text that is searched."""
     patterns: tuple[str, ...]
     """Regular expressions. Messages name each of them by the entry of ``names`` with the same index."""
     names: tuple[str, ...]
     must: Must
+    """``absent``: no pattern may match; ``present``: at least one must."""
     before: str = ""
     """The end of the text before ``text``, to find a word that spans both. Empty: earlier text is not searched."""
 
 
 Find: TypeAlias = Callable[[str, str], Place | None]
-"""A function that returns the first match of a pattern in a text, or ``None``."""
+"""A function of a pattern and a text. It returns the first match, or ``None``."""
 
 
 def search_by_re(pattern: str, text: str) -> Place | None:

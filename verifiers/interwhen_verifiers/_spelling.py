@@ -33,9 +33,9 @@ class Disguise(NamedTuple):
 
 
 class Skeleton:
-    """The letters of a text, each replaced by the Latin letter that it looks like, with their offsets in the text.
+    """The letters and digits of a text with their offsets, where each is replaced by a Latin letter that looks like it.
 
-    Characters that are not letters and do not look like one are left out.
+    Signs that look like a letter are read as this letter or left out: a search tries both. All else is left out.
     """
 
     __slots__ = ("_letters", "_places", "_text")
@@ -56,10 +56,11 @@ class Skeleton:
             self._places.append(places)
 
     def find(self, word: str) -> Disguise | None:
-        """Search the text for *word* as a separate word, plain or in disguise, and return the first range found.
+        """Search the text of this skeleton for *word*, plain or in disguise, and return the first range found.
 
-        In disguise, the letters are replaced by letters, digits or signs that look like them, or have signs or spaces
-        between them. The result is ``None`` if nothing is found, or if *word* has fewer than ``SHORTEST`` letters.
+        In disguise, the letters are replaced by letters, digits or signs that look like them, or have up to three signs
+        or spaces between them. Case is ignored. The result is ``None`` if *word* does not stand there as a separate
+        word, or if it has fewer than ``SHORTEST`` letters.
         """
         sought = look_of(word)
         if len(sought) < SHORTEST:
@@ -86,9 +87,9 @@ class Skeleton:
 
 @lru_cache(maxsize=4096)
 def look_of(word: str) -> str:
-    """Return the letters of *word*, each replaced by the Latin letter that it looks like, in lower case.
+    """Return the letters and digits of *word* in lower case, each replaced by a Latin letter that looks like it.
 
-    Characters that are not letters and do not look like one are left out.
+    So are the signs ``|!@$``. Other characters are left out.
     """
     return "".join(map(_look, word))
 

@@ -85,7 +85,7 @@ _TRIED = "the lines before may speak of a trial, or of a mistake"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equation(Claim):
-    """A chain of neighbouring sides, such as ``2 * (3 + 4) = 2 * 7 = 14``."""
+    """A chain of neighbouring sides, such as ``2 * (3 + 4) = 2 * 7 = 14``; or text that is not read, without sides."""
 
     text: str
     """The chain in normal form, with the earlier lines that it continues."""
@@ -198,7 +198,7 @@ async def prepare(task: Task) -> Problem:
 
 
 def begin(prepared: Problem | None) -> State:
-    """Return the state before the first line. *prepared* is what the prompt asks for and announces."""
+    """Return the state before the first line. *prepared* is what the prompt asks for and announces, if anything."""
     problem = prepared or _NO_PROBLEM
     return State(problem, problem.setting)
 
@@ -278,9 +278,10 @@ def _goes_on(state: State, segment: Segment) -> bool:
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    """Yield the equations of *segment* alone, and an unread claim for text beyond the limit of parts.
+    """Yield the equations of *segment*, which do not continue earlier lines.
 
-    Takes time linear in the length of the text.
+    A sentence of more than ``MAX_SEGMENT`` characters, and the text after the first ``MAX_PARTS`` lines and windows,
+    are not read: each gives a claim without sides. Takes time linear in the length of the text.
     """
     parts, rest = _first_parts(segment)
     for part in parts:
@@ -417,7 +418,7 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
     """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
 
-    Relation signs in chains that the extractor has just read are left out, and so are lines and sentences of more than
+    Relation signs in chains that the extractor has just read are left out, and so are sentences of more than
     ``MAX_SEGMENT`` characters. *prepared* is not used.
     """
     del prepared
@@ -510,9 +511,9 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 
 @verifier(name="arithmetic", version="2", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*, an equation or an answer. A value that is correctly rounded to the decimals shown is right.
+    """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
 
-    *prepared* is not used.
+    The verdict is ``Unknown`` if the text may not assert the claim, or may mean something else. *prepared* is not used.
     """
     del prepared  # each claim holds the parts of it that it needs
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "shown-digits")
@@ -520,9 +521,9 @@ def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
 
 @verifier(name="arithmetic", version="2-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*, an equation or an answer. In an equation, a rounded value after ``=`` is wrong.
+    """Judge *claim* as :func:`check` does, but refute a rounded value in an equation.
 
-    A rounded answer is right, as in :func:`check`. *prepared* is not used.
+    It is right only where the text says that it is approximate. A rounded answer is right. *prepared* is not used.
     """
     del prepared
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "exact")
@@ -541,8 +542,8 @@ def arithmetic(
     """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
 
     If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
-    ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, and only ``10/3 ≈ 3.33`` is right.
-    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, unless the text says that it is rounded, as
+    in ``10/3 ≈ 3.33``. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_choice("arithmetic", _VERIFIERS, rounding=rounding)
     return task_monitor(

@@ -141,10 +141,11 @@ def command(
 ) -> Monitor:
     """Make a monitor that runs an external checker on the text. Raises :class:`UsageError` on options that cannot work.
 
-    A block that is not accepted alone is checked again together with the blocks before it.
+    A block that is not accepted alone is checked again together with the blocks before it, at most 16.
 
     ``preset``: the name of a known checker; ``argv``: the command of any other checker, with ``{file}`` in place of the
-    file. ``languages``: the languages of the code blocks that are checked (empty: the whole answer is checked);
+    file. ``languages``: the languages of the code blocks that are checked (by default those of the preset; empty, or
+    without a preset: the whole answer is checked);
     ``file``: the name of the file; ``pattern``: a regular expression that finds errors in the output, with the groups
     ``line``, ``column`` and ``message``; ``refutes``: the exit codes which mean that the file is wrong (0 means that it
     is right; other codes prove nothing). ``sandbox``: ``process``, or ``none`` to run with all rights of this process

@@ -85,10 +85,10 @@ class Probe(Claim):
 
 
 def answer_in(reply: Reply, *, boxed: bool) -> str | None:
-    """Return the answer at the beginning of *reply*; ``None`` if the reply was cut off within the answer.
+    """Return the answer at the beginning of *reply*; ``None`` if it does not end within the first 400 characters.
 
-    *boxed*: the answer ends at its closing brace. Otherwise it ends at the end of its line. Only the first 400
-    characters are read.
+    *boxed*: the answer ends at its closing brace. Otherwise it ends at the end of its line, or where the model stopped
+    by itself.
     """
     text = reply.text[:_LONGEST]
     depth = 1

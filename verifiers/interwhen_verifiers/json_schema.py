@@ -208,7 +208,7 @@ def _unwound(pieces: tuple[Any, ...] | None) -> Iterator[str]:
 
 
 Schema = Mapping[str, Any] | str | bool
-"""A schema as a mapping, as JSON text, or as the path of a file that ends in ``.json``."""
+"""A schema as a mapping or Boolean, as JSON text, or as the path of a file that ends in ``.json``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,11 +242,12 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The state of the tracker in an answer. ``end`` is the offset at which the last segment ended."""
+    """The state of the tracker in an answer."""
 
     finder: Finder
     search: Search
     end: int | None = None
+    """The offset in the trace at which the last segment ended; ``None`` before the first segment."""
 
 
 def _check(claim: Documented, prepared: Any) -> Verdict:
@@ -341,8 +342,8 @@ def json_schema(
     answer as one document; ``fenced`` reads the code blocks that declare json; ``auto`` is ``answer`` if the answer
     begins with a bracket, and otherwise ``fenced``. ``every``: how many characters are read at a time. ``remote``:
     addresses of schemas that a ``$ref`` may name (a folder ends in ``/``). They are fetched once, when the monitor is
-    made. Other addresses are never fetched. ``level`` and ``delivery`` are those of :class:`~interwhen.Monitor`. Raises
-    :class:`UsageError` on an unknown option value or an invalid schema.
+    made. A ``$ref`` to any other address is an error. ``level`` and ``delivery`` are those of
+    :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an unknown option value or an invalid schema.
     """
     require_choice("json_schema", get_args(Where), where=where)
     if (schema is None) == (tools is None):

@@ -71,9 +71,9 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_secrets(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the secrets in *text*. Placeholders, such as keys with the word EXAMPLE, are left out.
+    """Yield the keys, tokens and passwords that are found in *text*.
 
-    A private key is always found.
+    Placeholders, such as keys with the word EXAMPLE, are left out; but a private key is never taken for one.
     """
     said = text.text
     for name, pattern in _KINDS:
@@ -162,8 +162,9 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the instructions in *text*, each with the element around it, or with all text from its line on.
+    """Yield the instructions in *text* that have a known wording, each with the element around it.
 
+    If no element is around it, the finding is all text from its line on.
     Look-alike letters are read as the letters that they look like. Invisible characters are ignored.
     """
     normal = normalize(text.text)

@@ -239,7 +239,7 @@ class _Conversation:
     messages may only repeat the text, so they are no sources of it."""
 
     def sources(self, value: str) -> Iterator[Source]:
-        """Yield the occurrences of *value*, in the order of the messages."""
+        """Yield one occurrence of *value*, which is in lower case, for each message that contains it, in order."""
         sent = self.sent.get(value, 1 << 62)
         return (source for text in self.texts if (source := text.find(value, sent)) is not None)
 
@@ -404,7 +404,8 @@ def provenance(
     Each option is a list of names, in which ``*`` stands for any text. ``changing``: the tools whose calls are judged.
     ``destinations``: the arguments that say where something goes. ``trusted``: tools whose whole output may name a
     destination. ``documents``: tools that return text by other people; no part of their output may name a destination.
-    In the output of any other tool, a field of a record may name a destination, and running text may not. ``level`` and
+    In the output of any other tool, a field of a record may name a destination. Running text may not, nor a field for
+    free text such as ``subject``. ``level`` and
     ``delivery`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` if an option is not a list of
     names.
     """

@@ -285,9 +285,9 @@ def python(
 
     ``tests``: a program with asserts, in addition to the tests in the task. ``doctests``: also run the examples in the
     task and in the code. ``typecheck``: also run mypy. ``seconds``: the time limit of the code. ``late``: the verdict
-    on code that takes longer. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises
-    :class:`UsageError` if ``tests`` is not valid Python, if mypy is needed and not installed, and on an option value
-    that is not allowed.
+    on code that takes longer, ``unknown`` or ``violation``. ``level``, ``delivery`` and ``phase`` are those of
+    :class:`~interwhen.Monitor`. Raises :class:`UsageError` if ``tests`` is not valid Python, if mypy is needed and not
+    installed, and on an option value that is not allowed.
     """
     require_choice("python", get_args(Late), late=late)
     require_positive("python", seconds=seconds)

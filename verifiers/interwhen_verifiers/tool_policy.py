@@ -401,7 +401,7 @@ def tool_policy(
     level: Level = "witness",
     delivery: Delivery | None = None,
 ) -> Monitor:
-    """Make a monitor that judges tool calls by a policy. Raises :class:`UsageError` on an unknown option value.
+    """Make a monitor that judges tool calls by a policy. Raises :class:`UsageError` on an option that cannot work.
 
     ``policy``: a :class:`Policy` or a :class:`interwhen.policy.WrittenPolicy`; or the name of a shipped policy
     (``airline``, ``retail``); or the folder of a written policy (see ``docs/policy.md``); or ``module:NAME`` or

@@ -145,7 +145,7 @@ class _Clause:
     """
 
     place: int
-    """The number of its sentence in the text."""
+    """The number of its sentence in the text, from 0; from 1,000,000 if the line is not in the text."""
     words: tuple[_Word, ...]
     names: frozenset[str]
     """The stems of the names in it, or in the clause before it if this one has only a number and what it counts."""
@@ -165,7 +165,7 @@ class _Quantity:
     """A number in the cited lines, with one possible reading of its unit. *place* is its clause and its index there."""
 
     place: tuple[int, int]
-    """The number of the clause, and of the word in it."""
+    """The number of the clause, and of the word in it, both from 0."""
     value: Fraction
     unit: _Unit
     clause: _Clause

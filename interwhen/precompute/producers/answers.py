@@ -168,7 +168,7 @@ class AnswerProducer:
         """Let the model list likely questions, or answer one question, as the parameters of *step* say.
 
         An answer that is not finished within the token limit, or that the run abstains from, gives :class:`Nothing`.
-        Raises :class:`ModelError` if the run that answers fails.
+        Raises :class:`ModelError` if the model fails, or if even a short part of the text exceeds its context window.
         """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
@@ -370,7 +370,8 @@ async def _agreed(
 def _result_of(text: str) -> str:
     """Return the result of *text*, which two derivations must have in common.
 
-    It is the answer if this is a number, otherwise the last number in the last line, or else the answer in words.
+    It is the answer if this is a number, otherwise the last number in the last line, or else the answer in words; empty
+    if there is none.
     """
     answer = read_answer(text) or ""
     numbers = _NUMBERS.findall(_last_line(text)) if read_number(answer) is None else ()

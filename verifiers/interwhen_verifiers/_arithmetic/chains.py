@@ -182,7 +182,10 @@ class _Backwards:
         self.stop = stop
 
     def first(self) -> int | None:
-        """Return the index at which the longest expression before the relation starts; ``None`` if there is none."""
+        """Return the index at which the longest expression before the relation starts.
+
+        The result is ``None`` if there is no expression, or if it is not clear where it starts.
+        """
         at = self._operand(self.stop)
         while at is not None:
             before = at

@@ -23,7 +23,7 @@ DENOMINATORS = (3, 6, 7, 9, 11, 12)
 
 
 class Interval(NamedTuple):
-    """All values from ``low`` to ``high``."""
+    """All values from ``low`` to ``high``, both included."""
 
     low: Value
     high: Value

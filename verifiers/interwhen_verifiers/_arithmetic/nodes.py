@@ -174,7 +174,7 @@ def ungrouped(node: Node) -> Node:
 
 
 def render(node: Node) -> str:
-    """Return *node* in plain text: digits, signs and brackets only, never words of the trace."""
+    """Return *node* in plain text: numbers, signs, brackets and the word "of", but no other words of the trace."""
     match node:
         case Number():
             return f"{node.text}%" if node.percent else node.text

@@ -60,7 +60,8 @@ class Problem(NamedTuple):
     """The computation that a prompt asks for, and the arithmetic (such as a modulus) that it announces."""
 
     node: Node | None
-    """The computation that the question asks for; ``None`` where it asks for anything more, or anything else."""
+    """The computation that the question asks for. ``None``: it asks for more or something else, is too long, or can be
+    read in several ways."""
     setting: Setting
     text: str = ""
     """The prompt. An equation that also occurs in it may be a quotation, and is not judged."""

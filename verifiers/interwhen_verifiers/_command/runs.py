@@ -143,7 +143,7 @@ async def run_outside(checker: Checker, text: bytes, *, seconds: float, director
     They run in a scratch directory, or in *directory*, and get only ``PATH`` and a few other variables of the
     environment. *seconds* limits all commands together, and each may print at most 256 KiB. Return how they ended.
     When this function returns or is cancelled, the process group of each command is gone, and so is the scratch
-    directory.
+    directory. Raises :class:`OSError` if the file cannot be written.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()

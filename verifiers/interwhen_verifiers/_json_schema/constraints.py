@@ -130,7 +130,10 @@ _A: Mapping[Kind, str] = {
 
 
 def scalar(value: Any) -> Test:
-    """Return a test that *value*, a number, Boolean or null, is allowed by ``enum``, ``const`` and the bounds."""
+    """Return a test that *value*, a number, Boolean or null, is allowed by ``enum``, ``const`` and the bounds.
+
+    A number that is not whole fails where the type is ``integer``.
+    """
 
     def test(leaf: Leaf) -> str:
         if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
@@ -316,6 +319,6 @@ _ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
 
 
 def shown(text: str) -> str:
-    """Return *text* for a message: cut to 80 characters, and with ``?`` in place of control characters."""
+    """Return *text* for a message: cut to 80 characters, with ``?`` in place of control characters and emojis."""
     clean = _ODD.sub("?", text)
     return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

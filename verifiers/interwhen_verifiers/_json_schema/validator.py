@@ -193,7 +193,7 @@ class Judge:
         self._may_wait = True
 
     def validate(self, document: str) -> Verdict:
-        """Judge a complete *document* by the schema.
+        """Judge a complete *document* by the schema, as :func:`validate` does.
 
         If a pattern of the schema may take exponential time, the verdict is ``Unknown`` unless this is a worker
         process.
@@ -293,8 +293,8 @@ def _looks_at_evaluated_names(schemas: Schemas) -> bool:
 def validate(document: str, judge: Any) -> Verdict:
     """Judge a complete *document*; *judge* is the library's validator.
 
-    Text that is not valid JSON is a violation. The verdict is ``Unknown`` for a document that is too long or too deep,
-    and for a schema that cannot be applied.
+    Text that is not valid JSON, or has a key twice in one object, is a violation. The verdict is ``Unknown`` for a
+    document that is too long or too deep or has too long a number, and for a schema that cannot be applied.
     """
     if len(document) > _LARGEST:
         return Unknown(f"a document of more than {_LARGEST:,} characters is not judged")

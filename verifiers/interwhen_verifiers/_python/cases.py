@@ -167,7 +167,8 @@ class Reader:
         """Read the statements of *body*, add their tests to ``cases``, and record the other statements.
 
         *values* maps the parameters and loop variables that *body* uses to their expressions. *depth* is the number of
-        function bodies and loops around *body*. Raises ``_TooLongError`` if there are too many statements or tests.
+        function bodies and loops around *body*. Raises ``_TooLongError`` if there are more than 2,000 statements or 60
+        tests, or if *depth* is more than 12.
         """
         for node in body:
             self._steps += 1
@@ -363,7 +364,7 @@ class Reader:
         return Case(shown, tuple(asked), residual, relation, "\n".join(ast.unparse(step.node) for step in outer))
 
     def needed(self, names: Iterable[str]) -> list[Step]:
-        """Return the statements, in order, that bind or change the variables *names*."""
+        """Return the statements, in order, that bind or change the variables *names*, and those that these need."""
         wanted = set(names) - self.names
         found: list[Step] = []
         for step in reversed(self._before):

@@ -119,7 +119,8 @@ def _rounds(got: object, expected: object, want: str) -> bool:
 
 
 Told: TypeAlias = dict[str, Any]
-"""A report on code: ``kind`` is syntax, unread, compiled, passed, failed, raised or ended."""
+"""A report. ``kind`` says of what: of code, it is syntax, unread, compiled, passed, failed or raised; of the value of
+one question, value or raised; of one test, held or raised."""
 
 _HARNESS = Path(__file__).with_name("harness.py").read_text(encoding="utf-8")
 _MOST_CALLS = 100
@@ -171,7 +172,8 @@ async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limit
     """Return the report on *code*; if there is no report, return the outcome of the sandbox.
 
     *earlier* is the code of the blocks before it, and *given* holds the tests of the task. *doctests*: also run the
-    examples in the task and in the code.
+    examples in the task and in the code. Raises :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot
+    make the sandbox.
     """
     bound = names_in(code)
     before = frozenset(name for text in earlier for name in names_in(text))
@@ -369,7 +371,7 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
     """Return the reports on the values of *questions*, from *answers*.
 
-    If a value is missing, return only the report that says why.
+    If a value is missing, return only the report, or the outcome of the sandbox, that says why.
     """
     found: list[Told] = []
     for question in questions:
@@ -421,7 +423,8 @@ def _holding(case: Case, told: list[Told]) -> Call:
 def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
     """Return the report on a test that has no value, because the code or the call *shown* raised, or did not end.
 
-    *told* is what the sandbox reported about it. *example*: the test is an example of a docstring or of the task.
+    *told* is what the sandbox reported about it; if the call itself did not raise, *told* is returned unchanged.
+    *example*: the test is an example of a docstring or of the task.
     """
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told

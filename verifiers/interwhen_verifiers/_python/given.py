@@ -30,7 +30,7 @@ class Given:
     python_2: bool = False
     """Whether the task speaks of Python 2."""
     stub: str = ""
-    """The beginning of a function that the answer is to complete, up to its docstring."""
+    """The beginning of a function that the answer is to complete, up to its docstring, with the code before it."""
 
 
 def read_given(text: str) -> Given:

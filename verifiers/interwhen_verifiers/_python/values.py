@@ -32,7 +32,7 @@ _NEVER_EQUAL = frozenset(
 
 
 class NotPlainError(Exception):
-    """The expression is more than a plain value."""
+    """The expression is more than a plain value, or the data encodes no value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,10 @@ def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: st
 
 
 def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]) -> Tracker[Any]:
-    """Return a tracker that reads segments with *read*. *begin* makes the state at the start of each phase."""
+    """Return a tracker that calls *read* with the puzzle, the state of the text so far, and each segment.
+
+    *read* returns the next state and the claims of the segment. *begin* makes the state at the start of each phase.
+    """
 
     def step(
         state: tuple[PuzzleT, StateT, str], segment: Segment

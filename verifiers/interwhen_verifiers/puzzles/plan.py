@@ -69,7 +69,7 @@ class Progress:
     ended: bool = False
     """Whether the text says that the plan ends here."""
     last: int | None = None
-    """The number of the last action in the numbered list."""
+    """The number of the last action that the text has numbered; ``None`` if there is none."""
     before: ActionStep | None = None
     """The last action that was taken."""
     doubt: str = ""

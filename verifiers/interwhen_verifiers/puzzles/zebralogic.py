@@ -40,7 +40,7 @@ from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle, read_puz
 
 
 Arrangement: TypeAlias = tuple[tuple[int, ...], ...]
-"""For each attribute, the houses of its values."""
+"""For each attribute, the houses of its values, numbered from 1."""
 
 _SHARE = 0.9
 """The share of the remaining time that Z3 may use."""
@@ -152,7 +152,7 @@ _READ = threading.local()
 def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
     """Return the puzzle in *text*, read into the Z3 context *context*.
 
-    Each thread reads it only once for all questions.
+    Each thread keeps the last puzzle that it read, so that it reads it once for many questions.
     """
     last: _Read | None = getattr(_READ, "last", None)
     if last is not None and last.text == text and last.context is context:

@@ -74,8 +74,8 @@ def countdown(
 ) -> Iterator[Exercise]:
     """Generate *count* puzzles from *seed*: make a target from *numbers* numbers, each of which is at most *largest*.
 
-    The target is at most *target*. With ``dead_ends=False``, a correct step after which the target cannot be reached is
-    not a violation.
+    The target is from 10 to *target*. With ``dead_ends=False``, a correct step after which the target cannot be reached
+    is not a violation.
     """
 
     def prompt(entry: Mapping[str, Any]) -> Prompt:

@@ -53,7 +53,7 @@ def read(text: str) -> str | None:
 def chain_sum(
     *, count: int, seed: int, terms: int = 6, digits: int = 4, wording: Wording = "worked"
 ) -> Iterator[Exercise]:
-    """Generate *count* sums and differences of *terms* numbers, which have up to *digits* digits, from *seed*.
+    """Generate *count* sums and differences of *terms* numbers from *seed*. Each has at most *digits* digits.
 
     *wording* is the form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the
     operations in words. Raises :class:`UsageError` for a number of terms or digits that is not supported.

@@ -14,7 +14,7 @@ from interwhen.testing import Turn
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a file of JSON lines, compressed or not."""
+    """Yield the records of a file of JSON lines, which is compressed if its name ends in ``.gz``."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
         for line in lines:
             yield msgspec.json.decode(line, type=dict[str, Any])

@@ -21,7 +21,8 @@ from interwhen.testing import Label, LabelledTrace, Turn
 def mbpp(path: Path) -> Iterator[LabelledTrace]:
     """Yield a trace for each completion at *path*: ``right`` if it passed the tests of its task, else ``wrong``.
 
-    If it was not judged, or its failure may come from another completion of the run, it is ``unclear``.
+    *path* is the file, or the folder with ``completions.jsonl.gz``. If a completion was not judged, or its failure may
+    come from another completion of the run, the trace is ``unclear``.
     """
     file = path / "completions.jsonl.gz" if path.is_dir() else path
     hidden: dict[str, set[str]] = {}

@@ -13,7 +13,10 @@ _NONE = -1
 
 
 def processbench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the solutions in the file or folder at *path*. The mistake of a trace is its first wrong step."""
+    """Yield the solutions in the file or folder at *path*. The mistake of a trace is its first wrong step.
+
+    A trace without a wrong step is ``right``.
+    """
     for record in records(path):
         text, spans = joined(record["steps"], "\n\n")
         first = record["first_error"]

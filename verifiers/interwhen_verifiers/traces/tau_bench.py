@@ -17,7 +17,7 @@ _BROKEN_GOLD = ("NQNU5R", "XEHM4B")
 
 
 def tau_bench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the runs of the file at *path*, and the correct ("gold") calls of each of their tasks.
+    """Yield the runs of the file at *path*, and once for each task its correct ("gold") calls, if it has any.
 
     A run that failed is ``wrong``, whatever the reason. A run that did its task is ``right``, and so are gold calls. If
     the gold calls of a task break the policy, all its traces are ``unclear``.

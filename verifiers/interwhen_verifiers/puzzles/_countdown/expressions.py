@@ -78,7 +78,7 @@ class Expression:
 
     @property
     def is_bare(self) -> bool:
-        """Whether the expression is a single number without an operation."""
+        """Whether the expression is a single number without an operation. It may have a sign and brackets."""
         return len(self.numbers) == 1
 
 

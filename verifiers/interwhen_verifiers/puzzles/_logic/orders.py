@@ -201,7 +201,8 @@ class ObjectOrder:
     def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
         """Judge *said*: stated facts, or the answer. The option that the answer names must follow from the clues.
 
-        Facts that contradict the clues are a violation, and facts that the clues leave open are ``Unknown``.
+        Facts that contradict the clues are a violation. Facts that the clues leave open are ``Unknown``, and so is an
+        answer that is not understood.
         """
         if isinstance(said, ToldFacts):
             return _judge_arrangement(self, said)

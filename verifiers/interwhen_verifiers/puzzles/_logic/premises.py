@@ -471,7 +471,7 @@ class Premises:
         """Judge *said*: a conclusion, or the answer to the question.
 
         A conclusion is a violation if its contrary follows from the premises, and ``Unknown`` if neither follows. An
-        answer is ``Unknown`` if it or the question is not understood.
+        answer is ``Unknown`` if it or the question is not understood, or if schools of logic differ on it.
         """
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)

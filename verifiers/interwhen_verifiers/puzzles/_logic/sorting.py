@@ -55,7 +55,10 @@ class Words:
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        """Return the first way in which *listed* is not a rearrangement of the given words; an empty text if it is."""
+        """Return the first way in which *listed* does not have the words to sort; an empty text if there is none.
+
+        A word that is given several times may be listed less often, but at least once.
+        """
         given, found = Counter(self.given), Counter(listed)
         for word in found:
             if word not in given:
@@ -91,7 +94,11 @@ class Words:
         return after, [*found, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
 
     def judge(self, said: Sorted) -> Verdict:
-        """Judge *said*, a statement about letters or the order, or the answer, by comparing the words."""
+        """Judge *said*, a statement about letters or the order, or the answer, by comparing the words.
+
+        The verdict is ``Unknown`` for words that are not to be sorted, for an order in a problem that sorts
+        descending, for an answer that is not only a list, and for one that lists a repeated word less often.
+        """
         match said:
             case Letter():
                 return _judge_letter(said)
@@ -104,7 +111,7 @@ class Words:
 
 
 def letters(word: str) -> str:
-    """Return *word* in lower case, without anything but its letters."""
+    """Return the letters of *word* in lower case, without all other characters."""
     return "".join(sign for sign in word.casefold() if sign.isalpha())
 
 
@@ -421,6 +428,8 @@ def _judge_answer(problem: Words, text: str) -> Verdict:
         return Violation(why=what)
     if pair := problem.misplaced(listed):
         return Violation(why=f"{pair[0]!r} does not come before {pair[1]!r}")
+    if len(listed) < len(problem.given):
+        return Unknown("a word that is given several times is listed less often")
     return Pass("all the words, in their order")
 
 

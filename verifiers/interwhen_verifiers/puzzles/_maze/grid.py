@@ -265,7 +265,10 @@ def _asked(prompt: str) -> tuple[Asked, str]:
 
 
 class CoordinateFrame(NamedTuple):
-    """One way to write coordinates. ``base`` is the number of the first row; -1 if the outer wall is not counted."""
+    """One way to write coordinates.
+
+    ``base`` is the number of the first row and column; -1 if the outer wall is not counted.
+    """
 
     order: str
     """``rc`` (row first) or ``xy`` (column first)."""

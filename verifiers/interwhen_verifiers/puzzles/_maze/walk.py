@@ -150,7 +150,8 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
 def judge_field(place: WalkState, said: Field) -> Verdict:
     """Compare the stated property *said* with the last step of the walk in *place*.
 
-    The verdict is ``Unknown`` if the last step, or for counts any step before, is not known.
+    The verdict is ``Unknown`` if the last step, or for counts any step before, is not known. For a stated turn, it is
+    also ``Unknown`` if the last step goes back.
     """
     last = place.walk
     if said.name == "turn":
@@ -379,7 +380,8 @@ def judge_place(problem: MazeProblem, place: str) -> Verdict:
 def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
     """Judge *final*, the answer to the question of the prompt: a number, yes or no, or a list of moves.
 
-    The verdict is ``Unknown`` if the question or the answer is not understood.
+    The verdict is ``Unknown`` if the question or the answer is not understood, or if it is about turns and no path is
+    marked.
     """
     chosen = choose(final.text, problem.options) if problem.options else None
     text = chosen[1] if chosen else final.text
@@ -421,7 +423,10 @@ def _judge_yes(problem: MazeProblem, text: str) -> Verdict:
 
 
 def _judge_way(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    """Judge *final*, a list of moves from start to exit. If the question asks for moves, it must be a shortest one."""
+    """Judge *final*: a list of moves from start to exit, or that there is no way.
+
+    If the question asks for moves, the list must be a shortest one.
+    """
     if final.moves is None:
         if not _NO_WAY.fullmatch(final.text.strip(" .!")):
             return Unknown("the answer is no list of moves")
