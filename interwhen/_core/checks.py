@@ -406,8 +406,8 @@ class CheckTable:
     def extracted(self, fact: Extracted) -> list[Order]:
         """Process *fact*: the claims that an extractor found in a segment.
 
-        Return the orders to check those claims that have no cached verdict. If a claim lies outside the segment, the
-        extraction has failed.
+        Claims with a cached verdict are judged at once. Return the orders to check the others. If a claim lies outside
+        the segment, the extraction has failed.
         """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
@@ -763,8 +763,7 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
     """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
 
     In an unfinished segment, claims after the certain words or without a span are left out, and no span is unread.
-    Claims in a torn line (a line that a cut
-    ended in the middle) are not checked, and their spans are unread.
+    Claims in a torn line (a line that a cut ended in the middle) are not checked, and their spans are unread.
     """
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:

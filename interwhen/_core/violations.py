@@ -640,8 +640,8 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before it start. The
-        rung ``restart`` adds one to the number of restarts of the run.
+        *times*: how often in a row the same words were refuted there. *starts*: where the steps before *best* start.
+        The rung ``restart`` adds one to the number of restarts of the run.
         """
         match rung:
             case "repair":

@@ -88,7 +88,10 @@ class Meter:
         self.last = None
 
     def stopped(self) -> float:
-        """Record that a violation stopped the stream, so that the reader waits from now on. Return the current time."""
+        """Record that the run closes its stream, most often for a violation, so that the reader waits from now on.
+
+        Return the current time.
+        """
         now = self._clock()
         if self.stopped_at is None:
             self.stopped_at = now
@@ -637,7 +640,7 @@ class ModelReader:
         self._accepted(order, stream)
 
     def _accepted(self, order: Open, stream: Stream) -> None:
-        """Read from *stream* from now on: it is the response to *order*, which the server has accepted."""
+        """Read from *stream* from now on, the response to *order*. Report to the core that the server accepted it."""
         self.wanted = None
         self.stream = stream
         self.trail = getattr(stream, "trail", None)

@@ -64,7 +64,7 @@ class Guarantees:
         return frozenset(finding.guarantee for finding in self.findings if not finding.enforced)
 
     def why(self, guarantees: Iterable[Guarantee]) -> str:
-        """Return a text that says for each of *guarantees* why it is missing."""
+        """Return a text that names each of *guarantees* and says why it is missing (nothing, if it is enforced)."""
         wanted = set(guarantees)
         found = [finding for finding in self.findings if finding.guarantee in wanted]
         return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in found)
