@@ -373,7 +373,7 @@ class CheckTable:
         return self._lose(set(looks), None)
 
     def cut(self, to: int) -> list[Order]:
-        """Remove the segments that end after offset *to*; return the orders to drop the jobs that are needed no more.
+        """Remove the segments that end after offset *to*; return the orders to drop the jobs that nothing needs now.
 
         Cached verdicts stay, so an equal claim in new text is not checked again.
         """
@@ -406,8 +406,8 @@ class CheckTable:
     def extracted(self, fact: Extracted) -> list[Order]:
         """Process *fact*: the claims that an extractor found in a segment.
 
-        Return the orders to check those claims that have no cached verdict. If a claim lies outside the segment, the
-        extraction has failed.
+        Claims with a cached verdict are judged at once. Return the orders to check the others. If a claim lies outside
+        the segment, the extraction has failed.
         """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
@@ -691,7 +691,8 @@ class CheckTable:
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
         """Remove the claims of the segments *gone* from their jobs; return the orders to drop the unneeded jobs.
 
-        *to* is the offset of the cut; ``None``: the segments were removed without a cut.
+        The lost claims are reported to the reader as cancelled checks. *to* is the offset of the cut; ``None``: the
+        segments were removed without a cut.
         """
         self.changed = True
         orders: list[Order] = []
@@ -761,8 +762,8 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
     """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
 
-    In an unfinished segment, claims after the certain words are left out. Claims in a torn line (a line that a cut
-    ended in the middle) are not checked, and their spans are unread.
+    In an unfinished segment, claims after the certain words or without a span are left out, and no span is unread.
+    Claims in a torn line (a line that a cut ended in the middle) are not checked, and their spans are unread.
     """
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:

@@ -640,8 +640,8 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before it start. The
-        rung ``restart`` adds one to the number of restarts of the run.
+        *times*: how often in a row the same words were refuted there. *starts*: where the steps before *best* start.
+        The rung ``restart`` adds one to the number of restarts of the run.
         """
         match rung:
             case "repair":
@@ -842,7 +842,7 @@ class Violations:
     # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
-        """Store the *record* of a violation that gets no remedy."""
+        """Store the *record* of a violation without a remedy. It replaces one of the same monitor, key and span."""
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:
@@ -872,7 +872,7 @@ class Violations:
         return (*self._acted, *ordered)
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: RemedyPlan | None = None) -> ViolationRecord:
-        """Return the record of *candidate* and of its remedy *todo*.
+        """Return the record of *candidate* and of its remedy *todo* (``None``: no remedy). It is not stored.
 
         *interrupted*: the candidate could interrupt the run.
         """
@@ -941,7 +941,7 @@ class RefutationCounts:
         self._answered.append(segment)
 
     def cut(self, to: int) -> None:
-        """Forget the answered segments from offset *to* on, because their text was cut."""
+        """Forget the answered segments from offset *to* on, because their text was cut. The counts stay."""
         while self._marks[-1][0] > to:
             self._marks.pop()
         while self._answered and self._answered[-1].end > to:

@@ -975,7 +975,9 @@ class _CallbackThread:
     """
 
     known: ClassVar[dict[tuple[int, int], _CallbackThread]] = {}
+    """The running threads, by the ids of the two callbacks."""
     changed: ClassVar[threading.Condition] = threading.Condition()
+    """Guards the queues of all threads. It is notified when a job is queued, and when a queue becomes empty."""
 
     def __init__(self, key: tuple[int, int]) -> None:
         self._key = key

@@ -108,7 +108,10 @@ class ContextSource(Protocol):
         ...
 
     def load(self, names: Sequence[str]) -> None:
-        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block."""
+        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
+
+        Raises :class:`~interwhen.precompute.StoreError` if the store cannot be read.
+        """
         ...
 
     def close(self) -> None:
@@ -210,7 +213,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """Upper limits for the budgets of one run. It can only lower a budget; ``None`` leaves the budget unchanged."""
 
     remedies: int | None = None
-    """The largest number of remedies. The next violation ends the run as ``abstained``."""
+    """The largest number of remedies. The next violation ends the run, as in :class:`~interwhen.Budgets`."""
     forks: int | None = None
     """The largest number of forks. Further forks are skipped."""
     discarded_tokens: int | None = None

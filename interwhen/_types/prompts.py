@@ -52,7 +52,9 @@ class PromptMonitor:
     name: str
     find: Find
     version: str = "1"
+    """The version of the monitor, for the records of its findings."""
     action: PromptAction = "refuse"
+    """What follows a finding."""
     rewrite: Rewrite | None = None
     """Returns the text that replaces a finding, for ``rewrite``."""
     roles: tuple[Role, ...] = EVERY_ROLE

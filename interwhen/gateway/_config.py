@@ -568,7 +568,8 @@ class Keys:
 def load_keys(config: Config) -> Keys:
     """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
 
-    Raises :class:`UsageError` if the key file cannot be read or has no valid key, or if a variable has no valid key.
+    Raises :class:`UsageError` if the key file cannot be read or has no key, or if a key in it or in a variable has
+    fewer than 8 characters.
     """
     keys = list(config.keys)
     if config.keys_file:
