@@ -181,7 +181,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The complete answer to a request that was not streamed, such as a fork."""
+    """The answer to a request that was not streamed, such as a fork. A limit may have cut it short."""
 
     text: str
     finish_reason: FinishReason
@@ -254,7 +254,7 @@ class Model(Protocol):
         ...
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request*, a fork or another short request, and return the complete answer.
+        """Send *request*, a fork or another short request, and return its answer, which a limit may have cut short.
 
         Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached.
         """
@@ -308,6 +308,7 @@ class Retries:
     cap: float = 8.0
     budget: float = 30.0
     rng: random.Random = field(default=_RNG, repr=False, compare=False)
+    """The source of the random waits."""
 
     def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
         """Return how many seconds to wait after failure number *attempt* (from 0); ``None`` to give up.

@@ -392,7 +392,7 @@ def load_config(
 
 
 def variables() -> Iterator[tuple[str, str]]:
-    """Yield the name of each environment variable that is read, together with the field that it sets."""
+    """Yield the name of each environment variable that sets a field, with that field. Old names are left out."""
     for field in msgspec.structs.fields(Config):
         inside = _bare(field.type)
         if not (isinstance(inside, type) and issubclass(inside, msgspec.Struct)):
