@@ -273,9 +273,9 @@ class Timeouts:
     """Timeouts in seconds; ``None`` means no limit.
 
     ``connect`` limits opening a connection. ``first_token`` limits the wait for the response headers, and again for the
-    first text. ``inter_token`` limits the time between two texts, and ``total`` limits the whole stream. The reader of
-    an open stream, such as a run, enforces the last three: it closes the stream. A timer for each read would cost more
-    than the read.
+    first text. ``inter_token`` limits the time between two texts, and ``total`` limits the whole stream; in a run, it
+    counts from the start of the run over all its streams. The reader of an open stream, such as a run, enforces the
+    last three: it closes the stream. A timer for each read would cost more than the read.
 
     ``idle`` does not end a stream. If no text arrives for that time within a line, monitors check the unfinished line.
 
