@@ -546,7 +546,7 @@ class Core:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """End a stream that is too long, because its server does not end it. The finish reason becomes ``length``."""
+        """Close the stream, if one is open: its text is too long. The finish reason becomes ``length``."""
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -751,7 +751,8 @@ class Core:
     def _go_on_thinking(self) -> None:
         """Let the reasoning continue, because the budget for the remedy ``Conclude`` is spent.
 
-        ``Conclude`` only saves tokens, so the spent budget must not end the run.
+        ``Conclude`` only saves tokens, so the spent budget must not end the run. All candidates with this remedy are
+        dropped.
         """
         self.violations.pass_over_conclusions()
         self._go_on_without_remedy()
@@ -800,7 +801,10 @@ class Core:
         self._end("abstained", reason)
 
     def _switch_off(self) -> None:
-        """Stop all checks, show the text that gates hold back, and pass the rest of the text through unchecked."""
+        """Stop all checks, show the text that gates hold back, and pass the rest of the text through unchecked.
+
+        Without monitors, and the second time, this does nothing.
+        """
         if self._unchecked_from is not None or not self.monitors:
             return
         self.gates.advance()
@@ -876,7 +880,7 @@ class Core:
         self._end("verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
+        """Cut the segment that the model did not finish, if a gate holds it back unchecked. The finish reason stays."""
         reason = self._finish_reason
         while (to := max(self.gates.settled(), self._shown_whole)) < self.transcript.length:
             self._cut(to)
@@ -895,7 +899,10 @@ class Core:
         self._orders.append(Finish(self._summary(status, reason)))
 
     def _unverified_reasons(self, records: Sequence[CheckRecord]) -> tuple[UnverifiedReason, ...]:
-        """Return all reasons why the text, with these *records* of its checks, is not verified."""
+        """Return the reasons why the text, with these *records* of its checks, is not verified.
+
+        Unproven claims that ended the run are not among them.
+        """
         refuted = self.violations.refuted()
         found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:
@@ -909,7 +916,7 @@ class Core:
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
-        """Yield a reason for each text in the answer that is tool calls, if the request gave the tools in a field."""
+        """Yield a reason for each text of the answer that holds tool calls, if the tools came in a field."""
         for span, written in self.intake.written_calls() if self._tools_in_field else ():
             names = ", ".join(repr(call.name) for call in written.calls[:3]) or "a tool"
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")

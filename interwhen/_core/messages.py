@@ -79,7 +79,8 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     seconds: float = 0.0
     """The time that the extraction took."""
     reply: str | Reply | None = None
-    """The reply of the fork that the claims were read from. A resumed run reads the claims from it again."""
+    """The reply of the fork that the claims were read from, which a resumed run reads again; ``None``: a parser read
+    the segment."""
     unread: tuple[Span, ...] = ()
     """Spans that the monitor's recognizer found and that no claim covers."""
     queued: float = 0.0

@@ -98,7 +98,7 @@ class Transcript:
 
     @property
     def first_call(self) -> int:
-        """The start of the first tool call; the end of the trace if there is no call."""
+        """The start of the first structured tool call; the end of the trace if there is none."""
         return self.calls[0][0].start if self.calls else self.length
 
     def append(self, text: str, tokens: int) -> None:
@@ -168,18 +168,18 @@ class Transcript:
         self.phases.append((start + answer_at, "answer"))
 
     def calls_from(self, to: int) -> tuple[ToolCall, ...]:
-        """Return the tool calls that a cut at offset *to* would remove."""
+        """Return the structured tool calls that a cut at offset *to* would remove."""
         return tuple(call for span, call in self.calls if span.end > to)
 
     def enter(self, phase: Phase) -> None:
-        """Begin *phase* at the end of the trace."""
+        """Begin *phase* at the end of the trace, unless it is the phase there already."""
         if self.phases[-1][0] == self.length:
             self.phases.pop()
         if not self.phases or self.phases[-1][1] != phase:
             self.phases.append((self.length, phase))
 
     def slice(self, start: int, end: int) -> str:
-        """Return the text at ``[start, end)``."""
+        """Return the text at ``[start, end)``; empty if *start* is not below *end*."""
         if start >= end:
             return ""
         base, text = self._recent
@@ -239,7 +239,7 @@ class Transcript:
         return sum(self._tokens[bisect_left(self._starts, to) :])
 
     def phase_at(self, offset: int) -> Phase:
-        """Return the phase of the character at *offset*."""
+        """Return the phase of the character at *offset*; the phase at the end of the trace, if there is none."""
         start, phase = self.phases[-1]
         if offset >= start:
             return phase

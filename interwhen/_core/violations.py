@@ -66,8 +66,9 @@ def next_rung(auto: Auto, trouble: Trouble) -> int | None:
     """Return the position (from 0) of the next rung in ``auto.order``; ``None`` if the ladder has ended.
 
     If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted there,
-    the ladder stays on its rung as long as this rung may be repeated, because new samples help most. Only repetitions
-    in a row count: words that were refuted, then other words, then the first words again, are no repetition.
+    the ladder stays on its rung as long as this rung may be repeated, because new samples help most; if these words can
+    be repaired, it goes back to the rung ``repair``. Only repetitions in a row count: words that were refuted, then
+    other words, then the first words again, are no repetition.
     """
     order, at = auto.order, trouble.at
     if trouble.times > 1 and trouble.tried:
@@ -640,8 +641,8 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before it start. The
-        rung ``restart`` adds one to the number of restarts of the run.
+        *times*: how often in a row the same words were refuted there. *starts*: where the steps before *best* start.
+        The rung ``restart`` adds one to the number of restarts of the run.
         """
         match rung:
             case "repair":
@@ -711,8 +712,9 @@ class Violations:
     def _floor(self, segment: Span) -> int:
         """Return the offset below which the ladder does not cut for a violation in *segment*.
 
-        It is the end of earlier tool calls and of ended reasoning. If the model cannot continue inside the reasoning, a
-        violation in the answer does not cut into it. If the ladder may not go back, it is the start of *segment*.
+        It is the end of earlier structured tool calls, of feedback on refused calls, and of ended reasoning. If the
+        model cannot continue inside the reasoning, a violation in the answer does not cut into it. If the ladder may
+        not go back, it is the start of *segment*.
         """
         if not self._goes_back:
             return segment.start
@@ -842,7 +844,7 @@ class Violations:
     # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
-        """Store the *record* of a violation that gets no remedy."""
+        """Store the *record* of a violation without a remedy. It replaces one of the same monitor, key and span."""
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:
@@ -872,7 +874,7 @@ class Violations:
         return (*self._acted, *ordered)
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: RemedyPlan | None = None) -> ViolationRecord:
-        """Return the record of *candidate* and of its remedy *todo*.
+        """Return the record of *candidate* and of its remedy *todo* (``None``: no remedy). It is not stored.
 
         *interrupted*: the candidate could interrupt the run.
         """
@@ -941,7 +943,7 @@ class RefutationCounts:
         self._answered.append(segment)
 
     def cut(self, to: int) -> None:
-        """Forget the answered segments from offset *to* on, because their text was cut."""
+        """Forget the answered segments from offset *to* on, because their text was cut. The counts stay."""
         while self._marks[-1][0] > to:
             self._marks.pop()
         while self._answered and self._answered[-1].end > to:

@@ -53,7 +53,7 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
 
 
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
-    """Return the tools in the fields ``tools`` and ``functions`` of *extra*, each with the types of its parameters.
+    """Map each tool in the fields ``tools`` and ``functions`` of *extra* to the types of its parameters, by name.
 
     The entries have the form of the chat API or of the Responses API. An entry without a name is skipped.
     """

@@ -750,6 +750,7 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     """The id of the call, as in its log event and in the audit file."""
     source: CallSource
+    """What supervised the call."""
     api: str = ""
     """``chat``, ``completions`` or ``responses``; empty for a run and for a guarded function."""
     model: str
@@ -975,7 +976,9 @@ class _CallbackThread:
     """
 
     known: ClassVar[dict[tuple[int, int], _CallbackThread]] = {}
+    """The running threads, by the ids of the two callbacks."""
     changed: ClassVar[threading.Condition] = threading.Condition()
+    """Guards the queues of all threads. It is notified when a job is queued, and when a queue becomes empty."""
 
     def __init__(self, key: tuple[int, int]) -> None:
         self._key = key

@@ -284,8 +284,8 @@ class BoundVerifier(msgspec.Struct, frozen=True):
 class Watcher:
     """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has ended.
 
-    ``is_ready`` says whether this is so; it is true from the start without ``prepare``. ``verifier`` is the monitor's
-    verifier, bound to the value that ``prepare`` returned.
+    ``is_ready`` says whether it has ended; without ``prepare``, it is true from the start. ``verifier`` is the
+    monitor's verifier, bound to the value that ``prepare`` returned.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -456,7 +456,7 @@ class Watcher:
     def _unreadable(self, written: WrittenCalls) -> Errored | None:
         """Return an error if the text of *written* looks like a tool call but cannot be parsed, else ``None``.
 
-        The result is also ``None`` if the trigger does not say that such a call fails.
+        The error is logged. The result is also ``None`` unless the option ``unreadable`` of the trigger is ``fail``.
         """
         trigger = self.monitor.trigger
         if not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":

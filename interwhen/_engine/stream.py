@@ -88,7 +88,10 @@ class Meter:
         self.last = None
 
     def stopped(self) -> float:
-        """Record that a violation stopped the stream, so that the reader waits from now on. Return the current time."""
+        """Record that the run closes its stream, most often for a violation, so that the reader waits from now on.
+
+        Return the current time.
+        """
         now = self._clock()
         if self.stopped_at is None:
             self.stopped_at = now
@@ -164,7 +167,7 @@ class Pace:
         return self._due
 
     def finish(self, now: float) -> None:
-        """Measure the token rate of the last window, which may be shorter than the others."""
+        """Measure the token rate of the last window, if the reader waited for the model for 5 seconds or more in it."""
         self._judge(self._meter.waited_until(now))
 
     def _judge(self, waited: float) -> None:
@@ -303,7 +306,7 @@ class WireMeter:
         return None if self._pace is None else self._pace.look
 
     def finish(self, now: float) -> None:
-        """Measure the token rate a last time, up to the time *now*."""
+        """Measure the token rate a last time, up to the time *now*, if it is measured at all."""
         if self._pace is not None:
             self._pace.finish(now)
 
@@ -596,8 +599,9 @@ class ModelReader:
     async def open(self, order: Open) -> None:
         """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
 
-        Waits at most 0.5 s for the stream. If the request fails, the core gets this as a fact. If the core has ordered
-        something else meanwhile, the request is not sent, or its stream is closed.
+        Waits at most 0.5 s for the stream. If the request fails, or the timeout ``total`` has run out before, the core
+        gets this as a fact. If the core has ordered something else meanwhile, the request is not sent, or its stream is
+        closed.
         """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
@@ -636,7 +640,7 @@ class ModelReader:
         self._accepted(order, stream)
 
     def _accepted(self, order: Open, stream: Stream) -> None:
-        """Read from *stream* from now on: it is the response to *order*, which the server has accepted."""
+        """Read from *stream* from now on, the response to *order*. Report to the core that the server accepted it."""
         self.wanted = None
         self.stream = stream
         self.trail = getattr(stream, "trail", None)
@@ -734,7 +738,7 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Close *stream*, and report to the core that it broke by *error*. Ignored if another stream is open now."""
+        """Close *stream*, and report to the core that it broke by *error*. Ignored if *stream* is closed already."""
         if stream is not self.stream:
             return  # we closed it, on an order of the core
         self._release(stream)

@@ -113,8 +113,8 @@ class WorkerProcess:
         """Send the next check while the worker process runs another one; return whether this was possible at once.
 
         The worker process begins it when it has answered the other one. The result is false if it has not loaded
-        *target*, or if the message is too large for the buffer of the socket. Raises :class:`GarbledMessage` for more
-        than 64 MiB.
+        *target*, or if the socket cannot take the whole message now. Raises :class:`GarbledMessage` for more than 64
+        MiB.
         """
         message = framed(pickle.dumps((target, argument, seconds)))
         # A larger message might wait for the worker process, and this one for us to read its answer.

@@ -15,7 +15,9 @@ Count = Annotated[int, Meta(ge=0)]
 class Budgets(msgspec.Struct, frozen=True):
     """How much a run may spend. When a budget is spent, the run ends as ``abstained``, unless a field says otherwise.
 
-    Raises :class:`~interwhen.UsageError` on a negative value.
+    With the remedy ``Auto(end="unverified")``, the refuted text stays instead, if ``remedies``, ``repeats`` or
+    ``discarded_tokens`` is spent; with ``Conclude``, the reasoning continues. Raises :class:`~interwhen.UsageError` on
+    a negative value.
     """
 
     remedies: Count = 16

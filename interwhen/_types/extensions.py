@@ -99,16 +99,19 @@ class ContextSource(Protocol):
         ...
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int) -> str:
-        """Return the name of the context whose whole text is a system message of *prompt*, or is the start of *prompt*.
+        """Return the name of the context whose whole text is a system message, or begins a user message, of *prompt*.
 
-        The context must have at least as many characters as *least* says, and a name that matches one of the patterns
-        *names*, such as ``support-*``. The result is empty if there is no such context. Never waits: it compares with
-        the texts that were last read from the store.
+        A text prompt counts as a user message. The context must have at least *least* characters, and a name that
+        matches one of the patterns *names*, such as ``support-*``. The result is empty if there is no such context.
+        Never waits: it compares with the texts that were last read from the store.
         """
         ...
 
     def load(self, names: Sequence[str]) -> None:
-        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block."""
+        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
+
+        Raises :class:`~interwhen.precompute.StoreError` if the store cannot be read.
+        """
         ...
 
     def close(self) -> None:
@@ -210,7 +213,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """Upper limits for the budgets of one run. It can only lower a budget; ``None`` leaves the budget unchanged."""
 
     remedies: int | None = None
-    """The largest number of remedies. The next violation ends the run as ``abstained``."""
+    """The largest number of remedies. The next violation ends the run, as in :class:`~interwhen.Budgets`."""
     forks: int | None = None
     """The largest number of forks. Further forks are skipped."""
     discarded_tokens: int | None = None

@@ -178,6 +178,7 @@ class SkippedEvent(msgspec.Struct, frozen=True, gc=False):
     sample: str
     """The first 200 bytes of the event, escaped to ASCII."""
     why: str
+    """Why the event could not be parsed."""
 
 
 class WireReport(msgspec.Struct, frozen=True):

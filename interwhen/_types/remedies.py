@@ -73,9 +73,9 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its
     place in the answer, because an answer with refuted text is never verified."""
     end: Literal["abstain", "unverified"] = "abstain"
-    """What follows the last rung. ``abstain``: no answer. ``unverified``: the refuted text stays, the model continues,
-    this monitor interrupts no more, and the result is ``unverified`` with the violation as a reason. Monitors that hold
-    text back always abstain."""
+    """What follows the last rung, or a spent budget of remedies, repeats or discarded tokens. ``abstain``: no answer.
+    ``unverified``: the refuted text stays, the model continues, this monitor interrupts no more, and the result is
+    ``unverified`` with the violation as a reason. Monitors that hold text back always abstain."""
 
     def __post_init__(self) -> None:
         others = [rung for rung in self.order if rung != "resample"]
@@ -92,7 +92,10 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
-    """End the run as ``unverified``, with the text before the segment of the violation."""
+    """End the run as ``unverified``, with the text before the segment of the violation.
+
+    If the segment is a structured tool call, only the text before the first call of the answer is kept.
+    """
 
 
 class Abstain(msgspec.Struct, frozen=True, tag=True):

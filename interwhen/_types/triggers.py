@@ -61,6 +61,7 @@ class ToolCalls(msgspec.Struct, frozen=True, tag=True):
     opening: str = DEFAULT_TAGS[0]
     """The tag before a call, for the format ``tagged``. With other tags, any text between them is a segment."""
     closing: str = DEFAULT_TAGS[1]
+    """The tag after a call, for the format ``tagged``."""
     formats: tuple[CallFormat, ...] | None = None
     """The formats that are read, whatever the request shows. ``None``: they are chosen from the request."""
     unreadable: Literal["fail", "extract"] = "fail"

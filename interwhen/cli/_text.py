@@ -29,7 +29,7 @@ _ACTING = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""Return *text* with control characters replaced by visible escapes such as ``\x1b``. Newlines are kept."""
+    r"""Return *text* with control and invisible characters shown as escapes such as ``\x1b``. Newlines are kept."""
     return _ACTING.sub(_escaped, text)
 
 

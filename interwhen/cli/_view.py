@@ -123,7 +123,7 @@ class ViewState:
     passed: int = 0
     """The number of checks that passed, also of text that was cut later."""
     unproven: int = 0
-    """The number of checks that ended without a verdict, also of text that was cut later."""
+    """The number of checks that ended as ``Unknown``, error, timeout or skipped, also of text that was cut later."""
     violations: tuple[ViolationRecord, ...] = ()
     remedies: int = 0
     """The number of remedies so far."""

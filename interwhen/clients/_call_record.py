@@ -50,9 +50,9 @@ class CallOrigin:
     call_id: str = field(default_factory=new_call_id)
     trace_id: str = ""
     began: float = field(default_factory=time.time)
-    """In seconds since the epoch."""
+    """When the call began, in seconds since 1970."""
     clock: float = field(default_factory=time.monotonic)
-    """The same moment on the clock that only goes forward."""
+    """The same moment on the monotonic clock, in seconds."""
     listeners: tuple[Listener, ...] = field(default_factory=lambda: (*(LISTENERS.get() or ()), *EVERYWHERE))
     """The listeners of the context in which the call began."""
 
@@ -115,6 +115,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The record of one call. Unless ``content`` is set, it has no text of the prompt or of the model."""
 
     schema: int = SCHEMA
+    """The version of the form of the record."""
     call_id: str
     trace_id: str = ""
     """The trace id of the caller's ``traceparent`` header; empty if there was none."""
@@ -122,8 +123,10 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The time at which the call began, in UTC (ISO 8601, with milliseconds)."""
     source: Literal["wrap", "gateway"]
     api: str
+    """``chat``, ``completions`` or ``responses``."""
     model: str
     strategy: str = ""
+    """The name of the strategy; empty if the call has none."""
     monitors: tuple[RecordedMonitor, ...] = ()
     outcome: str
     """The label of the result (``answer verified``, ``steps verified``, ``unverified``, ``abstained``, ``failed``), or
@@ -152,6 +155,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     journal_incomplete: str = ""
     """Why the journal is incomplete, as far as that is known when the call ends; empty if it is complete."""
     content: CallContent | None = None
+    """The texts of the call; ``None`` unless the settings ask for them."""
 
     @property
     def has_problem(self) -> bool:

@@ -202,7 +202,7 @@ class Settings:
     """The monitors of the answer. A call passes through unsupervised if it has no monitors (also none of the prompt),
     no strategy and no context."""
     prompt_monitors: tuple[PromptMonitor, ...] = ()
-    """Read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
+    """The monitors that read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
     reading: Reading = "live"
     """When the reader gets text."""
     resume: Resuming = "auto"

@@ -213,7 +213,7 @@ class ChunkTemplate:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Add the role in the server's first chunk to *body*, the first chunk for the reader. No role: do nothing."""
+        """Add the role in the server's first chunk, if it has one, to *body*, the first chunk for the reader."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 

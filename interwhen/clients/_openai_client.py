@@ -166,7 +166,7 @@ def _collecting(stream: Any) -> Any:
 def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
     """Wrap *handle*, which converts an event of the server to events of the SDK.
 
-    They get the supervision info of that event.
+    Each event of the SDK gets the supervision info of the server's event.
     """
 
     def handled(event: Any) -> list[Any]:

@@ -83,7 +83,8 @@ class ItemPart:
     def like(self, given: ItemBody) -> ItemBody:
         """Return the part as a JSON object of the API.
 
-        Its type and text are those of this part, other fields are from *given*.
+        Its type and text are those of this part, other fields are from *given*. A part of a type without text has only
+        its type and the fields of *given*.
         """
         if self.kind not in _NAMES:
             return {"type": self.kind, **given}

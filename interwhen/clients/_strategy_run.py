@@ -55,7 +55,7 @@ _SLICE = 1 << 16
 class RecordedAnswer:
     """The body of one response, compressed.
 
-    The chunks of a stream repeat each other, so this is about 20 times smaller.
+    The chunks of a stream repeat each other, so this is much smaller.
     """
 
     headers: Mapping[str, str]
@@ -118,7 +118,7 @@ class _ChosenResponse:
 
 
 class _RecordingTransport:
-    """A :class:`~interwhen.clients._upstream.CallTransport` that records the response to one request."""
+    """A :class:`~interwhen.clients._upstream.CallTransport` that records the response to its last streamed request."""
 
     def __init__(self, inner: CallTransport) -> None:
         self._inner = inner
@@ -180,7 +180,7 @@ class _SampleStream:
         self._is_over = False
 
     def __getattr__(self, name: str) -> Any:
-        """Return an optional attribute of the stream, such as ``resumed`` or ``notes``."""
+        """Return an optional attribute of the stream, such as ``way`` or ``notes``."""
         return getattr(self._stream, name)
 
     @property
@@ -647,7 +647,8 @@ class StrategyRun:
     async def _solve(self) -> None:
         """Let the strategy choose an answer within the time budget of the call.
 
-        Its errors are raised where the reader waits. When the time is over, the strategy counts as one that gave up.
+        A :class:`~interwhen.ModelError` becomes a failed result; other errors are raised where the reader waits. When
+        the time is over, the strategy counts as one that gave up.
         """
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
@@ -682,8 +683,8 @@ class StrategyRun:
     async def _opened(self) -> list[Event]:
         """Wait until the server has accepted a request, and return the event that the stream has begun.
 
-        If the server refuses the first request, return the failed result instead. An error of the strategy itself is
-        raised.
+        If the strategy has failed before, because the server refused a request, return the failed result instead. An
+        error of the strategy itself is raised.
         """
         await self._sampler.opened.wait()
         self._has_begun = True

@@ -218,7 +218,10 @@ class CallEnding:
 
 
 def _was_refused(result: Result | None) -> bool:
-    """Return whether the prompt was refused. Its text is then in no record, because it may be confidential."""
+    """Return whether a monitor refused the prompt, or failed to check it.
+
+    The text of such a prompt is in no record, because it may be confidential.
+    """
     return result is not None and any(one.outcome in ("refused", "failed") for one in result.prompt_findings)
 
 
@@ -430,7 +433,10 @@ class Supervised:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the stream broke off: it had no finish reason and no end mark, and interwhen did not end it."""
+        """Whether the stream broke off: it had no finish reason and no end mark, and interwhen did not end it.
+
+        It is false before the end of the run.
+        """
         result = self._run_task.result
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 

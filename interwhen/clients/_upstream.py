@@ -569,7 +569,8 @@ class CallModel:
     async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
 
-        Raises :class:`~interwhen.models.StreamTimeout` if the answer takes longer than ``PROBE_SECONDS``.
+        Raises :class:`~interwhen.ModelError` if the request or the stream fails, and
+        :class:`~interwhen.models.StreamTimeout` if the answer takes longer than ``PROBE_SECONDS``.
         """
         found: list[Chunk] = []
         with anyio.move_on_after(PROBE_SECONDS):

@@ -60,9 +60,10 @@ class GatewayContexts:
         return NamedContext(name, self._source)
 
     def recognize(self, api: Api, body: Mapping[str, Any], key: str) -> str:
-        """Return the name of the context whose text is in the request *body* of *api*; empty if there is none.
+        """Return the name of the context whose text is in the request *body* of *api*; empty if none is.
 
-        This considers only contexts that a client with *key* may use. Without the setting ``recognize`` it finds none.
+        This considers only contexts that a client with *key* may use. Without the setting ``recognize``, and for a
+        body that cannot be read, it finds none.
         """
         least = self._config.recognize
         patterns = self._patterns(key)

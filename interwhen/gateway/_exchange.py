@@ -99,7 +99,7 @@ class Exchange:
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer: the *status*, the *headers* and one with the length of the body, then the *body*."""
+        """Send a complete answer: *status*, *headers* (with ``content-length`` and the call's id added), *body*."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
@@ -115,7 +115,7 @@ class Exchange:
             await self.end(self.last_words(http_error))
 
     def leave(self, reason: Reason) -> None:
-        """Cancel the call, for the reason *reason*, unless it is being cancelled already."""
+        """Cancel the call for *reason*. If it is being cancelled already, or has ended, this does nothing."""
         if not self.reason and self._scope is not None:
             self.reason = reason
             self._scope.cancel()

@@ -359,7 +359,7 @@ class Gateway:
         self.bodies.end()
 
     def cut(self) -> None:
-        """Cancel all running calls. Their clients get an error."""
+        """Cancel all calls that run or wait for a slot. Their clients get an error, if that is still possible."""
         for exchange in tuple(self.live):
             exchange.leave("cut")
 

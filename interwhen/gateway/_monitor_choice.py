@@ -88,11 +88,13 @@ class _RequestOptions:
     param: str = ""
     """The field or header that names the monitors, for error messages."""
     strategy: Any = None
-    """``None`` if the request does not set it; so for the following fields."""
+    """The strategy as the client sent it, not checked; ``None`` if the request does not set it."""
     reading: Any = None
+    """What the client wants to see of the text, not checked; ``None`` as for ``strategy``."""
     detail: Any = None
+    """How much the answer says about the checks, not checked; ``None`` as for ``strategy``."""
     context: Any = None
-    """``None`` if the request does not set it."""
+    """The name of a prepared context, not checked; ``None`` as for ``strategy``."""
 
 
 class MonitorChooser:
@@ -197,8 +199,8 @@ class MonitorChooser:
         """Return the context for a request; ``None`` for no context.
 
         *asked* is the context that the request names. Without it, the context is the one whose text the *body*
-        contains, or else the configured default. Raises :class:`HttpError` if a client with *key* may not use the
-        context.
+        contains, or else the configured default. Raises :class:`HttpError` if *asked* is no text, or if a client
+        with *key* may not use the context.
         """
         if not isinstance(asked, str | None):
             raise HttpError(

@@ -56,12 +56,13 @@ async def relay(
     *,
     unsupervised: Unsupervised | None = None,
 ) -> str:
-    """Pass the request in *exchange* and its answer on without changes. Return the outcome as a label for the metrics.
+    """Pass the request in *exchange* and its answer on, with unchanged bodies. Return ``passed`` or ``failed``.
 
-    *path* and *body* are those of the request. *unsupervised* is the reason why no monitor reads the answer; the
-    metrics count it. The head of the answer is sent only with the first bytes of its body. So if an upstream sends no
-    body in time, the client still gets the error 504. Raises :class:`HttpError` if the upstream fails before that. If
-    it fails later, the answer stays incomplete, and the outcome is ``failed``.
+    *path* and *body* are those of the request. Some headers are left out, and headers about the supervision are added.
+    The outcome is ``failed``, too, for a status of 500 or more. *unsupervised* is the reason why no monitor reads the
+    answer; the metrics count it. The head of the answer is sent only with the first bytes of its body. So if an
+    upstream sends no body in time, the client still gets the error 504. Raises :class:`HttpError` if the upstream fails
+    before that. If it fails later, the answer stays incomplete, and the outcome is ``failed``.
     """
     patience = gateway.timeouts
     outcome = ""
@@ -130,8 +131,8 @@ _ALL = ("*",)
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
     """Answer ``GET /v1/models`` with the models of all upstreams, and return the outcome for the metrics.
 
-    If several upstreams have a model, only the upstream that gets the calls to it lists it. If one upstream serves all
-    models, its answer is passed on unchanged. Raises :class:`HttpError` if no upstream answers.
+    If several upstreams have a model, only the upstream that gets the calls to it lists it. If the only upstream serves
+    all models, the body of its answer is passed on unchanged. Raises :class:`HttpError` if no upstream answers.
     """
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")

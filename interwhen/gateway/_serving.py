@@ -123,6 +123,7 @@ class ApiApp:
         """Return the upstream for a request that is not a call to a model.
 
         This is the upstream of the model in *path* or *body*. If neither names a model, it is the first upstream.
+        Raises :class:`HttpError` if no upstream has the model, or if *body* cannot be decoded.
         """
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
@@ -135,6 +136,7 @@ class ApiApp:
 
         *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
         reason: ``left``, ``slow`` or ``cut``. At a shutdown, the client gets an error, if that is still possible.
+        Raises :class:`HttpError` if no slot becomes free, and the exceptions of *work*.
         """
         gateway = self._gateway
         outcome = ""

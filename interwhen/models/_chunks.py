@@ -611,7 +611,7 @@ class _PartialCall:
         return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
 
     def has_all(self) -> bool:
-        """Return whether the arguments are a complete JSON object.
+        """Return whether the arguments of this tool call, as far as they have arrived, are a complete JSON object.
 
         False for a custom call, whose text may always continue.
         """

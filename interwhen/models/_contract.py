@@ -263,7 +263,10 @@ class _Examiner(Prober):
 
     @property
     def whole(self) -> Sampling:
-        """The sampling options of the first stream, which is read whole: greedy, and short enough for the context."""
+        """The sampling options of the first stream, which is read whole: temperature 0, and a token limit.
+
+        The limit is 1,200 tokens, or half of the context if that is less.
+        """
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)
 

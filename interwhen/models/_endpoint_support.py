@@ -154,7 +154,7 @@ def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
 
 
 def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Return *pieces* as parts of one text, with tags around the reasoning.
+    """Return *pieces* as parts of one text, with the tags ``<think>`` and ``</think>`` around the reasoning.
 
     If the reasoning is unfinished, no tag ends it.
     """
@@ -362,7 +362,8 @@ class _TextProbe:
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
         """Ask the question of the probe, and return the reasoning and the answer of the model.
 
-        If *kept* is given, an unfinished assistant message, the model continues it. *most* is the token limit.
+        If *kept* is given, an unfinished assistant message, the model continues it. *most* is the token limit. The
+        tokens that this took are added to ``tokens``.
         """
         body: dict[str, Any] = {
             "model": self._model,

@@ -371,8 +371,8 @@ class FastConnection(asyncio.Protocol):
     def is_readable(self) -> bool:
         """Whether the server closed the idle connection or sent bytes on it, so that it must not be used again.
 
-        After a blocking call, the loop may not have delivered these bytes yet. The next request would then read them
-        as its response.
+        It is also true if the connection has no socket. After a blocking call, the loop may not have delivered these
+        bytes yet. The next request would then read them as its response.
         """
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         number = sock.fileno() if sock is not None else -1
@@ -491,7 +491,10 @@ class ConnectionPool:
         self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: ServerAddress) -> FastConnection:
-        """Create the protocol object for a new connection to *server*. It returns to this pool after each response."""
+        """Create the protocol object for a new connection to *server*.
+
+        After each response, it returns to this pool if it can be used again.
+        """
 
         def keep(connection: FastConnection) -> None:
             self._keep(server, connection)

@@ -284,8 +284,9 @@ class LocalModel:
     async def save(self, request: Request) -> None:
         """Save the state of the model after *request*, so that later forks can restore it.
 
-        Nothing is saved without a shelf (a folder for saved states), if *request* is not the last fork of its prompt,
-        or if its slot is busy.
+        Starts the server if necessary. Nothing is saved without a shelf (a folder for saved states), if *request* is
+        not the last fork of its prompt, or if its slot is busy. Raises :class:`~interwhen.ModelError` if the server
+        fails.
         """
         running = await self._ready()
         if running.slots is not None:

@@ -71,7 +71,10 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 class _ChildReport(msgspec.Struct, frozen=True):
-    """The report of the child process when its server has started: the URL of the server, or an error."""
+    """The report of the child process: the URL of its server, which has started, or an error.
+
+    The other field is empty.
+    """
 
     url: str = ""
     error: str = ""

@@ -67,7 +67,10 @@ def as_message(turn: object) -> Message:
 
 
 def read_turn(turn: Mapping[str, Any]) -> Message | None:
-    """Convert *turn*, a turn of the chat API, to a message; ``None`` for an unknown role."""
+    """Convert *turn*, a turn of the chat API, to a message; ``None`` for an unknown role.
+
+    The role ``function`` becomes ``tool``.
+    """
     role: Any = "tool" if turn.get("role") == "function" else turn.get("role")
     if role not in _ROLES:
         return None
@@ -196,8 +199,8 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
     Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
     because chat templates remove the reasoning field of finished turns, and the model would not see it. Each tool call
     gets a result. For a fork, its side text is the last user turn; otherwise a last user turn asks the model to
-    continue, unless the text ends with feedback. *extras* has the ``extra_content`` of tool calls by their ids, which
-    is sent back.
+    continue, unless there is no text or it ends with feedback. *extras* has the ``extra_content`` of tool calls by
+    their ids, which is sent back.
     """
     turns = prompt_turns(request)
     if needs_turns(request.pieces):

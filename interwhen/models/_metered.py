@@ -80,8 +80,8 @@ class MeteredModel(ModelWrapper):
     def estimated_prompt_tokens(self) -> int:
         """An estimate of the prompt tokens of those streams whose prompt the server did not count.
 
-        It assumes the same number of bytes per token as in the streams that the server counted; without one,
-        ``BYTES_A_TOKEN``.
+        It assumes the same number of bytes per token as in the streams that the server counted. If it counted none,
+        this is ``BYTES_A_TOKEN``.
         """
         if not self._counted_bytes:
             return self._uncounted_bytes // BYTES_A_TOKEN
@@ -191,10 +191,10 @@ class MeteredModel(ModelWrapper):
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
         """Add *usage*, the server's token counts of a stream that has ended. Do nothing if it is ``None``.
 
-        The server's count of the prompt replaces our estimate, which used the prompt's *size* in bytes. *came* is the
-        number of generated tokens that the chunks brought. It is in ``generated`` already; the server's count less
-        *came* is added to ``unseen``. *finished* is true if the stream had a finish reason. If it had none, a server's
-        count below *came* is ignored.
+        The server's count of the prompt replaces the estimate for its *size* in bytes. *came* is the number of
+        generated tokens that the chunks of the stream brought, which are counted already. The server's count of
+        generated tokens less *came* is added to ``unseen``. *finished* is true if the stream had a finish reason;
+        without one, a server's count below *came* is ignored.
         """
         if usage is None:
             return

@@ -121,7 +121,10 @@ class AbortCall:
     field: str = "rid"
 
     def mark(self, body: dict[str, Any]) -> str:
-        """Return the id in *body*, the body of a request. If *body* has no id, put a new id into it."""
+        """Return the id in *body*, the body of a request: the value of the field that the attribute ``field`` names.
+
+        If *body* has no such field, put a new id into it.
+        """
         return str(body.setdefault(self.field, uuid4().hex))
 
     async def send(self, transport: Transport, base_url: str, headers: dict[str, str], name: str) -> None:

@@ -89,7 +89,7 @@ class SseDecoder:
         return self._feed_several(data)
 
     def _feed_several(self, data: bytes) -> list[SseEvent]:
-        """Parse the complete one-line events at the start of *data* fast, and the rest line by line."""
+        """Parse *data* and return the complete events: one-line events at the start fast, the rest line by line."""
         events: list[SseEvent] = []
         start, limit = 0, self._limit
         while data[start : start + 5] == b"data:":

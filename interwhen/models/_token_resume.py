@@ -240,7 +240,7 @@ class TokenTrail:
 
 
 def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
-    """Return *found*. If its last chunk has no token counts, it gets the number of prompt tokens *tokens*."""
+    """Return *found*. If its last chunk has no token counts, it gets *tokens* as the number of prompt tokens."""
     chunks = found if isinstance(found, tuple) else (found,)
     last = chunks[-1] if chunks else None
     if not isinstance(last, Chunk) or last.usage is not None:
@@ -409,11 +409,11 @@ class TokenPrompts:
         trail: TokenTrail | None = None,
         tags_in_text: bool = False,
     ) -> TokenPrompt:
-        """Return the ids of *chat* (its messages, tools and template options) followed by *pieces* and *side*.
+        """Return a prompt of token ids: *chat* (its messages, tools and template options), then *pieces* and *side*.
 
         *pieces* is the kept text, *side* the side text of a fork. *trail* is the trail of the previous stream; without
         it, the server tokenizes the kept text again. *tags_in_text* says that the server shows the tags of reasoning as
-        text. Raises :class:`~interwhen.ModelError` if the server has no `/tokenize`.
+        text. Raises :class:`~interwhen.ModelError` if a request to tokenize fails, as on a server without `/tokenize`.
         """
         known = trail if trail is not None and trail.is_whole else TokenTrail(await self._tokenizer.chat_ids(chat))
         kept = known.kept(runs_of(pieces, tags_in_text=tags_in_text))

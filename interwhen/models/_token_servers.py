@@ -223,8 +223,8 @@ class SglangTokens:
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*. The server reports them in a chat answer of one token (since SGLang 0.5.13).
 
-        Raises :class:`~interwhen.ModelError` if the server refuses the request; an older server raises
-        :class:`~interwhen.models.UnexpectedForm`.
+        Raises :class:`~interwhen.ModelError` if the server refuses the request, or if its answer has no ids, as that of
+        an older server.
         """
         body = {
             **_template_fields(chat, "reasoning_effort"),

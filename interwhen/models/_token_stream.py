@@ -243,8 +243,8 @@ class TokenStream:
     async def receive(self) -> Sequence[Chunk]:  # noqa: C901  hot path: function calls would cost more
         """Wait for text and return all chunks that have arrived; empty at the end of the stream.
 
-        If the server sent no finish reason, the last chunk has ``truncated``, or ``other`` after an end mark. Raises
-        :class:`~interwhen.ModelError` if the stream breaks or is invalid, and :class:`StreamClosed` after
+        If the server sent no finish reason, the last chunk has the reason ``truncated``, or ``other`` after an end
+        mark. Raises :class:`~interwhen.ModelError` if the stream breaks or is invalid, and :class:`StreamClosed` after
         :meth:`aclose`.
         """
         if self._ended or self._error is not None or self._closed:
@@ -334,7 +334,7 @@ class TokenStream:
     ) -> None:
         """Process *found*: the end mark or the chunks in the event at offset *at*, which is one of *events*.
 
-        The chunks are added to *chunks*.
+        The chunks are added to *chunks*. An end mark ends the stream, and the bytes after it are counted in ``notes``.
         """
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
@@ -344,7 +344,10 @@ class TokenStream:
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
-        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason."""
+        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason.
+
+        Those counts are remembered as the first ones.
+        """
         if self._finished and not self._counted:
             self._counted = chunks[-1].usage is not None
             return True

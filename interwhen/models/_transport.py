@@ -290,9 +290,9 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    """Return the message and the code in *body*, an error of a server.
+    """Return the message and the code in *body*, an error of a server. The code is ``None`` if there is none.
 
-    If its form is unknown, *body* is the message.
+    If the form of *body* is unknown, its first 2,000 bytes are the message.
     """
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
@@ -457,7 +457,7 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     """Return *request* with the URL to which *response* redirects.
 
     Raises :class:`UpstreamError` if *response* names no URL, or one on another server, which must not get the prompt
-    and the key.
+    and the key. An upgrade from http to https, on the default ports, is the same server.
     """
     location = response.headers.get("location", "")
     url = urljoin(request.url, location)

@@ -211,12 +211,15 @@ class Coverage:
 
 
 def squeezed(text: str) -> str:
-    """Return *text* with each run of white space replaced by one space. Quotations are compared in this form."""
+    """Return *text* with one space for each run of white space, and none at its ends. Quotations are compared so."""
     return " ".join(text.split())
 
 
 def sentences(text: str) -> list[str]:
-    """Split *text* into sentences, in which each run of white space is one space (see :func:`squeezed`)."""
+    """Split *text* into sentences, in which each run of white space is one space (see :func:`squeezed`).
+
+    A sentence ends with ``.``, ``!`` or ``?`` if a capital letter, a quotation mark or ``(`` follows.
+    """
     return _SENTENCE_END.split(squeezed(text))
 
 
@@ -315,16 +318,17 @@ class Admission:
     """The ids of the rules that are admitted."""
     problems: tuple[AdmissionProblem, ...]
     mutants: Mapping[str, MutantTally]
-    """The tally of each rule by its id. Rules that fail the type check or an example have none."""
+    """The tally of each rule by its id. Rules that fail the type check have none, nor have rules whose examples are
+    wrong, incomplete or too long to judge."""
     coverage: Coverage
 
     def problems_of(self, rule: str) -> tuple[AdmissionProblem, ...]:
-        """Return the problems of the rule with the id *rule*; empty if it is admitted."""
+        """Return the problems of the rule with the id *rule*; empty if it is admitted, or if there is no such rule."""
         return tuple(problem for problem in self.problems if rule in problem.rules)
 
     @property
     def killed(self) -> float:
-        """The share of the mutants of all rules that the examples detected, from 0 to 1.
+        """The share of the mutants of all rules in :attr:`mutants` that the examples detected, from 0 to 1.
 
         Equivalent mutants are not counted. 1 if there are no others.
         """
@@ -364,7 +368,9 @@ def admit(
     - it does not contradict another rule, and makes no tool unreachable;
     - its examples detect at least 95 % of its mutants, which *seed* selects.
 
-    If Z3 cannot decide one of these points, the rule is not admitted (the reason is ``open``).
+    If Z3 cannot decide the third or the fourth point, the rule is not admitted (the reason is ``open``). A mutant that
+    it cannot decide counts as not detected. If some rules of a conflict also have other problems, only these rules are
+    blamed for the conflict.
 
     *fired* has the number of violations that each rule found in recorded calls, to be shown in the coverage. Without
     it, the coverage shows the number of examples that break the rule. *on_progress* is called with the number of
@@ -446,7 +452,7 @@ def _wrong_examples(rule: Rule, schema: Schema) -> Iterator[str]:
         )
         return
     for example in rule.examples:
-        said = _said(rule, example, schema)
+        said = example_outcome(rule, example, schema)
         if said != example.expect:
             yield (
                 f"the rule must give {example.expect!r} for the example {example.name!r}, got {said!r}: correct "
@@ -454,7 +460,8 @@ def _wrong_examples(rule: Rule, schema: Schema) -> Iterator[str]:
             )
 
 
-def _said(rule: Rule, example: Example, schema: Schema) -> str:
+def example_outcome(rule: Rule, example: Example, schema: Schema) -> str:
+    """Return the word for the outcome that *rule* has in *example* (see :func:`outcome`)."""
     if not rule.looks_at(example.situation.tool):
         return "not applicable"
     return outcome(rule.judge(example.situation, schema))
@@ -471,7 +478,7 @@ def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
 
 
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
-    """Judge the examples of *rule* by each of its mutants, and count the results. Needs the extra ``z3``.
+    """Judge the examples of *rule* by at most 150 mutants of it, and count the results. Needs the extra ``z3``.
 
     A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. After three
     questions that Z3 did not answer, it is not asked again. *seed* selects the mutants.
@@ -480,7 +487,7 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
 
     killed, equal, opened, survivors = 0, 0, 0, []
     for mutant in mutants(rule, schema, seed=seed):
-        if any(_said(mutant.rule, example, schema) != example.expect for example in rule.examples):
+        if any(example_outcome(mutant.rule, example, schema) != example.expect for example in rule.examples):
             killed += 1
             continue
         same = same_rule(rule, mutant.rule, schema) if opened < _MOST_OPEN else "open"
@@ -498,9 +505,9 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
 def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
     """Count the violations that each rule of *policy* finds in the recorded situations in the file at *path*.
 
-    Each line is a JSON object with the keys of an example: ``tool``, ``args``, ``state``, ``calls``, ``talk``,
-    ``beside``, ``now``. Raises :class:`UsageError` if the file cannot be read, or if a line is not a situation; then it
-    names the line.
+    Rules that judge after the call are left out. Each line is a JSON object with the keys of an example: ``tool``,
+    ``args``, ``state``, ``calls``, ``talk``, ``beside``, ``now``. Raises :class:`UsageError` if the file cannot be
+    read, or if a line is not a situation; then it names the line.
     """
     counts: Counter[str] = Counter()
     now = policy.now if policy.now != "clock" else None
@@ -540,7 +547,10 @@ Entry: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ReplayTally:
-    """How many recorded calls kept a rule, broke it, were undecided, or were calls to which it does not apply."""
+    """How many recorded calls kept a rule, broke it, were undecided, or were calls to which it does not apply.
+
+    Only calls of the tools that the rule judges are counted.
+    """
 
     keeps: int = 0
     breaks: int = 0
@@ -590,7 +600,7 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
     """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
     Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the state
-    at the start of each run.
+    at the start of each run. The time is known only if the policy fixes it.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
@@ -626,10 +636,10 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
 
 
 def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
-    """Yield the calls in *messages* in order, each with its result.
+    """Yield the calls in *messages* in order, each with its result (``None`` if it has none).
 
-    Before the calls of an assistant turn, yield the conversation so far, if the assistant has sent text before. A call
-    whose arguments cannot be read is left out.
+    Before the calls of an assistant turn, yield the conversation so far as a :class:`Talk`, if the assistant has sent
+    text in an earlier turn. A call whose arguments cannot be read is left out.
     """
     listed = list(messages)
     users: list[str] = []
@@ -651,8 +661,8 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
 def _results(later: list[Message], turn: Message) -> list[Any]:
     """Return the result of each call of *turn*, from the tool messages at the start of *later*.
 
-    A result belongs to the call with the same id or, if no message has an id, to the call at the same position.
-    ``None``: the call has no result.
+    A result belongs to the call with the same id or, if no message has an id, to the call at the same position. It is
+    decoded from JSON, or else a text. ``None``: the call has no result.
     """
     answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
     by_id = {one.call_id: one for one in answers if one.call_id}
@@ -724,7 +734,10 @@ def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
 
 
 def _fields_read(rule: Rule, policy: WrittenPolicy) -> Iterator[Entry]:
-    """Yield the fields of tool results that *rule* reads, directly or through tables of the state."""
+    """Yield the fields of tool results that *rule* reads, directly or through tables of the state, perhaps repeatedly.
+
+    Each is a pair of the name of the record and the name of the field.
+    """
     known = set(_records_of(policy))
     for tool in rule.over():
         scope = policy.schema.scope(tool, rule.moment)
@@ -785,7 +798,7 @@ def _tables(node: Node) -> Iterator[str]:
 
 
 def _records_of(policy: WrittenPolicy) -> Iterator[str]:
-    """Yield the names of the records that tools return, at any depth."""
+    """Yield the names of the records that tools return, at any depth, perhaps repeatedly."""
     for tool in policy.schema.tools.values():
         yield from (part.name for part in parts_of(tool.returns) if isinstance(part, RecordOf))
 

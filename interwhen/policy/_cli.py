@@ -20,7 +20,7 @@ from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
 from interwhen.cli._progress import ProgressLine, each
 from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for, stdout_console
-from interwhen.policy._admission import Admission, Replayed, admit, fired_in, outcome
+from interwhen.policy._admission import Admission, Replayed, admit, example_outcome, fired_in
 from interwhen.policy._files import inner_folder, make_folder, read_policy, read_surroundings
 from interwhen.policy._rules import Rule, WrittenPolicy
 from interwhen.policy._schemas import Schema
@@ -44,7 +44,7 @@ def say(lines: Iterable[str]) -> None:
 
 
 def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
-    """Print which rules are admitted, why others are not, and the rules for each clause."""
+    """Print which rules are admitted, why others are not, the rules for each clause, and the clauses without a rule."""
     console = stdout_console()
     signs = signs_for(console.encoding)
     table = _table("", "rule", "examples", "mistakes noticed", "why not")
@@ -83,14 +83,17 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
         text = "".join(part if isinstance(part, str) else f"{{{show(part)}}}" for part in message.parts)
         yield f"{name + ':':9} {text}"
     for example in rule.examples:
-        said = outcome(rule.judge(example.situation, schema))
+        said = example_outcome(rule, example, schema)
         yield f"example:  {example.name}: {example.expect}" + (
             "" if said == example.expect else f" (but it is {said!r})"
         )
 
 
 def show_replayed(found: Replayed) -> None:
-    """Print the result of a policy on recorded runs: the counts for each rule, and the fields that no result had."""
+    """Print the result of a policy on recorded runs: the counts for each rule, and what they revealed.
+
+    That is the fields and records that no result had, and the rules that decided no call.
+    """
     table = _table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
     for column in table.columns[1:-1]:
         column.justify = "right"

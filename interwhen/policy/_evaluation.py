@@ -1,7 +1,7 @@
 """Evaluates expressions in a situation: to a value, or to the reason why the value is unknown. No Python code is run.
 
-The logic is three-valued (Kleene): ``false and ?`` is false, ``true or ?`` is true, and any other operation on an
-unknown value (``?``) is unknown.
+The logic is three-valued (Kleene): ``false and ?`` is false, ``true or ?`` is true, and ``any``, ``all`` and ``in`` of
+a list follow these rules. ``assume(?, B)`` is B. Any other operation on an unknown value (``?``) is unknown.
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A list, map or record of raw data. Its parts are converted to values only when they are accessed."""
+    """A list, map, record or pair. Raw data in it is converted to values only when a part of it is accessed."""
 
     raw: Any
+    """The raw data. A computed list has :class:`HeldItems` instead, and a pair has a tuple of two values."""
     kind: Kind
     where: str
     """The expression that leads to this data, for messages."""
@@ -91,7 +92,9 @@ class HeldItems(tuple[Value, ...]):
 def hold(raw: Any, kind: Kind, where: str) -> Value:
     """Convert the raw data *raw* to an exact value of *kind*. ``None`` or data of another kind gives a missing value.
 
-    *where* is the expression that leads to the data. It is part of the reason of a missing value.
+    A list, map or record is wrapped as :class:`Held`, and its parts are not checked. For pairs and for
+    :class:`Anything`, the result is always missing. *where* is the expression that leads to the data. It is part of the
+    reason of a missing value.
     """
     if raw is None:
         return Missing(f"{where} is not known")
@@ -146,7 +149,10 @@ def _time(raw: Any, kind: Date | Moment) -> dt.date | dt.datetime | None:
 
 
 def raw_of(value: Value, kind: Kind) -> Any:
-    """Inverse of :func:`hold`: return the raw data of *value*, which has *kind*; ``None`` if it is missing."""
+    """Return *value*, which has *kind*, as raw data that :func:`hold` can read; ``None`` if it is missing.
+
+    A number that is not whole becomes a float, which may be rounded. A date or a time becomes an ISO text.
+    """
     match value:
         case Missing():
             return None
@@ -164,7 +170,10 @@ def raw_of(value: Value, kind: Kind) -> Any:
 
 
 def tell(value: Value, kind: Kind) -> str:
-    """Return *value*, which has *kind*, as text for a message: one line of limited length."""
+    """Return *value*, which has *kind*, as one line of text for a message: ``?`` for a missing value.
+
+    Texts and data are cut to 80 characters, and times are given in hours.
+    """
     match value:
         case Missing():
             return "?"
@@ -219,9 +228,9 @@ def _end(of: Held, at: int) -> Value:
 
 @functools.lru_cache(maxsize=256)
 def _listed(words: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """Return each of *words* in lower case, with a flag. The flag is true for a prefix: a word that ends with ``*``.
+    """Return each of *words* in lower case and without ``*`` at its end, with a flag.
 
-    Empty words are left out.
+    The flag is true for a prefix, which is a word that ended with ``*``. Empty words are left out.
     """
     stems = ((" ".join(word.lower().rstrip("*").split()), word.endswith("*")) for word in words)
     return tuple((stem, open_) for stem, open_ in stems if stem)
@@ -276,7 +285,7 @@ class _TooLongError(Exception):
 
 
 def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[str, Value] | None = None) -> Value:
-    """Return the value of *node* in *situation*. After 100,000 steps, the value is :class:`Missing`.
+    """Return the value of *node* in *situation*. If that takes more than 100,000 steps, it is :class:`Missing`.
 
     *node* must have passed the type check. *names* has the values of additional names, such as ``item``.
     """
@@ -287,7 +296,7 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
 
 
 def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
-    """Count the steps that evaluating *node* takes. Counting stops above the largest allowed number of steps."""
+    """Evaluate *node* in *situation*, and return the number of steps. It stops soon after 100,000 steps."""
     evaluator = _Evaluator(situation, schema)
     with suppress(_TooLongError):
         evaluator.value(node, {})
@@ -363,7 +372,7 @@ class _Evaluator:
         return _joined((_compared("=", item, other) for other in self._items(found)), decides=True)
 
     def _items(self, source: Value) -> Iterator[Value]:
-        """Yield the items of the list *source*.
+        """Yield the items of the list *source*, and count each as one step of the evaluation.
 
         If the list may have more items than are known, the last item is a missing value. A value that is not a list
         gives one missing value.

@@ -138,8 +138,9 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
 
-    The index after the last item of a list adds *value* to the list. Raises :class:`UsageError` for too many
-    steps, or for a step into a list that is not the index of an item.
+    Missing tables on the way are created. The index after the last item of a list adds *value* to the list. Raises
+    :class:`UsageError` for more than 12 steps, or for a step into a list that is not the index of an item, and
+    :class:`AttributeError` or :class:`TypeError` for a step into a single value.
     """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
@@ -163,7 +164,7 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
 def _index(step: str, count: int, path: str) -> int:
     """Return *step*, a step of *path* into a list, as an index.
 
-    Raises :class:`UsageError` unless it is a number below *count*.
+    Raises :class:`UsageError` unless it is a number from 0 to *count* - 1.
     """
     if not (step.isascii() and step.isdecimal() and len(step) < 10 and int(step) < count):
         most = f"from 0 to {count - 1}" if count else "which is empty"
@@ -202,9 +203,10 @@ def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
-    """Flatten the tables of the state: nested tables become one table, whose keys are tuples of the nested keys.
+    """Flatten the tables of the state. A table with several keys is written as nested tables.
 
-    Raises :class:`UsageError` for a table that *schema* does not have.
+    It becomes one table, whose keys are tuples of the nested keys. Raises :class:`UsageError` for a table that *schema*
+    does not have, and :class:`AttributeError` for a single value in place of a table.
     """
     found: dict[str, dict[Any, Any]] = {}
     for name, table in written.items():
@@ -383,7 +385,8 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
     """Return the text of the regular file *name* directly in *folder*.
 
     If the file is missing and not *needed*, return an empty text. Raises :class:`UsageError` for any other missing
-    file, a name or link that leads elsewhere, and a file that is too large or not readable UTF-8 text.
+    file, a name or link that leads elsewhere, a name that begins with a dot, and a file that is too large or not
+    readable UTF-8 text.
     """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
@@ -426,10 +429,7 @@ def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
 
 
 def read_policy(folder: Path) -> WrittenPolicy:
-    """Read the policy in *folder*, with its rules.
-
-    Raises :class:`UsageError`, which names the file, if a file is missing or not valid.
-    """
+    """Read the policy in *folder*, with its rules. Raises :class:`UsageError` if a file is missing or not valid."""
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))
     return WrittenPolicy(
@@ -457,9 +457,10 @@ def _shelves(written: Any) -> Mapping[str, DatabaseTable]:
 
 
 def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
-    """Return the subfolder *name* of a policy folder; with *make*, create it.
+    """Return the subfolder *name* of the policy folder *folder*; with *make*, create it if it is missing.
 
-    Raises :class:`UsageError` if the subfolder is a link that leads out of the policy folder.
+    Raises :class:`UsageError` if the subfolder is a link that leads elsewhere, and :class:`OSError` if it cannot be
+    created.
     """
     inner = folder / name
     if inner.resolve().parent != folder.resolve():
@@ -473,7 +474,7 @@ def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
 
 
 def rule_files(folder: Path) -> list[str]:
-    """Return the sorted names of the rule files of the policy *folder*, which are in its subfolder ``rules``.
+    """Return the sorted names of the rule files of the policy *folder*, which are in its subfolder ``rules``, if any.
 
     Raises :class:`UsageError` if there are more than 500, or if the subfolder is a link that leads elsewhere.
     """
@@ -548,11 +549,12 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
-    """Make *folder* a policy folder: copy the files *text*, *tools* and *schema* into it.
+    """Make *folder* a policy folder: copy *text*, *tools* and *schema* into it.
 
-    ``policy.toml`` is written, too, unless it exists. No file is overwritten: if the folder has such a file with other
-    content, this raises :class:`UsageError`. It also raises it if a new folder gets neither *tools* nor *schema*, or if
-    a file cannot be read, is too large, or has a type that is not supported.
+    They get the names ``policy.md``, ``tools.json`` or ``tools.py``, and ``schema.toml``. ``policy.toml`` is written,
+    too, unless it exists. No file is overwritten: if the folder has such a file with other content, this raises
+    :class:`UsageError`. It also raises it if a new folder gets neither *tools* nor *schema*, or if a file cannot be
+    read, is too large, or has a type that is not supported, and :class:`OSError` if it cannot write.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

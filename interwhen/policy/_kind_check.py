@@ -58,14 +58,15 @@ class Scope:
     calls: Mapping[str, RecordOf]
 
     def adding(self, names: Mapping[str, Kind]) -> Scope:
-        """Return a copy of the scope with *names* added."""
+        """Return a copy of the scope with *names* added. A name that the scope already has gets its new kind."""
         return Scope({**self.names, **names}, self.calls)
 
 
 def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one line for each kind of node
     """Return the kind of *node*, in which the names of *scope* may occur.
 
-    Raises :class:`ExpressionError` if kinds do not match, or a name is not defined.
+    Raises :class:`ExpressionError` if *node* fails the type check: for example, kinds do not match, or a name, a field
+    or a function is not defined.
     """
     match node:
         case Constant(kind=kind):
@@ -153,7 +154,10 @@ def _index(node: Index, scope: Scope) -> Kind:
 
 
 def joined(left: Kind, right: Kind) -> Kind | None:
-    """Return the kind that includes both *left* and *right*; ``None`` if their values cannot be compared."""
+    """Return the kind that includes both *left* and *right*.
+
+    ``None`` if there is none, and always if one of them is :class:`Anything`.
+    """
     match left, right:
         case Number(whole=one), Number(whole=other):
             return Number(one and other)
@@ -359,7 +363,7 @@ Definitions = Mapping[str, Definition]
 
 
 def read_definitions(written: Mapping[str, str]) -> Definitions:
-    """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``.
+    """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``, and return them by name.
 
     Raises :class:`ExpressionError` if a head or a body cannot be parsed.
     """

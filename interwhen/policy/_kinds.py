@@ -74,6 +74,7 @@ class Quantity:
     """An exact amount with a dimension, such as money, time or data."""
 
     dimension: str
+    """The name of the dimension, such as ``time`` or ``data``; for money, the currency, such as ``USD``."""
     factor: Fraction = Fraction(1)
     """The unit of a number that the data gives without a unit, in base units of the dimension."""
 
@@ -135,7 +136,7 @@ class PairsOf:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """A value that the schema does not describe. No rule can use it."""
+    """A value that the schema does not describe. A rule cannot use it; it can only ask whether an argument is given."""
 
 
 Kind: TypeAlias = Bool | Number | Quantity | Text | Date | Moment | ListOf | MapOf | RecordOf | PairsOf | Anything

@@ -95,7 +95,8 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 
     At the level ``why``, a message explains the rule, and it may show only values that the model wrote itself: the
     arguments. At the level ``witness``, it may also show facts, but never the value that the condition *require*
-    demands for an argument. At both, each expression must have a single value of a known kind.
+    demands for an argument. At both, each expression must have a single value of a known kind. *scope* has the kinds of
+    the names.
     """
     answers = set(_answers(require))
     for node in message.nodes():
@@ -121,7 +122,10 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 
 
 def _answers(require: Node) -> Iterator[str]:
-    """Yield, as text, the expressions that an argument must equal to satisfy *require*. Literals are left out."""
+    """Yield, as text, each expression that *require*, or a part of it, compares with an argument by equality.
+
+    Literals, and expressions of arguments alone, are left out.
+    """
     own = {"args"}
     for node in walk(require):
         if isinstance(node, Quantified) and _of_arguments(node.source, own):
@@ -192,7 +196,7 @@ class Rule:
         """Judge the call of *situation*. ``None``: the rule does not apply. The caller checks :meth:`looks_at` before.
 
         The verdict is ``Pass`` if the call satisfies the rule, ``Violation`` with both messages if not, and ``Unknown``
-        if this depends on a value that is not known.
+        if this depends on a value that is not known, or takes too many steps to evaluate.
         """
         applies = evaluate(self.when, situation, schema)
         if isinstance(applies, Missing):
@@ -242,9 +246,9 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
 def kinds_in(
     rule_messages: tuple[MessageTemplate, ...], schema: Schema, tool: str | None, moment: WhenJudged
 ) -> dict[Any, Kind]:
-    """Return the kinds of the expressions in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
+    """Return the kind of each expression in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
 
-    Expressions that fail the type check are left out.
+    *tool* is ``None`` for a rule over any tool. Expressions that fail the type check are left out.
     """
     scope, found = schema.scope(tool, moment), {}
     for message in rule_messages:

@@ -45,7 +45,11 @@ class Talk:
     """Whether the assistant has sent any text to the user before the user's last message."""
 
     def fields(self) -> Mapping[str, Any]:
-        """Return the values of the fields in :data:`TALK`."""
+        """Return the values of the fields in :data:`TALK`, by name.
+
+        ``last`` is the last message of the user, ``recent`` the last two in one text, ``heard`` all in one text, and
+        ``user`` the messages themselves.
+        """
         return {
             "told": self.told,
             "last": self.user[-1] if self.user else "",
@@ -64,7 +68,7 @@ class Situation:
     state: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
     """The tables by name. If a table has several keys, its entries are stored under tuples of keys."""
     calls: tuple[MadeCall, ...] = ()
-    """The calls before this one."""
+    """The calls before this one, in order."""
     talk: Talk | None = None
     """The conversation; ``None``: it is not known, and *calls* may not be complete."""
     beside: int = 0
@@ -93,7 +97,7 @@ class Tool:
     arguments: RecordOf
     returns: Kind = field(default_factory=Anything)
     says: str = ""
-    """The documentation of the tool, for a model that writes rules."""
+    """The first 600 characters of the documentation of the tool, for a model that writes rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +125,8 @@ class Schema:
     def scope(self, tool: str | None, moment: WhenJudged = "before") -> Scope:
         """Return the names that a rule may use that judges calls of *tool* at *moment*.
 
-        If *tool* is ``None``, the rule judges calls of any tool, so it cannot use arguments. ``result`` is in the scope
-        only after the call.
+        If *tool* is ``None``, the rule judges calls of any tool, so it can use neither arguments nor the result. The
+        name ``result`` is in the scope only after the call.
         """
         names: dict[str, Kind] = {"args": self.arguments_of(tool or ""), "state": self.state, **ROOTS}
         if moment == "after":
@@ -322,7 +326,8 @@ def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str
 def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:
     """Convert a type annotation to a kind; :class:`Anything` if it is missing or not understood.
 
-    *records* are the records that it may name, and *depth* is the number of annotations around it.
+    *records* are the records that it may name, and *depth* is the number of annotations around it. Raises
+    :class:`SyntaxError` for an annotation in quotes that cannot be parsed.
     """
     match node:
         case _ if depth > _DEEPEST:

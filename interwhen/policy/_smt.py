@@ -130,7 +130,7 @@ class Encoder:
     # The encoding of each type of node.
 
     def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:  # noqa: C901, PLR0912  # a line for each kind
-        """Return the term for *node*. *names* has the terms for the quantifier variables in scope.
+        """Return the encoding of *node*. *names* has the encodings of the quantifier variables in scope, by name.
 
         Raises :class:`TooLargeError` if the formula has too many terms.
         """
@@ -410,7 +410,8 @@ class Questions:
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
         """Ask Z3 whether all *conditions*, given by name, can be true in one situation, as :meth:`ask` does.
 
-        If they cannot, also return the names of conditions that exclude each other.
+        The second part of the result has the sorted names of conditions that exclude each other, or is empty unless the
+        answer is ``no``.
         """
         solver = self._solver()
         for name, condition in conditions.items():
@@ -527,8 +528,9 @@ def contradictions(
     """Yield a defect for each pair of *rules* that contradict each other, and for each pair that Z3 cannot decide.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
-    rules that judge before a call are compared; after three unanswered questions about a rule, its other pairs are
-    skipped. *on_tool* is called after the calls of each tool of *schema* were examined.
+    rules that judge before a call are compared. A pair with a formula that is too large is skipped, and after three
+    unanswered questions about a rule, its other pairs are. *on_tool* is called after the calls of each tool of *schema*
+    were examined.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -579,8 +581,8 @@ def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
 class _Way:
     """The result of the search in :func:`deadlocks` for one tool.
 
-    *enabled*: some call of the tool breaks no rule. *core*: rules that together forbid every call. *unanswered*: Z3
-    gave no answer.
+    *enabled*: some call of the tool breaks no rule, or this is not known. *core*: the ids of rules that together
+    forbade every call of the tool when it was last examined. *unanswered*: Z3 gave no answer.
     """
 
     enabled: bool = False
@@ -595,7 +597,7 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     ``calls``), and examines at most 64 sets. All other data is unconstrained. So a tool that is reported as a
     ``deadlock`` is certainly unreachable (with lists within the bound). The defect is ``open`` if sets were left out,
     or if Z3 did not answer a question. A tool that is not reported may still be unreachable because of the results of
-    calls.
+    calls, or because a formula is too large. Only rules that judge before a call count.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]

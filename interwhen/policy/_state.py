@@ -37,7 +37,7 @@ class Learning:
     value: Node | None
     """The expression of the new entry; ``None``: the entry is forgotten."""
     each: Node | None = None
-    """A list expression. If given, *keys* and *value* are evaluated for each item of the list, as ``item``."""
+    """A list expression. If given, all other expressions are evaluated for each item of the list, as ``item``."""
     when: Node | None = None
     """The condition under which the call updates the table; ``None``: always."""
     unanswered: bool = False
@@ -45,18 +45,19 @@ class Learning:
     keep: bool = False
     """Whether an existing entry is kept instead of overwritten."""
     changes: tuple[tuple[str, Node], ...] = ()
-    """Fields of the new entry that are replaced, with the expressions of their values."""
+    """Fields of the new entry that are replaced, with the expressions of their values. A field stays as it is if its
+    new value is unknown."""
 
     def is_about(self, call: MadeCall) -> bool:
-        """Tell whether *call* is a call of one of the tools."""
+        """Tell whether *call* is a call of a tool whose name matches one of :attr:`tools`."""
         return any(name_fits(call.tool, pattern) for pattern in self.tools)
 
 
 class Overlay(Mapping[Key, Any]):
     """A table that consists of a large unchanged table ``base`` and the entries ``since``, which were learned later.
 
-    An entry with the value ``None`` in ``since`` is unknown, because a call may have changed it. If *before* is an
-    overlay itself, its entries are joined with the new ones, which replace them.
+    An entry with the value ``None`` in ``since`` is unknown, because a call may have changed it. The parameter *before*
+    is the table so far. If it is an overlay itself, its learned entries are kept, unless *since* has new ones.
     """
 
     __slots__ = ("base", "since")

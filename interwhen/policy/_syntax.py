@@ -36,12 +36,16 @@ class Constant:
     """A literal, such as ``5`` or ``"open"``, with its kind."""
 
     value: Scalar
+    """The value; an amount with a unit is in the base unit of its dimension, and 5 % is 1/20."""
     kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A reference to a root name (``args``, ``state``, ...), or to the variable of a quantifier."""
+    """A reference to a root name (``args``, ``state``, ...), a variable, or a definition that is not expanded yet.
+
+    Variables are those of quantifiers, and ``item`` in the declarations of the state.
+    """
 
     name: str
 
@@ -156,7 +160,10 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def rebuild(node: Node, new: tuple[Node, ...]) -> Node:
-    """Return a copy of *node* with *new* as its direct children."""
+    """Return a copy of *node* with *new* as its direct children.
+
+    *new* must have as many nodes as :func:`children` returns for *node*, in the same order.
+    """
     below = iter(new)
     changes: dict[str, Any] = {}
     for field in fields(node):
@@ -176,7 +183,10 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def show(node: Node) -> str:  # noqa: C901, PLR0912  # one line for each kind of node
-    """Return the source text of *node*, with brackets around each operation so that it cannot be misread."""
+    """Return the source text of *node*, with brackets around operators and quantifiers, so that it cannot be misread.
+
+    Amounts are written in the base unit of their dimension: ``24 hours`` becomes ``86400 s``.
+    """
     match node:
         case Constant(value=value, kind=kind):
             return _constant(value, kind)
@@ -254,7 +264,10 @@ _UNIT = re.compile(r"[ \t]*+([A-Za-z]++)")
 
 
 class ExpressionError(UsageError):
-    """An expression cannot be parsed, or its kinds do not match. ``at`` is the offset of the error, 0 if not known."""
+    """An expression cannot be parsed, exceeds a limit, or fails the type check.
+
+    ``at`` is the offset of the error in the expression, and 0 if it is not known.
+    """
 
     def __init__(self, message: str, at: int = 0) -> None:
         self.at = at
@@ -265,7 +278,9 @@ class Token(NamedTuple):
     """A word, an operator or a literal, with its offset *at* in the expression."""
 
     form: Literal["word", "name", "sign", "constant", "end"]
+    """``word`` is a reserved word such as ``and``, ``name`` any other word, and ``end`` the end of the expression."""
     text: str
+    """The characters of the token; ``the end`` for the end token."""
     at: int
     constant: Constant | None = None
     """The value of a literal; ``None`` for other tokens."""

@@ -137,7 +137,9 @@ class Attempt:
     """An answer of the model, and the problems that prevent the admission of its rule."""
 
     answer: str
+    """The first 20,000 characters of the answer; empty if the model gave none in time."""
     problems: tuple[str, ...]
+    """Empty if the rule is admitted, or if the model says that no rule is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Draft:
     attempts: tuple[Attempt, ...]
     rule: Rule | None = None
     text: str = ""
-    """The text of the rule file, as the model wrote it."""
+    """The text of the last rule that the model wrote; empty if it wrote none, or says that no rule is possible."""
     reason: str = ""
     """Why there is no rule, in the model's words."""
 
@@ -192,11 +194,12 @@ async def synthesise(
     max_tokens: int = 4000,
     done: Callable[[Draft], None] = lambda _draft: None,
 ) -> Synthesis:
-    """Ask *model* for a rule for each clause of *policy* that no rule quotes, and add the admitted rules to *policy*.
+    """Ask *model* for a rule for each clause in :func:`open_clauses`, and return *policy* with the admitted rules.
 
     If a rule is not admitted, the model gets the reasons and tries again; it has at most *rounds* attempts for each
     clause. *around* is the context in which the rules are read. *seconds* and *max_tokens* limit one answer of the
-    model. *done* is called with the draft for each clause. It stops when the policy has 500 rules. No file is written.
+    model; a clause whose answer takes longer is given up. *done* is called with the draft for each clause. It stops
+    when the policy has 500 rules. No file is written. Needs the extra ``z3``.
     Raises :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less than 1.
     """
     if rounds < 1:
@@ -267,7 +270,8 @@ def judge_candidate(
     """Parse the rule for *clause* in *text*, and check whether it can be added to *policy*. This blocks the thread.
 
     *around* is the context in which the rule is read. Returns the rule with the problems that prevent its admission.
-    The rule is ``None`` if the admission checks did not run, for example because the text cannot be parsed.
+    The rule is ``None`` if the admission checks did not run, for example because the text cannot be parsed. Needs the
+    extra ``z3``.
     """
     if not text.strip():
         return None, ("the answer must have a block ```toml ... ```, got none: write the rule in one",)
@@ -317,7 +321,7 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
     """Write *draft* to a new file in the policy *folder*, and return its path. *model* is the name of the model.
 
     A draft with a rule goes to ``rules/``, any other draft to the review queue in ``review/``. Raises
-    :class:`UsageError` if a rule with the same id exists.
+    :class:`UsageError` if a rule with the same id exists, and :class:`OSError` if the file cannot be written.
     """
     if draft.rule is not None:
         return write_rule(folder, draft.rule.id, draft.text, model)
@@ -335,7 +339,8 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
 def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
     """Write the rule *text* to a new file named *rule_id*, with the name of *model* as its origin. Returns the path.
 
-    Raises :class:`UsageError` if the file exists already, or if *rule_id* is no valid id.
+    Raises :class:`UsageError` if the file exists already, or if *rule_id* is no valid id, and :class:`OSError` if it
+    cannot be written.
     """
     place = inner_folder(folder, "rules", make=True) / f"{checked_id(rule_id)}.toml"
     origin = "".join(char for char in model if char.isprintable() and char not in "\"'\\")[:80]
@@ -351,7 +356,7 @@ def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
 
 
 def queue(folder: Path) -> list[str]:
-    """Return the sorted names of the entries in the review queue of the policy *folder*."""
+    """Return the sorted names of the entries in the review queue of the policy *folder*; empty if it has no queue."""
     inner = inner_folder(folder, "review")
     return sorted(path.stem for path in inner.glob("*.json")) if inner.is_dir() else []
 

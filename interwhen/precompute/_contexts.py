@@ -43,11 +43,14 @@ class ContextRecord(msgspec.Struct, frozen=True):
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
-    """What a context has cost in all its generations, including work that made no item."""
+    """What a context has cost in all its generations, including work that made no item.
+
+    A *slice* is one piece of background work, in which at most one item is made.
+    """
 
     cost: Cost = Cost()
     discarded: int = 0
-    """The generated tokens of slices that ended before they made an item."""
+    """The generated tokens of slices that ended before they made an item, as far as no later item continued them."""
     slices: int = 0
     """The number of slices of work."""
 
@@ -82,7 +85,10 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
 
 
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
-    """Return the latest generation of the context *name* and its record (``None`` if it is missing or damaged)."""
+    """Return the latest generation of the context *name* (0 if there is none), and its record.
+
+    The record is ``None`` if it is missing, damaged, or written by another version of interwhen.
+    """
     there = store.document(context_document(name))
     return there.generation, None if there.data is None else msgspec.msgpack.decode(there.data, type=ContextRecord)
 
@@ -125,7 +131,7 @@ class PreparedContext:
     context: Context | None = None
     """``None`` if the context is missing in the store or cannot be read. Then no item is served."""
     digest: Digest = NOTHING
-    """The digest of the names and texts of the pieces."""
+    """The digest of the names, texts and leads of the pieces."""
     kinds: tuple[Kind, ...] = ()
     """The kinds of items to prepare."""
     plan_inputs: PlanInputs = field(default_factory=PlanInputs)
@@ -216,7 +222,7 @@ class PreparedContext:
         return reversed(self._items[name])
 
     def known(self) -> dict[ItemId, Item]:
-        """Return all items in memory by id, also those that are not current."""
+        """Return the items in memory by id, of all planned steps, also those that are not current."""
         return {item.id: item for each in self._items.values() for item in each}
 
     def newest(self, step: str) -> Item | None:
@@ -234,7 +240,7 @@ class PreparedContext:
         return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
-        """Return *items* and all items in memory that they were made from, directly or indirectly."""
+        """Return *items* and all items in memory that they were made from, directly or indirectly, by id."""
         known = self.known()
         found: dict[ItemId, Item] = {}
         stack = list(items)
@@ -249,7 +255,7 @@ class PreparedContext:
 def as_pieces(given: object) -> tuple[ContextPiece, ...]:
     """Convert *given* to the pieces of a context: a text is cut into pieces, and a mapping has one text for each name.
 
-    Raises :class:`~interwhen.UsageError` for another type, and for an empty name.
+    Raises :class:`~interwhen.UsageError` for another type, and if a name is empty or a name or text is no ``str``.
     """
     if isinstance(given, str):
         return pieces_of(given)
@@ -281,6 +287,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     model: str
     tokenizer: str
     judges: Digest
+    """The digest of the monitors that judge the items."""
     producers: tuple[str, ...]
     """The names of the producers."""
     options: dict[str, dict[str, Any]] = {}
@@ -300,7 +307,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
     """Record *worker* in *store* as the last worker on the context *name*.
 
-    If two workers start at once, one is recorded.
+    Nothing is written if it is recorded already. If two workers start at once, only one is recorded.
     """
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
@@ -315,7 +322,7 @@ def last_worker(store: Store, name: str) -> WorkerSettings | None:
 
 
 def contexts_in(store: Store) -> tuple[str, ...]:
-    """Return the names of the contexts in *store*."""
+    """Return the sorted names of the contexts in *store*. Damaged ones are left out."""
     start = context_document("")
     return tuple(name.removeprefix(start) for name in store.documents(start))
 
@@ -388,6 +395,7 @@ class InputReading:
     """The name of the piece, or the full name of the other step."""
     kind: Literal["piece", "step"]
     is_same: bool
+    """Whether the input is unchanged since the item was made; false also if it is gone."""
 
 
 def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:
@@ -415,10 +423,11 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 
 
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
-    """Delete the items *ids* from *store*, write a new generation of the context *name*, and return its number.
+    """Delete the items *ids* from *store*, and return the number of a new generation of the context *name*.
 
-    Each process reads the context again when its generation changes, and then no longer uses these items. Raises
-    :class:`~interwhen.UsageError` if there is no such context; then nothing is deleted.
+    The new generation has the same content as the last one. Each process reads the context again when its generation
+    changes, and then no longer uses these items. Raises :class:`~interwhen.UsageError` if there is no such context;
+    then nothing is deleted.
     """
 
     def change(old: bytes | None) -> bytes:

@@ -42,18 +42,14 @@ BlockKind = Literal["heading", "table", "code", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a document, such as a paragraph or a table, with the *level* of a heading.
-
-    It stays whole if it fits into a piece. *lead* is the header of the table if this block is a later part of a divided
-    table.
-    """
+    """A part of a document, such as a paragraph or a table. It stays whole if it fits into a piece."""
 
     text: str
     kind: BlockKind
     level: int = 0
-    """The level of a heading, 1 for the highest."""
+    """The level of a heading, 1 for the highest; 0 for other blocks."""
     lead: str = ""
-    """The header of the table that the block continues."""
+    """The header of the table, if the block is a later part of a divided table; otherwise empty."""
 
 
 def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[ContextPiece, ...]:
@@ -97,8 +93,8 @@ def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str
     """Return the lead of a piece whose first block is *first*: the headings above it and the end of the text before it.
 
     The parameter *above* has the headings above the piece, by level. The parameter *before* is the last block of the
-    previous piece (empty if that is a heading), of which at most *overlap* characters are used. If *first* continues a
-    table, the header of the table is used instead. A piece that begins with a heading gets only higher headings.
+    previous piece (empty if that is a heading); at most *overlap* characters at its end are used. If *first* continues
+    a table, the header of the table is used instead. A piece that begins with a heading gets only higher headings.
     """
     level = first.level if first.kind == "heading" else None
     lines = [said for at, said in sorted(above.items()) if level is None or at < level]
@@ -108,7 +104,10 @@ def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str
 
 
 def _end_of(text: str, most: int) -> str:
-    """Return whole sentences or lines from the end of *text*, at most *most* characters; empty if none is so short."""
+    """Return whole sentences or lines from the end of *text*, at most *most* characters; empty if none is so short.
+
+    A *text* of at most *most* characters is returned whole.
+    """
     if not most:
         return ""
     if len(text) <= most:
@@ -221,7 +220,8 @@ def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
 def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
     """Yield *blocks*. A block longer than *size* characters is divided between its sentences, lines or table rows.
 
-    Each later part of a table has the header of the table as its lead.
+    A sentence, line or row that is longer itself is cut, too. Each later part of a table has the header of the table as
+    its lead.
     """
     for block in blocks:
         if len(block.text) <= size:
@@ -235,7 +235,7 @@ def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
 
 
 def _header(rows: Sequence[str]) -> str:
-    """Return the header of a table: its rows up to a rule in row 2, 3 or 4; if there is none, its first row."""
+    """Return the header of a table: its rows up to and including a rule in row 2, 3 or 4, or else its first row."""
     for at, row in enumerate(rows[:4]):
         if at and _TABLE_RULE.match(row):
             return "\n".join(rows[: at + 1])

@@ -31,7 +31,9 @@ class UnfinishedReply(msgspec.Struct, frozen=True):
     """
 
     parts: tuple[tuple[Phase, str], ...] = ()
+    """The text in order, divided by phase."""
     tokens: int = 0
+    """The number of generated tokens of the text."""
     finish_reason: FinishReason | None = None
     """Set if the request is complete."""
 
@@ -78,10 +80,10 @@ class Drafts:
 
 
 class DraftedModel(ModelWrapper):
-    """Wraps *model*: a repeated request continues from its draft in *drafts*, and new text is added to the draft.
+    """Wraps *model*: a request that an earlier slice sent, too, continues from its draft in *drafts*.
 
-    *keys* has the digests of the requests that were streamed, and *reused* the tokens that came from drafts.
-    :meth:`complete` uses no drafts.
+    New text is added to the draft. The first repetition of a request within one object has a draft of its own, and so
+    has each further one. :meth:`complete` uses no drafts.
     """
 
     def __init__(self, model: Model, drafts: Drafts) -> None:
@@ -89,17 +91,18 @@ class DraftedModel(ModelWrapper):
         self._drafts = drafts
         self._sent: Counter[Digest] = Counter()
         self.keys: list[Digest] = []
-        """The keys of the requests so far."""
+        """The digests of the requests that were streamed so far."""
         self.reused = 0
-        """The tokens of drafts that were used."""
+        """The number of tokens that came from drafts instead of the server."""
         self.overflow: ContextOverflow | None = None
         """The last error of a request that was longer than the context window."""
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream that begins with the draft of *request*. A complete draft needs no request to the server.
 
-        An unfinished draft is not continued if *request* has extra sampling fields, such as a JSON schema. Raises
-        :class:`ContextOverflow`, and keeps it in :attr:`overflow`, if the request is too long.
+        An unfinished draft is discarded if *request* has extra sampling fields, such as a JSON schema. Raises
+        :class:`ContextOverflow`, and keeps it in :attr:`overflow`, if the request is too long, and other errors of the
+        model.
         """
         # A step may send a request twice, to compare the replies.
         plain = _key(self.name, request)

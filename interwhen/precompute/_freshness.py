@@ -32,7 +32,7 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
     """Return the steps that *producers* plan for *context*, in an order in which each step comes after its premises.
 
     Raises :class:`~interwhen.PluginError` if two steps of a producer have the same name, a piece or premise is missing,
-    or the premises form a cycle.
+    or the premises form a cycle. An exception of a producer is passed on.
     """
     found: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
@@ -82,7 +82,10 @@ class KeySettings:
     judges: Digest = NO_JUDGES
 
     def key(self, planned_step: PlannedStep, inputs: Sequence[Input] = ()) -> ItemKey:
-        """Return the key of the item that *planned_step* makes from *inputs*."""
+        """Return the key of the item that *planned_step* makes from *inputs*, which are sorted in it.
+
+        The digest of the monitors is left out for kinds that monitors do not judge.
+        """
         producer = planned_step.producer
         return ItemKey(
             kind=producer.kind,
@@ -122,8 +125,7 @@ class CurrentItems:
 class PlanInputs:
     """The inputs for the decision which items are current: the plan, the keys of its steps, and the pieces.
 
-    *pieces* maps the names of pieces to their digests. *places* has the position of each step in the plan, and
-    *followers* the steps that have it as a premise.
+    All steps are identified by their full names.
     """
 
     plan: tuple[PlannedStep, ...] = ()
@@ -132,9 +134,9 @@ class PlanInputs:
     pieces: Mapping[str, Digest] = field(default_factory=dict)
     """The digest of each piece of the context, by its name."""
     places: Mapping[str, int] = field(default_factory=dict)
-    """The index of each step in the plan."""
+    """The index of each step in the plan, from 0."""
     followers: Mapping[str, tuple[PlannedStep, ...]] = field(default_factory=dict)
-    """For each step, the steps that have it as a premise."""
+    """For each step that is a premise, the steps that have it as one."""
 
     @classmethod
     def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> PlanInputs:
@@ -178,7 +180,8 @@ def _settled(
 ) -> CurrentItems:
     """Search for current items of *steps*, and return *known* with the found items added.
 
-    If a step gets a current item, the steps that depend on it are searched, too. A step without one becomes due.
+    If a step gets a current item, the steps that depend on it are searched, too. A step without one becomes due if all
+    its premises have current items.
     """
     items = dict(known.items)
     served = list(known.served)
@@ -206,7 +209,7 @@ def _settled(
 
 
 def _holds(item: Item, each: PlannedStep, plan_inputs: PlanInputs, settled: Mapping[str, Item]) -> bool:
-    """Tell whether *item* belongs to the step *each* and all its inputs are unchanged.
+    """Tell whether *item* was made by the step *each* with the present settings, and all its inputs are unchanged.
 
     *settled* has the current items of earlier steps, by name.
     """

@@ -32,8 +32,8 @@ class FsspecShelf:
     *options* go to fsspec. A local folder is created if it is missing. A file system that cannot create a file
     exclusively is refused with :class:`~interwhen.precompute.StoreError`, unless *one_writer* declares that only one
     process writes to the folder at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the
-    package for the protocol of the URL. The methods raise :class:`~interwhen.precompute.StoreError` if the file system
-    fails.
+    package for the protocol of the URL, and ``StoreError`` for an unknown protocol. The methods raise ``StoreError`` if
+    the file system fails.
     """
 
     blocks = True
@@ -113,7 +113,10 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names of the files in *folder* and below it, sorted, without unfinished files."""
+        """Return the names of the files in *folder* and below it, sorted; empty if the folder is missing.
+
+        Files that :meth:`create` has not finished (``.part``) are left out.
+        """
         try:
             self._fs.invalidate_cache()
             found: Iterable[str] = self._fs.find(self._path(folder))

@@ -112,7 +112,7 @@ def _log_gain(bet: float, value: float, candidate: float) -> float:
 
 
 def _reject_below(values: list[float], bets: list[float], threshold: float) -> float:
-    """Return the lower end of the confidence interval, for *values* in [0, 1].
+    """Return the lower end of the confidence interval of the mean, for *values* in [0, 1].
 
     All candidate means below it are rejected: a player with the stakes *bets* who bets against them reaches the log
     capital *threshold*.
@@ -159,14 +159,17 @@ PLAIN = Weights(test=1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """The tokens that one run generated and read, and whether its result was usable (*sound*)."""
+    """The tokens that one run generated and read, and whether its result was usable (*sound*).
+
+    The methods do not charge for an unusable result; :class:`Pair` does.
+    """
 
     generated: int
     """The generated tokens: kept, discarded and of forks."""
     read: int = 0
     """The prompt tokens, including those of the item."""
     sound: bool = True
-    """Whether the run has a usable result. If not, it is charged at least the whole token limit of a run."""
+    """Whether the run has a usable result. If not, a :class:`Pair` charges at least its token limit for the run."""
 
     def cost(self, weights: Weights) -> float:
         """Return the price of the run if a reader waited for it.
@@ -186,8 +189,7 @@ class Arm(msgspec.Struct, frozen=True):
 class Pair(msgspec.Struct, frozen=True):
     """One query that was run both without the item and with it.
 
-    *limit* is the largest number of tokens that a run may generate: a run without a usable result counts at least this
-    cost. *shadow* names the run that was made later, for which no reader waited.
+    The run that a reader waited for came first; the other one is the *shadow run*.
     """
 
     without: Arm
@@ -212,7 +214,7 @@ class Pair(msgspec.Struct, frozen=True):
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
-        """Return the saving divided by the cost of the more expensive run: from -1 to 1; 0 if both cost nothing."""
+        """Return :meth:`saving` divided by the cost of the more expensive run: from -1 to 1; 0 if both cost nothing."""
         # The divisor is no bound such as `limit`: with it, each pair would count little where the limit is high, and a
         # decision would take in proportion more pairs.
         dearer = max(self._cost(self.without, weights), self._cost(self.used, weights))
@@ -236,7 +238,8 @@ class GateRule(msgspec.Struct, frozen=True):
     holdout: float = 0.02
     """The same share after the trial."""
     share: float = 0.03
-    """The largest cost of shadow runs after the first pairs, as a share of the cost of readers' runs."""
+    """While shadow runs have cost more than this share of the cost of the readers' runs, no further one is made, after
+    the first pairs."""
     first: int = 3
     """The least number of pairs at the start that run whatever they cost."""
     early: float = 1.2
@@ -301,7 +304,7 @@ class GateRecord(msgspec.Struct):
     beside: float = 0.0
     """The cost of the shadow runs in offline tokens."""
     offline_tokens: int = 0
-    """The number of tokens that were used to make and judge the item."""
+    """The number of tokens that were generated to make and judge the item."""
 
 
 class Gate:
@@ -341,7 +344,7 @@ class Gate:
 
         A kept item is used, and an item on trial if its pairs so far saved tokens in the mean. The first pairs always
         get their second run (:attr:`GateRule.first_pairs`). Later ones get it by *chance*, a random number from [0, 1),
-        while the cost of shadow runs is within its share; an evicted item never gets one.
+        while the cost of shadow runs is within its share; an evicted item never gets one. The record stays unchanged.
         """
         pair = self._may_pair(chance)
         match self.record.stage:
@@ -355,15 +358,19 @@ class Gate:
                 return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
-        """Add a reader's run to the counts and the cost in the record. *arm*: its tokens; *used*: it used the item."""
+        """Add a reader's run to the counts and the cost in the record.
+
+        *arm* has its tokens, and *used* tells whether it used the item.
+        """
         self.record.queries += 1
         self.record.served += used
         self.record.paid += arm.cost(self.rule.weights)
 
     def observe(self, pair: Pair) -> Moved | None:
-        """Add *pair* to the record, move the item to another stage if that is shown now, and return the move, if any.
+        """Add *pair* to the record, and move the item to another stage if the pairs now show that it belongs there.
 
-        The reader's run of the pair must already be recorded by :meth:`charge`. For an evicted item, nothing is done.
+        Return the move, or ``None`` without one. The reader's run of the pair must already be recorded by
+        :meth:`charge`. For an evicted item, nothing is done.
         """
         if self.record.stage == "evicted":
             return None

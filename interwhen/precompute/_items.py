@@ -79,6 +79,8 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
     version: str
     """The version of the producer."""
     model: str
+    """The name of the adapter of the model, such as ``model@host``."""
+    """The name of the adapter of the model, such as ``model@host``."""
     tokenizer: str
     """The name that the user gave the tokenizer; empty by default."""
     judges: Digest
@@ -132,20 +134,21 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """The tokens and requests of some work: generated tokens, prompt tokens, and requests to the model."""
+    """The tokens and requests of some work. Two costs can be added with ``+``."""
 
     generated: int = 0
     """The generated tokens, including those for forks of monitors."""
     prompt: int = 0
-    """The prompt tokens, if the server counts them."""
+    """The prompt tokens, if the server counts them; else 0."""
     requests: int = 0
+    """The requests to the model, including forks."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.generated + other.generated, self.prompt + other.prompt, self.requests + other.requests)
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One precomputed item, or the record that making it gave none (*why*). It never changes after it is stored."""
+    """One precomputed item, or the record of why making it gave none. It never changes after it is stored."""
 
     key: ItemKey
     status: Status
@@ -163,7 +166,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     context: str = ""
     """The context that it was made for. Other contexts may use it, too."""
     why: str = ""
-    """The reason why it was not accepted; empty if it was."""
+    """The reason why it was not accepted; empty if it was, or is a guess."""
 
     @property
     def id(self) -> ItemId:
@@ -180,9 +183,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def may_be_served(self) -> bool:
-        """Whether the item was accepted on a basis that suffices for its kind, and its proof is for exactly this text.
+        """Whether the item was accepted on a basis that suffices for its kind (:data:`BASES`).
 
-        An answer on the basis ``judged`` is served only if a check judged the answer itself, not only the steps.
+        On the basis ``judged``, its proof must name a verifier and be for exactly this text, and for an answer, a check
+        must have judged the answer itself, not only the steps.
         """
         proof = self.proof
         if self.status != "accepted" or proof is None or proof.basis not in BASES[self.key.kind]:

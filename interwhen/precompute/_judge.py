@@ -132,7 +132,7 @@ def _untimed(text: str) -> Recording:
 
 
 class Judge:
-    """Judges texts with *monitors*, which only observe: they do not interrupt or repair.
+    """Judges texts with *monitors*, which only observe there. In :meth:`supervise`, they interrupt and repair.
 
     A text is accepted only if the engine verifies it and each of its lines has a claim that passed, since a line
     without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the
@@ -157,9 +157,9 @@ class Judge:
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
         """Let the monitors judge *text*, as if a model had continued *prompt* with it, and return their judgement.
 
-        It is :class:`Accepted` with the proof, :class:`Rejected` for the first violation, and otherwise
-        :class:`Undecided`, also without monitors and for a blank text. The model *forks* answers the short questions
-        (forks) that monitors ask.
+        It is :class:`Accepted` with the proof, :class:`Rejected` with the first violation if there is any, and
+        otherwise :class:`Undecided`, also without monitors and for a blank text. The model *forks* answers the short
+        questions (forks) that monitors ask; ``None``: they cannot ask any.
         """
         if not self.monitors:
             return Undecided("no monitor can verify it")
@@ -183,7 +183,8 @@ class Judge:
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
         """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run.
 
-        The monitors interrupt and repair as in a run for a reader; those with the remedy ``Conclude`` are left out.
+        The monitors interrupt and repair as in a run for a reader; those with the remedy ``Conclude`` are left out. If
+        the model fails, the result is a :class:`Failed`.
         """
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
@@ -236,9 +237,9 @@ def _identity(check: CheckRecord) -> tuple[object, ...]:
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line of *text* that overlaps no span in *covered*, stripped. ``None`` if there is none.
+    """Return the first line of *text* that overlaps no span in *covered*, without white space at its ends.
 
-    Blank lines do not count.
+    ``None`` if there is none. Blank lines do not count.
     """
     at = 0
     for line in text.splitlines(keepends=True):

@@ -32,7 +32,7 @@ def open_place(place: str | None = None, key_file: Path | None = None) -> Store:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of the file at *path*. Raises :class:`UsageError` if it cannot be read."""
+    """Return the text of the UTF-8 file at *path*. Raises :class:`UsageError` if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -63,8 +63,9 @@ async def open_context(
 
     The producers and monitors of the last worker on the context decide which items are current; without such a worker,
     all installed producers and no monitors. *key_file* has the key of the store. *passages* is a number of characters,
-    as in :class:`~interwhen.precompute.Precomputer`. Raises :class:`UsageError` if there is no such context, or if it
-    was prepared for another model. This is a :class:`~interwhen._types.extensions.ContextOpener`.
+    as in :class:`~interwhen.precompute.Precomputer`. Raises :class:`UsageError` if there is no such context, if it was
+    prepared for another model, or if *key_file* cannot be read, and ``StoreError`` if the store fails. This is a
+    :class:`~interwhen._types.extensions.ContextOpener`.
     """
     found = await anyio.to_thread.run_sync(open_place, store, key_file)
     try:

@@ -118,7 +118,11 @@ class ForegroundGate:
             self._slice.cancel()
 
     async def quiet(self) -> None:
-        """Wait until no run has needed the model for *debounce* seconds."""
+        """Wait until no run has needed the model for *debounce* seconds.
+
+        If an earlier call has waited so long, and nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` since,
+        return at once.
+        """
         await anyio.lowlevel.checkpoint()
         while self._wanting or self._quiet_at != self._changes:
             if self._wanting:
@@ -170,7 +174,8 @@ class Precomputer:
     explained at :meth:`ready`. *clock* returns the time of creation that items get, in seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
-    :class:`UsageError` for an invalid option, and :class:`StoreError` if the store cannot be opened.
+    :class:`UsageError` if *model* is no :class:`~interwhen.Model`, if *passes*, *step_tokens* or *token_budget* is out
+    of range, or if a producer or monitor cannot be loaded, and :class:`StoreError` if the store cannot be opened.
     """
 
     def __init__(
@@ -241,7 +246,7 @@ class Precomputer:
         """Store *pieces* as the context *name*, wake the idle worker, and return the reference for ``run(context=)``.
 
         If *pieces* is a text, it is cut by :func:`~interwhen.precompute.pieces_of`. If the context exists with the same
-        content, nothing changes. If its content differs, only items made from changed pieces are made again. *kinds*
+        content, nothing is written. If its content differs, only items made from changed pieces are made again. *kinds*
         are the kinds of items to prepare (default: all that the producers make). *expect* is the generation that this
         edit is based on; if the store has another one, this raises :class:`~interwhen.precompute.StoreConflict`.
         Without *expect* the last writer wins. Raises :class:`UsageError` for an unknown kind and for invalid pieces.
@@ -259,9 +264,9 @@ class Precomputer:
         """Change the latest content of the context of *ref*, wake the idle worker, and return the new reference.
 
         *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece; a new name adds a piece.
-        *ref* becomes outdated: runs with it use no items. Raises :class:`~interwhen.precompute.StoreConflict` if
-        another writer edits the context meanwhile, and :class:`UsageError` if it does not exist or *changes* are
-        invalid.
+        A changed piece loses its lead. If the content differs now, *ref* is outdated: runs with it use no items. Raises
+        :class:`~interwhen.precompute.StoreConflict` if another writer edits the context meanwhile, and
+        :class:`UsageError` if it does not exist or *changes* are invalid.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
@@ -283,8 +288,8 @@ class Precomputer:
         """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
 
         The messages of the user become one new piece, with at most 4,000 characters of each. The idle worker derives
-        facts from it. Replies of the assistant are left out, because nothing has checked them. If the context does not
-        exist, it is created. Raises the errors of :meth:`edit`.
+        facts from it. Replies of the assistant are left out, because nothing has checked them. If the user said
+        nothing, no piece is added. If the context does not exist, it is created. Raises the errors of :meth:`edit`.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -302,9 +307,10 @@ class Precomputer:
         return self._ref(self._prepared[name])
 
     async def refresh(self, name: str) -> PreparedContext:
-        """Load the context *name*, as the store has it now, into this object, and return it.
+        """Load the context *name*, as the store has it now, into :attr:`contexts`, and return it.
 
-        If the store has no such context, the returned object is empty.
+        If the store has no such context, the returned object is empty. Raises the errors of
+        :meth:`PreparedContext.load`.
         """
         prepared = await self.in_store(lambda: self._loaded(name))
         return self._enter(prepared)
@@ -312,7 +318,7 @@ class Precomputer:
     def read(self, name: str) -> ContextRef:
         """Load the context *name* as :meth:`open` does, without an event loop; it may block.
 
-        The idle worker is not woken.
+        The idle worker is not woken. Raises :class:`UsageError` if there is no such context.
         """
         return self._ref(self._enter(self._loaded(name)))
 
@@ -354,8 +360,8 @@ class Precomputer:
     def lack_of(self, ref: ContextRef) -> str:
         """Return the reason why :meth:`ready` returns no items for *ref* at present; an empty string if it may.
 
-        Either the context was changed after *ref* was made, or the store could not be read, or not recently enough, so
-        that the content in memory may be outdated.
+        Either the context was changed after *ref* was made (or was never loaded into this object), or the store could
+        not be read, or not recently enough, so that the content in memory may be outdated.
         """
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
@@ -408,9 +414,10 @@ class Precomputer:
     ) -> tuple[ContextPiece, ...]:
         """Return those pieces of the context of *ref* that fit *question*, best first.
 
-        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
-        With *embedder*, they are also ranked by the similarity of embeddings; those of the pieces are stored. Raises
-        :class:`UsageError` if *ref* is not current.
+        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25),
+        and those without a common word are left out. With *embedder*, all are also ranked by the similarity of
+        embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current, and
+        :class:`~interwhen.ModelError` if *embedder* fails.
         """
         prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
@@ -421,8 +428,9 @@ class Precomputer:
         """Return the text of the context of *ref* for a prompt with *question*.
 
         If the text is longer than *room* characters, only the passages that fit *question* are returned, under a
-        heading; if none is so short, the beginning of the best one, or of the text. By default, *room* is half of the
-        model's context window, at three characters a token. Raises :class:`UsageError` if *ref* is not current.
+        heading: at most 4, with at most 4,000 characters. If none is so short, the result has the beginning of the best
+        one, or of the text. By default, *room* is half of the model's context window, at three characters a token.
+        Raises :class:`UsageError` if *ref* is not current.
         """
         window = (await self.model.capabilities()).context_tokens
         context = self._current(ref).context
@@ -444,9 +452,10 @@ class Precomputer:
         return self._prepared[ref.name]
 
     async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
-        """Return the similarity of *question* to each piece, by the digest of the piece.
+        """Return the similarity (-1 to 1) of *question* to each piece, by the digest of the piece.
 
-        Embeddings of pieces are read from the store. Missing ones are requested from *embedder* and stored.
+        Embeddings of pieces are read from the store. Missing ones are requested from *embedder* and stored. Raises
+        :class:`~interwhen.ModelError` if *embedder* fails.
         """
         pieces = () if prepared.context is None else prepared.context.pieces
         document = f"vectors:{prepared.name}:{embedder.name[:16]}"
@@ -570,7 +579,7 @@ class ContextRef(Foreground):
     name: str
     """The name of the context."""
     digest: Digest
-    """The digest of the names and texts of its pieces."""
+    """The digest of the names, texts and leads of its pieces."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt for a run on *prompt*, changed to use ready items of this context.
@@ -609,7 +618,8 @@ class Slice:
     """The status of the item that was made, or how the slice ended without one."""
     cost: Cost = field(default_factory=Cost)
     why: str = ""
-    """The reason why there is no accepted item; empty if there is one. For ``found``, the status of the found item."""
+    """The reason why there is no accepted item; empty if there is one, for a guess, and for ``cancelled`` and ``late``.
+    For ``found``, the status of the found item."""
 
 
 @dataclass(slots=True)
@@ -653,7 +663,10 @@ class IdleWorker:
             self._news.set()
 
     async def work(self, slices: int | None) -> tuple[Slice, ...]:
-        """Do the work that is due now, at most *slices* slices. Return their outcomes."""
+        """Do the work that is due, at most *slices* slices (``None``: no limit), and return their outcomes.
+
+        Raises the errors of :meth:`slice`.
+        """
         done: list[Slice] = []
         while slices is None or len(done) < slices:
             found = await self.slice()

@@ -110,7 +110,7 @@ class Proposal:
     """The prompt that the text continues. Monitors read the problem and its sources here."""
     basis: Basis = "judged"
     evidence: str = ""
-    """For ``derived`` and ``observed``: the computation or observation, in one line."""
+    """The reason in one line, for example the computation or the observation; empty on the basis ``judged``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +193,19 @@ class StepContext(Protocol):
         ...
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model with *sampling*, and return its complete answer. The default is greedy sampling.
+        """Send *prompt* to the model with *sampling*, and return its answer, which a token limit may have cut.
 
-        Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        The default is greedy sampling. Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long, and
+        other errors of the model.
         """
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
         """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair as in a run for a reader. As for :meth:`ask`, the default is greedy sampling,
-        and a prompt that is too long raises :class:`~interwhen.models.ContextOverflow`.
+        The monitors interrupt and repair as in a run for a reader. The default is greedy sampling. If the prompt is too
+        long, this raises :class:`~interwhen.models.ContextOverflow` for facts and answers. If the model fails
+        otherwise, the result is a :class:`~interwhen.Failed`.
         """
         ...
 

@@ -137,8 +137,8 @@ def characters_in(window: int | None, text: str = "") -> int:
     """Return how many characters of *text* may be in a prompt, for a model with a context window of *window* tokens.
 
     Half of the window is for the text, at three characters a token. Characters beyond ASCII count as a token each: this
-    is about right for Chinese, and more than enough for other scripts. If the window is not known, 16,384 tokens are
-    assumed.
+    is about right for Chinese, and more than enough for other scripts. Their share is that in the first 20,000
+    characters. If the window is not known, 16,384 tokens are assumed.
     """
     wide = sum(len(run) for run in _WIDE.findall(text[:_SAMPLE])) / max(len(text[:_SAMPLE]), 1)
     return int((window or 16_384) / 2 / (wide + (1 - wide) / 3))

@@ -106,7 +106,8 @@ def stored_form(question: str) -> Words | None:
 def _read(text: str) -> Words:
     """Return the words, numbers and signs of *text*.
 
-    Words are in lower case, except where a capital letter can change the meaning.
+    Words are in lower case, except where a capital letter can change the meaning. Punctuation without a meaning of its
+    own is left out.
     """
     found: list[str] = []
     for match in _TOKEN.finditer(text):

@@ -20,7 +20,9 @@ class SlotFile(msgspec.Struct, frozen=True):
     """The server's reply to a request to save, restore or erase a slot, with the numbers of tokens."""
 
     id_slot: int
+    """The number of the slot, from 0."""
     filename: str = ""
+    """The name of the file; empty for an erased slot."""
     n_saved: int = 0
     """The number of tokens in the saved file."""
     n_restored: int = 0
@@ -46,7 +48,8 @@ class LlamaSlots:
     async def save(self, slot: int, name: str) -> SlotFile:
         """Let the server write *slot* to the file *name*.
 
-        Raises :class:`~interwhen.models.UpstreamError` if that fails, :class:`StreamTimeout` if it takes longer than
+        Raises :class:`~interwhen.models.UpstreamError` if the server refuses or fails, another
+        :class:`~interwhen.ModelError` if it cannot be reached, :class:`StreamTimeout` if it takes longer than
         *seconds*, and :class:`UsageError` for an invalid name.
         """
         return await self._do(slot, "save", name)

@@ -130,10 +130,10 @@ class StoredContext:
             self._is_reading = False
 
     def read(self) -> None:
-        """Read the context from the store. It may block. Raises :class:`UsageError` if there is no such context.
+        """Read the context from the store. It may block.
 
-        If the store fails or a producer cannot be loaded, this is logged, and the context serves nothing until a later
-        read succeeds.
+        Raises :class:`UsageError` if there is no such context or store file. If the store fails or a producer cannot be
+        loaded, this is logged, and the context serves nothing until a later read succeeds.
         """
         with self._lock:
             try:
@@ -166,8 +166,9 @@ class StoredContext:
 class StoredContexts:
     """The contexts in the store at *place*; a ``ContextSource``. The key of the store is in the file *key_file*.
 
-    The store is opened when a context is first requested. It is never created. If the prompt of a call lacks the text
-    of its context, the call gets the passages of it that fit the question, at most *passages* characters.
+    The store is opened when a context is first requested. A missing store file is not created. If the prompt of a call
+    lacks the text of its context, the call gets the passages of it that fit the question, at most *passages*
+    characters.
     """
 
     def __init__(self, place: str | None = None, key_file: Path | None = None, passages: int = 0) -> None:
@@ -193,8 +194,8 @@ class StoredContexts:
     def open(self, name: str) -> StoredContext:
         """Return the context *name*, and read it if it is not open yet. It may block.
 
-        Raises :class:`UsageError` if there is no such context. If the store cannot be read now, the context serves
-        nothing until it can.
+        Raises :class:`UsageError` if there is no such context or store file. If the store cannot be read now, the
+        context serves nothing until it can.
         """
         found = self._contexts.get(name)
         if found is None:
@@ -206,8 +207,8 @@ class StoredContexts:
     def opened_store(self) -> Store:
         """Return the store, and open it if it is not open yet.
 
-        Raises :class:`UsageError` if there is no such file, and :class:`StoreError` if it cannot be opened or was
-        closed.
+        Raises :class:`UsageError` if there is no such file or the key file cannot be read, and :class:`StoreError` if
+        the store cannot be opened or was closed.
         """
         with self._lock:
             if self._is_closed:
@@ -302,5 +303,8 @@ class StoredContexts:
 
 
 def _head(text: str) -> str:
-    """Return the first 64 characters of *text*, after each stretch of white space in it is replaced by one space."""
+    """Return the first 64 characters of *text*, after each stretch of white space in it is replaced by one space.
+
+    Only its first 256 characters are read, so the result is shorter if most of these are white space.
+    """
     return " ".join(text[: 4 * _HEAD].split())[:_HEAD]

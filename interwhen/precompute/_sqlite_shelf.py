@@ -103,7 +103,7 @@ class SqliteShelf:
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:
-        """Close the connection to the SQLite file."""
+        """Close the connection to the SQLite file. Later calls of the other methods raise :class:`StoreError`."""
         with self._lock:
             self._close()
 

@@ -135,7 +135,8 @@ class StepWork:
         """Send *prompt* to the model with *sampling*. Return its answer when it is complete or has reached the limit.
 
         By default, it samples at temperature 0. Without a token limit in *sampling*, the limit is ``step_tokens``. The
-        answer is read as a stream, so that its tokens are counted even if the request is cancelled.
+        answer is read as a stream, so that its tokens are counted even if the request is cancelled. Raises
+        :class:`~interwhen.ModelError` if the model fails, the prompt is too long, or the token budget is spent.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:

@@ -317,9 +317,10 @@ class Store:
     def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> Document:
         """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
-        *change* gets ``None`` if the document is missing or damaged. If another process writes the document meanwhile,
-        it is called again with the new data, up to 32 times. If it returns ``None``, nothing is written, and the
-        present document is returned. Raises :class:`~interwhen.precompute.StoreError` after the last try.
+        *change* gets ``None`` if the document is missing, damaged or of another version of interwhen. If another
+        process writes the document meanwhile, it is called again with the new data, up to 32 times. If it returns
+        ``None``, nothing is written, and the present document is returned. Raises
+        :class:`~interwhen.precompute.StoreError` after the last try.
         """
         for _ in range(_TRIES):
             there = self.document(name)
@@ -335,9 +336,10 @@ class Store:
         )
 
     def decoded(self, name: str, kind: type[T]) -> T | None:
-        """Return the latest data of document *name*, decoded as *kind*; ``None`` if it is missing or damaged.
+        """Return the latest data of document *name*, decoded as *kind*.
 
-        Raises :class:`msgspec.DecodeError` if the data has another form.
+        ``None`` if it is missing, damaged, or of another version of interwhen. Raises :class:`msgspec.DecodeError` if
+        the data has another form.
         """
         data = self.document(name).data
         return None if data is None else msgspec.msgpack.decode(data, type=kind)

@@ -102,8 +102,9 @@ def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float
 def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> PlannedStep:
     """Return the step to do next: of the most urgent *steps*, the one whose pieces readers ask about most.
 
-    *steps* must be sorted by urgency. *wanted* maps the name of a piece to how often readers ask about it; the mean
-    over the pieces of a step counts, and 0 for a step with more than 8 pieces.
+    *steps* must be sorted by urgency, and not be empty. Of equal steps, the first is returned. *wanted* maps the name
+    of a piece to how often readers ask about it; the mean over the pieces of a step counts, and 0 for a step with more
+    than 8 pieces.
     """
     equal = [each for each in steps if each.step.urgency == steps[0].step.urgency]
 

@@ -493,12 +493,12 @@ class ProcessSandbox(BlockingSandbox):
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
 
-        No call can influence another: when one has ended, its processes are gone and its directory is empty again. The
-        file system is made once, so that each call takes little more than the start of an interpreter. *limits* are
-        those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout and stderr.
-        *calls* share the ``files`` and ``stdin`` of the first. Raises :class:`UsageError` if the sandbox was not
-        entered with ``async with``, or if the files are too large, and :class:`~interwhen.sandbox.SandboxUnavailable`
-        if a required guarantee is missing.
+        No call can influence another, if the guarantee ``processes`` is enforced: when one has ended, its processes are
+        gone and its directory is empty again. The file system is made once, so that each call takes little more than
+        the start of an interpreter. *limits* are those of each call, but its ``seconds`` are for all calls together,
+        and so is the output to stdout and stderr. *calls* share the ``files`` and ``stdin`` of the first. Raises
+        :class:`UsageError` if the sandbox was not entered with ``async with``, or if the files are too large, and
+        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is missing.
         """
 
         def run(abort: Abort) -> tuple[Outcome, ...]:

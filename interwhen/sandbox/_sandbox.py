@@ -64,7 +64,7 @@ class Guarantees:
         return frozenset(finding.guarantee for finding in self.findings if not finding.enforced)
 
     def why(self, guarantees: Iterable[Guarantee]) -> str:
-        """Return a text that says for each of *guarantees* why it is missing."""
+        """Return a text that names each of *guarantees* and says why it is missing (nothing, if it is enforced)."""
         wanted = set(guarantees)
         found = [finding for finding in self.findings if finding.guarantee in wanted]
         return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in found)
@@ -163,7 +163,8 @@ class Command:
     """Run the executable ``argv[0]``. *files* has the contents of files in its current directory, by name.
 
     The program gets none of our environment: a few fixed variables, and those of *environment*. Raises
-    :class:`UsageError` if *argv* has no executable, or if a name in *files* is outside the directory.
+    :class:`UsageError` if *argv* has no executable or a NUL character, or if a name in *files* is outside the
+    directory.
     """
 
     argv: tuple[str, ...]
@@ -193,7 +194,7 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Raise :class:`UsageError` if a name in *files* is outside the program's directory."""
+    """Raise :class:`UsageError` if a name in *files* is empty, is no relative path, or has ``..`` or a NUL."""
     for name in files:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -212,6 +213,7 @@ class Record:
     stdout: str = ""
     """The output of the program, up to the limit; bytes that are not UTF-8 are replaced."""
     stderr: str = ""
+    """The error output of the program, as for ``stdout``."""
     seconds: float = 0.0
     """Wall-clock time from the start of the program itself."""
     cpu_seconds: float | None = None
@@ -267,7 +269,7 @@ class Sandbox(Protocol):
 
     Entering raises :class:`~interwhen.sandbox.SandboxUnavailable` if a guarantee cannot be enforced on this machine.
     A run never raises because of an action of the program. After it has returned or was cancelled, no process of the
-    program is left.
+    program is left, if the guarantee ``processes`` is enforced.
     """
 
     @property
@@ -390,7 +392,10 @@ class BlockingSandbox(abc.ABC):
     ) -> None: ...
 
     def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:
-        """Run *program* within *limits*, and return its outcome. This blocks the thread until the program has ended."""
+        """Run *program* within *limits*, and return its outcome. This blocks the thread until the program has ended.
+
+        Raises :class:`UsageError` if the sandbox was not entered.
+        """
         return self._run(program, limits, Abort())
 
     async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:

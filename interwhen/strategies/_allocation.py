@@ -38,10 +38,10 @@ class Fading(NamedTuple):
 
 
 def fit(counts: Sequence[tuple[float, float]], start: Fading = Fading()) -> Fading:  # noqa: B008  (a frozen value)
-    """Return the :class:`Fading` curve that fits *counts* best.
+    """Return a :class:`Fading` curve that fits *counts* well, as far as 12 steps of search from *start* find it.
 
     Entry *n* of *counts* has the number of successes and of tries after *n* failures. The method is maximum likelihood
-    with a weak prior (worth two tries of the curve 1/2, 1/3, 1/4 …), by pattern search from *start*.
+    with a weak prior (worth two tries of the curve 1/2, 1/3, 1/4 …), by pattern search.
     """
     used = [(n, worked, tries) for n, (worked, tries) in enumerate(counts) if tries]
 
@@ -110,25 +110,28 @@ Ladder: TypeAlias = Sequence[Sequence[Odds]]
 
 
 class Price(NamedTuple):
-    """What one token costs, in verified answers, so that the mean tokens per task reach the budget.
+    """What one token costs, in verified answers, so that the mean tokens per task come close to the budget.
 
     Spending falls in steps when the price rises. If the budget lies between two steps, the fraction *share* of the
     tasks gets the lower price *rich*, and the other tasks get the higher price *lean*.
     """
 
     lean: float
+    """The higher price, at which fewer tries are made."""
     rich: float
+    """The lower price, at which more tries are made; equal to ``lean`` if one price suffices."""
     share: float
+    """The fraction of the tasks that get the price ``rich``, from 0 to 1."""
 
 
 def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[Odds, ...]:
     """Return the tries to make on a task, in order, for the odds in *ladder*.
 
     Entry *n* of *ladder* has the possible tries after *n* failed ones. The caller stops after the first verified try,
-    and gives up after the last one. *price* is the cost of one token, in verified answers. The schedule is optimal
-    (backward induction over the number of failures): a try that is not worth its tokens is included if a better one can
-    follow it. The first *least* tries are included at any price. After these, tries with a chance below *hopeless* are
-    left out.
+    and gives up after the last one. *price* is the cost of one token, in verified answers. The schedule has the largest
+    expected gain (backward induction over the number of failures): a try that is not worth its tokens is included if a
+    better one can follow it. The first *least* tries are included at any price. After these, a try with a chance below
+    *hopeless* is not chosen; the schedule ends where no try is worth it.
     """
     steps: list[Odds | None] = []
     ahead = 0.0
@@ -190,7 +193,8 @@ def find_price(
 
     *ladders* has the possible tries of each class (see :func:`schedule`), and *weights* its number of tasks. The price
     is found by bisection in *halvings* steps. If the budget suffices for every try that is not hopeless, the price is
-    0. If it does not suffice for the first *least* tries, the price is so high that only these are made.
+    0, and less than the budget may be spent. If it does not suffice for the first *least* tries, the price is so high
+    that only these are made, and more than the budget is spent.
     """
 
     def spent_at(price: float) -> float:
@@ -259,7 +263,8 @@ class _Cost:
 class Beliefs:
     """Estimates, for each class of tasks, the success chance and the tokens of the next try.
 
-    The estimates follow from counts of tries and successes by class, action and number of earlier failures.
+    The estimates follow from counts of tries and successes by class, action and number of earlier failures. An action
+    other than ``sample`` with fewer than 40 tries counts as slightly better than the best one, so that it is tried.
     """
 
     first_tokens: float
@@ -358,9 +363,9 @@ class Beliefs:
     def _alikeness(self, pool: dict[tuple[Action, int], float]) -> float:
         """Return how much the pool (the results of all classes together) counts in the estimate of one class, in tries.
 
-        A class with that many tries of its own counts as much as the pool. The number is larger if the classes are more
-        alike. It is estimated from how much more the success rates of the classes differ than chance explains (method
-        of moments, over all states). *pool* has the chance of success in each state.
+        It is from 1 to 1,000,000. A class with that many tries of its own counts as much as the pool. The number is
+        larger if the classes are more alike. It is estimated from how much more the success rates of the classes differ
+        than chance explains (method of moments, over all states). *pool* has the chance of success in each state.
         """
         scatter, room, noise = 0.0, 0.0, 0.0
         by_state: dict[tuple[Action, int], list[_Cell]] = defaultdict(list)
@@ -436,7 +441,7 @@ MOST_CLASSES = 256
 
 
 def by_length(task: Task) -> str:
-    """Return the class of *task*: the smallest power of two above its length in characters, such as ``2^10``."""
+    """Return the class of *task*: the smallest power of two above its length in characters, written as ``2^10``."""
     return f"2^{len(task.text).bit_length()}"
 
 
@@ -449,7 +454,7 @@ class Spending:
     tokens: float = 0.0
     """The tokens of all tries so far."""
     expected: float = 0.0
-    """The tokens that were expected for these tasks when they were planned."""
+    """The tokens that were expected for all begun tasks when they were planned."""
 
     def target(self, budget: float, window: int) -> float:
         """Return the mean tokens per task to aim at now.
@@ -468,12 +473,12 @@ class Spending:
 class AdaptiveAllocator:
     """Decides for each task whether to sample, correct or give up, by the expected gain per token.
 
-    *budget* is the mean number of generated tokens per task, over all classes. It is spent as long as there are tries
-    whose success chance is at least *hopeless*. *classify* returns the class of a task; the default is its length. The
-    parameter *after* has the actions that may follow a failed try: ``("correct",)`` for plain runs, which have one
-    sample each, or both actions for a strategy that samples again. At most *most* tries are planned; the first *least*
-    of them are made at any price. Overspending is compensated over *window* tasks. Until the first observation a try is
-    assumed to take *first_tokens*, by default a quarter of the budget.
+    *budget* is the mean number of generated tokens per task to aim at, over all classes. It is spent as long as there
+    are tries whose success chance is at least *hopeless* (0 to 1). *classify* returns the class of a task; the default
+    is its length. The parameter *after* has the actions that may follow a failed try: ``("correct",)`` for plain runs,
+    which have one sample each, or both actions for a strategy that samples again. At most *most* tries are planned; the
+    first *least* of them are made at any price. Overspending is compensated over *window* tasks. Until the first
+    observation a try is assumed to take *first_tokens*, by default a quarter of the budget.
 
     A try counts as a success only if its answer was verified; passed steps do not count. So a run whose monitors cannot
     judge the answer never counts as a success. Raises :class:`UsageError` for values out of range.
@@ -535,8 +540,8 @@ class AdaptiveAllocator:
     def begin(self, key: str) -> tuple[Odds, ...]:
         """Count a begun task of class *key*, and return its planned tries in order.
 
-        The caller stops after the first verified try, and gives up after the last one. After 16 tasks, and for a new
-        class, the price and all plans are computed again.
+        The caller stops after the first verified try, and gives up after the last one; with ``least=0`` there may be no
+        try. After 16 tasks, and for a new class, the price and all plans are computed again.
         """
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:
@@ -559,7 +564,7 @@ class AdaptiveAllocator:
         self.spending.tokens += tokens
 
     def ended(self) -> None:
-        """Count a finished task. The mean tokens per task are computed from these."""
+        """Add one to the number of finished tasks, with which the mean tokens per task are computed."""
         self.spending.tasks += 1
 
     def _reprice(self) -> None:
@@ -578,7 +583,10 @@ class AdaptiveAllocator:
     # ------------------------------------------------------------------ for runs
 
     def allow(self, task: Task) -> Allowance:
-        """Count a begun task, and return the number of corrections that are worth their tokens in a run on it."""
+        """Count a begun task, and return the number of corrections that are worth their tokens in a run on it.
+
+        A correction is a remedy of any kind. Only corrections directly after the first sample of the plan count.
+        """
         steps = self.begin(self.key(task))
         corrections = 0
         for step in steps[1:]:
@@ -590,7 +598,8 @@ class AdaptiveAllocator:
     def learn(self, task: Task, result: Result) -> None:
         """Record the result and the tokens of the run on *task*, and count the task as finished.
 
-        Each remedy counts as a try, and all but the last one failed. A failed run adds only its tokens.
+        The first text and each remedy count as a try, with equal shares of the tokens. All but the last one failed; the
+        last one worked if the answer is verified. A failed run adds only its tokens.
         """
         ledger = result.ledger
         if result.status == "failed":  # a failure of the model is not evidence about the task

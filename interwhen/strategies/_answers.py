@@ -19,7 +19,10 @@ _THOUGHT = "</think>"
 
 
 def normal(answer: str) -> str:
-    """Normalise *answer* for comparison: an exact number as text, or else its words in lower case."""
+    """Return *answer* in a form for comparison: an exact number as text, or else its words in lower case.
+
+    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends are removed.
+    """
     plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
     value = read_number(plain)
     return " ".join(plain.casefold().split()) if value is None else str(value)
@@ -29,8 +32,8 @@ def read_answer(text: str) -> str | None:
     r"""Find the answer in *text*, and return it in normal form; ``None`` if the text after the reasoning is blank.
 
     The answer is what follows "Answer:" in the last line that begins so. Without such a line, it is the last
-    ``\boxed{...}`` or what follows ``####`` in the last line that begins so; otherwise the last line. Text up to a
-    closing ``</think>`` is reasoning and is ignored.
+    ``\boxed{...}`` or what follows ``####`` in the last line that begins so; otherwise the last line that is not blank.
+    Text up to a closing ``</think>`` is reasoning and is ignored.
     """
     said = text.rpartition(_THOUGHT)[2]
     for pattern in (_LINE, _BOXED, _HASHES):
@@ -44,7 +47,7 @@ def read_answer(text: str) -> str | None:
 def read_json(text: str) -> str | None:
     """Return the JSON value in *text*, written in one canonical form; ``None`` if *text* is not JSON.
 
-    Text up to a closing ``</think>`` is ignored.
+    Text up to the last closing ``</think>`` is ignored.
     """
     try:
         value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])

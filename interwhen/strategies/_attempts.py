@@ -55,8 +55,9 @@ async def attempt(
     for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`), and *sampling* has the options of
     samples (default: temperature 0.7). *workers* run the checks, and *clock* gives the time in seconds.
 
-    Raises :class:`~interwhen.ModelError` if the model cannot be reached, and :class:`~interwhen.UsageError` for a
-    *budget* below 1; an error in the model's answer makes the outcome ``failed``.
+    An error status of the server makes the outcome ``failed``, and so does any error of the model in a supervised run.
+    Raises :class:`~interwhen.UsageError` for a *budget* below 1 or a model that the strategy cannot use, and
+    :class:`~interwhen.ModelError` for any other failure of the model, for example if it cannot be reached.
     """
     if budget < 1:
         raise UsageError(f"budget must be at least 1 token, got {budget!r}; give a larger one")
@@ -120,7 +121,7 @@ class _Claim(NamedTuple):
 
 
 def _claimed(solution: Solution, answer: str | None) -> _Claim:
-    """Return the status of an attempt, the scope of its certificate, and the reason if it failed or abstained.
+    """Return the status of an attempt, the scope of its certificate if it is verified, and why it failed or abstained.
 
     *solution* is what the strategy returned, and *answer* the answer in it.
     """

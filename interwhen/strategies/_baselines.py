@@ -27,7 +27,10 @@ class Greedy:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the text that the model writes at temperature 0."""
+        """Answer with the text that the model writes at temperature 0.
+
+        Raises :class:`~interwhen.ModelError` if the model fails.
+        """
         return Solution(trace=await context.write(question, context.greedy))
 
 
@@ -35,8 +38,8 @@ class Greedy:
 class BestOf:
     """Best-of-N: draws samples as long as the budget allows, and answers with the one that the verifiers rate best.
 
-    It draws at most ``samples``. With ``until_verified`` it stops at the first sample with a verified answer. It never
-    abstains: if the best sample is refuted, its answer is unverified.
+    It draws at most ``samples``. With ``until_verified`` it stops at the first sample with a verified answer. If the
+    best sample is refuted, its answer is given as unverified.
     """
 
     name: str = "best-of-n"
@@ -47,7 +50,8 @@ class BestOf:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Draw and judge samples, and answer with the best one. If several are equally good, take the first.
 
-        With ``until_verified``, a verified sample is the last one.
+        With ``until_verified``, a verified sample is the last one. Raises :class:`~interwhen.ModelError` if the model
+        fails at the first sample.
         """
         return await best_sample(
             question, context, self.samples, lambda _number, _trace, found: self.until_verified and found.verified
@@ -59,9 +63,9 @@ async def best_sample(
 ) -> Solution:
     """Draw and judge samples, and return the one that the verifiers rate best.
 
-    At most *most* samples are drawn, as far as the budget allows. *judged* is called with the number of each sample,
-    its trace and its judgement. If it returns true, no further sample is drawn. Raises :class:`~interwhen.ModelError`
-    if the model fails at the first one.
+    At most *most* samples are drawn, as far as the budget allows. *judged* is called with the number of each sample
+    (from 0), its trace and its judgement. If it returns true, no further sample is drawn. Raises
+    :class:`~interwhen.ModelError` if the model fails at the first one.
     """
     best: tuple[Trace, Judgement] | None = None
     longest = 0
@@ -98,7 +102,8 @@ class Vote:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Draw samples and let them vote.
 
-        Of those that give the winning answer, return the one with the largest weight.
+        Of those that give the winning answer, return the one with the largest weight; if none has an answer, the first
+        one. Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
         """
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
@@ -168,7 +173,11 @@ class Revision:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Ask until a text has an answer and is not refuted, and answer with it. If there is none, give up."""
+        """Ask until a text is finished, has an answer and is not refuted, and answer with it. If none is so, give up.
+
+        It also gives up if the conversation exceeds the context window. Raises :class:`~interwhen.ModelError` if the
+        model fails.
+        """
         template = getattr(context.model, "feedback", None) or FeedbackTemplate()
         prompt, longest = question.prompt, 0
         trace, said = Trace(), tuple[str, ...]()
@@ -195,8 +204,8 @@ class Revision:
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
     """Return feedback text about the first three violations in *found*, with the request to answer again.
 
-    Without a violation, it says that there is no answer. The level of each monitor limits what its part reveals.
-    *template* has the words.
+    Without a violation, it says that there is no answer, even if the text was only cut off. The level of each
+    monitor limits what its part reveals. *template* has the words.
     """
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
@@ -207,7 +216,10 @@ def criticism(question: Question, found: Judgement, template: FeedbackTemplate) 
 
 
 def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
-    """Return a prompt with the question, the text of *trace* as the reply of the model, and the feedback *said*."""
+    """Return a prompt with the question, the text of *trace* as the reply of the model, and the feedback *said*.
+
+    A text prompt gets both as text, and a chat as messages.
+    """
     if isinstance(question.prompt, str):
         return f"{question.prompt}{trace.text}\n\n{said}\n\n"
     return (*question.prompt, Message("assistant", trace.text), Message("user", said))
@@ -316,7 +328,7 @@ class StepSearch:
     the ``width`` beams with the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv
     2408.03314); several trees with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). Until
     a beam is finished, a quarter of the budget is reserved to finish the best one. The strategy answers with the best
-    finished text, and never abstains.
+    finished text, also if it is refuted.
     """
 
     name: str = "step-beam"
@@ -398,7 +410,10 @@ class _Search:
         return not self._context.affords(self._longest + reserve)
 
     async def finish(self, beam: _Beam) -> _Beam:
-        """Let the model write the partial text *beam* to its end, as far as the budget allows, and judge it."""
+        """Let the model write the partial text *beam* to its end at temperature 0, as far as the budget allows.
+
+        Return the longer text with its judgement.
+        """
         trace = beam.trace
         if self._context.affords(1):
             trace = await self._context.write(self._question, self._context.greedy, trace)
@@ -418,7 +433,7 @@ class _Search:
         return _Beam(grown, await context.judge(self._question, grown, partial=grown.finish_reason is None))
 
     def _best(self, beams: Iterable[_Beam]) -> list[_Beam]:
-        """Return the best ``width`` of *beams*, the earlier of equally good ones. Each text is kept once."""
+        """Return the best of *beams*, at most ``width``, the earlier of equally good ones. Each text is kept once."""
         apart: dict[tuple[str, bool], _Beam] = {}
         for beam in beams:
             apart.setdefault((beam.trace.text, beam.is_open), beam)

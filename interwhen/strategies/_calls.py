@@ -26,7 +26,7 @@ class CallCatalog:
     """
 
     def names(self) -> frozenset[str]:
-        """Return the names of the shipped strategies and of those that are installed as plug-ins."""
+        """Return the names of the shipped strategies and of those that are installed as plug-ins, loadable or not."""
         return frozenset((*SHIPPED, *names_of(STRATEGIES)))
 
     def load(self, spec: str) -> CatalogStrategy:
@@ -48,14 +48,14 @@ class CatalogStrategy:
 
     @property
     def name(self) -> str:
-        """The name of the strategy with its options."""
+        """The name of the strategy, as it was loaded: with its options if some were given."""
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
         """Return the settings of run *number* (from 0), if the strategy answers with the text of one run.
 
-        The reader sees such a run while the model writes. Return ``None`` if the strategy chooses among several texts,
-        or allows no further run. *monitors* are those of the call.
+        The reader sees such a run while the model writes. Return ``None`` for any strategy but ``greedy`` and the
+        interrupting ones, or if the strategy allows no further run. *monitors* are those of the call.
         """
         match self._strategy:
             case Interrupt() as strategy:
@@ -153,7 +153,10 @@ class _CallQuestion(Question):
     __slots__ = ()
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the tool calls of *trace*, or the answer in the text after the reasoning; ``None`` without one."""
+        """Return the tool calls of *trace*, one a line, or the answer in the text after the reasoning.
+
+        ``None`` if there is neither.
+        """
         calls = [chunk.text for chunk in trace.chunks if chunk.call is not None]
         if calls:
             return "\n".join(calls)

@@ -40,9 +40,9 @@ SHARE = 0.5
 class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
-    The allocator keeps the mean tokens per question at *share* (0 to 1) of the budget. It learns from each question, so
-    results depend on the order of the questions. *classify* returns the class of a question. Use one object for each
-    task; it keeps one allocator for each budget.
+    At most 32 samples are drawn. The allocator keeps the mean tokens per question at *share* (0 to 1) of the budget. It
+    learns from each question, so results depend on the order of the questions. *classify* returns the class of a
+    question. Use one object for each task (a set of questions of one kind); it keeps one allocator for each budget.
     """
 
     name: str = "adaptive"
@@ -54,7 +54,8 @@ class Adaptive:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Draw the samples that the allocator has planned, until one is verified. The allocator learns from each.
 
-        Answer with the verified one, or else the best.
+        Answer with the verified one, or else the best. Raises :class:`~interwhen.ModelError` if the model fails at the
+        first sample.
         """
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
@@ -77,7 +78,7 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make the strategy "adaptive sampling": it spends on average *share* times the token budget on a question."""
+    """Make the strategy "adaptive sampling": it aims at *share* times the token budget as the mean of a question."""
     return Adaptive(share=share)
 
 
@@ -133,20 +134,21 @@ def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
 def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
     """Make the strategy "budget forcing": it appends "Wait" up to *waits* times, so that the model thinks longer.
 
-    *minimum* and *maximum* limit the number of thinking tokens; see :class:`BudgetForcing` for their defaults.
+    With *minimum*, "Wait" is appended only while fewer thinking tokens were generated. *maximum* is the largest number
+    of thinking tokens. See :class:`BudgetForcing` for their defaults.
     """
     return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
 
 
 def revision(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that lets verifiers test a text and asks again with feedback, at most *rounds* times."""
+    """Make the strategy that lets verifiers test a text, and asks again with feedback; at most *rounds* texts."""
     return Revision(rounds=rounds)
 
 
 def generate_test(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates texts and tests them, without feedback, until one is not refuted.
+    """Make the strategy that generates texts and tests them, without feedback, at most *rounds* texts.
 
-    It generates at most *rounds* texts.
+    It answers with the first one that is finished, has an answer and is not refuted.
     """
     return Revision("generate-test", rounds, tell=False)
 
@@ -166,7 +168,7 @@ def interrupt_auto(
 
     If the run gives no answer, at most *restarts* further runs follow. *samples* and *order* are the fields of
     ``Auto``; an order is written like ``resample+restart``. Unless *learn* is false, the order is learned over the
-    questions; the share *explore* of the runs then tries another order.
+    questions; at most the share *explore* of the runs, and one more, then tries another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None
@@ -246,8 +248,8 @@ def load_strategy(spec: str) -> Strategy:
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
     """Return the strategies in *specs*, a list or a text with commas. If *specs* is empty, return all shipped ones.
 
-    Raises :class:`~interwhen.UsageError` if two have the same name, and :class:`~interwhen.PluginError` if one is
-    missing or broken.
+    A comma before ``name=`` belongs to the options of the strategy. Raises :class:`~interwhen.UsageError` if two have
+    the same name, and :class:`~interwhen.PluginError` if one is missing or broken.
     """
     texts = [specs] if isinstance(specs, str) else list(specs)
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]

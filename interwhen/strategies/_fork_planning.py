@@ -50,15 +50,17 @@ class Actual(NamedTuple):
     """The measured cost of a fork, by the clock and by the server's counters (``None`` if the server lacks one)."""
 
     seconds: float
+    """The time of the whole request."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    """The prompt tokens that came from the server's cache."""
     reply_tokens: int | None = None
     prompt_seconds: float | None = None
     """The server's time for the prompt."""
     reply_seconds: float | None = None
     """The server's time for the reply."""
     parsed: bool = True
-    """Whether a local parser found an answer."""
+    """For the route ``parser``: whether the local parser found an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Planned:
     route: Route
     situation: ForkSituation
     seconds: float
+    """The predicted time on this route."""
     prefilled: float
     """The predicted number of prompt tokens that the server must process."""
     save: bool = False
@@ -75,7 +78,7 @@ class Planned:
     is_trial: bool = False
     """Whether the route is not the cheapest one, and is taken only to learn its cost."""
     others: tuple[tuple[Route, float], ...] = ()
-    """The predicted cost of the other routes in seconds."""
+    """The other possible routes, each with its predicted seconds, cheapest first."""
 
 
 @runtime_checkable
@@ -204,6 +207,7 @@ class Tracking:
     """Estimates how many seconds a server needs for a unit of each kind of work, and how certain this is."""
 
     rates: Rates
+    """The present estimates."""
     surprises: int = 0
     """Consecutive surprises: above 0 if requests took longer than predicted, below 0 if shorter."""
     _errors: _Matrix = field(default_factory=list)
@@ -321,9 +325,10 @@ class ForkPlanner:
         return self._hits.value
 
     def choose(self, situation: ForkSituation) -> Planned:
-        """Return the cheapest route for a fork in *situation*, or now and then another one to measure its cost.
+        """Plan a fork in *situation* on the cheapest route, or now and then on another one to measure its cost.
 
-        The planner remembers when it chose each route, and so when the next trial is due.
+        The plan also says whether to save the state after the fork. The planner remembers when it chose each route, and
+        so when the next trial is due.
         """
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
@@ -340,7 +345,10 @@ class ForkPlanner:
         return Planned(route, situation, costs[route], work.prefilled, save, is_trial, others)
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Update the estimates with the *actual* cost of the fork *planned*, and keep both for display."""
+        """Update the estimates with the *actual* cost of the fork *planned*, and keep both for display.
+
+        If the estimates proved unreliable, each route may be tried again.
+        """
         self.shown.append(Shown(planned, actual))
         if planned.route == "parser":
             self._parses.learn(float(actual.parsed))
@@ -361,7 +369,10 @@ class ForkPlanner:
     # ------------------------------------------------------------------ costs
 
     def costs(self, situation: ForkSituation) -> dict[Route, float]:
-        """Return the predicted seconds of each route that is possible in *situation*."""
+        """Return the predicted seconds of each route that is possible in *situation*.
+
+        The route ``restored`` needs a saved state. If no route is possible, the result has ``live``.
+        """
         rates = self.rates
         costs: dict[Route, float] = {
             route: work_of(route, situation, self.hit).seconds(rates)
@@ -437,7 +448,7 @@ class Shelving(Protocol):
         ...
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* are in a saved state."""
+        """Return how many characters at the start of the trace in *request* are in a saved state for its prompt."""
         ...
 
     async def save(self, request: Request) -> None:
@@ -449,7 +460,8 @@ class PlannedModel(ModelWrapper):
     """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
     The model determines the routes. Every model supports ``live``: the prefix is sent, and the server decides what it
-    caches. A local model with a shelf supports all routes. A fork with a summary can also use the summary.
+    caches. A model that is :class:`Shelving` says which others it supports. A fork with a summary can also use the
+    summary.
     """
 
     def __init__(
@@ -464,7 +476,7 @@ class PlannedModel(ModelWrapper):
     async def complete(self, request: Request) -> Completion:
         """Return the answer to *request*. If it is a fork, the planner chooses its route and learns from the time.
 
-        The state after the fork is saved if the plan says so; a failed save is ignored. Raises
+        The state after the fork is saved if the plan says so and the model can; a failed save is ignored. Raises
         :class:`~interwhen.ModelError` if the model fails.
         """
         if request.side is None:
@@ -608,15 +620,21 @@ class Explained(msgspec.Struct, frozen=True):
     """The predicted and the measured cost of one fork. Times are in milliseconds, sizes in tokens."""
 
     route: Route
+    """How the fork got its prefix."""
     why: str
     """The reason for the route: the next best one with its predicted time, or that this is a trial or the only one."""
     prefix: int
+    """The length of the prompt and of the trace."""
     predicted: float
+    """The predicted time."""
     actual: float
+    """The measured time."""
     predicted_prefill: float
+    """The number of prompt tokens that the server should have to read, by the prediction."""
     actual_prefill: int | None
-    """``None`` if the server does not count."""
+    """The number of prompt tokens that it read; ``None`` if the server does not count."""
     saved: bool
+    """Whether the plan was to save the state after the fork."""
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -631,7 +649,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     @property
     def off(self) -> float:
-        """The error of the prediction in percent: the median over the second half of the forks."""
+        """The error of the predicted times in percent: the median over the second half of :attr:`forks`."""
         late = self.forks[len(self.forks) // 2 :]
         return statistics.median(100.0 * abs(fork.predicted / fork.actual - 1.0) for fork in late)
 
@@ -642,8 +660,9 @@ async def explain(
     """Send *forks* forks from a growing trace, and return the predicted and the measured times.
 
     *rates* are those of the model at the start. After each *disturb* forks, other requests are sent, so that the server
-    may evict its cache (0: never). *say* receives a line of progress after each fork. Only the last 512 forks are
-    returned. Raises :class:`~interwhen.ModelError` if the model fails.
+    may evict its cache (0: never). *say* receives a line of progress after each fork. If the trace becomes long for the
+    context window, its first half is cut. Only the last 512 forks are returned. Raises :class:`~interwhen.ModelError`
+    if the model fails.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)

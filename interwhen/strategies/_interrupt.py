@@ -35,7 +35,10 @@ class Interrupt:
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Make runs until one gives an answer or fails, or no further run is allowed. Return the last one."""
+        """Make runs until one gives an answer or fails, or no further run is allowed. Return the last one.
+
+        If the model fails, the solution says so in ``failed``, or in ``gave_up`` if the budget is spent.
+        """
         remedies = longest = 0
         number = 0
         while True:
@@ -64,7 +67,8 @@ class Interrupt:
     def remedied(self, monitors: Iterable[Monitor]) -> tuple[Monitor, ...]:
         """Return *monitors* with the remedy of this strategy, if it has one.
 
-        A monitor that concludes keeps its own remedy, and one that gives feedback keeps the options of its feedback.
+        A monitor that concludes keeps its own remedy. If the remedy of this strategy gives feedback, a monitor that
+        gives feedback itself keeps the options of its feedback.
         """
         return tuple(self._remedied(one) for one in monitors)
 
@@ -76,7 +80,7 @@ class Interrupt:
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:
-        """Return the number that is added to the seed for run *number*."""
+        """Return the number that is added to the seed for run *number* (from 0): 1,000 times this number."""
         # Each run has its own range of seeds: a resumed stream increments its seed.
         return 1000 * number
 

@@ -33,7 +33,7 @@ class RemedyUse(NamedTuple):
     """Whether it was the first remedy at its place. Later ones are at places where another remedy has failed."""
     worked: bool
     wasted: int = 0
-    """If it failed: how many characters the model wrote after it until the next refutation."""
+    """If it failed: how many characters the model wrote after it until the next refutation or the end; else 0."""
 
 
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
@@ -41,7 +41,7 @@ def uses_of(result: Result) -> tuple[RemedyUse, ...]:
 
     A remedy in the reasoning worked if the next refuted claim, at its place or later, is after its place (or in the
     answer). A remedy in the answer failed if the answer is refuted again. If no refutation decides, the remedy worked
-    if the result is verified; it is left out if the run was ended from outside.
+    if the result is verified; it is left out if the run was ended by an error or from outside.
     """
     acts = [act for act in result.violations if act.remedy is not None and act.place is not None]
     seen: set[tuple[str, int]] = set()
@@ -101,11 +101,13 @@ class RungBelief(msgspec.Struct):
     """How often one remedy of the ladder (a rung) worked. Older uses have less weight than newer ones."""
 
     worked: float = 0.0
+    """The weight of the uses that worked."""
     failed: float = 0.0
+    """The weight of the uses that did not work."""
     recent: str = ""
-    """The last uses: ``1`` worked, ``0`` did not."""
+    """The last uses, at most 16, the newest last: ``1`` worked, ``0`` did not."""
     wasted: float = 0.0
-    """The characters that were written in vain, in the failed uses."""
+    """The characters that were written in vain in the failed uses, with less weight for older ones."""
 
     @property
     def uses(self) -> float:
@@ -132,7 +134,7 @@ class RungBelief(msgspec.Struct):
             self.worked, self.failed, self.wasted = self.worked * share, self.failed * share, self.wasted * share
 
     def restart(self) -> None:
-        """Forget all uses but the last 16, because they contradict the earlier ones."""
+        """Forget all uses but the last 16, because these contradict the earlier ones."""
         hits = float(self.recent.count("1"))
         self.wasted *= (len(self.recent) - hits) / self.failed if self.failed else 0.0
         self.worked, self.failed = hits, len(self.recent) - hits
@@ -211,9 +213,9 @@ class VerifierBeliefs(msgspec.Struct):
         return worked / expected
 
     def cost(self, rung: Rung) -> float:
-        """Return how many characters the model writes in vain, on average, when *rung* fails.
+        """Return an estimate of how many characters the model writes in vain, on average, when *rung* fails.
 
-        Before there are observations, the unit is that of :data:`COST`, not characters.
+        Before there are observations, it is in the unit of :data:`COST`. It is always above 0.
         """
         uses = [(COST[name], belief) for beliefs in (self.fresh, self.later) for name, belief in beliefs.items()]
         failed = sum(cost * belief.failed for cost, belief in uses)
@@ -239,8 +241,9 @@ class VerifierBeliefs(msgspec.Struct):
         The best first remedy comes first. The others follow, ordered by how well they work after a failure. If *lead*
         is given, it is tried instead of the best first remedy; a restart is tried directly after that remedy. A repair
         comes before all of them if it is worth at least as much, because it is possible only where the verifier knows
-        the correct value. A restart is never first, because it removes the most text. ``resample`` occurs twice in a
-        row, or three times if that has proved worth more than the next remedy.
+        the correct value. A restart is first only if *rungs* has no other remedy, because it removes the most text.
+        ``resample``, if it is in *rungs*, occurs twice in a row, or three times if that has proved worth more than the
+        next remedy.
         """
         rungs = tuple(dict.fromkeys(rungs))
         others: list[Rung] = [rung for rung in rungs if rung not in ("restart", "repair")]
@@ -379,7 +382,8 @@ class RemedyBeliefs:
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
 
-        The file is written later, by a thread. At most 1,024 pairs of a model and a verifier are learned.
+        Remedies of other verifiers are ignored. The file is written later, by a thread. At most 1,024 pairs of a model
+        and a verifier are learned.
         """
         uses = uses_of(result)
         for verifier, order in orders.items():
@@ -420,7 +424,7 @@ class RemedyBeliefs:
             return {key: RunCounts(known.runs, known.explored, known.resets) for key, known in self._known.items()}
 
     def flush(self) -> None:
-        """Wait until everything that was learned is in the file. A failed write is only logged."""
+        """Wait until everything that was learned is in the file. A failed write is only logged, and not repeated."""
         if self._thread is not None:
             done = threading.Event()
             self._work.put(done)
@@ -474,7 +478,8 @@ def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool)
 class _opened:  # noqa: N801  (a context manager, used like a function)
     """Opens the SQLite file at *path* for one transaction, and closes it at the end of the block.
 
-    An exception in the block rolls the transaction back.
+    A missing file or table is created. An exception in the block rolls the transaction back. Raises
+    :class:`sqlite3.Error` if the file cannot be opened, or is locked for 5 seconds.
     """
 
     def __init__(self, path: str) -> None:

@@ -33,6 +33,7 @@ class _Sample:
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
     """Each chunk with the seconds since the previous one (the first one: since the request)."""
     tokens: int = 0
+    """The generated tokens of the chunks."""
     ended: bool = False
     """Whether the model ended the text."""
     usage: Usage | None = None
@@ -45,7 +46,7 @@ class SharedModel(ModelWrapper):
     It is for comparisons in which strategies draw the same samples from the same seeds. Each strategy gets the text
     that it would get alone, and its tokens are counted as usual. ``borrowed`` is the generation time that sharing
     saved, in seconds. The caller adds it to the clock, so that an attempt takes as long as without sharing. If a
-    recorded stream was closed early, the model continues it. Forks are not shared.
+    recorded stream was closed early, the model continues it if a later request wants more text. Forks are not shared.
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -60,7 +61,7 @@ class SharedModel(ModelWrapper):
         """Open a stream that replays the recorded text of an equal request.
 
         If *request* wants more text, the model continues it, or writes it again from the start if the endpoint cannot
-        continue a text.
+        continue a text. Raises :class:`~interwhen.ModelError` if a request to the model fails.
         """
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())

@@ -45,8 +45,9 @@ class Question:
     name: str
     """Its name, unique within its task."""
     prompt: Prompt
+    """The text or the chat that the model gets."""
     read: Reader
-    """Finds the answer in a text."""
+    """Finds the answer in a text; ``None`` if there is no answer."""
     monitors: tuple[MonitorSpec, ...] | Watching = ()
     """The monitors for steps, finished texts and runs. If a monitor keeps state of a trace, give a function that makes
     new monitors for each run."""
@@ -122,13 +123,15 @@ class CheckCounts(msgspec.Struct):
     """Counts the outcomes of all checks in one attempt: on runs, on steps and on finished texts."""
 
     passed: int = 0
+    """Checks that passed."""
     refuted: int = 0
+    """Violations."""
     open: int = 0
     """Checks that ended without a pass and without a violation."""
 
     @property
     def could_act(self) -> bool:
-        """Whether a verifier passed or refuted at least one claim."""
+        """Whether at least one check passed or found a violation."""
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
@@ -146,10 +149,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     budget: int
     """The limit of generated tokens."""
     seed: int
+    """The seed of the comparison."""
     status: Claimed
     answer: str | None
-    """The answer; ``None`` if the text has none, or the strategy abstained or failed."""
+    """The answer in its normal form; ``None`` if the text has none, or the strategy abstained or failed."""
     text: str
+    """The text of the trace that the strategy returned."""
     ledger: Ledger
     """All tokens. ``kept`` are the tokens of ``text``; ``discarded`` those of other samples, branches and cut text."""
     seconds: float
@@ -207,7 +212,10 @@ class StrategyContext:
         return replace(self.sampling, temperature=0.0, seed=self.seed)
 
     def sampled(self, number: int) -> Sampling:
-        """Return the settings for sample *number*. Equal numbers give equal samples in every strategy."""
+        """Return the settings for sample *number* (from 0), whose seed is that of the question plus *number*.
+
+        So equal numbers give equal samples in every strategy, if the server obeys seeds.
+        """
         return replace(self.sampling, seed=self.seed + number)
 
     def affords(self, tokens: int) -> bool:
@@ -228,8 +236,8 @@ class StrategyContext:
     ) -> Trace:
         """Let the model write a trace for *question*, or continue *trace*, and return it.
 
-        With *until*, stop after that text. ``sampling.max_tokens`` limits the whole trace, including the tokens that
-        *trace* already has. If the model fails, :class:`~interwhen.ModelError` is raised.
+        With *until*, stop after that text at the latest. ``sampling.max_tokens`` limits the whole trace,
+        including the tokens that *trace* already has. If the model fails, :class:`~interwhen.ModelError` is raised.
         """
         begun = trace or Trace()
         most = sampling.max_tokens
@@ -261,7 +269,8 @@ class StrategyContext:
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
         """Let the monitors of *question* judge *trace*, count their checks, and return the judgement.
 
-        With *partial*, the text is unfinished, and monitors of the whole answer are left out.
+        With *partial*, the text is unfinished, and monitors of the whole answer are left out. Forks of the monitors
+        cost tokens of the budget.
         """
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
@@ -277,7 +286,9 @@ class Judgement:
 
     result: Result
     passed: int = 0
+    """Checks that passed."""
     refuted: int = 0
+    """Violations."""
     open: int = 0
     """Checks that ended without a pass and without a violation."""
 
@@ -290,7 +301,8 @@ class Judgement:
     def rank(self) -> tuple[bool, int, float]:
         """A sort key: the better a text, the larger the key.
 
-        It compares whether the answer is verified, then the number of refuted claims, then the share of passed checks.
+        It compares whether the answer is verified, then the number of violations (fewer is better), then
+        :attr:`share`.
         """
         return self.verified, -self.refuted, self.share
 
@@ -301,7 +313,10 @@ class Judgement:
 
 
 def judgement(result: Result) -> Judgement:
-    """Return *result* as a judgement, with the counts of its checks. Checks of text that was cut away count, too."""
+    """Return *result* as a judgement, with the counts of its checks. Checks of text that was cut away count, too.
+
+    Refuted claims are counted by the violations of *result*.
+    """
     passed = unclear = 0
     for check in result.checks:
         verdict = check.outcome.verdict if isinstance(check.outcome, Judged) else None
@@ -335,8 +350,8 @@ async def judge(
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
     """Return a sort key for a finished text: the better the text, the larger the key.
 
-    It compares whether the answer is verified, whether there is an answer, the number of refuted claims, and the share
-    of passed checks. *found* is the judgement of *trace*.
+    It compares whether the answer is verified, whether there is an answer, the number of violations (fewer is better),
+    and the share of passed checks, in this order. *found* is the judgement of *trace*.
     """
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share

@@ -19,6 +19,7 @@ class Trace:
 
     chunks: tuple[Chunk, ...] = ()
     finish_reason: FinishReason | None = None
+    """Why the text ended, such as ``stop`` or ``length``; ``None``: it may be continued."""
     recording: object | None = field(default=None, compare=False, repr=False)
     """The ``recording`` of the stream that brought exactly this text, if the model records its streams."""
 
@@ -39,7 +40,10 @@ class Trace:
 
     @property
     def said(self) -> str:
-        """The finished part of the text: the whole text if the model ended it, or only the complete lines if not."""
+        """The finished part of the text: the whole text if the model ended it, or only the complete lines if not.
+
+        Empty if the text is not ended and has no complete line.
+        """
         text = self.text
         return text if self.ended else text[: text.rfind("\n") + 1]
 
@@ -64,7 +68,7 @@ class Trace:
     def cut(self, length: int) -> Trace:
         """Return the first *length* characters of the trace, without a finish reason and without tool calls.
 
-        A chunk that is cut keeps its number of tokens.
+        A chunk that is cut keeps its number of tokens. A *length* of 0 or less gives an empty trace.
         """
         kept: list[Chunk] = []
         for chunk in self.chunks:
@@ -81,8 +85,9 @@ async def go_on(
     """Let *model* continue *trace* until the model ends it or writes the text *until*. Return the longer trace.
 
     *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. With *until*, the trace
-    ends with this text. An *until* before any other new text does not count, and text that arrives after it in the same
-    chunk is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError` if the model fails.
+    ends with this text, without a finish reason. An *until* before any other new text does not count, and text that
+    arrives after it in the same chunk is dropped. *most* limits the new tokens (``None``: the limit of *sampling*).
+    Raises :class:`~interwhen.ModelError` if the model fails.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)

@@ -156,7 +156,8 @@ class PageServer:
         """Yield server-sent events with the new parts of the run at *path* until it ends, from the offset *begin* on.
 
         The id of an event is the record offset after its part. If no record ends at *begin*, the whole run is sent. The
-        last event is ``over``, at the end of the run or with the error if the journal cannot be read.
+        last event is ``over``, at the end of the run or with the error if the journal cannot be read. If the server
+        stops, the events end without it.
         """
         self._live += 1
         try:

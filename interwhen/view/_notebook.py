@@ -58,7 +58,8 @@ def _result_of(shown: Any) -> Result | None:
 def form_of_result(result: Result) -> dict[str, Any]:
     """Return the compact form of *result*, which has no journal: the JSON object that the page reads.
 
-    It contains no times and no text that was cut. Its offsets are UTF-16 code units, as in every compact form.
+    It contains no text that was cut, and no times of single checks or tokens, only those of the whole run. Its offsets
+    are UTF-16 code units, as in every compact form.
     """
     units = Units(result.text)
     names = list(dict.fromkeys(check.monitor for check in result.checks))

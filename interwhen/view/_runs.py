@@ -37,7 +37,9 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """One run in the list, with data from the first and the last record of its journal."""
 
     id: str
+    """The id of the run in addresses: a hash of ``path``."""
     path: str
+    """The path of the journal."""
     written: float = 0.0
     """When the journal was begun, in seconds since 1970."""
     model: str = ""
@@ -45,7 +47,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     monitors: tuple[str, ...] = ()
     """The names of the monitors."""
     status: str | None = None
-    """``None`` if the run has not ended."""
+    """The status of the result; ``None`` if the run has not ended, or if the journal cannot be read."""
     label: str | None = None
     """The label of the result, such as ``steps verified``; ``None`` as for ``status``."""
     scope: str | None = None
@@ -53,10 +55,13 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: int | None = None
     """All generated tokens: kept, discarded, of forks and offline; ``None`` as for ``status``."""
     discarded: int = 0
+    """The number of tokens that were cut, or came too late. This and the next counts are 0 before the run has ended."""
     remedies: int = 0
+    """The number of remedies after which the run continued."""
     violations: int = 0
+    """The number of violations, also in text that was cut."""
     found: tuple[str, ...] = ()
-    """The first three refuted claims: the readable beginnings of their keys."""
+    """The first three refuted claims: the readable beginnings of their keys. A redacted journal has none."""
     seconds: float | None = None
     """The total time of the run; ``None`` as for ``status``."""
     size: int = 0
@@ -81,7 +86,7 @@ def state_of(path: Path) -> JournalStat:
 
 
 class RunFolder:
-    """The journals in a folder, or the given files. Rows and timelines are cached until their file changes."""
+    """The journals in a folder, or the given files. Some rows and timelines are cached until their file changes."""
 
     def __init__(self, places: Iterable[str | os.PathLike[str]]) -> None:
         """Use the journals at *places*. A place is a file, or a folder whose journals are all used.

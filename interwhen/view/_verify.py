@@ -28,7 +28,7 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
-    """Check the claim with the index *number* in the timeline of the journal at *path* again.
+    """Check again the claim with the index *number* (from 0) in the timeline of the journal at *path*.
 
     Raises :class:`~interwhen.JournalError` if the journal cannot be read or is redacted. Raises
     :class:`~interwhen.UsageError` if there is no such claim, or if it cannot be found again: either a fork found it, or

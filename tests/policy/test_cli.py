@@ -69,6 +69,17 @@ def test_explain_shows_a_rule_and_its_formula(shop: Path, capsys: pytest.Capture
     assert "choose one of open-only" in capsys.readouterr().err
 
 
+def test_explain_judges_examples_of_other_tools_as_check_does(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = '\n[[example]]\nname = "another tool"\nexpect = "not applicable"\nbase = "sending"\n'
+    (shop / "rules" / "open-only.toml").write_text(RULE + other, encoding="utf-8")
+    assert run("check", shop) == 0
+    capsys.readouterr()
+    assert run("explain", shop, "open-only") == 0
+    shown = capsys.readouterr().out
+    assert "another tool: not applicable" in shown
+    assert "but it is" not in shown
+
+
 @pytest.mark.parametrize("command", ["check", "explain", "review"])
 def test_a_folder_that_is_none_is_wrong_usage(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, tmp_path, *(["x"] if command == "explain" else [])) == 2

@@ -38,7 +38,7 @@ async def test_the_turn_of_a_chat_is_warm_for_the_questions_that_follow_it(url):
         precomputer = Precomputer(Store(MemoryShelf()), model, producers=[prefixes()], debounce=0.0)
         ref = await precomputer.add("report", {"text": text})
         (done,) = await precomputer.work()
-        assert done.came_to == "accepted", done.why
+        assert done.outcome == "accepted", done.why
         before = await counters.read()
         sampling = Sampling(max_tokens=4, temperature=0.0)
         async with precomputer.run(f"{text}\nHow many crates?\n", context=ref, sampling=sampling) as run:

@@ -69,7 +69,7 @@ def blank_of(said: str) -> Blank | None:
 def ask_to_derive(source: Sequence[str], blanks: Sequence[Blank], number: int) -> tuple[Message, ...]:
     """Return a chat prompt that asks the model to fill the *blanks* from the lines of *source*.
 
-    *number* is the number of the derivation; it selects one of three wordings.
+    *number* is the number of the derivation, from 0; it selects one of three wordings in turn.
     """
     asked, form = _PHRASINGS[number % len(_PHRASINGS)]
     listed = "\n".join(f"{at}. {blank.text}" for at, blank in enumerate(blanks, 1))

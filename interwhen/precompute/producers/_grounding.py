@@ -145,7 +145,7 @@ class _Clause:
     """
 
     place: int
-    """The number of its sentence in the text."""
+    """The number of its sentence in the text, from 0; from 1,000,000 if the line is not in the text."""
     words: tuple[_Word, ...]
     names: frozenset[str]
     """The stems of the names in it, or in the clause before it if this one has only a number and what it counts."""
@@ -165,7 +165,7 @@ class _Quantity:
     """A number in the cited lines, with one possible reading of its unit. *place* is its clause and its index there."""
 
     place: tuple[int, int]
-    """The number of the clause, and of the word in it."""
+    """The number of the clause, and of the word in it, both from 0."""
     value: Fraction
     unit: _Unit
     clause: _Clause
@@ -327,7 +327,8 @@ class _EquationCheck:
     def _lack_of_pair(self, first: _Term, term: _Term) -> str:
         """Return why it may be wrong to add *term* to the *first* term, or subtract it; an empty string if it is right.
 
-        To be added, both must be said with the same words; to be subtracted, the second must be said to be lost.
+        To be added, both must be said with the same words, apart from words of the statement and verbs such as "get";
+        to be subtracted, the second must be said to be lost.
         """
         own, other = first.residue, term.residue
         differ = own ^ other
@@ -347,8 +348,8 @@ class _EquationCheck:
     def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
         """Return a reason if a word in *outside* is in none of the clauses of the quantities *chosen*, else empty.
 
-        *outside* has the words of the statement outside the equation. A name or pronoun that may mean another person is
-        a reason, too.
+        *outside* has the words of the statement outside the equation. Small words such as "the" are allowed. A name or
+        pronoun that may mean another person is a reason, too.
         """
         used = {each.clause for each in chosen}
         stems = frozenset(word.stem for clause in used for word in clause.words)

@@ -168,7 +168,7 @@ class AnswerProducer:
         """Let the model list likely questions, or answer one question, as the parameters of *step* say.
 
         An answer that is not finished within the token limit, or that the run abstains from, gives :class:`Nothing`.
-        Raises :class:`ModelError` if the run that answers fails.
+        Raises :class:`ModelError` if the model fails, or if even a short part of the text exceeds its context window.
         """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
@@ -285,7 +285,10 @@ async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) ->
 
 
 def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces*. If it exceeds *room* characters, return only the start of evenly chosen pieces."""
+    """Return the text of *pieces*. If it exceeds *room* characters, return only parts of it, at most *room* characters.
+
+    The parts are the first 160 characters of evenly chosen pieces.
+    """
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
@@ -370,7 +373,8 @@ async def _agreed(
 def _result_of(text: str) -> str:
     """Return the result of *text*, which two derivations must have in common.
 
-    It is the answer if this is a number, otherwise the last number in the last line, or else the answer in words.
+    It is the answer if this is a number, otherwise the last number in the last line, or else the answer in words; empty
+    if there is none.
     """
     answer = read_answer(text) or ""
     numbers = _NUMBERS.findall(_last_line(text)) if read_number(answer) is None else ()

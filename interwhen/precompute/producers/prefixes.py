@@ -104,7 +104,8 @@ def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
 
     *as_* tells where the context stands in prompts: with ``text``, it begins a plain prompt; with ``system`` or
     ``user``, it is the first message, with this role. A prefix counts as cached if at least *share* of its tokens come
-    from the cache. The default is below 1 because servers cache only whole blocks of tokens.
+    from the cache. The default is below 1 because servers cache only whole blocks of tokens. Raises
+    :class:`UsageError` unless *share* is above 0 and at most 1.
     """
     return PrefixProducer(as_=as_, share=share)
 

@@ -208,7 +208,7 @@ class VerifierProducer:
         """Run ``prepare`` of the monitor that *step* names for its task, and propose the pickled result.
 
         If the monitor does not apply or its result cannot be pickled, propose nothing. Raises ``TimeoutError`` if it
-        takes longer than its deadline. No model is used.
+        takes longer than its deadline; other exceptions of ``prepare`` are passed on. No model is used.
         """
         params = msgspec.json.decode(step.params, type=_VerifierParams)
         monitor = self._monitors[params.made_by]

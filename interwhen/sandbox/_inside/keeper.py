@@ -327,7 +327,7 @@ class Keeper:
         return last[:1], content, notifications
 
     def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
-        """Wait until the program ends, or must be ended. Returns the kind, the code and the reason of the end.
+        """Wait until the program ends, or must be ended. Returns ``kind``, ``code`` and ``what`` of the answer.
 
         *notifications* is the listener of the system call filter (-1: none), and *until* is the latest end.
         """

@@ -125,7 +125,7 @@ def _accounts(view: View) -> None:
 
 
 def accounts(uid: int, gid: int) -> dict[str, bytes]:
-    """Return the contents of ``/etc/passwd`` and ``/etc/group``, which name the program's user and group."""
+    """Map the paths ``/etc/passwd`` and ``/etc/group`` to their contents, which name the program's user and group."""
     return {
         "/etc/passwd": f"sandbox:x:{uid}:{gid}::{HOME}:/bin/sh\n".encode(),
         "/etc/group": f"sandbox:x:{gid}:\n".encode(),

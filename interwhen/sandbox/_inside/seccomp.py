@@ -220,7 +220,7 @@ def _by_argument(name: str, deny: int, refuse: int) -> list[Instruction]:
 
 
 def _argument(index: int) -> Instruction:
-    """Return the instruction that loads the low 32 bits of the argument *index*; the kernel ignores the other bits."""
+    """Return the instruction that loads the low 32 bits of argument *index* (from 0); the kernel ignores the others."""
     return (_LD, 0, 0, _ARGUMENTS + 8 * index)
 
 

@@ -84,7 +84,10 @@ def unmount(target: str) -> None:
 
 
 def mount_setattr(target: str, attributes: int) -> None:
-    """Set *attributes* on the mount on *target* and on all mounts below it. Raises OSError before Linux 5.12."""
+    """Set *attributes* on the mount on *target* and on all mounts below it.
+
+    Raises OSError if the kernel refuses it, and always before Linux 5.12.
+    """
     data = ctypes.create_string_buffer(attributes.to_bytes(8, "little") + bytes(24), 32)
     at_fdcwd, at_recursive = -100, 0x8000
     syscall(_MOUNT_SETATTR, f"mount_setattr {target}", at_fdcwd, os.fsencode(target), at_recursive, data, 32)
@@ -107,7 +110,10 @@ def seccomp(operation: int, flags: int, argument: ctypes.Array[ctypes.c_char] | 
 
 
 def drop_bounding_set() -> None:
-    """Empty the capability bounding set, so that this process gains no capabilities when it executes a program."""
+    """Empty the capability bounding set, so that this process gains no capabilities when it executes a program.
+
+    If the kernel does not allow it, this silently changes nothing.
+    """
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)
