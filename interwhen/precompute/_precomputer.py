@@ -369,7 +369,10 @@ class Precomputer:
         return self._staleness(prepared)
 
     def _staleness(self, prepared: PreparedContext) -> str:
-        """Return why *prepared*, the context in memory, may not be its latest generation; an empty string if it is."""
+        """Return why *prepared*, the context in memory, may not be its latest generation; otherwise an empty string.
+
+        For a store behind a network, it counts as the latest one if it was read recently. A failed read is logged.
+        """
         if self.store.blocks:
             is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
             return "" if is_fresh else "the store was not read for too long"
@@ -523,7 +526,7 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due, when the token budget is spent, or after *slices* slices. Raises
+        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. Raises
         :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails.
         """
         return await self._worker.work(slices)

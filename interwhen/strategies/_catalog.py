@@ -164,11 +164,12 @@ def interrupt(*, restarts: Repeats = 16) -> Interrupt:
 def interrupt_auto(
     *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
 ) -> Interrupt:
-    """Make the strategy that runs the model under monitors that all use the remedy ``Auto``, a ladder of remedies.
+    """Make the strategy that runs the model under monitors that use the remedy ``Auto``, a ladder of remedies.
 
-    If the run gives no answer, at most *restarts* further runs follow. *samples* and *order* are the fields of
-    ``Auto``; an order is written like ``resample+restart``. Unless *learn* is false, the order is learned over the
-    questions; at most the share *explore* of the runs, and one more, then tries another order.
+    Monitors that conclude keep their own remedy. If the run gives no answer, at most *restarts* further runs follow.
+    *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. Unless *learn* is
+    false, the order is learned over the questions; at most the share *explore* of the runs, and one more, then tries
+    another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None

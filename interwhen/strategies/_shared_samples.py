@@ -196,9 +196,9 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return the key under which the answer to *request* is recorded: all of it that determines the text.
+    """Return the key under which the answer to *request* is recorded: what determines the text.
 
-    That is everything except ``max_tokens``.
+    That is the prompt, the pieces, and the sampling without ``max_tokens``.
     """
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)

@@ -221,9 +221,9 @@ def facts(
     on the facts of the one before it, so a text that is too long for the context window is processed piece by piece.
 
     *grounding* selects how a statement is compared with the lines that it cites. By default, each number, name and word
-    must be in these lines or follow by an equation. With ``monitors``, only the monitors compare. Choose this only if
-    one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic`` does not ensure
-    this.
+    (small words apart) must be in these lines or follow by an equation. With ``monitors``, only the monitors compare.
+    Choose this only if one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic``
+    does not ensure this.
 
     *derivations* tells how often the model derives the result of a statement again if its lines do not show it and no
     monitor refuted it. The wordings differ and hide the result. If at least *agreeing* derivations give the same
