@@ -138,7 +138,7 @@ class _Answer(NamedTuple):
 
 
 class _Loss(NamedTuple):
-    """The claims that one job lost because their text was cut, and whether the job itself was dropped."""
+    """The claims that one job lost because their segments were removed, and whether the job itself was dropped."""
 
     job: int
     refs: tuple[PendingRef, ...]
@@ -308,6 +308,7 @@ class CheckTable:
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
         """Start the extraction for the complete segments *dues*. Returns the orders, and the jobs to :meth:`skip`.
 
+        Nothing starts for a segment that is already open or checked, or for a monitor that need not run.
         Skip these jobs only after all segments of the same text are open, because the run ends when its last open job
         is settled.
         """
@@ -336,7 +337,7 @@ class CheckTable:
         """Return the orders to extract claims from unfinished segments, which the model may still continue.
 
         *dues* holds each segment with the offset up to which its words are certain. Monitors that extract by a fork are
-        left out.
+        left out. :meth:`withdraw` can cancel these checks later.
         """
         orders: list[Order] = []
         for due, certain in dues:
@@ -382,9 +383,9 @@ class CheckTable:
         )
 
     def forgive(self, span: Span) -> None:
-        """Treat the ended checks of the refuted segments in *span* as passed, so that the frontier can pass them.
+        """Treat the ended checks of every monitor in *span* as passed, so that the frontier can pass this text.
 
-        Feedback in the trace answers these segments.
+        *span* is refuted text that feedback in the trace answers.
         """
         self.changed = True
         for segments in self._segments:
@@ -473,7 +474,7 @@ class CheckTable:
         return orders
 
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
-        """Cancel all open jobs, and return the orders to drop them. *why* is the reason in their records."""
+        """Cancel all open jobs, record them as cancelled with the reason *why*, and return the orders to drop them."""
         orders: list[Order] = []
         outcome = Cancelled(why)
         for job in list(self.jobs.values()):
@@ -510,7 +511,7 @@ class CheckTable:
     def _is_moot(self, monitor: int) -> bool:
         """Tell whether *monitor* need not run.
 
-        This is so if its remedy is ``Conclude``, and the reasoning has ended or the budget for this remedy is spent.
+        This is so if its remedy is ``Conclude``, and the reasoning has ended or the budget of remedies is spent.
         """
         if not isinstance(self._monitors[monitor].remedy, Conclude):
             return False

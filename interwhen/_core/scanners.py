@@ -348,7 +348,7 @@ class WholeScanner(Scanner):
 
 
 class CountScanner(Scanner):
-    """Divides the text into parts of a fixed number of characters, without gaps."""
+    """Divides the text into parts of a fixed number of characters, without gaps. The last part may be shorter."""
 
     reads_on = False
 

@@ -66,8 +66,9 @@ def next_rung(auto: Auto, trouble: Trouble) -> int | None:
     """Return the position (from 0) of the next rung in ``auto.order``; ``None`` if the ladder has ended.
 
     If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted there,
-    the ladder stays on its rung as long as this rung may be repeated, because new samples help most. Only repetitions
-    in a row count: words that were refuted, then other words, then the first words again, are no repetition.
+    the ladder stays on its rung as long as this rung may be repeated, because new samples help most; if these words can
+    be repaired, it goes back to the rung ``repair``. Only repetitions in a row count: words that were refuted, then
+    other words, then the first words again, are no repetition.
     """
     order, at = auto.order, trouble.at
     if trouble.times > 1 and trouble.tried:
@@ -711,8 +712,9 @@ class Violations:
     def _floor(self, segment: Span) -> int:
         """Return the offset below which the ladder does not cut for a violation in *segment*.
 
-        It is the end of earlier tool calls and of ended reasoning. If the model cannot continue inside the reasoning, a
-        violation in the answer does not cut into it. If the ladder may not go back, it is the start of *segment*.
+        It is the end of earlier structured tool calls, of feedback on refused calls, and of ended reasoning. If the
+        model cannot continue inside the reasoning, a violation in the answer does not cut into it. If the ladder may
+        not go back, it is the start of *segment*.
         """
         if not self._goes_back:
             return segment.start

@@ -750,6 +750,7 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     """The id of the call, as in its log event and in the audit file."""
     source: CallSource
+    """What supervised the call."""
     api: str = ""
     """``chat``, ``completions`` or ``responses``; empty for a run and for a guarded function."""
     model: str

@@ -167,7 +167,7 @@ class Pace:
         return self._due
 
     def finish(self, now: float) -> None:
-        """Measure the token rate of the last window, which may be shorter than the others."""
+        """Measure the token rate of the last window, if the reader waited for the model for 5 seconds or more in it."""
         self._judge(self._meter.waited_until(now))
 
     def _judge(self, waited: float) -> None:

@@ -99,11 +99,11 @@ class ContextSource(Protocol):
         ...
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int) -> str:
-        """Return the name of the context whose whole text is a system message of *prompt*, or is the start of *prompt*.
+        """Return the name of the context whose whole text is a system message, or begins a user message, of *prompt*.
 
-        The context must have at least as many characters as *least* says, and a name that matches one of the patterns
-        *names*, such as ``support-*``. The result is empty if there is no such context. Never waits: it compares with
-        the texts that were last read from the store.
+        A text prompt counts as a user message. The context must have at least *least* characters, and a name that
+        matches one of the patterns *names*, such as ``support-*``. The result is empty if there is no such context.
+        Never waits: it compares with the texts that were last read from the store.
         """
         ...
 

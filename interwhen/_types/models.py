@@ -181,7 +181,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The complete answer to a request that was not streamed, such as a fork."""
+    """The answer to a request that was not streamed, such as a fork. A limit may have cut it short."""
 
     text: str
     finish_reason: FinishReason
@@ -254,7 +254,7 @@ class Model(Protocol):
         ...
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request*, a fork or another short request, and return the complete answer.
+        """Send *request*, a fork or another short request, and return its answer, which a limit may have cut short.
 
         Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached.
         """
@@ -273,9 +273,9 @@ class Timeouts:
     """Timeouts in seconds; ``None`` means no limit.
 
     ``connect`` limits opening a connection. ``first_token`` limits the wait for the response headers, and again for the
-    first text. ``inter_token`` limits the time between two texts, and ``total`` limits the whole stream. The reader of
-    an open stream, such as a run, enforces the last three: it closes the stream. A timer for each read would cost more
-    than the read.
+    first text. ``inter_token`` limits the time between two texts, and ``total`` limits the whole stream; in a run, it
+    counts from the start of the run over all its streams. The reader of an open stream, such as a run, enforces the
+    last three: it closes the stream. A timer for each read would cost more than the read.
 
     ``idle`` does not end a stream. If no text arrives for that time within a line, monitors check the unfinished line.
 
@@ -308,6 +308,7 @@ class Retries:
     cap: float = 8.0
     budget: float = 30.0
     rng: random.Random = field(default=_RNG, repr=False, compare=False)
+    """The source of the random waits."""
 
     def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
         """Return how many seconds to wait after failure number *attempt* (from 0); ``None`` to give up.

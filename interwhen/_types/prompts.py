@@ -34,6 +34,7 @@ class PromptFinding(msgspec.Struct, frozen=True):
     span: Span
     """The place in the text of the :class:`PromptText`."""
     why: str
+    """What was found, without its text."""
 
 
 Find: TypeAlias = Callable[[PromptText], Iterable[PromptFinding]]
@@ -102,11 +103,14 @@ class PromptMonitor:
 
 
 class PromptRefused(InterwhenError):
-    """Raised if a monitor refused the prompt, so that the model was not asked. *records* are all findings."""
+    """Raised if a monitor refused the prompt, or failed and is closed, so that the model was not asked.
+
+    *records* are all findings, and the failures of monitors.
+    """
 
     def __init__(self, records: tuple[PromptRecord, ...]) -> None:
         self.records = records
-        """All findings, also those of other monitors."""
+        """All findings, also those of other monitors, and the failures."""
         refusing = [one for one in records if one.outcome in ("refused", "failed")]
         reasons = "; ".join(dict.fromkeys(f"{one.monitor}: {one.why}" for one in refusing))
         self.reason = f"the prompt must pass its monitors, and was refused by {reasons}"

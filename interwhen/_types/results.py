@@ -88,6 +88,7 @@ class PromptRecord(msgspec.Struct, frozen=True, gc=False):
 
     monitor: str
     version: str
+    """The version of the monitor."""
     outcome: PromptOutcome
     role: Role | None
     """The role of the text; ``None`` if the monitor failed."""
@@ -96,6 +97,7 @@ class PromptRecord(msgspec.Struct, frozen=True, gc=False):
     span: Span | None
     """The place in the text; ``None`` if the monitor failed."""
     why: str
+    """What was found, or why the monitor failed."""
 
 
 class Insertion(msgspec.Struct, frozen=True, gc=False):

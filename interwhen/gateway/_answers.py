@@ -213,7 +213,7 @@ class _AnswerWriter:
     async def stream(self) -> None:
         """Send the chunks to the client as they arrive. An error of the upstream becomes the last event.
 
-        If the upstream sent no end mark, none is sent.
+        An end mark follows, unless the upstream's stream broke off. The Responses API has no end mark.
         """
         exchange, parts_of = self.exchange, self.supervised.parts
         exchange.last_words = functools.partial(error_event, self.api)

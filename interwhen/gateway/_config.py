@@ -377,8 +377,8 @@ def load_config(
     """Return the configuration. *flags* win over the variables of the *environment*, and these over the file *path*.
 
     *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Without *path*,
-    the variable ``INTERWHEN_CONFIG`` or ``interwhen.toml`` in the working directory is used. Raises :class:`UsageError`
-    on an invalid value; the message says where it is.
+    the file that the variable ``INTERWHEN_CONFIG`` names is used, or ``interwhen.toml`` in the working directory, if it
+    exists. Raises :class:`UsageError` on an invalid value; the message says where it is.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)
@@ -392,7 +392,7 @@ def load_config(
 
 
 def variables() -> Iterator[tuple[str, str]]:
-    """Yield the name of each environment variable that is read, together with the field that it sets."""
+    """Yield the name of each environment variable that sets a field, with that field. Old names are left out."""
     for field in msgspec.structs.fields(Config):
         inside = _bare(field.type)
         if not (isinstance(inside, type) and issubclass(inside, msgspec.Struct)):

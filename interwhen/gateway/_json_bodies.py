@@ -56,7 +56,7 @@ async def decode_object(data: bytes, most: int) -> dict[str, Any]:
 
 
 def in_pieces(data: bytes, most: int) -> Pieces:
-    """Decode the JSON object *data* in this process, and return its fields as pickles.
+    """Decode the JSON object *data* in the calling process, a worker, and return its fields as pickles.
 
     A list is divided into pieces of at most 1000 items, with a pickle for each; any other value has one pickle.
 

@@ -213,6 +213,7 @@ class Record:
     stdout: str = ""
     """The output of the program, up to the limit; bytes that are not UTF-8 are replaced."""
     stderr: str = ""
+    """The error output of the program, as for ``stdout``."""
     seconds: float = 0.0
     """Wall-clock time from the start of the program itself."""
     cpu_seconds: float | None = None

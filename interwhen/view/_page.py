@@ -24,7 +24,9 @@ class _Bundle(NamedTuple):
     before_data: str
     after_data: str
     script_hash: str
+    """The hash of the script, as a source in a content security policy."""
     style_hash: str
+    """The hash of the style, as ``script_hash``."""
 
 
 @cache

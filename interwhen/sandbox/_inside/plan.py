@@ -65,7 +65,7 @@ class KeeperAnswer(TypedDict):
 
     ``kind`` is ``exit``, ``signal``, ``deny`` (a forbidden call), ``limit``, ``start`` (the program could not be
     started) or ``unavailable`` (a required guarantee is missing). ``code`` is the exit code or the number of the
-    signal; ``what`` names the limit, the forbidden call or the failure.
+    signal; ``what`` names the limit (``aborted``: our process ended the run), the forbidden call or the failure.
     """
 
     kind: str
