@@ -49,7 +49,7 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
 
     @property
     def retracted(self) -> int | None:
-        """The offset from which shown text is retracted; ``None`` if nothing is retracted."""
+        """The smallest offset from which text was retracted since the previous chunk; ``None`` if none was."""
         return min((event.to for event in self.events if isinstance(event, Retracted)), default=None)
 
     def __str__(self) -> str:

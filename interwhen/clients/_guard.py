@@ -113,7 +113,7 @@ class Signature:
 
 
 def as_text(value: object) -> str:
-    """Convert *value* to text for a check: text is unchanged, bytes are decoded, other values become JSON.
+    """Convert *value* to text for a check: text is unchanged, bytes are decoded as UTF-8, other values become JSON.
 
     Raises :class:`NotJson` if that is not possible without a loss.
     """

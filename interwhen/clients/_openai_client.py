@@ -60,6 +60,7 @@ class SdkCall:
     endpoint: ModelEndpoint
     """What earlier calls have learned about the model."""
     send: Send
+    """A function that sends a request as the SDK does, and returns the open response."""
     list_models: Callable[[], Awaitable[bytes]]
     """A function that returns the body of the server's answer to ``GET /models``."""
 
@@ -323,8 +324,8 @@ class AsyncSupervising(_Supervising):
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
         The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors (of the answer or the prompt), a strategy or a context. Raises the exceptions of the SDK,
-        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        it has monitors (of the answer or the prompt), a strategy or a context, and if supervision is not switched off.
+        Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
         :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
@@ -366,8 +367,8 @@ class SyncSupervising(_Supervising):
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
         The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors (of the answer or the prompt), a strategy or a context. Raises the exceptions of the SDK,
-        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        it has monitors (of the answer or the prompt), a strategy or a context, and if supervision is not switched off.
+        Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
         :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)

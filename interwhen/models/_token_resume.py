@@ -366,6 +366,7 @@ class TokenPrompt(NamedTuple):
     """A prompt that consists of token ids, with the reasoning tags of its model."""
 
     ids: Ids
+    """The token ids of the chat, the kept text and the side text."""
     phase: Phase
     """The phase at the start of the continuation."""
     markup: Markup | None
