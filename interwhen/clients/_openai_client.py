@@ -67,7 +67,8 @@ class SdkCall:
         """Send the request. Return the supervised call, and the server's response with its status and headers.
 
         For a stored answer, no request is sent, and the response is an empty one with status 200. Raises the exceptions
-        of the SDK.
+        of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        :class:`~interwhen.clients.PromptRefused`.
         """
         transport = SdkTransport(
             self.options, self.send, self.list_models, is_cancellable=isinstance(self.client, AsyncOpenAI)
@@ -86,8 +87,8 @@ class SdkCall:
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
         """Read the answer to its end. Return all its chunks, and the server's response with its status and headers.
 
-        If the connection breaks, the call is repeated up to ``max_retries`` times, as the SDK does for calls without
-        streaming. Raises the exceptions of the SDK.
+        If the connection breaks or times out, the call is repeated up to ``max_retries`` times, as the SDK does for
+        calls without streaming. Raises the same exceptions as :meth:`begin`.
         """
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):

@@ -33,7 +33,7 @@ Ids: TypeAlias = tuple[int, ...]
 
 
 class Tokenizer(Protocol):
-    """The tokenizer of one model of a server. Its methods raise :class:`~interwhen.ModelError`."""
+    """The tokenizer of one model of a server. Its methods raise :class:`~interwhen.ModelError` if a request fails."""
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*, up to the place where the answer begins."""

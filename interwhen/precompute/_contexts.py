@@ -102,8 +102,8 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpen
     """Add the *cost* of one slice of work to what the context *name* has spent, and return the sum.
 
     The sum is written to *store*, and the number of slices grows by one. *discarded* is the number of generated tokens
-    of the slice that are in no item. It is negative if the slice continued drafts of earlier slices, whose tokens were
-    added as discarded then.
+    of the slice that are in no item. It is negative if the slice made an item from drafts of earlier slices, whose
+    tokens were added as discarded then.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
@@ -141,7 +141,7 @@ class PreparedContext:
     spending: ContextSpending = field(default_factory=ContextSpending)
     """What the context had cost when it was loaded."""
     seen_at: float = 0.0
-    """The time at which the generation was last read from the store, on the clock of the event loop."""
+    """When the generation was last read from the store, in seconds on the clock :attr:`Precomputer.now`."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
     _index: PassageIndex | None = None
 

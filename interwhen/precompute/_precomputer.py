@@ -838,8 +838,8 @@ class IdleWorker:
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
         """Add the *cost* of a slice of work on *step* to what its context has spent. A cancelled slice counts too.
 
-        *discarded* is the number of generated tokens that are in no item; negative if the slice reused earlier ones. If
-        the store fails, the step pauses and the exception is passed on.
+        *discarded* is the number of generated tokens that are in no item; negative if the slice made an item from
+        drafts of earlier slices. If the store fails, the step pauses and the exception is passed on.
         """
         if cost == Cost() and not discarded:
             return

@@ -126,7 +126,10 @@ class _SharedStream:
         return await self._news()
 
     async def ask(self) -> None:
-        """Ask the model to continue the recorded text, up to ``max_tokens`` of this request."""
+        """Ask the model to continue the recorded text, up to ``max_tokens`` of this request, or to begin it.
+
+        Raises :class:`~interwhen.ModelError` if the model fails.
+        """
         request, sample = self._request, self._sample
         if sample.chunks:
             most = request.sampling.max_tokens

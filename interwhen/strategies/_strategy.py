@@ -145,7 +145,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one strategy on one question, with its cost."""
 
     strategy: str
+    """The name of the strategy."""
     question: str
+    """The name of the question."""
     budget: int
     """The limit of generated tokens."""
     seed: int
@@ -260,7 +262,7 @@ class StrategyContext:
             return None
 
     async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
-        """Let the model answer *prompt* completely with *sampling*, and return the trace.
+        """Let the model answer *prompt* with *sampling*, to its end or a token limit, and return the trace.
 
         Raises :class:`~interwhen.ModelError` if the model fails.
         """

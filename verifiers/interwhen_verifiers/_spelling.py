@@ -89,7 +89,7 @@ class Skeleton:
 def look_of(word: str) -> str:
     """Return the letters and digits of *word* in lower case, each replaced by a Latin letter that looks like it.
 
-    So are the signs ``|!@$``. Other characters are left out.
+    Those without such a letter stay. The signs ``|!@$`` are replaced, too. Other characters are left out.
     """
     return "".join(map(_look, word))
 

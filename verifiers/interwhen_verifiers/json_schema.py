@@ -270,7 +270,8 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
 def check(claim: Documented, prepared: Any) -> Verdict:
     """Judge *claim*: a wrong prefix is a violation, and a complete document or string is judged by its schema.
 
-    The verdict is ``Unknown`` for text that is not read, and for a tool without a schema. *prepared* holds the schemas.
+    The verdict is ``Unknown`` for text that is not read, for a tool without a schema, and for a wrong call in a format
+    that does not distinguish texts from numbers. *prepared* holds the schemas.
     """
     return _check(claim, prepared)
 
@@ -338,11 +339,11 @@ def json_schema(
     """Make a monitor that checks JSON by a schema while the model writes it.
 
     ``schema``: the schema of the answer, as a mapping, JSON text, or the path of a file that ends in ``.json``. Or
-    ``tools``: a map from the name of each tool to the schema of its arguments. ``where``: ``answer`` reads the whole
-    answer as one document; ``fenced`` reads the code blocks that declare json; ``auto`` is ``answer`` if the answer
-    begins with a bracket, and otherwise ``fenced``. ``every``: how many characters are read at a time. ``remote``:
-    addresses of schemas that a ``$ref`` may name (a folder ends in ``/``). They are fetched once, when the monitor is
-    made. A ``$ref`` to any other address is an error. ``level`` and ``delivery`` are those of
+    ``tools``, in the same forms: a map from the name of each tool to the schema of its arguments. ``where``: ``answer``
+    reads the whole answer as one document; ``fenced`` reads the code blocks that declare json; ``auto`` is ``answer``
+    if the answer begins with a bracket, and otherwise ``fenced``. ``every``: how many characters are read at a time.
+    ``remote``: addresses of schemas that a ``$ref`` may name (a folder ends in ``/``). They are fetched once, when the
+    monitor is made. A ``$ref`` to any other address is an error. ``level`` and ``delivery`` are those of
     :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an unknown option value or an invalid schema.
     """
     require_choice("json_schema", get_args(Where), where=where)

@@ -59,7 +59,8 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
     """Make a monitor that finds keys, tokens and passwords in a prompt.
 
     It knows them by their published forms, by their place in a URL, or by a name before them such as ``api_key=``.
-    *action* says what happens to a prompt with a secret; with ``rewrite``, the secrets are removed from it.
+    *action*: ``observe`` only records a secret, ``refuse`` refuses the prompt, and ``rewrite`` writes ``[removed]`` in
+    its place.
     """
     return PromptMonitor(
         name="secrets",
@@ -148,8 +149,8 @@ _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
 def tool_instructions(action: Action = "refuse") -> PromptMonitor:
     """Make a monitor that finds instructions to the model in results of tools and in retrieved documents.
 
-    *action* says what happens to a prompt with such text. ``rewrite`` removes the instruction and the text after it, up
-    to the end of the tag around it or of the result.
+    *action*: ``observe`` only records an instruction, ``refuse`` refuses the prompt, and ``rewrite`` removes the
+    element (``<name>...</name>``) around it. Without an element, all text from its line on is removed.
     """
     return PromptMonitor(
         name="tool_instructions",

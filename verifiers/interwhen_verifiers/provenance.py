@@ -207,7 +207,10 @@ class _Text:
     """Whether it is prose, not records, of a tool that returns no documents: ``Order W7 is open.``"""
 
     def may_be_id(self, value: str) -> bool:
-        """Tell whether *value* may be an id in this message: it is in a field for ids, or in a tool's running text."""
+        """Tell whether *value* may be an id in this message.
+
+        It may be if it has at most 12 characters and is in a field for ids, or in a tool's running text.
+        """
         said = self.is_prose and len(value) <= _SHOWN_ID and _whole(self.lower, value) is not None
         return said or value in self.ids
 
@@ -231,7 +234,7 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Conversation:
-    """The messages before a run, prepared for searches."""
+    """The messages before a run, except those of the assistant, prepared for searches."""
 
     texts: tuple[_Text, ...]
     sent: Mapping[str, int]

@@ -310,9 +310,10 @@ class Ruled(Claim):
 
 
 def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Verdict:
-    """Judge *call* by all rules of *policy* that apply to it at *moment*. A violation names every broken rule.
+    """Judge *call* by all rules of *policy* that apply to it at *moment*.
 
-    If no rule is broken, the verdict is ``Unknown`` if any rule is undecided, and otherwise a pass.
+    A violation has the reasons of all broken rules, cut to 600 characters. If no rule is broken, the verdict is
+    ``Unknown`` if any rule is undecided, and otherwise a pass. Raises :class:`RuntimeError` if a rule raises.
     """
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []
@@ -369,7 +370,9 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
-    """Yield the claim for the result of the last call in the prompt. The text of the run is this result.
+    """Yield the claim for the result of the last call in the prompt, if there is a call.
+
+    The text of the run is this result.
 
     :func:`interwhen.guard` passes the results of tools in this way.
     """

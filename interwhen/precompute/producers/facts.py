@@ -82,7 +82,7 @@ class FactProducer:
 
     The model proposes statements. Each must cite its premises, and the monitors judge it as a continuation of only
     these. With the grounding ``text``, its words and numbers are also compared with the premises. A statement that does
-    not pass is dropped, and no later pass builds on it. The parameters are explained at :func:`facts`;
+    not pass is no fact, and no later pass builds on it. The parameters are explained at :func:`facts`;
     :class:`~interwhen.UsageError` is raised for invalid ones.
     """
 

@@ -115,7 +115,7 @@ def cold(item: Item, result: Result) -> bool | None:
 
     *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if a smaller share of its
     tokens came from the cache than the producer requires (:attr:`Warmed.share`). The result is ``None`` if the counters
-    do not show it, because the server does not count, or because the run was cut short or reconnected.
+    do not show it, because the server does not count prompt tokens, or because the run was cut short or reconnected.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)

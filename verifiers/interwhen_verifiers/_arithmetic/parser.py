@@ -47,6 +47,7 @@ class Side(NamedTuple):
 
     node: Node
     start: int
+    """The offset of its start in the parsed text; ``end`` is the offset of its end."""
     end: int
     first: int
     """The index of its first token; ``last`` is the index of the token after it."""
@@ -388,7 +389,10 @@ class Parser:
         return at < self.stop and self.tokens[at].text == "("
 
     def _joins(self, at: int) -> bool:
-        """Tell whether index *at* is an operator before an operand, a bracket, or the end of the side."""
+        """Tell whether the expression may continue or end at index *at*.
+
+        It may at an operator before an operand, at a bracket, and at the end of the side.
+        """
         if at >= self.stop:
             return True
         token = self.tokens[at]

@@ -100,7 +100,9 @@ def _may_operate(text: str) -> bool:
 
 
 def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each relation between two expressions in *text*, in signs, words, arrows or tables.
+    """Yield the start and end of each range of *text* that looks like a relation between two expressions.
+
+    The relation may be in signs, words, arrows or tables.
 
     Mostly, such a range reaches from the nearest number before the relation to the nearest number after it. *tokens*
     are the tokens of *text*. A relation sign inside one of the spans *read* is left out, because the parser has read it

@@ -44,7 +44,9 @@ _MOST = 50
 
 
 def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Fetch all schemas that *schema* refers to, directly or through others, and return them by address.
+    """Fetch all schemas that *schema* refers to, directly or through others, and return a map from address to schema.
+
+    The standard schemas of JSON Schema itself are not fetched.
 
     *allowed* holds addresses, and folders that end in ``/``. Raises :class:`UsageError` if an address is not in
     *allowed*, a schema cannot be fetched or is too large, or there are more than ``_MOST`` schemas.

@@ -105,7 +105,10 @@ def cases_of(program: str, code_names: frozenset[str]) -> Cases:
 
 
 def free_names(code: str) -> frozenset[str]:
-    """Return the names that *code*, a program of the task, uses but does not define; none if it is not valid Python."""
+    """Return the names that *code*, a program of the task, uses and does not define, also those of built-in functions.
+
+    The result is empty if *code* is not valid Python.
+    """
     try:
         top = symtable.symtable(code, "names", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -260,7 +263,10 @@ class Reader:
                 return None
 
     def _literal(self, name: str) -> ast.expr | None:
-        """Return the expression that was assigned to the variable *name*; ``None`` where it may have changed since."""
+        """Return the expression that was assigned to the variable *name*.
+
+        The result is ``None`` if there is none, or if the value may have changed since.
+        """
         found: ast.expr | None = None
         for step in self._before:
             if name in step.binds or (step.changes and name in step.reads):

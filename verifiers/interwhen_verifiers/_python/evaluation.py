@@ -216,7 +216,7 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Return only those tests that use a name of the code, and programs only if no block lacks a name that they need.
+    """Return only those tests that use a name of the code, and programs only if the blocks bind all names in them.
 
     *bound* are the names that the code binds, and *before* are the names that the earlier blocks bind.
     """
@@ -302,7 +302,7 @@ def _told(outcome: Outcome) -> Told | None:
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge the code of *asking* by *tests*, and return the report.
+    """Judge the code of *asking* by *tests*, and return the report, or the outcome of the sandbox if there is none.
 
     If the code lacks a name of an earlier block, judge it again after the earlier blocks. If the code itself raises,
     judge only its definitions. *before* are the names that the earlier blocks bind.
@@ -333,10 +333,14 @@ async def _judged(asking: _Asking, tests: Tests, *, earlier: bool = False, bare:
 
 @dataclass
 class _Found:
+    """What the comparison of a block's tests with their answers found."""
+
     first: Told | Outcome | None = None
     """The report on the first test that fails or that cannot be judged."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    """How many tests there are of each kind in ``_COUNTS``."""
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
+    """The tests that need code of their own to compare values: each with its call of the sandbox, and the values."""
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
         """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.

@@ -29,7 +29,9 @@ def need_mypy() -> None:
 async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ...], size: int) -> Verdict:
     """Judge the types of *code* alone. If it does not pass, judge the types of *code* after the *earlier* blocks.
 
-    *starts* are the offsets of the lines of *code*, and *size* is its length in characters.
+    *starts* are the offsets of the lines of *code*, and *size* is its length in characters. The verdict is ``Unknown``
+    if mypy does not end in time, or lacks something. Raises :class:`~interwhen.sandbox.SandboxUnavailable` if this
+    machine cannot make the sandbox.
     """
     alone = judge(_MYPY, await _run(code), starts, size, before=0)
     if alone.passed or not earlier:
@@ -45,7 +47,7 @@ async def _run(text: str) -> Ran:
 def both(found: Verdict, types: Verdict) -> Verdict:
     """Combine *found*, the verdict of the tests (never a violation), with *types*, the verdict of mypy.
 
-    The result is a violation if *types* is one, and a pass only if both pass.
+    The result is a violation if *types* is one, a pass only if both pass, and otherwise ``Unknown``.
     """
     match found, types:
         case Pass(evidence=evidence, scope=scope), Pass():

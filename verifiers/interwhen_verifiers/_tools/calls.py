@@ -21,7 +21,9 @@ class ReadCall:
     """A call in the trace."""
 
     name: str
+    """The tool; empty if the call is too long to be read."""
     arguments: Mapping[str, Any]
+    """Its arguments, decoded; empty if there is a ``problem``."""
     text: str
     """The call as it was written."""
     problem: str = ""

@@ -66,7 +66,10 @@ class MapRelation(NamedTuple):
 
 
 class Premise(NamedTuple):
-    """A sentence of the map: place *one* lies in the direction *relation*, as seen from place *other*."""
+    """A sentence of the map: place number *one* lies in the direction *relation*, as seen from place number *other*.
+
+    Places are numbered from 0. *text* is the sentence.
+    """
 
     one: int
     relation: MapRelation

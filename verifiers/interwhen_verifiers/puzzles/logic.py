@@ -66,7 +66,8 @@ def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Stateme
 def check(claim: Statement[Any, None], problem: Any) -> Verdict:
     """Judge the statement in *claim* by *problem*, the problem of the prompt.
 
-    If the final answer passes, the scope is ``answer``.
+    The verdict is ``Unknown`` if the prompt leaves the statement open, or if it is not understood. If the final answer
+    passes, the scope is ``answer``.
     """
     verdict: Verdict = problem.judge(claim.said)
     return of_answer(verdict) if isinstance(claim.said, FinalAnswer) else verdict

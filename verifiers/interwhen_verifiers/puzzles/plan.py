@@ -53,7 +53,8 @@ _MOST = 8
 class Progress:
     """How far the plan has come.
 
-    There are several possible states if the plan may have begun again from the start in the text between actions.
+    There are several possible states if the plan may have begun again from the start, or if an action may only explain
+    another one.
     """
 
     states: tuple[State, ...]
@@ -344,7 +345,7 @@ def plan(
     ``judge``: ``whole`` carries out the complete plan of the answer and tests the goal; ``steps`` tests each action as
     soon as it is written, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts
     without one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt. ``delivery`` and
-    ``phase`` are those of :class:`~interwhen.Monitor`.
+    ``phase`` are those of :class:`~interwhen.Monitor`; ``whole`` ignores ``phase``.
     """
     require_choice("plan", get_args(Judge), judge=judge)
     return Monitor(

@@ -2,7 +2,7 @@
 
 It reads sentences such as "A is to the northeast of B" from the prompt, and judges such sentences and the answer in the
 text. A statement passes if it follows, is a violation if its contrary follows, and is ``Unknown`` if the map says
-neither. See ``docs/verifiers/spatialmap.md``.
+neither, or if it follows and may mean due north (south, east, west). See ``docs/verifiers/spatialmap.md``.
 """
 
 # ruff: noqa: RUF001 (apostrophes of both kinds are read here)
@@ -214,8 +214,9 @@ def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Stateme
 def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
     """Judge the statement of *claim* by what follows from the map in *prepared*.
 
-    It passes if it follows, and is a violation if the map contradicts it. Otherwise it is ``Unknown``, as is a place
-    that is not on the map. If the final answer passes, the scope is ``answer``.
+    It is a violation if the map contradicts it, and passes if it follows. It is ``Unknown`` if the map says neither, if
+    a place is not on the map, and if it follows but names one axis only: north may mean due north. If the final answer
+    passes, the scope is ``answer``.
     """
     problem = prepared.problem
     match claim.said:

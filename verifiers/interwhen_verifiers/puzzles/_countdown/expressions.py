@@ -49,7 +49,7 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 class ExpressionToken(NamedTuple):
     """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example.
 
-    ``kind`` is the name of the group of ``_TOKEN`` that it matches, such as ``num`` or ``op``. ``start`` and ``end``
+    ``kind`` is the name of a group of ``_TOKEN``, such as ``num`` or ``op``. ``start`` and ``end``
     are offsets in the line.
     """
 
@@ -116,7 +116,7 @@ def tokenize(text: str, start: int = 0, end: int | None = None) -> list[Expressi
 
 
 def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
-    r"""Replace each ``\\frac{a}{b}`` by ``({a}/{b})``."""
+    r"""Replace each ``\frac{a}{b}`` by ``({a}/{b})``."""
     found: list[ExpressionToken] = []
     parts: list[int] = []
     """One entry per open bracket: 2 or 1 if the first or second part of a fraction is inside it, and 0 otherwise."""

@@ -117,7 +117,7 @@ class Placed(NamedTuple):
 
 
 class OrderedPair(NamedTuple):
-    """The fact that object number *one* is nearer to the low end than object number *other*."""
+    """The fact that object number *one* is nearer to the low end than object number *other*, both counted from 0."""
 
     one: int
     other: int

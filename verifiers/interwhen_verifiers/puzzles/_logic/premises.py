@@ -488,8 +488,8 @@ class Premises:
 def read_premises(prompt: str) -> Premises | None:
     """Read the premises of *prompt*, and the question about them.
 
-    Return ``None`` if there are no premises, if one is not understood, if they contradict each other, or if *prompt* is
-    too long.
+    Return ``None`` if there are no premises or too many, if one is not understood, if they contradict each other, or if
+    *prompt* is too long. Sentences that no connective joins are no premises.
     """
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:

@@ -44,7 +44,10 @@ class Words:
     """Whether capitals come before all small letters, as in ASCII. If not, the order of such words is left open."""
 
     def status(self, one: str, other: str) -> int:
-        """Compare two words: -1 if *one* comes first, 1 if *other* does, 0 if equal or unclear."""
+        """Compare two words in the order of the problem: -1 if *one* comes first, 1 if *other* does.
+
+        The result is 0 if they are equal, or if the usual ways to sort differ.
+        """
         keys = [(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)]
         found = {(left > right) - (left < right) for left, right in keys}
         sign = found.pop() if len(found) == 1 else 0

@@ -39,7 +39,7 @@ _MOST = 60
 
 @dataclass(frozen=True, slots=True)
 class Holding(Spanned):
-    """The statement that ``person`` holds ``thing``. ``said`` is the name of the thing in the text.
+    """The statement that the person with the index ``person`` holds ``thing``, which the text calls ``said``.
 
     ``at`` is a set: after how many swaps the statement may be meant.
     """

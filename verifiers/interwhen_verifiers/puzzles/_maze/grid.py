@@ -238,7 +238,10 @@ def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
 
 
 def _roles(prompt: str) -> list[dict[str, str]]:
-    """Return the possible meanings of the signs: the meanings in the legend, or else the common ones."""
+    """Return the possible meanings of the signs, each a map from a role such as ``wall`` to its signs.
+
+    They are the meanings in the legend, or else the common ones.
+    """
     legend = {"wall": "", "start": "", "goal": "", "path": "", "open": ""}
     for sign, meaning in _LEGEND.findall(prompt):
         role = next((role for role, words in _MEANINGS.items() if words.search(meaning)), None)

@@ -111,7 +111,7 @@ attribute with ``""`` needs no such word."""
 
 
 class Cell(NamedTuple):
-    """A value of an attribute, by the indices of both. It stands for the person who has this value."""
+    """A value of an attribute, by the indices of both, from 0. It stands for the person who has this value."""
 
     attribute: int
     value: int

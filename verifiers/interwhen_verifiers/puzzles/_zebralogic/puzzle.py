@@ -33,7 +33,7 @@ _TICKED = re.compile(r"`([^`\n]{1,80})`")
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """A clue. *relation* is ``None`` if the clue was not understood."""
+    """A clue with its number, from 1. *relation* is ``None`` if the clue was not understood."""
 
     number: int
     text: str
