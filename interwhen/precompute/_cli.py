@@ -118,7 +118,7 @@ class StoreFlags:
         """Open the store that the options name.
 
         Raises :class:`~interwhen.precompute.StoreError` if that is not possible, and :class:`~interwhen.UsageError` if
-        the key file cannot be read.
+        the key file cannot be read or the key has fewer than 16 bytes.
         """
         return open_place(self.store, self.key_file)
 

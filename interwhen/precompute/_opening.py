@@ -24,7 +24,8 @@ def open_place(place: str | None = None, key_file: Path | None = None) -> Store:
     """Open the store at *place*; by default, the file ``interwhen-precompute.db`` in the working directory.
 
     Its key is in the file *key_file* or, without a file, in the environment variable ``INTERWHEN_STORE_KEY``. Raises
-    :class:`UsageError` if *key_file* cannot be read, and ``StoreError`` if the store cannot be opened.
+    :class:`UsageError` if *key_file* cannot be read or the key has fewer than 16 bytes, and ``StoreError`` if the store
+    cannot be opened.
     """
     # Other users of the machine can read a command line, so the key itself is no option.
     key = os.environ.get(KEY_VARIABLE) or None

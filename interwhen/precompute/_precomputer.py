@@ -348,12 +348,13 @@ class Precomputer:
     # ------------------------------------------------------------------ use
 
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
-        """Return the items that may be served now for the context of *ref*: verified, current and undamaged.
+        """Return the items that may be served now for the context of *ref*: accepted, current and undamaged.
 
-        A reader waits for this call, so it makes no network request. With a local store, it looks up the latest
-        generation of the context. With a store behind a network, it relies on the generation that was read last, for up
-        to ``fresh_seconds``. After that time, it returns no items until the worker has read the generation again. If
-        the context was edited, it returns no items for an old *ref*.
+        Items on the basis ``agreed`` were not checked (see :attr:`Item.may_be_served`). A reader waits for this call,
+        so it makes no network request. With a local store, it looks up the latest generation of the context. With a
+        store behind a network, it relies on the generation that was read last, for up to ``fresh_seconds``. After that
+        time, it returns no items until the worker has read the generation again. If the context was edited, it returns
+        no items for an old *ref*.
         """
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 

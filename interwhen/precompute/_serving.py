@@ -205,6 +205,7 @@ class ServingPolicy(Protocol):
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, changed to use some *items*, and the ids of these items.
 
-        Each item in *items* is verified and current. The caller adds the costs to the returned record.
+        Each item in *items* is current and may be served (:attr:`Item.may_be_served`); those on the basis ``agreed``
+        were not checked. The caller adds the costs to the returned record.
         """
         ...
