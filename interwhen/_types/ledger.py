@@ -157,7 +157,7 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     paused: float = 0.0
     """The time from a violation to the first text after its remedy, summed over all violations."""
     checking: float = 0.0
-    """The sum of the times of all checks. Checks run in parallel with the stream."""
+    """The sum of the times of the checks on the returned trace. Checks run in parallel with the stream."""
     close_latency: tuple[float, ...] = ()
     """For each interrupt, the time from the verdict to the closed stream."""
     blocked_loop: tuple[BlockedLoop, ...] = ()

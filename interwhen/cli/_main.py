@@ -17,7 +17,10 @@ _MISSING = "error: the command line needs an extra that is not installed: pip in
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command in *arguments* (default: those of the process), and end the process with its exit code."""
+    """Run the command in *arguments* (default: those of the process), and end the process with its exit code.
+
+    Without *arguments*, tracebacks of this process have their control characters escaped from then on.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         sys.excepthook = _show  # only in a process of our own

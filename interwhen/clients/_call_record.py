@@ -103,10 +103,14 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallContent(msgspec.Struct, frozen=True, gc=False):
-    """The texts of a call: prompt, answer, and what was wrong. A record has them only if the settings ask for them."""
+    """The texts of a call: its prompt, its text, and what was wrong.
+
+    A record has them only if the settings ask for them.
+    """
 
     prompt: Prompt
     text: str
+    """The returned trace, with the reasoning."""
     whys: tuple[str, ...]
     """What was wrong in each violation, in the order of ``violations``."""
 

@@ -49,7 +49,7 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
 
     @property
     def retracted(self) -> int | None:
-        """The offset from which shown text is retracted; ``None`` if nothing is retracted."""
+        """The smallest offset from which text was retracted since the previous chunk; ``None`` if none was."""
         return min((event.to for event in self.events if isinstance(event, Retracted)), default=None)
 
     def __str__(self) -> str:
@@ -295,11 +295,12 @@ class ChunkTemplate:
 class Composer:
     """Converts the events of a run to chunks for the reader. A chunk of the server is shown when its text is released.
 
-    When all text of a chunk is released, it is passed on unchanged. Pieces of tool calls, the finish reason and the
-    token counts wait for the end, because they cannot be retracted. *buffer* has the server's chunks. With *hold*, all
-    chunks wait for the end. With *splits*, the released part of a chunk is shown at once. With *wants_usage*, a chunk
-    with token counts follows at the end. *chat* is true for the chat API, false for the completions API. *trace* is a
-    function that returns the trace so far. *correction* are the words before a correction.
+    When all text of a chunk is released, it is passed on unchanged, unless it was cut, follows a correction or comes
+    from a later request. Pieces of tool calls, the finish reason and the token counts wait for the end, because they
+    cannot be retracted. *buffer* has the server's chunks. With *hold*, all chunks wait for the end. With *splits*, the
+    released part of a chunk is shown at once. With *wants_usage*, a chunk with token counts follows at the end. *chat*
+    is true for the chat API, false for the completions API. *trace* is a function that returns the trace so far.
+    *correction* are the words before a correction.
     """
 
     def __init__(

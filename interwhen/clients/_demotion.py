@@ -17,9 +17,9 @@ class Demotion:
 
     The parameter *above* is the share of calls with violations, from 0 to 1, that a monitor may reach without being
     demoted; 0 and 1 themselves are invalid. The parameter *calls* is the number of the monitor's latest calls from
-    which the share is computed; before as many calls, no monitor is demoted. The calls of one client or gateway are
-    counted together. A demoted monitor still checks, so its violations appear in results and metrics. It stays demoted
-    until :meth:`restore` is called. Raises :class:`UsageError` on invalid values.
+    which the share is computed; before as many calls, no monitor is demoted. The calls of all clients and gateways that
+    use this object are counted together. A demoted monitor still checks, so its violations appear in results and
+    metrics. It stays demoted until :meth:`restore` is called. Raises :class:`UsageError` on invalid values.
     """
 
     def __init__(self, *, above: float, calls: int = 100) -> None:

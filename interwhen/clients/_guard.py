@@ -113,7 +113,7 @@ class Signature:
 
 
 def as_text(value: object) -> str:
-    """Convert *value* to text for a check: text is unchanged, bytes are decoded, other values become JSON.
+    """Convert *value* to text for a check: text is unchanged, bytes are decoded as UTF-8, other values become JSON.
 
     Raises :class:`NotJson` if that is not possible without a loss.
     """
@@ -290,10 +290,10 @@ def guard(
 
     The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
     complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its
-    extractor or ``prepare`` failed), unless the monitor has ``on_error="open"``. It refuses on ``Unknown`` if the
-    monitor has ``unproven="closed"``. A monitor with the delivery ``observe`` never refuses. A refusal raises
-    :class:`Refused`. If *on_refused* is given, the tool returns ``on_refused(refusal)`` instead: ``on_refused=str``
-    gives the model the reason as the tool's result.
+    extractor or ``prepare`` failed), unless the monitor has ``on_error="open"`` or a ``Retry(then="open")``. It refuses
+    on ``Unknown`` if the monitor has ``unproven="closed"``. A monitor with the delivery ``observe`` never refuses. A
+    refusal raises :class:`Refused`. If *on_refused* is given, the tool returns ``on_refused(refusal)`` instead:
+    ``on_refused=str`` gives the model the reason as the tool's result.
 
     Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, and
     if *results* are given for a generator, because it returns its values one by one.

@@ -417,7 +417,10 @@ class FieldFilter:
         return shown
 
     def _sifted(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* as the reader gets it, and whether it is clean: unchanged and without unmonitored text."""
+        """Return *data* as the reader gets it, and whether it is clean: unchanged and without unmonitored text.
+
+        The names of fields with such text are recorded.
+        """
         try:
             body: dict[str, Any] = msgspec.json.decode(data)
         except NOT_JSON:

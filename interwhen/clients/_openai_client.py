@@ -60,6 +60,7 @@ class SdkCall:
     endpoint: ModelEndpoint
     """What earlier calls have learned about the model."""
     send: Send
+    """A function that sends a request as the SDK does, and returns the open response."""
     list_models: Callable[[], Awaitable[bytes]]
     """A function that returns the body of the server's answer to ``GET /models``."""
 
@@ -67,7 +68,8 @@ class SdkCall:
         """Send the request. Return the supervised call, and the server's response with its status and headers.
 
         For a stored answer, no request is sent, and the response is an empty one with status 200. Raises the exceptions
-        of the SDK.
+        of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        :class:`~interwhen.clients.PromptRefused`.
         """
         transport = SdkTransport(
             self.options, self.send, self.list_models, is_cancellable=isinstance(self.client, AsyncOpenAI)
@@ -86,8 +88,8 @@ class SdkCall:
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
         """Read the answer to its end. Return all its chunks, and the server's response with its status and headers.
 
-        If the connection breaks, the call is repeated up to ``max_retries`` times, as the SDK does for calls without
-        streaming. Raises the exceptions of the SDK.
+        If the connection breaks or times out, the call is repeated up to ``max_retries`` times, as the SDK does for
+        calls without streaming. Raises the same exceptions as :meth:`begin`.
         """
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):
@@ -322,8 +324,8 @@ class AsyncSupervising(_Supervising):
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
         The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors (of the answer or the prompt), a strategy or a context. Raises the exceptions of the SDK,
-        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        it has monitors (of the answer or the prompt), a strategy or a context, and if supervision is not switched off.
+        Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
         :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
@@ -365,8 +367,8 @@ class SyncSupervising(_Supervising):
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
         The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors (of the answer or the prompt), a strategy or a context. Raises the exceptions of the SDK,
-        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        it has monitors (of the answer or the prompt), a strategy or a context, and if supervision is not switched off.
+        Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
         :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)

@@ -32,7 +32,7 @@ class PlacedText(NamedTuple):
 
 
 def texts_of(call: ApiCall) -> list[PlacedText]:
-    """Return the texts in the prompt of *call*: its messages or input, its instructions, and its documents.
+    """Return the texts in the prompt of *call*: its prompt, messages or input, its instructions, and its documents.
 
     Fields of messages that this version does not know are included. Names of functions, ids, addresses, encoded data
     and the definitions of tools are left out. Each text has its role and the number of its message, from 0.

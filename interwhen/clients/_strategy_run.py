@@ -239,7 +239,7 @@ class CallSampler:
 
     @property
     def name(self) -> str:
-        """The names of the model and of its server."""
+        """The model and its server: ``model@host:port``."""
         return f"{self._call.body.get('model', '')}@{self._transport.host}"
 
     async def capabilities(self) -> Capabilities:

@@ -380,7 +380,7 @@ class CallModel:
 
     @property
     def name(self) -> str:
-        """The names of the model and of its server."""
+        """The model and its server: ``model@host:port``."""
         return f"{self._call.body.get('model', '')}@{self.transport.host}"
 
     async def capabilities(self) -> Capabilities:
@@ -538,9 +538,9 @@ class CallModel:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would send requests to find out how the server continues kept text.
+        """Whether :meth:`prove` may have to send requests to find out how the server continues kept text.
 
-        With the option ``auto``, it does so only after a correction has made the server known. It is false for a
+        With the probe option ``auto``, it does so only after a correction has made the server known. It is false for a
         transport whose requests cannot be cancelled.
         """
         known = self._endpoint.resume
@@ -698,7 +698,8 @@ class CallModel:
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
         """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one.
 
-        Raises the error of the request sent ahead, if that request failed.
+        Raises the error of the request sent ahead, if that request failed, and :class:`~interwhen.ModelError` if a new
+        one fails.
         """
         ahead, stored = self._ahead, self._stored
         self._stored = None
@@ -810,7 +811,8 @@ def call_has_ids(call: ApiCall) -> bool:
 def _continues_raw(call: ApiCall) -> bool:
     """Return whether ``/v1/completions`` can continue the answer to *call*.
 
-    It can do so only for a call of the chat API without a forced tool call, and if all tools are plain functions.
+    It can do so only for a call of the chat API without a forced tool call and without ``functions``, and if all tools
+    are plain functions.
     """
     return call.api == "chat" and continues_raw(call.body)
 

@@ -153,7 +153,9 @@ class _WholeStream(NamedTuple):
 
     chunks: tuple[Chunk, ...]
     reasoning: str
+    """The reasoning, from its field or from between tags; empty if there is none."""
     answer: str
+    """The text after the reasoning."""
     start: str = ""
     """What precedes the reasoning in the text: a tag. Empty if the reasoning comes in a field, or if there is none."""
     middle: str = ""

@@ -92,7 +92,10 @@ class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProofWire(Protocol):
-    """Sends the requests of a probe to one endpoint. Each method raises :class:`~interwhen.ModelError`."""
+    """Sends the requests of a probe to one endpoint.
+
+    Each method raises :class:`~interwhen.ModelError` if its request fails.
+    """
 
     async def get(self, path: str) -> bytes:
         """Return the answer to a GET request for *path*, which does not include the version (``/v1``)."""
@@ -528,10 +531,10 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 
 
 def load_proof(path: Path) -> _StoredProof | None:
-    """Return the proof in the file at *path*; ``None`` if there is none, or if it is expired or damaged.
+    """Return the proof in the file at *path*; ``None`` if there is no file, or if the proof has expired.
 
-    The result is also ``None``, with a warning in the log, for a link, a file of another user, a file that others may
-    write, and a file that is too large or cannot be read.
+    The result is also ``None``, with a warning in the log, for a damaged file, a link, a file of another user, a file
+    that others may write, and a file that is too large or cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -564,7 +567,10 @@ def _flaw(state: os.stat_result) -> str:
 
 
 def save_proof(path: Path, stored: _StoredProof) -> None:
-    """Write *stored* to the file at *path*, and create its folder if it is missing. A failure is only logged."""
+    """Write *stored* to the file at *path*, in place of an older one. A failure is only logged.
+
+    The folder of *path* is created if it is missing.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -449,7 +449,10 @@ class FastConnection(asyncio.Protocol):
             self.abort()
 
     def close(self) -> None:
-        """Close the socket now, and the response that uses it."""
+        """Close the response that uses the connection, and the socket.
+
+        The loop closes the socket in its next iteration.
+        """
         response = self._response
         if response is not None:
             response.close()

@@ -381,7 +381,7 @@ class Httpx2Transport:
         return Httpx2Response(request.name, response)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection, within one second."""
         pools, self._pools = self._pools, {}
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             for pool in pools.values():

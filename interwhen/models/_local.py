@@ -110,7 +110,8 @@ class Slots:
     async def save(self, request: Request) -> None:
         """Save the state of the slot that served *request*, unless this slot is busy or has since served another fork.
 
-        At most ``MOST_SAVED`` states are saved; a further one overwrites the least recently used one.
+        At most ``MOST_SAVED`` states are saved; a further one overwrites the least recently used one. Raises
+        :class:`~interwhen.ModelError` if the server fails.
         """
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:

@@ -69,7 +69,8 @@ class MeteredModel(ModelWrapper):
     def spent(self) -> int:
         """The number of tokens that use up the budget.
 
-        These are generated tokens, tokens of forks, and prompts if the budget counts them.
+        These are generated tokens, tokens of forks, and prompts if the budget counts them. While a fork runs, its whole
+        ``max_tokens`` are counted.
         """
         generated = self.generated + self.fork_tokens
         if not self._counts_prompts:
@@ -150,7 +151,8 @@ class MeteredModel(ModelWrapper):
     async def complete(self, request: Request) -> Completion:
         """Let the metered model answer *request*, a fork, limited to the remaining tokens; count its tokens.
 
-        Raises :class:`OutOfTokens` if none remain.
+        After a timeout or a cancellation, the whole limit of the fork is counted. Raises :class:`OutOfTokens` if no
+        tokens remain.
         """
         capped, most = await self._cap(request)
         self.forks += 1

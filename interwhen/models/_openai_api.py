@@ -393,8 +393,9 @@ class CompletionsModel(OpenAICompatible):
     """A model that continues raw text by ``/v1/completions``. It resumes by raw prefix, at any character.
 
     *template* renders a chat prompt as text; without it, a chat prompt raises :class:`~interwhen.UsageError`.
-    *context_tokens* is the length of the context window, which limits a run; with ``"ask"``, the model asks ``GET
-    /models`` for it once. The other parameters are the same as for :class:`~interwhen.models.ChatModel`.
+    *context_tokens* is the length of the context window, which limits a run; ``None`` if it is not known. With
+    ``"ask"``, the model asks ``GET /models`` for it once. The other parameters are the same as for
+    :class:`~interwhen.models.ChatModel`.
     """
 
     def __init__(
@@ -735,7 +736,7 @@ class ChatModel(OpenAICompatible):
         """Send *request*, whose kept text is continued by its token ids, and return the open stream.
 
         *way* is stored in the stream. The result is ``None`` if the server cannot continue token ids; then later
-        requests use a prefill or an extra turn.
+        requests use a prefill or an extra turn. Raises :class:`~interwhen.ModelError` if a request fails otherwise.
         """
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)

@@ -48,6 +48,7 @@ class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = 200
     """The HTTP status of the answer; 0 if none arrived."""
     content_type: str = ""
+    """The header ``content-type`` of the answer; empty if it has none."""
     answer: str = ""
     """The body of the answer."""
     is_cut: bool = False

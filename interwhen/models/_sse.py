@@ -64,7 +64,7 @@ class SseDecoder:
 
     @property
     def offset(self) -> int:
-        """The number of bytes that :meth:`feed` has received."""
+        """The number of bytes that :meth:`feed` has received. It is not exact after an error."""
         return self._at + len(self._buffer)
 
     @property

@@ -33,7 +33,7 @@ Ids: TypeAlias = tuple[int, ...]
 
 
 class Tokenizer(Protocol):
-    """The tokenizer of one model of a server. Its methods raise :class:`~interwhen.ModelError`."""
+    """The tokenizer of one model of a server. Its methods raise :class:`~interwhen.ModelError` if a request fails."""
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*, up to the place where the answer begins."""
@@ -366,6 +366,7 @@ class TokenPrompt(NamedTuple):
     """A prompt that consists of token ids, with the reasoning tags of its model."""
 
     ids: Ids
+    """The token ids of the chat, the kept text and the side text."""
     phase: Phase
     """The phase at the start of the continuation."""
     markup: Markup | None

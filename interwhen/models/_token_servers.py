@@ -166,8 +166,8 @@ class LlamaCppTokens:
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
         """Return the request body for llama.cpp that continues *prompt* with the settings of *chat*.
 
-        Settings that the API ``/completion`` does not have are left out. With *with_ids*, it asks for the token ids of
-        the continuation.
+        Settings that interwhen does not know for the API ``/completion`` are left out. With *with_ids*, it asks for the
+        token ids of the continuation.
         """
         body = {name: chat[name] for name in _LLAMACPP_FIELDS if chat.get(name) is not None}
         if (limit := chat.get("max_completion_tokens", chat.get("max_tokens"))) is not None:
@@ -247,8 +247,8 @@ class SglangTokens:
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
         """Return the request body for SGLang that continues *prompt* with the settings of *chat*.
 
-        Settings that the API ``/generate`` does not have are left out. SGLang always sends the token ids of the
-        continuation, so *with_ids* is ignored.
+        Settings that interwhen does not know for the API ``/generate`` are left out. SGLang always sends the token ids
+        of the continuation, so *with_ids* is ignored.
         """
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:

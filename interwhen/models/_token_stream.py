@@ -181,8 +181,8 @@ class TokenStream:
     after the finish reason. So a stream that sends nothing else runs into its timeout.
 
     *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
-    generation; :meth:`abort` calls it. If the stream is closed before its end, it is added to *orphans*; *limit* is the
-    ``max_tokens`` of its request. *event_bytes* is the largest size of an event in bytes.
+    generation; :meth:`abort` calls it. If the stream is closed before a finish reason or the end mark, it is added to
+    *orphans*; *limit* is the ``max_tokens`` of its request. *event_bytes* is the largest size of an event in bytes.
     """
 
     __slots__ = (
@@ -298,7 +298,7 @@ class TokenStream:
         self._closed = True
         if self._ended:
             await self._drain()
-        elif self._orphans is not None:
+        elif self._orphans is not None and not self._finished:
             self.notes.orphan = self._orphan(self._orphans)
         await self._response.aclose()
 

@@ -172,7 +172,7 @@ def raw_of(value: Value, kind: Kind) -> Any:
 def tell(value: Value, kind: Kind) -> str:
     """Return *value*, which has *kind*, as one line of text for a message: ``?`` for a missing value.
 
-    Texts and data are cut to 80 characters, and times are given in hours.
+    Texts and data are cut to 80 characters, and amounts of time are given in hours.
     """
     match value:
         case Missing():

@@ -254,7 +254,7 @@ def _from_json(listed: Any) -> Iterator[Tool]:
 
 
 def _schema_kind(schema: Any, where: str, depth: int) -> Kind:
-    """Convert a JSON schema to a kind. Parts that it does not describe become :class:`Anything`, which no rule can use.
+    """Convert a JSON schema to a kind. Parts that it does not describe become :class:`Anything`.
 
     So do parts that are nested more than 12 levels deep. *where* names the records of the schema in messages, and
     *depth* is the number of schemas around it.

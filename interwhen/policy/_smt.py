@@ -438,8 +438,8 @@ class Questions:
 def smtlib(rule: Rule, schema: Schema) -> str:
     """Return SMT-LIB text with a script for each tool of *rule*.
 
-    A script is satisfiable if a call of its tool can break the rule. If a formula is too large, its script is a
-    comment.
+    A script is satisfiable if a call of its tool can break the rule, with lists of limited length and all values known.
+    If a formula is too large, its script is a comment.
     """
     scripts = []
     for tool in rule.over():

@@ -308,7 +308,7 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
     problems: tuple[str, ...] = ()
     """The problems of the last attempt."""
     text: str = ""
-    """The text of the rule in the model's last attempt."""
+    """The text of the last rule that the model wrote; empty if it wrote none."""
     reason: str = ""
     """Why there is no rule, in the model's words."""
     attempts: int = 0

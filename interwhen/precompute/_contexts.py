@@ -94,7 +94,7 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return what the context *name* has cost so far, as *store* has recorded it; zeros if nothing is recorded."""
+    """Return what the context *name* has cost so far, as *store* has recorded it; zeros if it has no record."""
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
@@ -102,8 +102,8 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpen
     """Add the *cost* of one slice of work to what the context *name* has spent, and return the sum.
 
     The sum is written to *store*, and the number of slices grows by one. *discarded* is the number of generated tokens
-    of the slice that are in no item. It is negative if the slice continued drafts of earlier slices, whose tokens were
-    added as discarded then.
+    of the slice that are in no item. It is negative if the slice made an item from drafts of earlier slices, whose
+    tokens were added as discarded then.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
@@ -139,9 +139,9 @@ class PreparedContext:
     current: CurrentItems = field(default_factory=CurrentItems)
     """The current items, those of them that runs may use, and the steps that are due."""
     spending: ContextSpending = field(default_factory=ContextSpending)
-    """What the context had cost when it was loaded."""
+    """What the context has cost so far, as this process knows it."""
     seen_at: float = 0.0
-    """The time at which the generation was last read from the store, on the clock of the event loop."""
+    """When the generation was last read from the store, in seconds on the clock :attr:`Precomputer.now`."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
     _index: PassageIndex | None = None
 
@@ -300,7 +300,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     @property
     def key_settings(self) -> KeySettings:
-        """The model, tokenizer and monitors of this worker, as they are in the keys of all its items."""
+        """The model, tokenizer and monitors of this worker, for the keys of its items."""
         return KeySettings(self.model, self.tokenizer, self.judges)
 
 
@@ -317,7 +317,7 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 
 
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
-    """Return the settings of the last worker on context *name*; ``None`` if there was none."""
+    """Return the settings of the last worker on context *name*; ``None`` if there was none, or they cannot be read."""
     return store.decoded(f"worker:{name}", WorkerSettings)
 
 

@@ -58,9 +58,9 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
     Each piece has a lead: the headings above it, then at most *overlap* characters of the text before it (for a later
     part of a table, the header of the table; for a piece that begins with a heading, nothing). The pieces together
     contain the whole text, except white space between blocks and sentences; a blank text has none, and a warning is
-    logged. The name of a piece is a hash of its text, and most boundaries depend only on the text near them, so an
-    edit changes few pieces. The time is linear in the length of *text*. Raises :class:`~interwhen.UsageError` for a
-    *size* under 16, and for an *overlap* that is not from 0 to *size*.
+    logged. The name of a piece is a hash of its text (with a number, if pieces are equal), and most boundaries depend
+    only on the text near them, so an edit changes few pieces. The time is linear in the length of *text*. Raises
+    :class:`~interwhen.UsageError` for a *size* under 16, and for an *overlap* that is not from 0 to *size*.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(

@@ -75,7 +75,10 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """The part of an item key that is the same for all steps of a plan: model, tokenizer, digest of the monitors."""
+    """The part of an item key that is the same for all steps of a plan: model, tokenizer, digest of the monitors.
+
+    The digest is in a key only if monitors judge items of this kind.
+    """
 
     model: str = ""
     tokenizer: str = ""

@@ -227,8 +227,9 @@ class Pair(msgspec.Struct, frozen=True):
 class GateRule(msgspec.Struct, frozen=True):
     """The settings of the gate: the error level *alpha*, and how often a query gets a second run for comparison.
 
-    That is the share *trial* of the queries on trial and *holdout* later. The second runs may cost at most *share* of
-    the cost of the readers' runs, except at the start. Raises :class:`UsageError` for a value out of range.
+    That is the share *trial* of the queries on trial and *holdout* later. Except at the start, a second run is made
+    only while these runs have cost at most *share* of the cost of the readers' runs. Raises :class:`UsageError` for a
+    value out of range.
     """
 
     alpha: float = 0.05
@@ -296,7 +297,7 @@ class GateRecord(msgspec.Struct):
     """The number of sequences so far, including the present one."""
     moves: list[Moved] = []
     queries: int = 0
-    """The number of readers' queries for which the item was ready."""
+    """The number of readers' queries that tested the item."""
     served: int = 0
     """The number of these queries that used the item."""
     paid: float = 0.0

@@ -120,7 +120,7 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
     verifiers: tuple[tuple[str, str], ...] = ()
     """The names and versions of the verifiers whose checks passed."""
     verdict: Digest = Digest("")
-    """The digest of the checks in the certificate (``judged``), or of the observation."""
+    """The digest of the checks in the certificate (``judged``), or else of the content and the evidence."""
     text_sha256: str = ""
     """The SHA-256 of the text that was judged, as in the certificate."""
     prompt_sha256: str = ""

@@ -369,7 +369,10 @@ class Precomputer:
         return self._staleness(prepared)
 
     def _staleness(self, prepared: PreparedContext) -> str:
-        """Return why *prepared*, the context in memory, may not be its latest generation; an empty string if it is."""
+        """Return why *prepared*, the context in memory, may not be its latest generation; otherwise an empty string.
+
+        For a store behind a network, it counts as the latest one if it was read recently. A failed read is logged.
+        """
         if self.store.blocks:
             is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
             return "" if is_fresh else "the store was not read for too long"
@@ -523,7 +526,7 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due, when the token budget is spent, or after *slices* slices. Raises
+        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. Raises
         :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails.
         """
         return await self._worker.work(slices)
@@ -838,8 +841,8 @@ class IdleWorker:
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
         """Add the *cost* of a slice of work on *step* to what its context has spent. A cancelled slice counts too.
 
-        *discarded* is the number of generated tokens that are in no item; negative if the slice reused earlier ones. If
-        the store fails, the step pauses and the exception is passed on.
+        *discarded* is the number of generated tokens that are in no item; negative if the slice made an item from
+        drafts of earlier slices. If the store fails, the step pauses and the exception is passed on.
         """
         if cost == Cost() and not discarded:
             return

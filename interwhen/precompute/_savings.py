@@ -84,7 +84,7 @@ class _HalfPair:
 
 
 class Savings:
-    """A :class:`~interwhen.precompute.ServingPolicy` that measures which items save tokens, and uses only these.
+    """A :class:`~interwhen.precompute.ServingPolicy` that measures which items save tokens, and stops using the others.
 
     Each query tests one of the items that *serving* would use; items on trial come first. The gate decides whether the
     run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the second run of each pair

@@ -228,16 +228,16 @@ class Store:
         )
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
-        """Return all stored items of the *slot* (one step with the same settings), whatever their inputs, oldest first.
+        """Return the stored items of the *slot* (one step with the same settings), whatever their inputs, oldest first.
 
-        Items in *known* are not read again.
+        Items in *known* are not read again. Those that cannot be read are left out, and damaged ones go to quarantine.
         """
         ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
         found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
 
     def items(self) -> Iterator[Item]:
-        """Yield every item that is not damaged."""
+        """Yield every item that can be read. Damaged ones go to quarantine."""
         for name in self.shelf.names(_ITEMS):
             item = self.get(_id_of(name))
             if item is not None:
@@ -345,7 +345,10 @@ class Store:
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
     def documents(self, start: str) -> tuple[str, ...]:
-        """Return the names of the documents whose names begin with *start*, sorted. Damaged ones are left out."""
+        """Return the names of the documents whose names begin with *start*, sorted.
+
+        Those that are damaged or of another version of interwhen are left out.
+        """
         latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
         found = set()
         for name in latest.values():

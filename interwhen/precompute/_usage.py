@@ -32,7 +32,7 @@ def questions_document(name: str) -> str:
 
 
 def seen_questions(store: Store, name: str) -> dict[str, int]:
-    """Return how often each question about the context *name* was asked, the most frequent first."""
+    """Return how often each question about the context *name* was asked, the most frequent first; empty if unknown."""
     return store.decoded(questions_document(name), dict[str, int]) or {}
 
 

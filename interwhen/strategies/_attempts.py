@@ -51,9 +51,10 @@ async def attempt(
     """Let *strategy* answer *question* with at most *budget* generated tokens of *model*, and return the outcome.
 
     With *counts_prompts*, the prompt tokens of all requests use up the budget, too. If the strategy did not let the
-    monitors judge its text, this function does so at the end, unless that costs tokens. So the status means the same
-    for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`), and *sampling* has the options of
-    samples (default: temperature 0.7). *workers* run the checks, and *clock* gives the time in seconds.
+    monitors judge its text, this function does so at the end, so that the status means the same for all strategies. If
+    judging would cost tokens, the answer stays unverified instead. *seed* is the seed of the comparison (see
+    :func:`seed_of`), and *sampling* has the options of samples (default: temperature 0.7). *workers* run the checks,
+    and *clock* gives the time in seconds.
 
     An error status of the server makes the outcome ``failed``, and so does any error of the model in a supervised run.
     Raises :class:`~interwhen.UsageError` for a *budget* below 1 or a model that the strategy cannot use, and
@@ -154,7 +155,7 @@ def load_exercises(
 ) -> tuple[Exercise, ...]:
     """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
 
-    *shipped* are the factories of this package by name. Equal seeds give equal exercises. Raises
+    *shipped* are the factories of this package by name. The factory must give equal exercises for equal seeds. Raises
     :class:`~interwhen.PluginError` if the task is missing or broken, and :class:`~interwhen.UsageError` if *count* is
     below 1, or the task has fewer exercises, or two with the same name.
     """

@@ -90,8 +90,8 @@ class Vote:
     """Voting: draws samples as long as the budget allows, and gives the answer with the most votes.
 
     ``weighted="not"`` is self-consistency (Wang et al. 2022, arXiv 2203.11171). With ``"by verifiers"`` the weight of a
-    sample is the share of its checks that passed, a tenth of that if something was refuted, and 2 if its answer is
-    verified (after Li et al. 2022, arXiv 2206.02336).
+    sample is the estimated share of its checks that pass (:attr:`Judgement.share`), a tenth of that if something was
+    refuted, and 2 if its answer is verified (after Li et al. 2022, arXiv 2206.02336). At most ``samples`` are drawn.
     """
 
     name: str = "self-consistency"
@@ -164,7 +164,8 @@ class Revision:
 
     (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words as in a supervised run, and
     the level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
-    greedy. The strategy abstains if every text was refuted, gave no answer or was not finished.
+    greedy. The strategy abstains if every text was refuted, gave no answer or was not finished, or if the conversation
+    exceeds the context window.
     """
 
     name: str = "revision"
@@ -251,7 +252,8 @@ class BudgetForcing:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Generate a trace whose thinking has the forced length, let the model answer, and return the trace.
 
-        Raises :class:`UsageError` if the model cannot continue a partial text.
+        Raises :class:`UsageError` if the model cannot continue a partial text, and :class:`~interwhen.ModelError` if it
+        fails.
         """
         await context.need_prefix(self.name)
         tags = (await context.model.capabilities()).think_tags
@@ -272,7 +274,8 @@ class BudgetForcing:
         """Let the model continue *trace* until it has given its answer, and return the longer trace.
 
         If the trace has reached a token limit, the thinking is ended first, with the tag *closing* and the words
-        ``lead``. A trace that the model has ended, or for which no token is left, is returned as it is.
+        ``lead``. A trace that the model has ended is returned as it is. If no token is left, the trace is returned with
+        the finish reason ``length``.
         """
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
@@ -342,7 +345,8 @@ class StepSearch:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Grow partial texts step by step, and answer with the best finished text.
 
-        Raises :class:`UsageError` if the model cannot continue a partial text.
+        Raises :class:`UsageError` if the model cannot continue a partial text, and :class:`~interwhen.ModelError` if it
+        fails.
         """
         await context.need_prefix(self.name)
         search = _Search(self, question, context)
@@ -382,7 +386,10 @@ class _Search:
         """The length of the longest step so far, in tokens."""
 
     async def plant(self) -> list[_Beam]:
-        """Start a tree: sample first steps from an empty text, and return the best beams (partial texts)."""
+        """Start a tree: sample first steps, and return the best beams (partial texts), at most ``width``.
+
+        It samples ``width`` times ``expansions`` steps from an empty text.
+        """
         found = [await self._step(Trace()) for _ in range(self._shape.width * self._shape.expansions)]
         return self._best(found)
 

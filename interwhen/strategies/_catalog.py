@@ -40,7 +40,7 @@ SHARE = 0.5
 class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
-    At most 32 samples are drawn. The allocator keeps the mean tokens per question at *share* (0 to 1) of the budget. It
+    At most 32 samples are drawn. The allocator aims at a mean of *share* (0 to 1) of the budget per question. It
     learns from each question, so results depend on the order of the questions. *classify* returns the class of a
     question. Use one object for each task (a set of questions of one kind); it keeps one allocator for each budget.
     """
@@ -78,7 +78,7 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make the strategy "adaptive sampling": it aims at *share* times the token budget as the mean of a question."""
+    """Make the strategy "adaptive sampling", which aims at a mean of *share* times the token budget per question."""
     return Adaptive(share=share)
 
 
@@ -126,7 +126,7 @@ def step_beam(*, width: Samples = 2, expansions: Samples = 2) -> StepSearch:
 def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
     """Make the strategy "diverse verifier tree search" with *trees* independent trees.
 
-    Each round samples *expansions* next steps in each tree.
+    Each round samples *expansions* next steps in each tree, and keeps the best one.
     """
     return StepSearch("dvts", trees, 1, expansions)
 
@@ -164,11 +164,12 @@ def interrupt(*, restarts: Repeats = 16) -> Interrupt:
 def interrupt_auto(
     *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
 ) -> Interrupt:
-    """Make the strategy that runs the model under monitors that all use the remedy ``Auto``, a ladder of remedies.
+    """Make the strategy that runs the model under monitors that use the remedy ``Auto``, a ladder of remedies.
 
-    If the run gives no answer, at most *restarts* further runs follow. *samples* and *order* are the fields of
-    ``Auto``; an order is written like ``resample+restart``. Unless *learn* is false, the order is learned over the
-    questions; at most the share *explore* of the runs, and one more, then tries another order.
+    Monitors that conclude keep their own remedy. If the run gives no answer, at most *restarts* further runs follow.
+    *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. Unless *learn* is
+    false, the order is learned over the questions; at most the share *explore* of the runs, and one more, then tries
+    another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None

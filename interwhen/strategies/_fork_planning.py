@@ -168,7 +168,8 @@ def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
 
     The probes *short* and *long* have uncached prompts of different lengths, and equally long replies. The probe *warm*
     has the prompt of *long*, which is cached now, and a longer reply. The cost of a restore is assumed; it is measured
-    when the planner first tries a restore. Raises :class:`UsageError` if the probes do not have these lengths.
+    when the planner first tries a restore. Raises :class:`UsageError` if the server did not read more tokens for *long*
+    than for *short*, or did not write more for *warm* than for *long*.
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
         raise UsageError(
@@ -298,9 +299,9 @@ class _Share:
 class ForkPlanner:
     """Chooses for each fork the route (how it gets its prefix) with the shortest predicted time.
 
-    It learns from the measured times. *rates* come from :func:`~interwhen.strategies.calibrate`, which needs three
-    probes. Without *rates*, the planner begins with assumed ones. One planner serves one endpoint, and any number of
-    runs.
+    Now and then it tries another route, to learn its cost. It learns from the measured times. *rates* come from
+    :func:`~interwhen.strategies.calibrate`, which needs three probes. Without *rates*, the planner begins with assumed
+    ones. One planner serves one endpoint, and any number of runs.
     """
 
     def __init__(self, rates: Rates = GUESS) -> None:
@@ -452,7 +453,10 @@ class Shelving(Protocol):
         ...
 
     async def save(self, request: Request) -> None:
-        """Save the state after *request*, the last fork of its prompt. Do nothing if the server has lost the state."""
+        """Save the state after *request*, the last fork of its prompt. Do nothing if the server has lost the state.
+
+        Raises :class:`~interwhen.ModelError` if the server fails.
+        """
         ...
 
 

@@ -21,9 +21,9 @@ class Interrupt:
     """Runs the model under the monitors of the question, which may interrupt it.
 
     Each monitor uses its own remedy. If *remedy* is given, it replaces them, except the remedy of a monitor that
-    concludes. If a run gives up or has no answer, another run with a new seed follows, as long as the remaining budget
-    is at least the length of the longest trace so far. The first run has temperature 0, unless *remedy* is to resample:
-    at temperature 0 a resample would give the same text again.
+    concludes and the options of feedback. If a run gives up or has no answer, another run with a new seed follows, as
+    long as the remaining budget is at least the length of the longest trace so far. The first run has temperature 0,
+    unless *remedy* is to resample: at temperature 0 a resample would give the same text again.
     """
 
     name: str = "interrupt"
@@ -37,7 +37,8 @@ class Interrupt:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Make runs until one gives an answer or fails, or no further run is allowed. Return the last one.
 
-        If the model fails, the solution says so in ``failed``, or in ``gave_up`` if the budget is spent.
+        The checks of all runs are added to ``context.tally``. If the model fails, the solution says so in ``failed``,
+        or in ``gave_up`` if the budget is spent.
         """
         remedies = longest = 0
         number = 0

@@ -28,10 +28,13 @@ class RemedyUse(NamedTuple):
     """One use of a remedy in a run, and whether it worked."""
 
     verifier: str
+    """The name of the verifier that had refuted the text."""
     rung: Rung
+    """The remedy."""
     is_fresh: bool
     """Whether it was the first remedy at its place. Later ones are at places where another remedy has failed."""
     worked: bool
+    """Whether it worked, as :func:`uses_of` decides."""
     wasted: int = 0
     """If it failed: how many characters the model wrote after it until the next refutation or the end; else 0."""
 
@@ -318,7 +321,7 @@ class RemedyBeliefs:
     Several runs may share one object. With *path*, the learned counts are in a SQLite file that several processes
     share; without it, they are in memory. At most the share *explore* of the runs, and one more, uses another order
     than the best one, so that rarely used remedies are tried earlier; 0 switches this off. Equal seeds and equal
-    results give equal orders. Only counts are stored, and no text.
+    results give equal orders. Only counts are stored, by the names of models and verifiers, and no text of runs.
 
     A thread writes the file, so that no run waits for it. :meth:`flush` waits for the thread. Raises
     :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file cannot be
@@ -355,7 +358,8 @@ class RemedyBeliefs:
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
         """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text.
 
-        It is the best order or, for the share ``explore`` of the runs, one that tries another remedy earlier.
+        It is the best order or, for at most the share ``explore`` of the runs and one more, one that tries another
+        remedy earlier. It stays the same until something is learned.
         """
         key = model, verifier, rungs
         with self._lock:

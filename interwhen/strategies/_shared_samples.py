@@ -126,7 +126,10 @@ class _SharedStream:
         return await self._news()
 
     async def ask(self) -> None:
-        """Ask the model to continue the recorded text, up to ``max_tokens`` of this request."""
+        """Ask the model to continue the recorded text, up to ``max_tokens`` of this request, or to begin it.
+
+        Raises :class:`~interwhen.ModelError` if the model fails.
+        """
         request, sample = self._request, self._sample
         if sample.chunks:
             most = request.sampling.max_tokens
@@ -193,9 +196,9 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return the key under which the answer to *request* is recorded: all of it that determines the text.
+    """Return the key under which the answer to *request* is recorded: what determines the text.
 
-    That is everything except ``max_tokens``.
+    That is the prompt, the pieces, and the sampling without ``max_tokens``.
     """
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)

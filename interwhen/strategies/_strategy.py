@@ -57,7 +57,8 @@ class Question:
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
         """Return the monitors for one run. If :attr:`monitors` is a function, it makes new ones.
 
-        If *acting* is false, they only observe, and so never change the text.
+        If *acting* is false, they only observe, and so never change the text. Raises :class:`~interwhen.PluginError` if
+        a monitor cannot be loaded.
         """
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
@@ -79,7 +80,7 @@ class Solution:
     """What a strategy returns for one question: its best text, or the reason why it gives no answer."""
 
     trace: Trace = field(default_factory=Trace)
-    """The trace with the answer. If the strategy gave up, its best trace."""
+    """The trace with the answer. If the strategy gave up, the last trace that it had; perhaps an empty one."""
     result: Result | None = None
     """The result of the engine for this text; ``None`` if it was not judged."""
     gave_up: str = ""
@@ -114,7 +115,7 @@ class Strategy(Protocol):
         """Answer *question* with the resources of *context*. When these are used up, return the best answer so far.
 
         The strategy must use only ``context.model``, ``context.judge``, and random numbers from ``context``. Then equal
-        seeds give equal solutions. It may raise :class:`~interwhen.ModelError`.
+        seeds give equal solutions, if the model obeys seeds. It may raise :class:`~interwhen.ModelError`.
         """
         ...
 
@@ -145,7 +146,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one strategy on one question, with its cost."""
 
     strategy: str
+    """The name of the strategy."""
     question: str
+    """The name of the question."""
     budget: int
     """The limit of generated tokens."""
     seed: int
@@ -260,7 +263,7 @@ class StrategyContext:
             return None
 
     async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
-        """Let the model answer *prompt* completely with *sampling*, and return the trace.
+        """Let the model answer *prompt* with *sampling*, to its end or a token limit, and return the trace.
 
         Raises :class:`~interwhen.ModelError` if the model fails.
         """

@@ -82,12 +82,12 @@ class Trace:
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
-    """Let *model* continue *trace* until the model ends it or writes the text *until*. Return the longer trace.
+    """Let *model* continue *trace* to its end, the text *until* or the token limit. Return the longer trace.
 
-    *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. With *until*, the trace
-    ends with this text, without a finish reason. An *until* before any other new text does not count, and text that
-    arrives after it in the same chunk is dropped. *most* limits the new tokens (``None``: the limit of *sampling*).
-    Raises :class:`~interwhen.ModelError` if the model fails.
+    *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. If the model writes
+    *until*, the trace ends with it and has no finish reason. An *until* before any other new text does not count, and
+    text that arrives after it in the same chunk is dropped. *most* limits the new tokens (``None``: the limit of
+    *sampling*). Raises :class:`~interwhen.ModelError` if the model fails.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)

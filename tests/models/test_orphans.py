@@ -5,8 +5,11 @@ import pytest
 import trio.testing
 from interwhen import Sampling, UsageError
 from interwhen.models import Request, Retries, Timeouts, _orphans
+from interwhen.models._chunks import decode_completion
 from interwhen.models._orphans import ORPHAN_SECONDS, AbortCall, OrphanedStream, OrphanedStreams
+from interwhen.models._token_stream import TokenStream
 from interwhen.testing.server import ScriptedServer, ScriptedTransport, fault, faulty, reply
+from tests.fuzz.stream_property import Body
 from wire_cases import STORY, WHOLE, WRONG, open_model, supervised
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +118,15 @@ class TestInVirtualTime:
         trusting = open_model(api, "http://h/v1", transport=ScriptedTransport(script))
         run, _ = await supervised(trusting, sampling=Sampling(max_tokens=12))
         assert run.result.ledger.wasted_tokens == 0
+
+    async def test_a_stream_that_is_closed_after_its_finish_reason_is_no_orphan(self):
+        orphans = OrphanedStreams(1)
+        event = b'data: {"choices":[{"text":"x","finish_reason":%s}]}\n\n'
+        for reason, left in ((b'"stop"', 0), (b"null", 1)):
+            stream = TokenStream(Body([event % reason]), decode_completion, orphans=orphans, limit=40)
+            await stream.receive()
+            await stream.aclose()
+            assert orphans.alive == left
 
     async def test_an_abort_call_that_fails_or_hangs_is_no_failure_of_the_run(self, api):
         from interwhen.testing.server import Stall

@@ -167,10 +167,10 @@ def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:
 def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that cite lines of *given*, and no other lines.
 
-    A statement that repeats one of these lines or an earlier statement is left out. A line of *reply* may cite at its
-    end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``. List marks and
-    Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters, are ignored. The
-    time is linear in the length of *reply*.
+    A statement that repeats one of these lines or an earlier statement is left out. A line of *reply* may cite in
+    square or round brackets, or at its start before a colon: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``. List marks
+    and Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters, are ignored.
+    The time is linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []

@@ -256,8 +256,8 @@ def compose(text: str, question: str) -> str:
 def asked(prompt: str) -> Digest:
     """Return a digest of *prompt*, the key under which its answer is found.
 
-    Only differences in white space are ignored. Case, punctuation and similar characters can change the question ("a"
-    and "A", "5" and "5!", "x²" and "x2").
+    Only differences in white space and in the Unicode form of equal characters are ignored. Case, punctuation and
+    similar characters can change the question ("a" and "A", "5" and "5!", "x²" and "x2").
     """
     return digest(" ".join(unicodedata.normalize("NFC", prompt).split()))
 

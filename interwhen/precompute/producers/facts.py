@@ -82,7 +82,7 @@ class FactProducer:
 
     The model proposes statements. Each must cite its premises, and the monitors judge it as a continuation of only
     these. With the grounding ``text``, its words and numbers are also compared with the premises. A statement that does
-    not pass is dropped, and no later pass builds on it. The parameters are explained at :func:`facts`;
+    not pass is no fact, and no later pass builds on it. The parameters are explained at :func:`facts`;
     :class:`~interwhen.UsageError` is raised for invalid ones.
     """
 
@@ -221,9 +221,9 @@ def facts(
     on the facts of the one before it, so a text that is too long for the context window is processed piece by piece.
 
     *grounding* selects how a statement is compared with the lines that it cites. By default, each number, name and word
-    must be in these lines or follow by an equation. With ``monitors``, only the monitors compare. Choose this only if
-    one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic`` does not ensure
-    this.
+    (small words apart) must be in these lines or follow by an equation. With ``monitors``, only the monitors compare.
+    Choose this only if one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic``
+    does not ensure this.
 
     *derivations* tells how often the model derives the result of a statement again if its lines do not show it and no
     monitor refuted it. The wordings differ and hide the result. If at least *agreeing* derivations give the same

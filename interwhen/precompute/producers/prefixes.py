@@ -50,8 +50,8 @@ class _PrefixParams(msgspec.Struct, frozen=True):
 class PrefixProducer:
     """Sends the context to the server as the start of a prompt, once more if it was not cached yet.
 
-    An item shows that the server *had* the prefix in its cache. The server may evict it later. The counters of each run
-    show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again. The
+    An item shows that the server *had* the prefix in its cache. The server may evict it later. The counters of a run
+    can show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again. The
     parameters are explained at :func:`prefixes`; :class:`UsageError` is raised for invalid ones.
     """
 
@@ -115,7 +115,7 @@ def cold(item: Item, result: Result) -> bool | None:
 
     *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if a smaller share of its
     tokens came from the cache than the producer requires (:attr:`Warmed.share`). The result is ``None`` if the counters
-    do not show it, because the server does not count, or because the run was cut short or reconnected.
+    do not show it, because the server does not count prompt tokens, or because the run was cut short or reconnected.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)

@@ -174,7 +174,7 @@ class VerifierProducer:
     """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*.
 
     Monitors without ``prepare`` are left out, and those whose options cannot be compared are logged and left out.
-    Raises :class:`UsageError` if *questions* is a single text.
+    Raises :class:`UsageError` if *questions* is a single text, or if a monitor cannot be loaded.
     """
 
     name = "verifiers"
@@ -240,8 +240,8 @@ class VerifierProducer:
 def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> VerifierProducer:
     """Make the producer that runs ``prepare`` of *monitors* ahead of time, so that later runs need not wait for it.
 
-    It prepares the context alone, and the context with each of the likely *questions*. Raises
-    :class:`UsageError` if *questions* is a single text.
+    It prepares the context alone, and the context with each of the likely *questions*. Raises :class:`UsageError` if
+    *questions* is a single text, or if a monitor cannot be loaded.
     """
     named = [monitors] if isinstance(monitors, str) else monitors
     return VerifierProducer(monitors=named, questions=questions)
