@@ -408,9 +408,8 @@ def provenance(
     ``destinations``: the arguments that say where something goes. ``trusted``: tools whose whole output may name a
     destination. ``documents``: tools that return text by other people; no part of their output may name a destination.
     In the output of any other tool, a field of a record may name a destination. Running text may not, nor a field for
-    free text such as ``subject``. ``level`` and
-    ``delivery`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` if an option is not a list of
-    names.
+    free text such as ``subject``. ``level`` and ``delivery`` are those of :class:`~interwhen.Monitor`. Raises
+    :class:`UsageError` if an option is not a list of names.
     """
     believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
     return Monitor(

@@ -340,7 +340,10 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
 
 @verifier(name="tool_policy", version="1", deadline=5.0)
 def check(claim: Ruled, prepared: _Prepared) -> Verdict:
-    """Judge the call of *claim* by the policy in *prepared*. A call that cannot be read is ``Unknown``."""
+    """Judge the call of *claim*, or its result, by the policy in *prepared* (see :func:`judge`).
+
+    A call that cannot be read is ``Unknown``.
+    """
     if claim.problem:
         return Unknown(claim.problem)
     return judge(prepared.policy, claim.call, claim.moment)

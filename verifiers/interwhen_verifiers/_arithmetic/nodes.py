@@ -57,7 +57,7 @@ Node: TypeAlias = Number | Group | Negative | Binary
 
 
 class NoValueError(ArithmeticError):
-    """The expression has no value within the limits: a division by zero, or a power that is too large."""
+    """The expression has no value within the limits, for example because of a division by zero or a large power."""
 
 
 def exact(node: Node) -> Value:

@@ -407,7 +407,7 @@ _number = tuple.__new__
 
 
 def read_number(token: Token) -> Number:
-    """Return the number that *token* writes."""
+    """Return the number that *token* writes. In a notation of other languages, it is the likeliest number."""
     text = token.text
     if text.isdigit():
         return _number(Number, (int(text), text, 0, False, token.start, token.end, False))

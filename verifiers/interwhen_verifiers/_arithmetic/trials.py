@@ -73,7 +73,7 @@ def _is_heading(text: str) -> bool:
 
 
 def announcement(text: str) -> int | None:
-    """Return the offset in *text* where a trial, an exercise or other people's work may begin; ``None`` if none is."""
+    """Return the offset in *text* after which a trial, an exercise or other people's work may follow, or ``None``."""
     found = -1
     label = _LABEL.match(text)
     if label is not None:

@@ -272,7 +272,7 @@ def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
 
 
 def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
-    """Return a function that gives the schemas of a leaf for the item at *index*."""
+    """Return a function that gives the schemas of a leaf for the item at *index*, counted from 0: one or none."""
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema

@@ -56,7 +56,10 @@ class Reader:
         return self._bits.get(name, 0)
 
     def inner(self, node: Node, schemas: Callable[[Any], tuple[Any, ...]]) -> Node:
-        """Return the constraints of a property or an item (see :func:`constraints.inside`)."""
+        """Return the constraints of one property or item of the value that *node* constrains.
+
+        *schemas* returns the schemas that a leaf has for this inner value (see :func:`constraints.inside`).
+        """
         return constraints.inside(node, schemas, self._compiler)
 
 

@@ -284,9 +284,9 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether ``unevaluatedProperties`` in *schemas* makes the library itself match names by :mod:`re`.
+    """Tell whether ``unevaluatedProperties`` in *schemas* may make the library itself match names by :mod:`re`.
 
-    This module cannot replace that keyword.
+    It may if there is ``patternProperties``, too. This module cannot replace that keyword.
     """
     parts = list(_parts(schemas))
     return any("unevaluatedProperties" in part for part in parts) and any("patternProperties" in part for part in parts)
@@ -331,9 +331,10 @@ def _first_error(judge: Any, value: Any) -> Any:
 
 
 def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
-    """Call *judge*. If this thread has too little stack left, call it again in a new thread.
+    """Call *judge*, and again in a new thread if this thread has too little stack left. Return its result.
 
     The library nests about seven calls for each level of a document, and Python allows 1,000 nested calls in a thread.
+    Raises :class:`RecursionError` if the new thread has too little stack, too.
     """
     try:
         return judge()

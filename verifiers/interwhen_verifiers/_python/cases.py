@@ -86,8 +86,8 @@ class Cases:
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
     """Split *program*, which asserts something about *code_names*, into its tests. It is parsed and never run.
 
-    Splitting stops after 60 tests or 2,000 statements. The rest of the program, and an invalid program, each add one to
-    the count ``unreached``.
+    Splitting stops after 60 tests or 2,000 statements, and at loops and calls nested more than 12 deep. The rest of the
+    program, and an invalid program, each add one to the count ``unreached``.
     """
     try:
         tree = ast.parse(program)

@@ -216,7 +216,9 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Return only those tests that use a name of the code, and programs only if the blocks bind all names in them.
+    """Return only those tests that use a name of the code, and programs only if all names that they need are known.
+
+    A program needs the names that it does not define and that are not built in.
 
     *bound* are the names that the code binds, and *before* are the names that the earlier blocks bind.
     """
@@ -285,11 +287,9 @@ class _Asking:
                 known.told[question] = told
 
     async def hold(self, calls: list[Call]) -> list[Told | None]:
-        """Run the tests *calls* in processes without the model's code.
+        """Run the tests *calls*, which compare values by code of their own, in processes without the model's code.
 
         Return a report for each; ``None`` if there is none.
-
-        These tests compare values by code of their own.
         """
         return [_told(outcome) for outcome in await self._sandbox.run_each(calls, self._limits)]
 

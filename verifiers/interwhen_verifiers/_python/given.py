@@ -34,7 +34,10 @@ class Given:
 
 
 def read_given(text: str) -> Given:
-    """Return the tests in the *text* of a task. Only the first 200,000 characters are read, in linear time."""
+    """Return the tests and the code in the *text* of a task, and the beginning of the function that it asks for.
+
+    Only the first 200,000 characters are read, in linear time.
+    """
     text = text[:_LONGEST]
     programs: list[str] = []
     sessions: list[str] = []

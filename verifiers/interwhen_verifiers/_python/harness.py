@@ -140,7 +140,7 @@ def _encoded(value: object) -> str:
 class _Encoding:
     """Encodes values of the built-in types as JSON. Of any other object, it encodes only the name of the type.
 
-    It reads their contents directly, since a class may override equality.
+    It reads their contents by the methods of the built-in types, since a subclass may override these.
     """
 
     def __init__(self) -> None:

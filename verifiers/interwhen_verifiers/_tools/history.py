@@ -32,7 +32,7 @@ class PastCall:
 
     @cached_property
     def value(self) -> Any:
-        """The result decoded from JSON; ``None`` where it is not JSON."""
+        """The result decoded from JSON; ``None`` if it is not JSON or not known, or if it is ``null``."""
         try:
             return msgspec.json.decode(self.result or "")
         except (msgspec.DecodeError, UnicodeError, RecursionError):

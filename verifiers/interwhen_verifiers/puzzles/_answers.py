@@ -68,8 +68,8 @@ def is_doubtful(text: str) -> bool:
 def read_options(prompt: str) -> dict[str, str]:
     """Read the options ``A. …`` to ``H. …`` at the end of *prompt*, as a map from letter to text.
 
-    The map is empty if there are fewer than two options, or if their letters do not follow one another. Only the last
-    ``MAX_LINE`` characters are searched.
+    The map is empty if there are fewer than two options, if their letters do not follow one another, or if one has no
+    text. Only the last ``MAX_LINE`` characters are searched.
     """
     tail = prompt[-MAX_LINE:]
     marks = list(_OPTION.finditer(tail))

@@ -118,7 +118,7 @@ class MapOrder:
         """Return sentences that prove the result of :meth:`status` for the same arguments.
 
         These are shortest chains of sentences: one for each axis if it is ``follows``, one for a single axis if it is
-        ``contradicts``, and none if it is ``open``.
+        ``contradicts``, and none if it is ``open`` or if the two places are the same.
         """
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]

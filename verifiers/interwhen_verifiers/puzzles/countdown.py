@@ -227,7 +227,8 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
     """Judge *final*, an expression or a chain of steps: the numbers that it uses, and its value.
 
     *line* is the line that contains it. The verdict is ``Unknown`` if *final* has no operation, if a value is rounded,
-    or if numbers are not used and the prompt does not say whether they must be.
+    if a step of a chain has more than two sides, or if numbers are not used and the prompt does not say whether they
+    must be.
     """
     if final.chain:
         return _judge_chain(puzzle, final)

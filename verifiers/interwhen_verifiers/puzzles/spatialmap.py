@@ -302,9 +302,9 @@ def spatialmap(
 ) -> Monitor:
     """Make a monitor that checks statements about the map in the prompt.
 
-    A statement that the map contradicts is a violation, and one that the map leaves open is ``Unknown``. The monitor
-    does nothing if the prompt has no map, or if the map contradicts itself. ``level``, ``delivery`` and ``phase``
-    are those of :class:`~interwhen.Monitor`.
+    A statement that the map contradicts is a violation. One that the map leaves open is ``Unknown``, and so is one that
+    may mean due north (south, east, west). The monitor does nothing if the prompt has no map, or if the map contradicts
+    itself. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     return task_monitor(
         "spatialmap",

@@ -113,7 +113,9 @@ def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
 
 
 def write(puzzle: HousePuzzle) -> str:
-    """Return the puzzle as a text for Z3. Each clue has a label, and applies only if this label is assumed.
+    """Return the puzzle as a text for Z3. It has the clues that were understood, each with a label.
+
+    A clue applies only if its label is assumed.
 
     Z3 reads a text several times faster than it receives the same conditions one by one.
     """

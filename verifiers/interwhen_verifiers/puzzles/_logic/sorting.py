@@ -322,9 +322,9 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _at(word: str, rank: int) -> set[str]:
-    """Return what letter number *rank* of *word* may be: other signs are once counted as letters, and once left out.
+    """Return what letter number *rank*, from 1, of *word* may be.
 
-    An entry is empty if *word* is shorter.
+    Other signs are once counted as letters, and once left out. An entry of the result is empty if *word* is shorter.
     """
     return {text[rank - 1] if rank <= len(text) else "" for text in (word.casefold(), letters(word))}
 

@@ -282,13 +282,13 @@ class CoordinateFrame(NamedTuple):
     """Whether the rows are counted from the bottom."""
 
     def cell(self, pair: tuple[int, int]) -> Cell:
-        """Return the cell whose coordinates are written as *pair*."""
+        """Return the cell whose coordinates are *pair* in this way to write them. It may be outside of the maze."""
         row, column = pair if self.order == "rc" else pair[::-1]
         row, column = row - self.base, column - self.base
         return (self.height - 1 - row if self.is_from_below else row), column
 
     def pair(self, cell: Cell) -> tuple[int, int]:
-        """Return the coordinates of *cell* as they are written."""
+        """Return the coordinates of *cell* in this way to write them."""
         row = self.height - 1 - cell[0] if self.is_from_below else cell[0]
         pair = row + self.base, cell[1] + self.base
         return pair if self.order == "rc" else pair[::-1]
@@ -298,7 +298,7 @@ Frames: TypeAlias = tuple[CoordinateFrame, ...]
 
 
 def all_frames(problem: MazeProblem) -> Frames:
-    """Return all frames that the prompt allows."""
+    """Return all ways to write coordinates that the prompt allows."""
     orders = (problem.order,) if problem.order else ("rc", "xy")
     bases = (problem.base,) if problem.base is not None else (0, 1, -1)
     return tuple(
@@ -308,5 +308,5 @@ def all_frames(problem: MazeProblem) -> Frames:
 
 
 def fitting(frames: Iterable[CoordinateFrame], pair: tuple[int, int], cell: Cell) -> Frames:
-    """Return those of *frames* in which the coordinates *pair* mean *cell*."""
+    """Return those of *frames*, the ways to write coordinates, in which *pair* means *cell*."""
     return tuple(frame for frame in frames if frame.cell(pair) == cell)

@@ -91,7 +91,7 @@ def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
 
 
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
-    """Compare the stated position *said* with the maze. It also shows how the text writes coordinates.
+    """Compare the stated position *said* with the maze, and learn from it how the text writes coordinates.
 
     *place* is the state before the statement. The returned state contains what was learned about the coordinates. The
     verdict is ``Unknown`` if it is not certain how the text writes coordinates, or where the walk is.

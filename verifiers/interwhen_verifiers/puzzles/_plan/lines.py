@@ -26,6 +26,7 @@ class ActionStep:
     action: Atom
     """The name of the action, and its arguments."""
     start: int
+    """The offset in the line at which it starts; ``end`` is the offset at which it ends."""
     end: int
     fault: str = ""
     form: Form = "pddl"
