@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-
 from tests.conftest import pytest_generate_tests
 
 
