@@ -44,6 +44,14 @@ def _default_ssl_context(*, _trust_env=True):
 httpcore2.default_ssl_context = _default_ssl_context
 
 
+def pytest_generate_tests(metafunc):
+    """Refuse sets as the values of a parameter: their order differs from process to process, and so do the tests."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        values = mark.kwargs.get("argvalues", mark.args[1] if len(mark.args) > 1 else ())
+        if isinstance(values, set | frozenset):
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: parametrize must have an order, got a set: sort it")
+
+
 @pytest.fixture(autouse=True)
 def unconfigured():
     """Leave structlog as it was found: a command that a test runs configures it."""

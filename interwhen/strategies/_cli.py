@@ -156,7 +156,7 @@ def _why(number: int, one: RemedyBelief, beliefs: Sequence[RemedyBelief]) -> str
     if one.first_uses + one.later_uses == 0:
         return "not used yet: the place is that of the default order"
     if one.rung == "repair" and number == 1:
-        return "applies only where the verifier knows the value, and works more often than not"
+        return "applies only where the verifier knows the value, and is worth at least as much as the others"
     if number == 1 or (number == 2 and beliefs[0].rung == "repair"):
         return "works best as the first remedy at a place"
     return "ordered by how often it works after another one failed"

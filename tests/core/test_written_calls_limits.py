@@ -83,7 +83,7 @@ def scanner_of(offer=EVERYTHING, trigger=None):
     return scanner_for(trigger or ToolCalls(), offer), Transcript("answer")
 
 
-@pytest.mark.parametrize("opening", {each.text for each in openings_of(ToolCalls(), EVERYTHING)})
+@pytest.mark.parametrize("opening", sorted({each.text for each in openings_of(ToolCalls(), EVERYTHING)}))
 @pytest.mark.parametrize("before", ["", "Well.\n"])
 def test_an_opening_is_held_from_its_first_character_on(opening, before):
     scanner, transcript = scanner_of()

@@ -43,6 +43,22 @@ def test_remedies_shows_the_order_and_why(tmp_path, capsys):
     assert (first["verifier"], first["rung"], first["runs"], first["first_uses"]) == ("sums", "repair", 20, 0.0)
 
 
+def test_the_reason_of_a_repair_is_true_where_it_seldom_works(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    path = tmp_path / "remedies.db"
+    with RemedyBeliefs(path, explore=0) as learner:
+        for _ in range(20):
+            learner.learn("qwen", {"sums": LADDER}, failed("resample", "feedback"))
+            learner.learn("qwen", {"sums": LADDER}, failed("feedback", "resample"))
+        for _ in range(4):
+            learner.learn("qwen", {"sums": LADDER}, failed("repair", "resample"))
+        [first, *_] = learner.beliefs()
+    assert (first.rung, first.first < 0.5) == ("repair", True)
+    call(["remedies", str(path)])
+    [row] = [line for line in capsys.readouterr().out.splitlines() if "repair" in line and "│" in line]
+    assert "worth at least as much as the others" in row
+
+
 def test_remedies_says_that_nothing_is_known_yet_or_that_there_is_no_file(tmp_path, capsys):
     path = tmp_path / "remedies.db"
     RemedyBeliefs(path).close()
