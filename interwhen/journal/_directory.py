@@ -175,7 +175,8 @@ class JournalDirectory:
         """Return the journal for the call described by *head*. The writing thread is started if it does not run.
 
         The result is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not
-        answer; the directory counts both. With *shows_path*, the result of the call contains the full path of the file, otherwise only its name.
+        answer; the directory counts both. With *shows_path*, the result of the call contains the full path of the file,
+        otherwise only its name.
         """
         settings = self.settings
         chosen = _is_chosen(head.call_id, settings.share)
