@@ -873,7 +873,10 @@ class SyncRun:
         return self._inner.result
 
     def drain(self) -> Result:
-        """Read all events without keeping them, and return the result."""
+        """Read all events without keeping them, and return the result.
+
+        Raises :class:`UsageError` outside of the ``with`` block.
+        """
         for _ in self:
             pass
         return self.result

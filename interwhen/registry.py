@@ -124,19 +124,25 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:
-    """Return the installed verifiers, sorted by name. With *load*, import each one to test whether this succeeds."""
+    """Return the installed verifiers, sorted by name.
+
+    With *load*, import each one, and set its ``loaded`` and ``error`` to the outcome.
+    """
     return _listed(VERIFIERS, load=load)
 
 
 def models(*, load: bool = False) -> list[Plugin]:
-    """Return the installed models, sorted by name. With *load*, import each one to test whether this succeeds."""
+    """Return the installed models, sorted by name.
+
+    With *load*, import each one, and set its ``loaded`` and ``error`` to the outcome.
+    """
     return _listed(MODELS, load=load)
 
 
 def trace_formats(*, load: bool = False) -> list[Plugin]:
     """Return the installed readers of labelled traces, sorted by name.
 
-    With *load*, import each one to test whether this succeeds.
+    With *load*, import each one, and set its ``loaded`` and ``error`` to the outcome.
     """
     return _listed(TRACES, load=load)
 
@@ -144,7 +150,7 @@ def trace_formats(*, load: bool = False) -> list[Plugin]:
 def producers(*, load: bool = False) -> list[Plugin]:
     """Return the installed producers of precomputed items, sorted by name.
 
-    With *load*, import each one to test whether this succeeds.
+    With *load*, import each one, and set its ``loaded`` and ``error`` to the outcome.
     """
     return _listed(PRODUCERS, load=load)
 
@@ -770,11 +776,12 @@ Api: TypeAlias = Literal["completions", "chat"]
 def load_model(
     spec: str | Model, *, name: str | None = None, api: Api = "completions", api_key: str | None = None
 ) -> Model:
-    """Return the model that *spec* describes. If *spec* is a model, return it unchanged.
+    """Return the model that *spec* describes. If *spec* is not a text, return it unchanged, without looking at it.
 
-    *spec* is the name of a plug-in, optionally followed by an argument for its factory (``"local"``, ``"local:tiny"``),
-    or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL, *name* is the model on
-    that server (required), *api* the API to use and *api_key* the key; a plug-in does not get these three. Raises
+    *spec* is a model, the name of a plug-in, optionally followed by an argument for its factory (``"local"``,
+    ``"local:tiny"``), or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL,
+    *name* is the model on that server (required), *api* the API to use and *api_key* the key; a plug-in does not get
+    these three. Raises
     :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL without *name*. An
     :class:`InterwhenError` of the factory is passed on.
     """
@@ -842,7 +849,8 @@ def load_monitor_or_path(spec: str) -> Monitor:
 def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
     """Import *module*, also from the working directory, and return its attribute *factory*.
 
-    The working directory stays in ``sys.path``, in the first place. *name* is used in error messages. Raises
+    If the working directory is not in ``sys.path``, it is added in the first place, and stays there. *name* is used in
+    error messages. Raises
     :class:`PluginError` if the import fails or the attribute is not callable.
     """
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
@@ -960,7 +968,7 @@ def scope_of(name: str) -> Scope:
     """Return the largest scope that a pass of the verifier *name* can have: ``answer``, or only ``steps``.
 
     The scope is ``answer`` if the constant ``SCOPE`` of its module or one of its monitors says so. For a verifier with
-    required options, only the constant counts. Raises :class:`PluginError` if the import fails.
+    required options, only the constant counts. Raises :class:`PluginError` if it is not installed or its import fails.
     """
     factory = load_verifier(name)
     try:
@@ -977,9 +985,9 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Load the verifier *name*, and return a text for its author: that it works, or why it does not load.
+    """Make the monitors of the verifier *name* without options, and return a text for its author: it works, or why not.
 
-    An error is shown with its innermost stack frames.
+    An error is shown with its innermost stack frames, at most six for each exception.
     """
     try:
         made = load_monitors(name)

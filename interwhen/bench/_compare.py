@@ -368,7 +368,8 @@ class AttemptFile:
     """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued.
 
     Lines with other settings than *settings* are left as they are. An incomplete last line, which an interrupted
-    comparison may leave, is removed. Raises :class:`UsageError` if the file has other content.
+    comparison may leave, is removed from the file. Raises :class:`UsageError` if the file has other content, and
+    :class:`OSError` if it cannot be read or written.
     """
 
     def __init__(self, path: Path, settings: RowSettings) -> None:

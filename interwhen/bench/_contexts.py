@@ -73,10 +73,13 @@ class ContextRun(msgspec.Struct, frozen=True):
     id: str
     arm: Arm
     right: bool
+    """Whether the answer is the right number."""
     tokens: int
     """The tokens that the model generated while a reader waited."""
     prompt_tokens: int
+    """The prompt tokens of the run, with those of resumes and forks."""
     cached_tokens: int
+    """Those of them that the server had in its cache."""
     first_token: float | None
     """Seconds until the first text; ``None`` if no text came."""
     seconds: float
@@ -268,10 +271,10 @@ def _append(path: Path | None, result: ContextRun) -> None:
 
 
 class Instructed(ModelWrapper):
-    """Wraps *model*: a request that is a plain text gets the system prompt :data:`HOW`, with *start* before it.
+    """Wraps *model*: a request whose prompt is a plain text gets a system message, *start* followed by :data:`HOW`.
 
-    It is in front of the text. If it is the same in all requests, the server can keep it in its cache. Stored answers
-    are found by the text without it.
+    The message comes before the text. If all requests have the same *start*, the server can keep the message in its
+    cache. Precomputed answers are found by the text without this message.
     """
 
     def __init__(self, model: Model, start: str = "") -> None:

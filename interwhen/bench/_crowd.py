@@ -154,9 +154,9 @@ class StreamReader(asyncio.Protocol):
 
 
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at the same time with :class:`StreamReader`, as the baseline for other clients.
+    """Read *streams* streams at once, each with a :class:`StreamReader`. Return what each reader received.
 
-    Each stream has *chunks* chunks, at *rate* chunks a second.
+    Each stream has *chunks* chunks, at *rate* chunks a second. The result is the baseline for other clients.
     """
 
     async def one(_found: Reading) -> Reading:

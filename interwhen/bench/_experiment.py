@@ -89,7 +89,7 @@ class Experiment(Generic[A]):
 
 
 def observations(found: Mapping[Any, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
-    """Convert the results of an experiment into rows, one for each result: arm, number of the round, value."""
+    """Convert the results of an experiment into rows, one for each result: arm, number of the round (from 0), value."""
     rows = (
         {"arm": str(arm), "pair": pair, "value": value}
         for arm, values in found.items()

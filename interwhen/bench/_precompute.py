@@ -439,7 +439,8 @@ def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
     There is at most one question for each job.
 
     Each question is asked twice: to a Z3 problem that is already loaded (warm), and to a new one (cold). With
-    *minimal*, the reasons in the answers are minimal. Raises :class:`MissingExtraError` without Z3.
+    *minimal*, Z3 also looks for unnecessary conditions in the reasons, and leaves them out. Raises
+    :class:`MissingExtraError` without Z3.
     """
     from interwhen.toolkit.solving import Problem, WarmProblem, WarmProblems
 
@@ -712,10 +713,10 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 
 
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a table row on the cost of Z3's answers for each of *sizes*; then again for each, with minimal reasons.
+    """Yield a table row on the cost of Z3's answers for each of *sizes*; then again, without unnecessary reasons.
 
-    The sizes are numbers of jobs in a timetable. Each row is the mean over at least *questions* questions. Without Z3,
-    there are no rows.
+    The sizes are numbers of jobs in a timetable. Each row is the mean over at least *questions* questions, but at most
+    one for each job. Without Z3, there are no rows.
     """
     try:
         for minimal in (False, True):

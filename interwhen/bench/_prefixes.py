@@ -84,7 +84,7 @@ class CacheMonitor:
         self._transport = transport
 
     async def read(self) -> CacheCounters | None:
-        """Return the counters; ``None`` if the server does not have them."""
+        """Return the counters; ``None`` if the server does not have them, or does not answer."""
         async with httpx2.AsyncClient(transport=self._transport, timeout=10.0) as client:
             try:
                 response = await client.get(self._url)
@@ -96,6 +96,7 @@ class CacheMonitor:
         """Return the hits of the one request since *before*, which had *prompt* tokens.
 
         The counters are those of all requests. So the result is ``None`` unless exactly *prompt* tokens were looked up.
+        It is also ``None`` if *before* is, or if the counters do not grow by so many tokens within 30 seconds.
         """
         if before is None:
             return None

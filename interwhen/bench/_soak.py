@@ -259,7 +259,8 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
     """Return the growth per hour of *sizes* (pairs of seconds and size); ``None`` if there are too few pairs.
 
     *unit* is the unit of the sizes. Neighbouring samples are not independent, so the function fits a line to the means
-    of *stretches* time intervals.
+    of *stretches* time intervals. At least two pairs for each are needed. The 95 % interval of the result is exact for
+    24 of them.
     """
     if len(sizes) < 2 * stretches:
         return None

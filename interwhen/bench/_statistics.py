@@ -87,7 +87,7 @@ def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> t
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Return the quantile *q* (0 to 1) of *values*: the smallest value such that the share *q* is not larger.
+    """Return the quantile *q* (0 to 1) of *values*: the smallest one that at least the share *q* of them do not exceed.
 
     *values* must not be empty.
     """

@@ -145,7 +145,10 @@ _UNLIMITED = 1_000_000
 
 
 class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
-    """A refuted claim that has a span. In a real run, it would have caused an interrupt."""
+    """A refuted claim that has a span. In a real run, it would interrupt, unless the monitor only observes.
+
+    ``why``, ``witness`` and ``repair`` are those of its violation.
+    """
 
     turn: int
     """The index of the turn, from 0."""

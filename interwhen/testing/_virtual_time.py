@@ -51,7 +51,7 @@ class _Turn:
 class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop with a virtual clock, which jumps to the next timer when no callback is ready.
 
-    Callbacks run in the order in which they became ready, so the same program makes the same steps each time.
+    Callbacks run in the order in which they became ready, so a deterministic program makes the same steps each time.
     ``turns`` counts loop iterations. ``on_turn`` is called before each one, so that a test can cancel at any step. It
     returns whether it made a callback ready; then the clock does not move.
 

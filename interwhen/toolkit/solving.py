@@ -269,7 +269,8 @@ class WarmProblem(Problem):
 class WarmProblems:
     """A pool of warm problems, each identified by a key, for the checks of all threads.
 
-    The parameter *most* is the maximum number of idle problems in the pool. *memory_mb* limits the memory of Z3.
+    The parameter *most* is the maximum number of idle problems in the pool; with more, the one that was used least
+    recently is dropped. *memory_mb* limits the memory of Z3 in this process.
     Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them, Z3
     must solve the problem many times, which is the largest remaining cost of a warm problem. Raises
     :class:`UsageError` if *most* is below 1.
@@ -329,7 +330,7 @@ class WarmProblems:
 
 
 def to_smt2(conditions: Mapping[str, Any]) -> str:
-    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which any solver reads.
+    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which other solvers read, too.
 
     Raises :class:`UsageError` if there are none.
     """
@@ -347,7 +348,8 @@ def to_smt2(conditions: Mapping[str, Any]) -> str:
 def from_smt2(text: str) -> Build:
     """Return a function that adds the conditions in *text*, which :func:`to_smt2` wrote, to a problem.
 
-    Raises :class:`UsageError` if *text* names no condition. The function raises it for other wrong texts.
+    Raises :class:`UsageError` if *text* names no condition. The function raises it for other wrong texts, and if the
+    problem has a condition of the same name.
     """
     names = _names(text)
 

@@ -70,7 +70,7 @@ class RecordedAttempt:
 
     @property
     def ours(self) -> tuple[OursSpan, ...]:
-        """The spans that interwhen wrote, in order."""
+        """The spans of the trace that interwhen wrote (repairs and feedback), in order."""
         found, at = [], 0
         for piece in self.pieces:
             if piece.origin != "model" and piece.text:

@@ -34,7 +34,10 @@ class Decontaminator:
                 self._sizes.setdefault(width, set()).update(_runs(words, width))
 
     def is_contaminated(self, text: str) -> bool:
-        """Return whether *text* shares *size* consecutive words with one of *texts*, or all words of a shorter one."""
+        """Return whether *text* shares enough consecutive words with one of the texts that the constructor got.
+
+        Enough are *size* words of the constructor, or all words of a shorter text.
+        """
         words = words_of(text)
         return any(run in wanted for width, wanted in self._sizes.items() for run in _runs(words, width))
 

@@ -91,7 +91,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def here(cls) -> Self:
-        """Ask the system what this machine has. What it does not tell is replaced by usual values."""
+        """Ask the system what this machine has. If it does not tell the range of ports, that of IANA is taken."""
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:

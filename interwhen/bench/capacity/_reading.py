@@ -82,11 +82,12 @@ def workers_for(measured: Measured, streams: float) -> float:
 def streams_per_core(
     measured: Measured, *, seed: int = 0, on_simulated: Callable[[int], None] = lambda _: None
 ) -> tuple[int, Simulated]:
-    """Return the largest number of streams that one event loop carries, and the simulation of these streams.
+    """Return about how many streams one event loop carries (at least 1), and the simulation of these streams.
 
     The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
-    The first is computed, the second is simulated. *on_simulated* is called with the number of streams of each
-    simulation. Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    The first is computed, the second is simulated, with a tenth fewer streams each time until it holds. *on_simulated*
+    is called with the number of streams of each simulation. Raises :class:`~interwhen.toolkit.MissingExtraError`
+    without simpy.
     """
     low, high = 1, 2
     while cpu_share(measured, high) <= BUSY:

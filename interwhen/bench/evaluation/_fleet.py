@@ -39,7 +39,9 @@ class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
     """Runs that ended with a result."""
     failures: int
+    """Runs that the server broke off or could not begin."""
     refusals: int
+    """Runs that the server refused because it was overloaded."""
     limit: float
     """The most simultaneous runs that the server gets now."""
     busy: int

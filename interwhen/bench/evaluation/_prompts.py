@@ -54,6 +54,7 @@ class Prompts:
     """A source of prompts. Each call of ``rows`` starts again at the first one."""
 
     spec: str
+    """The text from which :func:`open_prompts` made it."""
     digest: str
     """Changes when the content of the source changes, so that results are never continued with other prompts."""
     rows: Callable[[], Iterator[PromptRow]]

@@ -226,7 +226,7 @@ class Results:
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        """Write *row* to the file of its shard. Return false, and write nothing, if the row has a result already.
+        """Append *row* to the file of its shard, and return true; if it has a result already, write nothing: false.
 
         Raises :class:`UsageError` if the disk is full, or if another process has locked the file.
         """
@@ -246,7 +246,7 @@ class Results:
     def flush(self) -> None:
         """Make sure that all rows so far survive a crash of the machine, and close the files of complete shards.
 
-        It may take long, so call it in a thread.
+        It may take long, so call it in a thread. Raises :class:`OSError` if the disk does not take the rows.
         """
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
@@ -257,7 +257,7 @@ class Results:
             shard.close()
 
     def spend(self, attempts: Mapping[str, tuple[int, int, int]]) -> None:
-        """Write what *attempts* have spent so far to the file of spending: their row, tokens and requests, by id.
+        """Append what *attempts* have spent so far to the file of spending: their row, tokens and requests, by id.
 
         Raises :class:`~interwhen.UsageError` if the disk is full, as :meth:`commit` does.
         """

@@ -60,7 +60,10 @@ def _expect(sock: socket.socket, wanted: bytes, who: str) -> None:
 
 
 def set_options(sock: socket.socket) -> None:
-    """Set *sock* to send small messages at once, and to fail if the other machine does not answer for 15 s."""
+    """Set *sock* to send small messages at once, and to fail if the other machine does not answer for 15 s.
+
+    The second needs options that only some systems have, such as Linux.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (

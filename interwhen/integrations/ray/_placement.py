@@ -197,7 +197,10 @@ class Waiting(Generic[C]):
         return found
 
     def assign(self) -> list[C]:
-        """Give as many waiting checks to actors as these have room for, and return them."""
+        """Give waiting checks to actors that have room, the oldest checks first, and return the given checks.
+
+        These checks are removed from the waiting ones.
+        """
         given: list[C] = []
         if not self.lanes:
             return given

@@ -367,7 +367,10 @@ class RayWorkers:
             self._pump_soon()
 
     def _withdraw(self, each: _Open) -> None:
-        """Remove a check that was cancelled. The actor that runs it kills its worker process."""
+        """Remove a check that was cancelled from the waiting checks or from its actor.
+
+        An actor that was sent the check drops it; if the check already runs, the actor kills its worker process.
+        """
         if self._waiting.remove(each.id) is not None:
             return
         link = self._links.get(each.place)

@@ -39,7 +39,9 @@ class StatedClaim(NamedTuple):
     end: int
     text: str
     op: str
+    """The operator: ``+``, ``-`` or ``*``."""
     left_side: str
+    """The part before the equals sign, such as ``3+4``."""
     is_right: bool
     true_value: int
 
