@@ -64,9 +64,9 @@ async def _wait_for(value: Any) -> Any:
 
 
 def load(encoded: bytes) -> ExactChecks:
-    """Make the verifier that *encoded* names, in the worker process that calls this.
+    """Make the verifier that *encoded* names, in the worker process that calls this, and wrap it.
 
-    Raises the errors of :func:`make`.
+    Raises :class:`CodeDiffers` or :class:`~interwhen.PluginError` as :func:`make` does.
     """
     return ExactChecks(make(encoded))
 
