@@ -58,7 +58,7 @@ class VerifierRecord(msgspec.Struct, frozen=True):
     deadline: float
     worker: Worker
     code_sha256: str = ""
-    """The SHA-256 of the module file of the verifier when the run began."""
+    """The SHA-256 of the module file of the verifier; empty if no file could be read. See :func:`code_digest`."""
 
 
 class MonitorRecord(msgspec.Struct, frozen=True):
@@ -97,6 +97,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     context_tokens: int | None
     """The size of the model's context in tokens; ``None`` if it is not known."""
     starts_in: Phase
+    """The phase in which the text of the model begins."""
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
     offline: Offline = Offline()
@@ -498,7 +499,7 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 
 
 def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors*. Each one whose remedy is ``Auto`` gets the remedy recorded in *header*.
+    """Return *monitors*. Each one whose remedy is ``Auto`` gets the remedy that *header* records for its name, if any.
 
     The recorded ladder may have another order, which was learned, or which was the default of an older version.
     """

@@ -742,7 +742,10 @@ class _Keeper:
             self._cluster.close()
 
     def _look(self) -> bool:
-        """Start the actors that are missing; return whether none is missing now."""
+        """Connect to the cluster and start the actors that are missing; return whether none is missing now.
+
+        New actors, and the reason why the cluster cannot be used, are reported to the pool.
+        """
         pool = self._pool
         try:
             self._is_reachable = False
