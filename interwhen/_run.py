@@ -95,7 +95,7 @@ def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     """Rebuild the recorded run from *journal* (a path or a :class:`Journal`), and compute its result again.
 
     The recorded facts go through the core again; no model, verifier or extractor runs. Raises
-    :class:`~interwhen.JournalError` if this version cannot read the journal.
+    :class:`~interwhen.JournalError` if this version cannot read the journal, or if it is redacted.
     """
     found = read_journal(journal)
     past = rebuild(found, recorded_monitors(found.header))
@@ -358,7 +358,10 @@ class _RecordedTrace(msgspec.Struct):
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the traces of a recorded run: one for the end of each request, before a remedy cuts it."""
+    """Return the traces of a recorded run: one for the end of each request that added text, before a remedy cuts it.
+
+    Without any text, there is one empty trace.
+    """
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
@@ -400,7 +403,7 @@ def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: Rebu
 
 
 def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
-    """Return the recorded traces in *found*, one for the end of each request: the text of each with its chunks."""
+    """Return a dict of the recorded traces in *found*, one for each request that added text: its text to its chunks."""
     return {"".join(chunk.text for chunk in one.chunks): one.chunks for one in _recorded_traces(found)}
 
 

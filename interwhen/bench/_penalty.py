@@ -603,7 +603,10 @@ async def penalty(
 
 
 def read_values(text: str) -> tuple[int, ...]:
-    """Return the comma-separated whole numbers in *text*. Raises :class:`UsageError` for another text."""
+    """Return the comma-separated whole numbers in *text*. Empty parts are skipped.
+
+    Raises :class:`UsageError` if a part is not a whole number.
+    """
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:

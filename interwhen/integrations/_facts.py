@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 def facts_of(call: SupervisedCall) -> dict[str, Any]:
-    """Return the facts of *call* as JSON values, without the text of the answer.
+    """Return the facts of *call* as JSON values. Of the answer, they contain only the quotes of wrong text.
 
     ``label`` is the label of the result. ``violations`` has the monitor, verifier, reason, wrong text and remedy of
     each violation. ``reasons`` says why the result is not verified. ``call_id`` is the id of the call in the log and in
     the audit file. ``model``, ``checks`` and ``tokens`` are the name of the model, the number of checks and the number
-    of all tokens.
+    of all tokens, which is 0 without a result.
     """
     result = call.result
     unverified = getattr(result, "unverified_reasons", ())

@@ -1,4 +1,4 @@
-"""smolagents: the facts of a call in ``raw.interwhen`` of its message, and in the memory of the agent."""
+"""smolagents: a supervised call in the attribute ``interwhen`` of its message, which the agent keeps in its memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class _SupervisedGeneration:
 
 
 def facts_in(agent: Any) -> list[dict[str, Any]]:
-    """Return the facts of each supervised call in the memory of *agent*, in the order of its steps."""
+    """Return the facts of the supervised calls in the memory of *agent*, one for each step, in order.
+
+    If a step made several calls, its message has only the last one. Steps without a supervised call are left out.
+    """
     steps = getattr(agent.memory, "steps", ())
     calls = (getattr(getattr(step, "model_output_message", None), KEY, None) for step in steps)
     return [facts_of(call) for call in calls if isinstance(call, SupervisedCall)]

@@ -33,6 +33,7 @@ class PartMark:
     """
 
     begun: bool = False
+    """Whether the first part, which has the settings of the run, was returned."""
     offset: int = 0
     """The end of the last part in the journal."""
     restarts: int = 0
@@ -54,7 +55,7 @@ class PartMark:
 class CompactForm:
     """Makes the compact form of what *scribe* has recorded: :meth:`whole` at once, or :meth:`part` by part.
 
-    If the journal is redacted, the form contains no text, keys or reasons.
+    If the journal is redacted, the form contains no text of the run, no keys of claims and no reasons of verdicts.
     """
 
     def __init__(self, scribe: Scribe) -> None:
@@ -78,8 +79,8 @@ class CompactForm:
     def part(self, path: str, mark: PartMark | None = None) -> dict[str, Any]:
         """Return what is new in the compact form since *mark*, as an object for JSON, and move *mark* to the present.
 
-        Without *mark*, return what is new since the last part. Only the first part has the version and the settings of
-        the run, with *path*, the journal's path.
+        Without *mark*, return what is new since the last part that was made without one. Only the first part has the
+        version and the settings of the run, with *path*, the journal's path. Each part after the end has the result.
         """
         mark = self._mark if mark is None else mark
         found: dict[str, Any] = {}

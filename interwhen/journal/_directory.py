@@ -105,7 +105,7 @@ class JournalDirectory:
         self.passed_over = 0
         """How many calls got no journal, or lost it at their end, because of ``keep``."""
         self.dropped = 0
-        """How many journals were given up, or never begun, because the disk did not take them."""
+        """How many journals were given up, or never begun, usually because the disk did not take them."""
         self.deleted = 0
         """How many journals were deleted because of ``max_bytes`` or ``max_days``."""
         self.bytes = 0
@@ -140,9 +140,9 @@ class JournalDirectory:
 
     @classmethod
     def at(cls, settings: JournalSettings) -> JournalDirectory:
-        """Return the journal directory for *settings*. The directory is created if it does not exist.
+        """Return the journal directory for *settings*: one object per path in this process. The folder is created.
 
-        Raises :class:`~interwhen.UsageError` if it is open with other settings, or cannot be created.
+        Raises :class:`~interwhen.UsageError` if it is open with other settings, or cannot be created or written.
         """
         path = str(Path(settings.path).absolute())
         ours = msgspec.structs.replace(settings, path=path)
@@ -172,11 +172,11 @@ class JournalDirectory:
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal for the call described by *head*.
+        """Return the journal for the call described by *head*. The writing thread is started if it does not run.
 
-        It is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not answer;
-        the directory counts both.
-        With *shows_path*, the result of the call contains the full path of the file, otherwise only its name.
+        The result is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not
+        answer; the directory counts both. With *shows_path*, the result of the call contains the full path of the file,
+        otherwise only its name.
         """
         settings = self.settings
         chosen = _is_chosen(head.call_id, settings.share)
@@ -223,7 +223,10 @@ class JournalDirectory:
             log_warning("journal.failed", path=self.settings.path, why=why)
 
     def close(self) -> None:
-        """Write all queued records, for at most five seconds, and stop. A later call starts the thread again."""
+        """Write all queued records, for at most five seconds, and stop the thread. :meth:`begin` starts it again.
+
+        It does nothing in a forked process that has not begun a journal.
+        """
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():
             return
@@ -268,7 +271,10 @@ class JournalDirectory:
             self._finish(slot)
 
     def _sleep(self) -> None:
-        """Wait until a record is queued."""
+        """Wait until a record is queued or :meth:`hurry` is called.
+
+        While an ended run waits for the record of its call, wait at most ten seconds.
+        """
         self._sleeps = True
         # Look only now: a record that was queued before has not woken the thread, and a later one will.
         if not self._woken:
@@ -319,17 +325,17 @@ class JournalDirectory:
     def open(self, name: str) -> int:
         """Open the file *name* to append to it, and return its descriptor. The file is created if it does not exist.
 
-        Raises :class:`OSError` if that is impossible.
+        From now on, the file counts as being written, so it is not deleted to make room. Raises :class:`OSError`.
         """
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         return os.open(os.path.join(self.settings.path, name), flags, 0o600)  # noqa: PTH118  (a Path costs more)
 
     def make_room(self, size: int) -> None:
-        """Delete the oldest journals until there is space for *size* more bytes, and count these bytes as used.
+        """Delete the oldest journals until ``max_bytes`` allows *size* more bytes, and count these bytes as used.
 
-        Journals that are being written stay. Raises :class:`OSError` if there is no space after all others were
-        deleted.
+        Journals that are being written stay. Raises :class:`OSError` if ``max_bytes`` is still too small after all
+        others were deleted.
         """
         if self._scanned < 0:
             self._scan(time.monotonic())
@@ -355,9 +361,10 @@ class JournalDirectory:
         self.deleted += 1
 
     def _scan(self, now: float) -> None:
-        """Read the directory, and delete files that are too old, and the oldest files if all together are too large.
+        """Read the directory, and delete journals that are too old, and the oldest if all together are too large.
 
-        *now* is the monotonic time. If the directory cannot be read, this is only logged.
+        Journals that this process writes, and files with other names, stay. *now* is the monotonic time. If the
+        directory cannot be read, this is only logged.
         """
         self._scanned = now
         found, ours = [], 0
@@ -516,7 +523,8 @@ class JournalSlot:
         """Write *data* to the file, and return the size of *data* in bytes.
 
         While it is not known whether the journal is kept, up to 256 KiB of data stay in memory. Older journals are
-        deleted if there is too little space. Raises :class:`OSError` if the disk is full or refuses the data.
+        deleted if ``max_bytes`` is reached. Raises :class:`OSError` if that is not enough, or if the disk refuses the
+        data.
         """
         if self._held is not None:
             self._held += data
@@ -583,9 +591,9 @@ def _is_chosen(call_id: str, share: float) -> bool:
 def open_journals(wanted: object) -> JournalDirectory | None:
     """Return the journal directory for *wanted*: a path, or a mapping of the fields of :class:`JournalSettings`.
 
-    A :class:`JournalDirectory` is returned unchanged. Return ``None`` for ``None`` and for an empty path. The directory
-    is created if it does not exist. Raises :class:`UsageError` if *wanted* is invalid, if the directory cannot be
-    created, or if it is open with other settings.
+    A :class:`JournalDirectory` is returned unchanged. Return ``None`` for ``None`` and for :class:`JournalSettings`
+    without a path. The directory is created if it does not exist. Raises :class:`UsageError` for any other empty path
+    or invalid value, if the directory cannot be created or written, or if it is open with other settings.
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted

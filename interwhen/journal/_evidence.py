@@ -83,7 +83,7 @@ def code_digest(verifier: Any) -> str:
     """Return the SHA-256 of the module file that defines the ``check`` of *verifier*; empty without a readable file.
 
     It hashes the whole file, because a check may use other functions of its module. It does not hash the modules that
-    the file imports.
+    the file imports. The hash is cached, so later changes of the file are usually not seen.
     """
     check = inspect.unwrap(getattr(verifier, "check", verifier))
     check = getattr(check, "func", check)  # of a partial

@@ -25,21 +25,24 @@ class Files:
         """Open a new file at the path *name* (*keep* is 0), or an existing one to append to; lock it.
 
         *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest is cut off.
-        Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, already exists
-        (for a new journal), or has changed since it was read.
+        Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, is not empty
+        (for a new journal), or has another size than *found*.
         """
         return LockedFile(name, keep=keep, found=found)
 
 
 class LockedFile:
-    """An append-only file, locked while it is open. Only its owner can read it, because it holds prompt and text."""
+    """An append-only file, locked while it is open if the system supports locks.
+
+    A new file can be read only by its owner, because it holds prompt and text.
+    """
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
         """Open *path* for a new journal (*keep* is 0), or to append to an existing one.
 
         *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest, which is
         damaged, is cut off. Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another
-        run, already exists (for a new journal), or has changed since it was read.
+        run, is not empty (for a new journal), or has another size than *found*; :class:`OSError` if the cut fails.
         """
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -87,12 +90,15 @@ class LockedFile:
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Close the file, which releases its lock."""
+        """Close the file, which releases its lock. May raise :class:`OSError`."""
         os.close(self._fd)
 
 
 def _lock(fd: int) -> bool:
-    """Lock the file against other runs, if the system supports locks. Return false if another run has locked it."""
+    """Lock the file against other runs, and return true; also if the system or the file supports no lock.
+
+    Return false if another run has locked it.
+    """
     try:
         import fcntl
     except ImportError:  # no POSIX
@@ -179,7 +185,8 @@ def add_frame(parts: list[bytes], payload: bytes, chain: int) -> int:
 def frames(data: bytes, path: str) -> Iterator[Frame]:
     """Yield the records in *data*, the bytes of a file, up to the first incomplete or damaged record.
 
-    Raises :class:`~interwhen.JournalError` if *data* is not a journal or has another schema. The message names *path*.
+    Raises :class:`~interwhen.JournalError`, which names *path*, if the first bytes are not those of a journal, are
+    damaged, or have a schema that this version cannot read.
     """
     return frames_after(data, START, read_preamble(data, path).chain)
 
@@ -187,7 +194,8 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
 def read_preamble(data: bytes, path: str) -> Preamble:
     """Parse the first bytes of *data*, the bytes of a file with the name *path*.
 
-    Raises :class:`~interwhen.JournalError` if *data* is not a journal or has another schema.
+    Raises :class:`~interwhen.JournalError` if they are not those of a journal, are damaged, or have a schema that this
+    version cannot read.
     """
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(
@@ -243,11 +251,11 @@ class JournalFile(Protocol):
         ...
 
     def sync(self) -> None:
-        """Wait until all written data is on the disk."""
+        """Wait until all written data is on the disk. May raise :class:`OSError`."""
         ...
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. May raise :class:`OSError`."""
         ...
 
 
@@ -255,7 +263,7 @@ class JournalStore(Protocol):
     """Stores journals by name; the default is the file system."""
 
     def read(self, name: str, /) -> bytes:
-        """Return the bytes of the journal *name*. May raise :class:`OSError`."""
+        """Return all bytes of the journal *name*. May raise :class:`OSError`."""
         ...
 
     def open(self, name: str, /, *, keep: int, found: int) -> JournalFile:

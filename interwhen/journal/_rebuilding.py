@@ -75,7 +75,7 @@ class Journaled(msgspec.Struct, frozen=True):
 
     @property
     def result(self) -> Result | None:
-        """The recorded result; ``None`` if the run had not ended."""
+        """The recorded result; ``None`` if the run had not ended, continued after its end, or is redacted."""
         last = next((record for record in reversed(self.records) if not isinstance(record, CalledRecord)), None)
         return last.result if isinstance(last, EndRecord) else None
 
@@ -89,8 +89,8 @@ class Journaled(msgspec.Struct, frozen=True):
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     """Return the contents of *journal* (a path or a :class:`Journal`), up to the first incomplete or damaged record.
 
-    Raises :class:`~interwhen.JournalError` if it cannot be read, is not a journal, was written by a newer version,
-    has no complete first record, or has a result that contradicts its certificate.
+    Raises :class:`~interwhen.JournalError` if it cannot be read, is not a journal, has a record that this version does
+    not know, has no complete header as its first record, or has a result that contradicts its certificate or hashes.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     name = settings.name
@@ -338,9 +338,9 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
     """Rebuild the run in *found*: give its recorded facts to a new core, and return the state after the last one.
 
-    With *until*, only the first *until* records are used. Records of an end after which the run was resumed are left
-    out. The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if the journal is redacted,
-    or if this version of the core builds another trace from the same facts.
+    Records of an end after which the run was resumed are left out; with *until*, only the first *until* of the others
+    are used. The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if the journal is
+    redacted, or if this version of the core builds another trace from the same facts.
     """
     refuse_redacted(found)
     past = RebuiltRun(found, core_of(found.header, monitors))

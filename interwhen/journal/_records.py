@@ -58,7 +58,7 @@ class VerifierRecord(msgspec.Struct, frozen=True):
     deadline: float
     worker: Worker
     code_sha256: str = ""
-    """The SHA-256 of the module file of the verifier when the run began."""
+    """The SHA-256 of the module file of the verifier; empty if no file could be read. See :func:`code_digest`."""
 
 
 class MonitorRecord(msgspec.Struct, frozen=True):
@@ -97,6 +97,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     context_tokens: int | None
     """The size of the model's context in tokens; ``None`` if it is not known."""
     starts_in: Phase
+    """The phase in which the text of the model begins."""
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
     offline: Offline = Offline()
@@ -119,7 +120,7 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """The record of consecutive chunks of plain text, with their times."""
 
     at: float
-    """The time of the first chunk."""
+    """The time of the first chunk, in seconds since the run began."""
     phase: Phase
     texts: tuple[str, ...]
     gaps: tuple[int, ...] | bytes
@@ -127,10 +128,11 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     begin at any time. As numbers (schemas 1 and 2): the microseconds between each chunk and the next one."""
 
     def times(self) -> list[float]:
-        """Return the time of each chunk.
+        """Return the time of each chunk, in seconds since the run began.
 
-        It is rounded down to microseconds, so that no chunk seems to be later than what it caused. Raises
-        :class:`ValueError` if there are not as many times as texts, or if one is not a number.
+        Times that were stored as bytes are rounded down to microseconds, so that no chunk seems to be later than what
+        it caused. Raises :class:`ValueError` if there are not as many times as texts, or if one is infinite or not a
+        number.
         """
         if isinstance(self.gaps, bytes):
             clock = array("d", self.gaps)
@@ -497,7 +499,7 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 
 
 def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors*. Each one whose remedy is ``Auto`` gets the remedy recorded in *header*.
+    """Return *monitors*. Each one whose remedy is ``Auto`` gets the remedy that *header* records for its name, if any.
 
     The recorded ladder may have another order, which was learned, or which was the default of an older version.
     """

@@ -13,10 +13,11 @@ class RecheckFinding(msgspec.Struct, frozen=True):
     """A violation that a monitor finds in a recorded trace."""
 
     request: int
-    """The first request in whose text it occurs, counted from 1."""
+    """The first request in whose text it occurs, counted from 1. Requests that added no text do not count."""
     violation: ViolationRecord
     would_act: bool
-    """Whether a run with this monitor would probably have interrupted or held back the text here."""
+    """Whether the monitor's delivery is not ``observe``, so that a run would probably have interrupted or held back the
+    text here."""
 
 
 class Recheck(msgspec.Struct, frozen=True):
@@ -28,7 +29,7 @@ class Recheck(msgspec.Struct, frozen=True):
 
     journaled: Journaled
     traces: tuple[str, ...]
-    """The trace at the end of each request."""
+    """The trace at the end of each request that added text, before a remedy cut it."""
     findings: tuple[RecheckFinding, ...]
     """The violations, in the order of the requests and of the text. A violation in several requests is listed once."""
     unproven: tuple[CheckRecord, ...]
@@ -40,7 +41,7 @@ class Replay(msgspec.Struct, frozen=True):
 
     journaled: Journaled
     events: tuple[Event, ...]
-    """The events that its reader got, in order."""
+    """The recomputed events for its reader, in order."""
     text: str
     """The trace at the end."""
     result: Result | None

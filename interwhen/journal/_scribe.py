@@ -241,7 +241,10 @@ class Scribe:
             self._touch("requests", len(self.requests) - 1)
 
     def spent(self, record: SpentRecord) -> None:
-        """Store the counters that the engine measured, and add the times of closed streams to requests and remedies."""
+        """Store the counters in *record*, and add the times of closed streams to requests and remedies.
+
+        Token counts that came after the end of the run are added to the last request.
+        """
         self._latencies = record.close_latency
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):
             number, remedy, found = self._closes[place]
@@ -542,9 +545,9 @@ class Scribe:
         return found
 
     def changed_after(self, changes: int) -> dict[str, list[int]]:
-        """Return the indexes of the entries that have changed since :attr:`changes` had the value *changes*.
+        """Return which entries were added or changed since :attr:`changes` had the value *changes*.
 
-        They are sorted, by the name of their list; lists without a change are left out.
+        The result maps the name of each list with changes to the sorted indexes of these entries.
         """
         found = {}
         for name, changed_at in self._changed_at.items():

@@ -63,8 +63,11 @@ class CallHead(msgspec.Struct, frozen=True):
     """Identifies the call that a run belongs to, with the data that are known when the run begins."""
 
     call_id: str
+    """The id of the call in logs: 32 hexadecimal digits."""
     source: Literal["wrap", "gateway"]
+    """Whether a wrapped client or the gateway supervises the call."""
     api: str
+    """The name of the API of the request."""
     model: str
     """The name of the model in the request."""
     trace_id: str = ""
@@ -139,7 +142,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 def read_settings(option: str, wanted: object, kind: type[S]) -> S:
     """Return the settings that *wanted* gives for *option*, as a value of *kind*.
 
-    *wanted* is such a value, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` if it is not.
+    *wanted* is such a value, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` for anything
+    else, and for a path or mapping whose path is empty or whose values are invalid.
     """
     if isinstance(wanted, kind):
         return wanted

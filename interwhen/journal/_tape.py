@@ -94,7 +94,7 @@ class Tape:
     def cut(self, at: float, to: int, removed: int) -> int:
         """Record that the trace was cut to offset *to* at the time *at*, which removed *removed* characters.
 
-        Returns how many tokens this removed.
+        Returns how many tokens this removed. A text that is cut in its middle keeps all its tokens.
         """
         tokens = 0
         while self._standing and self.starts[self._standing[-1][0]] >= to:

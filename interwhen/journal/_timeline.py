@@ -39,7 +39,7 @@ class TextCut(msgspec.Struct, frozen=True, gc=False):
     at: float
     to: int
     length: int
-    """How many characters were taken back."""
+    """How many characters were taken back; 0 if the journal is redacted."""
     remedy: int | None
     """The index of the remedy that cut; ``None`` after a reconnect, the end of the run, or a resume."""
 
@@ -74,7 +74,8 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     """When its first text arrived."""
     ended: float | None
     how: Literal["ended", "closed", "broken", "refused", "open"]
-    """``closed``: we closed it, for a violation or at the end. ``refused``: it failed before it was accepted."""
+    """``ended``: the server ended it. ``closed``: we closed it, for a violation or at the end. ``broken``: it failed
+    after it was accepted. ``refused``: it failed before. ``open``: it has not ended."""
     error: str
     resume: ResumeMode | None
     """How it continues kept text; ``None`` for the first request."""
@@ -85,11 +86,14 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None
     """The server's token counts; ``None`` if it sent none."""
     remedy: int | None
-    """The index of the remedy after which it was made."""
+    """The index of the remedy after which it was made; ``None`` if there was none."""
 
     @property
     def at(self) -> float:
-        """The time at which the request was sent; if that is not known, when it was accepted, or else when it ended."""
+        """The time at which the request was sent; if that is not known, when it was accepted, or else when it ended.
+
+        0 if none of them is known.
+        """
         return next((time for time in (self.sent, self.accepted, self.ended) if time is not None), 0.0)
 
 
@@ -108,24 +112,25 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     ordered: float
     """When the core ordered the check."""
     began: float | None
-    """When it began in its worker; ``None`` if it never began."""
+    """When it began in its worker; ``None`` if it never began, or if this is not known."""
     ended: float | None
     worker: str
     """``inline``, ``loop``, ``thread 4711``, ``process 4711``, or ``cache`` if an earlier verdict was used; empty: it
     never began, or an older version did not record it."""
     outcome: Outcome | None
-    """``None`` if the check has not ended."""
+    """``None`` if the check has not ended. It has no reason if the journal is redacted."""
     tries: int
+    """How often the verifier was tried; 1 if the check has not ended."""
     lag: int
     """How many tokens of the model arrived between ``ordered`` and ``ended``."""
     cut: int | None
     """The index of the cut that removed its span; ``None`` if the span was not cut."""
     remedy: int | None
-    """The index of the remedy that its violation led to."""
+    """The index of the remedy that its violation led to; ``None`` if it led to none."""
     interrupted: bool
     """Whether its violation could interrupt the run."""
     fork: int | None
-    """The index of the fork that found the claim."""
+    """The index of the fork that found the claim; ``None`` if a parser found it."""
 
     @property
     def at(self) -> float:
@@ -150,6 +155,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome | None
     """Why there are no claims, if it failed; ``None`` if it found ``claims`` claims, or it is open."""
     tokens: int
+    """The tokens that it generated. This and the next two counts include other forks that ran at the same time."""
     prompt_tokens: int
     cached_tokens: int
 
@@ -168,9 +174,9 @@ class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
     violation: ViolationRecord
     remedy: RemedyName | None
     check: int | None
-    """The index of the check that found the violation."""
+    """The index of the check that found the violation; ``None`` if it is not known."""
     found: float
-    """When the check ended that found the violation."""
+    """When the check ended that found the violation; if that is not known, when the remedy was chosen."""
     closed: float | None
     """When the stream was closed."""
     cut: float | None
@@ -184,10 +190,11 @@ class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
     first: float | None
     """When the first text of that request arrived."""
     request: int | None
-    """The index of the request after it."""
+    """The index of the request after it; ``None`` if there was none."""
     removed: int
     """How many characters were cut."""
     removed_tokens: int
+    """How many tokens of the model were cut. A chunk that is cut in its middle does not count."""
 
     @property
     def at(self) -> float:
@@ -203,7 +210,8 @@ class Incident(msgspec.Struct, frozen=True, gc=False):
     """``abandoned``: the reader left. ``switched_off``: supervision was turned off. ``suspended`` and ``restored``: a
     verifier."""
     text: str
-    """The error, the seconds of silence or of the budget, or the name of the verifier; else empty."""
+    """The error, the seconds of silence or of the budget, or the name of the verifier; else, and if the journal is
+    redacted, empty."""
 
 
 TimelineEvent: TypeAlias = (

@@ -402,14 +402,16 @@ def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
 def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STORE, all_: bool = False) -> int:
     """Delete items. No process serves them any more, and they are made again by the next work.
 
+    The number of deleted items is printed. An unknown context or step is an error, and nothing is deleted.
+
     Parameters
     ----------
     name
         The context.
     steps
-        The steps of which the items are deleted.
+        The steps of which the items are deleted. Without --all, there must be at least one.
     all_
-        Delete the items of all steps.
+        Delete the items of all steps. It has no effect if steps are named.
     """
     found = place.open()
     try:

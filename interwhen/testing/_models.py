@@ -52,8 +52,9 @@ class ScriptedModel:
     """A :class:`~interwhen.Model` for tests, which sends prepared text.
 
     *script* is a list of replies, one for each request, of which the last one repeats; or a function that returns the
-    steps for a request. A reply that is a string is sent in chunks of *size* characters. *forks* is a function that
-    returns the reply to a fork. The model waits *delay* seconds before each read of a stream and before each fork.
+    steps for a request. A reply is a list of steps, or a string, which is sent in chunks of *size* characters. *forks*
+    is a function that returns the reply to a fork. The model waits *delay* seconds before each read of a stream and
+    before each fork.
 
     ``requests`` lists the requests for streams, and ``fork_requests`` lists the forks. ``closed`` counts the streams
     that were closed before their end.
@@ -96,7 +97,9 @@ class ScriptedModel:
         return ScriptedStream(self, steps, self._delay)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with the text that *forks* returns, after the delay. Each word counts as one token.
+        """Answer a fork with the text that *forks* returns, after the delay.
+
+        Each word of the text counts as one token, and so does the whole prompt.
 
         The fork is recorded in ``fork_requests``. Raises :class:`~interwhen.ModelError` if the model was made without
         *forks*.

@@ -62,13 +62,17 @@ class SentLog(msgspec.Struct):
 
 
 class LoadTally(msgspec.Struct, frozen=True):
-    """Counts of late packets since the last request for this tally. They show whether the server kept its schedule."""
+    """Counts of packets, and how late they were, since the last request for this tally.
+
+    They show whether the server kept its schedule.
+    """
 
     sent: int
     """Packets that were due."""
     late_p99_ms: float
     """The delay from the due time of a packet until the server sent it: the 99th percentile, in milliseconds."""
     late_max_ms: float
+    """The longest of these delays."""
     held: int
     """Packets that had to wait because the client had not read earlier ones."""
     busy: float
@@ -137,7 +141,8 @@ class Load:
         """Return the schedule of the stream that answers a request, as events of *api*.
 
         *model* is the model name in the request: ``CHUNKS@RATE`` for the fixed text, ``NUMBER@SPEED:CHUNKS`` for a
-        recording. *kept* is the prompt of the request, which the stream continues.
+        recording, where NUMBER counts from 0. *kept* is the prompt of the request. A recording leaves out as many
+        characters as *kept* has; the fixed text ignores *kept*.
         """
         number, _, rest = model.partition("@")
         speed, _, chunks = rest.partition(":")

@@ -100,13 +100,14 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     remaining: Spread
     """The share of a flagged wrong trace that was not written yet when the check of the first violation could start."""
     claims: int
+    """Claims with a verdict: the sum of the next three."""
     passed: int
     violated: int
     unknown: int
     troubles: int
     """Checks, extractions and preparations that failed."""
     silent: int
-    """Traces without any claim."""
+    """Traces without a claim that got a verdict."""
     aside: int
     """Traces to which the monitor does not apply in any turn."""
     check_ms: Spread
@@ -116,7 +117,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     prepare_ms: Spread
     """Milliseconds per call of ``prepare``, which runs once per turn."""
     reasons: tuple[tuple[str, int], ...] = ()
-    """The most frequent reasons of ``Unknown`` verdicts, each with its count."""
+    """The 20 most frequent reasons of ``Unknown`` verdicts, each with its count."""
 
 
 class Cases(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,10 +275,10 @@ def assert_trial(
 ) -> Score:
     """Run *monitor* over *traces* and return its score. Raises :class:`AssertionError` if a limit is not met.
 
-    *recall*, *precision* and *located* are minima, and *false_interrupts* is a maximum; each is between 0 and 1. A
-    limit is also not met if there are no traces from which to compute its rate. A check that fails raises the same
-    error. The message shows up to *show* cases of each kind. *seed* and *model* are those of
-    :func:`~interwhen.testing.try_monitor`.
+    *recall*, *precision* and *located* are minima, and *false_interrupts* is a maximum, for the rates of the same name
+    in :class:`Score`; each is between 0 and 1. A limit is also not met if there are no traces from which to compute its
+    rate. A check, extraction or preparation that fails raises the same error. The message shows up to *show* cases of
+    each kind. *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`.
     """
     tried = try_monitor_sync(monitor, traces, seed=seed, model=model)
     total = score(tried)

@@ -113,7 +113,7 @@ class ReceivedRequest:
     json: Any
     """The decoded body; ``None`` without a body."""
     connection: int
-    """The number of the connection. Requests that reuse a connection have the same number."""
+    """The number of the connection, counted from 1. Requests that reuse a connection have the same number."""
     gone: anyio.Event = field(default_factory=anyio.Event)
     """Set when the client closes the connection before the end of the answer."""
     gone_at: float | None = None
@@ -140,7 +140,10 @@ class ReceivedRequest:
         return "".join((turn.get("reasoning_content") or "") + (turn.get("content") or "") for turn in turns)
 
     def leave(self) -> None:
-        """Record that the client closed the connection: set ``gone``, and ``gone_at`` to the current time."""
+        """Record that the client closed the connection: set ``gone``, and ``gone_at`` to the current time.
+
+        Later calls do nothing.
+        """
         if self.gone_at is None:
             self.gone_at = anyio.current_time()
             self.gone.set()
@@ -150,9 +153,10 @@ Script = Callable[[ReceivedRequest], Iterable[Step]]
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
-    """Return the tokens of *story* that the client does not have; of a token that it has in part, return the rest.
+    """Return the tokens of *story* that the client does not have yet.
 
-    *kept* is the text that the client has, which may end with the first characters of *story*.
+    The client has the text *kept*. The longest beginning of *story* with which *kept* ends is left out, so the first
+    token of the result may be the rest of a token.
     """
     whole = "".join(story)
     at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))
@@ -341,7 +345,7 @@ def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top:
 def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int = 0, size: int = 7) -> tuple[Send, ...]:
     """Return the steps of a streamed tool call: first its name, then its arguments in pieces of *size* characters.
 
-    *call_id* is the id of the call, and *index* its number in the answer.
+    *call_id* is the id of the call, and *index* its number in the answer, counted from 0.
     """
     head = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
     pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]

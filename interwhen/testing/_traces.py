@@ -63,7 +63,7 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A trace that is labelled right, wrong or unclear.
 
-    Raises :class:`ValueError` if it has no turn, or if its mistake contradicts its label or is in no turn.
+    Raises :class:`ValueError` if it has no turn, or if its mistake contradicts its label or lies outside its turns.
 
     >>> LabelledTrace(name="sum", turns=(Turn(prompt="2 + 2 =", text=" 5"),), label="wrong").label
     'wrong'
@@ -104,8 +104,9 @@ _DECODER = msgspec.json.Decoder(LabelledTrace)
 def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iterator[LabelledTrace]:  # noqa: A002
     """Yield the traces in the file at *path*. *format* names an installed reader for other formats and folders.
 
-    Raises :class:`~interwhen.UsageError` if the file does not exist or has an invalid line (the error names line and
-    field), and :class:`~interwhen.PluginError` if the reader is not installed or fails.
+    Blank lines are skipped. Raises :class:`~interwhen.UsageError` if the file does not exist, is a folder without a
+    *format*, is damaged, or has an invalid line (the error names line and field); :class:`~interwhen.PluginError` if
+    the reader is not installed or fails; :class:`OSError` if the file cannot be opened.
     """
     where = Path(path)
     if not where.exists():
@@ -126,7 +127,7 @@ def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iter
 def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) -> int:
     """Write *traces* to a new file at *path*, one per line, compressed if *path* ends in ``.gz``. Return their count.
 
-    Raises :class:`~interwhen.UsageError` if the file exists or cannot be written.
+    Raises :class:`~interwhen.UsageError` if the file exists or cannot be written; it may then hold a part of them.
     """
     where = Path(path)
     count = 0

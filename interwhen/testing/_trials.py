@@ -54,7 +54,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.extracting = 0.0
-        """The seconds of all extractions."""
+        """The seconds of all extractions, without the time that the model takes to answer forks."""
         self.preparing: list[float] = []
         """The seconds of each call of ``prepare``."""
         self.aside = 0
@@ -183,14 +183,15 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     violated: int = 0
     """The number of refuted claims. It includes claims without a span, which never interrupt."""
     unknown: int = 0
+    """The number of verdicts ``Unknown``. It includes recognized text that no claim covers."""
     reasons: tuple[str, ...] = ()
     """The reason of each verdict ``Unknown``."""
     aside: int = 0
     """The number of turns to which the monitor does not apply: its ``prepare`` returned ``None``."""
     check_seconds: tuple[float, ...] = ()
-    """The duration of each check. Equal claims of one turn are checked only once."""
+    """The duration of each check that gave a verdict. Equal claims of one turn are checked only once."""
     extract_seconds: float = 0.0
-    """The total duration of the extractions, which run on the event loop."""
+    """The total duration of the extractions on the event loop, without the time that a model takes to answer forks."""
     prepare_seconds: tuple[float, ...] = ()
     """The duration of ``prepare`` for each turn."""
 

@@ -34,7 +34,7 @@ class OutOfVirtualTimeError(VirtualTimeError):
 
 
 class RealIOError(VirtualTimeError):
-    """Sockets, files, threads, processes and signals do not work in virtual time: use a fake."""
+    """Code used a virtual event loop for a socket, pipe, thread, process or signal. It needs a fake instead."""
 
 
 class _Turn:
@@ -56,7 +56,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     returns whether it made a callback ready; then the clock does not move.
 
     Raises :class:`DeadlockError` from the running call if nothing is ready and no timer is set,
-    :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` for real I/O.
+    :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` if the loop is asked for real
+    I/O.
     """
 
     is_virtual = True
@@ -80,7 +81,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Begin a loop iteration: call ``on_turn``, and set the clock to the next timer if no callback is ready.
 
         *timeout* is the time in seconds to the next timer: 0 if a callback is ready, and ``None`` if there is no timer.
-        Raises :class:`DeadlockError` for ``None``, and :class:`OutOfVirtualTimeError` at a limit.
+        Raises :class:`DeadlockError` for ``None``, and :class:`OutOfVirtualTimeError` beyond a limit. If ``on_turn``
+        returns true, the clock stays, and neither is raised.
         """
         self.turns += 1
         if self.on_turn is not None and self.on_turn(self.turns):

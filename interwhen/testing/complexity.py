@@ -313,8 +313,8 @@ def assert_quick(
 ) -> None:
     """Raise :class:`AssertionError` if *target* takes more than *seconds* of CPU time for a bait of *size* characters.
 
-    This includes work that :func:`assert_linear` does not count: regexes, slices and arithmetic. Choose a size for
-    which linear work takes at most a tenth of *seconds*.
+    The fastest of up to three calls counts. This includes work that :func:`assert_linear` does not count: regexes,
+    slices and arithmetic. Choose a size for which linear work takes at most a tenth of *seconds*.
     """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     bad = []
@@ -355,11 +355,11 @@ _NOT = {
 
 
 def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
-    """Return the reasons why the regex *pattern* may need more than linear time; empty if there are none.
+    """Return the reasons why the regex *pattern* may need more than linear time; empty if none is found.
 
-    Two common forms are found: a repetition inside a repetition that can match the same text in several ways, and two
-    unbounded repetitions that can match the same text. Some reported patterns are linear all the same. Raises
-    :class:`re.error` if *pattern* is not valid.
+    Three common forms are found: a repetition inside a repetition that can match the same text in several ways,
+    alternatives inside a repetition that can match the same text, and two unbounded repetitions that can match the same
+    text. Some reported patterns are linear all the same. Raises :class:`re.error` if *pattern* is not valid.
     """
     compiled = re.compile(pattern)
     items = parser.parse(compiled.pattern, compiled.flags & ~re.UNICODE.value)

@@ -149,7 +149,10 @@ class ScriptedResponse:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close the response. A :meth:`receive` that is waiting raises ``StreamClosed``."""
+        """Close the response. A :meth:`receive` that is waiting raises ``StreamClosed``.
+
+        If the body was not complete, the request records that the client left (``gone``).
+        """
         self._is_closed = True
         if self._is_open:
             self._request.leave()

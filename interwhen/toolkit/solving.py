@@ -43,9 +43,9 @@ class Problem:
         self.context: Any = context
         """The ``z3.Context`` of everything in this problem."""
         self.reasons: tuple[str, ...] = ()
-        """The names of the conditions that prove the last verdict, without unnecessary ones: they contradict each
-        other, or the conclusion (or its negation) follows from them. Empty if an example or a counterexample proves
-        the verdict."""
+        """The names of the conditions that prove the last verdict, without those that Z3 found to be unnecessary: they
+        contradict each other, or the conclusion (or its negation) follows from them. Empty if an example or a
+        counterexample proves the verdict, or if Z3 came to no answer."""
         self._seconds = seconds
         self._solver: Any = z3.Solver(ctx=context)
         self._solver.set("max_memory", memory_mb)
@@ -69,7 +69,8 @@ class Problem:
     def consistent(self) -> Verdict:
         """Return a pass if all conditions can be true at once. A violation names conditions that contradict each other.
 
-        Each of the named conditions is needed for the contradiction. ``Unknown`` if Z3 came to no answer.
+        Z3 leaves out conditions that it finds to be unnecessary for the contradiction; of their names, the violation
+        gives 300 characters. ``Unknown`` if Z3 came to no answer.
         """
         self._mine()
         found = self._solve()

@@ -180,7 +180,7 @@ def place_of(check: CheckRecord) -> Span:
 def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
     """Return the attempts in the journal at *path*.
 
-    Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal.
+    Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal, or if it is redacted.
     """
     found = read_journal(path)
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))

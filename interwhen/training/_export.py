@@ -49,10 +49,10 @@ def export_journals(
     """Write the rows of *journals* in *format* to the file *to*, as one JSON object a line; return the counts.
 
     The same journals in the same order give the same bytes. Duplicate rows, and rows that share *overlap* consecutive
-    words with a text of *keep_out*, are left out. The file is written under a temporary name, and replaces *to* only
-    when it is complete.
+    words with a text of *keep_out*, are left out. The file is written under the name *to* with ``.part`` added, and
+    replaces *to* only when it is complete.
 
-    Raises :class:`~interwhen.JournalError` for a file that this version cannot read as a journal, and
+    Raises :class:`~interwhen.JournalError` for a redacted journal or a file that this version cannot read, and
     :class:`UsageError` for an unknown format, an *overlap* below 1, if there are no journals, or if the file cannot be
     written.
     """

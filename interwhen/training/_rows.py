@@ -27,7 +27,9 @@ class ThinkingDocument(msgspec.Struct, frozen=True):
     text: str
     """The document and the thinking."""
     document: str
+    """The prompt of the run as text."""
     thinking: str
+    """The whole final trace: reasoning and answer."""
     spans: tuple[OursSpan, ...]
     """The spans of ``text`` that a training loss should leave out."""
 

@@ -72,9 +72,9 @@ def load(encoded: bytes) -> ExactChecks:
 
 
 class PortableVerifier:
-    """Stands for the verifier that *encoded* names, in the process of the actor.
+    """A placeholder for a verifier, which the actor pickles and sends to its worker process.
 
-    Its pickle makes the verifier in a worker process: see :func:`load`.
+    When the worker process unpickles it, :func:`load` makes the verifier from *encoded*, its name and options as bytes.
     """
 
     def __init__(self, encoded: bytes) -> None:

@@ -44,7 +44,8 @@ class SupervisedBatches:
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Answer the prompts in *batch*, which maps names to columns. Return it with the result columns added.
 
-        Raises :class:`UsageError` if it has no column with prompts.
+        Result columns replace columns of the same names. Raises :class:`UsageError` if the column with the prompts is
+        missing.
         """
         if self._column not in batch:
             raise UsageError(

@@ -30,7 +30,7 @@ class CodeDiffers(InterwhenError):
 class NamedVerifier(msgspec.Struct, frozen=True):
     """Names a verifier, so that an actor can make it: the plug-in, its options, and the code that it must have.
 
-    No code is sent. *index* is the verifier's place among those of the plug-in.
+    No code is sent. *index* is the verifier's place among those of the plug-in, counted from 0.
     """
 
     name: str

@@ -26,17 +26,21 @@ MOST_PROOFS = 4096
 @dataclass(slots=True)
 class _VerifierCost:
     needed: int = PROOFS
+    """How many expensive checks in a row let the verifier leave this machine."""
     streak: int = 0
+    """How many expensive checks in a row there were so far."""
     leaves: bool = False
+    """Whether its checks may leave this machine now."""
     seconds: float = 0.0
-    """The average time of a check, with the newer ones counting more."""
+    """The average CPU seconds of a check, with the newer ones counting more."""
 
 
 class CostHistory:
     """Learns what the checks of each verifier cost, and so which of them may leave this machine for the cluster.
 
-    A verifier leaves when its last ``PROOFS`` checks all needed ``LEAVING_SECONDS``. It comes back as soon as one of
-    them needed less than ``LEAST_SECONDS``, and must then prove itself four times as often before it leaves again.
+    A verifier leaves when its last ``PROOFS`` checks each needed at least ``LEAVING_SECONDS``. It comes back as soon as
+    a check needed less than ``LEAST_SECONDS``, and must then have four times as many such checks in a row (at most
+    ``MOST_PROOFS``) before it leaves again.
     """
 
     def __init__(self) -> None:
@@ -139,7 +143,7 @@ class Lane(Generic[C]):
 
 
 def best(key: str, lanes: Collection[Lane[C]]) -> Lane[C]:
-    """Return the best of *lanes* for *key* (rendezvous hashing).
+    """Return the best of *lanes*, of which there must be at least one, for *key* (rendezvous hashing).
 
     If an actor leaves, only the keys whose best place it was move.
     """

@@ -229,8 +229,9 @@ def facts(
     does not ensure this.
 
     *derivations* tells how often the model derives the result of a statement again if its lines do not show it and no
-    monitor refuted it. The wordings differ and hide the result. If at least *agreeing* derivations give the same
-    result, the statement is served as "Derived twice, not checked".
+    monitor refuted it. The model does not see the result, and the questions differ in their words. If at least
+    *agreeing* derivations give the result of the statement, it is served under the heading "Derived twice, not
+    checked", which is the same for every *agreeing*.
 
     With *structured*, the model must reply with JSON that follows a schema. If the endpoint refuses the schema or
     violates it, the model is asked for lines of text instead. Raises :class:`~interwhen.UsageError` for invalid values.
@@ -388,7 +389,7 @@ async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tup
 async def _agree(step: Step, context: StepContext, params: _FactParams) -> Proposal | Nothing:
     """Let the model derive the doubtful statements of the premises of *step* again.
 
-    Propose those for which enough derivations give the same result; if there are none, propose nothing.
+    Propose those whose own result enough derivations give; if there are none, propose nothing.
     """
     source = numbered(context.read(step.reads[0]), ()).source
     notes = [notes_of(item) for item in context.premises()]

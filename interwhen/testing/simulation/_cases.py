@@ -109,7 +109,7 @@ def _stream(history: History, sent: SentRequest, *, with_tags: bool) -> None:
 
 
 def is_half_a_tag(text: str) -> bool:
-    """Return whether *text* may be the beginning of a tag ``<think>`` or ``</think>``."""
+    """Return whether *text* may be the beginning of a tag ``<think>`` or ``</think>``; true for an empty text."""
     return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
 
 

@@ -168,6 +168,7 @@ class FileState(msgspec.Struct, frozen=True):
     at: float = 0.0
     """Time of the last record, in seconds since the run began."""
     is_over: bool = False
+    """Whether the file has the result of the run, with no later part of the run after it."""
 
 
 def read_file_state(journal: Journal) -> FileState:
@@ -253,6 +254,7 @@ class ProcessLog:
     open_forks: int = 0
     """Forks that were open when the process was killed."""
     was_killed: bool = False
+    """Whether the process was killed, as its *death* in the world demands."""
     seen_on_file: int = 0
     """Events that the reader had when everything was last on file."""
     judged_on_file: int = 0
