@@ -428,7 +428,11 @@ async def observe_recorded(
 
 
 class _CheckedCharacters:
-    """Counts the characters of recorded text that were read and checked again, and reports them to *on_progress*."""
+    """Estimates how many characters of recorded text :func:`recheck` has checked, and reports this to *on_progress*.
+
+    *on_progress* is called at each event with the estimate and with *total*, the number of all characters. The estimate
+    is the number of characters that were read, times the share of the started checks that have ended.
+    """
 
     def __init__(self, total: int, on_progress: OnProgress | None) -> None:
         self._total = total

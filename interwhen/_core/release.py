@@ -398,8 +398,9 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
 def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
     """Tell whether *record* is a pass that shows that the answer itself is right.
 
-    The claim must be in the answer phase, because a right value in the reasoning does not prove the answer. The monitor
-    must be required, because a refutation by an optional monitor does not make the result unverified.
+    The verdict and its monitor must have the scope ``answer``. The claim must be in the answer phase, because a right
+    value in the reasoning does not prove the answer. The monitor must be required: what an optional monitor refutes
+    does not make a result unverified, so what it passes proves nothing.
     """
     verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
     if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:

@@ -30,7 +30,7 @@ class Served:
     """The model and the prompt that a run uses, after prepared items were applied."""
 
     model: Model
-    """The run's model, or a model that replays a stored answer. The monitors check the text of both."""
+    """The run's model, or a model that replays a stored answer. The monitors check a replayed answer, too."""
     prompt: Prompt
     """The prompt, with the prepared text added."""
     items: tuple[str, ...] = ()

@@ -30,8 +30,9 @@ class ResumeWay(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why this way was chosen: what the endpoint was shown to do, or which option was given. It may quote the
     server."""
     reasoning: Literal["field", "tags"] | None = None
-    """For ``prefill``: where the kept reasoning was. ``field``: in its field of the message. ``tags``: between tags in
-    the content, although the server sends it in a field. ``None``: where the server had sent it."""
+    """For ``prefill``: where the request had the kept reasoning. ``field``: in the field of the message in which the
+    server sends reasoning. ``tags``: between tags in the content, although the server sends it in a field. ``None``:
+    there was none, or it was in the content, where the server had sent it."""
 
 
 Route = Literal["parser", "live", "restored", "prefill", "summary"]

@@ -26,6 +26,7 @@ class Repair(msgspec.Struct, frozen=True, tag=True):
       again: its extractor must find the refuted claim with the wrong part replaced by the repair.)
     * The wrong part does not end inside a number or a name.
     * The claim can be read without the model. A ``Fork`` without ``local`` is never repaired.
+    * The claim is not in a structured tool call, and the same words were not refuted at the same place before.
     """
 
     otherwise: Feedback | Resample = msgspec.field(default_factory=lambda: Feedback())  # noqa: PLW0108 (defined below)
@@ -42,7 +43,11 @@ class Feedback(msgspec.Struct, frozen=True, tag=True):
 
 
 class Resample(msgspec.Struct, frozen=True, tag=True):
-    """Cut the trace before the segment with the wrong claim, and sample it again without any feedback."""
+    """Cut the trace before the segment with the wrong claim, and sample it again without any feedback.
+
+    If the segment is a structured tool call, the trace is cut before the first call of the answer. If the model is
+    greedy (temperature 0), its temperature is raised, because it would write the same text again.
+    """
 
 
 Rung = Literal["repair", "resample", "feedback", "restart"]

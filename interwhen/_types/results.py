@@ -283,6 +283,7 @@ class Abstained(_Result, frozen=True, tag="abstained"):
     status: ClassVar[Status] = "abstained"
     reason: str
     unverified_reasons: tuple[UnverifiedReason, ...] = ()
+    """Which parts of ``text`` are not verified, and why."""
 
 
 class Failed(_Result, frozen=True, tag="failed"):
@@ -290,7 +291,9 @@ class Failed(_Result, frozen=True, tag="failed"):
 
     status: ClassVar[Status] = "failed"
     error: str
+    """What failed, as a text for a person."""
     unverified_reasons: tuple[UnverifiedReason, ...] = ()
+    """Which parts of ``text`` are not verified, and why."""
 
 
 Result: TypeAlias = Verified | Unverified | Abstained | Failed

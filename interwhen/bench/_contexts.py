@@ -64,7 +64,7 @@ class DatedQuestion(msgspec.Struct, frozen=True):
     gold: str
     """The right answer, a number as text."""
     id: str = ""
-    """Identifies the question; if empty, the number of its line does."""
+    """Identifies the question. If it is empty, :func:`read_questions` sets it to ``line-3`` for the third line."""
 
 
 class ContextRun(msgspec.Struct, frozen=True):
@@ -208,8 +208,8 @@ def _opened(model: str, base_url: str, threads: int | None) -> Model:
 def read_questions(path: Path) -> list[DatedQuestion]:
     """Return the questions in the file at *path*: JSON lines, perhaps compressed (``.gz``).
 
-    A question without an id gets the number of its line. Raises :class:`UsageError` if the file or a line cannot be
-    read.
+    Empty lines are skipped. A question without an id gets one from the number of its line, such as ``line-3``. Raises
+    :class:`UsageError` if the file cannot be opened, or a line is not valid.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     found = []

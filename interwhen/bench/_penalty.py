@@ -85,6 +85,7 @@ class Setup:
     chosen: tuple[Monitor, ...] = ()
     """The monitors to use. If empty, *monitors* artificial monitors with a known cost are used."""
     monitors: int = 5
+    """The number of artificial monitors."""
     verifier_ms: float = 100.0
     """How long each check of an artificial monitor takes, in milliseconds."""
     waiting: Waiting = "async"
@@ -206,10 +207,11 @@ class Penalty:
     def added(
         self, metric: str, before: Arm = "bare", after: Arm = "supervised", scale: float = 1.0
     ) -> tuple[Estimate, Estimate]:
-        """Return the mean difference between two arms, in the unit of the metric and in percent.
+        """Return the mean difference between two arms over the pairs, as an amount and in percent of *before*.
 
-        The parameters *before* and *after* are the names of the arms; *before* is subtracted. *scale* multiplies the
-        values: 1000 converts seconds to milliseconds.
+        The parameters *before* and *after* are the names of the arms; *before* is subtracted. The amount is in the unit
+        of *metric*, multiplied by *scale*. With a *scale* other than 1, its unit is called ``ms``, so use only 1000,
+        for a metric in seconds.
         """
         unit = METRICS[metric][0] if scale == 1.0 else "ms"
         early, late = ([scale * value for value in self.values(metric, arm)] for arm in (before, after))
@@ -601,7 +603,10 @@ async def penalty(
 
 
 def read_values(text: str) -> tuple[int, ...]:
-    """Return the comma-separated whole numbers in *text*. Raises :class:`UsageError` for another text."""
+    """Return the comma-separated whole numbers in *text*. Empty parts are skipped.
+
+    Raises :class:`UsageError` if a part is not a whole number.
+    """
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:

@@ -127,9 +127,10 @@ async def prepare(
 
 
 async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -> Asked:
-    """Ask *question* under the monitors, and return the tokens and whether the answer is right.
+    """Ask *question* about the context of *setting*, in a run with its monitors.
 
-    The run uses the precomputed items, unless *bare* is true.
+    Return the tokens of the run, and whether the answer is right. The run uses the precomputed items, unless *bare* is
+    true.
     """
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)

@@ -134,11 +134,11 @@ class _NoContext:
 
 
 def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
-    """Return the reason why the stored *answer* cannot answer *call*; empty if it can.
+    """Return the reason why the stored *answer* must not be the reply to *call*; empty if it may.
 
-    It cannot if the request has a field outside a fixed list (``_PLAIN``) with another value than ``None``, ``[]`` and
-    ``{}``, because such fields ask for more than plain text, or if the answer has more than two characters for each
-    token of the caller's limit.
+    The first reason is a field of the request that is not in ``_PLAIN``, because it may ask for more than plain text.
+    Such a field with the value ``None``, ``[]`` or ``{}`` is ignored. The other reason is an answer that has more than
+    two characters for each token of the caller's limit.
     """
     more = sorted(name for name, value in call.body.items() if name not in _PLAIN and value not in (None, [], {}))
     if more:

@@ -358,9 +358,10 @@ class OutputItems:
         return {"type": ADDED, "output_index": self._next, "item": {"id": name, **item}}
 
     def _name(self, name: str) -> str:
-        """Return the id *name*, or a new id if another item has it.
+        """Return *name* as the id of the next item. If an earlier item has this id, add the item's number to it.
 
-        Servers use the same ids again in later requests.
+        This is needed because servers use the same ids again in later requests. The id is recorded when the item is
+        announced to the reader.
         """
         return f"{name}_{self._next}" if name in self._names else name
 

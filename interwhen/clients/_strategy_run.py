@@ -821,7 +821,11 @@ class StrategyRun:
             await self._left.wait()
 
     def _passed(self, events: list[Event]) -> list[Event]:
-        """Return the *events* for the reader, and record how much of the text they show."""
+        """Return those of *events* that the reader gets, and record how much of the text they show.
+
+        If the run only replays the answer that the strategy chose, ``StreamStarted`` is left out. Otherwise all events
+        are returned.
+        """
         for event in events:
             if isinstance(event, Delta):
                 self._shown = event.start + len(event.text)
@@ -832,7 +836,10 @@ class StrategyRun:
         return events
 
     async def _finish(self, events: list[Event]) -> list[Event]:
-        """Handle the last *events* of a run: return them with the result of the call, or begin another run."""
+        """Handle the last *events* of a run: return them with the result of the call, or choose the next run.
+
+        If another run follows, text that the reader has seen is retracted.
+        """
         assert self._inner is not None
         result = self._inner.result
         passed = self._passed([event for event in events if not isinstance(event, Finished)])
@@ -852,8 +859,9 @@ class StrategyRun:
     def _following(self, result: Result) -> LiveRun | None:
         """Return the run to make after one that ended with *result*; ``None`` if no other run follows.
 
-        None follows if that run has failed or given an answer, or if time, tokens or text that the reader has seen
-        forbid it.
+        No run follows one that failed or gave an answer. The result is also ``None`` if the time is used up, if fewer
+        tokens are left than the longest run kept, if the reader has seen text that must not be retracted, or if the
+        strategy makes no further run.
         """
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None
@@ -876,7 +884,11 @@ class StrategyRun:
         return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
-        """Return *result*, of the run that showed the chosen answer, with the cost and time of the strategy added."""
+        """Return *result*, of the run that showed the chosen answer, with the costs and times of the whole call.
+
+        Its ledger becomes that of the call, the time until the choice is added to its times, and its insertions become
+        the parts of the answer that the strategy wrote.
+        """
         choice, timing = self._choice, result.timing
         assert choice is not None
         waited = self._chosen_at - self._began
@@ -907,9 +919,10 @@ class StrategyRun:
         return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
 
     def _ledger(self, *, kept: int) -> Ledger:
-        """Return the ledger (the token counts) of the call if the last run has no result, or if there was no run.
+        """Return the ledger (the token counts) of a call that does not end with the result of a live run.
 
-        There is no run if the strategy chooses among samples. *kept* is the number of tokens that are shown.
+        If the strategy chooses among samples, the ledger counts all of its requests, and *kept* is the number of tokens
+        that are shown. Otherwise it is the sum of the live runs that were given up, and *kept* is ignored.
         """
         if self._live is not None:
             return self._summed(Ledger())

@@ -58,7 +58,8 @@ _tasks: set[asyncio.Task[None]] = set()
 class RunTask:
     """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose` is called.
 
-    At the end, *ending* makes the record of the call.
+    :meth:`begin` starts the task. :meth:`leave` does not wait for its end, :meth:`aclose` does. At the end,
+    :meth:`CallEnding.publish` of *ending* reports and records the call.
     """
 
     def __init__(self, run: Run | StrategyRun, ending: CallEnding | None = None) -> None:

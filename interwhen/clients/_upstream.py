@@ -257,7 +257,10 @@ class CallTransport(Protocol):
         ...
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the body of a successful GET request for the path *facts*, such as ``models`` or ``slots``."""
+        """Send a GET request for the path *facts*, such as ``models`` or ``slots``; return the body of the response.
+
+        Raises :class:`~interwhen.ModelError` if the request fails or the server refuses it.
+        """
         ...
 
 

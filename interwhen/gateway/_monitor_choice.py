@@ -275,9 +275,10 @@ class MonitorChooser:
         return (head, rest) if is_ours or head == _NONE else (None, model)
 
     def _vetted(self, asked: object) -> str:
-        """Check *asked*, the strategy that a request names, and return it.
+        """Check *asked*, the strategy that a request names, and return it unchanged.
 
-        Raises :class:`HttpError` if the strategy is no text, is unknown, or cannot be loaded.
+        It is a name, a name with options (``NAME:OPTION=VALUE``), or ``none`` or empty for no strategy. Raises
+        :class:`HttpError` if *asked* is no text, or if the strategy is unknown or cannot be loaded.
         """
         if not isinstance(asked, str):
             raise HttpError(

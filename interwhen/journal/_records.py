@@ -120,7 +120,7 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """The record of consecutive chunks of plain text, with their times."""
 
     at: float
-    """The time of the first chunk."""
+    """The time of the first chunk, in seconds since the run began."""
     phase: Phase
     texts: tuple[str, ...]
     gaps: tuple[int, ...] | bytes
@@ -128,10 +128,11 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     begin at any time. As numbers (schemas 1 and 2): the microseconds between each chunk and the next one."""
 
     def times(self) -> list[float]:
-        """Return the time of each chunk.
+        """Return the time of each chunk, in seconds since the run began.
 
-        It is rounded down to microseconds, so that no chunk seems to be later than what it caused. Raises
-        :class:`ValueError` if there are not as many times as texts, or if one is not a number.
+        Times that were stored as bytes are rounded down to microseconds, so that no chunk seems to be later than what
+        it caused. Raises :class:`ValueError` if there are not as many times as texts, or if one is infinite or not a
+        number.
         """
         if isinstance(self.gaps, bytes):
             clock = array("d", self.gaps)

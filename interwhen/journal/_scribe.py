@@ -284,7 +284,10 @@ class Scribe:
     # ------------------------------------------------------------------ text
 
     def _changed(self, at: float) -> None:
-        """Record that the trace was cut at the time *at*, and the text that was written after the cut."""
+        """Record how the current step changed the trace at the time *at*: the text that was cut, and the new text.
+
+        Either may be missing. Checks of text that was cut are marked with the cut.
+        """
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:

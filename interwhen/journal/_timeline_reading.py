@@ -65,7 +65,7 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
 
 
 class _FollowedRun(RebuiltRun):
-    """A run that is rebuilt from its journal while a scribe records its timeline."""
+    """A run that is rebuilt from its journal. Its ``scribe`` records the timeline in memory: text, checks, remedies."""
 
     __slots__ = ("scribe",)
 
@@ -429,10 +429,11 @@ def _outcome(name: str | None) -> Outcome | None:
 
 
 class TimelineReader:
-    """Reads a journal that is still being written, and returns new data as parts of the compact form.
+    """Reads a journal that is still being written, and returns what is new as parts of its timeline in JSON.
 
-    It gets the bytes by :meth:`feed`; *path* is only a name for errors and for the timeline. Raises
-    :class:`~interwhen.JournalError` if this version cannot read the journal.
+    This JSON is the compact form, which the trace page reads. The reader gets the bytes of the journal by :meth:`feed`;
+    *path* is only a name for errors and for the timeline. Raises :class:`~interwhen.JournalError` if this version
+    cannot read the journal.
     """
 
     def __init__(self, path: str = "") -> None:

@@ -385,7 +385,10 @@ class FastConnection(asyncio.Protocol):
         return bool(poll.poll(0))
 
     def send_request(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
-        """Send the bytes *request* and return the response, which has not arrived yet. *name* is for its errors."""
+        """Send the bytes *request*, and return the response, which has not arrived yet. Needs an open connection.
+
+        *name* is the name of the request in the errors of the response, and *loop* the event loop that reads it.
+        """
         assert self._transport is not None
         self._response = response = FastResponse(name, self, loop)
         self._transport.write(request)

@@ -632,10 +632,10 @@ class ChatModel(OpenAICompatible):
 
     @property
     def needs_proof(self) -> bool:
-        """Whether it is still to be found out by :meth:`prove` how the endpoint continues an unfinished assistant turn.
+        """Whether :meth:`prove` should be called, because it is not known how the endpoint continues kept text.
 
-        It is true only with ``resume="auto"``, once this model has chosen to continue kept text in such a turn, and if
-        *probe* is not ``"never"``.
+        It is true only if *resume* is ``"auto"`` and *probe* is not ``"never"``, and only after this model has chosen
+        to continue kept text by an unfinished assistant message.
         """
         return (
             self._option == "auto" and self._resume == "prefill" and self._probe != "never" and not self._proof.is_known

@@ -76,7 +76,10 @@ class TokenServer(Protocol):
         ...
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, the answer to a request of :meth:`body` without streaming."""
+        """Return the completion in *data*, the answer to a request of :meth:`body` without streaming.
+
+        Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
+        """
         ...
 
 
@@ -136,7 +139,10 @@ class VllmTokens:
         return ChatEvents(response, prompt, field, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer of vLLM without streaming."""
+        """Return the completion in *data*, an answer of vLLM without streaming.
+
+        Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
+        """
         return _completion(data, data)
 
 
@@ -200,7 +206,10 @@ class LlamaCppTokens:
         return ChatEvents(response, prompt, field, read=_llamacpp_event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer of llama.cpp without streaming."""
+        """Return the completion in *data*, an answer of llama.cpp without streaming.
+
+        Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
+        """
         return _completion(msgspec.json.encode(_llamacpp_event(_object(data))), data)
 
     async def _ids(self, text: str, *, add_special: bool, parse_special: bool) -> Ids:
@@ -279,7 +288,10 @@ class SglangTokens:
         return ChatEvents(response, prompt, field, read=_SglangEvents().event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer of SGLang without streaming."""
+        """Return the completion in *data*, an answer of SGLang without streaming.
+
+        Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
+        """
         return _completion(msgspec.json.encode(_SglangEvents().event(_object(data))), data)
 
 
@@ -406,7 +418,10 @@ def _object(data: bytes) -> Body:
 
 
 def _completion(converted: bytes, data: bytes) -> Completion:
-    """Return the completion in *converted*, which is the converted form of the answer *data*."""
+    """Return the completion in *converted*, the answer *data* in the form of ``/v1/completions``.
+
+    Raises :class:`~interwhen.ModelError` if it is an error or no completion; the exception quotes *data*.
+    """
     answer: CompletionBody = _decoded(converted, CompletionBody, "the answer must be a completion")
     return completion_of(answer, data)
 
@@ -416,7 +431,10 @@ def _template_fields(chat: Mapping[str, Any], *more: str) -> Body:
 
 
 def _schema(chat: Mapping[str, Any]) -> Body | None:
-    """Return the JSON schema that *chat* requires for its answer; ``None`` if it requires none."""
+    """Return the JSON schema that the field ``response_format`` of *chat* requires; ``None`` if it requires none.
+
+    For the format ``json_object``, it is the schema of any JSON object.
+    """
     wanted = chat.get("response_format")
     if not isinstance(wanted, Mapping):
         return None

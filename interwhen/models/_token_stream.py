@@ -98,7 +98,10 @@ class IteratorStream(GuardedStream):
             raise
 
     async def release(self) -> None:
-        """Close the iterator, if it has ``aclose`` and has not ended."""
+        """Close the iterator of texts, if it has ``aclose`` and has not ended.
+
+        If another task reads it, nothing is done: the cancellation of that read ends it.
+        """
         close = getattr(self._texts, "aclose", None)
         if close is not None and not self._over:
             try:
@@ -332,9 +335,11 @@ class TokenStream:
     def _take(
         self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        """Process *found*: the end mark or the chunks in the event at offset *at*, which is one of *events*.
+        """Process *found*, the end mark or the chunks in the event at the byte offset *at* of the body.
 
-        The chunks are added to *chunks*. An end mark ends the stream, and the bytes after it are counted in ``notes``.
+        The chunks are added to *chunks*. An end mark ends the stream: if the server sent no finish reason, a chunk with
+        the reason ``other`` is added to *chunks*, and the number of bytes after the end mark is added to
+        ``notes.bytes_after_end``. *events* are all events of this read.
         """
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
@@ -354,9 +359,9 @@ class TokenStream:
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return how many bytes have arrived after the end mark, which is at *offset*.
+        """Return how many bytes have arrived after the end mark, which is at the byte offset *offset* of the body.
 
-        *events* are those of the read.
+        *events* are all events of this read.
         """
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following

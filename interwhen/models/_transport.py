@@ -261,9 +261,10 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
     """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
 
     Without *status*, a code from 400 to 599 in *body* is the status. Status 429 becomes
-    :class:`~interwhen.models.RateLimited`, a prompt that is too long for the context
-    :class:`~interwhen.models.ContextOverflow`, and every other error :class:`~interwhen.models.UpstreamError`. A
-    ``Retry-After`` in *headers* is stored in the exception.
+    :class:`~interwhen.models.RateLimited`. An error about a prompt that is too long for the context becomes
+    :class:`~interwhen.models.ContextOverflow`, unless the status is 500 or more. Every other error becomes
+    :class:`~interwhen.models.UpstreamError`. The seconds to wait according to *headers* (``Retry-After``) are stored in
+    the exception.
     """
     message, code = _describe(body)
     if status is None and code is not None and re.fullmatch(r"[45]\d\d", code):

@@ -287,7 +287,8 @@ class _TooLongError(Exception):
 def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[str, Value] | None = None) -> Value:
     """Return the value of *node* in *situation*. If that takes more than 100,000 steps, it is :class:`Missing`.
 
-    *node* must have passed the type check. *names* has the values of additional names, such as ``item``.
+    *node* must have passed the type check against *schema*, the tools and the tables of the state. *names* has the
+    values of additional names, such as ``item``.
     """
     try:
         return _Evaluator(situation, schema).value(node, names or {})

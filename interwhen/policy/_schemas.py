@@ -118,7 +118,10 @@ class Schema:
         return Anything() if found is None else found.returns
 
     def call_of(self, tool: str) -> RecordOf:
-        """Return the kind of an item of ``calls("tool")``: a record of the arguments and the result of a call."""
+        """Return the kind of an item of ``calls("tool")``: a record of the arguments and the result of a call.
+
+        If *tool* is unknown, the arguments have no fields, and the result is :class:`Anything`.
+        """
         fields = (("args", self.arguments_of(tool)), ("result", self.result_of(tool)))
         return RecordOf(f"a call of {tool}", fields)
 

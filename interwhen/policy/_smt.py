@@ -476,10 +476,11 @@ class Defect(NamedTuple):
 
 
 def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
-    """Yield a defect for each tool for which *rule* can never apply, can never be broken, or can never be kept.
+    """Yield a defect for each tool of *rule* for which the rule can never apply, never be broken, or never be kept.
 
-    A prohibition, which requires ``false``, need not be kept. If Z3 finds no answer or the formula is too large, this
-    is a defect of the kind ``open``.
+    A rule for any tool is examined once. Only the first of these defects is reported for a tool. A rule that requires
+    ``false`` (a prohibition) may be impossible to keep. The defect is ``open`` instead of ``vacuous`` if Z3 finds no
+    answer, or if the formula is too large.
     """
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"

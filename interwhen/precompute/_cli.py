@@ -52,8 +52,10 @@ _RULE = GateRule()
 def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
     """Return a table of what each current item of *prepared* saves, one row for each item with a record in *records*.
 
-    *records* maps the ids of items to the measurements of the gate. The columns are the gate's stage, in how many
-    queries the item was used, the pairs of runs (with and without it), and the saved tokens. ``None`` without a row.
+    *records* maps the ids of items to measurements: comparisons of a run with the item and a run without it. The first
+    columns are the item, its stage (such as ``trial``), in how many queries it was used, the number of comparisons, and
+    the saved tokens. The last ones are the saved share (with weighted and with equal tokens), and after how many
+    queries the item pays off. ``None`` without a row.
     """
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
@@ -400,14 +402,16 @@ def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
 def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STORE, all_: bool = False) -> int:
     """Delete items. No process serves them any more, and they are made again by the next work.
 
+    The number of deleted items is printed. An unknown context or step is an error, and nothing is deleted.
+
     Parameters
     ----------
     name
         The context.
     steps
-        The steps of which the items are deleted.
+        The steps of which the items are deleted. Without --all, there must be at least one.
     all_
-        Delete the items of all steps.
+        Delete the items of all steps. It has no effect if steps are named.
     """
     found = place.open()
     try:

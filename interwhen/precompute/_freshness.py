@@ -143,7 +143,10 @@ class PlanInputs:
 
     @classmethod
     def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> PlanInputs:
-        """Build the inputs from *plan*, the digests of the *pieces* by name, and *key_settings*."""
+        """Build the inputs from the steps of *plan*. *pieces* has the digest of each piece of the context, by its name.
+
+        *key_settings* has what the keys of all items share: the model, the tokenizer and the monitors.
+        """
         followers: dict[str, list[PlannedStep]] = {}
         for each in plan:
             for name in each.premises:

@@ -368,10 +368,11 @@ class Gate:
         self.record.paid += arm.cost(self.rule.weights)
 
     def observe(self, pair: Pair) -> Moved | None:
-        """Add *pair* to the record, and move the item to another stage if the pairs now show that it belongs there.
+        """Add *pair*, a query that was run without and with the item, to the record, and move the item if necessary.
 
-        Return the move, or ``None`` without one. The reader's run of the pair must already be recorded by
-        :meth:`charge`. For an evicted item, nothing is done.
+        If the pairs show that it saves tokens, it becomes kept. If they show that it costs more, it becomes demoted, or
+        evicted if it was demoted already. Return the move, or ``None`` without one. The cost of the shadow run is added
+        to the record; :meth:`charge` must have added that of the reader's run. For an evicted item, nothing is done.
         """
         if self.record.stage == "evicted":
             return None

@@ -89,7 +89,8 @@ def _parts_or_type(value: Any) -> list[object]:
 def _parts(value: Any) -> list[object]:
     """Return those parts of *value*, an object such as a function, that belong to its fingerprint.
 
-    Raises :class:`Unseen` if objects of its class have no fingerprint.
+    Of a function these are module, name, defaults and closure variables, not the code; of a dataclass or struct, its
+    class and fields. Raises :class:`Unseen` if objects of the class of *value* have no fingerprint.
     """
     if isinstance(value, enum.Enum):
         return [type(value), value.name]

@@ -274,7 +274,10 @@ class Worth(msgspec.Struct, frozen=True):
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
-    """Compute what an item saves from all pairs in *record*, with the prices and the error level of *rule*."""
+    """Compute what an item saves from all pairs in *record*, each a run with the item and a run without it.
+
+    *rule* has the weights of the tokens and the error level of the intervals. Without pairs, the saving is 0.
+    """
     saving = statistics.fmean(pair.saving(rule.weights) for pair in record.pairs) if record.pairs else 0.0
     paid_off = record.offline_tokens / saving if saving > 0 else None
     return Worth(_interval(record, rule.weights, rule.alpha), _interval(record, PLAIN, rule.alpha), saving, paid_off)

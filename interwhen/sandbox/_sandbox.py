@@ -64,7 +64,10 @@ class Guarantees:
         return frozenset(finding.guarantee for finding in self.findings if not finding.enforced)
 
     def why(self, guarantees: Iterable[Guarantee]) -> str:
-        """Return a text that names each of *guarantees* and says why it is missing (nothing, if it is enforced)."""
+        """Return a text such as ``network: REASON; files: REASON`` that says why each of *guarantees* is missing.
+
+        A guarantee that is enforced has an empty reason.
+        """
         wanted = set(guarantees)
         found = [finding for finding in self.findings if finding.guarantee in wanted]
         return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in found)
@@ -82,7 +85,10 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The resource limits of one run. A program that fails because of a limit ends as :class:`Limited`."""
+    """The resource limits of one run. A program that fails because of a limit ends as :class:`Limited`.
+
+    Raises :class:`UsageError` if a limit is not between 0 and 2**60 (both excluded), or ``open_files`` is below 8.
+    """
 
     seconds: float = 5.0
     """Wall-clock time from the start of the program itself."""

@@ -540,8 +540,9 @@ class AdaptiveAllocator:
     def begin(self, key: str) -> tuple[Odds, ...]:
         """Count a begun task of class *key*, and return its planned tries in order.
 
-        The caller stops after the first verified try, and gives up after the last one; with ``least=0`` there may be no
-        try. After 16 tasks, and for a new class, the price and all plans are computed again.
+        The expected tokens of these tries are added to ``spending.expected``. The caller stops after the first verified
+        try, and gives up after the last one. With the option ``least=0``, there may be no try. The price (how much a
+        token must gain) and the plans of all classes are computed again for a new class, and after 16 tasks.
         """
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:

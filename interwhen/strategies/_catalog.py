@@ -78,7 +78,10 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make the strategy "adaptive sampling", which aims at a mean of *share* times the token budget per question."""
+    """Make the strategy "adaptive sampling", which aims at a mean of *share* (0 to 1) of the token budget per question.
+
+    See :class:`Adaptive`.
+    """
     return Adaptive(share=share)
 
 
@@ -247,10 +250,11 @@ def load_strategy(spec: str) -> Strategy:
 
 
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
-    """Return the strategies in *specs*, a list or a text with commas. If *specs* is empty, return all shipped ones.
+    """Return the strategies that *specs* describes: a text, or several, each with one strategy or more.
 
-    A comma before ``name=`` belongs to the options of the strategy. Raises :class:`~interwhen.UsageError` if two have
-    the same name, and :class:`~interwhen.PluginError` if one is missing or broken.
+    Commas separate the strategies of a text. A comma before an option, as in ``dvts:trees=4,expansions=2``, belongs to
+    the strategy. If *specs* is empty, all shipped strategies are returned. Raises :class:`~interwhen.UsageError` if two
+    have the same name, and :class:`~interwhen.PluginError` if one is missing or broken.
     """
     texts = [specs] if isinstance(specs, str) else list(specs)
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]

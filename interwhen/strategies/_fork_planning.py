@@ -164,12 +164,12 @@ def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
 
 
 def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
-    """Compute the rates of a server (seconds per unit of work) from three probe requests.
+    """Compute how many seconds a server needs for one unit of each kind of work, from three probe requests.
 
     The probes *short* and *long* have uncached prompts of different lengths, and equally long replies. The probe *warm*
-    has the prompt of *long*, which is cached now, and a longer reply. The cost of a restore is assumed; it is measured
-    when the planner first tries a restore. Raises :class:`UsageError` if the server did not read more tokens for *long*
-    than for *short*, or did not write more for *warm* than for *long*.
+    has the prompt of *long*, which is cached now, and a longer reply. No probe restores a saved state: the two rates of
+    a restore are assumed, and measured when the planner first tries one. Raises :class:`UsageError` if the server did
+    not read more tokens for *long* than for *short*, or did not write more for *warm* than for *long*.
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
         raise UsageError(

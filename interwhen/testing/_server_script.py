@@ -153,9 +153,10 @@ Script = Callable[[ReceivedRequest], Iterable[Step]]
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
-    """Return the tokens of *story* that the client does not have; of a token that it has in part, return the rest.
+    """Return the tokens of *story* that the client does not have yet.
 
-    *kept* is the text that the client has, which may end with the first characters of *story*.
+    The client has the text *kept*. The longest beginning of *story* with which *kept* ends is left out, so the first
+    token of the result may be the rest of a token.
     """
     whole = "".join(story)
     at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))

@@ -226,7 +226,10 @@ def recut(text: str, seed: object = 0) -> list[str]:
 
 
 def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
-    """Return the segments of *text* that *trigger* gives to a monitor. All of *text* belongs to *phase*."""
+    """Return the segments of *text* that *trigger* gives to a monitor. All of *text* belongs to *phase*.
+
+    Raises :class:`~interwhen.UsageError` if *trigger* has an invalid value.
+    """
     transcript = Transcript(phase)
     transcript.append(text, 0)
     scanner = scanner_for(trigger)

@@ -22,9 +22,9 @@ class CallReader:
         self._offer = read_offer(task.prompt, {})
 
     def read(self, text: str) -> tuple[tuple[ToolCall, ...], str]:
-        """Return the tool calls in *text* that can be read, and the part of *text* before the first of them.
+        """Return the tool calls in *text*, and the part of *text* before the first of these calls.
 
-        Without calls, this part is the whole *text*.
+        Calls that cannot be read are left out. If no call is left, the part is the whole *text*.
         """
         transcript = Transcript("answer")
         transcript.append(text, 0)

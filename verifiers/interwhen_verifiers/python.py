@@ -193,10 +193,12 @@ class Code(Claim):
     """A code block that declares Python."""
 
     code: str
+    """The program to check. If the block is only the body of the function that the task begins, the beginning of this
+    function comes first. Empty if the block is too long to be read."""
     starts: tuple[int, ...]
-    """The offsets of its lines, from the start of the claim."""
+    """The offset of each line of ``code``, from the start of the claim; 0 for lines that come from the task."""
     earlier: tuple[str, ...]
-    """The code of the last 16 blocks before it, oldest first."""
+    """The code of the last 16 Python blocks before it, oldest first; empty if the block is too long to be read."""
     doubt: str = ""
     """Why it is not checked. Empty: it is checked."""
 

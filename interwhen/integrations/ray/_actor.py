@@ -64,17 +64,17 @@ async def _wait_for(value: Any) -> Any:
 
 
 def load(encoded: bytes) -> ExactChecks:
-    """Make the verifier that *encoded* names, in the worker process that calls this.
+    """Make the verifier that *encoded* names, in the worker process that calls this, and wrap it.
 
-    Raises the errors of :func:`make`.
+    Raises :class:`CodeDiffers` or :class:`~interwhen.PluginError` as :func:`make` does.
     """
     return ExactChecks(make(encoded))
 
 
 class PortableVerifier:
-    """Stands for the verifier that *encoded* names, in the process of the actor.
+    """A placeholder for a verifier, which the actor pickles and sends to its worker process.
 
-    Its pickle makes the verifier in a worker process: see :func:`load`.
+    When the worker process unpickles it, :func:`load` makes the verifier from *encoded*, its name and options as bytes.
     """
 
     def __init__(self, encoded: bytes) -> None:

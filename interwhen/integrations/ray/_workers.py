@@ -300,7 +300,13 @@ class RayWorkers:
     async def _check_away(
         self, target: _RemoteTarget, key: str, claim: bytes, scope: anyio.CancelScope
     ) -> CheckResult | None:
-        """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead."""
+        """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead.
+
+        *target* is the verifier, *key* identifies the claim, and *claim* is the pickled claim. The verdict is
+        ``Unknown`` if no actor was free within the time that the option *patience* allows. The deadline of *scope* is
+        removed, because the actor limits the time of the check. For ``None``, it is set again: the check then has its
+        whole time.
+        """
         now = self._now()
         self._number = number = self._number + 1
         each = _Open(
@@ -347,7 +353,7 @@ class RayWorkers:
     async def _wait_for_actor(self, each: _Open, *, queues: bool) -> bool:
         """Wait until *each* has an actor or a result; with *queues*, it must still be added to the waiting checks.
 
-        Return whether this was so before the patience was over.
+        Return false if the time that the option *patience* allows was over before.
         """
         with anyio.move_on_after(self._patience) as patience:
             if queues:

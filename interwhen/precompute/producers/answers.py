@@ -222,8 +222,9 @@ def answers(
     those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
 
     If no monitor has judged or refuted an answer, the model derives it again, at most *derivations* times, from other
-    words of the question. If *agreeing* derivations give the same result, this result is served before its question as
-    "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of range.
+    words of the question. If *agreeing* of these derivations give the result of the answer, this result is put before
+    its question under the heading "Derived twice, not checked", which is the same for every *agreeing*. Raises
+    :class:`~interwhen.UsageError` for numbers out of range.
     """
     return AnswerProducer(
         questions=questions,
@@ -342,7 +343,7 @@ async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
 async def _agreed(
     answer: str, prompt: str, kept: Answered, params: _AnswerParams, context: StepContext
 ) -> Proposal | None:
-    """Derive the result of *answer* again, and return it as a proposal if enough derivations agree; else ``None``.
+    """Derive the result of *answer* again. If enough derivations give this result, propose it; else return ``None``.
 
     *kept* has the question and the keys for the data of the item. The model gets *prompt* with other words each time.
     """

@@ -67,7 +67,10 @@ class Notes(msgspec.Struct, frozen=True):
 
 
 class _FactParams(msgspec.Struct, frozen=True):
+    """The parameters of one pass over one piece: its number, and those options of :func:`facts` that it needs."""
+
     number: int
+    """The number of the pass, from 1; 0 is the step that derives doubtful statements again."""
     limit: int
     min_gain: float
     max_tokens: int
@@ -226,8 +229,9 @@ def facts(
     does not ensure this.
 
     *derivations* tells how often the model derives the result of a statement again if its lines do not show it and no
-    monitor refuted it. The wordings differ and hide the result. If at least *agreeing* derivations give the same
-    result, the statement is served as "Derived twice, not checked".
+    monitor refuted it. The model does not see the result, and the questions differ in their words. If at least
+    *agreeing* derivations give the result of the statement, it is served under the heading "Derived twice, not
+    checked", which is the same for every *agreeing*.
 
     With *structured*, the model must reply with JSON that follows a schema. If the endpoint refuses the schema or
     violates it, the model is asked for lines of text instead. Raises :class:`~interwhen.UsageError` for invalid values.
@@ -276,11 +280,12 @@ async def _propose_fitting(
 
 
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
-    """Ask the model for statements about *given*. If no statement can be read in the reply, ask once more.
+    """Ask the model of *context* for statements about *given*, and ask once more if it replies without statements.
 
-    An empty reply is not asked again. *params* limits the statements and the reply, and can require JSON; if the model
-    then gives none that can be read, it is asked for plain text. Return the number of generated tokens, the statements,
-    and the text of the last reply.
+    There is no second request if the first reply is empty. If *params* requires JSON, a request for JSON comes before
+    these two. If its reply is such JSON, its statements are returned, even if there are none; if not, or if the
+    endpoint refuses JSON, the other requests follow. *params* also limits the number of statements and the tokens of a
+    reply. Return the generated tokens of all requests, the statements, and the text of the last reply.
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
@@ -384,7 +389,7 @@ async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tup
 async def _agree(step: Step, context: StepContext, params: _FactParams) -> Proposal | Nothing:
     """Let the model derive the doubtful statements of the premises of *step* again.
 
-    Propose those for which enough derivations give the same result; if there are none, propose nothing.
+    Propose those whose own result enough derivations give; if there are none, propose nothing.
     """
     source = numbered(context.read(step.reads[0]), ()).source
     notes = [notes_of(item) for item in context.premises()]

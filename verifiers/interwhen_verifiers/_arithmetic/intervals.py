@@ -45,9 +45,10 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 
 
 def could_be_equal(left: Node, right: Node) -> bool:
-    """Tell whether two expressions may be equal, if each number with decimals in them may be rounded or cut.
+    """Tell whether *left* and *right* may have the same value, if their numbers with decimals were rounded or cut.
 
-    A percentage counts as a number with two more decimals. If an expression has no value, the result is true.
+    Each such number may stand for any value within one unit of its last decimal. A percentage is read as a fraction
+    with two more decimals: 25% as 0.25. If an expression has no value, as after a division by zero, the result is true.
     """
     try:
         one, two = _spread(left, _any), _spread(right, _any)

@@ -90,11 +90,12 @@ def _decimal(value: Value, places: int) -> str:
 
 
 def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exactly: bool) -> Wrong:
-    """Find the wrong part of ``left = right`` and its repair.
+    """Return the wrong part of ``left = right``, which is always *right* or its number, and the repair.
 
-    *value* is the value of *left*, and *text* is the parsed text. *leads*: *left* is the first side of its chain. If it
-    is a plain number there, it is not proved which side is wrong, so an expression on the right gets no repair.
-    *exactly*: if the correct value cannot be written without rounding, there is no repair.
+    *value* is the value of *left*, with which *right* is corrected, and *text* is the parsed text. A number gets no
+    repair if it has blanks or digits that are not ASCII, if the correct value cannot be written like it, or if it would
+    be rounded and *exactly* is true. An expression gets a repair only if :func:`_replacement` gives one; *leads* tells
+    whether *left* is the first side of its chain.
     """
     number = bare(right.node)
     if number is None:
@@ -116,7 +117,9 @@ def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exa
 def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: bool) -> str | None:
     """Return *value* as a replacement for the whole expression *right*; ``None`` if the replacement is not safe.
 
-    *leads*: *left* is the first side of its chain.
+    It is not safe if *value* cannot be written exactly or is too long, if a side has units, or if *right* has a
+    currency or marks of LaTeX. It is not safe either if *left* is a plain number and the first side of its chain
+    (*leads*), because either side may then be wrong.
     """
     if (leads and bare(left.node)) or right.units or left.units or right.currency or not is_exact(value):
         return None

@@ -71,7 +71,9 @@ class _Stop(Exception):
 class _Step:
     """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*.
 
-    Complete strings that must match a pattern are added to *texts*.
+    Call :meth:`run` once: it returns the error, or ``None`` if there is none. Then :meth:`state` returns the state
+    after the text, and ``at`` is the number of characters that were read. Complete strings of up to 300 characters that
+    must match a pattern are added to *texts*; nothing matches them here.
     """
 
     def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:

@@ -30,7 +30,8 @@ class Given:
     python_2: bool = False
     """Whether the task speaks of Python 2."""
     stub: str = ""
-    """The beginning of a function that the answer is to complete, up to its docstring, with the code before it."""
+    """The beginning of a function that the answer is to complete, without its docstring, with the code before it; an
+    empty string if the task has none."""
 
 
 def read_given(text: str) -> Given:
@@ -56,7 +57,12 @@ def read_given(text: str) -> Given:
 
 
 def _stub_in(text: str) -> str:
-    """Return the unfinished function in the *text* of a task, with the code before it; an empty string if none."""
+    """Return the beginning of an unfinished function in the *text* of a task, to which a body can be added.
+
+    The code before the function is included; its docstring and all comments are left out. The function has only a
+    docstring, ``...`` or ``pass``, and is the last thing in a fenced block (the last such block is taken) or, without
+    fenced blocks, in *text*. If there is no such function, the result is an empty string.
+    """
     pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
     for piece in reversed(pieces):
         if "def " in piece and (found := _unfinished(piece)):

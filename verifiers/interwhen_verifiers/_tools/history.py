@@ -360,9 +360,11 @@ def _points(text: str) -> Entries | None:
 
 
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
-    """Return the quoted text that begins with *value*, and the index in *lines* of the line after it.
+    """Return the text between quote marks, and the index in *lines* of the line after the closing quote mark.
 
-    *at* is the index of the next line. The text is ``None`` if the quotation does not end properly.
+    *value* is the rest of a line from the opening quote mark on, and *at* is the index of the next line, where the
+    quotation may continue. The text is ``None`` if there is no closing quote mark, or if more text follows it in its
+    line. Escapes in the text stay as they are.
     """
     parts: list[str] = []
     mark, rest = value[0], value[1:]

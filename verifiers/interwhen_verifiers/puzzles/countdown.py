@@ -383,7 +383,10 @@ def _at(start: int, end: int, base: int) -> Span:
 
 
 def _value(value: Fraction) -> str:
-    """Format *value* for people: as a decimal if that is short and exact, and otherwise as a fraction."""
+    """Return *value* as text for a message: a decimal, a whole number, or a fraction such as ``1/3``.
+
+    It is a decimal, rounded to six digits, if the denominator divides 1,000. Other texts are cut to 60 characters.
+    """
     if 1 < value.denominator <= _SHORT and _SHORT % value.denominator == 0:
         return f"{float(value):g}"
     return _short(str(value))
