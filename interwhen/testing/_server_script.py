@@ -108,7 +108,9 @@ class ReceivedRequest:
     """The number of POST requests for text before this one."""
     method: str
     path: str
+    """The path, with the query."""
     headers: dict[str, str]
+    """The headers, by their names in lower case."""
     body: bytes
     json: Any
     """The decoded body; ``None`` without a body."""

@@ -114,6 +114,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     verified_right: int = 0
     """Rows that are verified and graded as right."""
     verified_wrong: int = 0
+    """Rows that are verified and graded as wrong."""
     tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
