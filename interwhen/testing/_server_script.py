@@ -33,7 +33,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendRaw:
-    """Send bytes without framing."""
+    """Send bytes without framing. For the scripted transport, which has no bytes, this step breaks the connection."""
 
     data: bytes
 

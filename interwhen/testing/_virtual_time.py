@@ -198,7 +198,7 @@ class VirtualWorkers:
 
     @property
     def blocked_loop_after(self) -> float | None:
-        """Always ``None``: in virtual time, no code can block the event loop."""
+        """Always ``None``: blocked loops are not reported, because code takes no virtual time."""
         return None
 
     def bind(self) -> None:

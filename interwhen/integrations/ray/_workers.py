@@ -141,9 +141,9 @@ class RayWorkers:
     A check leaves this machine if its verifier comes from a plug-in by name, and if its last eight checks (or more,
     once it has come back) all needed at least 7.5 ms of CPU time. *address* is the address of the cluster (empty:
     ``RAY_ADDRESS``, or the cluster on this machine). *actors* is the number of actors, each with one processor (0: all
-    processors of the cluster). At most
-    *queue* checks wait; a check that waits longer than *patience* seconds for an actor becomes ``Unknown``. If the
-    cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why.
+    processors of the cluster). At most *queue* checks wait; a check that waits longer than *patience* seconds for an
+    actor becomes ``Unknown``. If the cluster cannot be reached, the checks run here, and
+    ``result.timing.cluster_away`` says why.
 
     *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
     also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,
