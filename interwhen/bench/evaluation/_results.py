@@ -322,7 +322,7 @@ def read_manifest(place: str | os.PathLike[str]) -> Manifest:
 
 
 def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
-    """Yield all rows in the folder *place*, in the order of the files. An incomplete last line is left out.
+    """Yield all rows in the folder *place*, in the order of the files. A file's incomplete last line is left out.
 
     Raises :class:`~interwhen.UsageError` if another line cannot be read.
     """
