@@ -293,8 +293,8 @@ def unverified_reasons(
 ) -> tuple[UnverifiedReason, ...]:
     """Return the reasons, from *finish_reason* and the checks, why the text is not verified; empty if there are none.
 
-    A missing finish reason is one, too. *records* are the checks on the returned text, and *refuted* are the spans of
-    reasoning that feedback answers.
+    Reasons are also: no finish reason, no required monitor, and a required monitor that passed no text. *records* are
+    the checks on the returned text, and *refuted* are the spans of reasoning that feedback answers.
     """
     found = []
     if finish_reason not in ENDED_WELL:

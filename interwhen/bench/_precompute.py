@@ -147,7 +147,10 @@ async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -
 
 
 async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: Sequence[str]) -> bool:
-    """Return whether *model* answers *question* right if *notes* are in the prompt and no monitor checks the answer."""
+    """Return whether *model* answers *question* right if no monitor checks the answer.
+
+    Those of *notes* that are relevant for the question are in the prompt.
+    """
     prompt = compose(case.text, question.text)
     lines = [(note, "") for note in notes]
     async with run(model, as_noted(prompt, lines, question.text)) as plain:

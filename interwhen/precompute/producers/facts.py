@@ -389,7 +389,8 @@ async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tup
 async def _agree(step: Step, context: StepContext, params: _FactParams) -> Proposal | Nothing:
     """Let the model derive the doubtful statements of the premises of *step* again.
 
-    Propose those whose own result enough derivations give; if there are none, propose nothing.
+    Propose the statements whose result came out the same in at least ``params.agreeing`` derivations; if there are
+    none, propose nothing.
     """
     source = numbered(context.read(step.reads[0]), ()).source
     notes = [notes_of(item) for item in context.premises()]
