@@ -77,7 +77,8 @@ class Comparison:
     ) -> Attempts:
         """Let every strategy attempt every exercise with every budget, one attempt at a time, and return all attempts.
 
-        All of them use *model*. After each exercise, *keep* is called with the attempts so far, so that a long
+        All of them use *model*. Attempts in :attr:`made` are taken over, and no exercise begins after :attr:`minutes`.
+        After each exercise, *keep* is called with the attempts so far, so that a long
         comparison can be interrupted. *workers* run the checks.
         """
         kept = None if keep is None else lambda found: keep(found[""])

@@ -72,6 +72,7 @@ class ContextRun(msgspec.Struct, frozen=True):
     """The result of one question in one arm: one line of the file of results."""
 
     id: str
+    """The id of the question."""
     arm: Arm
     right: bool
     """Whether the answer is the right number."""

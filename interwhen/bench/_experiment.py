@@ -128,10 +128,10 @@ class Output:
     """Print the tables in Markdown."""
 
     def check(self, *, has_charts: bool) -> None:
-        """Raise :class:`UsageError` if a file of the report cannot be written. Call it before the benchmark runs.
+        """Raise :class:`UsageError` if a file of the report is in no existing folder, or is a folder.
 
-        *has_charts* says whether the report has charts; without them, ``--plot`` is refused. Raises
-        :class:`MissingExtraError` if it needs matplotlib.
+        Call it before the benchmark runs. *has_charts* says whether the report has charts; without them, ``--plot`` is
+        refused. Raises :class:`MissingExtraError` if it needs matplotlib.
         """
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")

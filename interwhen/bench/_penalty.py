@@ -94,6 +94,7 @@ class Setup:
     forks: bool = False
     """Whether artificial monitors ask the model in a fork for each part."""
     pairs: int = 20
+    """How many pairs are counted, after one that warms up."""
     concurrency: int = 1
     """How many streams of an arm run at once. A pair compares these groups of streams."""
     control: bool = False

@@ -189,7 +189,7 @@ CURVE_PASSES = (1, 2, 4, 8)
 
 
 class CurvePoint(NamedTuple):
-    """One point of the pass curve: how right the answers are with the notes of so many passes in the prompt.
+    """One point of the pass curve: how right the answers are if the prompt has the notes of the first passes.
 
     The model trusts the notes, and no monitor checks the answers.
     """

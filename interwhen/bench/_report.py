@@ -78,6 +78,7 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     color: int = 0
     """The index of its colour. Related series have the same colour."""
     dashed: bool = False
+    """Whether the line is dashed."""
     joined: bool = True
     """Whether a line joins the points; otherwise each point is a dot."""
 
@@ -91,7 +92,9 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
     y: str
     series: tuple[Series, ...]
     log_x: bool = False
+    """Whether the horizontal axis is logarithmic."""
     log_y: bool = False
+    """Whether the vertical axis is logarithmic."""
     zero: bool = False
     """Whether the vertical axis includes zero."""
 
@@ -117,6 +120,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     """The options of the command."""
     machine: str = msgspec.field(default_factory=machine_name)
+    """A description of the machine on which the report was made."""
 
     @property
     def heading(self) -> str:

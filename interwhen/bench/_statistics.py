@@ -26,6 +26,7 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     limit: float | None = None
     """The bar: a maximum for *value*, or a minimum if *at_least*."""
     at_least: bool = False
+    """Whether *limit* is a minimum."""
 
     @property
     def met(self) -> bool | None:

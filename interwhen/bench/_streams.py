@@ -66,7 +66,10 @@ class ReplayedFile:
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """Streams of the local model *spec* (empty: the tiny model), each with exactly *tokens* tokens."""
+    """Streams of the local model *spec* (empty: the tiny model), each with *tokens* tokens.
+
+    The model does not end a stream earlier, because its end token is ignored.
+    """
 
     spec: str = ""
     tokens: int = 400
@@ -255,12 +258,17 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     tail: float = 0.0
     """The time from the end of the stream to the end of the run."""
     tokens: int
+    """The tokens of the model's text, with discarded ones."""
     text_sha256: str
+    """The SHA-256 of the text, to compare the runs of a pair."""
     fork_spans: tuple[tuple[float, float], ...] = ()
     """For each fork the times of its request and its answer."""
     forks: int = 0
+    """The number of forks."""
     fork_tokens: int = 0
+    """The tokens that all forks generated."""
     fork_prompt_tokens: int = 0
+    """The prompt tokens of all forks."""
     costs: tuple[MonitorCost, ...] = ()
     why_not: str = ""
     """Why this was not a correct run; empty if it was correct."""

@@ -82,9 +82,11 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """The settings of the run. Always the first record."""
 
     interwhen: str
+    """The version of interwhen that began the run."""
     written: float
     """When the run began, in seconds since 1970 (UTC)."""
     model: str
+    """The name of the model."""
     reference: ModelReference | None
     """How a resume opens the model again; ``None`` if the model was given as an object."""
     prompt: Prompt
@@ -169,7 +171,9 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     """Counters and times that the engine measured. The core does not know them, so a replay needs this record."""
 
     fork_tokens: int = 0
+    """The tokens that all forks so far generated."""
     fork_prompt_tokens: int = 0
+    """The prompt tokens of all forks so far; the next field has those of them that were cached."""
     fork_cached_tokens: int = 0
     first_token: float | None = None
     """This and the next three fields are those of :class:`~interwhen.Timing` with the same names."""

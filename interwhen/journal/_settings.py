@@ -14,7 +14,7 @@ from interwhen.journal._files import Clerk, JournalFile, JournalStore
 
 
 class ModelReference(msgspec.Struct, frozen=True):
-    """Stores the arguments for :func:`interwhen.load_model`, to open the model again. An API key is never stored."""
+    """Stores the arguments for :func:`interwhen.load_model`, to open the model again, except for ``api_key``."""
 
     spec: str
     name: str | None = None

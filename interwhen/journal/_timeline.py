@@ -69,14 +69,18 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     """
 
     sent: float | None
+    """When it was sent to the server."""
     accepted: float | None
+    """When the server accepted it."""
     first: float | None
     """When its first text arrived."""
     ended: float | None
+    """When its stream ended or was closed."""
     how: Literal["ended", "closed", "broken", "refused", "open"]
     """``ended``: the server ended it. ``closed``: we closed it, for a violation or at the end. ``broken``: it failed
     after it was accepted. ``refused``: it failed before. ``open``: it has not ended."""
     error: str
+    """Why it was refused or broke; else empty, and empty if the journal is redacted."""
     resume: ResumeMode | None
     """How it continues kept text; ``None`` for the first request."""
     reason: str

@@ -113,8 +113,8 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
     """Return the schedule of the first *chunks* chunks with text of *recording* (``None``: all), as events of *api*.
 
-    The recorded times are divided by *speed*. *kept* is the text that the client already has; its chunks are left out,
-    and the first remaining chunk is due at once.
+    The recorded times are divided by *speed*. *kept* is the text that the client already has. Chunks that end within
+    its length are left out, and the first remaining chunk, which is sent whole, is due at once.
     """
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
@@ -141,8 +141,8 @@ class Load:
         """Return the schedule of the stream that answers a request, as events of *api*.
 
         *model* is the model name in the request: ``CHUNKS@RATE`` for the fixed text, ``NUMBER@SPEED:CHUNKS`` for a
-        recording, where NUMBER counts from 0. *kept* is the prompt of the request. A recording leaves out as many
-        characters as *kept* has; the fixed text ignores *kept*.
+        recording, where NUMBER counts from 0. *kept* is the prompt of the request. A recording leaves out the chunks
+        that end within the length of *kept*; the fixed text ignores *kept*.
         """
         number, _, rest = model.partition("@")
         speed, _, chunks = rest.partition(":")

@@ -33,7 +33,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendRaw:
-    """Send bytes without framing."""
+    """Send bytes without framing. For the scripted transport, which has no bytes, this step breaks the connection."""
 
     data: bytes
 
@@ -108,7 +108,9 @@ class ReceivedRequest:
     """The number of POST requests for text before this one."""
     method: str
     path: str
+    """The path, with the query."""
     headers: dict[str, str]
+    """The headers, by their names in lower case."""
     body: bytes
     json: Any
     """The decoded body; ``None`` without a body."""

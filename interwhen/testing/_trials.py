@@ -210,7 +210,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def claims(self) -> int:
-        """The number of claims with a verdict."""
+        """The number of claims with a verdict. It includes recognized text that no claim covers."""
         return self.passed + self.violated + self.unknown
 
 

@@ -144,9 +144,9 @@ for _name, _what in (
 def run_virtual(function: Callable[[], Awaitable[T]], *, seconds: float = 1e6, turns: int = 10_000_000) -> T:
     """Run the async *function* in virtual time and return its result.
 
-    Waiting takes no real time, and every run makes the same steps. It may take *seconds* of virtual time and *turns*
-    iterations of the loop. Checks in threads and processes need :class:`~interwhen.testing.VirtualWorkers`. Raises the
-    exceptions of *function* and of :class:`VirtualLoop`.
+    Waiting takes no real time, and a deterministic function makes the same steps each time. It may take *seconds* of
+    virtual time and *turns* iterations of the loop. Checks in threads and processes need
+    :class:`~interwhen.testing.VirtualWorkers`. Raises the exceptions of *function* and of :class:`VirtualLoop`.
     """
 
     async def main() -> T:
@@ -198,7 +198,7 @@ class VirtualWorkers:
 
     @property
     def blocked_loop_after(self) -> float | None:
-        """Always ``None``: in virtual time, no code can block the event loop."""
+        """Always ``None``: blocked loops are not reported, because code takes no virtual time."""
         return None
 
     def bind(self) -> None:

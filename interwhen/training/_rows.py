@@ -213,6 +213,7 @@ class TraceLine(NamedTuple):
     """A line of a trace, including its line end."""
 
     start: int
+    """The offset at which it begins; ``end`` is the offset after it."""
     end: int
     judgement: Judgement
     is_ours: bool

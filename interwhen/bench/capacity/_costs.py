@@ -69,7 +69,9 @@ class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
     fork_tokens: float = 0.0
     """Tokens that all forks of an answer generate."""
     fork_prompt_tokens: float = 0.0
+    """The prompt tokens of all forks of an answer."""
     remedies: float = 0.0
+    """Remedies of an answer; below 1 if only some answers have one."""
 
     @property
     def rate(self) -> float:

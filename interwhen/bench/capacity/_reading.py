@@ -50,10 +50,13 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     """What the capacity model says: streams per core, the needs of many streams, and the limits that they reach."""
 
     streams_per_core: int
+    """How many streams one event loop carries."""
     workers_per_thousand: float
     """Worker processes for a thousand streams."""
     fork_tokens_per_answer: float
+    """The tokens that all forks of an answer generate, in the mean."""
     journal_bytes_per_answer: float
+    """The expected size of the journal of an answer."""
     at: Simulated
     """The simulation of one process with as many streams as a core carries."""
     needs: tuple[Needs, ...]

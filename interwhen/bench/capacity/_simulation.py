@@ -34,11 +34,13 @@ class Simulated(NamedTuple):
     late_mean_ms: float
     """From the arrival of a token until the event loop has handled it: the mean."""
     late_p99_ms: float
+    """The 99th percentile of the same time."""
     workers_busy: float
     """How many workers are busy, in the mean."""
     check_mean_ms: float
     """From the claim to the verdict: the mean."""
     check_p99_ms: float
+    """The 99th percentile of the same time."""
     checks: int
     """The number of checks that ended in the observed time."""
 

@@ -94,6 +94,7 @@ class _Try(NamedTuple):
 
     row: PromptRow
     failures: int = 0
+    """How often its server has failed; refusals do not count."""
     last: str = ""
     """The server of the last try."""
 
@@ -104,7 +105,9 @@ class _Attempt:
 
     row: PromptRow
     endpoint: Endpoint
+    """The server on which it runs."""
     begun: float
+    """When it began, on the clock of the event loop."""
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     """The id of the try in the files of results."""
     tokens: int = 0

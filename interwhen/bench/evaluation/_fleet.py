@@ -66,7 +66,9 @@ class Endpoint:
     runs: int = 0
     """Runs that ended with a result."""
     failures: int = 0
+    """Runs that the server broke off or could not begin."""
     refusals: int = 0
+    """Runs that the server refused because it was overloaded."""
     usual: float | None = None
     """The smoothed time to the first token, in seconds; ``None`` before the first one."""
     rests_until: float = -math.inf

@@ -42,6 +42,7 @@ class PromptRow(NamedTuple):
     number: int
     """The place of the row in its source, from 0."""
     name: str
+    """The name that the source gives, or ``row-`` and the number."""
     prompt: Prompt
     monitors: tuple[MonitorSpec, ...] = ()
     """The monitors of this row, in addition to those of the command."""

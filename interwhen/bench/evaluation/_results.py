@@ -114,6 +114,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     verified_right: int = 0
     """Rows that are verified and graded as right."""
     verified_wrong: int = 0
+    """Rows that are verified and graded as wrong."""
     tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -321,7 +322,7 @@ def read_manifest(place: str | os.PathLike[str]) -> Manifest:
 
 
 def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
-    """Yield all rows in the folder *place*, in the order of the files. An incomplete last line is left out.
+    """Yield all rows in the folder *place*, in the order of the files. A file's incomplete last line is left out.
 
     Raises :class:`~interwhen.UsageError` if another line cannot be read.
     """

@@ -113,9 +113,10 @@ class CheckActor:
         self._task: asyncio.Task[None] | None = None
 
     async def listen(self, secret: bytes, host: str = "") -> bytes:
-        """Wait at *host* for the program that knows *secret*. Return an encoded :class:`Greeting` with host and port.
+        """Listen at *host* for the program that knows *secret*.
 
-        Without *host*, the address of this node in the cluster is used.
+        Return an encoded :class:`Greeting` with host and port, without waiting for the program. Without *host*, the
+        address of this node in the cluster is used.
         """
         if not host:
             import ray

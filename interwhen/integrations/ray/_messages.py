@@ -143,9 +143,9 @@ def digest_of_package(name: str) -> str:
 
 @cache
 def code_of(name: str) -> str:
-    """Return a digest of the code of the plug-in *name*: of the whole package that its factory is in.
+    """Return a digest of the code of the plug-in *name*: of the whole top-level package that its factory is in.
 
-    Raises :class:`~interwhen.PluginError` if it cannot be loaded.
+    Later calls return the first result. Raises :class:`~interwhen.PluginError` if it cannot be loaded.
     """
     module = inspect.unwrap(load_verifier(name)).__module__
     return digest_of_package(module.partition(".")[0])

@@ -138,11 +138,12 @@ class _Link:
 class RayWorkers:
     """Runs expensive checks on a Ray cluster, and all others on this machine: ``interwhen.run(..., workers=...)``.
 
-    A check leaves this machine if its verifier comes from a plug-in by name, and if its last checks all needed at least
-    7.5 ms of CPU time. *address* is the address of the cluster (empty: ``RAY_ADDRESS``, or the cluster on this
-    machine). *actors* is the number of actors, each with one processor (0: all processors of the cluster). At most
-    *queue* checks wait; a check that waits longer than *patience* seconds for an actor becomes ``Unknown``. If the
-    cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why.
+    A check leaves this machine if its verifier comes from a plug-in by name, and if its last eight checks (or more,
+    once it has come back) all needed at least 7.5 ms of CPU time. *address* is the address of the cluster (empty:
+    ``RAY_ADDRESS``, or the cluster on this machine). *actors* is the number of actors, each with one processor (0: all
+    processors of the cluster). At most *queue* checks wait; a check that waits longer than *patience* seconds for an
+    actor becomes ``Unknown``. If the cluster cannot be reached, the checks run here, and
+    ``result.timing.cluster_away`` says why.
 
     *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
     also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,
@@ -575,9 +576,10 @@ class RayWorkers:
             self._pump_soon()
 
     def _lose(self, link: _Link, why: str) -> None:
-        """Give up the actor of *link*, and give its checks to other actors. A check whose second actor ends fails.
+        """Give up the actor of *link*, and let its checks wait for other actors, before all other waiting checks.
 
-        *why* is the reason, which is logged.
+        A check whose time is over ends as late, and one whose second actor ends fails. *why* is the reason, which is
+        logged.
         """
         log_warning("ray.actor_lost", actor=link.actor.name[:8], why=why)
         checks = list(link.lane.checks.values())
@@ -609,7 +611,10 @@ class RayWorkers:
         self._keeper.remove(link.actor)
 
     def _go_home(self, why: str) -> None:
-        """Let all waiting checks run on this machine, because the cluster cannot be reached. *why* is logged."""
+        """Let all waiting checks run on this machine, because the cluster cannot be reached.
+
+        *why* is the reason, which is logged unless it is the same as the last one.
+        """
         if why != self._away:
             log_warning("ray.cluster_away", why=why)
         self._away = why
@@ -625,7 +630,10 @@ class RayWorkers:
             self._from_thread(method, *given)
 
     def joined(self, actor: Actor) -> None:
-        """Use the new actor *actor* for checks from now on."""
+        """Use the new actor *actor* for checks from now on, and forget why the cluster was away or refused.
+
+        If the pool is closed, close *actor* instead.
+        """
         if self._closed:
             actor.close()
             return  # the keeper kills it
@@ -647,7 +655,10 @@ class RayWorkers:
         self._set_known()
 
     def refuse(self, why: str) -> None:
-        """Refuse the cluster, because it runs other code. *why* is logged; if no actor is left, checks fail with it."""
+        """Refuse the cluster, because it runs other code. If no actor is left, checks that would leave fail with *why*.
+
+        *why* is logged unless checks already fail with it.
+        """
         if why != self._refused:
             log_warning("ray.refused", why=why)
         if not self._links:

@@ -36,6 +36,7 @@ class StatedClaim(NamedTuple):
     """A claim in a text: a sum such as ``3+4=7``, whether its value is right, and the right value."""
 
     start: int
+    """The offset at which the claim begins; ``end`` is the offset after it."""
     end: int
     text: str
     op: str

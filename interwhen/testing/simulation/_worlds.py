@@ -267,6 +267,7 @@ class World(msgspec.Struct, frozen=True):
     fork_fault: ForkFault = "none"
     """What happens to a fork on text whose last claim has the left side *fork_fault_about*."""
     fork_fault_about: str = ""
+    """The left side of the claim at which *fork_fault* happens, such as ``3+4``."""
     seed: int = 0
     """The seed from which the world was generated; it also selects the pauses between retries."""
     deaths: tuple[ProcessDeath, ...] = ()
