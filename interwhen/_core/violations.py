@@ -235,7 +235,7 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 7
+RULES = 8
 """The version of the rules of the core. A journal records the version that its run used."""
 KNOWS_PLACES = 5
 """The first version of the rules in which records of violations have a place."""
@@ -247,6 +247,9 @@ which segments that continue after feedback know which of their lines were cut i
 HOLDS_TORN_LINES = 7
 """The first version of the rules in which a run does not end with the rest of a line that a gate has shown, and that
 another monitor has cut in the middle."""
+FORGETS_PLACES = 8
+"""The first version of the rules in which the record of a violation without a plan has no place. Before, it had the
+place of the violation that was planned last."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
@@ -773,6 +776,8 @@ class Violations:
         if self._rules >= KNOWS_PLACES:
             phase = self._transcript.phase_at(candidate.ref.segment.span.start)
             record = msgspec.structs.replace(record, place=self._place, phase=phase)
+            if self._rules >= FORGETS_PLACES:
+                self._place = None
         if candidate.violation is not None:
             self._acted.append(record)
         else:

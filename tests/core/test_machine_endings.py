@@ -12,6 +12,7 @@ from interwhen import (
     Lines,
     Markers,
     Paragraphs,
+    Pass,
     Resample,
     Sentences,
     Skipped,
@@ -30,6 +31,7 @@ from interwhen._core.messages import (
     Settled,
 )
 from interwhen._core.release import describe
+from interwhen._core.violations import FORGETS_PLACES
 from interwhen.models import Chunk, Usage
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
@@ -232,3 +234,19 @@ def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
         assert driver.summary.checks[0].outcome == Cancelled("the run ended first")
     else:  # the held text will never be checked: it is not part of the result
         assert (driver.summary.text, driver.summary.checks) == ("", ())
+
+
+@pytest.mark.parametrize(("rules", "place"), [(FORGETS_PLACES - 1, 0), (FORGETS_PLACES, None)])
+def test_a_violation_that_time_cuts_off_has_no_place_of_another_one(rules, place):
+    driver = drive(monitor(remedy=Resample()), monitor("slow", verifier=STRICT), rules=rules)
+    driver.feed("2+2=5\n")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    for job in list(driver.pending):
+        driver.tell(Settled(job, Judged(Pass())))
+    driver.open()
+    driver.feed("1+1=2\n1+2=4\n")
+    driver.extract()
+    driver.answer(driver.job("1+2=4"))
+    driver.tell(OutOfTime(1.0))
+    assert [(record.quote, record.place) for record in driver.summary.violations] == [("5", 0), ("4", place)]
