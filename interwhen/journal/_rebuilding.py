@@ -271,7 +271,7 @@ class RebuiltRun:
         return orders
 
     def take(self, orders: Iterable[Order]) -> None:
-        """Store the *orders* of the core as work that is not done yet."""
+        """Store the *orders* of the core: add the work that they ask for, and remove the work that they drop."""
         for order in orders:
             if isinstance(order, Invalidate):
                 self.history.append(order)
