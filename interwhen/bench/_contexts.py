@@ -15,6 +15,7 @@ import re
 import secrets
 import statistics
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -220,7 +221,7 @@ def read_questions(path: Path) -> list[DatedQuestion]:
                 if line.strip():
                     one = msgspec.json.decode(line, type=DatedQuestion)
                     found.append(one if one.id else msgspec.structs.replace(one, id=f"line-{number}"))
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"--data must be a readable file, got {str(path)!r} ({error}); name another file") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(

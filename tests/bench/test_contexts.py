@@ -1,5 +1,6 @@
 """Questions about contexts on a real endpoint: what is drawn, graded, kept in the file of rows, and reported."""
 
+import gzip
 import itertools
 import json
 import re
@@ -151,6 +152,15 @@ def test_questions_with_one_context_stay_together_and_a_larger_draw_adds_context
 )
 def test_the_last_number_of_the_last_answer_counts(text, gold, right):
     assert is_right(text, gold) is right
+
+
+def test_a_truncated_or_damaged_archive_is_no_readable_file(tmp_path):
+    whole = gzip.compress(json.dumps(LINES[0]).encode() * 50)
+    path = tmp_path / "data.jsonl.gz"
+    for damaged in (whole[:-20], whole[:12] + b"\xff" * 20 + whole[32:], b"no archive"):
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match="--data must be a readable file"):
+            read_questions(path)
 
 
 def test_a_bad_line_is_named(tmp_path):

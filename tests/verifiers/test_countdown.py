@@ -197,6 +197,16 @@ def test_a_rounded_value_is_unknown():
     assert kinds(TOT.format("3 3 8 8"), "8 / 3 = 8/3 (left: 8/3 3 8)") == [Pass]
 
 
+def test_a_value_is_said_with_all_its_digits():
+    [verdict] = verdicts(TOT.format("9873 8"), "9873 / 8 = 1230 (left: 1230)")
+    assert (verdict.repair, verdict.witness) == ("1234.125", "the value is 1234.125, not 1230")
+
+
+def test_a_value_that_is_too_long_to_be_said_is_no_repair():
+    [verdict] = verdicts(TOT.format("5 8 11 12"), " * ".join(["99999999"] * 8) + " = 5 (left: 5)")
+    assert (verdict.repair, "…" in verdict.witness) == (None, True)
+
+
 # -------------------------------------------------------------------------------------------------- answers
 
 

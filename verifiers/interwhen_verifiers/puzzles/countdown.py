@@ -322,7 +322,7 @@ def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
         why=f"the value is not {said}",
         witness=f"the value is {right}, not {said}",
         where=_at(stated.start, stated.end, base),
-        repair=right if stated.is_bare and len(right) <= _LONGEST else None,
+        repair=right if stated.is_bare and not right.endswith("…") else None,  # a value that was cut is none
     )
 
 
@@ -385,10 +385,12 @@ def _at(start: int, end: int, base: int) -> Span:
 def _value(value: Fraction) -> str:
     """Return *value* as text for a message: a decimal, a whole number, or a fraction such as ``1/3``.
 
-    It is a decimal, rounded to six digits, if the denominator divides 1,000. Other texts are cut to 60 characters.
+    It is a decimal, with all its digits, if the denominator divides 1,000. Texts are cut to 60 characters.
     """
     if 1 < value.denominator <= _SHORT and _SHORT % value.denominator == 0:
-        return f"{float(value):g}"
+        whole, rest = divmod(abs(value), 1)
+        digits = f"{rest * _SHORT}".zfill(len(str(_SHORT)) - 1).rstrip("0")
+        return _short(f"{'-' if value < 0 else ''}{whole}.{digits}")
     return _short(str(value))
 
 
