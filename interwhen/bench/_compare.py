@@ -311,7 +311,10 @@ def _uncached(outcome: Outcome) -> int:
 
 
 def family_tables(found: Mapping[str, Attempts], baseline: str) -> tuple[Table, ...]:
-    """Return a table of right answers by task, and a table that compares strategies with *baseline* by task."""
+    """Return a table of right answers by task, and a table that compares strategies with *baseline* by task.
+
+    *found* has the attempts at each task, by its name. All have the same arms.
+    """
     arms = list(next(iter(found.values())).by_arm)
     right: list[Row] = []
     pairs: list[Row] = []

@@ -211,7 +211,7 @@ def read_questions(path: Path) -> list[DatedQuestion]:
     """Return the questions in the file at *path*: JSON lines, perhaps compressed (``.gz``).
 
     Empty lines are skipped. A question without an id gets one from the number of its line, such as ``line-3``. Raises
-    :class:`UsageError` if the file cannot be opened, or a line is not valid.
+    :class:`UsageError` if the file cannot be opened or is damaged, or if a line is not valid.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     found = []

@@ -373,7 +373,7 @@ def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ..
 
 
 def fork_rows(flows: Sequence[Flow]) -> list[Row]:
-    """Return table rows with the number of forks, and the gaps of the stream with and without a running fork."""
+    """Return table rows with the number of forks in *flows*, and the gaps of the streams beside a fork and without."""
     gaps: dict[bool, list[float]] = {False: [], True: []}
     shares: list[float] = []
     for flow in flows:

@@ -110,7 +110,10 @@ class CacheMonitor:
 
 
 def context_of(rng: random.Random, size: int) -> str:
-    """Return a new context of about *size* characters. Its first words are new, so no server has any of it cached."""
+    """Return a new context of about *size* characters, made by *rng*.
+
+    It begins with a random number, so no server has any of it cached, unless it has seen the same state of *rng*.
+    """
     lines = [f"Report {rng.randint(10**8, 10**9)}."]
     while sum(map(len, lines)) + len(lines) < size:
         lines.append(f"{rng.choice(_NAMES)} counts {rng.randint(10, 999)} crates and {rng.randint(10, 999)} boxes.")

@@ -146,7 +146,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def show(report: Report) -> None:
-    """Print *report* to standard output as tables."""
+    """Print *report* to standard output: its heading, tables and warnings, without charts."""
     shown = []
     for table in report.tables:
         grid = rich.table.Table(title=escape(table.title), title_justify="left", caption_justify="left")
@@ -169,7 +169,7 @@ def show(report: Report) -> None:
 
 
 def markdown(report: Report) -> str:
-    """Return *report* as tables in Markdown."""
+    """Return *report* in Markdown: its heading, tables and warnings, without charts."""
     parts = [report.heading]
     for table in report.tables:
         marks = ["---", *["--:"] * (len(table.columns) - 1)]

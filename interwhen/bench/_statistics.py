@@ -73,7 +73,10 @@ def estimate(
 
 
 def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
-    """Return the mean of *values* with its interval. Unlike a median, the mean includes the cost of slow runs."""
+    """Return the mean of *values*, which are in *unit*, with its interval.
+
+    Unlike a median, the mean includes the cost of slow runs.
+    """
     return estimate(values, unit, of=statistics.fmean)
 
 

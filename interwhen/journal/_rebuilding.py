@@ -133,7 +133,7 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
 
 
 def _refuse_changed(found: Journaled) -> None:
-    """Raise :class:`JournalError` if the recorded result contradicts itself, which shows that somebody changed it."""
+    """Raise :class:`JournalError` if the recorded result contradicts itself or the header: the file was changed."""
     result, header = found.result, found.header
     if result is None:
         return
@@ -271,7 +271,7 @@ class RebuiltRun:
         return orders
 
     def take(self, orders: Iterable[Order]) -> None:
-        """Store the *orders* of the core as work that is not done yet."""
+        """Store the *orders* of the core: add the work that they ask for, and remove the work that they drop."""
         for order in orders:
             if isinstance(order, Invalidate):
                 self.history.append(order)
@@ -316,7 +316,7 @@ class RebuiltRun:
 
 
 def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
-    """Return a new core with the settings in *header*. It has not received a fact yet."""
+    """Return a new core for *monitors* with the settings in *header*. It has not received a fact yet."""
     return Core(
         monitors,
         budgets=header.budgets,

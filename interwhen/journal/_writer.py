@@ -213,7 +213,10 @@ class JournalWriter:
 
 
 def _cost(item: Record | TextColumns) -> int:
-    """Return the approximate memory of *item*, in bytes, while it is queued."""
+    """Return how many bytes *item* counts for while it is queued.
+
+    For columns and outlines, this is about their memory; for any other record, a constant.
+    """
     if type(item) is TextColumns:
         return item.cost
     return _COST + len(item.part) if type(item) is OutlineRecord else _COST
@@ -245,7 +248,7 @@ class ThreadClerk:
         self._hurry.set()
 
     def end(self) -> None:
-        """Tell the thread to write all queued records and end. Does not wait."""
+        """Tell the thread to write all queued records, close the file and end. Does not wait."""
         self._ending = True
         self._hurry.set()
         self._wake.set()

@@ -30,7 +30,7 @@ class DeadlockError(VirtualTimeError):
 
 
 class OutOfVirtualTimeError(VirtualTimeError):
-    """The limit of virtual seconds or of loop iterations was reached."""
+    """Code in virtual time exceeded its limit of virtual seconds or of loop iterations."""
 
 
 class RealIOError(VirtualTimeError):

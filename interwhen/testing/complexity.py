@@ -313,8 +313,9 @@ def assert_quick(
 ) -> None:
     """Raise :class:`AssertionError` if *target* takes more than *seconds* of CPU time for a bait of *size* characters.
 
-    The fastest of up to three calls counts. This includes work that :func:`assert_linear` does not count: regexes,
-    slices and arithmetic. Choose a size for which linear work takes at most a tenth of *seconds*.
+    *baits* are the kinds of text. The fastest of up to three calls counts. This includes work that
+    :func:`assert_linear` does not count: regexes, slices and arithmetic. Choose a size for which linear work takes at
+    most a tenth of *seconds*.
     """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     bad = []

@@ -248,12 +248,12 @@ def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
 
 
 def line_start(text: str, at: int) -> int:
-    """Return the offset at which the line that contains offset *at* starts."""
+    """Return the offset at which the line of *text* that contains offset *at* starts."""
     return text.rfind("\n", 0, at) + 1
 
 
 def line_end(text: str, at: int) -> int:
-    """Return the offset after the line (with its line end) that contains the character before offset *at*."""
+    """Return the offset after the line of *text* (with its line end) that has the character before offset *at*."""
     return text.find("\n", max(at - 1, 0)) + 1 or len(text)
 
 
@@ -395,7 +395,7 @@ def _after_feedback(last: RecordedAttempt, at: int) -> int:
 
 
 def _right_until(last: RecordedAttempt, begin: int) -> int | None:
-    """Return the end offset of the first right line at or after offset *begin*.
+    """Return the end offset of the first right line of the attempt *last* at or after offset *begin*.
 
     The result is ``None`` if a wrong line, an open line or feedback comes before a right line.
     """

@@ -237,7 +237,7 @@ async def _median(reader: _CostReader, rounds: int, measure: Callable[[], Awaita
 
 
 def steps_of(rounds: int) -> int:
-    """Return how many measurements :func:`measure` makes with *rounds* rounds."""
+    """Return how many measurements :func:`measure` makes with *rounds* rounds, if none has to be made once more."""
     single = ("a run", "few remedies", "more remedies", "most remedies", "checks", "forks", "a silent stream", "many")
     repeated = (*single, *_LOADS, *_CHECKED)
     return rounds * len(repeated) + len(_JOURNALS) + len(_SHARED) + len(("the longest journal", "workers", "memory"))

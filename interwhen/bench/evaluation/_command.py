@@ -176,7 +176,7 @@ class EvaluationLine(ProgressLine):
         self._progress: Progress | None = None
 
     def show(self, progress: Progress) -> None:
-        """Show *progress* in the line from now on."""
+        """Store *progress*, from which the line is made from now on, and show it."""
         self._progress = progress
         self.to(progress.rows)
 

@@ -128,7 +128,7 @@ _OPENERS: Mapping[str, Callable[[IO[bytes]], Iterable[bytes]]] = {
 
 
 def _compression(spec: str) -> str:
-    """Return the ending of a compressed file; an empty string for any other file."""
+    """Return the ending of *spec* that shows its compression, such as ``.gz``; an empty string without one."""
     return next((ending for ending in _OPENERS if spec.partition("?")[0].endswith(ending)), "")
 
 

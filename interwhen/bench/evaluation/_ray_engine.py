@@ -72,7 +72,10 @@ class ResultTail:
         self._decode = msgspec.json.Decoder(ResultRow).decode
 
     def rows(self) -> Iterator[ResultRow]:
-        """Yield the rows that were added since the last call."""
+        """Yield the rows that were added since the last call; at the first call, all rows.
+
+        An incomplete last line of a file is left for a later call.
+        """
         for path, offset in self._read.items():
             try:
                 if path.stat().st_size <= offset:

@@ -424,7 +424,7 @@ class RayWorkers:
     # ------------------------------------------------------------------ sending and receiving, on the event loop
 
     def _place(self, check: _Open) -> bool:
-        """Give *check* to an actor that has room; return whether there is one."""
+        """Give *check* to an actor that has room, and arrange that it is sent; return whether there is one."""
         name = self._waiting.place(check)
         if name is None:
             return False
