@@ -215,6 +215,7 @@ def read_questions(path: Path) -> list[DatedQuestion]:
     """
     opened = gzip.open if path.suffix == ".gz" else open
     found = []
+    number = 0
     try:
         with opened(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
@@ -226,7 +227,7 @@ def read_questions(path: Path) -> list[DatedQuestion]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f"each line of --data must be an object with context, question and gold, got an error in "
-            f"line {len(found) + 1} ({error}); correct it"
+            f"line {number} ({error}); correct it"
         ) from error
     return found
 
@@ -410,7 +411,8 @@ def is_right(text: str, gold: str) -> bool:
     """
     lines = _ANSWER.findall(text)
     numbers = _NUMBER.findall(lines[-1] if lines else text)
-    return bool(numbers) and read_number(numbers[-1]) == read_number(gold)
+    right = read_number(gold)
+    return bool(numbers) and right is not None and read_number(numbers[-1]) == right
 
 
 # The report.

@@ -105,8 +105,8 @@ def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iter
     """Yield the traces in the file at *path*. *format* names an installed reader for other formats and folders.
 
     Blank lines are skipped. Raises :class:`~interwhen.UsageError` if the file does not exist, is a folder without a
-    *format*, is damaged, or has an invalid line (the error names line and field); :class:`~interwhen.PluginError` if
-    the reader is not installed or fails; :class:`OSError` if the file cannot be opened.
+    *format*, cannot be read, or has an invalid line (the error names line and field); and
+    :class:`~interwhen.PluginError` if the reader is not installed or fails.
     """
     where = Path(path)
     if not where.exists():
@@ -149,10 +149,9 @@ def _compressed(file: IO[bytes], where: Path) -> IO[bytes]:
 
 
 def _by_line(where: Path) -> Iterator[LabelledTrace]:
-    opened = gzip.open(where, "rb") if where.suffix == ".gz" else where.open("rb")  # noqa: SIM115  # closed below
     number = 0
     try:
-        with opened:
+        with gzip.open(where, "rb") if where.suffix == ".gz" else where.open("rb") as opened:
             for number, line in enumerate(opened, start=1):
                 if line.strip():
                     yield _decoded(where, number, line)

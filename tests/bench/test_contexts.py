@@ -148,6 +148,7 @@ def test_questions_with_one_context_stay_together_and_a_larger_draw_adds_context
         ("so it is 37.5", "37.5", True),
         ("Answer: none", "0", False),
         ("", "0", False),
+        ("Answer: 007", "x", False),  # neither is a number that can be read
     ],
 )
 def test_the_last_number_of_the_last_answer_counts(text, gold, right):
@@ -165,6 +166,6 @@ def test_a_truncated_or_damaged_archive_is_no_readable_file(tmp_path):
 
 def test_a_bad_line_is_named(tmp_path):
     path = tmp_path / "bad.jsonl"
-    path.write_text(json.dumps(LINES[0]) + '\n{"context": "x"}\n', encoding="utf-8")
-    with pytest.raises(UsageError, match="line 2"):
+    path.write_text(json.dumps(LINES[0]) + '\n\n{"context": "x"}\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="line 3"):
         read_questions(path)

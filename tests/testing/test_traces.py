@@ -84,6 +84,15 @@ def test_what_is_no_trace_is_refused(tmp_path, line):
         list(read_traces(tmp_path / "t.jsonl"))
 
 
+def test_a_file_that_cannot_be_opened_is_told(tmp_path):
+    path = tmp_path / "t.jsonl"
+    write_traces(path, [TRACE])
+    found = read_traces(path)
+    path.unlink()
+    with pytest.raises(UsageError, match="cannot read the traces in"):
+        next(found)
+
+
 @pytest.mark.parametrize("keep", [5, 40])
 def test_a_broken_archive_is_told(tmp_path, keep):
     path = tmp_path / "t.jsonl.gz"
