@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hmac
+import inspect
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -357,6 +358,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of ``interwhen.toml``."""
     found = msgspec.json.schema(Config)
+    for one in found["$defs"].values():
+        if "description" in one:  # the docstring of a class: Python before 3.13 leaves its indentation in it
+            one["description"] = inspect.cleandoc(one["description"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "interwhen.toml",

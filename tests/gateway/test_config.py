@@ -192,6 +192,10 @@ def test_the_published_schema_is_that_of_the_code():
     assert json.loads(published.read_text()) == json.loads(json.dumps(schema()))
 
 
+def test_no_description_has_the_indentation_of_its_docstring():
+    assert "\\n    " not in json.dumps(schema())
+
+
 def test_what_a_number_may_be_is_in_the_schema():
     budgets = schema()["$defs"]["CallBudgets"]["properties"]
     for name, field in budgets.items():
