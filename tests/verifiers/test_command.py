@@ -176,7 +176,11 @@ def test_a_cancelled_check_leaves_no_process_and_no_file(backend, tmp_path, monk
     anyio.run(main, backend=backend)
     assert time.monotonic() - begun < 10
     assert list(tmp_path.iterdir()) == []
-    assert not [pid for pid in children() if "time.sleep(60)" in command_of(pid)]
+    # A process that was killed is seen for a moment longer on a busy machine.
+    until = time.monotonic() + 30
+    while left := [pid for pid in children() if "time.sleep(60)" in command_of(pid)]:
+        assert time.monotonic() < until, left
+        time.sleep(0.02)
 
 
 def children():
