@@ -181,8 +181,8 @@ class PreparedContext:
         *producers* plan the steps, and *key_settings* (model, tokenizer, monitors) are part of the keys of their items.
         The parameter *before* is the previous state of this context: items that it has in memory are not read again.
         If the store has no such context, this object has no pieces and no items. Raises
-        :class:`~interwhen.PluginError` for a plan that does not fit the context; exceptions from the ``plan`` of a
-        producer are passed on.
+        :class:`~interwhen.PluginError` for a plan that does not fit the context, and ``StoreError`` if the store fails;
+        exceptions from the ``plan`` of a producer are passed on.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()

@@ -318,7 +318,7 @@ class Gate:
     A sequence of pairs ends when the item moves to another stage, or when the pairs show again that a kept item saves
     tokens. Then a new sequence begins, so old savings do not hide for long that an item no longer saves tokens. The
     *n*-th sequence has the error level ``alpha / (n * (n + 1))``. The sum of all levels is at most ``alpha``. The
-    caller passes the random numbers.
+    caller passes the random numbers. *record* (default: a new one) is changed in place.
     """
 
     def __init__(self, record: GateRecord | None = None, rule: GateRule = GateRule()) -> None:  # noqa: B008  (frozen)
