@@ -40,6 +40,7 @@ class Words:
 
     given: tuple[str, ...]
     is_descending: bool = False
+    """Whether the last word of the alphabet comes first."""
     is_by_code: bool = False
     """Whether capitals come before all small letters, as in ASCII. If not, the order of such words is left open."""
 
