@@ -41,10 +41,11 @@ class ModelFlags:
     """The API of that server; default: chat for --chat, completions otherwise."""
 
     def open(self, prompt: Prompt = "") -> Model:
-        """Open the selected model; the caller closes it. Without --api, the kind of *prompt* (text, chat) selects the API.
+        """Open the selected model; the caller closes it.
 
-        Raises :class:`UsageError` if --api is given without --base-url, or --base-url without --model, or if the model
-        cannot be loaded. An :class:`~interwhen.InterwhenError` of the model's factory is passed on.
+        Without --api, the kind of *prompt* (text or chat) selects the API. Raises :class:`UsageError` if --api is given
+        without --base-url, or --base-url without --model, or if the model cannot be loaded. An
+        :class:`~interwhen.InterwhenError` of the model's factory is passed on.
         """
         if self.base_url is None:
             if self.api is not None:
