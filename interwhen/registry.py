@@ -998,7 +998,7 @@ def why_failed(name: str) -> str:
     """
     try:
         made = load_monitors(name)
-    except PluginError as error:
+    except UsageError as error:
         return _explained(error)
     plugin = described(find(VERIFIERS, name))
     source = f"{plugin.target} of {plugin.distribution} {plugin.version}"
@@ -1030,7 +1030,7 @@ def _close_matches(word: str, known: Iterable[str], most: int) -> list[str]:
     return difflib.get_close_matches(word, list(known), n=most)
 
 
-def _explained(error: PluginError) -> str:
+def _explained(error: UsageError) -> str:
     import traceback
 
     lines = [str(error)]

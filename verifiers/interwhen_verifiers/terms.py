@@ -123,9 +123,9 @@ def terms(
     if len(terms) > MOST:
         raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")
     for term in terms:
-        if not term.strip() or len(term) > LONGEST:
+        if len(term) > LONGEST or not normalize(term).text.strip():
             raise UsageError(
-                f"terms: each term must have 1 to {LONGEST} characters, and not only blanks; got "
+                f"terms: each term must have 1 to {LONGEST} characters, and not only blanks or invisible ones; got "
                 f"{term[:LONGEST]!r}; correct it"
             )
     read = [normalize(term).text for term in terms]

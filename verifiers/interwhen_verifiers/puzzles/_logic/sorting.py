@@ -338,7 +338,8 @@ def _judge_letter(said: Letter) -> Verdict:
     is_letter = low in right
     if is_letter and said.number in (0, _number(low)):
         return Pass(f"that is the {spelled(said.rank)} letter")
-    named = f"{said.number}th letter of the alphabet" if is_letter else f"{spelled(said.rank)} letter of {said.word!r}"
+    wanted = "letter of the alphabet" if is_letter else f"letter of {said.word!r}"
+    named = f"{spelled(said.number if is_letter else said.rank)} {wanted}"
     why = f"{said.letter!r} is not the {named}"
     sound = low if is_letter else right.pop() if len(right) == 1 else ""
     if not sound.isalpha():
