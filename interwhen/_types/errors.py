@@ -131,8 +131,8 @@ class ModelError(InterwhenError):
 class ConnectError(ModelError):
     """The server could not be reached, or the connection broke.
 
-    ``stale``: a pooled connection broke before any part of the response arrived. Most likely the server closed the idle
-    connection while the request was on its way.
+    ``stale``: a pooled connection broke before the head of the response had arrived. Most likely the server closed the
+    idle connection while the request was on its way.
     """
 
     retryable = True
