@@ -80,6 +80,9 @@ GOOD = """
     def pair(*, calendar: str = "julian") -> list[Monitor]:
         return [Monitor(name=f"{calendar}-{each}", verifier=yes, extractor=lambda segment: ()) for each in "ab"]
 
+    def twins() -> list[Monitor]:
+        return [Monitor(name="same", verifier=yes, extractor=lambda segment: ()) for _ in range(2)]
+
     def mixed() -> tuple[object, ...]:
         return (Monitor(name="one", verifier=yes, extractor=lambda segment: ()), "two")
 
@@ -97,6 +100,7 @@ POINTS = """
     raises = acme_dates:raises
     nothing = acme_dates:nothing
     pair = acme_dates:pair
+    twins = acme_dates:twins
     mixed = acme_dates:mixed
     constant = acme_dates:CONSTANT
     absent = acme_dates:no_such_name
@@ -275,6 +279,7 @@ class TestSpecs:
             r.load_monitors(["pair", "pair"])
         assert [monitor.name for monitor in r.describe("pair").monitors] == ["julian-a", "julian-b"]
         assert r.why_failed("pair").endswith("makes the monitors 'julian-a', 'julian-b'")
+        assert "must differ, got 'same' twice" in r.why_failed("twins")
 
     def test_two_of_one_name(self, acme: Path) -> None:
         with pytest.raises(UsageError, match=r"must differ, got 'dates' twice.*label="):

@@ -55,7 +55,7 @@ async def local(
 ) -> Report:
     """Measure the local model: start, speed of one stream, what forks do to its gaps, and memory.
 
-    A round streams 400 tokens with no fork, with one and with two at a time, in random order.
+    A round streams so many tokens with no fork, with one and with two at a time, in random order.
 
     Parameters
     ----------

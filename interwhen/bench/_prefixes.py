@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -110,11 +111,12 @@ class CacheMonitor:
 
 
 def context_of(rng: random.Random, size: int) -> str:
-    """Return a new context of about *size* characters, made by *rng*.
+    """Return a new context of about *size* characters, made by *rng*, except for the number with which it begins.
 
-    It begins with a random number, so no server has any of it cached, unless it has seen the same state of *rng*.
+    That number does not depend on *rng*, so that no server has the context in its cache.
     """
-    lines = [f"Report {rng.randint(10**8, 10**9)}."]
+    # With a number by the seed, a second measurement would find the contexts of the first one in the server's cache.
+    lines = [f"Report {10**8 + secrets.randbelow(9 * 10**8)}."]
     while sum(map(len, lines)) + len(lines) < size:
         lines.append(f"{rng.choice(_NAMES)} counts {rng.randint(10, 999)} crates and {rng.randint(10, 999)} boxes.")
     return "\n".join(lines)

@@ -29,13 +29,13 @@ OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "can
 class PartMark:
     """Stores how much of a timeline was already returned as parts: how many entries of each list, and their last times.
 
-    The times are in microseconds. Each consumer of one timeline has one.
+    The times are in microseconds. Each consumer of one timeline has a mark of its own.
     """
 
     begun: bool = False
     """Whether the first part, which has the settings of the run, was returned."""
     offset: int = 0
-    """The end of the last part in the journal."""
+    """The end of the last part in the journal, in bytes."""
     restarts: int = 0
     """How often the timeline had begun again when the last part was made."""
     outlines: int = 0
@@ -55,7 +55,8 @@ class PartMark:
 class CompactForm:
     """Makes the compact form of what *scribe* has recorded: :meth:`whole` at once, or :meth:`part` by part.
 
-    If the journal is redacted, the form contains no text of the run, no keys of claims and no reasons of verdicts.
+    If the journal is redacted, the form contains no prompt, no text of the run, no keys of claims and no reasons of
+    verdicts.
     """
 
     def __init__(self, scribe: Scribe) -> None:

@@ -223,9 +223,10 @@ class JournalDirectory:
             log_warning("journal.failed", path=self.settings.path, why=why)
 
     def close(self) -> None:
-        """Write all queued records, for at most five seconds, and stop the thread. :meth:`begin` starts it again.
+        """Write all queued records, for at most five seconds, and stop the thread.
 
-        It does nothing in a forked process that has not begun a journal.
+        Records that are queued later wait in memory until :meth:`begin` starts a thread again. Does nothing in a forked
+        process that has not begun a journal.
         """
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():
@@ -589,7 +590,7 @@ def _is_chosen(call_id: str, share: float) -> bool:
 
 
 def open_journals(wanted: object) -> JournalDirectory | None:
-    """Return the journal directory for *wanted*: a path, or a mapping of the fields of :class:`JournalSettings`.
+    """Return the journal directory for *wanted*: a path, :class:`JournalSettings`, or a mapping of their fields.
 
     A :class:`JournalDirectory` is returned unchanged. Return ``None`` for ``None`` and for :class:`JournalSettings`
     without a path. The directory is created if it does not exist. Raises :class:`UsageError` for any other empty path

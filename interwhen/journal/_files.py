@@ -26,7 +26,7 @@ class Files:
 
         *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest is cut off.
         Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, is not empty
-        (for a new journal), or has another size than *found*.
+        (for a new journal), or has another size than *found*; :class:`OSError` if the cut fails.
         """
         return LockedFile(name, keep=keep, found=found)
 
@@ -149,7 +149,7 @@ class Frame(NamedTuple):
 
     payload: bytes
     end: int
-    """The offset in the file after the record."""
+    """The offset after the record, in the bytes that were read: those of the whole file, or of a part of it."""
     chain: int
     """The checksum of the record. The checksum of the next record is computed from it."""
 
@@ -283,12 +283,12 @@ class Writing(Protocol):
         ...
 
     def shut(self) -> None:
-        """Close the file. Nothing is called after this. Raises nothing."""
+        """Drop the queued records and close the file. Nothing is called after this. Raises nothing."""
         ...
 
 
 class Clerk(Protocol):
-    """Writes one journal in the background, so that a run never waits for a disk."""
+    """Writes one journal in the background, so that the stream of a run never waits for a disk."""
 
     def start(self, writing: Writing, seconds: float) -> None:
         """Start to write the records of *writing*: each at most *seconds* after it was queued."""
@@ -307,5 +307,5 @@ class Clerk(Protocol):
         ...
 
     async def ended(self, seconds: float) -> bool:
-        """Wait at most *seconds* until the file is closed; return whether it is."""
+        """Wait at most *seconds* until the file is closed; return whether it is. If false, the journal is given up."""
         ...

@@ -89,8 +89,9 @@ class Journaled(msgspec.Struct, frozen=True):
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     """Return the contents of *journal* (a path or a :class:`Journal`), up to the first incomplete or damaged record.
 
-    Raises :class:`~interwhen.JournalError` if it cannot be read, is not a journal, has a record that this version does
-    not know, has no complete header as its first record, or has a result that contradicts its certificate or hashes.
+    Raises :class:`~interwhen.JournalError` if it cannot be read, is not a journal, has a schema or a record that this
+    version does not know, has no complete header as its first record, or has a result that contradicts its certificate
+    or hashes.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     name = settings.name
@@ -192,9 +193,10 @@ class RebuiltRun:
     pending: dict[int, Extract | Check] = field(default_factory=dict)
     """The unfinished extractions and checks, by job number."""
     wanted: Open | None = None
-    """The request that the core ordered and the model has not accepted yet."""
+    """The request that the core ordered and the model has not accepted yet; ``None`` if there is none."""
     history: list[ShownSegment | Invalidate] = field(default_factory=list)
-    """The segments that trackers received and the invalidations of text, in order. They rebuild the trackers' state."""
+    """The segments that extractors received and the invalidations of text, in order. Trackers restore their state from
+    them."""
     sources: dict[int, ClaimSource] = field(default_factory=dict)
     """How each recorded claim was found, by the ``id()`` of the claim object."""
     usages: dict[int, Usage] = field(default_factory=dict)
@@ -202,9 +204,10 @@ class RebuiltRun:
     spent: SpentRecord = field(default_factory=SpentRecord)
     """The latest counters of the engine."""
     stopped_at: float | None = None
-    """When a violation stopped the model; ``None`` if the model has written text since then."""
+    """When the run closed the stream, most often for a violation; ``None`` if it never did, or if the model has written
+    text since then."""
     ended_at: float | None = None
-    """When the last stream ended; ``None`` while a stream is open."""
+    """When the last stream ended; ``None`` while a stream is open, and after the run closed one for a violation."""
     first_text: float | None = None
     """When the first chunk came; ``None`` if none came."""
     summary: RunSummary | None = None

@@ -73,7 +73,8 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     code: tuple[str, ...] = ()
     """The names of the monitor's fields that are functions."""
     spec: str | dict[str, Any] | None = None
-    """The name and options of the monitor; ``None`` if it was given as an object, or if an option may be a secret."""
+    """The name and options of the monitor; ``None`` if it was given as an object, or if an option may be a secret or
+    has no form in a journal."""
     tracks: bool = False
     """Whether its extractor, or the parser of its fork, is a tracker. Trackers do not get a line that a cut ended."""
 
@@ -190,7 +191,8 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     """The server's token counts, if they arrived after the end of the run in the same read. Only the last
     ``SpentRecord`` has them."""
     resumes: tuple[tuple[int, float | None], ...] = ()
-    """For each request that continued kept text: its number, and the seconds until its first text."""
+    """For each request that continued kept text: its number, and the seconds until its first text (``None``: it sent
+    none)."""
     probe_tokens: int = 0
     """As :attr:`~interwhen.Ledger.probe_tokens`."""
 
@@ -521,7 +523,8 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
     """Raise :class:`JournalError` if *monitors* differ from those in *header*, that of the journal at *path*.
 
-    The recorded facts are valid only for the recorded monitors.
+    Their recorded fields and the names and versions of their verifiers are compared, but not the code. The recorded
+    facts are valid only for the recorded monitors.
     """
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)

@@ -31,7 +31,8 @@ class Recheck(msgspec.Struct, frozen=True):
     traces: tuple[str, ...]
     """The trace at the end of each request that added text, before a remedy cut it."""
     findings: tuple[RecheckFinding, ...]
-    """The violations, in the order of the requests and of the text. A violation in several requests is listed once."""
+    """The violations, in the order of the requests. A violation in several requests is listed once, and violations in
+    text that interwhen inserted are left out."""
     unproven: tuple[CheckRecord, ...]
     """Checks of the last trace whose outcome is neither a pass nor a violation."""
 

@@ -31,6 +31,8 @@ class Journal:
     """
 
     path: str | os.PathLike[str]
+    """The path of the file, which a new run creates; it may exist only if it is empty. With ``store``, the name of the
+    journal in it."""
     fsync: bool = False
     """Whether to call ``fsync`` after each write. Only the thread of the journal waits for it, never the stream."""
     flush_seconds: float = 0.05

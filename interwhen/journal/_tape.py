@@ -124,8 +124,8 @@ class Tape:
     def position(self, offset: int) -> int | None:
         """Return the position on the tape of the character at *offset* of the trace.
 
-        For the end of the trace, it is the position after the last character. It is ``None`` if the trace has no such
-        offset.
+        For the end of the trace, it is the position after the last character. It is ``None`` if the trace is empty or
+        has no such offset.
         """
         place = bisect_left(self._standing, offset + 1, key=lambda one: self.starts[one[0]]) - 1
         if place < 0:

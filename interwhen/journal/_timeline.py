@@ -1,4 +1,8 @@
-"""The types of the timeline of a run: its events, each with its times."""
+"""The types of the timeline of a run: its events, each with its times.
+
+All times are in seconds since the run began. All offsets are in characters of the trace at that time; if the journal is
+redacted, they are in UTF-16 code units.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,6 @@ from interwhen._types.segments import Phase, Span
 from interwhen._types.verdicts import Outcome
 from interwhen.journal._records import Header
 
-# The typed events. All times are in seconds since the run began, all offsets in characters of the trace at that time.
-
 
 class TextWritten(msgspec.Struct, frozen=True, gc=False):
     """Text was added to the trace: a chunk of the model, or text that a remedy inserted."""
@@ -26,11 +28,12 @@ class TextWritten(msgspec.Struct, frozen=True, gc=False):
     text: str
     """The text; empty if the journal is redacted."""
     length: int
-    """The number of characters of the text."""
+    """The number of characters of the text; of UTF-16 code units if the journal is redacted."""
     phase: Phase
     origin: Origin
     tokens: int
-    """The tokens of the model in the text; 0 for text that a remedy inserted."""
+    """The tokens of the model in the text; 0 for text that a remedy inserted. The tokens of a chunk that is split into
+    several texts, such as a tag and an answer, are those of the last one."""
 
 
 class TextCut(msgspec.Struct, frozen=True, gc=False):
@@ -75,22 +78,22 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     first: float | None
     """When its first text arrived."""
     ended: float | None
-    """When its stream ended or was closed."""
+    """When its stream ended or was closed, or when it failed."""
     how: Literal["ended", "closed", "broken", "refused", "open"]
     """``ended``: the server ended it. ``closed``: we closed it, for a violation or at the end. ``broken``: it failed
     after it was accepted. ``refused``: it failed before. ``open``: it has not ended."""
     error: str
     """Why it was refused or broke; else empty, and empty if the journal is redacted."""
     resume: ResumeMode | None
-    """How it continues kept text; ``None`` for the first request."""
+    """How it continues kept text; ``None`` for the first request, and for one that was refused."""
     reason: str
-    """Why it continues the text in this way; empty for the first request."""
+    """Why it continues the text in this way; empty for the first request, and for one that was refused."""
     start: int
     """The length of the trace when it began."""
     usage: Usage | None
     """The server's token counts; ``None`` if it sent none."""
     remedy: int | None
-    """The index of the remedy after which it was made; ``None`` if there was none."""
+    """The index of the remedy after which it was made; ``None`` if there was none, or if the request was refused."""
 
     @property
     def at(self) -> float:
@@ -102,13 +105,16 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
 
 
 class CheckTimes(msgspec.Struct, frozen=True, gc=False):
-    """One check of one claim: when it was ordered, began and ended, and its outcome."""
+    """One check of one claim: when it was ordered, began and ended, and its outcome.
+
+    A failed extraction has an entry, too, with an empty ``key``.
+    """
 
     monitor: str
     verifier: str
     version: str
     key: str
-    """The key of the claim; the hash of its text if the journal is redacted."""
+    """The key of the claim; if the journal is redacted, the hash of the claim's text, or empty if it is not known."""
     span: Span | None
     """The span of the claim; ``None`` if its position is not known."""
     segment: Span | None
@@ -128,7 +134,7 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     lag: int
     """How many tokens of the model arrived between ``ordered`` and ``ended``."""
     cut: int | None
-    """The index of the cut that removed its span; ``None`` if the span was not cut."""
+    """The index of the cut that removed its span or the end of it; ``None`` if the span was not cut."""
     remedy: int | None
     """The index of the remedy that its violation led to; ``None`` if it led to none."""
     interrupted: bool
@@ -154,7 +160,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
     """When the model was asked, or the local parser; ``None`` if this never happened or is not known."""
     ended: float | None
     worker: str
-    """``model`` or ``local``."""
+    """``model`` or ``local`` (a local parser); empty if the fork never began, or if this is not known."""
     claims: int
     outcome: Outcome | None
     """Why there are no claims, if it failed; ``None`` if it found ``claims`` claims, or it is open."""
@@ -176,6 +182,7 @@ class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
     """
 
     violation: ViolationRecord
+    """The violation that it answers; without texts and key if the journal is redacted."""
     remedy: RemedyName | None
     check: int | None
     """The index of the check that found the violation; ``None`` if it is not known."""
@@ -225,7 +232,11 @@ TimelineEvent: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All events of a run with their times, as read from its journal."""
+    """All events of a run with their times, as read from its journal.
+
+    Times are in seconds since the run began. Offsets are in characters of the trace at that time; if the journal is
+    redacted, they are in UTF-16 code units.
+    """
 
     path: str
     header: Header

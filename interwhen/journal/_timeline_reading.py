@@ -431,9 +431,9 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns what is new as parts of its timeline in JSON.
 
-    This JSON is the compact form, which the trace page reads. The reader gets the bytes of the journal by :meth:`feed`;
-    *path* is only a name for errors and for the timeline. Raises :class:`~interwhen.JournalError` if this version
-    cannot read the journal.
+    This JSON is the compact form, which the trace page reads. The reader gets the bytes of the journal by :meth:`feed`,
+    which raises :class:`~interwhen.JournalError` if this version cannot read them. *path* is only a name for errors and
+    for the timeline.
     """
 
     def __init__(self, path: str = "") -> None:

@@ -1,4 +1,7 @@
-"""Queues records and writes them to a journal in the background. A run never waits for a disk."""
+"""Queues records and writes them to a journal in the background.
+
+A run waits for the disk only at its end, for at most ``close_seconds``.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -61,6 +62,8 @@ class QuestionLog:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._noted: dict[str, list[str]] = {}
+        # `save` may run in a thread while a run notes a question. The lock is not held while the store writes.
+        self._lock = threading.Lock()
 
     def note(self, name: str, question: str) -> None:
         """Remember in memory that *question* was asked about the context *name*.
@@ -68,21 +71,26 @@ class QuestionLog:
         It does not write, because a reader waits. After 500 questions about a context, further ones are dropped until
         :meth:`save`.
         """
-        noted = self._noted.setdefault(name, [])
-        if len(noted) < _MOST:
-            noted.append(question)
+        with self._lock:
+            noted = self._noted.setdefault(name, [])
+            if len(noted) < _MOST:
+                noted.append(question)
 
     def save(self) -> None:
         """Write the remembered questions to the store, and forget them. It may block.
 
         If the store fails, those that were not written are kept for the next call, and the exception is passed on.
         """
-        while self._noted:
-            name, questions = self._noted.popitem()
+        while True:
+            with self._lock:
+                if not self._noted:
+                    return
+                name, questions = self._noted.popitem()
             try:
                 note_questions(self._store, name, questions)
             except StoreError:
-                self._noted[name] = [*questions, *self._noted.get(name, ())][:_MOST]
+                with self._lock:
+                    self._noted[name] = [*questions, *self._noted.get(name, ())][:_MOST]
                 raise
 
 

@@ -52,7 +52,7 @@ class Normalized:
         """Return the span of the original text from which ``text[start:end]`` was made.
 
         The span includes characters that were dropped inside it, but not characters that were dropped at its two ends.
-        Raises :class:`ValueError` if the range is not inside ``text``.
+        An empty range gives an empty span. Raises :class:`ValueError` if the range is not inside ``text``.
         """
         if not 0 <= start <= end <= len(self.text):
             msg = (
@@ -70,7 +70,9 @@ class Normalized:
     def normal(self, start: int, end: int) -> Span:
         """Return the span of the normal form ``text`` that was made from the range ``source[start:end]``.
 
-        ``source`` is the original text. Raises :class:`ValueError` if the range is not inside it.
+        ``source`` is the original text. The span is empty if nothing was made from the range, and it includes
+        characters that were made from text that is only partly in the range. Raises :class:`ValueError` if the range is
+        not inside ``source``.
         """
         if not 0 <= start <= end <= len(self.source):
             msg = (
@@ -122,7 +124,8 @@ def normalize(text: str) -> Normalized:
 def _group(text: str, start: int) -> tuple[int, str]:
     """Return the end and the normal form of the group of characters at *start*.
 
-    A group is a sequence of characters that must be normalized together, such as a letter with its marks.
+    A group is a sequence of characters that must be normalized together, such as a letter with its marks. The normal
+    form of a character that is dropped is empty.
     """
     made = _alone(text[start])
     raw = "" if not made else text[start]
@@ -161,9 +164,9 @@ def _alone(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _stands_alone(character: str) -> bool:
-    """Tell whether *character* is left out of normalization and never composed with its neighbours.
+    """Tell whether NFKC is not applied to *character*, which is then never composed with its neighbours.
 
-    These are some separators, and characters such as superscripts and fractions, which mean something else when
-    normalized.
+    These are the separators that become spaces, and characters such as superscripts and fractions, which mean something
+    else when normalized.
     """
     return character in _SPACES or unicodedata.decomposition(character).startswith(_KEPT_TAGS)

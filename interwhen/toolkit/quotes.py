@@ -29,7 +29,10 @@ class Quote:
         return self.match[group] or ""
 
     def where(self, group: str | int) -> Span | None:
-        """Return the span of *group* in the claim, for the ``where`` of a violation; ``None`` if it did not match."""
+        """Return the span of *group*, counted from the start of the match, for the ``where`` of a violation.
+
+        ``None`` if the group did not match.
+        """
         start, end = self.match.span(group)
         return None if start < 0 else Span(start - self.match.start(), end - self.match.start())
 
@@ -38,7 +41,7 @@ def quotes(segment: Segment, pattern: re.Pattern[str]) -> Iterator[Quote]:
     """Yield the matches of *pattern* in *segment* that are not empty, with their spans in the trace.
 
     The search runs on the event loop, so it must be fast: :func:`interwhen.testing.complexity.suspicious` tells
-    whether *pattern* may backtrack.
+    why *pattern* may need more than linear time.
     """
     for match in pattern.finditer(segment.text):
         if match.end() > match.start():

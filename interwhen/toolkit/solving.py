@@ -1,6 +1,7 @@
 """Solves problems of verifiers with Z3, within the deadline of the check (extra ``z3``).
 
-Each thread has a Z3 context for its problems, and each warm problem has its own.
+Each thread has a Z3 context for its problems, and each warm problem has its own. Without the extra, the import of this
+module raises :class:`~interwhen.MissingExtraError`.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class Problem:
     def consistent(self) -> Verdict:
         """Return a pass if all conditions can be true at once. A violation names conditions that contradict each other.
 
-        Z3 leaves out conditions that it finds to be unnecessary for the contradiction; of their names, the violation
-        gives 300 characters. ``Unknown`` if Z3 came to no answer.
+        Z3 leaves out conditions that it finds to be unnecessary for the contradiction. The violation gives at most 300
+        characters of the other names. ``Unknown`` if Z3 came to no answer.
         """
         self._mine()
         found = self._solve()
@@ -113,8 +114,9 @@ class Problem:
     def decides(self, conclusion: Any) -> Verdict:
         """Return a pass if *conclusion* follows from the conditions, and a violation if its negation follows.
 
-        Otherwise the verdict is ``Unknown``. Use this method for a step that the conditions may leave undecided.
-        Afterwards, :attr:`reasons` has the names of the conditions that decide it.
+        Otherwise, and if the conditions contradict each other, the verdict is ``Unknown``. Use this method for a step
+        that the conditions may leave undecided. Afterwards, :attr:`reasons` has the names of the conditions that decide
+        it, or that contradict each other.
         """
         for claimed in (True, False):
             wanted = z3.BoolSort(self.context).cast(conclusion)
@@ -171,9 +173,10 @@ class Problem:
 def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[Problem]:
     """Open a :class:`Problem` for the running check.
 
-    Z3 may use nine tenths of the time that the check has left, or of *seconds* if that is less. It also stops if it
-    uses more than *memory_mb* for all its problems in this process. Both end as ``Unknown``. Cancelling the check
-    interrupts Z3. The thread reuses the Z3 context for its next problem, unless the check was cancelled or raised.
+    Each time that Z3 solves, it may use nine tenths of the time that the check has left, or of *seconds* if that is
+    less; a method may solve several times. Z3 also stops if it uses more than *memory_mb* for all its problems in this
+    process. Both end as ``Unknown``. Cancelling the check interrupts Z3. The thread reuses the Z3 context for its next
+    problem, unless the check was cancelled or the ``with`` block raised.
     """
     context, _FREE.context = getattr(_FREE, "context", None) or z3.Context(), None
     cancelled = threading.Event()
@@ -202,8 +205,9 @@ _NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
 class WarmProblem(Problem):
     """A problem that is used for many checks. *build* is a function that adds its conditions once, at the start.
 
-    With *ahead*, Z3 also solves them then. *memory_mb* limits the memory of Z3. Without *minimal*, the reasons of a
-    verdict may include unnecessary conditions, which is faster. Only one thread at a time may use the problem.
+    With *ahead*, Z3 also solves them then. *memory_mb* limits the memory of Z3 in this process. Without *minimal*, the
+    reasons of a verdict may include unnecessary conditions, which is faster. Only one thread at a time may use the
+    problem, and another than the one that made it must use :meth:`lent`.
     """
 
     def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
@@ -230,7 +234,8 @@ class WarmProblem(Problem):
     def consistent(self) -> Verdict:
         """Return a pass if all conditions can be true at once, otherwise a violation that names a contradiction.
 
-        A verdict that was found at the start (*ahead*) is returned again for checks that add no conditions.
+        ``Unknown`` if Z3 came to no answer. A pass or a violation that was found at the start (*ahead*) is returned
+        again for checks that add no conditions.
         """
         if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
             self.reasons = self._because
@@ -297,8 +302,9 @@ class WarmProblems:
     def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
         """Lend a problem with this *key* to the running check, for the ``with`` block.
 
-        If none is idle, *build* makes a new one. Z3 may use nine tenths of the time that the check has left, or of
-        *seconds* if that is less. If the check is cancelled or raises, the problem is not used again.
+        If none is idle, a new one is made with *build*, and Z3 solves it once; *seconds* does not limit this. Each time
+        that Z3 solves later, it may use nine tenths of the time that the check has left, or of *seconds* if that is
+        less. If the check is cancelled or the block raises, the problem is not used again.
         """
         found = self._take(key)
         if found is None:
@@ -348,8 +354,9 @@ def to_smt2(conditions: Mapping[str, Any]) -> str:
 def from_smt2(text: str) -> Build:
     """Return a function that adds the conditions in *text*, which :func:`to_smt2` wrote, to a problem.
 
-    Raises :class:`UsageError` if *text* names no condition. The function raises it for other wrong texts, and if the
-    problem has a condition of the same name.
+    Raises :class:`UsageError` if *text* names no condition, or if a name is not a JSON string. The returned function
+    raises it if Z3 cannot read *text*, if the numbers of names and conditions differ, and if the problem has a
+    condition of the same name.
     """
     names = _names(text)
 

@@ -15,7 +15,7 @@ __all__ = ["CallReader"]
 class CallReader:
     """Reads the tool calls that an assistant wrote as text in its messages.
 
-    The system message of *task* shows in which formats the model may write calls.
+    The prompt of *task*, most of all its system message, shows in which formats the model may write calls.
     """
 
     def __init__(self, task: Task) -> None:

@@ -30,6 +30,12 @@ def test_contexts_have_one_size_and_no_common_start():
     assert len({text[:16] for text in texts}) == 20
 
 
+def test_a_second_measurement_with_the_same_seed_has_other_contexts():
+    first, second = (context_of(random.Random(1), 800).splitlines() for _ in range(2))
+    assert first[0] != second[0]  # so the server has nothing of it in its cache
+    assert first[1:] == second[1:]
+
+
 async def test_only_the_warm_arm_finds_its_prefix_in_the_cache():
     server, rng = CachingServer(), random.Random(1)
     found = {arm: [await first_token(server, context_of(rng, 800), arm) for _ in range(3)] for arm in ("cold", "warm")}

@@ -1,5 +1,7 @@
 """From use: what was asked about is prepared first, and conversations become facts while the model is idle."""
 
+import threading
+
 import pytest
 from interwhen import Message
 from interwhen.precompute import MemoryShelf, Precomputer, Store, StoreError
@@ -129,3 +131,27 @@ async def test_a_conversation_becomes_a_piece_without_what_the_assistant_said():
     assert [item.payload.text for item in pre.ready(ref)] == ["Ann buys 3 + 4 = 7 pens."]
     ref = await pre.remember("ann", [Message("user", "She leaves Rome.")])
     assert len(pre.contexts["ann"].context.pieces) == 2
+
+
+def test_a_question_that_is_noted_while_another_thread_saves_is_not_lost():
+    store = Store(MemoryShelf())
+    log = QuestionLog(store)
+    log.note("animals", "And the dog?")
+    saved = threading.Event()
+
+    def save():
+        log.save()
+        saved.set()
+
+    class Interrupted(dict[str, list[str]]):
+        def setdefault(self, name, default=None):
+            found = super().setdefault(name, default)
+            threading.Thread(target=save).start()
+            saved.wait(0.3)
+            return found
+
+    log._noted = Interrupted(log._noted)  # the only way to stop a thread in the middle of `note`
+    log.note("animals", "And the bee?")
+    assert saved.wait(30)
+    log.save()
+    assert seen_questions(store, "animals") == {"And the bee?": 1, "And the dog?": 1}

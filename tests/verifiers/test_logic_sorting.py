@@ -133,9 +133,10 @@ def test_an_answer_passes_only_if_it_is_the_sorted_list(words, data):
         ('"pear" comes before "fig".', "'pear' does not come before 'fig'"),
         ('sort this subpart ["pear" ? "apple"] by their second letters', "differ before their second letters"),
         ('The second letter of "fig" is "g".', "'g' is not the second letter"),
-        ('The first letter: "fig": "f" (7).', "'f' is not the 7th letter"),
+        ('The first letter: "fig": "f" (7).', "'f' is not the seventh letter"),
+        ('The first letter: "fig": "f" (22).', "'f' is not the 22nd letter"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_is_refuted(line, why):
     whys = [

@@ -20,6 +20,7 @@ ORDINALS: Final = (
     *("twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth"),
 )
 ORDINAL: Final = rf"(?:{'|'.join(ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th))"
+_ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}
 NUMBERS: Final = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
 
 _DOUBT = re.compile(
@@ -74,8 +75,10 @@ def ordinal(word: str) -> int:
 
 
 def spelled(number: int) -> str:
-    """Return the ordinal of *number*: a word such as "third", or "17th" for large numbers."""
-    return ORDINALS[number - 1] if 0 < number <= len(ORDINALS) else f"{number}th"
+    """Return the ordinal of *number*: a word such as "third", or for large numbers digits, such as "17th" or "22nd"."""
+    if 0 < number <= len(ORDINALS):
+        return ORDINALS[number - 1]
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else _ENDINGS.get(number % 10, 'th')}"
 
 
 def is_doubtful(text: str) -> bool:
