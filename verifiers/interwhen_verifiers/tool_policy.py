@@ -276,7 +276,7 @@ POLICIES = ("airline", "retail")
 """The policies that ship with interwhen: folders of rules beside this file."""
 _OLD_NAMES = {"tau_airline": "airline", "tau_retail": "retail"}
 _LISTED = 600
-"""The most characters of evidence."""
+"""The most characters of each text of a verdict."""
 StateOption: TypeAlias = str | Callable[[], Any] | None
 
 
@@ -411,11 +411,12 @@ def tool_policy(
 
     ``policy``: a :class:`Policy` or a :class:`interwhen.policy.WrittenPolicy`; or the name of a shipped policy
     (``airline``, ``retail``); or the folder of a written policy (see ``docs/policy.md``); or ``module:NAME`` or
-    ``file.py:NAME``, where ``NAME`` is a :class:`Policy` in Python code (``POLICY`` if it is not given). ``state``: a
+    ``file.py:NAME``, where ``NAME`` is a :class:`Policy` in Python code (``POLICY`` if it is not given); the code
+    is run. ``state``: a
     function that returns the first state of the policy; or a text from which the policy's ``load`` makes it, such as
     the path of a database. ``skip``: names of rules that are left out. ``on="results"``: judge the results of calls by
     the rules made with ``Policy.after``; use it in ``interwhen.guard(results=[...])``. ``level`` and ``delivery`` are
-    those of :class:`~interwhen.Monitor`.
+    those of :class:`~interwhen.Monitor`; the delivery is ``gate_tools`` by default, and ``interrupt`` for results.
     """
     require_choice("tool_policy", ("calls", "results"), on=on)
     chosen = _policy(policy).without([skip] if isinstance(skip, str) else skip)

@@ -52,7 +52,8 @@ class Checker:
     pattern: re.Pattern[str] = LINES
     """Finds diagnostics, with the groups ``line``, ``message`` and perhaps ``column`` (and ``file``)."""
     own_pattern: str = ""
-    """A pattern that the user gave, used instead. It is matched in a separate process, which can be killed."""
+    """A pattern that the user gave, used instead of ``pattern``; empty: none. It is matched in a separate process,
+    which can be killed."""
     column_from: int = 1
     """The number of the first column."""
     refutes: frozenset[int] = frozenset((1,))
