@@ -1,4 +1,4 @@
-"""The console script ``interwhen``: answers ``--help`` and ``--version`` itself, and starts a command for the rest.
+"""The console script ``interwhen``: prints the general help and the version itself, and runs all commands.
 
 It is a package of its own, because importing any part of ``interwhen`` takes longer than these answers do.
 """
@@ -52,9 +52,10 @@ _NARROWEST = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the help or the version if *arguments* ask for it; otherwise run the command that they name.
+    """Print the general help or the version if *arguments* ask for it; otherwise run their command.
 
-    *arguments* are those of the process by default.
+    *arguments* are those of the process by default. A command ends the process with its exit code, and wrong arguments
+    end it with 2.
     """
     given = sys.argv[1:] if arguments is None else arguments
     text = answer(given)
@@ -67,7 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def answer(arguments: Sequence[str]) -> str | None:
-    """Return the text of the help or the version if *arguments* ask for one of them and name no command; else None."""
+    """Return the general help or the version, if *arguments* ask for one of them; else None.
+
+    They ask for the help if they are empty or have ``--help`` or ``-h``, and for the version if they begin with
+    ``--version``. The result is None, too, if one of them is the name of a shipped command.
+    """
     if not COMMANDS.keys().isdisjoint(arguments):
         return None
     if not arguments or "--help" in arguments or "-h" in arguments:
@@ -76,7 +81,7 @@ def answer(arguments: Sequence[str]) -> str | None:
 
 
 def version() -> str:
-    """Return the version of interwhen, read from its source: the metadata of packages take 40 ms to import."""
+    """Return the version of interwhen, read from its source. To read it from the package's metadata takes 40 ms."""
     # Importing pathlib would double the time of this function.
     place = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interwhen", "_version.py")
     with open(place, encoding="utf-8") as source:

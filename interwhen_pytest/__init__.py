@@ -23,7 +23,10 @@ _SEEDS = 2**32
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option ``--interwhen-seed``, which repeats a failure by giving the seed that it printed."""
+    """Add the option ``--interwhen-seed N``, which repeats the chunks of an earlier test run.
+
+    The report of a failed test shows its *N*.
+    """
     parser.getgroup("interwhen").addoption(
         _OPTION,
         type=int,
@@ -35,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def interwhen_seed(request: pytest.FixtureRequest) -> int:
-    """Return the seed of the chunks in this test: that of ``--interwhen-seed``, or a random one.
+    """Return the seed of the chunks in this test: that of ``--interwhen-seed``, or a random one below 2**32.
 
     If the test fails, its report shows the seed.
     """
@@ -49,8 +52,8 @@ def interwhen_seed(request: pytest.FixtureRequest) -> int:
 def scripted_model() -> Callable[..., ScriptedModel]:
     """Return a function that makes a model from replies: ``scripted_model("first stream", "after the first remedy")``.
 
-    A reply is a text or a list of steps (texts, pauses, tool calls, errors). The function takes the options of
-    :class:`interwhen.testing.ScriptedModel`.
+    The model sends one reply for each request, and repeats the last one. A reply is a text or a list of steps (texts,
+    pauses, tool calls, errors). The function also takes the options of :class:`interwhen.testing.ScriptedModel`.
     """
     from interwhen.testing import ScriptedModel
 
@@ -62,10 +65,11 @@ def scripted_model() -> Callable[..., ScriptedModel]:
 
 @pytest.fixture
 def rechunked_model(interwhen_seed: int) -> Callable[..., ScriptedModel]:
-    """Return a function that makes a model from recorded texts in random chunks, which must not affect a verifier.
+    """Return a function that makes a model, which sends recorded texts in random chunks.
 
-    It gets one text for each stream, as in ``rechunked_model("first stream", "after the first remedy")``, and the
-    options of :class:`interwhen.testing.ScriptedModel`. The seed of the test determines the chunks.
+    Call it with one text for each stream, as in ``rechunked_model("first stream", "after the first remedy")``, and with
+    options of :class:`interwhen.testing.ScriptedModel`. The seed of the test determines the chunks; the verdicts of a
+    verifier must not depend on them.
     """
     from interwhen.testing import ScriptedModel, recut
 

@@ -27,7 +27,7 @@ class Bubblewrap:
     files: dict[str, bytes]
     """The contents of further files in the sandbox, by path: ``/etc/passwd`` and ``/etc/group``."""
     user: int | None
-    """The user id under which ``bwrap`` is started; ``None``: that of this process."""
+    """The user and group id under which ``bwrap`` is started; ``None``: those of this process."""
     in_user_namespace: bool
     """Whether ``bwrap`` makes a user namespace, too."""
 
@@ -62,10 +62,11 @@ class Bubblewrap:
 
 
 def wrap(plan: RunPlan, python: str, *, as_root: bool) -> Bubblewrap:
-    """Return the options of bubblewrap for *plan*, and set in *plan* the values that the launcher checks inside.
+    """Return the options of bubblewrap for *plan*, and set ``user`` and ``outer`` in *plan* for the launcher inside.
 
-    If this process is root, *as_root* tells whether bubblewrap runs as root too. Otherwise it needs user namespaces,
-    and other users must be able to read the interpreter *python*.
+    If this process is root and *as_root* is true, bubblewrap runs as root. In all other cases it makes a user
+    namespace, which the kernel must allow. Root without *as_root* starts it under an unused user id, which must be able
+    to read the interpreter *python*.
     """
     uid = namespaces.unused_uid(secrets.randbits(22)) if os.geteuid() == 0 else None
     kinds = {*namespaces.KINDS, "user"}

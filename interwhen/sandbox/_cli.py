@@ -21,9 +21,10 @@ app = App(name="sandbox", help="Find out which guarantees sandboxes for untruste
 
 @app.command
 def probe(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Make each sandbox once, and list its guarantees on this machine with the mechanisms that enforce them.
+    """List the guarantees of each sandbox on this machine, with the mechanisms that enforce them.
 
-    Exit codes: 0 all of them, 5 some are missing.
+    A process sandbox is made once for this; one with bubblewrap only if "bwrap" is in PATH. The Monty sandbox is listed
+    if it is installed. Exit codes: 0 all guarantees are enforced, 5 some are missing.
 
     Parameters
     ----------

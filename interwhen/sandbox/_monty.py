@@ -1,4 +1,4 @@
-"""Runs small pure functions in Monty, an interpreter without files, network and processes."""
+"""Runs small functions and scripts in Monty, an interpreter without files, network and processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ _GRACE = 0.25
 """The seconds after the time limit at which a worker that has not stopped is killed."""
 _CHECKOUT_SECONDS = 60.0
 _WORKER_BYTES = 1 << 30
-"""The address space of a worker in addition to the program's memory. This second limit is far above normal use."""
+"""The address space of a worker, in bytes, in addition to twice the program's memory limit. This second limit is far
+above normal use."""
 
 _ABSENT = "an interpreter without it"
 _GUARANTEES = Guarantees(
@@ -63,9 +64,13 @@ _FORBIDDEN = ("PermissionError", "ModuleNotFoundError", "ImportError")
 class MontySandbox(BlockingSandbox):
     """Runs functions and scripts in Monty, an interpreter of much of Python that has no files, network or processes.
 
-    A call takes well under a millisecond, because worker processes are kept for later calls. It needs the extra
-    ``sandbox``. Results leave the interpreter as text, not as Python objects: converting objects would use time and
-    memory of our process, and a program can make an object whose conversion never ends.
+    A call takes well under a millisecond, because worker processes are kept for later calls. If no worker becomes free
+    within 60 seconds, it ends as :class:`Crashed`. A run raises :class:`UsageError` for a :class:`Command`, and for a
+    program with files or stdin. Entering raises :class:`~interwhen.toolkit.MissingExtraError` without the extra
+    ``sandbox``.
+
+    Results leave the interpreter as text, not as Python objects: converting objects would use time and memory of our
+    process, and a program can make an object whose conversion never ends.
     """
 
     name = "monty"
@@ -119,8 +124,9 @@ class MontySandbox(BlockingSandbox):
 def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
     """Return the code of *program* for the interpreter, its input variables, and a random mark.
 
-    The code prints the mark before the returned value, so that the value can be found in the output. Raises
-    :class:`UsageError` for a :class:`Command`, and for a program with files or stdin.
+    For a :class:`Call`, the code prints the mark before the returned value, so that the value can be found in the
+    output; for a :class:`Script`, the mark is empty. Raises :class:`UsageError` for a :class:`Command`, for a program
+    with files or stdin, and for arguments without a JSON form.
     """
     if program.files or program.stdin:
         raise UsageError(

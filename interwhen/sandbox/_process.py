@@ -61,7 +61,7 @@ _HERE = Path(__file__).parent
 def interpreter() -> str:
     """Return the path of the interpreter of Python's base installation.
 
-    It starts faster than that of a virtual environment and needs fewer files.
+    It starts faster than the interpreter of a virtual environment, and needs fewer files.
     """
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
@@ -123,8 +123,8 @@ class Wrapper(Protocol):
 def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
     """Run *plan*, inside *wrapper* if given, and return what this process received: the answer and the output.
 
-    This blocks until all processes of the run have ended. Another thread can end the run by calling *abort*. Raises
-    :class:`OSError` if the launcher cannot be started.
+    This blocks until the launcher has ended. In a pid namespace, all other processes of the run have ended then.
+    Another thread can end the run by calling *abort*. Raises :class:`OSError` if the launcher cannot be started.
     """
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
@@ -206,8 +206,8 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
     """Read *streams* until all of them have ended; return an empty text.
 
-    After *seconds*, or if a stream has too much data, end the sandbox by *closing* and return the reason: ``seconds``
-    or ``output``.
+    After *seconds*, or if a stream has too much data, end the sandbox by *closing*, wait at most two seconds for the
+    end of the streams, and return the reason: ``seconds`` or ``output``.
     """
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds
@@ -232,7 +232,7 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
     """End the sandbox by *closing* and wait for the launcher, *process*; kill it if it does not end in time.
 
-    The launcher waits for the keeper, and all other processes of the sandbox end with the keeper.
+    The launcher waits for the keeper. In a pid namespace, all other processes of the sandbox end with the keeper.
     """
     closing()
     try:
@@ -266,9 +266,11 @@ def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
     """Return the outcomes of *programs*, which ran one after another and share one stdout and one stderr.
 
-    *heard* is what our process received from the run. A program that was never started, because the shared time or
-    output was used up, is :class:`Limited`. If the keeper gave no answer, all programs have the same outcome: too much
-    output, or :class:`Crashed`.
+    *heard* is what our process received from the run. If there was too much output, each program is
+    ``Limited("output")``, except those that were :class:`Denied`. A program that was not tried has the outcome of the
+    last one if that could not be started, and otherwise is :class:`Limited`, because the shared time or output was
+    used up. If the keeper gave no answer, all programs have the same outcome: ``Limited("output")`` or
+    :class:`Crashed`.
     """
     answer = heard.answer
     if isinstance(answer, str):
@@ -280,9 +282,12 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
         ) * len(programs)
     answers = [answer, *answer["more"]]
     found = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
+    left = len(programs) - len(found)
+    if answers[-1]["kind"] == "start":
+        return (*found, *found[-1:] * left)
     # The shared output or time was used up before the remaining programs began.
     which: LimitName = "output" if heard.ended_for == "output" else "seconds"
-    return (*found, *(Limited(which, Record()) for _ in range(len(programs) - len(found))))
+    return (*found, *(Limited(which, Record()) for _ in range(left)))
 
 
 def _judged(answer: KeeperAnswer, heard: Heard, program: Program, limits: Limits) -> Outcome:
@@ -420,7 +425,8 @@ class _Setting:
     site: bool
     """Whether Python code may import the packages that are installed here."""
     readable: tuple[tuple[str, str], ...]
-    """What programs may read: the path of each file or directory, and its real path, without links."""
+    """What programs may read: pairs of the path of a file or directory and its real path, in which links are
+    resolved."""
     required: tuple[Guarantee, ...]
     """The guarantees without which the sandbox refuses to run."""
     without: tuple[Mechanism, ...]
@@ -437,8 +443,8 @@ class ProcessSandbox(BlockingSandbox):
     """Runs programs in separate namespaces, under a filter of system calls, without privileges, and within limits.
 
     It needs Linux, but no package: it calls the kernel directly or, on request, uses bubblewrap. If it cannot
-    enforce a guarantee, it refuses to run, unless *allow_missing* names the guarantee. The record of each run has
-    the guarantees that were missing.
+    enforce a guarantee, entering it raises :class:`~interwhen.sandbox.SandboxUnavailable`, unless *allow_missing* names
+    the guarantee. The record of each run has the guarantees that were missing.
     """
 
     def __init__(
@@ -455,9 +461,11 @@ class ProcessSandbox(BlockingSandbox):
         """Configure a sandbox; entering it tests whether it is available.
 
         :param allow_missing: guarantees that may be missing.
-        :param readable: files and directories that programs may read, in addition to the system's and Python's.
+        :param readable: files and directories that programs may read, in addition to the system's and Python's. Paths
+            that do not exist are left out.
         :param site: whether Python code may import the packages that are installed here.
-        :param python: another interpreter for Python code.
+        :param python: the path of the interpreter for Python code (default: the one of Python's base installation or,
+            with *site*, the one of this process).
         :param parallel: how many programs run at a time under :meth:`run` (default: the number of processors).
         :param without: mechanisms not to use, to test a machine that lacks them.
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
@@ -494,11 +502,15 @@ class ProcessSandbox(BlockingSandbox):
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
 
         No call can influence another, if the guarantee ``processes`` is enforced: when one has ended, its processes are
-        gone and its directory is empty again. The file system is made once, so that each call takes little more than
-        the start of an interpreter. *limits* are those of each call, but its ``seconds`` are for all calls together,
-        and so is the output to stdout and stderr. *calls* share the ``files`` and ``stdin`` of the first. Raises
-        :class:`UsageError` if the sandbox was not entered with ``async with``, or if the files are too large, and
-        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is missing.
+        gone and its directory has only the given files again. The file system is made once, so that each call takes
+        little more than the start of an interpreter.
+
+        *limits* are those of each call, except that its ``seconds`` and its output to stdout and stderr are for all
+        calls together: the calls that do not start in time are :class:`Limited`, and after too much output all calls
+        are. *calls* share the ``files`` and ``stdin`` of the first; without calls, the result is empty. Raises
+        :class:`UsageError` if the sandbox was not entered with ``async with``, if the files are too large, or if
+        arguments have no JSON form, and :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is
+        missing.
         """
 
         def run(abort: Abort) -> tuple[Outcome, ...]:
@@ -542,7 +554,7 @@ def _unavailable(guarantees: Guarantees, required: Iterable[Guarantee]) -> Sandb
 
 
 _PROBED: dict[_Setting, Guarantees] = {}
-"""Results of probes; a failure that a busy machine may have caused is not kept."""
+"""Results of probes in this process; a failure that may be temporary is not kept."""
 
 
 def _probe(setting: _Setting) -> Guarantees:
@@ -639,7 +651,10 @@ def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder
 
 
 def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
-    """Return the directories that the interpreter *executable* needs; with *site*, also those of installed packages."""
+    """Return the directories that the interpreter *executable* needs.
+
+    With *site*, also those of the packages that are installed for the interpreter of this process.
+    """
     prefixes = {str(Path(os.path.realpath(executable)).parent.parent)}
     if site:
         prefixes |= {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -647,9 +662,9 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 
 
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of a path and its real path, without missing paths and paths inside of others.
+    """Return pairs of an absolute path and its real path, sorted, without missing paths.
 
-    Raises :class:`UsageError` for the path ``/``.
+    A path inside another one is left out, unless it contains links. Raises :class:`UsageError` for the path ``/``.
     """
     pairs: list[tuple[str, str]] = []
     for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)

@@ -23,9 +23,10 @@ Guarantee: TypeAlias = Literal["network", "files", "processes", "memory", "sysca
 """One guarantee of a sandbox:
 
 - ``network``: nothing is sent or received;
-- ``files``: no file outside the program's own directory is changed, and only files that it was given are read;
+- ``files``: no file outside the program's own directory is changed, and only files that the sandbox makes readable
+  are read: those of the system and of Python, and those that the caller named;
 - ``processes``: other processes are not visible, and none of its own outlives the run;
-- ``memory``: it uses no more than the limit;
+- ``memory``: no process uses more than the limit;
 - ``syscalls``: system calls that honest programs do not need are refused;
 - ``privileges``: it has no rights of an administrator, and cannot gain any.
 """
@@ -37,7 +38,7 @@ ALL: tuple[Guarantee, ...] = get_args(Guarantee)
 class Finding:
     """Whether one guarantee is enforced.
 
-    ``by`` names the mechanisms that enforce it. If there are none, ``missing`` says why.
+    ``by`` names the mechanisms that enforce it. If there are none, ``missing`` says why; otherwise it is empty.
     """
 
     guarantee: Guarantee
@@ -87,21 +88,27 @@ MIB = 1 << 20
 class Limits:
     """The resource limits of one run. A program that fails because of a limit ends as :class:`Limited`.
 
-    Raises :class:`UsageError` if a limit is not between 0 and 2**60 (both excluded), or ``open_files`` is below 8.
+    A :class:`Command` that meets a limit and ends with an exit code of its own may end as :class:`Returned`. In
+    :class:`MontySandbox`, the limits ``disk_bytes``, ``files``, ``open_files`` and ``processes`` have no effect. Raises
+    :class:`UsageError` if a limit is not between 0 and 2**60 (both excluded), or ``open_files`` is below 8.
     """
 
     seconds: float = 5.0
     """Wall-clock time from the start of the program itself."""
     cpu_seconds: float = 5.0
-    """Processor time of each process, rounded up to whole seconds."""
+    """Processor time of each process, rounded up to whole seconds. :class:`MontySandbox` does not measure it: there,
+    the smaller one of ``seconds`` and ``cpu_seconds`` is the limit on the wall-clock time."""
     memory_bytes: int = 256 * MIB
-    """The most address space of each process, and the most memory of all processes together."""
+    """The most address space of each process. If the sandbox has its own pid namespace and ``/proc``, also the most
+    memory of all processes together, measured about ten times a second. In :class:`MontySandbox`, the memory of the
+    program, as the interpreter counts it."""
     output_bytes: int = 64 * 1024
-    """The most bytes of stdout, of stderr and of a returned value; more ends the program."""
+    """The most bytes of stdout, of stderr, and of a returned value as JSON (each; characters in
+    :class:`MontySandbox`)."""
     disk_bytes: int = 16 * MIB
-    """The most bytes in the private temporary directory, and in any single file."""
+    """The most bytes in any single file and, on a machine with mount namespaces, in the program's own directory."""
     files: int = 512
-    """The most files and directories in the private temporary directory."""
+    """The most files and directories in the program's own directory. Without mount namespaces, there is no limit."""
     open_files: int = 64
     """The most files that each process may have open."""
     processes: int = 16
@@ -131,8 +138,10 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | tuple[Json, ...] | di
 class Call:
     """Run *source*, call its *function* with *arguments*, and return the value.
 
-    The value is plain JSON; any other value ends as ``Crashed``. Raises :class:`UsageError` if *function* is not the
-    name of a function, or if a name in *files* is outside the program's directory.
+    *arguments* and the value are passed as JSON, so a tuple becomes a list. A value without a JSON form ends as
+    ``Crashed``; for arguments without one, the run raises :class:`UsageError`. Raises :class:`UsageError` if *function*
+    is not an identifier, or if a name in *files* is outside the program's directory. :class:`MontySandbox` takes
+    neither *files* nor *stdin*.
     """
 
     source: str
@@ -153,7 +162,8 @@ class Call:
 class Script:
     """Run *source* as a Python program. *files* has the contents of files in its current directory, by name.
 
-    Raises :class:`UsageError` if one of these names is outside the directory.
+    Raises :class:`UsageError` if one of these names is outside the directory. :class:`MontySandbox` takes neither
+    *files* nor *stdin*.
     """
 
     source: str
@@ -168,9 +178,9 @@ class Script:
 class Command:
     """Run the executable ``argv[0]``. *files* has the contents of files in its current directory, by name.
 
-    The program gets none of our environment: a few fixed variables, and those of *environment*. Raises
-    :class:`UsageError` if *argv* has no executable or a NUL character, or if a name in *files* is outside the
-    directory.
+    The program gets none of our environment: a few fixed variables such as ``PATH``, and those of *environment*, which
+    replace them. :class:`MontySandbox` runs no commands. Raises :class:`UsageError` if *argv* has no executable or a
+    NUL character, or if a name in *files* is outside the directory.
     """
 
     argv: tuple[str, ...]
@@ -200,7 +210,7 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Raise :class:`UsageError` if a name in *files* is empty, is no relative path, or has ``..`` or a NUL."""
+    """Raise :class:`UsageError` if a name in *files* is empty or ``.``, is an absolute path, or has ``..`` or a NUL."""
     for name in files:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -217,17 +227,18 @@ class Record:
     """What a run printed and used, and what the sandbox refused. Every outcome has one."""
 
     stdout: str = ""
-    """The output of the program, up to the limit; bytes that are not UTF-8 are replaced."""
+    """The output of the program, up to the limit; bytes that are not UTF-8 are replaced. After
+    :meth:`ProcessSandbox.run_each`, the output of all calls."""
     stderr: str = ""
     """The error output of the program, as for ``stdout``."""
     seconds: float = 0.0
-    """Wall-clock time from the start of the program itself."""
+    """Wall-clock time from the start of the program itself to its end; 0 if it did not start."""
     cpu_seconds: float | None = None
-    """The CPU time of the program and its ended children; ``None`` if the sandbox does not measure it."""
+    """The CPU time of the program and its ended children; ``None`` if the sandbox did not measure it."""
     peak_memory_bytes: int | None = None
-    """The peak memory of the largest process, if the system reports it."""
+    """The peak memory of the largest process; ``None`` if the sandbox did not measure it."""
     refused: tuple[str, ...] = ()
-    """Actions that the sandbox refused without ending the program."""
+    """Actions that the sandbox refused without ending the program, each once, as far as it can observe them."""
     missing: frozenset[Guarantee] = frozenset()
     """The guarantees that were not enforced in this run, because the caller allowed it."""
 
@@ -261,7 +272,10 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The program failed: an exception, a signal, a value that is not JSON, or a program that could not be started."""
+    """The program failed: an exception, a signal, a value that is not JSON, or a program that could not be started.
+
+    A failure of the sandbox itself ends as this, too.
+    """
 
     reason: str
     record: Record
@@ -273,9 +287,9 @@ Outcome: TypeAlias = Returned | Denied | Limited | Crashed
 class Sandbox(Protocol):
     """Runs untrusted programs. Enter it with ``async with`` or, in threads and worker processes, with ``with``.
 
-    Entering raises :class:`~interwhen.sandbox.SandboxUnavailable` if a guarantee cannot be enforced on this machine.
-    A run never raises because of an action of the program. After it has returned or was cancelled, no process of the
-    program is left, if the guarantee ``processes`` is enforced.
+    Entering raises :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee cannot be enforced on this
+    machine. A run never raises because of an action of the program. After the run has returned or was cancelled, no
+    process of the program is left, if the guarantee ``processes`` is enforced.
     """
 
     @property
@@ -292,7 +306,7 @@ class Sandbox(Protocol):
         ...
 
     async def run(self, program: Program, limits: Limits = ...) -> Outcome:
-        """Run *program*, and return its outcome. If this call is cancelled, the program is killed."""
+        """Run *program* within *limits*, and return its outcome. If this call is cancelled, the program is killed."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -347,7 +361,8 @@ class Abort:
 async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) -> T:
     """Run *work* in a thread and return its result. A cancellation aborts the work and waits for its end.
 
-    *limiter* bounds how many threads run at a time. Raises the exception of *work*.
+    *limiter* bounds how many threads run at a time; a call that is cancelled while it waits for its turn does not start
+    *work*. Raises the exception of *work*.
     """
     abort = Abort()
     ended = anyio.Event()
@@ -377,8 +392,9 @@ async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) 
 class BlockingSandbox(abc.ABC):
     """Base class of sandboxes whose runs block a thread.
 
-    It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run`` and ``with``. At most
-    *parallel* runs of :meth:`run` run at the same time (``None``: one for each processor).
+    It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run``, ``probe`` and
+    ``with``. At most *parallel* calls of :meth:`run` run a program at the same time (``None``: one for each processor);
+    calls of :meth:`run_sync` are not counted.
     """
 
     def __init__(self, parallel: int | None) -> None:
@@ -400,15 +416,17 @@ class BlockingSandbox(abc.ABC):
     def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:
         """Run *program* within *limits*, and return its outcome. This blocks the thread until the program has ended.
 
-        Raises :class:`UsageError` if the sandbox was not entered.
+        Raises :class:`UsageError` if the sandbox was not entered or does not take this program, and
+        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee has become missing.
         """
         return self._run(program, limits, Abort())
 
     async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:
-        """Run *program*, and return its outcome. If this call is cancelled, the program is killed.
+        """Run *program* within *limits*, and return its outcome. If this call is cancelled, the program is killed.
 
         The call waits while the maximum number of programs is running. Raises :class:`UsageError` if the sandbox was
-        not entered with ``async with``.
+        not entered with ``async with`` or does not take this program, and
+        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee has become missing.
         """
         return await self._in_thread(lambda abort: self._run(program, limits, abort), "run()")
 

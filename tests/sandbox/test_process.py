@@ -263,6 +263,17 @@ def test_it_must_be_entered_first():
         anyio.run(outside.run, Script(source=""))
 
 
+def test_calls_after_a_failure_to_start_have_the_same_outcome():
+    async def outcomes(sandbox):
+        async with sandbox:
+            return await sandbox.run_each([Call(source="def f(): return 1", function="f")] * 3, CALM)
+
+    missing = frozenset({"network", "files", "processes", "memory", "syscalls", "privileges"})
+    found = anyio.run(outcomes, ProcessSandbox(python="/nonexistent/bin/python", allow_missing=missing))
+    assert [type(outcome) for outcome in found] == [Crashed] * 3
+    assert all("could not be started" in outcome.reason for outcome in found)
+
+
 def test_bad_settings_are_the_callers_fault(sandbox):
     with pytest.raises(UsageError, match="isolation must be one of kernel, bubblewrap, got 'docker'"):
         ProcessSandbox(isolation="docker")

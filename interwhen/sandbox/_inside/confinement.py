@@ -38,9 +38,10 @@ def version() -> int:
 def restrict(readable: tuple[str, ...], folder: str) -> None:
     """Restrict this process by landlock: it may read and run files below *readable*, and also write below *folder*.
 
-    It may also use devices such as ``/dev/null``. The restriction cannot be removed. With landlock version 4 or later,
-    the process also cannot use TCP. With version 6 or later, it cannot send signals to processes outside, or connect to
-    abstract sockets outside. Raises OSError if the kernel has no landlock.
+    It may also use devices such as ``/dev/null``. A path that does not exist is skipped. The restriction cannot be
+    removed. Before landlock version 3, it does not forbid to truncate a file. From version 4, the process also cannot
+    bind or connect TCP sockets. From version 6, it cannot send signals to processes outside, or connect to abstract
+    sockets outside. Raises OSError if the kernel has no landlock or refuses a rule.
     """
     abi = version()
     rights = _ALL_OF_FILES.get(abi, 0xFFFF)
@@ -115,8 +116,8 @@ def become(
 
     *entered* are the namespaces of this process, and *enforced* collects which guarantees are enforced. *fds* are the
     descriptors for stdin and, for Python code, for the task and the returned value. *folder* is the program's
-    directory. The findings are sent over *channel*, which closes when the program starts. Raises OSError if the program
-    cannot be executed.
+    directory. The findings and the listener of the filter are sent over *channel*, which closes when the program
+    starts. Raises OSError if a step fails, or if the program cannot be executed.
     """
     stdin, *extra = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for fd in fds]
     os.setsid()

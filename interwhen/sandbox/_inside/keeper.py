@@ -1,7 +1,8 @@
 """The keeper: the first process inside the sandbox. It starts and watches the program, and ends all other processes.
 
 It can run several tasks one after another. It makes the file system, the slowest part, only once. Each task has a
-process of its own and an empty directory, and no process of an earlier task is left.
+process of its own, and a directory with only the files of the plan. In a pid namespace, no process of an earlier task
+is left.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ _ABORTED = ("limit", "aborted")
 class Keeper:
     """Starts the tasks of *plan*, watches each one until it ends, and reports how it ended.
 
-    *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the task is ended.
+    *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the keeper ends the
+    task and starts no other.
     """
 
     def __init__(self, plan: RunPlan, entered: Entered, control: int) -> None:
@@ -165,7 +167,9 @@ class Keeper:
     def keep(self) -> KeeperAnswer:
         """Run all tasks of the plan; return the answer for the first one, with the answers for the others in ``more``.
 
-        No further task is started after a failure to start, an abort, or the end of the time for all tasks.
+        No further task is started after a failure to start, an abort, or the end of the time for all tasks, or if a
+        required guarantee is missing. Raises RuntimeError if the file system cannot be made, and OSError if the files
+        of the plan cannot be written.
         """
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
@@ -195,7 +199,10 @@ class Keeper:
         return self._report(kind, code, what, findings)
 
     def _clear(self) -> None:
-        """End the processes of a task, delete its files, and write the files of the plan for the next task."""
+        """End the processes of a task, delete its files, and write the files of the plan for the next task.
+
+        Without a pid namespace, the processes were ended already, with the report on the task.
+        """
         if "pid" in self._entered.names:
             # This process is the first of the namespace: -1 means all others of it, and no process outside.
             with contextlib.suppress(ProcessLookupError):
@@ -216,7 +223,7 @@ class Keeper:
     def _furnish(self) -> None:
         """Make the file system of the program with its files, and record which guarantees the namespaces enforce.
 
-        Raises RuntimeError if the file system cannot be made.
+        Raises RuntimeError if the file system cannot be made, and OSError if the files cannot be written.
         """
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names

@@ -48,7 +48,8 @@ def enter(without: frozenset[str], folder: str) -> Entered:
     """Enter as many new namespaces as possible, except the kinds in *without*, and return which ones were entered.
 
     If *without* has ``root``, the rights of root are not used for this; if it has ``user``, no user namespace is made.
-    If this process is root, the user of the program becomes the owner of *folder*.
+    If this process is root, the user of the program becomes the owner of *folder*; if root has no other user id to give
+    to the program, no namespace is entered.
     """
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
     outer = (os.geteuid(), os.getegid())
@@ -76,7 +77,8 @@ def enter(without: frozenset[str], folder: str) -> Entered:
 def made_by_bubblewrap(outer: dict[str, int], uid: int) -> Entered:
     """Return the namespaces that bubblewrap made: those whose inode differs from the one in *outer*.
 
-    If *uid* is not 0, this process has the rights of root, and the program must still change to this user id.
+    *outer* maps each kind to the inode of the namespace outside. If *uid* is not 0, this process has the rights of
+    root, and the program must still change to this user id.
     """
     names = frozenset(kind for kind, inode in outer.items() if namespace_inode(kind) != inode)
     failures = dict.fromkeys(outer.keys() - names, "bubblewrap did not make this namespace")
@@ -147,7 +149,11 @@ def _write(path: str, text: str) -> None:
 
 
 def unused_uid(number: int) -> int | None:
-    """Return a user id that no account has, chosen by *number*. None: no id is available."""
+    """Return a user id for the program, chosen by *number*: one that systems do not assign to accounts.
+
+    If the user namespace of this process has too few ids for that, it is one of its last 1000 ids. The result is None
+    if the namespace has fewer than 65535 ids, or if they cannot be read.
+    """
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             rows = [tuple(map(int, line.split())) for line in file]

@@ -24,7 +24,7 @@ class RunPlan(TypedDict):
     argv: list[str]
     """The command that becomes the program. For Python code, it starts the interpreter with the runner."""
     environment: dict[str, str]
-    """The environment variables of the program, without ``HOME`` and ``TMPDIR``."""
+    """The environment variables of the program. ``HOME`` and ``TMPDIR`` are added, unless they are in it."""
     stdin: bytes
     task: bytes | None
     """The input of the runner of Python code, which reads it from descriptor 3 and writes the result to descriptor 4.
@@ -36,7 +36,7 @@ class RunPlan(TypedDict):
     readable: list[tuple[str, str]]
     """What the program may read: each path in the sandbox, and the real path on this machine that is mounted there."""
     folder: str
-    """The program's directory on the host, used on a machine without mount namespaces."""
+    """A directory on the host: the program's directory if there is no mount namespace, else not used."""
     seconds: float
     total_seconds: float
     """The time limit for all tasks together; ``seconds`` is the limit for each task."""
@@ -65,7 +65,8 @@ class KeeperAnswer(TypedDict):
 
     ``kind`` is ``exit``, ``signal``, ``deny`` (a forbidden call), ``limit``, ``start`` (the program could not be
     started) or ``unavailable`` (a required guarantee is missing). ``code`` is the exit code or the number of the
-    signal; ``what`` names the limit (``aborted``: our process ended the run), the forbidden call or the failure.
+    signal, else 0. ``what`` names the limit (``aborted``: our process ended the run), the forbidden call or the failure
+    to start, and is empty for the other kinds.
     """
 
     kind: str
@@ -74,7 +75,8 @@ class KeeperAnswer(TypedDict):
     findings: list[tuple[str, list[str], str]]
     """For each guarantee: its name, the mechanisms that enforce it, and why it is missing if there are none."""
     refused: list[str]
-    """The names of system calls that failed because they are forbidden, without an end of the program."""
+    """The names of forbidden system calls that failed without an end of the program: each once, at most 100. Empty if
+    the filter has no listener."""
     seconds: float
     """The time from the start of the task to its end."""
     cpu_seconds: float
@@ -82,8 +84,9 @@ class KeeperAnswer(TypedDict):
     peak_memory_bytes: int
     """The peak memory of the program's largest process."""
     full: str
-    """``disk`` or ``files`` if the private directory has no more room; else empty."""
+    """``disk`` or ``files`` if the program's directory has no more room; else empty, also without a mount namespace."""
     value: bytes
-    """What the runner of Python code reported: a returned value or an exception. Empty for a command."""
+    """What the runner of Python code reported: a returned value or an exception, cut one byte after the limit of the
+    output. Empty for a command."""
     more: list[KeeperAnswer]
-    """The answers for the further tasks. Tasks that did not start are left out."""
+    """The answers for the further tasks. Tasks that were not tried are left out."""

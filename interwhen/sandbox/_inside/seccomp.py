@@ -140,7 +140,7 @@ class SyscallRule:
 def rules() -> dict[int, SyscallRule]:
     """Return the forbidden system calls of this machine: a map from the number of a call to its rule.
 
-    A call that is forbidden only with some arguments has the answer ``deny``.
+    A call that is forbidden only with some arguments has the answer ``deny``. The machine must be supported.
     """
     column, _ = _ARCHITECTURES[syscalls.MACHINE]
     found: dict[int, SyscallRule] = {}
@@ -176,8 +176,8 @@ def program(*, notify: bool) -> list[Instruction]:
     """Return the BPF program of the filter.
 
     With *notify*, the kernel asks a listener about each denied or refused call. Without it, the kernel kills the
-    process at a denied call, and a refused call fails with EACCES. In both cases, calls that are newer than the list
-    fail with ENOSYS, and a call of another architecture kills the process.
+    process at a denied call, and a refused call fails with EACCES. In both cases, absent calls and calls that are newer
+    than the list fail with ENOSYS, and a call of another architecture kills the process.
     """
     _, architecture = _ARCHITECTURES[syscalls.MACHINE]
     deny = _NOTIFY if notify else _KILL_PROCESS
