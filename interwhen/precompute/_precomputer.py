@@ -712,8 +712,8 @@ class IdleWorker:
     async def slice(self) -> Slice | None:
         """Wait until no run needs the model, then make the item of one due step, and return the outcome.
 
-        It is the most urgent due step of the context whose turn it is. Return ``None`` if no work is due. A context that
-        cannot be read is logged and left out. Raises :class:`UsageError` if another task is in a slice, and
+        It is the most urgent due step of the context whose turn it is. Return ``None`` if no work is due. A context
+        that cannot be read is logged and left out. Raises :class:`UsageError` if another task is in a slice, and
         :class:`StoreError` if the store fails otherwise.
         """
         if self._is_working:
