@@ -58,7 +58,7 @@ def _log(level: int, event: str, values: dict[str, Any]) -> None:
 def _stdlib() -> logging.Logger:
     """Return the logger ``interwhen`` of the standard library, with a handler that prints nothing.
 
-    ``logging`` is imported with the first event, because the import takes 7 ms.
+    ``logging`` is imported at the first call, because the import takes 7 ms.
     """
     import logging
 

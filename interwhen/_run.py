@@ -30,7 +30,7 @@ from interwhen._engine.journaling import (
     result_of,
     vet_callback,
 )
-from interwhen._engine.run import ObservedRun, Run, is_off
+from interwhen._engine.run import VARIABLE, ObservedRun, Run, is_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
@@ -88,14 +88,16 @@ if TYPE_CHECKING:
 # Replay: gives the recorded facts to a new core.
 
 _APART = ("timing", "journal", "prompt_findings")
-"""The fields of a result that a replay cannot reproduce, because they depend on the machine."""
+"""The fields of a result that a replay cannot reproduce. The first two depend on the machine, and the journal of a call
+does not have the third."""
 
 
 def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     """Rebuild the recorded run from *journal* (a path or a :class:`Journal`), and compute its result again.
 
-    The recorded facts go through the core again; no model, verifier or extractor runs. Raises
-    :class:`~interwhen.JournalError` if this version cannot read the journal, or if it is redacted.
+    The recorded facts go through the core again; no model, verifier or extractor runs. The replay of a run that has not
+    ended has no result. Raises :class:`~interwhen.JournalError` if the journal cannot be read, is redacted or was
+    changed, or if this version builds another trace from its facts.
     """
     found = read_journal(journal)
     past = rebuild(found, recorded_monitors(found.header))
@@ -126,10 +128,10 @@ async def recheck(
 ) -> Recheck:
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
-    The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. *on_progress* is
-    called with the number of characters that were checked, and of all characters. Raises
-    :class:`~interwhen.JournalError` if this version cannot read the journal or the journal is redacted, and
-    :class:`~interwhen.UsageError` if a monitor cannot be loaded.
+    The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. Violations in text
+    that a remedy inserted are left out. *on_progress* is called with an estimate of the number of characters that were
+    checked, and with the number of all characters. Raises :class:`~interwhen.JournalError` as :func:`replay` does, and
+    :class:`~interwhen.UsageError` if a monitor cannot be loaded, or if supervision is switched off.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -171,7 +173,8 @@ class RepeatedCheck(msgspec.Struct, frozen=True):
     why: str = ""
     """Why the check does not pass; empty if it passes."""
     changed: str = ""
-    """What changed in its verifier since the record: the version or the code; empty if neither did."""
+    """What changed in its verifier since the record: the version or the code; empty if neither did, or if the check was
+    not repeated."""
 
 
 async def check_again(
@@ -184,11 +187,12 @@ async def check_again(
     """Repeat the passed checks of a recorded result, with the installed verifiers and without a model.
 
     *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
-    journal names. For a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it.
-    Claims that a fork found are not found again, because no model runs. *on_progress* is called with the number of
-    checks that have ended, and of those in the record (or of those that have ended, if they are more). Raises
-    :class:`~interwhen.JournalError` or :class:`UsageError` if the record cannot be read or contradicts itself, if the
-    run is not over, or if *monitors* is missing or cannot be loaded, and :class:`OSError` if the file cannot be opened.
+    journal names, and *prompt* is ignored. For a result, *monitors* is required, and so is *prompt* if the monitors
+    read the problem in it. Claims that a fork found are not found again, because no model runs. *on_progress* is called
+    with the number of checks that have ended, and of those in the record (or of those that have ended, if they are
+    more). Raises :class:`~interwhen.JournalError` or :class:`UsageError` if the record cannot be read, is redacted or
+    contradicts itself, if *prompt* is not that of the certificate, if the run is not over, if *monitors* is missing or
+    cannot be loaded, or if supervision is switched off. Raises :class:`OSError` if the file cannot be opened.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
     """
@@ -211,6 +215,7 @@ async def check_again(
                 settled += 1
                 if on_progress is not None:
                     on_progress(settled, max(settled, total))
+        _vet_was_on(run)
         again = run.result
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
@@ -255,9 +260,9 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
 
     *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
     has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
-    :class:`UsageError` if the journal does not say how to make the monitor, or if the claim is not found again (for
-    example, because a fork found it), and :class:`~interwhen.JournalError` if the journal cannot be read or is
-    redacted.
+    :class:`UsageError` if the journal does not say how to make the monitor, if the monitor cannot be loaded, if the
+    claim is not found again (for example, because a fork found it), or if supervision is switched off. Raises
+    :class:`~interwhen.JournalError` if the journal cannot be read or is redacted.
     """
     found = read_journal(path)
     refuse_redacted(found)
@@ -417,14 +422,24 @@ async def observe_recorded(
     """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
 
     The prompt, the think tags and the first phase are those of the run in *found*; all other settings are the defaults.
-    *on_event* is called with each event.
+    *on_event* is called with each event. Raises :class:`UsageError` if supervision is switched off.
     """
     header = found.header
     model = _recorded_model(chunks, think_tags=header.think_tags)
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
         async for event in run:
             on_event(event)
+        _vet_was_on(run)
         return run.result
+
+
+def _vet_was_on(run: Run) -> None:
+    """Raise :class:`UsageError` if supervision was switched off during *run*: it would find nothing wrong."""
+    if run.is_switched_off:
+        raise UsageError(
+            f"supervision must be on to check recorded text, and it was switched off: unset {VARIABLE}, or switch it "
+            "on again"
+        )
 
 
 class _CheckedCharacters:
@@ -539,7 +554,10 @@ class Running:
 
 
 class LoopThread:
-    """The event loop of one client. It starts when it is first used, and ends with :meth:`close` or with the client."""
+    """The event loop of one client. It starts when it is first used, and ends with :meth:`close` or with the client.
+
+    After :meth:`close`, the next use starts another one.
+    """
 
     _known: ClassVar[weakref.WeakKeyDictionary[Any, LoopThread]] = weakref.WeakKeyDictionary()
     _lock = threading.Lock()
@@ -649,13 +667,15 @@ def run(
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
     *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which remedies are tried, and learns from
     the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model
-    is asked; if one refuses it, entering the run raises :class:`~interwhen.toolkit.PromptRefused`. *on_result* is
-    called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with each event, except those
-    for text, and the id of the call. Both run in a thread, so that a slow function delays nothing; an exception of
-    theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
+    is asked. *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with
+    each event, except those for text, and the id of the call. Both run in a thread, so that a slow function delays
+    nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
+    result is verified.
 
     Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.PluginError` for a name
-    that cannot be loaded.
+    that cannot be loaded. Entering the run raises :class:`~interwhen.toolkit.PromptRefused` if a prompt monitor refuses
+    the prompt, or fails and is closed, and :class:`~interwhen.JournalError` if the file for the journal is not empty or
+    cannot be written.
     """
     specs = _several(monitors)
     watchers = load_monitors(specs)
@@ -896,7 +916,8 @@ def run_sync(
     """Return a run for synchronous code: ``with interwhen.run_sync(...) as run``.
 
     *options* are the same as for :func:`run`. The run uses an asyncio event loop in another thread; with *uvloop*, that
-    loop is uvloop (extra ``fast``).
+    loop is uvloop (extra ``fast``). Raises the same errors as :func:`run`. Without uvloop, entering the block raises
+    :class:`~interwhen.toolkit.MissingExtraError`.
     """
     return SyncRun(run(model, prompt, **options), uvloop=uvloop)
 
@@ -923,9 +944,10 @@ def resume(
     run whose reader left, or that ended as ``failed``, is not finished and continues.
 
     Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
-    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, if *monitors*
-    are not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one of the
-    arguments cannot be loaded.
+    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal or is redacted,
+    if *monitors* are not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one
+    of the arguments cannot be loaded. Entering the run raises :class:`~interwhen.JournalError` if another run writes to
+    the file, if the file has changed, or if its result is not the one that its facts give.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
@@ -965,6 +987,7 @@ def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = Fal
     """Return a run that continues the run of *journal*, for synchronous code.
 
     *options* are the same as for :func:`resume`. With *uvloop*, the run uses a uvloop in its thread (extra ``fast``).
+    Raises the same errors as :func:`resume`.
     """
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 

@@ -70,16 +70,20 @@ __all__ = [
 
 
 ALLOCATORS = "interwhen.allocators"
+"""The entry-point group of allocators. A factory takes annotated options, and returns an
+``interwhen.strategies.Allocator``."""
 LEARNERS = "interwhen.learners"
 """The entry-point group of learners. A factory takes annotated options, and returns an
 ``interwhen.strategies.RemedyLearner``."""
 VERIFIERS = "interwhen.verifiers"
-"""The entry-point group of verifiers. A factory takes annotated keyword-only options and returns a ``Monitor``."""
+"""The entry-point group of verifiers. A factory takes annotated options, and returns a ``Monitor``, or a list or tuple
+of several."""
 PROMPT_MONITORS = "interwhen.prompt_monitors"
 """The entry-point group of monitors of the prompt. A factory takes annotated options and returns a
 ``PromptMonitor``."""
 MODELS = "interwhen.models"
-"""The entry-point group of models. A factory takes the text after the colon of ``name:text``, returns a ``Model``."""
+"""The entry-point group of models. A factory takes the text after the colon of ``name:text`` (empty without a colon),
+and returns a ``Model``."""
 STRATEGIES = "interwhen.strategies"
 """The entry-point group of strategies. A factory takes annotated options and returns an
 ``interwhen.strategies.Strategy``."""
@@ -87,8 +91,9 @@ STRATEGY_CATALOGS = "interwhen.strategy_catalogs"
 """The entry-point group of catalogues of strategies. A factory returns an
 ``interwhen._types.strategies.StrategyCatalog``."""
 PAGES = "interwhen.pages"
-"""The entry-point group of pages that a gateway serves: ``ui`` takes the folders with journals, a key, and a function
-that says that the gateway ends, and returns an ASGI application."""
+"""The entry-point group of pages. ``ui`` makes the pages of a gateway: it takes the folders with journals, a key, and a
+function that returns whether the gateway is stopping, and returns an ASGI application. ``notebook`` takes a result, a
+run or a replay, and returns its HTML for a notebook, or ``None``."""
 TASKS = "interwhen.tasks"
 """The entry-point group of tasks. A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
 ``interwhen.strategies.Exercise``."""
@@ -114,7 +119,7 @@ class Plugin(msgspec.Struct, frozen=True):
     distribution: str
     """The name of the installed distribution that contains it; empty if the metadata does not name one."""
     version: str
-    """The version of the distribution."""
+    """The version of the distribution; empty without one."""
     target: str
     """The object that it names, as ``module:attribute``."""
     loaded: bool | None = None
@@ -353,9 +358,10 @@ def split_options(
 ) -> tuple[dict[str, object], dict[str, object]]:
     """Convert the values of *options*, and return two groups: those for *factory*, and the generic ones.
 
-    :data:`GENERIC` lists the generic options. Values for a ``**kwargs`` parameter are not converted. *name* is the
-    plug-in's name for error messages. Raises :class:`PluginError` for an unknown option, or if a value has the wrong
-    type.
+    :data:`GENERIC` lists the generic options. An option that *factory* has itself goes to *factory*. Values for a
+    ``**kwargs`` parameter are not converted. *name* is the plug-in's name for error messages. Raises
+    :class:`PluginError` for an unknown option, if a value has the wrong type, or if an annotation cannot be
+    resolved.
     """
     own = own_options(factory)
     for_factory: dict[str, object] = {}
@@ -375,9 +381,9 @@ def split_options(
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
     """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
-    If that fails for a list type, the text becomes the only element of a list. A value for a type that cannot be
-    checked, such as a callable, stays unchanged. *name* is the plug-in and *key* the option, for error messages. Raises
-    :class:`PluginError` if *value* has the wrong type.
+    If that fails for a list type, a text that does not begin with ``[`` becomes the only element of a list. A value for
+    a type that cannot be checked, such as a callable, stays unchanged. *name* is the plug-in and *key* the option, for
+    error messages. Raises :class:`PluginError` if *value* has the wrong type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)
@@ -552,10 +558,10 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
-    """Call *factory* with its own *options*, and set the generic options on the monitor that it returns.
+    """Call *factory* with those of *options* that it has, and set the generic ones on the monitor that it returns.
 
-    *name* is the plug-in's name for error messages. Raises :class:`PluginError` if the factory fails or makes several
-    monitors, or if an option is unknown or has an invalid value.
+    *name* is the plug-in's name for error messages. Raises :class:`PluginError` if the factory fails or does not make
+    exactly one monitor, or if an option is unknown or has an invalid value.
     """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
@@ -569,8 +575,8 @@ def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, o
 def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
     """Return the monitors that *specs* (one specification or several) describe, in order.
 
-    One factory may make several monitors. Raises the errors of :func:`load_monitor`, and :class:`UsageError` if two
-    monitors have the same name.
+    One factory may make several monitors; here, this is no error. Otherwise, the errors are those of
+    :func:`load_monitor`. Raises :class:`UsageError` if two monitors have the same name.
     """
     monitors = tuple(monitor for spec in _several(specs) for monitor in _loaded(spec))
     names = [monitor.name for monitor in monitors]
@@ -729,7 +735,7 @@ def load_prompt_monitors(specs: Iterable[PromptMonitorSpec]) -> tuple[PromptMoni
     """Return the prompt monitors that *specs* describe, in order.
 
     Raises :class:`PluginError` if one cannot be made, and :class:`UsageError` for a wrong specification or a name that
-    occurs twice.
+    occurs twice. An :class:`InterwhenError` of a factory is passed on.
     """
     if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
         raise UsageError(f"prompt_monitors must be a list of monitors, got {specs!r:.200}: put a single one in a list")
@@ -781,9 +787,8 @@ def load_model(
     *spec* is a model, the name of a plug-in, optionally followed by an argument for its factory (``"local"``,
     ``"local:tiny"``), or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL,
     *name* is the model on that server (required), *api* the API to use and *api_key* the key; a plug-in does not get
-    these three. Raises
-    :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL without *name*. An
-    :class:`InterwhenError` of the factory is passed on.
+    these three. Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL
+    without *name*. An :class:`InterwhenError` of the factory is passed on.
     """
     if not isinstance(spec, str):
         return spec
@@ -814,8 +819,9 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
 def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
     """Return the worker pool that *spec* describes: a name with options (``"ray"``, ``"ray:actors=8"``).
 
-    If *spec* is a pool or ``None``, return it unchanged. Raises :class:`PluginError` if the plug-in is unknown or
-    fails, and :class:`UsageError` if *spec* is something else. An :class:`InterwhenError` of the factory is passed on.
+    *spec* may also be ``module:factory``, as for :func:`make`. If *spec* is a pool or ``None``, return it unchanged.
+    Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` if *spec* is something else.
+    An :class:`InterwhenError` of the factory is passed on.
     """
     found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
     if found is not None and not fits(found, WorkerPool):
@@ -835,7 +841,8 @@ def load_monitor_or_path(spec: str) -> Monitor:
     """Return the monitor for *spec*: a text that :func:`load_monitor` accepts, or ``module:factory:option=value``.
 
     This also imports modules from the working directory, which runs their code. Use it for commands of a developer,
-    never for a *spec* that came over a network. Raises :class:`~interwhen.PluginError`.
+    never for a *spec* that came over a network. Raises :class:`~interwhen.PluginError` as :func:`load_monitor` does,
+    and if the module or the factory cannot be found.
     """
     path = PATH.fullmatch(spec.strip())
     if path is None:
@@ -850,8 +857,7 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
     """Import *module*, also from the working directory, and return its attribute *factory*.
 
     If the working directory is not in ``sys.path``, it is added in the first place, and stays there. *name* is used in
-    error messages. Raises
-    :class:`PluginError` if the import fails or the attribute is not callable.
+    error messages. Raises :class:`PluginError` if the import fails or the attribute is not callable.
     """
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
         sys.path.insert(0, here)
@@ -882,8 +888,9 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
 
     The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. This also imports
     modules from the working directory, which runs their code. Use it for commands of a developer, never for a *spec*
-    that came over a network. Raises :class:`~interwhen.PluginError`, and passes on an :class:`InterwhenError` of the
-    factory.
+    that came over a network. Raises :class:`~interwhen.PluginError` if the factory cannot be found or fails, or if an
+    option in *spec* is unknown, is also in *given*, or has an invalid value. An :class:`InterwhenError` of the factory
+    is passed on.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     known = own_options(factory)

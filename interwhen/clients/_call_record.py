@@ -75,11 +75,13 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
     version: str
     """The version of the verifier."""
     outcome: str
-    """``pass``, ``violation`` or ``unknown``; or why there is no verdict: ``error``, ``timedout``, ``skipped``, …"""
+    """``pass``, ``violation`` or ``unknown``; or why there is no verdict: ``errored``, ``timedout``, ``cancelled`` or
+    ``skipped``."""
     span: Span | None
     """The span of the claim in the trace; ``None`` if its position is not known."""
     milliseconds: float
-    """The total time of all tries of the check; 0 if a cached verdict was used."""
+    """The total time of all tries of the check; 0 if the verdict was cached, or was that of a check for an equal
+    claim."""
     claim_sha256: str
     """The hash of the claim's text; empty if the claim has no span."""
     code_sha256: str
@@ -134,14 +136,16 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     monitors: tuple[RecordedMonitor, ...] = ()
     outcome: str
     """The label of the result (``answer verified``, ``steps verified``, ``unverified``, ``abstained``, ``failed``), or
-    what the gateway says of a call without one (``passed``, ``left``, ``refused``, ``cut``, ``slow``, ``error``)."""
+    how the call ended at the gateway without a complete supervised answer (``passed``, ``left``, ``refused``, ``cut``,
+    ``slow``, ``error``)."""
     scope: Scope | None = None
-    """The scope of the certificate; ``None`` if nothing is verified."""
+    """The scope of the certificate; ``None`` if the result is not verified."""
     finish_reason: FinishReason | None = None
+    """Why the model's last stream ended; ``None`` if the call ended before."""
     resume: ResumeMode | None = None
     """How the model continued kept text; ``None`` if it did not."""
     reasons: int = 0
-    """How many reasons there are against ``verified``."""
+    """How many reasons an unverified result has; 0 for every other result."""
     checks: tuple[RecordedCheck, ...] = ()
     violations: tuple[RecordedViolation, ...] = ()
     prompt_findings: tuple[PromptRecord, ...] = ()
@@ -159,7 +163,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     journal_incomplete: str = ""
     """Why the journal is incomplete, as far as that is known when the call ends; empty if it is complete."""
     content: CallContent | None = None
-    """The texts of the call; ``None`` unless the settings ask for them."""
+    """The texts of the call; ``None`` if the settings do not ask for them, if there is no result, or if a monitor
+    refused the prompt."""
 
     @property
     def has_problem(self) -> bool:

@@ -57,7 +57,7 @@ class ApiCall:
     wants_usage: bool
     """Whether the caller asked for a chunk with token counts."""
     limit: str | None
-    """The name of the body's field that limits the generated tokens; ``None`` if the body has no such field."""
+    """The name of the body's field that limits the generated tokens; ``None`` if no such field has a number."""
 
     @property
     def sampling(self) -> Sampling:
@@ -114,8 +114,8 @@ class ApiCall:
 def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
     """Parse the request *body* of *api*.
 
-    Raises :class:`Unsupported` if the request cannot be supervised: for several answers or prompts, audio, ``echo``,
-    ``suffix``, ``multi_agent`` or ``background``.
+    Raises :class:`Unsupported` if the request cannot be supervised: for several answers, audio, ``echo``, ``suffix``,
+    ``multi_agent`` or ``background``, and in the completions API for a prompt that is not one string.
     """
     _refuse(api, body)
     options = body.get("stream_options")

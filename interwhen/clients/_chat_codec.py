@@ -31,7 +31,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     lead: int = 0
     """How many characters at the beginning of the text are not part of the trace. They introduce a correction."""
     events: tuple[Event, ...] = ()
-    """The events of the run since the previous chunk, without the events for text."""
+    """The events of the run since the previous chunk, without those for text and without ``Finished``, whose result is
+    in ``result``."""
     result: Result | None = None
     """The result of the run; only on the last chunk."""
     call_id: str = ""
@@ -298,9 +299,9 @@ class Composer:
     When all text of a chunk is released, it is passed on unchanged, unless it was cut, follows a correction or comes
     from a later request. Pieces of tool calls, the finish reason and the token counts wait for the end, because they
     cannot be retracted. *buffer* has the server's chunks. With *hold*, all chunks wait for the end. With *splits*, the
-    released part of a chunk is shown at once. With *wants_usage*, a chunk with token counts follows at the end. *chat*
-    is true for the chat API, false for the completions API. *trace* is a function that returns the trace so far.
-    *correction* are the words before a correction.
+    released part of a chunk is shown at once. With *wants_usage*, a chunk with token counts follows at the end, if they
+    are known. *chat* is true for the chat API, false for the completions API. *trace* is a function that returns the
+    trace so far. *correction* are the words before a correction.
     """
 
     def __init__(
@@ -370,7 +371,8 @@ class Composer:
     def judged(self, result: Result) -> Result:
         """Return *result* with what the prompt monitors found.
 
-        A verified result becomes unverified if the answer has text that no monitor reads.
+        If the answer has text that no monitor reads, a verified result becomes unverified, and an unverified one gets
+        more reasons.
         """
         if self.prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)

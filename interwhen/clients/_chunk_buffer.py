@@ -42,7 +42,8 @@ class BufferedChunk:
         """The chunk as JSON; empty for text that interwhen inserted."""
         self.field: Field = field
         self.later = later
-        """Whether a later request than the first produced it, so that its id differs from that of the first chunk."""
+        """Whether it is not from the first request but from a later one or from interwhen, so that the id of the first
+        chunk must replace its own."""
         self.calls: tuple[int, ...] = ()
         """For each of its pieces of tool calls, the number of the call."""
         self.places: Mapping[int, int] = _NO_PLACES

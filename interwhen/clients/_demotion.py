@@ -38,7 +38,8 @@ class Demotion:
     def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
         """Count one call of *monitors* that ended with *result*.
 
-        Demote and log the monitors with violations in too many calls, and call ``on_change`` for each.
+        Demote and log the monitors with violations in too many calls, and call ``on_change`` for each. Monitors that
+        only observe are counted, and not demoted.
         """
         refuted = {violation.monitor for violation in result.violations}
         for monitor in monitors:

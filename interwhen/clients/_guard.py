@@ -48,8 +48,8 @@ class Signature:
     """The parameters of one tool function, as the model sees them.
 
     *name* is the tool's name. *context* lists the parameters that the program passes and that the model does not see.
-    Raises :class:`~interwhen.UsageError` if the parameters of *tool* cannot be read, if *context* has an unknown name,
-    or if a default cannot be represented completely in JSON.
+    Raises :class:`~interwhen.UsageError` if the parameters of *tool* cannot be read, if *context* has an unknown name
+    and *tool* has no ``**`` parameter, or if a default cannot be represented completely in JSON.
     """
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
@@ -291,9 +291,11 @@ def guard(
     The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
     complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its
     extractor or ``prepare`` failed), unless the monitor has ``on_error="open"`` or a ``Retry(then="open")``. It refuses
-    on ``Unknown`` if the monitor has ``unproven="closed"``. A monitor with the delivery ``observe`` never refuses. A
-    refusal raises :class:`Refused`. If *on_refused* is given, the tool returns ``on_refused(refusal)`` instead:
-    ``on_refused=str`` gives the model the reason as the tool's result.
+    on ``Unknown`` if the monitor has ``unproven="closed"``. A monitor with the delivery ``observe`` never refuses.
+    While supervision is switched off, nothing is checked and nothing refused. A refusal raises :class:`Refused`. If
+    *on_refused* is given, the tool returns ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the
+    reason as the tool's result. The checks of a sync function run on an event loop in another thread, and block the
+    caller until they have ended.
 
     Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, and
     if *results* are given for a generator, because it returns its values one by one.
@@ -413,7 +415,8 @@ class _Guarded:
     async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
         """Raise :class:`Refused` for a value that JSON cannot represent, unless all *monitors* only observe. Log it.
 
-        *why* is the reason, and *ran* says whether the tool has run already.
+        *why* is the reason, and *ran* says whether the tool has run already. While supervision is switched off, nothing
+        is refused.
         """
         log_warning("guard.not_json", tool=self._name, why=why)
         if any(monitor.delivery != "observe" for monitor in monitors):

@@ -213,9 +213,9 @@ Stands: TypeAlias = Callable[[str, str], str]
 def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
     """Replace unmonitored text in *body* by empty text, and return it with the names of the fields that had such text.
 
-    It is text in fields that *table* does not list, in fields for numbers, in ids of more than 512 characters, and in
-    fields marked ``copy`` that do not repeat a text which monitors read. *stands* is a function that returns the text
-    of a ``copy`` field if it may stay, else the text to show instead.
+    It is text in fields that *table* does not list, in fields for numbers, in ids of more than 512 characters, in keys
+    of an unusual form, and in fields marked ``copy`` that do not repeat a text which monitors read. *stands* is a
+    function that returns the text of a ``copy`` field if it may stay, else the text to show instead.
     """
     sifter = _Sifter(stands)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
@@ -286,8 +286,8 @@ def _emptied(value: Any) -> Any:
 def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
     """Return a decoder that accepts only objects with fields from *table*, and without text in ``copy`` fields.
 
-    An object that it accepts has no unmonitored text, so it does not need the slower :func:`sift`. *name* is the name
-    of the decoded type.
+    For any other object it raises an error of msgspec. An object that it accepts has no unmonitored text, so it does
+    not need the slower :func:`sift`. *name* is the name of the decoded type.
     """
     return msgspec.json.Decoder(_struct(table, name))
 

@@ -36,7 +36,8 @@ _AHEAD = 64
 class Feed:
     """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead.
 
-    An error that ended the call is raised after the chunks before it.
+    At most 64 batches of chunks wait for the reader. An error that ended the call is raised after the chunks before it;
+    it is :class:`StreamClosed` if the event loop ends first.
     """
 
     def __init__(self, supervised: Supervised, loop: Running) -> None:

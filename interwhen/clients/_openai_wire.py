@@ -282,7 +282,8 @@ def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[
     """Return two functions for the sync client *bare*: one sends requests, the other returns the list of models.
 
     If *bare* has the default HTTP client of the SDK, the event loop *loop* sends the requests, over connections of its
-    own. Otherwise worker threads send them with the HTTP client of *bare*.
+    own. Otherwise worker threads send them with the HTTP client of *bare*. The list of models is always asked for in a
+    worker thread, with that client.
     """
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare

@@ -54,7 +54,8 @@ def texts_of(call: ApiCall) -> list[PlacedText]:
 async def checked_call(call: ApiCall, monitors: Sequence[PromptMonitor]) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
     """Run the prompt monitors *monitors* on *call*. Return the call with the prompt that they allow, and the records.
 
-    Monitors may rewrite texts of the prompt. Raises :class:`~interwhen.clients.PromptRefused` if one refuses it.
+    Monitors may rewrite texts of the prompt. Raises :class:`~interwhen.clients.PromptRefused` if one refuses it, or
+    fails and is closed.
     """
     placed = texts_of(call)
     checked = await check_texts([one.text for one in placed], monitors)

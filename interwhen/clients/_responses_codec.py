@@ -636,7 +636,8 @@ class ResponsesTemplate:
 class ResponsesComposer(Composer):
     """A :class:`~interwhen.clients._chat_codec.Composer` for the Responses API.
 
-    Its last event contains the whole response with the final text.
+    Its last event contains the whole response with the final text. After an error, and after a stream to the reader
+    that broke off, there is no such event.
     """
 
     def __init__(

@@ -231,11 +231,12 @@ class CallSampler:
         self.reasoning_tokens = 0
         """Tokens of reasoning in all samples, as the server counted them."""
         self.hides_reasoning = False
-        """Whether the server said of a sample that it did not send all of the reasoning."""
+        """Whether the server did not send all of the reasoning of a sample: it said so, or it counted tokens of
+        reasoning and has sent none."""
         self.accepted = 0
         """How many requests for streams the server has accepted."""
         self.opened = anyio.Event()
-        """Set once the server has accepted a request."""
+        """Set once the server has accepted the request of a sample, or the strategy has ended."""
 
     @property
     def name(self) -> str:
@@ -573,7 +574,7 @@ class StrategyRun:
     def monitors(self) -> tuple[Monitor, ...]:
         """The monitors of the run that the reader sees now, or will see first.
 
-        If the strategy chooses among samples, they are changed by :func:`shown_by`.
+        They are changed by :func:`shown_by`, unless the strategy answers with a run in which the monitors act.
         """
         live = self._live
         return shown_by(self._monitors) if live is None or not live.acts else live.monitors

@@ -161,8 +161,8 @@ class CallEnding:
     def publish(self, result: Result | None) -> None:
         """Tell the listeners that the call has ended, log the call, and add it to the audit file and its journal.
 
-        A gateway logs and audits its calls itself, because it knows more about them. *result* is ``None`` if the call
-        raised an exception. Errors are only logged.
+        For a call of a gateway, only the listeners are told: the gateway does the rest itself, because it knows more
+        about its calls. *result* is ``None`` if the call raised an exception. Errors are only logged.
         """
         is_ours = self._origin.source != "gateway"
         try:
@@ -201,7 +201,8 @@ class CallEnding:
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
         """Return the record of the call, which ended with *result*.
 
-        If *outcome* is given, it replaces the result's outcome.
+        If *outcome* is given, it replaces the result's outcome. If the audit settings ask for texts, the record has
+        them, except for a call whose prompt a monitor refused or failed to check.
         """
         settings, call = self._settings, self._call
         return record_call(
@@ -294,7 +295,8 @@ _VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
 def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
     """Return a monitor that checks whether a call names one of *tools* and has valid arguments.
 
-    If *tools* is empty, it only checks that the arguments are JSON.
+    If *tools* is empty, it only checks that the arguments are JSON. A call that the model wrote as text, and that
+    cannot be read, is a violation, too.
     """
     required = {tool["name"]: _required(tool) for tool in tools}
     offered = tuple(required)

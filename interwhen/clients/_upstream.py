@@ -744,8 +744,9 @@ class CallModel:
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* with ``"stream": true``, and return the open response.
 
-        If the server refuses this field and the caller did not ask for a stream, send *body* again with ``false``, and
-        remember that. Raises :class:`~interwhen.ModelError` for another refusal, or if the server cannot be reached.
+        If the server refuses this field and the caller did not ask for a stream, send *body* again with ``false`` and
+        without ``stream_options``, which is also removed from *body*, and remember that. Raises
+        :class:`~interwhen.ModelError` for another refusal, or if the server cannot be reached.
         """
         if self._call.streams:
             return await self._open({**body, "stream": True})

@@ -24,8 +24,9 @@ def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) 
     single call overrides them with ``interwhen={...}``. Chunks and responses of supervised calls carry
     :class:`~interwhen.clients.SupervisionInfo` as ``.interwhen``.
 
-    Raises :class:`~interwhen.UsageError` for an invalid client or invalid options, and
-    :class:`~interwhen.toolkit.MissingExtraError` if the package ``openai`` is missing.
+    Raises :class:`~interwhen.UsageError` for an invalid client, invalid options, a context that does not exist, or a
+    version of ``openai`` that is not supported, and :class:`~interwhen.toolkit.MissingExtraError` if the package
+    ``openai`` is missing.
     """
     settings = make_settings(monitors, options)
     vet_context(settings.context)

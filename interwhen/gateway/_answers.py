@@ -50,7 +50,8 @@ _COUNTS = (
 )
 """The counts of a ledger that the header ``X-Interwhen-Ledger`` has."""
 _LONG = frozenset(("text", "reasoning", "answer", "checks", "certificate", "journal"))
-"""Fields of a result that ``brief`` leaves out: the client has the text, checks may be many, there is no journal."""
+"""Fields of a result that ``brief`` leaves out: the client has the text, checks may be many, and the journal concerns
+only the operator."""
 
 
 _UNQUOTED = re.compile(r"[^ !#-\[\]-~]")

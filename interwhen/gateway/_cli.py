@@ -58,11 +58,13 @@ def serve(
         A server with its version: http://localhost:8000/v1; or PATTERN=URL for the models whose names match
         PATTERN. May be given several times.
     monitor
-        A monitor of every call: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May be given several times.
+        A monitor of every call, unless a rule or the request names others: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May
+        be given several times.
     offer
-        A further monitor that requests may name.
+        A further monitor that requests may name. May be given several times.
     strategy
-        The strategy of every call: NAME or NAME:OPTION=VALUE, such as best-of-n:n=4.
+        The strategy of every call, unless a rule or the request names one: NAME or NAME:OPTION=VALUE, such as
+        best-of-n:n=4.
     offer_strategy
         A strategy that requests may name while the gateway is locked, with exactly these options. May be given
         several times.
@@ -87,7 +89,7 @@ def serve(
     keys_file
         A file with keys, one per line; a client must send one of them.
     origin
-        The origin of a web page that may call the gateway.
+        The origin of a web page that may call the gateway. May be given several times.
     max_concurrent
         The largest number of calls that are served at one time.
     max_waiting
@@ -97,7 +99,8 @@ def serve(
     drain_seconds
         How long running calls may continue after SIGTERM.
     config
-        The configuration file; default: interwhen.toml in this directory, if it exists.
+        The configuration file; default: the file that INTERWHEN_CONFIG names, or interwhen.toml in this directory, if
+        it exists.
     schema
         Print the JSON Schema of the configuration file, and exit.
     """

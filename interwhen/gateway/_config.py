@@ -140,7 +140,7 @@ class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         True
     )
     store: Annotated[
-        str, Meta(description="The SQLite file that workers share; empty: each process learns in memory.")
+        str, Meta(description="The SQLite file that gateway processes share; empty: each process learns in memory.")
     ] = ""
     explore: Annotated[
         float, Meta(ge=0, le=0.5, description="The largest share of calls that try another order; 0 for none.")
@@ -153,7 +153,11 @@ class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     above: Annotated[
         float,
-        Meta(ge=0, lt=1, description="The share of its last calls in which a monitor may refute something; 0 for any."),
+        Meta(
+            ge=0,
+            lt=1,
+            description="The share of its last calls in which a monitor may refute something; 0: no demotion.",
+        ),
     ] = 0.0
     calls: Annotated[Positive, Meta(description="The number of calls that the share is computed from.")] = 100
 
@@ -382,7 +386,8 @@ def load_config(
 
     *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Without *path*,
     the file that the variable ``INTERWHEN_CONFIG`` names is used, or ``interwhen.toml`` in the working directory, if it
-    exists. Raises :class:`UsageError` on an invalid value; the message says where it is.
+    exists. Raises :class:`UsageError` if the file cannot be read, and on an unknown field or an invalid value; the
+    message says where it is.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)
@@ -439,9 +444,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return *fields* with old names of settings replaced by the current names, also in the rules for models.
+    """Replace old names of settings in *fields* by the current names, and return *fields*.
 
-    Each replaced name is logged.
+    The rules for models are changed, too. Each replaced name is logged. If *fields* have the current name, too, the old
+    one stays, and is refused later.
     """
     for table in (fields, *(rule for rule in fields.get("models", ()) if isinstance(rule, dict))):
         for old, new in _OLD_NAMES.items():
@@ -465,7 +471,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 _LISTS = frozenset(
     ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models", "contexts.names", "ui.journals")
 )
-"""The settings whose variables hold words."""
+"""The settings whose variables hold words, separated by white space."""
 
 
 def _value(name: str, field: str, text: str) -> Any:
@@ -527,7 +533,7 @@ _WRONG = (
 
 
 class Keys:
-    """The keys of the gateway. A client's key is compared with them in constant time."""
+    """The keys of the gateway; false if there are none. A client's key is compared with them in constant time."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = tuple(key.encode() for key in keys)
@@ -572,8 +578,8 @@ class Keys:
 def load_keys(config: Config) -> Keys:
     """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
 
-    Raises :class:`UsageError` if the key file cannot be read or has no key, or if a key in it or in a variable has
-    fewer than 8 characters.
+    In the file, empty lines and lines that begin with ``#`` are ignored. Raises :class:`UsageError` if the key file
+    cannot be read or has no key, or if a key in it or in a variable has fewer than 8 characters.
     """
     keys = list(config.keys)
     if config.keys_file:

@@ -41,7 +41,7 @@ class Exchange:
         self.decoded_path: str = scope["path"]
         self.receive = receive
         self.body_bytes = 0
-        """How many bytes of its body have come; see :class:`~interwhen.gateway._exchange.Bodies`."""
+        """How many bytes of its body have come; 0 once :meth:`Bodies.release` has stopped counting them."""
         self.admitted_by = ""
         """The header that held the gateway's own key; empty if no key is needed."""
         self.monitors = ""
@@ -50,14 +50,17 @@ class Exchange:
         """The name of the strategy that answers; empty if there is none."""
         self.began = time.monotonic()
         self.origin = CallOrigin("gateway", trace_id=trace_id_of(self.headers.get("traceparent")))
-        """The id of this call, which its answer, its log event and its audit record have."""
+        """Identifies this call: its answer, its log event and its audit record have the id."""
         self.model = ""
         """The name of the model, for the record; empty before the body was read."""
         self.supervised: Supervised | None = None
+        """The supervised call; ``None`` until its upstream has accepted it, and for a call that is passed on."""
         self.refusal: Result | None = None
         """The result of a call whose prompt was refused, for its record."""
         self.started = False
+        """Whether the head of the answer was sent."""
         self.ended = False
+        """Whether the whole answer was sent."""
         self.blocked_since: float | None = None
         """The time since which a write waits for the client to read; ``None`` if no write waits."""
         self.silent_since: float | None = None
@@ -65,6 +68,7 @@ class Exchange:
         self.stall: Callable[[], None] | None = None
         """Ends a relayed answer whose upstream is silent for too long."""
         self.reason: Reason = ""
+        """Why the call was cancelled; empty if it was not."""
         self.last_words: Callable[[HttpError], bytes] | None = None
         """A function that encodes an error as the end of an answer that has begun; ``None`` if that is not possible."""
         self._send = send

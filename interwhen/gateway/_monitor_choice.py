@@ -52,15 +52,15 @@ class MonitorChoice:
     changed: bool
     """Whether ``body`` differs from the body that the client sent."""
     settings: Settings
-    """How the call is supervised; a call without monitors, strategy and context passes through."""
+    """How the call is supervised; a call without monitors (also of the prompt), strategy and context passes through."""
     detail: Detail
     """How much the field ``interwhen`` of the answer says."""
 
     @property
     def names(self) -> str:
-        """The names of the monitors, with commas between, as the value of a header; ``none`` if there are none.
+        """The names of the answer's monitors, with commas between, as the value of a header.
 
-        After the name of a demoted monitor follows ``(demoted)``.
+        After the name of a demoted monitor follows ``(demoted)``. Without monitors, the value is ``none``.
         """
         demotion = self.settings.demotion
         demoted = demotion.demoted if demotion is not None else ()
@@ -75,7 +75,10 @@ class MonitorChoice:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether the answer has monitors, a strategy or a context. If not, the call passes through unchanged."""
+        """Whether the call has monitors (of the answer or the prompt), a strategy or a context.
+
+        If not, it passes through unchanged.
+        """
         return self.settings.is_active
 
 

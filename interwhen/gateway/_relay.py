@@ -59,10 +59,11 @@ async def relay(
     """Pass the request in *exchange* and its answer on, with unchanged bodies. Return ``passed`` or ``failed``.
 
     *path* and *body* are those of the request. Some headers are left out, and headers about the supervision are added.
-    The outcome is ``failed``, too, for a status of 500 or more. *unsupervised* is the reason why no monitor reads the
-    answer; the metrics count it. The head of the answer is sent only with the first bytes of its body. So if an
-    upstream sends no body in time, the client still gets the error 504. Raises :class:`HttpError` if the upstream fails
-    before that. If it fails later, the answer stays incomplete, and the outcome is ``failed``.
+    The upstream gets ``GET`` for ``HEAD``, and the body of its answer is then left out. The outcome is ``failed``, too,
+    for a status of 500 or more. *unsupervised* is the reason why no monitor reads the answer; the metrics count it. The
+    head of the answer is sent only with the first bytes of its body. So if an upstream sends no body in time, the
+    client still gets the error 504. Raises :class:`HttpError` if the upstream fails before that. If it fails later, the
+    answer stays incomplete, and the outcome is ``failed``.
     """
     patience = gateway.timeouts
     outcome = ""

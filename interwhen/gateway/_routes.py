@@ -138,7 +138,7 @@ class RouteMatch(NamedTuple):
     path: str
     """The path for the upstream, in the spelling that was matched. For an unknown route: as the client sent it."""
     api: Api | None = None
-    """The API of a supervised call."""
+    """The API of a supervised call; ``None`` for any other route."""
 
 
 def _tables() -> tuple[dict[tuple[str, str], Kind], dict[str, list[tuple[re.Pattern[str], Kind]]]]:

@@ -307,9 +307,10 @@ _JSON = "application/json"
 
 
 def make_app(config: Config | Gateway) -> ASGIApp:
-    """Return an ASGI application for *config*. It runs on asyncio servers such as uvicorn.
+    """Return an ASGI application for *config*, or for an existing gateway. It runs on asyncio servers such as uvicorn.
 
-    Raises :class:`~interwhen.UsageError` if the configuration is invalid.
+    The application enters the gateway when the server starts it (the ASGI lifespan), and leaves it at the end. Raises
+    :class:`~interwhen.UsageError` if the configuration is invalid.
     """
     gateway = config if isinstance(config, Gateway) else Gateway(config)
     router = _pages(gateway)

@@ -1,8 +1,9 @@
-"""Shows what interwhen found in the place where other libraries keep such facts.
+"""Connects interwhen to other libraries. Each module imports its library only when it is used.
 
-Each module is for one library, imports it only when it is used, and has a function `supervise` (litellm:
-`attach_facts`): `langchain`, `pydantic_ai`, `openai_agents`, `smolagents` and `litellm`. The facts are JSON values
-under the key ``interwhen``; :func:`facts_of` makes them. See docs/integrations.md.
+`langchain`, `pydantic_ai`, `openai_agents`, `smolagents` and `litellm` show what interwhen found in the place where the
+library keeps such facts. Each of them has a function `supervise` (litellm: `attach_facts`). The facts are JSON values
+under the key ``interwhen``; :func:`facts_of` makes them. (smolagents keeps the call itself there, and `facts_in`
+returns its facts.) `ray` runs checks and batches of prompts on a cluster. See docs/integrations.md and docs/ray.md.
 """
 
 from interwhen.integrations._facts import KEY, facts_of

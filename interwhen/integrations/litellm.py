@@ -48,7 +48,7 @@ def _attached(response: Any, seen: WatchedCalls) -> Any:
 
 
 class _FactsAtEnd:
-    """Passes on the litellm stream *stream*, and attaches the facts of the calls *seen* to it when it ends."""
+    """Passes on the litellm stream *stream*, and attaches the facts of the last call in *seen* to it when it ends."""
 
     def __init__(self, stream: Any, seen: WatchedCalls) -> None:
         self._stream = stream

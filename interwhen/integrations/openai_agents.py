@@ -18,11 +18,11 @@ _CLIENT = "_client"
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
     """Return a copy of *model* whose calls *monitors* supervise.
 
-    *model* is an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``. Each call adds a custom span named
-    ``interwhen`` to the trace of the agent. The data of the span are the facts of the call: its id, the label of its
-    result, its violations, the reasons why it is not verified, the model, and the numbers of checks and tokens.
-    *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must
-    be wrapped already.
+    *model* is an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``. Each answer adds a custom span named
+    ``interwhen`` to the trace of the agent; if the library repeated the call, the span is that of the last attempt. The
+    data of the span are the facts of the call: its id, the label of its result, its violations, the reasons why it is
+    not verified, the model, and the numbers of checks and tokens. *options* are the same as for :func:`interwhen.wrap`.
+    Without *monitors* and *options*, the client of *model* must be wrapped already.
     """
     made: Any = supervised_copy(model, _SupervisedAgentModel)
     setattr(made, _CLIENT, wrapped(getattr(made, _CLIENT), monitors, options))

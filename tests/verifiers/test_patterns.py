@@ -25,6 +25,12 @@ def quotes(monitor, text, seed=0):
 
 
 class TestTerms:
+    @pytest.mark.parametrize("whole_words", [False, True])
+    @pytest.mark.parametrize("term", ["", " ", "\u200b", "\u200b \u2060"])
+    def test_a_term_of_which_nothing_is_seen_is_refused(self, term, whole_words):
+        with pytest.raises(UsageError, match="each term must have"):
+            terms(terms=("ordinary", term), whole_words=whole_words)
+
     def test_words_are_found_whole_and_in_any_case(self):
         monitor = terms(terms=("secret", "state of the art", "C++"))
         assert quotes(monitor, "A Secret.\nsecretary\nthe state  of the Art is C++!\nC+++") == [

@@ -1,1 +1,1 @@
-"""The domain verifiers that ship with interwhen, one file for each domain."""
+"""The verifiers that ship with interwhen, a module for each domain, and readers of public data sets to try them on."""

@@ -78,8 +78,8 @@ class Linear:
 def linear(pattern: str) -> Linear | None:
     """Compile *pattern*, in Python's syntax, by RE2. The results for the last 512 patterns are cached.
 
-    Return ``None`` if RE2 cannot express it or is not installed, and if the pattern is not valid, too long (more than
-    2,000 characters) or needs too much memory.
+    Return ``None`` if RE2 cannot express it, gives a part of it another meaning or is not installed, and if the pattern
+    is not valid, too long (more than 2,000 characters) or needs too much memory.
     """
     if re2 is None or len(pattern) > _LONGEST:
         return None

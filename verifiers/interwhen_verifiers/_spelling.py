@@ -59,8 +59,8 @@ class Skeleton:
         """Search the text of this skeleton for *word*, plain or in disguise, and return the first range found.
 
         In disguise, the letters are replaced by letters, digits or signs that look like them, or have up to three signs
-        or spaces between them. Case is ignored. The result is ``None`` if *word* does not stand there as a separate
-        word, or if it has fewer than ``SHORTEST`` letters.
+        or spaces between them. Case is ignored. A range without any letter does not count. The result is ``None`` if
+        *word* does not stand there as a separate word, or if it has fewer than ``SHORTEST`` letters.
         """
         sought = look_of(word)
         if len(sought) < SHORTEST:

@@ -1,7 +1,7 @@
 r"""The shipped verifier ``arithmetic``: it checks the equations in the text.
 
 It reads equations such as ``17 * 24 = 408``, ``$5*3=$15`` or ``\frac{1}{2} + \frac{1}{4} = 0.75``, computes both
-sides exactly with its own parser, and refutes an equation only where the text can have no other meaning. Where the
+sides exactly with its own parser, and refutes an equation only where it knows no other meaning of the text. Where the
 prompt asks only for the value of an expression, it judges the answer, too. See ``docs/verifiers/arithmetic.md`` for the
 syntax that it reads, the text that it does not judge, and the measurements.
 """
@@ -48,7 +48,7 @@ from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._factories import require_choice, task_monitor
 
 MAX_SEGMENT = 20_000
-"""A longer line is read in windows. A longer sentence is not read and is ``Unknown``."""
+"""A longer line is read in windows. A longer sentence is not read; it is ``Unknown`` if it has a relation sign."""
 MAX_PARTS = 1_000
 """The most lines and windows of a segment that are read: this happens on the event loop. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
@@ -88,7 +88,7 @@ class Equation(Claim):
     """A chain of neighbouring sides, such as ``2 * (3 + 4) = 2 * 7 = 14``; or text that is not read, without sides."""
 
     text: str
-    """The chain in normal form, with the earlier lines that it continues."""
+    """The chain in normal form, with its part in the lines before; empty for text that is not read."""
     base: int
     """The offset of ``text`` in the text that the offsets of the sides refer to."""
     sides: tuple[Side, ...]
@@ -98,7 +98,7 @@ class Equation(Claim):
     doubt: str
     """Why the text around the chain may not assert it, or why there is no chain. Empty: the text asserts it."""
     setting: Setting = PLAIN
-    """The modulus and the base that the text announced before it."""
+    """The moduli, bases and operations that the text announced up to its line."""
     answers: bool = False
     """Whether its first side is the computation that the prompt asks for."""
     source: _Source | None = None
@@ -116,7 +116,7 @@ class Given(Claim):
     asked: Node
     """The computation that the prompt asks for."""
     said: bool
-    """Whether the text calls it the answer. Otherwise it is only a value alone on a line."""
+    """Whether the text calls it the answer. Otherwise it is only a value alone on a line, or called the result."""
     answers: bool = True
     """Always true: the claim is about the answer."""
 
@@ -280,8 +280,8 @@ def _goes_on(state: State, segment: Segment) -> bool:
 def extract(segment: Segment) -> Iterator[Equation]:
     """Yield the equations of *segment*, which do not continue earlier lines.
 
-    A sentence of more than ``MAX_SEGMENT`` characters, and the text after the first ``MAX_PARTS`` lines and windows,
-    are not read: each gives a claim without sides. Takes time linear in the length of the text.
+    The text after the first ``MAX_PARTS`` lines and windows is not read and gives a claim without sides, as does a
+    sentence of more than ``MAX_SEGMENT`` characters with a relation sign. Takes time linear in the length of the text.
     """
     parts, rest = _first_parts(segment)
     for part in parts:
@@ -331,9 +331,10 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 
 
 def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
-    """Yield the equations that end in *segment*, and an unread claim for each statement there that cannot be read.
+    """Yield the equations that end in *segment*, which continues the text *before*.
 
-    *before* is the text before it, which is read together with it. *doubt*: why later text may reject them.
+    A statement that begins in *before*, ends in *segment* and cannot be read gives an unread claim. *doubt*: why later
+    text may reject the equations.
     """
     line = _read(segment.text)
     line.chains = None  # the chains of the line alone are not claims
@@ -397,8 +398,8 @@ def _equation(
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
     """Yield the claim for the answer that *segment*, a line of the answer phase, gives. *state* is the state before it.
 
-    A number in a line after the answer is yielded as an unread claim, unless the line has equations (*has_equations*),
-    which are claims already. A line that is too long gives no claim.
+    After the answer, a line with a digit is yielded as an unread claim, unless the line has equations
+    (*has_equations*), which are claims already. A line that is too long gives no claim.
     """
     node = state.problem.node
     assert node is not None
@@ -513,7 +514,8 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
 
-    The verdict is ``Unknown`` if the text may not assert the claim, or may mean something else. *prepared* is not used.
+    The verdict is ``Unknown`` for text that is not read, and for a wrong equation or answer that the text may not
+    assert, or that may mean something else. *prepared* is not used.
     """
     del prepared  # each claim holds the parts of it that it needs
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "shown-digits")

@@ -50,6 +50,7 @@ class Source(Claim):
     """A piece of source text."""
 
     text: str
+    """The text; empty if it is too long to be checked."""
     starts: tuple[int, ...]
     """The offsets of its lines, from the start of the claim."""
     earlier: tuple[str, ...] = ()
@@ -144,14 +145,16 @@ def command(
     A block that is not accepted alone is checked again together with the blocks before it, at most 16.
 
     ``preset``: the name of a known checker; ``argv``: the command of any other checker, with ``{file}`` in place of the
-    file. ``languages``: the languages of the code blocks that are checked (by default those of the preset; empty, or
-    without a preset: the whole answer is checked); ``file``: the name of the file; ``pattern``: a regular expression
-    that finds errors in the output, with the groups ``line``, ``column`` and ``message``; ``refutes``: the exit codes
-    which mean that the file is wrong (0 means that it is right; other codes prove nothing). ``sandbox``: ``process``
-    (the default), or ``none`` (the default of ``lean``) to run with all rights of this process, in a scratch directory
-    or in ``directory``. ``readable``: further paths that the sandbox shows. ``scope``: ``answer`` if the command knows
-    the task, so that a text that it accepts is a right answer (a test or a proof of the task). ``seconds``: the time
-    limit. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    file. With both, ``argv`` replaces the commands of the preset. ``languages``: the languages of the code blocks that
+    are checked, by default those of the preset. If there are none, the whole answer is checked. ``file``: the name of
+    the file; ``pattern``: a regular expression that finds errors in the output, with the groups ``line``, ``column``
+    and ``message``; ``refutes``: the exit codes which mean that the file is wrong (0 means that it is right; other
+    codes prove nothing). ``sandbox``: ``process`` (the default), or ``none`` (the default of ``lean``) to run with all
+    rights of this process, in a scratch directory or in ``directory``. ``readable``: further paths that the sandbox
+    shows. ``scope``: ``answer`` if the command knows the task, so that a text that it accepts is a right answer (a test
+    or a proof of the task). ``seconds``: the time limit for one run of all commands; a block that is checked twice gets
+    it twice. If a command is not installed, each verdict is ``Unknown``. ``level``, ``delivery`` and ``phase`` are
+    those of :class:`~interwhen.Monitor`.
     """
     require_positive("command", seconds=seconds)
     checker = _checker(preset, argv, languages, file, pattern, refutes)

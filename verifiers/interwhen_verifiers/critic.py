@@ -112,10 +112,11 @@ def critic(
     So the monitor is not required for a verified result, and no opinion is a pass.
 
     ``criterion``: the question for the model. ``model``: an installed model (``local``) or the base URL of a server,
-    with the model's name there as ``served``. Without ``model``, the model that writes the text is asked, in a fork on
-    the same prefix. ``every``: how much text is judged at a time. ``seconds``: the time limit of one opinion.
-    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on
-    options that cannot work, such as an empty criterion.
+    with the model's name there as ``served``. It gets the end of the task, each piece, and up to 4,000 characters
+    before the piece. Without ``model``, the model that writes the text is asked, in a fork on the same prefix.
+    ``every``: how much text is judged at a time. ``seconds``: the time limit of one opinion. ``level``, ``delivery``
+    and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on options that cannot work, such
+    as an empty criterion.
     """
     require_choice("critic", _TRIGGERS, every=every)
     require_positive("critic", seconds=seconds)

@@ -80,7 +80,8 @@ class Probe(Claim):
     answer: str
     same: int
     measure: float | None
-    """The confidence in the answer, or the variance of the entropies; ``None``: the endpoint gave no probabilities."""
+    """The confidence in the answer, or the variance of the entropies. ``None``: the endpoint gave no probabilities, the
+    probe gave no answer, or the rule needs no measure."""
     count: int
 
 
@@ -108,7 +109,7 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
     """Return the geometric mean of the probabilities of the *tokens* that contain the first *size* characters.
 
-    The result is ``None`` if there are no tokens.
+    The result is ``None`` if there are no tokens, or if *size* is 0.
     """
     scores: list[float] = []
     at = 0
@@ -211,7 +212,8 @@ def early_stopping(
     probed answer was the same ``times`` times in a row. ``confident``: the geometric mean of the probabilities of its
     tokens reaches ``threshold`` (0.95). ``entropy``: the running variance of the entropy of the first token after the
     reasoning is below ``threshold`` (0.001) after ``times`` probes. ``at``: the segments after which to probe.
-    ``probe``: the text that a probe adds after the reasoning. ``tokens``: the largest number of tokens of a probed
+    ``probe``: the text that a probe adds after the reasoning (empty: a default for each rule); if it ends with ``{``,
+    the answer ends at the closing brace, otherwise with its line. ``tokens``: the largest number of tokens of a probed
     answer. ``lead``: the text with which the final answer begins. ``scores``: how many of the likeliest tokens the
     endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not required, and a result
     that it stopped is never ``verified``. Raises :class:`UsageError` on options that cannot work.

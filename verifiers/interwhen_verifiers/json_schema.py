@@ -2,7 +2,8 @@
 
 A prefix that can no longer become a valid document is a violation at once: for example a wrong type, an unknown key, or
 the beginning of a string that no ``enum`` allows. The library ``jsonschema`` (extra ``jsonschema``) judges complete
-documents. See ``docs/verifiers/json_schema.md``.
+documents; without it, importing this module raises :class:`~interwhen.toolkit.MissingExtraError`. See
+``docs/verifiers/json_schema.md``.
 """
 
 from __future__ import annotations
@@ -270,8 +271,9 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
 def check(claim: Documented, prepared: Any) -> Verdict:
     """Judge *claim*: a wrong prefix is a violation, and a complete document or string is judged by its schema.
 
-    The verdict is ``Unknown`` for text that is not read, for a tool without a schema, and for a wrong call in a format
-    that does not distinguish texts from numbers. *prepared* holds the schemas.
+    The verdict is ``Unknown`` for text that is not read, for a tool without a schema, for a document or schema that is
+    too large to be judged, and for a wrong call in a format that does not distinguish texts from numbers. *prepared*
+    holds the schemas.
     """
     return _check(claim, prepared)
 
@@ -340,11 +342,13 @@ def json_schema(
 
     ``schema``: the schema of the answer, as a mapping, JSON text, or the path of a file that ends in ``.json``. Or
     ``tools``, in the same forms: a map from the name of each tool to the schema of its arguments. ``where``: ``answer``
-    reads the whole answer as one document; ``fenced`` reads the code blocks that declare json; ``auto`` is ``answer``
-    if the answer begins with a bracket, and otherwise ``fenced``. ``every``: how many characters are read at a time.
-    ``remote``: addresses of schemas that a ``$ref`` may name (a folder ends in ``/``). They are fetched once, when the
-    monitor is made. A ``$ref`` to any other address is an error. ``level`` and ``delivery`` are those of
-    :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an unknown option value or an invalid schema.
+    reads the whole answer as one document; ``fenced`` reads the code blocks that declare json; ``auto`` is ``fenced``,
+    but reads a document at the start of the answer, too, if the answer begins with a bracket. ``every``: how many
+    characters are read at a time. ``remote``: addresses of schemas that a ``$ref`` may name (a folder ends in ``/``).
+    They are fetched once, when the monitor is made. A ``$ref`` to any other address is an error. ``level`` and
+    ``delivery`` are those of :class:`~interwhen.Monitor`; the delivery is ``interrupt`` by default, and ``gate_tools``
+    with ``tools``. Raises :class:`UsageError` on an unknown option value, and if a schema is invalid or cannot be read
+    or fetched.
     """
     require_choice("json_schema", get_args(Where), where=where)
     if (schema is None) == (tools is None):

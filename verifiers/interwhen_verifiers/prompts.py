@@ -52,7 +52,7 @@ _PLACEHOLDER = re.compile(
 _LEAST_BITS = 3.5
 """The least entropy per character, in bits, of a value that only its name makes a secret. Words have about 3."""
 _VARIETY = 8
-"""The least number of different characters in a secret."""
+"""The least number of different characters in a secret. It is 4 for a password in a URL, and none for a private key."""
 
 
 def secrets(action: Action = "refuse") -> PromptMonitor:
@@ -60,7 +60,7 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
 
     It knows them by their published forms, by their place in a URL, or by a name before them such as ``api_key=``.
     *action*: ``observe`` only records a secret, ``refuse`` refuses the prompt, and ``rewrite`` writes ``[removed]`` in
-    its place.
+    its place. Raises :class:`~interwhen.UsageError` on another action.
     """
     return PromptMonitor(
         name="secrets",
@@ -149,8 +149,9 @@ _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
 def tool_instructions(action: Action = "refuse") -> PromptMonitor:
     """Make a monitor that finds instructions to the model in results of tools and in retrieved documents.
 
-    *action*: ``observe`` only records an instruction, ``refuse`` refuses the prompt, and ``rewrite`` removes the
-    element (``<name>...</name>``) around it. Without an element, all text from its line on is removed.
+    *action*: ``observe`` only records an instruction, ``refuse`` refuses the prompt, and ``rewrite`` writes a note in
+    place of the element (``<name>...</name>``) around it, or without an element in place of all text from its line on.
+    Raises :class:`~interwhen.UsageError` on another action.
     """
     return PromptMonitor(
         name="tool_instructions",

@@ -166,7 +166,7 @@ _ID = re.compile(r"(?:^|_)ids?_?$")
 _SHOWN_ID = 12
 """The most characters of an id. A longer value may be an account or an address, which other people choose."""
 _LONGEST = 2_000
-"""Longer values are not destinations."""
+"""A destination with more characters is ``Unknown``."""
 _QUOTE = 60
 """The number of characters that are shown before a value. Half as many are shown after it."""
 
@@ -200,7 +200,8 @@ class _Text:
     lower: str
     """``plain`` in lower case, in which values are searched."""
     fields: Mapping[str, str]
-    """In the records of a tool: a map from each value, in lower case, to the name of its field."""
+    """In the records of a tool: a map from each value, in lower case, to the name of its field. Fields of free text,
+    and tools that return text by other people, are left out."""
     ids: frozenset[str] = frozenset()
     """The values of id fields, in records that others may have written."""
     is_prose: bool = False
@@ -238,7 +239,7 @@ class _Conversation:
 
     texts: tuple[_Text, ...]
     sent: Mapping[str, int]
-    """For each text in the arguments of calls: the number of the message with the first such call. Records in later
+    """For each argument of a call that is a text: the number of the message with the first such call. Records in later
     messages may only repeat the text, so they are no sources of it."""
 
     def sources(self, value: str) -> Iterator[Source]:
@@ -278,9 +279,9 @@ def _whole(text: str, value: str) -> int | None:
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
     """Judge whether a trusted source has named the destination of *claim*; then it passes.
 
-    It is a violation if only untrusted sources named it, and ``Unknown`` if they named it as what may be an id. It is
-    also ``Unknown`` if no message named it, if it has more than 2,000 characters, or if the call cannot be read.
-    *prepared* has the messages before the run.
+    It is a violation if only untrusted sources named it. But it is ``Unknown`` if the argument is one for ids, and they
+    named it as what may be an id. It is also ``Unknown`` if no message named it, if it has more than 2,000 characters,
+    or if the call cannot be read. *prepared* has the messages before the run.
     """
     if claim.problem:
         return Unknown(claim.problem)
@@ -405,11 +406,12 @@ def provenance(
     """Make a monitor that checks whether a trusted source named the destination of a call, such as a receiver.
 
     Each option is a list of names, in which ``*`` stands for any text. ``changing``: the tools whose calls are judged.
-    ``destinations``: the arguments that say where something goes. ``trusted``: tools whose whole output may name a
-    destination. ``documents``: tools that return text by other people; no part of their output may name a destination.
-    In the output of any other tool, a field of a record may name a destination. Running text may not, nor a field for
-    free text such as ``subject``. ``level`` and ``delivery`` are those of :class:`~interwhen.Monitor`. Raises
-    :class:`UsageError` if an option is not a list of names.
+    ``destinations``: the arguments that say where something goes. The user and the system prompt may name any
+    destination. ``trusted``: tools whose whole output may name one. ``documents``: tools that return text by other
+    people; no part of their output may name a destination, and no part of a result whose tool is not known. In the
+    output of any other tool, a field of a record may name a destination, and so may a result of a single word. Running
+    text may not, nor a field for free text such as ``subject``. ``level`` and ``delivery`` are those of
+    :class:`~interwhen.Monitor`. Raises :class:`UsageError` if an option is not a list of names.
     """
     believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
     return Monitor(

@@ -183,7 +183,7 @@ Late: TypeAlias = Literal["unknown", "violation"]
 _LANGUAGES = frozenset(("python", "py", "python3", "py3"))
 _MOST_EARLIER = 16
 _RUNS = 2
-"""How many times one judgement may run the tests: on the block alone, and after the earlier blocks."""
+"""The runs of the tests that a deadline allows for one judgement: on the block alone, and after the earlier blocks."""
 _STARTING = 5.0
 """Seconds to start a sandbox on a busy machine, besides the time for the code itself."""
 
@@ -286,10 +286,10 @@ def python(
     """Make a monitor that checks whether Python code blocks compile and pass the tests of the task.
 
     ``tests``: a program with asserts, in addition to the tests in the task. ``doctests``: also run the examples in the
-    task and in the code. ``typecheck``: also run mypy. ``seconds``: the time limit of the code. ``late``: the verdict
-    on code that takes longer, ``unknown`` or ``violation``. ``level``, ``delivery`` and ``phase`` are those of
-    :class:`~interwhen.Monitor`. Raises :class:`UsageError` if ``tests`` is not valid Python, if mypy is needed and not
-    installed, and on an option value that is not allowed.
+    task and in the code. ``typecheck``: also run mypy. ``seconds``: the time limit of the code, which is run only in a
+    sandbox. ``late``: the verdict on code that takes longer, ``unknown`` or ``violation``. ``level``, ``delivery`` and
+    ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` if ``tests`` is not valid Python, if
+    mypy is needed and not installed, and on an option value that is not allowed.
     """
     require_choice("python", get_args(Late), late=late)
     require_positive("python", seconds=seconds)

@@ -2,7 +2,7 @@
 
 On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns if it can express all of them,
 in time proportional to the text. Otherwise each check runs in a worker process, which is killed at the deadline. A
-killed check is never a pass, and the stream does not wait for it.
+killed check is never a pass, and the model goes on writing meanwhile.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ def regex(
     """Make a monitor that refuses text that matches one of the patterns, or an answer that matches none of them.
 
     ``patterns``: regular expressions of Python. ``must``: ``absent`` (none of them may occur) or ``present`` (at least
-    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once.
+    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once, so that no
+    pattern matches across two units.
     ``ignore_case``: letters match in upper and lower case. ``delivery`` and ``phase`` are those of
     :class:`~interwhen.Monitor`.
 
     Raises :class:`UsageError` if there is no pattern, if there are more than 64, if one does not compile, and on an
-    unknown option value.
+    unknown option value. Patterns that RE2 cannot express are first compiled in another process.
     """
     if len(patterns) > MOST:
         raise UsageError(f"regex: patterns must be at most {MOST}, got {len(patterns)}; use 'terms' for lists of words")

@@ -33,11 +33,16 @@ from interwhen_verifiers._spelling import Skeleton
 MOST = 1000
 """The most terms of one monitor."""
 LONGEST = 200
+"""The most characters of a term, and how many characters of earlier text are searched together with a new text."""
 
 
 @verifier(name="terms", version="2", deadline=5.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
-    """Judge *claim* by its text in normal form. The verdict is ``Unknown`` if a word may be there in disguise."""
+    """Judge *claim* by its text in normal form.
+
+    The verdict is ``Unknown`` if no word was found and one may be there in disguise, and if a word that must occur
+    occurs only in the normal form.
+    """
     normal = normalize(claim.text)
 
     def find(pattern: str, _text: str) -> Place | None:
@@ -110,22 +115,23 @@ def terms(
 ) -> Monitor:
     """Make a monitor that refuses text with one of the given words or phrases, or an answer with none of them.
 
-    ``terms``: the words and phrases; a space in a phrase stands for any white space. ``must``: ``absent`` (none of them
-    may occur) or ``present`` (at least one must occur in the answer). ``scope``: for ``absent``, the unit of text that
-    is searched at once. ``ignore_case``: letters match in upper and lower case. ``whole_words``: a term inside a longer
-    word is not found. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    ``terms``: the words and phrases; a space in a phrase stands for 1 to 20 white-space characters. ``must``:
+    ``absent`` (none of them may occur) or ``present`` (at least one must occur in the answer). ``scope``: for
+    ``absent``, the unit of text that is searched at once. ``ignore_case``: letters match in upper and lower case.
+    ``whole_words``: a term inside a longer word is not found. ``delivery`` and ``phase`` are those of
+    :class:`~interwhen.Monitor`.
 
     The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. If a
     word of four letters or more may be there in another disguise (other scripts, digits, signs or spaces between the
     letters), the verdict is ``Unknown``. Raises :class:`UsageError` if there are no terms or more than 1,000, if one is
-    empty or longer than 200 characters, and on an unknown option value.
+    longer than 200 characters or has nothing but blanks and invisible characters, and on an unknown option value.
     """
     if len(terms) > MOST:
         raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")
     for term in terms:
-        if not term.strip() or len(term) > LONGEST:
+        if len(term) > LONGEST or not normalize(term).text.strip():
             raise UsageError(
-                f"terms: each term must have 1 to {LONGEST} characters, and not only blanks; got "
+                f"terms: each term must have 1 to {LONGEST} characters, and not only blanks or invisible ones; got "
                 f"{term[:LONGEST]!r}; correct it"
             )
     read = [normalize(term).text for term in terms]

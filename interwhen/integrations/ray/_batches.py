@@ -21,7 +21,8 @@ COLUMNS = ("status", "scope", "why", "answer", "text", "violations", "tokens")
 class SupervisedBatches:
     """Answers the prompts of batches under supervision. An actor of Ray makes one object, and calls it for each batch.
 
-    See :func:`map_batches` for the parameters.
+    See :func:`map_batches` for the parameters. Raises :class:`~interwhen.PluginError` for a monitor that cannot be
+    loaded.
     """
 
     def __init__(
@@ -121,8 +122,9 @@ def map_batches(
     *prompt_column* is the column with the prompts. *api* is the API of the server: with ``chat``, a prompt becomes one
     message of the user, and with ``completions`` it is the text to continue. *sampling* and *budgets* are the same as
     for :func:`~interwhen.run`. *actors* actors work at the same time on batches of *batch_size* rows, each with at
-    most *concurrency* runs. The key is OPENAI_API_KEY, on each node. Raises :class:`~interwhen.UsageError` for numbers
-    below 1, and :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
+    most *concurrency* runs. The key is OPENAI_API_KEY, on each node. Ray does the work when the returned dataset is
+    read; a missing column of prompts is an error only then. Raises :class:`~interwhen.UsageError` for numbers below 1,
+    and :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
     """
     for label, number in (("batch_size", batch_size), ("concurrency", concurrency), ("actors", actors)):
         if number < 1:

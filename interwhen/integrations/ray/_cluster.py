@@ -59,8 +59,8 @@ class Cluster(Protocol):
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
         """Start *count* actors, each with a processor of its own. Yield each one when it has sent its greeting.
 
-        *memory* limits the address space of their worker processes, in bytes. When *until* returns true, the actors
-        that have not greeted are killed.
+        *memory* limits the address space of their worker processes, in bytes; ``None``: no limit. When *until* returns
+        true, the actors that have not greeted are killed.
         """
         ...
 

@@ -81,7 +81,7 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
     failure: str | None = None
     is_late: bool = False
     spent: float = 0.0
-    """CPU seconds."""
+    """The CPU seconds of the check; 0 if they were not measured."""
 
 
 class ActorReply(msgspec.Struct, frozen=True, array_like=True):
@@ -154,7 +154,8 @@ def code_of(name: str) -> str:
 def named(verifier: Verifier) -> NamedVerifier | None:
     """Return a record that names *verifier*, so that another machine can make it.
 
-    ``None`` if no plug-in made it, if JSON cannot carry its options, or if its ``prepare`` is asynchronous.
+    ``None`` if no plug-in made it, if JSON cannot carry its options, if its ``prepare`` is asynchronous, or if the task
+    of its prepared value is not known.
     """
     if isinstance(verifier, BoundVerifier):
         source, task = source_of(verifier.inner, verifier.prepare), verifier.task

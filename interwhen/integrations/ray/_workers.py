@@ -143,7 +143,8 @@ class RayWorkers:
     ``RAY_ADDRESS``, or the cluster on this machine). *actors* is the number of actors, each with one processor (0: all
     processors of the cluster). At most *queue* checks wait; a check that waits longer than *patience* seconds for an
     actor becomes ``Unknown``. If the cluster cannot be reached, the checks run here, and
-    ``result.timing.cluster_away`` says why.
+    ``result.timing.cluster_away`` says why. A check whose claim cannot be pickled, or whose verifier has other code on
+    the cluster, ends with an error.
 
     *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
     also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,

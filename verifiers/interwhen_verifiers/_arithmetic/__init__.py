@@ -1,1 +1,1 @@
-"""The parts of the arithmetic verifier: private to it."""
+"""The private parts of the arithmetic verifier."""

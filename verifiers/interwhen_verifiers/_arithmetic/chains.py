@@ -17,7 +17,7 @@ EQUALITIES = frozenset("=~")
 UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
 MAX_SIDES = 64
-"""A chain ends after this many sides; the rest is another chain."""
+"""A chain has at most one side more than this. Another chain begins with the last side of a chain that is cut."""
 
 
 class Chain(NamedTuple):
@@ -76,7 +76,7 @@ class _Run:
     def chains(self) -> Iterator[Chain]:
         """Yield the chains of equations in this part of the tokens, from left to right.
 
-        A chain ends after ``MAX_SIDES`` sides, and the next chain begins after it.
+        A chain that has more than ``MAX_SIDES`` sides is cut, and the next chain begins with its last side.
         """
         here = self.tokens[self.start : self.stop]
         relations = [at for at, (kind, _, _, _) in enumerate(here, self.start) if kind == "rel"]
@@ -246,7 +246,7 @@ class _Backwards:
         return opened
 
     def _skip_trailers(self, end: int) -> int:
-        """Return *end* moved back over the units, remarks, ``%`` and closing ``$`` that follow an operand."""
+        """Return *end* moved back over the units, remarks, powers, ``%`` and closing ``$`` that follow an operand."""
         at = end
         words = 0
         while at > self.start:

@@ -68,8 +68,8 @@ _TELLING = (
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
     """Read the sentence around the chain ``tokens[first:last]``, and the text after the sentence.
 
-    Return the reason to doubt the chain, and the meaning of ``=`` in it. At most ``REACH`` tokens on each side are
-    read.
+    Return the reason to doubt the chain, and the meaning of ``=`` in it. At most ``REACH`` tokens before the chain are
+    read, and 8 more after it, where a sentence may comment on it.
     """
     if _TELLING.isdisjoint([text for _, text, _, _ in tokens[max(0, first - REACH) : last + REACH]]):
         return _NEUTRAL
@@ -131,8 +131,8 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
     """Return the index up to which the next sentence may comment on the one that ends at *sentence_end*.
 
-    These are 8 tokens if the next sentence begins with a referring word, as in ``This is not true``. Otherwise the
-    result is *sentence_end*.
+    It is 8 tokens after *sentence_end* if the next sentence begins with a referring word, as in ``This is not true``.
+    Otherwise it is *sentence_end* itself.
     """
     following = tokens[sentence_end + 1 : sentence_end + 2]
     return sentence_end + 8 if following and following[0].text in REFERRING else sentence_end
@@ -280,7 +280,7 @@ def _after_words(tokens: list[Token], first: int) -> str | None:
 
 
 def _amount_before(tokens: list[Token], at: int) -> bool:
-    """Tell whether the clause has, before the index *at*, an amount that is not a side of the equation."""
+    """Tell whether the clause has, before the index *at*, an amount or anything else but words."""
     for before in range(at - 1, max(-1, at - REACH), -1):
         if tokens[before].kind == "break":
             return False

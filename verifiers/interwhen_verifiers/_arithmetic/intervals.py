@@ -34,7 +34,7 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 
     Numbers in *node* may be rounded, too. A percentage, or a number with one or two decimals, may stand for a repeating
     fraction such as 2/3. Another number with decimals may stand for any value within one unit of its last decimal, and
-    a whole number only for itself. If *node* has no value, as after a division by zero, the result is true.
+    a whole number only for itself. If *node* has no value, or a divisor in it may be zero, the result is true.
     """
     try:
         low, high = _spread(node, _likely)
@@ -48,7 +48,8 @@ def could_be_equal(left: Node, right: Node) -> bool:
     """Tell whether *left* and *right* may have the same value, if their numbers with decimals were rounded or cut.
 
     Each such number may stand for any value within one unit of its last decimal. A percentage is read as a fraction
-    with two more decimals: 25% as 0.25. If an expression has no value, as after a division by zero, the result is true.
+    with two more decimals: 25% as 0.25. If an expression has no value, or a divisor in it may be zero, the result is
+    true.
     """
     try:
         one, two = _spread(left, _any), _spread(right, _any)

@@ -81,7 +81,8 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
     """Compare *left* and *right*, two neighbouring sides of a chain. ``None``: the relation between them holds.
 
     *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if the text
-    asserts it. *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a
+    asserts it. Sides that differ are then :class:`Unclear`, but a relation that holds is ``None`` all the same.
+    *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a
     side may be the other side, rounded to the decimals shown; with ``exact``, only if *relation* is ``~``. A comparison
     or a conversion of units that does not hold is :class:`Unclear`, never :class:`Differs`.
     """
@@ -336,7 +337,7 @@ def _is_joined(left: Node, right: Node) -> bool:
 
 
 def _adds_percentage(node: Node) -> bool:
-    """Tell whether *node* adds a percentage and a plain number: ``50 + 10%``."""
+    """Tell whether *node* adds or subtracts a percentage and something that is none: ``50 + 10%``."""
     for operation in _operations(node):
         if _is_sum(operation):
             ends = [bare(operation.left), bare(operation.right)]
@@ -422,7 +423,7 @@ _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
 
 
 def unambiguous(node: Node) -> bool:
-    """Tell whether *node* has a value that all usual readings share, and adds no percentage to a plain number."""
+    """Tell whether *node* has a value that all usual readings share, and is no sum of a percentage and a number."""
     value = value_of(node)
     return (
         value is not None
@@ -434,7 +435,7 @@ def unambiguous(node: Node) -> bool:
 def is_value(side: Side, value: Value) -> bool | None:
     """Tell whether *side* states *value*, exactly or correctly rounded.
 
-    ``None``: *side* is close to *value*, or its meaning is unclear.
+    ``None``: *side* is close to *value*, has no value itself, or its meaning is unclear.
     """
     stated = value_of(side.node)
     if stated is None:

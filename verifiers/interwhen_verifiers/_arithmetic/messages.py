@@ -24,11 +24,12 @@ MAX_SHOWN = 100
 MAX_PLACES = 6
 """A value with at most this many decimals is written exactly."""
 MAX_DIGITS = 30
+"""The most characters of a value that :func:`plain` writes."""
 _SEPARATORS = ("{,}", ",\\!", "\\!", "\\,", ",", "'", "’")  # noqa: RUF001 (a mark between thousands)
 
 
 class Wrong(NamedTuple):
-    """The offsets of the wrong part in the parsed text, and the text that corrects it (``None`` if none is known)."""
+    """The offsets of the wrong part in the parsed text, and the text that corrects it (``None``: no safe repair)."""
 
     start: int
     end: int
@@ -93,9 +94,9 @@ def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exa
     """Return the wrong part of ``left = right``, which is always *right* or its number, and the repair.
 
     *value* is the value of *left*, with which *right* is corrected, and *text* is the parsed text. A number gets no
-    repair if it has blanks or digits that are not ASCII, if the correct value cannot be written like it, or if it would
-    be rounded and *exactly* is true. An expression gets a repair only if :func:`_replacement` gives one; *leads* tells
-    whether *left* is the first side of its chain.
+    repair if it has blanks or characters that are not ASCII, if it is in a negated bracket, if the correct value cannot
+    be written like it, or if it would be rounded and *exactly* is true. An expression gets a repair only if
+    :func:`_replacement` gives one; *leads* tells whether *left* is the first side of its chain.
     """
     number = bare(right.node)
     if number is None:
@@ -103,7 +104,9 @@ def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exa
     if number.percent:
         value = _percentage(left.node, value, number)
     start, sign, gap = _signed(right.node, number, text)
-    if exactly and not is_exact(value):
+    # A minus sign that stays before a bracket would negate the value that is written into the bracket.
+    is_negated = not sign and exact(right.node) < 0
+    if is_negated or (exactly and not is_exact(value)):
         return Wrong(start, number.end, None)
     digits = _like(value, number, left, currency=right.currency)
     if digits is None or " " in number.text or not number.text.isascii():
@@ -142,7 +145,8 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
     """Return where *number* starts with its sign, whether it has a sign, and the text between sign and number.
 
-    *node* is the expression that contains only *number*, and *text* is the parsed text. A sign before zero is ignored.
+    *node* is the expression that contains only *number*, and *text* is the parsed text. Only one minus sign counts, and
+    only without a bracket between it and *number*. A sign before zero is ignored.
     """
     while isinstance(node, Group):
         node = node.inner
@@ -152,11 +156,11 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* written like *number*, with its decimals and thousands separator.
+    """Return *value* written like *number*, with its thousands separator; ``None`` if :func:`plain` cannot write it.
 
-    The result is ``None`` if the text would be too long, or the value would be rounded to 0.
-    If *number* is below 1,000, it may have the thousands separator of a number in *left*. *currency*: it is an amount
-    of money, which keeps its decimals even if they are zeros.
+    If *number* shows one or two decimals, zeros fill the result up to as many decimals. A whole value gets such zeros
+    only with *currency*, as an amount of money. If *number* is below 1,000, the result may have the thousands separator
+    of a number in *left*.
     """
     digits = plain(value, number.places)
     if digits is None:
@@ -171,7 +175,10 @@ def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | 
 
 
 def _separator(number: Number, left: Side) -> str:
-    """Return the thousands separator that *number* or *left* uses, or an empty string."""
+    """Return the thousands separator of *number*; an empty string if it has none.
+
+    If *number* is below 1,000, a separator in a number of *left* is taken, too.
+    """
     candidates = [number] if magnitude(number.value) >= 1000 else [number, *numbers(left.node)]
     for candidate in candidates:
         for separator in _SEPARATORS:

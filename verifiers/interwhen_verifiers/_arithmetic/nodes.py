@@ -10,8 +10,9 @@ Value: TypeAlias = int | Fraction
 Operator: TypeAlias = Literal["+", "-", "*", "/", "^"]
 
 MAX_EXPONENT = 512
+"""The largest exponent, with or without a minus sign."""
 MAX_BITS = 4096
-"""The most bits of a value. An expression with a larger value raises :class:`NoValueError`."""
+"""The most bits of a whole value, and of each part of a fraction."""
 
 
 class Number(NamedTuple):
@@ -32,7 +33,7 @@ class Number(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A bracketed expression."""
+    """A bracketed expression, or a LaTeX fraction or the percentage of a bracket, which are read as if in brackets."""
 
     inner: Node
 
@@ -45,7 +46,10 @@ class Negative(NamedTuple):
 
 
 class Binary(NamedTuple):
-    """An operator between two expressions. ``sign`` is its text; empty for a multiplication without a sign."""
+    """An operator between two expressions.
+
+    ``sign`` is the text of its token, such as ``*`` or ``of``; empty for a multiplication without a sign.
+    """
 
     operator: Operator
     sign: str
@@ -79,7 +83,7 @@ def apply(operator: Operator, left: Value, right: Value) -> Value:
     """Return the result of *operator*, such as ``+``, on *left* and *right*.
 
     Raises :class:`NoValueError` for a division by zero, an exponent that is not whole, an exponent of 0 or less on
-    zero, and a value that is too large.
+    zero, an exponent beyond ``MAX_EXPONENT``, and a value beyond ``MAX_BITS``.
     """
     match operator:
         case "+":

@@ -13,11 +13,11 @@ from interwhen_verifiers._arithmetic.vocabulary import FAMILY, NOT_UNITS, SCALES
 MAX_DEPTH = 40
 """Brackets and powers nested deeper than this are not read."""
 MAX_TOKENS = 300
-"""A longer side of an equation is not read."""
+"""A side of an equation is not read if more tokens than this follow its start up to where it may end at the latest."""
 MAX_UNIT_WORDS = 5
 """A unit has at most this many words."""
 MAX_POWER_DIGITS = 8
-"""The most digits of a superscript; a longer one is not read."""
+"""The most characters of a superscript; a longer one is not read."""
 
 _VULGAR = {
     "½": (1, 2),
@@ -55,9 +55,9 @@ class Side(NamedTuple):
     units: tuple[str, ...]
     """The stems of the words of its units."""
     currency: bool
-    """Whether it holds a currency sign."""
+    """Whether a currency sign stands before one of its numbers."""
     remark: bool
-    """Whether it holds words in brackets, or words in brackets follow it."""
+    """Whether it holds words in brackets, or a bracket follows it."""
     doubt: str
     """Why the text may mean something else than the tree. Empty: no reason is known."""
     bullet: str = ""
@@ -67,7 +67,7 @@ class Side(NamedTuple):
     """
 
     def marks(self) -> str:
-        """Return the part of a claim's key that depends on the text around the side."""
+        """Return the part of a claim's key that depends on the text around the side; empty if nothing there matters."""
         if not (self.units or self.doubt or self.remark or self.bullet):
             return ""
         return f",{self.units},{self.remark},{self.doubt},{self.bullet}"
@@ -93,8 +93,8 @@ class Parser:
     def side(self, *, whole: bool) -> Side | None:
         """Return the expression that starts at ``index``, and move ``index`` after it.
 
-        The result is ``None`` if the tokens are not an expression, or if more than ``MAX_TOKENS`` tokens remain before
-        ``stop``. With *whole*, the expression must end at ``stop``.
+        With *whole*, the expression must end at ``stop``. The result is ``None`` if the tokens are not an expression,
+        or if more than ``MAX_TOKENS`` tokens remain before ``stop``. Then ``index`` has no meaning any more.
         """
         first = self.index
         if self.stop - first > MAX_TOKENS:
@@ -360,7 +360,10 @@ class Parser:
         return Group(Binary("/", "/", node, hundred))
 
     def _remark(self) -> None:
-        """Skip a bracket that holds words only, as in ``10 (people) * 6``, and set ``remark`` to true."""
+        """Skip a bracket that holds only words and punctuation, as in ``10 (people) * 6``, and set ``remark`` to true.
+
+        A bracket is kept if it has no space before it, or if the expression can neither continue nor end after it.
+        """
         token = self._peek()
         if token is None or token.kind != "open" or token.text != "(" or token.start == self.tokens[self.index - 1].end:
             return
@@ -372,7 +375,7 @@ class Parser:
             self.index = at + 1
 
     def _unit(self) -> None:
-        """Skip a unit such as ``cups``, if the expression continues or ends after it.
+        """Skip a unit such as ``cups``, if the expression may continue or end after it.
 
         Its words are added to ``units``. If a word may change the value of the number, the reason is recorded in
         ``doubt``.
@@ -438,7 +441,8 @@ def _is_rest(whole: Number, token: Token) -> bool:
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
     """Return the index of the token after the unit that begins at index *at*, or *at* itself if no unit begins there.
 
-    Units are such as ``cups``, ``miles/hour``, ``tires per customer``. The unit ends at the index *stop* at the latest.
+    Units are, for example, ``cups``, ``miles/hour`` or ``tires per customer``. The unit ends at the index *stop* at the
+    latest.
     """
     words = 0
     while at < stop and words < MAX_UNIT_WORDS:

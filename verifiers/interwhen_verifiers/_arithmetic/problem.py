@@ -60,11 +60,11 @@ class Problem(NamedTuple):
     """The computation that a prompt asks for, and the arithmetic (such as a modulus) that it announces."""
 
     node: Node | None
-    """The computation that the question asks for. ``None``: it asks for more or something else, is too long, or can be
-    read in several ways."""
+    """The computation that the question asks for. ``None``: it asks for more or something else, is too long, can be
+    read in several ways, or has no value."""
     setting: Setting
     text: str = ""
-    """The prompt. An equation that also occurs in it may be a quotation, and is not judged."""
+    """The prompt. An equation that also occurs in it may be a quotation, and is not refuted."""
 
 
 def read_problem(question: str, context: str) -> Problem:
@@ -112,8 +112,8 @@ def _number(text: str) -> Number:
 def _asked(tokens: list[Token]) -> Node | None:
     """Return the expression whose value the question asks for; ``None`` if the question asks for anything else.
 
-    The result is also ``None`` if the expression is a single number, has units, a currency or a remark, or can be read
-    in several ways.
+    The result is also ``None`` if the expression is a single number, has units, a currency or a remark, has no value,
+    or can be read in several ways.
     """
     start = next((at for at, token in enumerate(tokens) if token.kind not in {"word", "break", "math"}), None)
     if start is None:
@@ -145,7 +145,8 @@ class Answer(NamedTuple):
 def answer_in(text: str) -> Answer | None:
     """Return the value that the line *text* gives as the answer.
 
-    The result is ``None`` if the line gives no answer, or if the value has a unit, a currency or a remark.
+    The value may be an expression. The result is ``None`` if the line gives no answer, if anything but an end mark
+    follows the value, or if the value has a unit, a currency or a remark.
     """
     found = _MARK.match(text)
     if found is None:
@@ -164,5 +165,5 @@ def answer_in(text: str) -> Answer | None:
 
 
 def is_stated_by(problem: Problem, side: Side) -> bool:
-    """Tell whether *side* is written like the computation that the question asks for."""
+    """Tell whether *side* is written like the computation that the question asks for; false if it asks for none."""
     return problem.node is not None and render(side.node) == render(problem.node)

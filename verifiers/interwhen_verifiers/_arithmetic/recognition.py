@@ -1,8 +1,8 @@
 """Finds text that looks like a statement of arithmetic, whether the parser can read it or not.
 
 A statement is a relation between two expressions with digits, in signs or in words. The test accepts too much on
-purpose: a statement that no claim covers is reported as not read. So a text with one true equation and a false
-statement that the parser cannot read is never verified.
+purpose: a statement that no claim covers is reported as not read. So a text with one true equation is not verified if
+it also has a false statement that this test finds and the parser cannot read.
 """
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
@@ -19,7 +19,7 @@ from interwhen_verifiers._arithmetic.vocabulary import LABELS, words_of
 NEAR = 3
 """The most tokens between a relation in words and the numbers beside it: ``17 times 24 is a total of 418``."""
 REACH = 40
-"""The number of tokens that are searched on each side of a relation."""
+"""Fewer than this many tokens are searched on each side of a relation."""
 
 
 BINARY = words_of(

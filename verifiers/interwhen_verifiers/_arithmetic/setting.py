@@ -124,7 +124,7 @@ def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
 def in_setting(left: Node, right: Node, setting: Setting) -> str:
     """Return why *left* and *right* may be equal in the arithmetic that *setting* describes; an empty string if not.
 
-    Numbers that consist of the digits 0 and 1 may always be binary or Boolean, whatever *setting* says.
+    If all numbers consist of the digits 0 and 1, they may always be binary or Boolean, whatever *setting* says.
     """
     if setting.defines and (isinstance(left, Binary) or isinstance(right, Binary)):
         return "the operation may be defined in the text"

@@ -71,7 +71,7 @@ _PATTERN = re.compile(
     re.VERBOSE,
 )
 SEPARATORS = r"(?:\{,\}|,?\\[,!]|[,'’])"
-"""The separators of thousands: a comma, an apostrophe, or their spellings in LaTeX."""
+"""The separators of thousands: a comma, an apostrophe, or the commas and thin spaces of LaTeX."""
 _PLAIN_NUMBER = re.compile(rf"[0-9]{{1,3}}(?:{SEPARATORS}[0-9]{{3}})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
 _LOOSE_NUMBER = re.compile(
     r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’][0-9]{3})++(?:,|\{,\})[0-9]++)"
@@ -131,11 +131,14 @@ _BEFORE_NUMBER = frozenset(" \t\n(+-*/$=<>,[{:")
 _AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))
 _SETTLED = frozenset(("num", "break", "cur", "open", "close", "pct", "math", "quote"))
-"""Groups of the pattern whose tokens never change a token beside them (see :func:`_settle`)."""
+"""Groups of the pattern whose tokens never make :func:`_settle` necessary."""
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens of *text*, in order and without overlaps. White space produces no token."""
+    """Return the tokens of *text*, in order and without overlaps.
+
+    White space, emphasis, inline tags and the layout commands of LaTeX produce no token.
+    """
     tokens: list[Token] = []
     functions = vocabulary.FUNCTIONS
     unsettled = -1  # the first token that its neighbours may change
@@ -297,7 +300,7 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
 
 
 def _settle(tokens: list[Token], first: int) -> list[Token]:
-    """Return *tokens*, in which each token whose meaning depends on its neighbours is replaced.
+    """Return *tokens*, in which each token whose meaning depends on its neighbours is replaced or joined to them.
 
     These are ``of``, powers of units, approximate values, and joined relations. *first* is the index of the first token
     that may depend on a neighbour.

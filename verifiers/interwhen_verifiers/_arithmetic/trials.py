@@ -41,8 +41,10 @@ _OUTRIGHT = words_of(
 )
 """A line that begins with one of these may reject an equation on the line before."""
 _REFERRING = words_of("this that that's it it's which but still these both does is gives but actually equals makes sum")
-"""A line that begins with one of these refers to the line before. Its other words decide whether it rejects it."""
+"""A line that begins with one of these refers to the line before. Its other words, or a number in it, decide whether
+it rejects that line."""
 JOINS = ("+", *sorted(_OUTRIGHT | _REFERRING))
+"""A line that begins with one of these is read together with the line before it."""
 _REJECTING = (
     NEGATING
     | REJECTED

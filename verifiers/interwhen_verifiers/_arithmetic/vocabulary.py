@@ -13,7 +13,8 @@ def words_of(text: str) -> frozenset[str]:
 
 
 UNIT_LETTERS: Final = frozenset("mgLlhsNJWVK")
-"""Single letters that may be a unit after a number and a space. Elsewhere one letter is a variable."""
+"""Single letters that may be a unit after a number and a space. Elsewhere a single letter, except a and I, is a
+variable."""
 
 FUNCTIONS: Final = words_of(
     "sin cos tan cot sec csc log ln exp sqrt cbrt gcd lcm max min abs floor ceil mod choose sum product det arg "
@@ -100,7 +101,8 @@ VERBS: Final = words_of(
     "need needed that we he she they it i you can will would calculate compute evaluate now since if when and "
     "find finding obtain determine"
 )
-"""Words at which the search for :data:`OPERATING` words ends. They cannot be part of a unit."""
+"""Words at which the search for :data:`OPERATING` words ends, except "and". They end a unit, except "cost" and
+"costs"."""
 
 LEADS: Final = words_of("so thus then hence therefore also now finally indeed thereby")
 """Words after which a plain number may be the first side of an equation: ``so 408 = 17 * 24``."""
@@ -204,7 +206,7 @@ for _table, _units in enumerate(_FACTORS):
             SCALE_OF.setdefault(stem(_name), {})[_table] = _size
 
 FAMILY: Final = {stem(word): family for family, words in _FAMILIES.items() for word in words.split()}
-"""The family of each unit, by its stem. Units of one family convert into one another.
+"""The family of each unit, by its stem. Units of one family may convert into one another.
 
 A unit in two families (``ounce``) has the last one.
 """
@@ -239,7 +241,8 @@ REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail",
 """Words and signs after an equation that reject it as a failed trial."""
 
 OTHER_SCRIPT: Final = "\u0400"
-"""The text of the token for any word in a script other than Latin and Greek."""
+"""The text of the token for any word with a letter from U+0400 on: mostly words in scripts other than Latin and
+Greek."""
 
 FOREIGN: Final = words_of(
     f"{OTHER_SCRIPT} "

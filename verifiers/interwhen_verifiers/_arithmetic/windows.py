@@ -1,4 +1,4 @@
-"""Splits a long line between sentences into windows, which are short enough to be read at once."""
+"""Splits a line that is too long to be read at once into windows of whole sentences."""
 
 from __future__ import annotations
 

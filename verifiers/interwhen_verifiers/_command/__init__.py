@@ -1,1 +1,1 @@
-"""The parts of the verifier ``command``: private to it."""
+"""The private parts of the verifier ``command``. The verifier ``python`` also uses them, to run mypy."""

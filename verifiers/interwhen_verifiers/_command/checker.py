@@ -43,6 +43,7 @@ class Checker:
     """An external program that judges a file."""
 
     name: str
+    """Its name in messages and in the name of the monitor."""
     steps: tuple[tuple[str, ...], ...]
     """The commands. Each one runs if the one before succeeded, without a shell. ``{file}`` stands for the file."""
     languages: frozenset[str]
@@ -52,7 +53,8 @@ class Checker:
     pattern: re.Pattern[str] = LINES
     """Finds diagnostics, with the groups ``line``, ``message`` and perhaps ``column`` (and ``file``)."""
     own_pattern: str = ""
-    """A pattern that the user gave, used instead. It is matched in a separate process, which can be killed."""
+    """A pattern that the user gave, used instead of ``pattern``; empty: none. It is matched in a separate process,
+    which can be killed."""
     column_from: int = 1
     """The number of the first column."""
     refutes: frozenset[int] = frozenset((1,))

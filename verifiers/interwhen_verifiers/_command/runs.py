@@ -61,7 +61,7 @@ class Ran:
     """Why there is no usable result: a command did not finish, or the search for diagnostics failed. Empty if neither
     is so, also for a command that is not installed."""
     missing: bool = False
-    """Whether the last command is not installed."""
+    """Whether the last command is not installed; in the sandbox, whether it could not be started."""
     found: tuple[Diagnostic, ...] | None = None
     """The diagnostics in its output, if :func:`read_apart` has searched for them; otherwise ``None``."""
 
@@ -143,7 +143,7 @@ async def run_outside(checker: Checker, text: bytes, *, seconds: float, director
     They run in a scratch directory, or in *directory*, and get only ``PATH`` and a few other variables of the
     environment. *seconds* limits all commands together, and each may print at most 256 KiB. Return how they ended.
     When this function returns or is cancelled, the process group of each command is gone, and so is the scratch
-    directory. Raises :class:`OSError` if the file cannot be written.
+    directory. (On Windows, only the command itself is ended.) Raises :class:`OSError` if the file cannot be written.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()

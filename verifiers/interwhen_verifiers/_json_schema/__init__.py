@@ -1,1 +1,1 @@
-"""Reads JSON while it streams, and judges unfinished documents by a schema."""
+"""Reads JSON while it streams, and judges unfinished and complete documents by a schema."""

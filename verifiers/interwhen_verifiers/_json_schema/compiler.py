@@ -25,7 +25,7 @@ _REF_ALONE = ("draft-06", "draft-07")
 _DEEPEST = 40
 """The deepest nesting of references and combinations that is followed."""
 _WIDEST = 400
-"""The most schemas for one value. With more, only the complete document is judged."""
+"""The most schemas for one value. With more, the value is judged only with the complete document."""
 
 
 @dataclass(frozen=True, slots=True)

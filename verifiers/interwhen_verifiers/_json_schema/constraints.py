@@ -77,7 +77,7 @@ def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Com
     """Return the constraints of one property or item of the value that *node* constrains.
 
     *schemas* returns the schemas that a leaf has for this inner value; *compiler* compiles them. If there are too many
-    of them, the result is a node without constraints, and the document is judged only when it is complete.
+    of them, the result is a node without constraints: the inner value is judged only with the complete document.
     """
     found, size = _inside(node, schemas, compiler)
     return found if size <= _LARGEST else Node(())
@@ -251,8 +251,8 @@ def closed_array(count: int) -> Test:
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
     """Return a function that gives the schemas of a leaf for the property *name*.
 
-    This is its schema in ``properties``, else ``additionalProperties``, unless the leaf has ``patternProperties``.
-    *name* is ``None`` if the name was too long to be kept; then there are no schemas.
+    This is its schema in ``properties``. Without one, it is ``additionalProperties``, or nothing if the leaf has
+    ``patternProperties``. *name* is ``None`` if the name was too long to be kept; then there are no schemas.
     """
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
@@ -319,6 +319,9 @@ _ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
 
 
 def shown(text: str) -> str:
-    """Return *text* for a message: cut to 80 characters, with ``?`` in place of control characters and emojis."""
+    """Return *text* for a message: cut to 80 characters, with ``?`` in place of control characters.
+
+    Characters beyond U+FFFC, such as emojis, are replaced, too.
+    """
     clean = _ODD.sub("?", text)
     return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

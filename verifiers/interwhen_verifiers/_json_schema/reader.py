@@ -23,7 +23,7 @@ _WORDS = {"t": "true", "f": "false", "n": "null"}
 _KEPT = 300
 """The number of characters kept from a string, for comparison with allowed values."""
 _DIGITS = 400
-"""A number with more characters is judged only with the whole document."""
+"""A document is not followed any further after a number with more characters."""
 _DEEPEST = 64
 """For deeper values, only the syntax is judged before the document is complete."""
 
@@ -43,9 +43,10 @@ class Reader:
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
         """Read *text*, which follows *state*, up to the end of the document.
 
-        Returns the next state, the number of characters that were read, and the error, if there is one. Strings of up
-        to 300 characters that must match a pattern are added to *texts*. They are not matched here, since matching may
-        be slow.
+        Returns the next state, the number of characters that were read, and the error or ``None``. After an error,
+        and after a number of more than 400 characters, the mode of the state is ``lost``: nothing more is read. Strings
+        of up to 300 characters that must match a pattern are added to *texts*. They are not matched here, since
+        matching may be slow.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()

@@ -67,4 +67,4 @@ class State:
     escape: str = ""
     """The beginning of an escape sequence that is not complete."""
     token: int = 0
-    """The number of characters since the start of the token."""
+    """The number of characters since the start of the token, at most 2**20."""

@@ -49,7 +49,8 @@ def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
     The standard schemas of JSON Schema itself are not fetched.
 
     *allowed* holds addresses, and folders that end in ``/``. Raises :class:`UsageError` if an address is not in
-    *allowed*, a schema cannot be fetched or is too large, or there are more than ``_MOST`` schemas.
+    *allowed* or does not begin with http or https, if a schema cannot be fetched or is too large, or if there are more
+    than ``_MOST`` schemas.
     """
     found: dict[str, Any] = {}
     waiting = _addresses(schema, "", found)

@@ -1,1 +1,1 @@
-"""The private parts that the puzzle verifiers share."""
+"""The recognizer that the puzzle verifiers share."""

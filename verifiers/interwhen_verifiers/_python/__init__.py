@@ -1,1 +1,1 @@
-"""The parts of the verifier ``python``: private to it."""
+"""The private parts of the verifier ``python``."""

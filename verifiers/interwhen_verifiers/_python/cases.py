@@ -203,7 +203,8 @@ class Reader:
         """Read the body of *function*, a test function such as ``check(candidate)``, as if it were called with *args*.
 
         *depth* is the number of function bodies and loops around the call. A function without asserts is not read: only
-        the call itself is recorded.
+        the call itself is recorded. A function with asserts that does not have as many plain parameters as *args*, or
+        that has decorators, adds one to ``unreached``.
         """
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)

@@ -1,8 +1,9 @@
 """The program inside the sandbox: it runs the code, evaluates one expression, and returns the value as data.
 
 An interpreter in the sandbox runs the text of this file, and starts again for each call. So the file imports only few
-modules, all of the standard library. The model controls the code, and everything that this process reports. The
-process has no test and no expected value, so the worst that the code can do is to choose the value of this one call.
+modules, all of the standard library. The model controls the code, and everything that a process with the code reports.
+Such a process has no test and no expected value, so the worst that the code can do is to choose the value of this one
+call.
 """
 
 from __future__ import annotations

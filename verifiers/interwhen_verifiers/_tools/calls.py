@@ -25,7 +25,7 @@ class ReadCall:
     arguments: Mapping[str, Any]
     """Its arguments, decoded; empty if there is a ``problem``."""
     text: str
-    """The call as it was written."""
+    """The call as it was written; empty if it is too long."""
     problem: str = ""
     """Why it cannot be read. Empty: it was read."""
 
@@ -36,9 +36,10 @@ class ReadCall:
 
 
 def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
-    """Return the calls of *segment*, which the trigger ``ToolCalls`` has made.
+    """Return the calls of *segment*, a segment of the trigger ``ToolCalls``.
 
-    A text that is too long gives one call, whose ``problem`` says that it is not read.
+    The ``problem`` of a call says why its arguments cannot be read, for example because they are no JSON object. A text
+    that is too long gives one call with a ``problem``.
     """
     if len(segment.text) > _LARGEST:
         return (ReadCall("", {}, "", f"a call of more than {_LARGEST:,} characters is not read"),)

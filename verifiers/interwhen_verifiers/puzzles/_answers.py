@@ -41,7 +41,8 @@ class FoundAnswer(NamedTuple):
 def find_answer(line: str) -> FoundAnswer | None:
     """Find the final answer in *line*: in its last box, else in an ``<answer>`` tag, else after words like "Answer:".
 
-    Return ``None`` if there is none, or if *line* is too long. Takes time linear in the length of *line*.
+    Return ``None`` if there is none, if the last box is empty or not closed, or if *line* is too long. Takes time
+    linear in the length of *line*.
     """
     if len(line) > MAX_LINE:
         return None

@@ -49,6 +49,7 @@ from interwhen_verifiers.puzzles._statements import Statement, make_statement, t
 # ever listed, and six numbers take no longer than the thousands of values of three.
 
 SearchNumbers: TypeAlias = tuple[Fraction, ...]
+"""The numbers of a search, in ascending order."""
 
 MOST = 6
 """The search runs only for at most this many numbers."""

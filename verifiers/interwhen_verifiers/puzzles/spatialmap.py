@@ -215,8 +215,8 @@ def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
     """Judge the statement of *claim* by what follows from the map in *prepared*.
 
     It is a violation if the map contradicts it, and passes if it follows. It is ``Unknown`` if the map says neither, if
-    a place is not on the map, and if it follows but names one axis only: north may mean due north. If the final answer
-    passes, the scope is ``answer``.
+    a place is not on the map, if the question or the answer is not understood, and if it follows but names one axis
+    only: north may mean due north. If the final answer passes, the scope is ``answer``.
     """
     problem = prepared.problem
     match claim.said:

@@ -48,12 +48,12 @@ _SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The arrangement that fits the clues that were understood."""
+    """What Z3 found: how many arrangements fit the clues that were understood, and one of them."""
 
     status: Literal["unique", "open", "contradiction", "late"]
     """How many arrangements fit: one, several or none; ``late``: Z3 did not answer within its limit."""
     arrangement: Arrangement | None = None
-    """An arrangement that fits the clues, if Z3 found one."""
+    """An arrangement that fits the clues; ``None`` for ``contradiction`` and ``late``."""
     text: str = ""
     """The puzzle in the language of Z3, for :func:`examine`."""
 

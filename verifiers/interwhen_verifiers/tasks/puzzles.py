@@ -46,8 +46,8 @@ def _said(text: str) -> str | None:
 def read_expression(text: str) -> str | None:
     """Return the expression after the last "Answer:", without an equality sign and the value after it.
 
-    Only numbers, operators and brackets are allowed, and no powers, since the grader evaluates the expression. The
-    result is ``None`` if there is no such expression.
+    Only numbers, the operators ``+ - * /`` and brackets are allowed, but no ``**`` or ``//``, and at most 200
+    characters, since the grader evaluates the expression. The result is ``None`` if there is no such expression.
     """
     said = (_said(text) or "").partition("=")[0].replace("\u00d7", "*").replace("\u2212", "-").replace("\u00f7", "/")
     said = " ".join(said.strip("` $.").split())
@@ -57,9 +57,9 @@ def read_expression(text: str) -> str | None:
 
 
 def read_moves(text: str) -> str | None:
-    """Return the moves after the last "Answer:", in lower case with spaces between them, or ``infeasible``.
+    """Return the moves after the last "Answer:", in lower case with spaces between them.
 
-    The result is ``None`` if there are no moves.
+    The result is ``infeasible`` if that word is there, and ``None`` if there are no moves or no "Answer:".
     """
     said = _said(text)
     if said is None:
@@ -74,8 +74,9 @@ def countdown(
 ) -> Iterator[Exercise]:
     """Generate *count* puzzles from *seed*: make a target from *numbers* numbers, each of which is at most *largest*.
 
-    The target is from 10 to *target*. With ``dead_ends=False``, a correct step after which the target cannot be reached
-    is not a violation.
+    The target is from 10 to *target*, or *target* itself if that is below 10. With ``dead_ends=False``, a correct step
+    after which the target cannot be reached is not a violation. Raises :class:`~interwhen.toolkit.MissingExtraError` at
+    the first exercise if ``reasoning-gym`` is not installed.
     """
 
     def prompt(entry: Mapping[str, Any]) -> Prompt:
@@ -100,7 +101,8 @@ def countdown(
 def shortest_path(*, count: int, seed: int, size: int = 5) -> Iterator[Exercise]:
     """Generate *count* puzzles from *seed*: find a shortest way in a grid of *size* rows and columns.
 
-    The right answer may also be that there is no way.
+    The right answer may also be that there is no way. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first
+    exercise if ``reasoning-gym`` is not installed.
     """
     return exercises(
         "shortest_path",

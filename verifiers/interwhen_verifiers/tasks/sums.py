@@ -41,9 +41,10 @@ _ORDERS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
 
 
 def read(text: str) -> str | None:
-    """Return the number after the last "Answer:" at the start of a line in *text*; ``None`` if there is none.
+    """Return the number after the last "Answer" at the start of a line in *text*; ``None`` if there is none.
 
-    The number is returned as text in a normal form, so that answers can be compared.
+    A colon after "Answer" may be missing. The number is returned as text in a normal form, so that answers can be
+    compared.
     """
     found = [match["number"] for match in _ANSWER.finditer(text)]
     value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
@@ -53,10 +54,12 @@ def read(text: str) -> str | None:
 def chain_sum(
     *, count: int, seed: int, terms: int = 6, digits: int = 4, wording: Wording = "worked"
 ) -> Iterator[Exercise]:
-    """Generate *count* sums and differences of *terms* numbers from *seed*. Each has at most *digits* digits.
+    """Generate *count* sums and differences of *terms* numbers from *seed*.
 
-    *wording* is the form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the
-    operations in words. Raises :class:`UsageError` for a number of terms or digits that is not supported.
+    The numbers of one exercise have equally many digits: two to *digits*, or one if *digits* is 1. *wording* is the
+    form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the operations in words.
+    Raises :class:`UsageError` for fewer than 2 terms, and unless *digits* is from 1 to 12. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if ``reasoning-gym`` is not installed.
     """
     _vet("chain_sum", terms, digits)
 
@@ -84,7 +87,7 @@ def chained_arithmetic(
     """Generate *count* chains of sums, differences and products of *terms* numbers, worked out from left to right.
 
     They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order. Each
-    number has exactly *digits* digits. *seed*, *wording* and the errors are those of :func:`chain_sum`.
+    number is from 0 to ``10**digits``. *seed*, *wording* and the errors are those of :func:`chain_sum`.
     """
     _vet("chained_arithmetic", terms, digits)
 
@@ -115,7 +118,8 @@ def chained_arithmetic(
 def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
     """Generate *count* word problems in the style of the data set GSM-Symbolic.
 
-    The same *seed* gives the same problems.
+    The same *seed* gives the same problems. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first exercise
+    if ``reasoning-gym`` is not installed.
     """
     return exercises(
         "gsm_symbolic",

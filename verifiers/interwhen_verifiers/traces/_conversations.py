@@ -21,7 +21,10 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
-    """Return the assistant's turns in *messages*. The prompt of a turn is all messages before it."""
+    """Return the assistant's turns in *messages*. The prompt of a turn is all messages before it.
+
+    Messages with an unknown role are left out.
+    """
     read = tuple(message for message in map(read_turn, messages) if message is not None)
     return tuple(_turn(read, at) for at, message in enumerate(read) if message.role == "assistant")
 

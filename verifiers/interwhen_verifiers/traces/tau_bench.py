@@ -19,8 +19,9 @@ _BROKEN_GOLD = ("NQNU5R", "XEHM4B")
 def tau_bench(path: Path) -> Iterator[LabelledTrace]:
     """Yield the runs of the file at *path*, and once for each task its correct ("gold") calls, if it has any.
 
-    A run that failed is ``wrong``, whatever the reason. A run that did its task is ``right``, and so are gold calls. If
-    the gold calls of a task break the policy, all its traces are ``unclear``.
+    Runs without a turn of the assistant are left out. A run that failed is ``wrong``, whatever the reason. A run that
+    did its task is ``right``, and so are gold calls. If the gold calls of a task break the policy, all its traces are
+    ``unclear``.
     """
     told = set()
     for record in records(path):

@@ -220,6 +220,7 @@ class _Reader:
         """Evaluate one operand, and the operations after it whose precedence is higher than *rank*.
 
         *depth* is the number of open brackets and signs. The value is ``None`` if the expression divides by zero.
+        Raises ``_UnreadableError`` if an operand is missing or too deep, or if a bracket is not closed.
         """
         value = self._operand(depth)
         while self.at < len(self._tokens):

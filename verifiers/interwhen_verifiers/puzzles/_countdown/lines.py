@@ -158,7 +158,10 @@ def _fraction(text: str) -> Fraction:
 
 
 def _alone(step: CalculationStep, puzzle: NumberPuzzle) -> Said:
-    """Return *step* as an answer if it makes the target from all numbers of the puzzle; otherwise *step* itself."""
+    """Return *step* as an answer if it makes the target from as many numbers as the puzzle has, or more.
+
+    Otherwise, return *step* itself.
+    """
     sides = step.equation.sides
     if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
         return ExpressionAnswer(step.start, step.end, sides)

@@ -40,6 +40,7 @@ class Words:
 
     given: tuple[str, ...]
     is_descending: bool = False
+    """Whether the last word of the alphabet comes first."""
     is_by_code: bool = False
     """Whether capitals come before all small letters, as in ASCII. If not, the order of such words is left open."""
 
@@ -99,8 +100,9 @@ class Words:
     def judge(self, said: Sorted) -> Verdict:
         """Judge *said*, a statement about letters or the order, or the answer, by comparing the words.
 
-        The verdict is ``Unknown`` for words that are not to be sorted, for an order in a problem that sorts
-        descending, for an answer that is not only a list, and for one that lists a repeated word less often.
+        The verdict is ``Unknown`` for an order of words that are not to be sorted, unless the other words in it are
+        wrong; for an order in a problem that sorts descending; for an answer that is not only a list; and for one that
+        lists a repeated word less often.
         """
         match said:
             case Letter():
@@ -203,7 +205,8 @@ class Letter(Spanned):
     letter: str
     number: int = 0
     said: str = ""
-    """The text from the quotation mark before the letter to the end of the statement, number included."""
+    """The text from the quotation mark before the letter to the end of the statement, number included; empty for a
+    statement such as "the first letter of ... is ..."."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,8 @@ def words(text: str) -> tuple[str, ...]:
 def read_swaps(prompt: str) -> Swaps | None:
     """Read the problem of *prompt*.
 
-    Return ``None`` if it has no swaps or too many, if any part is not understood, or if *prompt* is too long.
+    Return ``None`` if it has no swaps or too many, if a swap is not understood, if it has not at least two people with
+    different things, or if *prompt* is too long. A question that is not understood is left out.
     """
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:

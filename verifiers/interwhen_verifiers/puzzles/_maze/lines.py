@@ -14,7 +14,7 @@ from interwhen_verifiers.puzzles._maze.grid import Direction, Turn
 from interwhen_verifiers.puzzles._statements import Spanned
 
 MAX_CELLS = 2000
-"""Only so many cells of a chain are read."""
+"""About so many cells of a chain are read; the rest is left out."""
 
 _WAY = r"(?:up(?:wards?)?|down(?:wards?)?|left|right|north|south|east|west)(?:wards?)?"
 _NAMES: dict[Direction, str] = {

@@ -13,7 +13,9 @@ Node: TypeAlias = "str | list[Node]"
 _TOKEN = re.compile(r"[()]|[^\s();]++|;[^\n]*+")
 _KNOWN = {":strips", ":typing", ":negative-preconditions"}
 LONGEST = 100_000
+"""The most characters of a text that is parsed."""
 DEEPEST = 20
+"""The deepest nesting of brackets, and of types, that is read."""
 
 
 class PddlError(ValueError):

@@ -129,7 +129,7 @@ class Attribute:
 
 
 def stems(text: str) -> list[str]:
-    """Return the words of *text* without their endings, ignoring hyphens, case and quotes."""
+    """Return the words of *text* in lower case, without their endings, hyphens and quotes."""
     plain = _POSSESSIVE.sub("", text.lower())
     return [_stem(word) for word in _TOKEN.findall(_MODEL.sub(r"\1", plain))]
 

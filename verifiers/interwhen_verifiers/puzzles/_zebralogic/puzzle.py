@@ -65,8 +65,8 @@ class HousePuzzle:
 def read_puzzle(text: str) -> HousePuzzle | None:
     """Read the last puzzle in *text*.
 
-    Return ``None`` if there is none, if it exceeds a limit, or if its attributes or the numbers of its clues do not
-    fit.
+    Return ``None`` if there is none, if it exceeds a limit, if its attributes do not fit the number of houses, or if it
+    has no clues that are numbered from 1.
     """
     starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
     if not starts:
