@@ -147,10 +147,12 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     after: float = 0.0
     """Seconds to wait before the request, so that many remedies in a row do not cause many requests at once."""
     room: int | None = None
-    """The number of tokens that still fit into the context window, at least 1; ``None``: not known."""
+    """The number of tokens that still fit into the context window, at least 1; ``None``: not known, or not needed for
+    the first request."""
     resamples: int = 0
-    """How many of the last remedies, without a break, were resamples (for ``Auto``: at this place). If it is not 0, the
-    temperature of a greedy model is raised, because it would write the same text again."""
+    """How many of the last remedies, without a break, were resamples. After a new sample of ``Auto``, it is the
+    ``heat`` of its plan. If it is not 0, the temperature of a greedy model is raised, because it would write the same
+    text again."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
@@ -213,6 +215,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     reasoning: str
     answer: str
     finish_reason: FinishReason | None
+    """Why the model stopped; ``None``: the run ended before the model did, or cut the end of the model's text."""
     checks: tuple[CheckRecord, ...]
     violations: tuple[ViolationRecord, ...]
     insertions: tuple[Insertion, ...]

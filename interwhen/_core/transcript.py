@@ -133,7 +133,7 @@ class Transcript:
         return bool(self._tokens)
 
     def count(self, tokens: int) -> None:
-        """Add *tokens*, which arrived without text, to the tokens of the trace."""
+        """Add *tokens*, which arrived without text, to the tokens of the trace. A cut does not subtract them."""
         self.kept_tokens += tokens
 
     def append_tag(self, text: str, tokens: int) -> None:
@@ -297,7 +297,10 @@ class Transcript:
         return self.conclusions[at][1] if start == self.conclusions[at][0].start else ""
 
     def text_of(self, phase: Phase) -> str:
-        """Return the text of *phase*, without think tags, tool calls and feedback on tool calls."""
+        """Return the text of *phase*, without think tags, structured tool calls and feedback on refused calls.
+
+        Other text that interwhen wrote, such as feedback in the reasoning, is included.
+        """
         tags = {tag.start for tag in self.tags}
         return "".join(
             run.text

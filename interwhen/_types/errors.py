@@ -1,4 +1,6 @@
-"""All exceptions that interwhen raises, grouped by who must act: the caller, the machine, the store or the model.
+"""The exceptions that interwhen raises, grouped by who must act: the caller, the machine, the store or the model.
+
+Other modules define a few more subclasses for their own purpose, such as :class:`~interwhen.Refused`.
 
 ::
 
@@ -17,7 +19,7 @@
         │   ├── ContextOverflow   the prompt is longer than the context window
         │   └── RateLimited       429
         ├── StreamProtocolError   sent an invalid stream
-        │   ├── MalformedEvent    one event is not a chunk; the rest of the stream is valid
+        │   ├── MalformedEvent    one event is not a chunk; the stream can be read after it
         │   └── UnexpectedForm    not the form that was asked for: a page, gzip, the other API, n > 1
         ├── OutOfTokens           not asked: the token budget is spent
         ├── StreamTimeout         sent nothing in time
@@ -31,7 +33,7 @@ import reprlib
 
 
 class InterwhenError(Exception):
-    """Base class of every exception of this package."""
+    """Base class of the exceptions that this package raises for its callers."""
 
 
 class UsageError(InterwhenError, ValueError):
@@ -109,7 +111,7 @@ class UnknownContext(UsageError):
 
 
 class StoreConflict(StoreError):
-    """Another process changed the entry ``name`` of a store: its version number is not ``expected`` any more.
+    """Another writer changed the entry ``name`` of a store: its latest generation is not number ``expected``.
 
     Read the entry again, and repeat the change.
     """
@@ -121,7 +123,7 @@ class StoreConflict(StoreError):
 
 
 class ModelError(InterwhenError):
-    """The model's server, or the connection to it, failed. ``retryable``: whether another try may help."""
+    """A request to a model failed, or could not be sent. ``retryable``: whether another try may help."""
 
     retryable: bool = False
 
@@ -129,8 +131,8 @@ class ModelError(InterwhenError):
 class ConnectError(ModelError):
     """The server could not be reached, or the connection broke.
 
-    ``stale``: a pooled connection broke before any part of the response arrived. Most likely the server closed the idle
-    connection while the request was on its way.
+    ``stale``: a pooled connection broke before the head of the response had arrived. Most likely the server closed the
+    idle connection while the request was on its way.
     """
 
     retryable = True
@@ -141,7 +143,8 @@ class UpstreamError(ModelError):
     """The server sent an error, as its response or inside the stream.
 
     ``status`` is the HTTP status, and ``code`` the server's name of the error; ``None`` if the server sent none.
-    ``body`` is the beginning of the error body. ``retry_after`` is the wait in seconds that the server asks for.
+    ``body`` is the beginning of the error body. ``retry_after`` is the wait in seconds that the server asks for;
+    ``None`` if it asks for none.
     """
 
     def __init__(
@@ -166,7 +169,7 @@ class UpstreamError(ModelError):
 
 
 class RateLimited(UpstreamError):
-    """The server refused the request for now (429); ``retry_after`` is in seconds, if the server gave it."""
+    """The server refused the request for now (429). ``retry_after`` is in seconds; ``None`` if the server gave none."""
 
 
 class ContextOverflow(UpstreamError):
@@ -189,7 +192,7 @@ class StreamProtocolError(ModelError):
 
 
 class MalformedEvent(StreamProtocolError):
-    """One event of the stream is not a valid chunk of the API; the other events are valid.
+    """One event of the stream is not a valid chunk of the API; the stream can still be read after it.
 
     ``sample`` holds the first 200 bytes of the event.
     """
@@ -239,7 +242,7 @@ _WORDS.maxlevel = 3
 def name_error(error: BaseException) -> str:
     """Format *error* as a text of at most 500 characters: its type, then its message, with its line breaks.
 
-    If the message raises, the type of that exception replaces it.
+    If ``str(error)`` raises, the type of that exception takes the place of the message.
     """
     try:
         text = str(error)

@@ -25,13 +25,19 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", gc=False):
 
 
 class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):
-    """The text from offset ``to`` on was cut. The text that follows replaces it."""
+    """The text from offset ``to`` on was cut; text that follows replaces it.
+
+    Only cuts of text that the reader has seen are reported.
+    """
 
     to: int
 
 
 class CheckStarted(msgspec.Struct, frozen=True, tag="check_started", gc=False):
-    """A check of a claim began. ``key`` and ``span`` are those of the claim."""
+    """A check of a claim began. ``key`` and ``span`` are those of the claim.
+
+    A claim that is answered by a cached verdict, or whose check is skipped, has only :class:`CheckSettled`.
+    """
 
     monitor: str
     key: str
@@ -39,19 +45,26 @@ class CheckStarted(msgspec.Struct, frozen=True, tag="check_started", gc=False):
 
 
 class CheckSettled(msgspec.Struct, frozen=True, tag="check_settled", gc=False):
-    """A check ended; ``check`` is its record with the outcome."""
+    """A check ended, or an extraction of claims failed; ``check`` is its record with the outcome."""
 
     check: CheckRecord
 
 
 class ViolationFound(msgspec.Struct, frozen=True, tag="violation_found", gc=False):
-    """A verifier refuted a claim. If a claim before it in the trace is refuted too, that one gets the remedy."""
+    """A verifier refuted a claim. If a claim before it in the trace is refuted too, that one gets the remedy.
+
+    There is no remedy if ``violation.interrupted`` is false, for example because the monitor only observes.
+    """
 
     violation: ViolationRecord
 
 
 class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
-    """A remedy was carried out: the trace was cut, and text was written. The model continues, unless the run ends."""
+    """A remedy was carried out: the trace was cut, and text may have been written. Then the model continues.
+
+    The remedies ``stop`` and ``abstain`` end the run instead. A run that ends because no remedy is left, or a budget is
+    spent, has no such event for it.
+    """
 
     violation: ViolationRecord
     generation: int
@@ -59,7 +72,7 @@ class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
 
 
 class FrontierMoved(msgspec.Struct, frozen=True, tag="frontier_moved", gc=False):
-    """The frontier moved to offset ``to``.
+    """The frontier moved forward to offset ``to``. A cut moves it back without an event.
 
     In the text before it, every due check of a required monitor has passed, or feedback answers the refuted text.
     """
@@ -76,14 +89,20 @@ class StreamStarted(msgspec.Struct, frozen=True, tag="stream_started", gc=False)
 
 
 class StreamBroken(msgspec.Struct, frozen=True, tag="stream_broken", gc=False):
-    """The stream broke. ``reconnect``: the run continues from the text so far. ``fail``: the run ends."""
+    """The stream broke, or its request failed.
+
+    ``reconnect``: the run continues from the text so far. ``fail``: the run ends.
+    """
 
     error: str
     action: Literal["reconnect", "fail"]
 
 
 class StreamEnded(msgspec.Struct, frozen=True, tag="stream_ended", gc=False):
-    """The stream has ended, by the model, by a limit, or after a break. Checks may still be running."""
+    """The stream has ended, by the model, by a limit, or after a break.
+
+    Checks may still be running. If one of them finds a violation, its remedy may start another stream.
+    """
 
     finish_reason: FinishReason
 

@@ -43,7 +43,7 @@ class Served:
     answer: tuple[Chunk, ...] = ()
     """The stored answer that ``model`` replays; empty if it replays none."""
     use: ContextUse | None = None
-    """The name of the context, and what is used of it."""
+    """The name of the context, and what is used of it; ``None``: the context does not say."""
 
 
 @runtime_checkable
@@ -55,7 +55,10 @@ class Ready(Protocol):
         ...
 
     def begin(self) -> None:
-        """Signal that a run needs the model from now on. Background work on the model stops at once."""
+        """Signal that a run needs the model from now on.
+
+        Background work of this process on the model stops: at once, or at its next token.
+        """
         ...
 
     def end(self) -> None:
@@ -73,7 +76,8 @@ class ContextOpener(Protocol):
 
         *store* is the place of the store, or ``None`` for the default place. *key_file* is a file with its key. A run
         whose prompt lacks the text of the context gets at most *passages* characters of that text. Raises
-        :class:`~interwhen.UsageError` if there is no such context, or if it was prepared for another model.
+        :class:`~interwhen.UsageError` if there is no such context, if it was prepared for another model, or if
+        *key_file* cannot be read, and :class:`~interwhen.precompute.StoreError` if the store fails.
         """
         ...
 
@@ -101,21 +105,23 @@ class ContextSource(Protocol):
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int) -> str:
         """Return the name of the context whose whole text is a system message, or begins a user message, of *prompt*.
 
-        A text prompt counts as a user message. The context must have at least *least* characters, and a name that
-        matches one of the patterns *names*, such as ``support-*``. The result is empty if there is no such context.
-        Never waits: it compares with the texts that were last read from the store.
+        A text prompt counts as a user message. The context must have at least *least* characters (the shipped source
+        ignores texts below 64), and a name that matches one of the patterns *names*, such as ``support-*``. The result
+        is empty if there is no such context. Never waits: it compares with the texts that were last read from the
+        store.
         """
         ...
 
     def load(self, names: Sequence[str]) -> None:
         """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
 
-        Raises :class:`~interwhen.precompute.StoreError` if the store cannot be read.
+        :meth:`recognize` finds only contexts that were read. Raises :class:`~interwhen.precompute.StoreError` if the
+        store cannot be read, and :class:`~interwhen.UsageError` if there is no store at its place.
         """
         ...
 
     def close(self) -> None:
-        """Close the store. Its open contexts change no prompt afterwards."""
+        """Close the store. Its open contexts then change no prompt; those of a network store, after some seconds."""
         ...
 
 
@@ -234,7 +240,7 @@ class Allocator(Protocol):
     """Decides how much each run may spend, and learns from the results.
 
     Both methods run in the task of the run, so they must be quick. :meth:`learn` is called in the order in which runs
-    end.
+    end. An exception of :meth:`allow` reaches the caller of the run; one of :meth:`learn` is only logged.
     """
 
     def allow(self, task: Task) -> Allowance:
@@ -254,7 +260,8 @@ class RemedyLearner(Protocol):
     """Sets the order of the ladder of :class:`~interwhen.Auto` before each run, and learns from the results.
 
     The ladder is the list of remedies (rungs) that a run tries in turn. Both methods run in the task of the run, so
-    they must be quick. The order is recorded in the journal, so a replay does not ask the learner.
+    they must be quick. Their exceptions are only logged, and the ladder then keeps its order. The order is recorded in
+    the journal, so a replay does not ask the learner.
     """
 
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:

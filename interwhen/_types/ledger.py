@@ -139,8 +139,8 @@ class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
     ``worker="async"`` and for other code it is an estimate: the watching thread looks at the loop from time to time,
     and counts from its last look before the call to its first look after it."""
     where: str = ""
-    """The innermost functions, with file and line (in Python 3.11: the coroutine of the task). Empty if the watching
-    thread did not see them."""
+    """The innermost functions, with file and line (in Python 3.11: the coroutine of the task). If the watching thread
+    did not see them, it is the called function for an inline check or an extractor, and empty for other code."""
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):
@@ -151,7 +151,8 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     first_token: float | None = None
     """The time from the start of the run to the first text of the model; ``None``: no text came."""
     largest_gap: float = 0.0
-    """The longest time between two arrivals of text within one request."""
+    """The longest time between two arrivals of text within one request, without the time in which the reader of the
+    run was busy."""
     tail: float = 0.0
     """The time from the end of the last stream to the result, spent waiting for open checks."""
     paused: float = 0.0

@@ -85,9 +85,9 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """The sampling options of a request. If an option is ``None``, the server decides.
+    """The sampling options of a request. If an option is ``None``, the default of the model or of the server applies.
 
-    ``extra`` is merged into the request body unchanged.
+    ``extra`` has further fields of the request body. A field in it replaces the option of the same name.
     """
 
     max_tokens: int | None = None
@@ -141,14 +141,16 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     hides_reasoning: bool = False
     """Whether the server said that it does not send the reasoning: it sent a summary, or an encrypted form."""
     asked_to_reason: bool = False
-    """Whether the request asked for reasoning that the server does not count. If none came, it was hidden."""
+    """Whether the request asked for reasoning. If the server does not count reasoning tokens and sent no reasoning,
+    it counts as hidden."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
     """The content of one event of the stream.
 
-    ``tokens`` is the number of tokens in the text: 1, unless the server sends a count; 0 for a chunk without text.
-    ``logprob`` is the sum of the log-probabilities of these tokens, in nats.
+    ``tokens`` is the number of tokens in the text, as far as it is known: the number of log-probabilities if the server
+    sends them, otherwise 1 (for a tool call: the number of its events), and 0 without text. ``logprob`` is the sum of
+    the log-probabilities of these tokens, in nats; ``None``: the server sent none.
     """
 
     text: str
@@ -219,6 +221,7 @@ class Stream(Protocol):
     * ``notes``: a :class:`~interwhen.models.StreamNotes` with the irregularities of the stream.
     * ``abort()``: an async method that tells the server to stop. It is called after :meth:`aclose`.
     * ``settle()``: a plain method that closes the stream if this needs no waiting, and returns whether it did.
+    * ``recording``: the whole answer as the server sent it, for the strategies of a call.
     """
 
     async def receive(self) -> Sequence[Chunk]:
@@ -236,7 +239,17 @@ class Stream(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """An adapter to a language model."""
+    """An adapter to a language model.
+
+    A model may have these optional members:
+
+    * ``timeouts``: the :class:`Timeouts` of its requests and of a run.
+    * ``retries``: the :class:`Retries`, which also set the pauses between the reconnects of a run.
+    * ``feedback``: a :class:`~interwhen.FeedbackTemplate`, the wording of feedback, unless a run has its own.
+    * ``needs_proof`` and ``prove()``: whether it is not known yet how the endpoint continues kept text, and an async
+      method that finds it out and returns the number of tokens that this took.
+    * ``resume_mode()``: an async method that returns how it continues kept text.
+    """
 
     @property
     def name(self) -> str:
@@ -244,7 +257,10 @@ class Model(Protocol):
         ...
 
     async def capabilities(self) -> Capabilities:
-        """Return the features of the endpoint. The first call may probe the endpoint; later calls reuse the result."""
+        """Return the features of the endpoint. The first call may probe the endpoint; later calls reuse the result.
+
+        Raises :class:`~interwhen.ModelError` if the endpoint must be asked and cannot be reached.
+        """
         ...
 
     async def stream(self, request: Request) -> Stream:
@@ -278,7 +294,8 @@ class Timeouts:
     counts from the start of the run over all its streams. The reader of an open stream, such as a run, enforces the
     last three: it closes the stream. A timer for each read would cost more than the read.
 
-    ``idle`` does not end a stream. If no text arrives for that time within a line, monitors check the unfinished line.
+    ``idle`` does not end a stream. If no text arrives for that time (or for half of ``inter_token``, if that is
+    shorter), monitors check the unfinished line, sentence or paragraph.
 
     ``min_rate`` (tokens per second) does not end a stream either. If a model is slower, its run reports this in the log
     and in ``result.wire``.

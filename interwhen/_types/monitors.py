@@ -30,15 +30,17 @@ class Tracker(Generic[StateT]):
 
     start: Callable[[Any], StateT]
     """Returns the state before the first segment. Its argument is the return value of the monitor's ``prepare``
-    (``None`` without ``prepare``)."""
+    (``None`` without ``prepare``). It is called again when a rewind goes back to before the first segment."""
     step: Callable[..., tuple[StateT, Iterable[Claim]]]
     """Takes the state and the segment; returns the next state and the claims. In a :class:`~interwhen.Fork` it takes
-    the state, the reply and the segment."""
+    the state, the reply and the segment. It does not get the value of ``prepare``, so ``start`` must store it in the
+    state."""
 
 
 Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
 """When a monitor lets the reader see text. ``observe``: at once, and a violation changes nothing. ``interrupt``: at
-once, and a violation closes the stream and cuts the trace. ``gate``: after the checks of the text have passed.
+once, and a violation closes the stream and cuts the trace. ``gate``: after the checks of the text have ended, and a
+violation had its remedy; whether text with an unproven check is shown depends on ``unproven`` and ``on_error``.
 ``gate_tools``: like ``gate``, but only for tool calls (trigger ``ToolCalls``). ``final``: like ``gate``, but only for
 the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
@@ -52,7 +54,8 @@ MOST_SCORES = 20
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
 """Turns a segment into claims by code, without spending tokens. It runs on the event loop, so it must be quick, and
 linear in the length of the segment. In a monitor with ``prepare`` its second argument is the return value of
-``prepare``."""
+``prepare``. If it raises, or returns anything but claims inside the segment, the extraction has failed, and the
+monitor's ``on_error`` decides."""
 
 Recognizer: TypeAlias = Callable[..., Iterable[Span]]
 """Returns the spans of a segment that look like a claim of this monitor, whether the extractor can read them or not. It
@@ -74,6 +77,7 @@ class Fork:
 
     ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a :class:`~interwhen.models.Reply`)
     and the segment. A tracker reads the replies in the order of their segments, even if they arrive in another order.
+    If the model, ``summary`` or ``parse`` fails, the segment stays unproven, and the monitor's ``on_error`` decides.
     Raises :class:`UsageError` for a tracker together with ``local``.
     """
 
@@ -92,7 +96,8 @@ class Fork:
 
     local: Parser | None = None
     """A parser that runs first and spends no tokens. If it returns claims or an empty list, the model is not asked. If
-    it returns ``None`` or raises, the model is asked. It cannot be combined with a tracker."""
+    it returns ``None`` or raises, the model is asked. Its segments count in ``Budgets.forks``, too. It cannot be
+    combined with a tracker."""
     summary: Callable[[str], str | None] | None = None
     """Takes the trace up to the end of the segment, and returns a shorter text that may replace it, or ``None``. The
     shorter text must be right, because the model answers from it. It is used only with a planner that finds it cheaper
@@ -137,19 +142,22 @@ class Monitor:
     """Which phase of the trace the monitor reads. The triggers ``ThinkEnd`` and ``Answer`` set it themselves."""
     unproven: Ending = "open"
     """What happens if a check returns ``Unknown``. ``open``: the text is shown, and the result is unverified.
-    ``closed``: the text is held back or retracted, and the run ends as ``abstained``."""
+    ``closed``: the text is held back or retracted, and the run ends as ``abstained``. The delivery ``observe`` is
+    always open."""
     on_error: OnError = None
     """What happens if a check has no verdict, because it raised, timed out, lost its worker or was skipped, or because
     the extractor or ``prepare`` failed: ``open``, ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means
     ``closed`` if the delivery is ``gate``, ``gate_tools`` or ``final``, or if ``unproven`` is ``closed``; otherwise
     ``open``."""
     required: bool = True
-    """Whether the result can be ``verified`` only if the checks of this monitor passed."""
+    """Whether the result can be ``verified`` only if the checks of this monitor passed, and at least one did. A run
+    without a required monitor is never ``verified``."""
     prepare: Prepare | None = None
     """Computes a value from the task, once per run, in a worker thread (or as a task, if it is async) while the model
     starts. The extractor and the verifier get the value as an extra argument: ``check(claim, prepared)``. Segments that
     are complete before it returns wait for it; the reader does not wait. If it returns ``None``, the monitor does not
-    apply to this task and checks nothing. If it raises or times out, all segments of this monitor stay unproven."""
+    apply to this task and checks nothing, so the result is unverified if the monitor is required. If it raises or times
+    out, all segments of this monitor stay unproven."""
     prepare_deadline: float = 30.0
     """How long ``prepare`` may take, in seconds."""
     recognizer: Recognizer | None = None
@@ -157,7 +165,8 @@ class Monitor:
     the verdict ``Unknown``, so that an unreadable claim is not ignored. ``None``: text in which the extractor finds no
     claim is not checked."""
     scope: Scope = "steps"
-    """The largest scope that a pass of this monitor may have. With ``answer``, ``Pass(scope="answer")`` counts."""
+    """The largest scope that a pass of this monitor may have. With ``answer``, ``Pass(scope="answer")`` counts, if the
+    monitor is required."""
     spec: str | Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
     """The name and options from which the monitor was loaded; ``None`` if it was given as an object or a function.
     Journals contain it, so that the checks can be repeated."""

@@ -32,7 +32,7 @@ class PromptFinding(msgspec.Struct, frozen=True):
     """A part of a text that a monitor found. *why* must not quote the text, because it is logged and recorded."""
 
     span: Span
-    """The place in the text of the :class:`PromptText`."""
+    """The place in the text of the :class:`PromptText`. It must not be empty."""
     why: str
     """What was found, without its text."""
 
@@ -46,8 +46,8 @@ EVERY_ROLE: tuple[Role, ...] = get_args(Role)
 class PromptMonitor:
     """Reads the texts of a prompt before the model is asked. Raises :class:`UsageError` on wrong values.
 
-    *find* runs in a worker thread, once for each text of the given *roles*. It returns what it finds; an empty result
-    means that the text is fine.
+    *find* runs in a worker thread for each text of the given *roles*, and again for each text that *rewrite* has
+    changed. It returns what it finds; an empty result means that the text is fine.
     """
 
     name: str
@@ -57,12 +57,13 @@ class PromptMonitor:
     action: PromptAction = "refuse"
     """What follows a finding."""
     rewrite: Rewrite | None = None
-    """Returns the text that replaces a finding, for ``rewrite``."""
+    """For the action ``rewrite``: returns the text that replaces a finding. ``None`` for the other actions."""
     roles: tuple[Role, ...] = EVERY_ROLE
     """The roles whose texts the monitor reads. Empty texts are not read."""
     on_error: Literal["open", "closed"] | None = None
-    """What follows if *find* or *rewrite* raises, is late or returns something else: ``closed`` refuses the prompt,
-    ``open`` sends it. ``None``: ``open`` for ``observe``, ``closed`` otherwise."""
+    """What follows if *find* or *rewrite* raises, is late or returns something else, or if *find* still finds something
+    in a rewritten text: ``closed`` refuses the prompt, ``open`` sends it without the changes of this monitor. ``None``:
+    ``open`` for ``observe``, ``closed`` otherwise."""
     deadline: float = 5.0
     """How long the monitor may take for the whole prompt, in seconds."""
 
@@ -105,12 +106,12 @@ class PromptMonitor:
 class PromptRefused(InterwhenError):
     """Raised if a monitor refused the prompt, or failed and is closed, so that the model was not asked.
 
-    *records* are all findings, and the failures of monitors.
+    *records* are the findings of all monitors (at most 100 of each), and the failures of monitors.
     """
 
     def __init__(self, records: tuple[PromptRecord, ...]) -> None:
         self.records = records
-        """All findings, also those of other monitors, and the failures."""
+        """The findings, also those of other monitors, and the failures."""
         refusing = [one for one in records if one.outcome in ("refused", "failed")]
         reasons = "; ".join(dict.fromkeys(f"{one.monitor}: {one.why}" for one in refusing))
         self.reason = f"the prompt must pass its monitors, and was refused by {reasons}"

@@ -20,8 +20,8 @@ class Repair(msgspec.Struct, frozen=True, tag=True):
 
     The repair is written only if all of these hold; if not, the remedy ``otherwise`` is used:
 
-    * The monitor has the level ``witness``, and the violation has a ``repair``.
-    * The repair has at most 200 characters, and no control characters or chat-template tokens.
+    * The monitor has the level ``witness``, and the violation has a ``repair`` that is not empty and changes the text.
+    * The repair has at most 200 characters, and no control characters, invisible characters or chat-template tokens.
     * The extractor finds claims in the repaired text, and the verifier passes them. (An async verifier is not asked
       again: its extractor must find the refuted claim with the wrong part replaced by the repair.)
     * The wrong part does not end inside a number or a name.
@@ -36,7 +36,9 @@ class Feedback(msgspec.Struct, frozen=True, tag=True):
     """Write a sentence into the trace that tells the model what is wrong, as far as the monitor's level allows.
 
     ``rewind``: cut the trace before the segment with the wrong claim, and write the sentence there. ``append``: keep
-    that segment, cut the text after it, and write the sentence after the segment. A refuted tool call is always cut.
+    that segment, cut the text after it, and write the sentence after the segment. A refuted tool call in the answer is
+    always cut, and a structured one together with all calls before it. ``append`` also cuts the segment if feedback of
+    another monitor already follows it.
     """
 
     place: Literal["rewind", "append"] = "append"
@@ -61,19 +63,19 @@ LADDER: tuple[Rung, ...] = ("repair", "resample", "resample", "feedback", "resta
 class Auto(msgspec.Struct, frozen=True, tag=True):
     """Choose the remedy at each violation. This is the default of a monitor.
 
-    The remedies form a ladder: write a repair if the verifier has one; sample again; give feedback, each time in other
-    words and at a higher level; restart from an earlier point; end the run. If the same words are refuted again at the
-    same place, the ladder moves on. A new sample with other words may be followed by another one. A new sample after a
-    violation in the answer may also remove the premises of the claim, and a restart removes steps of the reasoning, if
-    the model can continue inside the reasoning. A refuted structured tool call gets feedback. Raises
-    :class:`~interwhen.UsageError` on wrong values.
+    The remedies form a ladder: write a repair if the verifier has one (the conditions of :class:`Repair` hold here,
+    too); sample again; give feedback, the second time in other words and at the full level of the monitor; restart from
+    an earlier point; end the run. If the same words are refuted again at the same place, the ladder moves on. A new
+    sample with other words may be followed by another one. A new sample after a violation in the answer may also remove
+    the premises of the claim, and a restart removes steps of the reasoning, if the model can continue inside the
+    reasoning. A refuted structured tool call gets feedback. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     order: tuple[Rung, ...] = LADDER
     """The order of the ladder: the same words, refuted again, move it on by one. ``resample`` may be in it several
     times. A rung that is left out is not used. A run with a learner sets the order."""
     samples: int = 12
-    """How many samples with other words may follow each other at one place before the ladder moves on."""
+    """The largest number of new samples at one place. After them, the ladder moves on."""
     place: Literal["rewind", "append"] | None = None
     """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its
     place in the answer, because an answer with refuted text is never verified."""
@@ -104,7 +106,7 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 class Abstain(msgspec.Struct, frozen=True, tag=True):
-    """End the run as ``abstained``, without an answer."""
+    """End the run as ``abstained``. The text before the segment of the violation is kept in the result."""
 
 
 class Conclude(msgspec.Struct, frozen=True, tag=True):
@@ -155,7 +157,8 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
     explain: str = "Wait, {why}."
     witness: str = "Wait, {witness}."
     again: tuple[FeedbackTemplate, ...] = ()
-    """Other words for the second, third … feedback at one place. After the last of them, its words are repeated."""
+    """Other words for the second, third … feedback of the remedy :class:`Auto` at one place. After the last of them,
+    its words are repeated. Empty: the same words each time."""
 
     def __post_init__(self) -> None:
         for level, allowed in _ALLOWED.items():

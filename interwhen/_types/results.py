@@ -70,11 +70,12 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     cut: int | None = None
     """The offset at which the remedy cut the trace; ``None``: there was no remedy."""
     inserted: str = ""
-    """The text that the remedy wrote at ``cut``: a repair or feedback."""
+    """The text that the remedy wrote at ``cut``: a repair, feedback, or for ``conclude`` the end of the reasoning and
+    the beginning of the answer. Empty: it wrote none."""
     place: int | None = None
     """The number of characters of the model's own text before the segment: without white space, feedback, and refuted
-    text that feedback answers. ``None``: there was no remedy, or it was ``conclude``, or an older version wrote
-    this."""
+    text that feedback answers. ``None``: there was no remedy, or it was ``conclude``, or the time budget ended the run,
+    or an older version wrote this."""
     phase: Phase | None = None
     """The phase of the refuted segment; ``None``: there was no remedy, or an older version wrote this."""
 
@@ -131,7 +132,8 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """The name of the model."""
     checks: tuple[CheckRecord, ...]
     covered: tuple[Span, ...]
-    """The spans of the claims, merged. The extractors read the other text too, and found no claims in it."""
+    """The spans of the claims that passed, merged. Nothing is certified about the other text: the extractors found no
+    claims in it, no monitor reads it, or it is in ``refuted``."""
     coverage: float
     """The number of covered characters divided by the number of all characters of the trace."""
     refuted: tuple[Span, ...] = ()
@@ -143,8 +145,8 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     judged the answer, so the answer may be wrong. (A certificate of an older version has no scope and counts as
     ``steps``.)"""
     hidden_reasoning: bool = False
-    """Whether the model reasoned and the server did not send this reasoning. The certificate then covers the answer
-    alone, and its scope is ``answer``."""
+    """Whether the model reasoned and the server did not send all of this reasoning. The certificate then says nothing
+    about what was not sent, and its scope is ``answer``."""
 
     def matches(self, text: str) -> bool:
         """Tell whether this certificate is for exactly *text*, the ``text`` of a result (not its ``answer``)."""
@@ -199,7 +201,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckRecord, ...] = ()
     """The checks on the returned trace."""
     violations: tuple[ViolationRecord, ...] = ()
-    """All violations, including those whose text was cut: first those with a remedy, in the order of the remedies."""
+    """All violations, including those whose text was cut: first those with a remedy, in the order of the remedies, then
+    the others, in the order of their spans."""
     insertions: tuple[Insertion, ...] = ()
     resume: ResumeWay | None = None
     """How the last request that continued kept text did so, and why; ``None``: no request did, since there was no cut
@@ -283,7 +286,8 @@ class Abstained(_Result, frozen=True, tag="abstained"):
     status: ClassVar[Status] = "abstained"
     reason: str
     unverified_reasons: tuple[UnverifiedReason, ...] = ()
-    """Which parts of ``text`` are not verified, and why."""
+    """Which parts of ``text`` are not verified, and why. An unproven claim that ended the run was cut, so its span may
+    lie after the end of ``text``."""
 
 
 class Failed(_Result, frozen=True, tag="failed"):

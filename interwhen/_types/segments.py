@@ -31,7 +31,7 @@ class Span(msgspec.Struct, frozen=True, order=True, gc=False):
         return self.end - self.start
 
     def shifted(self, by: int) -> Span:
-        """Return this span with *by* added to its start and its end."""
+        """Return this span with *by* added to its start and its end. Raises :class:`ValueError` if that is negative."""
         return Span(self.start + by, self.end + by)
 
     def covers(self, other: Span) -> bool:
@@ -88,7 +88,10 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
         return len(self.name) + 1
 
     def values(self) -> dict[str, Any]:
-        """Return the arguments as a mapping. Raises :class:`ValueError` if they are not a JSON object."""
+        """Return the arguments as a mapping.
+
+        Raises :class:`ValueError` if they are not a JSON object, or are known only when the code runs (kind ``code``).
+        """
         if self.kind == "code":
             raise ValueError(f"the arguments of {self.name!r} are known only when the code runs")
         try:
@@ -125,7 +128,8 @@ Phase = Literal["reasoning", "answer"]
 class Segment(msgspec.Struct, frozen=True, gc=False):
     """A complete unit of the trace: a line, a sentence, a tool call, the whole reasoning, ...
 
-    ``text`` is exactly the characters of the trace at ``span``; ``phase`` is the phase at its start.
+    ``text`` is exactly the characters of the trace at ``span``; ``phase`` is the phase at its start. While the model
+    sends nothing, extractors also get an unfinished line, sentence or paragraph, and get it again when it is complete.
     """
 
     text: str
@@ -182,7 +186,8 @@ class Claim:
     key: str
     """Identifies the claim. It must contain, in a normal form, everything that the verdict depends on."""
     span: Span | None
-    """The position of the claim in the trace. ``None``: the position is not known, and the claim never interrupts."""
+    """The position of the claim in the trace, inside its segment. ``None``: the position is not known. Then a violation
+    has no remedy: a monitor that holds text back ends the run as ``abstained``, any other continues."""
     premises: tuple[Span, ...] = ()
     """The positions of the earlier text that the claim rests on. If the claim is in the answer and is refuted, the
     remedy :class:`~interwhen.Auto` may cut the trace back to them. They do not affect the verdict."""
@@ -219,8 +224,9 @@ separators."""
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     """Clean *text* for feedback: return one line of at most *limit* characters.
 
-    Control characters, invisible characters and chat-template tokens become spaces, and double quotation marks become
-    single ones. A longer text ends with "…"; only its first ``4 * limit`` characters are read.
+    Control characters, invisible characters and chat-template tokens become spaces, stretches of white space become one
+    space, and double quotation marks become single ones. Only the first ``4 * limit`` characters of *text* are read. If
+    what remains of them is longer than *limit*, it is cut and ends with "…".
     """
     clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.

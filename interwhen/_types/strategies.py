@@ -24,7 +24,7 @@ class BudgetedModel(Model, Protocol):
 
     @property
     def left(self) -> int:
-        """How many tokens samples may still generate. If this is 0, no further request can be sent."""
+        """How many tokens samples may still generate. If this is 0, no further sample can be requested."""
         ...
 
     async def resume_mode(self) -> ResumeMode:

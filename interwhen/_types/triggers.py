@@ -1,4 +1,7 @@
-"""Triggers. A trigger says which segments of the trace a monitor reads."""
+"""Triggers. A trigger says which segments of the trace a monitor reads.
+
+A run raises :class:`~interwhen.UsageError` at its start if the values of a trigger are not allowed.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,15 @@ DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let 
 class Lines(msgspec.Struct, frozen=True, tag=True):
     """Makes each line that is not blank a segment, without its line end.
 
-    If ``every`` is above 1, each group of that many lines is a segment.
+    If ``every`` is above 1, each group of that many lines is a segment; the last group may be smaller.
     """
 
     every: int = 1
+    """The number of lines in a segment, at least 1."""
     joins: tuple[str, ...] = ()
-    """Words in lower case, and single signs. A line that begins with one of them forms one segment with the line
-    before it. So a line is complete only when the first word of the next line is known, or when the text ends."""
+    """Words in lower case, and single signs, only with ``every=1``. A line that begins with one of them forms one
+    segment with the line before it; at most two lines are joined. So a line is complete only when the first word of the
+    next line is known, or when the text ends."""
 
 
 class Paragraphs(msgspec.Struct, frozen=True, tag=True):
@@ -30,17 +35,22 @@ class Paragraphs(msgspec.Struct, frozen=True, tag=True):
 
 
 class Sentences(msgspec.Struct, frozen=True, tag=True):
-    """Makes each sentence a segment. It ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
+    """Makes each sentence a segment. It ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line.
+
+    Closing quotes and brackets may follow the sign. The full stop of a common abbreviation, an initial or a list number
+    ends no sentence.
+    """
 
 
 class Markers(msgspec.Struct, frozen=True, tag=True):
     """Divides the text into segments at reflection markers such as "Wait". Each marker begins a segment.
 
     The text before the first marker is a segment, too. A marker is found only as a separate word (or words), not inside
-    a longer word.
+    a longer word, and in exactly these upper and lower case letters.
     """
 
     words: tuple[str, ...] = DEFAULT_MARKERS
+    """The markers: at least one, and none empty."""
 
 
 class ThinkEnd(msgspec.Struct, frozen=True, tag=True):
@@ -53,9 +63,10 @@ DEFAULT_TAGS = ("<tool_call>", "</tool_call>")
 class ToolCalls(msgspec.Struct, frozen=True, tag=True):
     """Makes each tool call a segment: structured calls, and calls that the model writes as text.
 
-    :attr:`Segment.calls` has the calls of a segment. Most formats have special tags and are always read, unless the
-    model quotes them. A format without tags (``json``, ``pythonic``, ``react``, ``code``) is read only if the request
-    shows that such calls may come: it offers tools, or its prompt describes them. See docs/tool-calls.md.
+    :attr:`Segment.calls` has the calls of a segment. Most formats have special tags and are always read. A format
+    without tags (``json``, ``pythonic``, ``react``, ``code``) is read only in the answer, and only if the request shows
+    that such calls may come: it offers tools, or its prompt describes them. Calls that the model quotes are read only
+    if the request shows this, or if tags or formats are given here. See docs/tool-calls.md.
     """
 
     opening: str = DEFAULT_TAGS[0]
@@ -84,6 +95,7 @@ class EveryChars(msgspec.Struct, frozen=True, tag=True):
     """
 
     count: int = 400
+    """The length of a segment, at least 1."""
 
 
 class Polls(msgspec.Struct, frozen=True, tag=True):

@@ -29,7 +29,7 @@ class Pass(msgspec.Struct, frozen=True, tag=True, gc=False):
     evidence: str = ""
     scope: Scope = "steps"
     """``answer``: the verifier knows the task, and this claim is the answer to the task. It counts only for a claim in
-    the answer phase, in a monitor with the scope ``answer``."""
+    the answer phase, in a required monitor with the scope ``answer``; elsewhere it counts as ``steps``."""
 
 
 class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -43,9 +43,11 @@ class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     witness: str = ""
     """The counterexample or the right value, as a statement (level ``witness``). Empty: there is none."""
     where: Span | None = None
-    """The wrong part, relative to the start of the claim's span. ``None``: the whole claim."""
+    """The wrong part, relative to the start of the claim's span. ``None``: the whole claim. If it ends after the claim,
+    the outcome of the check is :class:`Errored`."""
     repair: str | None = None
-    """The right text to write in place of ``where``. ``None``: this violation cannot be repaired."""
+    """The right text to write in place of ``where``; :class:`~interwhen.Repair` lists the conditions. ``None``: this
+    violation cannot be repaired."""
 
 
 class Unknown(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -65,13 +67,16 @@ class Judged(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Errored(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check raised, returned something that is not a verdict, or lost its worker."""
+    """The check raised, returned something that is not a valid verdict, or lost its worker.
+
+    It is also the outcome of an extraction whose extractor, recognizer or ``prepare`` failed.
+    """
 
     error: str
 
 
 class TimedOut(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check did not end within ``deadline`` seconds."""
+    """The check, or the fork or ``prepare`` that it needs, did not end within ``deadline`` seconds."""
 
     deadline: float
 
@@ -95,16 +100,17 @@ Outcome: TypeAlias = Judged | Errored | TimedOut | Cancelled | Skipped
 
 Ending = Literal["open", "closed"]
 """What follows a check that proved nothing. ``open``: the text is shown, and the result is unverified. ``closed``: the
-text is held back or retracted, and the run ends as ``abstained``."""
+text is held back or retracted, and the run ends as ``abstained``. A monitor that only observes is always open."""
 
 LONGEST_PAUSE = 2.0
 """The longest pause between two tries, in seconds."""
 
 
 class Retry(msgspec.Struct, frozen=True, tag=True):
-    """Run a check again after it raised, timed out or lost its worker, unless its verifier is suspended.
+    """Run a check again after it raised, timed out, lost its worker or returned no verdict.
 
-    Each try has the full deadline of the verifier. Raises :class:`UsageError` on wrong values.
+    A suspended verifier is not tried again, and a failed extraction neither. Each try has the full deadline of the
+    verifier. Raises :class:`UsageError` on wrong values.
     """
 
     times: int = 2
@@ -128,7 +134,8 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
 
 
 OnError: TypeAlias = Ending | Retry | None
-"""The policy of a monitor for checks without a verdict. ``None``: the delivery decides; for a gate it is ``closed``."""
+"""The policy of a monitor for checks without a verdict. ``None``: ``closed`` for a delivery that holds text back and
+for a monitor with ``unproven="closed"``, otherwise ``open``."""
 
 
 def read_on_error(text: str) -> OnError:

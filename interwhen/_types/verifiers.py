@@ -173,7 +173,7 @@ def hold(ticket: Ticket) -> Iterator[None]:
 class WorkNote:
     """Records in which worker a check ran, and how long it had waited for this worker.
 
-    A worker pool fills it, see :func:`note_work`.
+    A worker pool fills it, see :func:`note_work`. For forks and async checks, the engine fills it.
     """
 
     __slots__ = ("cluster_away", "waited", "worker")
@@ -242,9 +242,10 @@ def time_left() -> float:
 def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
     """Call *callback* from another thread if the running check times out or is not needed any more.
 
-    Use it in a ``with`` block to interrupt a long computation in a thread, because a thread cannot be killed.
-    *callback* must be quick and must not raise. It is not called after the block. In a worker process it is never
-    called, because the process is killed instead. Outside of a worker, this does nothing.
+    Use it in a ``with`` block to interrupt a long computation in a thread, because a thread cannot be killed. If the
+    check is cancelled already, *callback* is called at once, in the same thread. It must be quick and must not raise.
+    It is not called after the block. In a worker process it is never called, because the process is killed instead.
+    Outside of a worker, this does nothing.
     """
     ticket = CURRENT.get()
     if ticket is None:

@@ -1,4 +1,7 @@
-"""Decodes the data of one server-sent event to a :class:`~interwhen.models.Chunk`, by one pure function per API."""
+"""Decodes the data of one server-sent event to a :class:`~interwhen.models.Chunk`, by one pure function per API.
+
+:class:`CallAssembler` puts the tool calls of a stream together from their pieces.
+"""
 
 from __future__ import annotations
 

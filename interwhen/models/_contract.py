@@ -88,9 +88,10 @@ async def check_contract(
 ) -> ContractReport:
     """Test what interwhen relies on with *model* at *base_url*, by thirty or more requests.
 
-    Most of these have at most 1,200 tokens. A failed request becomes a finding in the report, and no
-    :class:`~interwhen.ModelError` is raised. Raises :class:`~interwhen.UsageError` if *base_url* is not a URL. A given
-    *transport* is not closed. *on_progress* is called with the number of lines so far, and of all lines.
+    Most of these have at most 1,200 tokens. If the server does not answer a chat, only the first few requests are sent.
+    A failed request becomes a finding in the report, and no :class:`~interwhen.ModelError` is raised. *api_key*
+    defaults to the environment variable ``OPENAI_API_KEY``. Raises :class:`~interwhen.UsageError` if *base_url* is not
+    a URL. A given *transport* is not closed. *on_progress* is called with the number of lines so far, and of all lines.
     """
     used = transport or Httpx2Transport()
     examiner = _Examiner(base_url.rstrip("/"), model, used, api_key, timeouts)

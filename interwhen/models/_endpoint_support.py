@@ -52,7 +52,7 @@ A proxy in front of a hosted API has another name there."""
 PROVEN_SECONDS = 600.0
 """How long a proof is believed in one process, in seconds. The server may be updated or replaced meanwhile."""
 FILE_SECONDS = 86_400.0
-"""How long a proof in a file is believed, in seconds. It also names the version of the server."""
+"""How long a proof in a file is believed, in seconds. Such a proof holds for one version of the server only."""
 FOLDER_VARIABLE = "INTERWHEN_PROBE_CACHE"
 """The environment variable with the folder for proofs; without it, proofs are kept in memory only."""
 WAIT_SECONDS = 2.0
@@ -533,8 +533,8 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 def load_proof(path: Path) -> _StoredProof | None:
     """Return the proof in the file at *path*; ``None`` if there is no file, or if the proof has expired.
 
-    The result is also ``None``, with a warning in the log, for a damaged file, a link, a file of another user, a file
-    that others may write, and a file that is too large or cannot be read.
+    The result is also ``None`` for another version of the file format, and, with a warning in the log, for a damaged
+    file, a link, a file of another user, a file that others may write, and a file that is too large or cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

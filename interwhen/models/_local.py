@@ -95,7 +95,8 @@ class Slots:
 
         The route of *request* says how the slot gets the prefix; if it is ``restored``, the saved state of its prompt,
         if there is one, is restored first (a state that cannot be restored is forgotten). If no slot is free, *request*
-        is returned unchanged, and the server chooses the slot.
+        is returned unchanged, and the server chooses the slot. Raises :class:`~interwhen.ModelError` if the server
+        fails.
         """
         slot = await self._free(request.prompt)
         if slot is None:
@@ -314,8 +315,8 @@ class LocalModel:
     async def _ready(self) -> _Running:
         """Return the running server. The first caller starts it, and other callers wait meanwhile.
 
-        Raises :class:`~interwhen.UsageError` if the model is closed, and :class:`~interwhen.models.UpstreamError` if
-        the server has died.
+        Raises :class:`~interwhen.UsageError` if the model is closed, :class:`~interwhen.models.UpstreamError` if the
+        server has died, and the errors of a start that fails.
         """
         if self._running is None:
             async with self._starting:
@@ -452,7 +453,7 @@ def open_local(
     verifiers. *api* chooses the API: with ``"chat"``, the model uses the chat API, and resumes by assistant prefill
     instead of the raw prefix. *start_seconds* is the longest time for loading the weights. *shelf* is an existing
     folder for saved states of the model (some kilobytes per token, deleted at the end); with it, forks can choose how
-    they get their prefix (``interwhen.strategies``).
+    they get their prefix (``interwhen.strategies``). *timeouts* are those of the model, and of a run that uses it.
 
     Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing, damaged or not GGUF, and
     :class:`~interwhen.toolkit.MissingExtraError` if the package of ``smollm2`` is missing. The first use raises

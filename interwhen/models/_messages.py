@@ -184,8 +184,9 @@ def prompt_turns(request: Request) -> list[Turn]:
 def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
     """Return the chat turns of *request*. The text so far becomes an unfinished last turn of the assistant.
 
-    The side text of a fork follows the text so far. *reasoning_field* is the server's field for reasoning
-    (``reasoning_content`` or ``reasoning``); ``None`` if reasoning is part of the text, between tags.
+    The side text of a fork follows the text so far. Without both there is no such turn. *reasoning_field* is the
+    server's field for reasoning (``reasoning_content`` or ``reasoning``); ``None`` if reasoning is part of the text,
+    between tags.
     """
     turns = prompt_turns(request)
     if not request.prefix and not request.side:

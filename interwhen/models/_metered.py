@@ -21,10 +21,10 @@ class MeteredModel(ModelWrapper):
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
-    Tokens are counted in the same way as in a run: for a stream by its chunks, for a fork by the server's ``usage``.
-    Only forks can exceed the budget: if a server ignores their ``max_tokens``, or does not count their tokens, which
-    are then estimated. With *counts_prompts*, prompt tokens use up the budget, too, and can exceed it, because they are
-    counted after the request was sent. They are estimated for streams whose prompt the server did not count.
+    Tokens are counted by the chunks of a stream, and by the server's ``usage`` for a fork. Only forks can exceed the
+    budget: if a server ignores their ``max_tokens``, or does not count their tokens, which are then estimated. With
+    *counts_prompts*, prompt tokens use up the budget, too, and can exceed it, because they are counted after the
+    request was sent. They are estimated for streams whose prompt the server did not count.
 
     *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
     :meth:`aclose` does not close *model*.
@@ -151,8 +151,8 @@ class MeteredModel(ModelWrapper):
     async def complete(self, request: Request) -> Completion:
         """Let the metered model answer *request*, a fork, limited to the remaining tokens; count its tokens.
 
-        After a timeout or a cancellation, the whole limit of the fork is counted. Raises :class:`OutOfTokens` if no
-        tokens remain.
+        After a timeout or a cancellation, the whole limit of the fork is counted; after another error, nothing. Tokens
+        that the server does not count are estimated. Raises :class:`OutOfTokens` if no tokens remain.
         """
         capped, most = await self._cap(request)
         self.forks += 1

@@ -113,7 +113,8 @@ class OpenAICompatible:
 
     *base_url* includes the version (``http://localhost:8000/v1``), and *model* is the model on that server. *api_key*
     defaults to the environment variable ``OPENAI_API_KEY``; with an empty string, no key is sent. *headers* are sent
-    with each request. *sampling* has the defaults for requests. *transport* is ``"httpx2"`` (the default), ``"fast"``,
+    with each request; an ``authorization`` in them replaces the key. *sampling* has the defaults for requests.
+    *timeouts* and *retries* are explained at the attributes. *transport* is ``"httpx2"`` (the default), ``"fast"``,
     or a transport object, which several models can share and which :meth:`aclose` does not close.
 
     *malformed* says what happens with an event that cannot be parsed. ``"strict"`` breaks the stream, and a run resumes
@@ -269,7 +270,8 @@ class OpenAICompatible:
         Before each attempt, this waits until ``max_orphans`` allows a further stream. Unless *path* starts with a
         slash, it asks for token counts (``stream_options``), and repeats the request without that option if the server
         refuses it. *trail* has the token ids of the stream; it is stored in the stream. *translate* converts the
-        response if it comes from another API than *decode* expects.
+        response if it comes from another API than *decode* expects. Raises :class:`~interwhen.ModelError` if the
+        request fails.
         """
 
         async def attempt() -> TokenStream:
@@ -394,8 +396,8 @@ class CompletionsModel(OpenAICompatible):
 
     *template* renders a chat prompt as text; without it, a chat prompt raises :class:`~interwhen.UsageError`.
     *context_tokens* is the length of the context window, which limits a run; ``None`` if it is not known. With
-    ``"ask"``, the model asks ``GET /models`` for it once. The other parameters are the same as for
-    :class:`~interwhen.models.ChatModel`.
+    ``"ask"``, the model asks ``GET /models`` for it once. The other parameters, and the errors for invalid ones, are
+    the same as for :class:`~interwhen.models.ChatModel`.
     """
 
     def __init__(
@@ -532,14 +534,18 @@ class ChatModel(OpenAICompatible):
     ``"always"``.
 
     *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
-    ``OPENAI_API_KEY``; with an empty string, no key is sent. *transport* is ``"httpx2"`` (the default), ``"fast"``, or
-    a transport object, which :meth:`aclose` does not close. *malformed* says what happens with an event that cannot be
-    parsed: ``"strict"`` breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers
-    that continue a generation after the connection was closed.
+    ``OPENAI_API_KEY``; with an empty string, no key is sent. *headers* are sent with each request, and *sampling* has
+    the defaults for requests. *transport* is ``"httpx2"`` (the default), ``"fast"``, or a transport object, which
+    :meth:`aclose` does not close. *malformed* says what happens with an event that cannot be parsed: ``"strict"``
+    breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers that continue a
+    generation after the connection was closed.
 
     *probe* says whether the endpoint may be asked how it continues kept text, if *resume* is ``auto``. With ``"auto"``,
     an endpoint that may bill tokens gets no requests that generate tokens. With ``"always"``, it gets them too. With
     ``"never"``, no endpoint is asked.
+
+    Raises :class:`~interwhen.UsageError` for invalid values, and ``MissingExtraError`` if ``"fast"`` needs an extra
+    that is not installed.
     """
 
     _optional: ClassVar[tuple[str, ...]] = ()
@@ -806,8 +812,9 @@ class ChatModel(OpenAICompatible):
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer. Reasoning in a separate field is left out.
 
-        Sampling options that the server refuses are left out of a fork. Raises :class:`~interwhen.ModelError` if the
-        server refuses the request or cannot be reached.
+        Sampling options that the server refuses are left out of a fork. The text ends before the first stop sequence,
+        even if the server has not stopped there. Raises :class:`~interwhen.ModelError` if the server refuses the
+        request or cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":

@@ -93,11 +93,12 @@ async def probe(
     timeouts: Timeouts = PROBE_TIMEOUTS,
     on_progress: OnProgress | None = None,
 ) -> Diagnosis:
-    """Find out what the endpoint at *base_url* can do with *model*, by twenty or more requests, most of them short.
+    """Find out what the endpoint at *base_url* can do with *model*, by about twenty requests, most of them short.
 
-    If a request fails, this is a finding, and no :class:`~interwhen.ModelError` is raised. Raises
-    :class:`~interwhen.UsageError` if *base_url* is not a URL. A given *transport* is not closed. *on_progress* is
-    called with the number of findings so far, and of all findings.
+    If the server cannot be reached, only one request is sent. If a request fails, this is a finding, and no
+    :class:`~interwhen.ModelError` is raised. *api_key* defaults to the environment variable ``OPENAI_API_KEY``. Raises
+    :class:`~interwhen.UsageError` if *base_url* is not a URL, or if the key cannot be sent in a header. A given
+    *transport* is not closed. *on_progress* is called with the number of findings so far, and of all findings.
     """
     used = transport or Httpx2Transport()
     try:

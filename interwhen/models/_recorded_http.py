@@ -44,7 +44,7 @@ class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str
     """The path of the URL, with its query."""
     body: Any = None
-    """The JSON of the request; ``None`` for a GET request."""
+    """The JSON of the request; ``None`` if it has no body, as a GET request."""
     status: int = 200
     """The HTTP status of the answer; 0 if none arrived."""
     content_type: str = ""

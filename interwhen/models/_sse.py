@@ -29,10 +29,10 @@ _LINE_END = re.compile(rb"[\r\n]")
 class SseDecoder:
     """Splits the bytes of an event stream into events.
 
-    The result does not depend on how the bytes are divided into reads. An event of more than *limit* bytes (its data
-    and its unfinished line together) raises :class:`~interwhen.models.StreamProtocolError`. Otherwise a server that
-    never ends a line could fill the memory. Earlier events of the same read are returned first; then each later call of
-    :meth:`feed` raises.
+    The result does not depend on how the bytes are divided into reads. Comments, and events without data, are left out.
+    An event of more than *limit* bytes (its data and its unfinished line together) raises
+    :class:`~interwhen.models.StreamProtocolError`. Otherwise a server that never ends a line could fill the memory.
+    Earlier events of the same read are returned first; then each later call of :meth:`feed` raises.
     """
 
     __slots__ = (

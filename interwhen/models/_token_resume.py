@@ -413,8 +413,9 @@ class TokenPrompts:
         """Return a prompt of token ids: *chat* (its messages, tools and template options), then *pieces* and *side*.
 
         *pieces* is the kept text, *side* the side text of a fork. *trail* is the trail of the previous stream; without
-        it, the server tokenizes the kept text again. *tags_in_text* says that the server shows the tags of reasoning as
-        text. Raises :class:`~interwhen.ModelError` if a request to tokenize fails, as on a server without `/tokenize`.
+        it, or if it is incomplete, the server tokenizes the kept text again. *tags_in_text* says that the server shows
+        the tags of reasoning as text. Raises :class:`~interwhen.ModelError` if a request to tokenize fails, as on a
+        server without `/tokenize`.
         """
         known = trail if trail is not None and trail.is_whole else TokenTrail(await self._tokenizer.chat_ids(chat))
         kept = known.kept(runs_of(pieces, tags_in_text=tags_in_text))

@@ -43,7 +43,7 @@ class GuardedStream:
         """Release the resources of the stream. This is called once. The default does nothing."""
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the result of :meth:`fetch`.
+        """Return the result of :meth:`fetch`, or raise its error.
 
         Raises :class:`StreamClosed` if the stream is closed before or meanwhile.
         """
@@ -474,10 +474,10 @@ class SlotRelease:
     async def wait(self, ask: Callable[[], Awaitable[bytes]]) -> None:
         """Wait until the slots of streams that were cut are probably free, for at most ``MOST_SECONDS``.
 
-        *ask* is a function that returns the answer of ``GET /slots``; it is called at most ``MOST_LOOKS`` times. The
-        end of any busy task, also of another client, counts as such a release. If this request fails, as for a server
-        that does not show its slots (``--no-slots``), the wait ends, and the server is not asked again for
-        ``REMEMBERED_SECONDS``.
+        Returns at once if no stream was cut since the last call. *ask* is a function that returns the answer of ``GET
+        /slots``; it is called at most ``MOST_LOOKS`` times. The end of any busy task, also of another client, counts as
+        such a release. If this request fails, as for a server that does not show its slots (``--no-slots``), the wait
+        ends, and the server is not asked again for ``REMEMBERED_SECONDS``.
         """
         self._prune()
         if not self._held or anyio.current_time() < self._unknown_until:

@@ -106,9 +106,9 @@ class HttpResponse(Protocol):
     async def receive(self) -> bytes:
         """Wait for bytes of the body and return them; empty at the end of the body.
 
-        Raises :class:`~interwhen.models.ConnectError` if the connection breaks, and
-        :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. This method has no
-        timeout. If the waiting task is cancelled, the connection closes.
+        Raises :class:`~interwhen.ModelError` (most often ``ConnectError``) if the connection breaks or the body is not
+        valid HTTP, and :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. This
+        method has no timeout. If the waiting task is cancelled, the connection closes.
         """
         ...
 
@@ -126,9 +126,11 @@ class Transport(Protocol):
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request*, and return the response when its head has arrived. Redirects are not followed.
 
-        Raises :class:`~interwhen.models.StreamTimeout` if there is no connection within *connect_timeout* seconds, and
-        :class:`~interwhen.models.ConnectError` if the connection fails. The attribute ``stale`` of this error is true
-        if a reused connection broke before any byte of the response arrived.
+        Raises :class:`~interwhen.models.StreamTimeout` if there is no connection within *connect_timeout* seconds,
+        :class:`~interwhen.models.ConnectError` if the connection fails,
+        :class:`~interwhen.models.StreamProtocolError` if the response is not valid HTTP, and
+        :class:`~interwhen.UsageError` for an invalid URL or header. The attribute ``stale`` of a ``ConnectError`` is
+        true if a reused connection broke before the head of the response had arrived.
         """
         ...
 
@@ -179,7 +181,8 @@ async def connect(
 
     The addresses are tried one after the other, each for :data:`_TRY_SECONDS`, the last one without a limit. *factory*
     makes the protocol, and *local* is the IP address and the port of this machine to connect from. With *context*, the
-    connection uses TLS, and the certificate must be valid for *host*. Raises :class:`OSError` if no address answers.
+    connection uses TLS, and the certificate must be valid for *host*. Raises :class:`OSError` if no address answers or
+    TLS fails, and :class:`UnicodeError` if *host* is no valid name.
     """
     import asyncio
 
@@ -344,10 +347,10 @@ async def open_stream(
     """Send *request* with *transport*, and return the response when its head has arrived.
 
     Its content type must be that of an event stream, missing, or vague (``text/plain``, ``application/octet-stream``).
-    With *whole_too*, JSON is also accepted, for servers that do not stream. Any other type raises
-    :class:`~interwhen.models.UnexpectedForm`. A refused request, and JSON with an error, raise
-    :class:`~interwhen.models.UpstreamError`, a broken connection :class:`~interwhen.models.ConnectError`, and a late
-    head :class:`~interwhen.models.StreamTimeout`.
+    With *whole_too*, JSON is also accepted, for servers that do not stream. Any other type, and a compressed body,
+    raise :class:`~interwhen.models.UnexpectedForm`. A refused request, and JSON with an error that is not accepted,
+    raise :class:`~interwhen.models.UpstreamError`, a broken connection :class:`~interwhen.models.ConnectError`, and a
+    late head :class:`~interwhen.models.StreamTimeout`. The caller closes the response.
     """
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
@@ -369,9 +372,9 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
     """Send *request* with *transport*, and return the whole body of its response.
 
     Raises :class:`~interwhen.models.UpstreamError` for a status other than 2xx, :class:`~interwhen.models.ConnectError`
-    if the connection fails, :class:`~interwhen.models.StreamProtocolError` for a body that is too large, and
-    :class:`~interwhen.models.StreamTimeout` if the head takes longer than ``timeouts.first_token`` seconds, or the body
-    after it longer than ``timeouts.total`` (if that is ``None``: than ``first_token``).
+    if the connection fails, :class:`~interwhen.models.StreamProtocolError` for a body that is compressed or has more
+    than 16 MiB, and :class:`~interwhen.models.StreamTimeout` if the head takes longer than ``timeouts.first_token``
+    seconds, or the body after it longer than ``timeouts.total`` (if that is ``None``: than ``first_token``).
     """
     response = await _send(transport, request, timeouts)
     limit = timeouts.first_token if timeouts.total is None else timeouts.total
@@ -489,9 +492,10 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the first 8,000 bytes of the error body of *response*, for at most 5 seconds, and close the response.
+    """Read the first 8,000 bytes of the error body of *response*, and close the response.
 
-    The last read may add more. If this fails, return empty bytes. The status is reported anyway.
+    The last read may add more. If the connection fails, or this takes 5 seconds, return empty bytes. The status is
+    reported anyway.
     """
     body = b""
     try:
@@ -517,8 +521,8 @@ async def _read(response: HttpResponse, limit: int) -> bytes:
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
     """Call *call* and await it until it succeeds, with the waiting times of *retries* between the attempts.
 
-    Only a :class:`~interwhen.ModelError` leads to another attempt. When *retries* allows no further one, the last error
-    is raised.
+    Only a :class:`~interwhen.ModelError` that :meth:`Retries.wait` finds worth a retry leads to another attempt. Any
+    other error, and the last one that *retries* allows, is raised.
     """
     waited = 0.0
     attempt = 0
@@ -566,8 +570,9 @@ _decode = msgspec.json.Decoder(_RefusalBody).decode
 def refuses(error: UpstreamError, field: str) -> bool:
     """Return whether *error* names *field*, a top-level field of the request, as its cause.
 
-    This is so only for the statuses 400 and 422. Only structured fields of the error are read: ``error.param`` (OpenAI,
-    vLLM) and ``detail[].loc`` (FastAPI). The message is ignored, because it may quote the request, which is untrusted.
+    This is so only for the statuses 400 and 422. Only structured fields of the error are read: ``error.param`` or
+    ``param`` (OpenAI, vLLM) and ``detail[].loc`` (FastAPI). The message is ignored, because it may quote the request,
+    which is untrusted.
     """
     if error.status not in _REFUSING:
         return False
