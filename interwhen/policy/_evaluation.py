@@ -297,7 +297,10 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
 
 
 def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
-    """Evaluate *node* in *situation*, and return the number of steps. It stops soon after 100,000 steps."""
+    """Evaluate *node* in *situation*, and return the number of steps. The evaluation stops soon after 100,000 steps.
+
+    *node* must have passed the type check against *schema*.
+    """
     evaluator = _Evaluator(situation, schema)
     with suppress(_TooLongError):
         evaluator.value(node, {})

@@ -58,10 +58,10 @@ class MessageTemplate:
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
-    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace.
+    """Parse a text such as ``the card has {card.amount}``; ``{{`` is an opening brace.
 
-    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text is too long, a brace is not
-    closed or an expression cannot be parsed.
+    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text has more than 600 characters,
+    a brace is not closed, or an expression cannot be parsed or expanded.
     """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
@@ -180,7 +180,7 @@ class Rule:
     """When the rule judges a call: before it is made, or after it has returned a result."""
     examples: tuple[Example, ...] = ()
     origin: str = ""
-    """The model that wrote the rule; empty if a person wrote or reviewed it."""
+    """The name of the model that wrote the rule; empty if a person wrote or reviewed it."""
     kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
     """The kinds of the expressions in the messages of the rule."""
 
@@ -311,6 +311,6 @@ class WrittenPolicy:
     def learn(self, state: State, call: MadeCall) -> State:
         """Return the state after *call*: *state* with the changes that the policy's learnings declare.
 
-        *state* stays the same.
+        A change is left out if its key, its condition or its value is unknown. *state* stays the same.
         """
         return learn(state, call, self.learnings, self.schema)

@@ -270,6 +270,7 @@ def test_a_stream_is_recorded_and_replayed(tmp_path, capsys):
             "--record must be in a folder that exists, got 'no/such/r.jsonl'; make 'no/such' first",
         ),
         ({"replay": Path("x"), "model": "local"}, "--replay must stand without --model and --base-url"),
+        ({"replay": Path("no/such/r.jsonl")}, "--replay must name a readable file, got 'no/such/r.jsonl'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, why):

@@ -256,7 +256,8 @@ async def measure(
     *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often each cost is measured; the
     median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
     ``None`` takes a recorded one. *on_progress* is called after each measurement with its number and the number of all.
-    Raises :class:`UsageError` if no chunk of a measured stream arrives, also when the measurement is repeated.
+    Raises :class:`UsageError` if a monitor cannot be loaded, or if no chunk of a measured stream arrives, also when the
+    measurement is repeated.
     """
     watching = load_monitors(tuple(monitors))
     transport = open_transport("httpx2")

@@ -63,7 +63,7 @@ class Progress:
     tokens_again: int = 0
     """Tokens of attempts of this start that ended without a row."""
     moved: int = 0
-    """Rows that began again on another server, because theirs failed."""
+    """How often a row began again on another server, because the last one failed or refused it."""
     requests: int = 0
     """Requests of this start to all servers, with those of forks."""
     left: list[int] = field(default_factory=list)
@@ -119,7 +119,7 @@ class _Attempt:
 
 @dataclass(slots=True, kw_only=True)
 class Evaluation:
-    """Runs the rows of an evaluation until all have results, or until no further row can succeed.
+    """Runs the rows of an evaluation until all have results or have failed too often, or until the budget is spent.
 
     *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
     the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is

@@ -222,7 +222,8 @@ class Results:
     def done(self, shard: int) -> frozenset[int]:
         """Return the numbers of the rows of *shard* that have a result.
 
-        It opens and locks the file of the shard. Raises :class:`UsageError` if another process has locked it.
+        It opens and locks the file of the shard, which it creates if it is missing. Raises :class:`UsageError` if
+        another process has locked the file, or if one of its rows cannot be read.
         """
         return frozenset(self._shard(shard).done)
 

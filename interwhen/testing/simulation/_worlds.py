@@ -200,14 +200,14 @@ ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "ca
 class SimulatedReader(msgspec.Struct, frozen=True):
     """A reader of the events. ``kind`` selects when it reads, and whether it leaves, raises or is cancelled.
 
-    ``at`` tells when this happens: after this many events for ``leaves`` and ``raises``, after this many iterations of
-    the event loop for ``cancelled``, and after this many tenths of a second for ``late_cancelled``.
+    ``at`` tells when this happens: after this many events and one more for ``leaves`` and ``raises``, after this many
+    iterations of the event loop for ``cancelled``, and after this many tenths of a second for ``late_cancelled``.
     """
 
     kind: ReaderKind = "steady"
     at: int = 0
     seconds: float = 0.0
-    """How long the reader waits after each event."""
+    """How many seconds the reader waits after each event; ``batch`` and ``drain`` do not wait."""
 
 
 class RunLimits(msgspec.Struct, frozen=True):
@@ -232,9 +232,9 @@ class RunLimits(msgspec.Struct, frozen=True):
 
 
 class ProcessDeath(msgspec.Struct, frozen=True):
-    """The process is killed at iteration *turn* of its event loop. Another process resumes the run from the journal.
+    """The process is killed after *turn* iterations of its event loop.
 
-    If the process ends before that iteration, the next process resumes the run nevertheless.
+    Another process resumes the run from the journal, also if this process ends before.
     """
 
     turn: int
