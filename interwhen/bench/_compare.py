@@ -55,6 +55,7 @@ class Comparison:
 
     exercises: Sequence[Exercise]
     strategies: Sequence[Strategy]
+    """The strategies. Their names must differ."""
     budgets: Sequence[int]
     """Budgets of an attempt, in generated tokens."""
     sampling: Sampling

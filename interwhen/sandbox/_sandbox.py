@@ -149,6 +149,7 @@ class Call:
     function: str
     arguments: tuple[Json, ...] = ()
     stdin: bytes = b""
+    """The standard input of the program."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """The contents of files in the current directory of the program, by name."""
 
@@ -168,6 +169,7 @@ class Script:
 
     source: str
     stdin: bytes = b""
+    """The standard input of the program."""
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -186,6 +188,7 @@ class Command:
 
     argv: tuple[str, ...]
     stdin: bytes = b""
+    """The standard input of the program."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 

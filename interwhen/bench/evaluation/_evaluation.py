@@ -111,10 +111,11 @@ class _Attempt:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     """The id of the try in the files of results."""
     tokens: int = 0
+    """Tokens so far: one for each piece of text until the run has ended, then those of its ledger."""
     first: float | None = None
     """The time from the beginning to the first token, in seconds; ``None`` before it."""
     is_counted: bool = False
-    """Whether the server has been told how the try ended."""
+    """Whether the end of the try was recorded in ``endpoint``."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +143,7 @@ class Evaluation:
     on_progress: Callable[[Progress], None] = lambda _progress: None
     """Called about once a second, and at the end."""
     progress: Progress = field(init=False)
+    """The counts of the current start. :meth:`run` sets it."""
     _again: deque[_Try] = field(init=False, default_factory=deque)
     _running: dict[str, _Attempt] = field(init=False, default_factory=dict)
     _open_rows: dict[int, int] = field(init=False, default_factory=dict)
