@@ -65,7 +65,7 @@ class Progress:
     moved: int = 0
     """How often a row began again on another server, because the last one failed or refused it."""
     requests: int = 0
-    """Requests of this start to all servers, with those of forks."""
+    """Requests of this start to all servers, with those of forks, in runs that have ended."""
     left: list[int] = field(default_factory=list)
     """Rows that failed too often in this start. The next start tries them again."""
     is_budget_spent: bool = False
@@ -212,7 +212,10 @@ class Evaluation:
             await anyio.lowlevel.checkpoint()
 
     def _rows(self) -> Iterator[PromptRow]:
-        """Yield the rows without a result, shard by shard. Rows that have one are counted in the progress."""
+        """Yield the rows without a result, shard by shard. Rows that have one are counted in the progress.
+
+        Opens and closes the files of the shards. Raises :class:`UsageError` if a row or a file cannot be read.
+        """
         size, current, done = self.results.manifest.shard_size, -1, frozenset[int]()
         for row in self.prompts.rows():
             shard = row.number // size
