@@ -139,7 +139,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str = ""
     """The name of the strategy; empty if the call has none."""
     monitors: tuple[RecordedMonitor, ...] = ()
-    """The monitors of the answer, each with the delivery that it had in this call."""
+    """The monitors of the answer, each with the delivery that the settings of the call give it."""
     outcome: str
     """The label of the result (``answer verified``, ``steps verified``, ``unverified``, ``abstained``, ``failed``), or
     how the call ended at the gateway without a complete supervised answer (``passed``, ``left``, ``refused``, ``cut``,

@@ -398,10 +398,10 @@ def load_config(
 ) -> Config:
     """Return the configuration. *flags* win over the variables of the *environment*, and these over the file *path*.
 
-    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Without *path*,
-    the file that the variable ``INTERWHEN_CONFIG`` names is used, or ``interwhen.toml`` in the working directory, if it
-    exists. Raises :class:`UsageError` if the file cannot be read, and on an unknown field or an invalid value; the
-    message says where it is.
+    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. *environment* is
+    by default that of the process. Without *path*, the file that the variable ``INTERWHEN_CONFIG`` names is used, or
+    ``interwhen.toml`` in the working directory, if it exists. Raises :class:`UsageError` if the file cannot be read,
+    and on an unknown field or an invalid value; the message says where it is.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)
