@@ -172,8 +172,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The number of requests whose prompt the server did not count, for example because they were cut short. Their
     prompts are missing in ``prompt_tokens``."""
     warm: int = 0
-    """The tokens of the first prompt that the server counted which were in its cache: earlier requests, such as those of
-    other strategies, left them there."""
+    """The cached tokens of the first prompt that the server counted: earlier requests, such as those of other
+    strategies, left them in its cache."""
     handed: bool = False
     """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.given``."""
     why: str = ""

@@ -116,7 +116,7 @@ class Given(Claim):
     asked: Node
     """The computation that the prompt asks for."""
     said: bool
-    """Whether the text calls it the answer. Otherwise it is only a value alone on a line."""
+    """Whether the text calls it the answer. Otherwise it is only a value alone on a line, or called the result."""
     answers: bool = True
     """Always true: the claim is about the answer."""
 

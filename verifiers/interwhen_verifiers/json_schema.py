@@ -2,7 +2,8 @@
 
 A prefix that can no longer become a valid document is a violation at once: for example a wrong type, an unknown key, or
 the beginning of a string that no ``enum`` allows. The library ``jsonschema`` (extra ``jsonschema``) judges complete
-documents. See ``docs/verifiers/json_schema.md``.
+documents; without it, importing this module raises :class:`~interwhen.toolkit.MissingExtraError`. See
+``docs/verifiers/json_schema.md``.
 """
 
 from __future__ import annotations

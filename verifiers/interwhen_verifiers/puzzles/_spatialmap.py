@@ -24,6 +24,7 @@ Status = Literal["follows", "contradicts", "open"]
 Asked = Literal["direction", "which", "count", "unknown"]
 
 MAX_PROMPT = 50_000
+"""Longer prompts are not read."""
 _MAX_PLACES = 200
 WAY = (
     r"(?:north[ -]?east|north[ -]?west|south[ -]?east|south[ -]?west|north|south|east|west)(?:ern)?"

@@ -66,7 +66,8 @@ class Progress:
     numbered: bool = False
     """Whether the text has numbered an action. Then an action without a number may only explain a numbered one."""
     dropped: bool = False
-    """Whether the plan must have begun again before it reached its goal, because no other reading is possible."""
+    """Whether the plan began again before it reached its goal: because no other reading is possible, or perhaps,
+    because after other text an action repeats the last one in another form."""
     ended: bool = False
     """Whether the text says that the plan ends here."""
     last: int | None = None
@@ -344,8 +345,9 @@ def plan(
 
     ``judge``: ``whole`` carries out the complete plan of the answer and tests the goal; ``steps`` tests each action as
     soon as it is written, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts
-    without one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt. ``delivery`` and
-    ``phase`` are those of :class:`~interwhen.Monitor`; ``whole`` ignores ``phase``.
+    without one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt, and the monitor does
+    nothing if there is none that can be read. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`;
+    ``whole`` ignores ``phase``.
     """
     require_choice("plan", get_args(Judge), judge=judge)
     return Monitor(
