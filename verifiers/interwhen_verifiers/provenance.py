@@ -178,8 +178,8 @@ class Source:
     message: int
     """The number of the message, from 0."""
     who: str
-    """The author of the message: ``the user``, ``the system prompt``, or the name of the tool that returned it (``a
-    tool`` if it has no name)."""
+    """The author of the message: ``the user``, ``the system prompt``, or the name of the tool that returned it
+    (``a tool`` if it has no name)."""
     trusted: bool
     """Whether a destination may come from there."""
     quote: str
