@@ -302,7 +302,7 @@ class WrittenPolicy:
     def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[RuleVerdict, ...]:
         """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*.
 
-        Rules that do not apply to the call are left out.
+        Rules that do not apply to the call are left out. A rule of which this is not known has the verdict ``Unknown``.
         """
         rules = (rule for rule in self.rules if rule.moment == moment and rule.looks_at(situation.tool))
         verdicts = ((rule, rule.judge(situation, self.schema)) for rule in rules)

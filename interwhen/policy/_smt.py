@@ -675,8 +675,9 @@ def _enabled(
 def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
-    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference. ``open``:
-    Z3 found no answer, or a formula is too large. Only the tools and the moment of *one* are examined.
+    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference, perhaps
+    only for results that no data gives (see the introduction of this module). ``open``: Z3 found no answer, or a
+    formula is too large. Only the tools and the moment of *one* are examined.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():
