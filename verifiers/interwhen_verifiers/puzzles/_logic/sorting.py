@@ -42,7 +42,8 @@ class Words:
     is_descending: bool = False
     """Whether the last word of the alphabet comes first."""
     is_by_code: bool = False
-    """Whether capitals come before all small letters, as in ASCII. If not, the order of such words is left open."""
+    """Whether words are sorted by character codes, as in ASCII: capitals before all small letters. If not, the order of
+    two words that the usual ways to sort put in different orders is left open."""
 
     def status(self, one: str, other: str) -> int:
         """Compare two words in the order of the problem: -1 if *one* comes first, 1 if *other* does.
