@@ -44,7 +44,7 @@ TORN = Judged(Unknown("the text was cut here in the middle of a line"))
 
 Question: TypeAlias = tuple[int, str, str]
 """Identifies a check, so that equal claims share a verdict: the verifier's number, the claim's key, the claim's text.
-The text is included because positions in a verdict are relative to it."""
+The text is included because positions in a verdict are relative to it. It is empty for a claim without a span."""
 
 
 class OpenSegment(msgspec.Struct, eq=False):
@@ -54,12 +54,13 @@ class OpenSegment(msgspec.Struct, eq=False):
     pending: int = 1
     """The number of its checks that have not ended. The extraction of its claims counts as one check."""
     clear: bool = True
-    """Whether all checks that have ended so far passed."""
+    """Whether each check that has ended so far passed, or feedback in the trace answers its claim."""
     certain: int | None = None
     """For a segment that the model has not finished: the offset up to which its words are certain. ``None``: the
     segment is complete."""
     torn: int | None = None
-    """The start of the last line, if a cut ended that line in the middle. Claims in that line are not checked."""
+    """The start of the last line, if a cut ended that line in the middle; ``None``: the line is complete. Claims in a
+    torn line are not checked."""
     tears: tuple[Span, ...] = ()
     """Earlier lines that a cut ended in the middle. Claims that end in them are not checked either."""
 
@@ -74,9 +75,9 @@ class OpenSegment(msgspec.Struct, eq=False):
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
-        """Record that one check of the segment has ended; *passed* is true if it passed.
+        """Record that one check of the segment has ended.
 
-        Returns whether it was the last one.
+        *passed*: the check passed, or feedback answers its claim. Returns whether it was the last open check.
         """
         self.pending -= 1
         self.clear = self.clear and passed
@@ -109,7 +110,7 @@ class Job(msgspec.Struct, eq=False):
     """The number of the monitor that needs it; for a check, of the first such monitor."""
     segment: Segment
     home: OpenSegment
-    """The state of *segment*, whose checks it counts."""
+    """The state of *segment*. It counts the checks of the segment that have not ended."""
     refs: list[PendingRef] | None = None
     """The claims that wait for the verdict; ``None`` for an extraction. The list can become empty if a cut makes the
     segment incomplete. The check still runs then, because the segment will be read again and need the verdict."""
@@ -156,6 +157,7 @@ class _MonitorSegments:
 
     def __init__(self) -> None:
         self._opened: list[Span] = []
+        """All segments, in the order of the text."""
         self._unclear: list[Span] = []
         """The segments whose checks have all ended and did not all pass, sorted."""
         self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
@@ -240,9 +242,10 @@ class CheckTable:
         """Start with an empty table for *monitors*.
 
         Checks add their violations to *violations*, and events to *events*. *codes* has, for each monitor, the hash of
-        its verifier's source file, or an empty string.
+        its verifier's source file, or an empty string. If *codes* is shorter, the missing hashes are empty.
         """
         self.jobs: dict[int, Job] = {}
+        """The jobs that have not ended, by number."""
         self.forks = 0
         """The number of forks ordered so far."""
         self.changed = True
@@ -337,7 +340,8 @@ class CheckTable:
         """Return the orders to extract claims from unfinished segments, which the model may still continue.
 
         *dues* holds each segment with the offset up to which its words are certain. Monitors that extract by a fork are
-        left out. :meth:`withdraw` can cancel these checks later.
+        left out, and so are monitors that need not run and segments that are already open. :meth:`withdraw` can cancel
+        these checks later.
         """
         orders: list[Order] = []
         for due, certain in dues:
@@ -361,9 +365,10 @@ class CheckTable:
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Cancel and forget the checks of unfinished segments, because the model continues or has ended.
+        """Cancel and forget the checks of unfinished segments, which :meth:`look` started while the model was silent.
 
-        :meth:`look` started these checks while the model was silent. Return the orders to drop their jobs.
+        Return the orders to drop their jobs. The records of these checks, and the violations that they found and that
+        got no remedy, are forgotten too.
         """
         if not self._looks:
             return []
@@ -408,7 +413,8 @@ class CheckTable:
         """Process *fact*: the claims that an extractor found in a segment.
 
         Claims with a cached verdict are judged at once. Return the orders to check the others. If a claim lies outside
-        the segment, the extraction has failed.
+        the segment, the extraction has failed. If the job of *fact* is a check, that check has failed. The job must be
+        open.
         """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
@@ -444,7 +450,7 @@ class CheckTable:
         """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
 
         These may run a failed check again, or report that its verifier was suspended. *seconds* is the time that the
-        job has taken. Jobs that were closed before are ignored.
+        job has taken. A verdict for an extraction is an error. Jobs that were closed before are ignored.
         """
         job = self.jobs.get(number)
         if job is None:
@@ -643,7 +649,8 @@ class CheckTable:
     def _may_become_right(self, candidate: Candidate) -> bool:
         """Tell whether the wrong part of *candidate* may become right when the model continues.
 
-        That is so if it is the end of the text and the beginning of the right value.
+        That is so if the wrong part is at the end of its segment and is the beginning of the repair. Without a repair,
+        it is never so.
         """
         violation = candidate.violation
         if violation is None or violation.repair is None or candidate.span.end < candidate.ref.segment.span.end:
@@ -764,7 +771,8 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
     """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
 
     In an unfinished segment, claims after the certain words or without a span are left out, and no span is unread.
-    Claims in a torn line (a line that a cut ended in the middle) are not checked, and their spans are unread.
+    Claims in a torn line (a line that a cut ended in the middle) are not checked, and their spans are unread. A claim
+    without a span may be in the torn line, so it is not checked either, and the whole segment is unread.
     """
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:
@@ -847,6 +855,7 @@ class Breaker(msgspec.Struct):
         """Update the breaker after a check that ended with *outcome*.
 
         Return true if the breaker changed: it opened after too many failures in a row, or a verdict closed it again.
+        Cancelled and skipped checks change nothing.
         """
         was_open = self.is_open
         if isinstance(outcome, Judged):

@@ -48,6 +48,7 @@ from interwhen._core.violations import (
     COUNTS_PROMPTS,
     HOLDS_TORN_LINES,
     KEEPS_ANSWERS,
+    PASSES_SILENT_TEXT,
     RULES,
     Candidate,
     RemedyPlan,
@@ -116,7 +117,8 @@ class Window:
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
-        """If the trace has more tokens than this, the server does not stop by itself, and we close the stream."""
+        """If the trace has more tokens than this, the server does not stop by itself, and we close the stream. Infinite
+        if both limits are unknown."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
         """Store the length of the prompt, which *usage* has, if only one request was sent so far (*requests* is 1).
@@ -252,7 +254,7 @@ class Counts:
         self.prompts = PromptCounts(prompt_bytes)
         self.reconnects = 0
         self.late = 0
-        """Tokens that arrived after we had closed their stream."""
+        """Tokens of streams that we had closed: they arrived later, or only the server's count includes them."""
         self._intake = intake
         self._window = window
         self._before = 0
@@ -295,9 +297,9 @@ class Counts:
     def audit(self, usage: Usage | None, *, ended: bool) -> None:
         """Correct the count of the current request by *usage*, the server's count, if the two differ.
 
-        Also store whether the server kept reasoning back. The counts can differ because a chunk may hold several
-        tokens, and a token may have no text (half a character, or the end of a turn). *ended*: the model has sent its
-        finish reason.
+        The counts can differ because a chunk may hold several tokens, and a token may have no text (half a character,
+        or the end of a turn). Also store whether the server kept reasoning back. *ended*: the model has sent its finish
+        reason; before that, a lower count of the server is ignored.
         """
         missing = self._missing(usage)
         if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
@@ -333,9 +335,9 @@ WRITTEN_AS_TEXT = (
 """The beginning of the reason for such a call."""
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
-"""``opening``: a request was ordered. ``streaming``: the model writes. ``deciding``: a violation was found and the
-stream is closed, but checks of earlier text are still open. ``draining``: the model has ended, and checks are still
-open. ``done``: the run has ended."""
+"""``opening``: a request was ordered. ``streaming``: the model writes. ``deciding``: a violation, or an unproven claim
+that ends the run, was found and the stream is closed, but checks of earlier text are still open. ``draining``: the
+model has ended, and checks are still open. ``done``: the run has ended."""
 
 
 class Core:
@@ -403,7 +405,8 @@ class Core:
         tags are read, as in old journals. *resume* is how the model continues text, if it is known. With token ids or a
         raw prefix, a remedy may cut into the reasoning although the answer has begun. *min_coverage* is the share of
         the text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the version of the remedy rules,
-        for old journals. *codes* has the hash of the source file of each monitor's verifier.
+        for old journals. *codes* has the hash of the source file of each monitor's verifier. Raises
+        :class:`~interwhen.UsageError` if the trigger of a monitor has invalid values.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -429,7 +432,8 @@ class Core:
             monitors, self.intake, self.budgets, self.template, rules, continues_reasoning=inside
         )
         self.checks = CheckTable(monitors, self.transcript, self.violations, self.budgets, self.events, codes)
-        self.gates = Gates(monitors, self.intake, self.checks, self.events)
+        passes_silent_text = rules >= PASSES_SILENT_TEXT
+        self.gates = Gates(monitors, self.intake, self.checks, self.events, passes_silent_text=passes_silent_text)
         self.window = Window(max_tokens, context_tokens)
         self.counts = Counts(self.intake, self.window, prompt_bytes)
         self._tools_in_field = offer is not None and offer.in_field
@@ -564,7 +568,8 @@ class Core:
         """Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
 
         When the model continues, these checks are withdrawn, because the complete segment will be checked. *dead*: the
-        stream is probably dead, so the last words are complete.
+        stream is probably dead, so the last words are complete. Does nothing if no stream is open, or if the model has
+        sent its finish reason.
         """
         if self.state != "streaming" or self._finish_reason is not None:
             return
@@ -775,7 +780,7 @@ class Core:
             self._go_on()
 
     def _withhold(self) -> None:
-        """Cut the text that gates still hold back, because its checks will not end any more.
+        """Cut the text that gates still hold back, and the refuted text of gating monitors, because the run ends early.
 
         The violations of the candidates are recorded first. Without gates, do nothing.
         """

@@ -84,7 +84,8 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     unread: tuple[Span, ...] = ()
     """Spans that the monitor's recognizer found and that no claim covers."""
     queued: float = 0.0
-    """For a fork: the part of ``seconds`` before the model was asked. The core ignores it."""
+    """For a fork: the part of ``seconds`` before the model was asked; all of it if the local parser answered. The core
+    ignores it."""
     worker: str = ""
     """Who found the claims of a fork: ``model`` or ``local``. Empty: a parser, on the event loop."""
 
@@ -97,10 +98,11 @@ class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=Tru
     seconds: float = 0.0
     """The time that the job took."""
     queued: float = 0.0
-    """The part of ``seconds`` before the check began in its worker. The core ignores it, and ``worker``."""
+    """The part of ``seconds`` before the check began in its worker, or before the model of a fork was asked. The core
+    ignores it, and ``worker``."""
     worker: str = ""
-    """Where the check ran: ``loop``, or the thread or process, such as ``thread 4711``. Empty: inline, or it never
-    began."""
+    """Where the check ran: ``loop``, or the thread or process, such as ``thread 4711``; for a failed fork, ``model`` or
+    ``local``. Empty: inline, or it never began."""
 
 
 class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -147,10 +149,12 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     after: float = 0.0
     """Seconds to wait before the request, so that many remedies in a row do not cause many requests at once."""
     room: int | None = None
-    """The number of tokens that still fit into the context window, at least 1; ``None``: not known."""
+    """The number of tokens that still fit into the context window, at least 1; ``None``: not known, or not needed for
+    the first request."""
     resamples: int = 0
-    """How many of the last remedies, without a break, were resamples (for ``Auto``: at this place). If it is not 0, the
-    temperature of a greedy model is raised, because it would write the same text again."""
+    """How many of the last remedies, without a break, were resamples. After a new sample of ``Auto``, it is the
+    ``heat`` of its plan. If it is not 0, the temperature of a greedy model is raised, because it would write the same
+    text again."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
@@ -213,6 +217,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     reasoning: str
     answer: str
     finish_reason: FinishReason | None
+    """Why the model stopped; ``None``: the run ended before the model did, or cut the end of the model's text."""
     checks: tuple[CheckRecord, ...]
     violations: tuple[ViolationRecord, ...]
     insertions: tuple[Insertion, ...]

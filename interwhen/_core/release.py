@@ -162,7 +162,7 @@ class OpenChecks(Protocol):
 
     @property
     def changed(self) -> bool:
-        """Whether anything has changed, since the last call of :meth:`watch`, that can move the frontier."""
+        """Whether a check of the watched monitor, or a cut, may have moved the frontier since :meth:`watch`."""
         ...
 
     def watch(self, monitor: int, /) -> None:
@@ -182,7 +182,10 @@ class OpenChecks(Protocol):
 
 
 class Gates:
-    """Computes the offset up to which text may be shown, and the frontier. Without gating monitors all may be shown."""
+    """Computes the offset up to which text may be shown, and the frontier.
+
+    All text may be shown if no monitor has the delivery ``gate``, ``gate_tools`` or ``final``.
+    """
 
     __slots__ = (
         "_checks",
@@ -191,12 +194,28 @@ class Gates:
         "_gates_text",
         "_gating",
         "_intake",
+        "_passes_silent_text",
         "_required",
+        "_slowest",
+        "_slowest_hold",
         "_transcript",
         "frontier",
     )
 
-    def __init__(self, monitors: Sequence[Monitor], intake: Intake, checks: OpenChecks, events: deque[Event]) -> None:
+    def __init__(
+        self,
+        monitors: Sequence[Monitor],
+        intake: Intake,
+        checks: OpenChecks,
+        events: deque[Event],
+        *,
+        passes_silent_text: bool = True,
+    ) -> None:
+        """Start with the frontier at 0. Events are added to *events*.
+
+        *passes_silent_text* is false for runs of an old version, in which the frontier did not pass text in which the
+        slowest monitor found no segment, until a check of that monitor ended.
+        """
         self.frontier = 0
         """The offset up to which every due check of a required monitor has passed."""
         self._intake = intake
@@ -206,6 +225,11 @@ class Gates:
         self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery in GATING]
         self._gates_text = any(monitor.delivery == "gate" for monitor in monitors)
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
+        self._passes_silent_text = passes_silent_text
+        self._slowest = 0
+        """The number of the monitor that held the frontier back when it was computed last."""
+        self._slowest_hold = 0
+        """Where the incomplete segment of that monitor began then."""
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
 
     def open(self) -> None:
@@ -223,20 +247,25 @@ class Gates:
         return self._gates_text and bool(self._gating)
 
     def limit(self) -> int:
-        """Return the offset up to which the text may be shown."""
+        """Return the offset up to which the text may be shown. With a ``final`` monitor, none of the answer may be."""
         limit = min(self._settled(), self._transcript.length)
         return min(limit, self._answer_start()) if self._final else limit
 
     def advance(self) -> None:
         """Move the frontier if more checks have passed, and report this to the reader as an event."""
         # The slowest monitor holds the frontier back. While nothing changes for it, the frontier cannot move.
-        if not self._required or not self._checks.changed:
+        if not self._required or not (self._checks.changed or self._has_moved_hold()):
             return
         frontier, slowest = min((self._verified(number), number) for number in self._required)
+        self._slowest, self._slowest_hold = slowest, self._intake.hold(slowest)
         self._checks.watch(slowest)
         if frontier > self.frontier:
             self.frontier = frontier
             self._events.append(FrontierMoved(frontier))
+
+    def _has_moved_hold(self) -> bool:
+        # Text in which the slowest monitor finds no segment has no check that ends.
+        return self._passes_silent_text and self._intake.hold(self._slowest) != self._slowest_hold
 
     def settled(self, refuted: Mapping[int, int] = _NOTHING) -> int:
         """Return the offset up to which no gating monitor has an incomplete, open or refuted segment.
@@ -283,6 +312,7 @@ class Gates:
 # Make the certificate from the records of the checks, or the reasons why there is none.
 
 ENDED_WELL: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
+"""The finish reasons of a model that completed its text. Only such a text can be verified."""
 
 
 def unverified_reasons(

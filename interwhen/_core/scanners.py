@@ -348,7 +348,10 @@ class WholeScanner(Scanner):
 
 
 class CountScanner(Scanner):
-    """Divides the text into parts of a fixed number of characters, without gaps. The last part may be shorter."""
+    """Divides the text into parts of a fixed number of characters, without gaps.
+
+    A part is shorter if something ends it early: feedback, a tool call, the end of the phase or of the stream.
+    """
 
     reads_on = False
 

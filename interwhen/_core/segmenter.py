@@ -226,12 +226,13 @@ class Intake:
         *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
         scanners are called after every chunk. *offer* is what the request says about tool calls. *knows_tears* is false
         for runs of an old version, in which a segment that continues after feedback did not know which of its lines
-        were cut in the middle.
+        were cut in the middle. Raises :class:`UsageError` if the trigger of a monitor has invalid values.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
         self.plain = True
-        """Whether the last text was added unchanged: one phase, and no tags or calls in it."""
+        """Whether the last text of the model was added unchanged to the current phase. False for a text that changed
+        the phase or was searched for think tags, and for a tool call."""
         self._scanner_of = {number: shared for shared in self.scanners for number in shared.monitors}
         self._tags = ThinkTags(tags, phase) if tags is not None else None
         self._tags_done = False
@@ -372,7 +373,7 @@ class Intake:
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
-        """Tell the trigger :class:`Polls` that one more remedy was used; its next segments may be shorter."""
+        """Tell the trigger :class:`Polls` that one more remedy was used: its next segments may have other lengths."""
         for shared in self.scanners:
             if isinstance(shared.scanner, PollScanner):
                 shared.scanner.remedied()
@@ -408,7 +409,10 @@ class Intake:
                 yield span, written
 
     def tears(self, at: int) -> bool:
-        """Tell whether a cut at offset *at* would be in the middle of a line."""
+        """Tell whether a cut at offset *at* would be in the middle of a line.
+
+        At the end of the trace, it is not if the model finished its text there.
+        """
         transcript = self.transcript
         around = transcript.slice(max(at - 1, 0), at + 1)
         if at == 0 or "\n" in around:

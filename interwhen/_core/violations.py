@@ -197,7 +197,7 @@ class Candidate(msgspec.Struct, frozen=True):
     why: str
 
     def order(self, monitors: Sequence[Monitor]) -> tuple[int, int, bool, str, str, str]:
-        """Return the sort key of this candidate: by position, then by names.
+        """Return the sort key of this candidate: by position, then violations before unproven claims, then by names.
 
         The order never depends on the time at which candidates were found, so that runs are reproducible.
         """
@@ -215,8 +215,9 @@ class Candidate(msgspec.Struct, frozen=True):
 def refutation(ref: Ref, violation: Violation) -> Candidate:
     """Return the candidate for the claim of *ref*, which *violation* refuted.
 
-    If ``violation.where`` is not inside the claim, the verifier made an error. Then the candidate spans the whole
-    claim, and has no repair.
+    It spans the wrong part of the claim. If ``violation.where`` is not inside the claim, the verifier made an error:
+    then the candidate spans the whole claim, and has no repair. If the claim has no span, the candidate spans the
+    segment.
     """
     span = ref.span
     where = violation.where
@@ -235,7 +236,7 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 8
+RULES = 9
 """The version of the rules of the core. A journal records the version that its run used."""
 KNOWS_PLACES = 5
 """The first version of the rules in which records of violations have a place."""
@@ -250,6 +251,9 @@ another monitor has cut in the middle."""
 FORGETS_PLACES = 8
 """The first version of the rules in which the record of a violation without a plan has no place. Before, it had the
 place of the violation that was planned last."""
+PASSES_SILENT_TEXT = 9
+"""The first version of the rules in which the frontier passes text in which a required monitor finds no segment, as
+soon as a check of any other required monitor ends."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
@@ -279,8 +283,8 @@ class RemedyPlan(NamedTuple):
     torn: bool = False
     """Whether ``cut`` is in the middle of a line."""
     heat: int | None = None
-    """For a new sample that the ladder orders: how many there were at this place, this one included. ``None``: count
-    the resamples in a row."""
+    """For a new sample that the ladder orders: how many there were at this place, this one included; 1 if the cut is
+    before the refuted segment, as in a restart. ``None``: count the resamples in a row."""
 
     @property
     def goes_on(self) -> bool:
@@ -300,9 +304,10 @@ def plan(
 ) -> RemedyPlan:
     """Return the plan of the remedy of *monitor* for *candidate*. For ``Auto``, only that of a refuted tool call.
 
-    Feedback is written with *template*, and may quote *wrong_text*, the refuted text. *again*: the same words were
-    refuted at this position before, so a repair does not help. *cuts*: a repair may cut a number or a name short, as in
-    runs of version 0 of the rules.
+    The plan for a candidate without a violation is to abstain. Feedback is written with *template*, and may quote
+    *wrong_text*, the refuted text. *again*: the same words were refuted at this position before, so ``Repair`` is
+    replaced by its ``otherwise``. So it is, unless *cuts*, if a repair would cut a number or a name short; *cuts* is
+    true for runs of version 0 of the rules.
 
     A refuted tool call is cut together with all other calls of its turn, from offset *first_call* on. The model writes
     the whole turn again, so that no call is made twice.
@@ -431,8 +436,8 @@ class Violations:
         self.remedies = 0
         """The number of remedies after which the run continued."""
         self.resamples = 0
-        """How many of the last remedies, without a break, were resamples. For ``Auto``: how many of the remedies at the
-        place of the last one were, if the last one was."""
+        """How many of the last remedies, without a break, were resamples. After a new sample of ``Auto``: the ``heat``
+        of its plan."""
         self._monitors = monitors
         self._intake = intake
         self._transcript = intake.transcript
@@ -557,9 +562,10 @@ class Violations:
     def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
         """Return the plan of the remedy for *best*, and the reason why it must not be carried out (``None``: it may).
 
-        The reason is a spent budget, words that were refuted too often, or a ladder that has ended. The call records
-        that the words of *best* were refuted and which rung a ladder uses, so call it once for each remedy.
-        Without *goes_back*, a ladder does not cut text before the segment of *best*.
+        The reason is a spent budget, words that were refuted too often, or a ladder that has ended. For a ladder that
+        has ended, the plan is that of :func:`plan_surrender`. The call records that the words of *best* were refuted
+        and which rung a ladder uses, so call it once for each remedy. Without *goes_back*, a ladder does not cut text
+        before the segment of *best*.
         """
         self._goes_back = goes_back
         intake = self._intake
@@ -699,7 +705,10 @@ class Violations:
         return RemedyPlan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
 
     def _rests_on_reasoning(self, segment: Span) -> bool:
-        """Tell whether *segment* is in an answer that follows a reasoning in which the model can continue."""
+        """Tell whether *segment* is in an answer after reasoning to which the ladder may go back.
+
+        It may not if the model cannot continue inside the reasoning, or if the remedy ``Conclude`` ended the reasoning.
+        """
         transcript = self._transcript
         may_cut = self._goes_back and self._continues_reasoning and not transcript.conclusions
         if not may_cut or transcript.phase_at(segment.start) != "answer":
@@ -707,7 +716,10 @@ class Violations:
         return self._reasoning_end() > 0
 
     def _reasoning_end(self) -> int:
-        """Return the end of the text of the reasoning, before the closing tag; 0 if there is no reasoning."""
+        """Return the end of the text of the reasoning, before the closing tag.
+
+        It is 0 if there is no reasoning, and the end of the trace if the answer has not begun.
+        """
         transcript = self._transcript
         end = next((at for at, phase in reversed(transcript.phases) if phase == "answer"), transcript.length)
         return next((tag.start for tag in transcript.tags if tag.end == end), end)
@@ -738,7 +750,10 @@ class Violations:
         return ends and best.violation is not None and monitor.delivery == "interrupt"
 
     def pass_over(self, monitor: int) -> None:
-        """Let *monitor* (a number) interrupt no more, and record its candidates as violations without a remedy."""
+        """Let *monitor* (a number) interrupt no more, and record its violations as violations without a remedy.
+
+        Its unproven claims are dropped without a record.
+        """
         self._passed_over.add(monitor)
         standing, self._candidates = self._candidates, []
         for other in standing:
@@ -863,7 +878,10 @@ class Violations:
                 self.note(self.record(candidate, interrupted=True))
 
     def forget(self, monitor: str, segment: Span) -> None:
-        """Forget the violations that *monitor* found in *segment*, which the model had not finished."""
+        """Forget the violations without a remedy that *monitor* found in *segment*, which the model had not finished.
+
+        A candidate in the segment stays.
+        """
         for key in [key for key in self._noted if key[0] == monitor and segment.covers(key[2])]:
             del self._noted[key]
 

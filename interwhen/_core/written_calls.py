@@ -39,7 +39,8 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
     """Return what *prompt* and *extra*, the additional fields of the request's body, say about tool calls.
 
     A system message, or a prompt that is a plain text, may describe tools: as JSON schemas, or as Python functions for
-    an agent that writes code. Results of tools are not read, because other people may have written them.
+    an agent that writes code. A message of the user is read only to see whether it asks for ``Action:`` lines. Results
+    of tools are not read, because other people may have written them.
     """
     fields = _offered(extra)
     if isinstance(prompt, str):
@@ -305,7 +306,8 @@ def _elements(
 ) -> Iterator[tuple[re.Match[str], str]]:
     """Yield each element of *text*: its *opening* tag, and the text up to the next of the tags *closings*.
 
-    Raises :class:`Unreadable` for other text between the elements, and for a missing closing tag, unless *lenient*.
+    Raises :class:`Unreadable` for other text between the elements, and for a missing closing tag. With *lenient*, an
+    element without a closing tag goes to the end of *text*.
     """
     at = 0
     while (match := opening.search(text, at)) is not None:
@@ -424,7 +426,8 @@ def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
 def _as_json(text: str) -> str:
     """Convert *text*, an object in Gemma's notation with bare keys, to JSON.
 
-    Raises :class:`Unreadable` if it is not in this notation.
+    Raises :class:`Unreadable` if a part of it is not in this notation. Brackets are not matched, so the result may
+    still be invalid JSON.
     """
     written: list[str] = []
     at, bare = 0, ""
@@ -1121,7 +1124,7 @@ class CallScanner(Scanner):
     def _end(self, transcript: Transcript, *, last: bool) -> int | None:
         """Return the end of the open call; ``None`` if it is not known yet. *last*: no more text will come.
 
-        If ``_body`` is not set afterwards, the text is not a call.
+        If the text turns out not to be a call, return the start of its opening, with ``_body`` unset.
         """
         opening = self._body or self._read_head(last=last)
         if opening is None:
@@ -1176,7 +1179,10 @@ class CallScanner(Scanner):
         return transcript.length
 
     def _accept(self, transcript: Transcript, span: Span, opening: Opening) -> bool:
-        """Read the text at *span*, which begins with *opening*. Store its calls, and return whether it is a call."""
+        """Read the text at *span*, which begins with *opening*. Store its calls, and return whether it is a call.
+
+        In the answer, text that looks like a call and cannot be read counts as one; its record has the problem.
+        """
         if opening.form == "tagged" and self._known > transcript.length:
             after = span.start + len(opening.text)
             head = transcript.slice(after, min(after + _HEAD, span.end)) if not self._is_own else ""

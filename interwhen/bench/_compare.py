@@ -55,6 +55,7 @@ class Comparison:
 
     exercises: Sequence[Exercise]
     strategies: Sequence[Strategy]
+    """The strategies. Their names must differ."""
     budgets: Sequence[int]
     """Budgets of an attempt, in generated tokens."""
     sampling: Sampling
@@ -145,6 +146,7 @@ async def run_in_turn(
 
     Return their attempts by name. So each comparison has about as many attempts as the others when the time is over.
     *model* answers, and *workers* run the checks. The function *keep* is called with all attempts after each round.
+    Raises :class:`UsageError` if there are no exercises, or if the time limit is not positive.
     """
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
@@ -166,7 +168,8 @@ class Attempts:
 
     by_arm: Mapping[Arm, Sequence[GradedAttempt]]
     generated: int
-    """Tokens that the model generated. Strategies that share text are charged for more tokens in total."""
+    """Tokens that the model generated, without attempts that were made earlier. Strategies that share text are charged
+    for more tokens in total."""
     exercises: int
     """The number of exercises that all strategies attempted."""
     seconds: float
@@ -180,9 +183,10 @@ class Attempts:
         return cls(by_arm, sum(one.generated for one in each), sum(one.exercises for one in each), seconds)
 
     def report(self, subject: str, baseline: str) -> Report:
-        """Return a report with tables and a chart. Paired tests compare each strategy with the strategy *baseline*.
+        """Return a report with tables and a chart.
 
-        *subject* is the text in the heading, such as the tasks and the model.
+        Paired tests compare each strategy with the strategy *baseline* at the same budget. *subject* is the text in the
+        heading, such as the tasks and the model.
         """
         order = sorted(
             self.by_arm, key=lambda arm: (arm[0], -_right(self.by_arm[arm]), _tokens(self.by_arm[arm]), arm[1])
@@ -232,7 +236,7 @@ def _share(hits: int, of: int) -> Estimate | None:
 def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
     """Return the arms (budget and strategy) on the Pareto front, cheapest first.
 
-    For an arm on the front, no other arm has as many right answers for fewer tokens.
+    An arm is on the front if every arm with fewer tokens has fewer right answers.
     """
     best: list[Arm] = []
     for arm in sorted(by_arm, key=lambda arm: (_tokens(by_arm[arm]), -_right(by_arm[arm]))):

@@ -146,7 +146,7 @@ async def contexts(
         The right answer is a number.
     rows
         A file to which each result is added, one JSON object a line. Results that it has already are not measured
-        again.
+        again; with --cold, only those that were measured with --cold count.
     model
         An installed model ("local", "local:PATH.gguf"); with --base-url, the model's name there.
     base_url
@@ -246,9 +246,9 @@ def draw_contexts(found: Sequence[DatedQuestion], limit: int, seed: int) -> list
 
 
 def read_rows(path: Path | None) -> dict[tuple[str, Arm], ContextRun]:
-    """Return the results in the file at *path*, by question id and arm. Lines that cannot be read are ignored.
+    """Return the results in the file at *path*, by question id and arm; of several, the last one.
 
-    A missing file has no results.
+    Lines that cannot be read are ignored. ``None`` and a missing file have no results.
     """
     if path is None or not path.exists():
         return {}
@@ -318,7 +318,9 @@ class Measuring:
         """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each.
 
         *plain* has results of the arm ``bare`` by the id of the question. Where nothing could be prepared, the request
-        would be the same as in that arm, so its result is repeated.
+        would be the same as in that arm, so the result in *plain*, if there is one, is repeated. Raises
+        :class:`~interwhen.ModelError` if the model cannot write the notes of the arm ``notes``; a run that fails is a
+        result.
         """
         if not questions:
             return
@@ -407,7 +409,8 @@ def _repeated(bare: ContextRun, arm: Arm, prepared: Prepared) -> ContextRun:
 def is_right(text: str, gold: str) -> bool:
     """Return whether the answer in *text* is the number *gold*.
 
-    The answer is the last number in the last answer line, or in the whole text if it has no answer line.
+    The answer is the last number in the last answer line, or in the whole text if it has no answer line. A text without
+    a number is not right.
     """
     lines = _ANSWER.findall(text)
     numbers = _NUMBER.findall(lines[-1] if lines else text)

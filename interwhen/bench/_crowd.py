@@ -71,7 +71,7 @@ class Reading(msgspec.Struct):
 
     @property
     def first(self) -> float:
-        """Seconds from the request to the first chunk."""
+        """Seconds from the request to the first chunk. There must be one."""
         return self.arrivals[0] - self.asked
 
     @property
@@ -91,8 +91,11 @@ class Crowd(msgspec.Struct, frozen=True):
 
     It is the mean over all streams. A lost stream counts as 0."""
     late_p50_ms: float
-    """The median time from the moment at which a chunk was due at the generator to its arrival."""
+    """The median time from the moment at which a chunk was due at the generator to its arrival, in milliseconds.
+
+    Lost streams are left out; 0 if all are lost."""
     late_p99_ms: float
+    """The 99th percentile of the same time."""
 
 
 class StreamReader(asyncio.Protocol):
@@ -285,7 +288,7 @@ async def ask_generator(base_url: str) -> LoadTally:
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
     """Summarize *readings* of streams that were read at the same time: how many were lost, how late their chunks came.
 
-    Each stream had *chunks* chunks, at *rate* chunks a second.
+    There is at least one reading. Each stream had *chunks* chunks, at *rate* chunks a second.
     """
     whole = [(each, each.begun) for each in readings if each.ended and len(each.arrivals) == chunks and each.begun]
     late = [

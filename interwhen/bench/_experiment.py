@@ -131,7 +131,7 @@ class Output:
         """Raise :class:`UsageError` if a file of the report is in no existing folder, or is a folder.
 
         Call it before the benchmark runs. *has_charts* says whether the report has charts; without them, ``--plot`` is
-        refused. Raises :class:`MissingExtraError` if it needs matplotlib.
+        refused. Raises :class:`MissingExtraError` if ``--plot`` was given and matplotlib is not installed.
         """
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
@@ -140,7 +140,7 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        """Write *report*, which may be incomplete so far, to the file of ``--json``, if it was given.
+        """Write *report*, which may be incomplete so far, to the file of ``--json``, if it was given and is not ``-``.
 
         The file is replaced as a whole. Raises :class:`UsageError` if it cannot be written.
         """
@@ -159,7 +159,7 @@ class Output:
     def write(self, report: Report) -> None:
         """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for.
 
-        Raises :class:`UsageError` if the JSON or the charts cannot be written, and :class:`OSError` for the page.
+        Raises :class:`UsageError` if one of these files cannot be written.
         """
         self.keep(report)
         if str(self.json) == "-":
@@ -169,7 +169,13 @@ class Output:
         else:
             show(report)
         if self.page is not None:
-            self.page.write_text(page(report), encoding="utf-8")
+            try:
+                self.page.write_text(page(report), encoding="utf-8")
+            except OSError as error:
+                raise UsageError(
+                    f"--page must be a file that can be written, got {str(self.page)!r} ({error.strerror or error}); "
+                    "name another file"
+                ) from error
         if self.plot is not None:
             draw(report, self.plot)
 
@@ -200,9 +206,10 @@ def command_of(
     """Return a function that runs *measure* as a command, with the options of *measure* and of :class:`Output`.
 
     The function writes the report that *measure* returns, and returns the exit code: 0 if the report passed, else 1.
-    *needs* lists modules that are installed with extras. If *uvloop* is not ``None``, the command has an option for the
-    event loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
-    incomplete report as JSON. *has_charts* tells whether ``--plot`` is allowed.
+    *needs* lists modules that are installed with extras; the function raises :class:`MissingExtraError` without them.
+    If *uvloop* is not ``None``, the command has an option for the event loop, with *uvloop* as its default. If
+    *measure* has a parameter ``keep``, it gets a function that writes an incomplete report as JSON. *has_charts* tells
+    whether ``--plot`` is allowed.
     """
     name = measure.__name__
     given = inspect.signature(measure)

@@ -77,7 +77,7 @@ class CrowdPair(msgspec.Struct, frozen=True):
 
 
 def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
-    """Return the round with the median lateness, changed to show the worst of all rounds in two numbers.
+    """Return the round with the median added lateness, changed to show the worst of all rounds in two numbers.
 
     Its delivered rate is replaced by the lowest, and its number of lost streams by the highest.
     """
@@ -92,6 +92,7 @@ def serving(monitor: Sequence[str], upstream: str, **environment: str) -> Iterat
     """Run a gateway with the monitors named in *monitor* until the end of the block, and yield its process and URL.
 
     *upstream* is the URL of the model server. *environment* is added to the environment variables of the process.
+    Raises :class:`UsageError` if the gateway does not start.
     """
     watching = (word for name in monitor for word in ("-m", name))
     command = [sys.executable, "-c", _SERVE, "serve", "--port", "0", *watching, "--upstream", upstream]
@@ -140,7 +141,7 @@ async def gateway(
         How many pairs of streams are read through the openai SDK, bare and wrapped.
     monitor
         A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times. With --empty-monitor, no monitor
-        watches, and the gateway passes on bytes.
+        watches in the gateway, which then passes on bytes; elsewhere one that does almost no work takes its place.
     transport
         The HTTP library that interwhen.run uses.
     seed
@@ -289,7 +290,8 @@ async def sdk_cost(
 
     Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. Each chunk is sent in a
     separate packet, as by a real model. If many chunks arrived at once, the cost of waking up for a single chunk would
-    not be measured. *chunks* and *rate* (chunks per second) describe the stream.
+    not be measured. *chunks* and *rate* (chunks per second) describe the stream. Raises :class:`UsageError` if a stream
+    lacks a chunk, or if no check runs on a watched one.
     """
     import openai
 
@@ -396,7 +398,7 @@ _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 async def read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
     """Read the same stream through each of *ways*, which maps names to base URLs, in the rounds of *experiment*.
 
-    Raises :class:`UsageError` if a stream ends early.
+    Raises :class:`UsageError` if a stream ends early, and :class:`OSError` if a URL cannot be connected to.
     """
     readers = {name: StreamReader(url) for name, url in ways.items()}
 

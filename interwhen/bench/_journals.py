@@ -169,7 +169,10 @@ class _TickingUpstream:
         await waiting
 
     async def run(self, every: int, flush: Callable[[], None]) -> None:
-        """Let a tick come whenever all other tasks have had their turn. Call *flush* at every so many ticks."""
+        """Let a tick come whenever all other tasks have had their turn, until this is cancelled.
+
+        Call *flush* after each *every* ticks for which an answer waited.
+        """
         while True:
             waiting, self._waiting = self._waiting, []
             for each in waiting:

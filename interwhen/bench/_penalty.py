@@ -89,6 +89,7 @@ class Setup:
     verifier_ms: float = 100.0
     """How long each check of an artificial monitor takes, in milliseconds."""
     waiting: Waiting = "async"
+    """How a check of an artificial monitor waits for this time."""
     poll_chars: int | None = None
     """The size of the parts that artificial monitors check, in characters; ``None``: sentences, lines and so on."""
     forks: bool = False
@@ -133,10 +134,11 @@ class Setup:
                 assert_never(axis)
 
     async def measure(self) -> Penalty:
-        """Run the pairs, and return what supervision added. Raises :class:`UsageError` if no pair was a correct run.
+        """Run the pairs, and return what supervision added.
 
-        The runs of a pair have the same request and seed, and run one after the other in random order. In a correct
-        run, no violation interrupts.
+        The runs of a pair have the same request and seed, and the arms run one after the other in random order. Raises
+        :class:`UsageError` if no pair was a correct run (see :class:`Penalty`), if a number is not positive, or if the
+        source cannot be opened.
         """
         require_positive(concurrency=self.concurrency)
         watching = self.watching()
@@ -173,8 +175,9 @@ class Penalty:
     """Compares the bare and the supervised run of each pair, and computes what supervision added.
 
     *flows* has the measured runs by arm and pair, *source* names where the streams come from, and *monitors* has the
-    names of the monitors. A pair counts only if it is a correct run, in which no violation interrupted. ``others``
-    lists the other pairs with the reason. Raises :class:`UsageError` if no pair was a correct run.
+    names of the monitors. A pair counts only if it is a correct run: no violation interrupted, no run abstained
+    or failed, and in each run at least two pieces of text came. ``others`` lists the other pairs with the reason.
+    Raises :class:`UsageError` if no pair was a correct run.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:
@@ -354,7 +357,7 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
     """Return points of a curve over the gaps of *flows*: a gap in milliseconds, and the share of gaps that are longer.
 
-    The shortest gaps are left out, because they are between chunks of one read and no reader waits for them.
+    The shortest 5 % of the gaps are left out, because they are between chunks of one read and no reader waits for them.
     """
     gaps = _gaps(flows)
     return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
@@ -492,9 +495,10 @@ async def penalty(
 
     By default, a separate process replays a recorded stream, each token at its recorded time. Five monitors watch the
     stream, and each of their checks takes 100 ms. The runs of a pair get the same request and seed, one after the other
-    in random order. Only pairs in which no violation interrupted count as correct runs; the others are listed.
+    in random order. Only pairs in which no violation interrupted and no run failed count as correct runs; the others
+    are listed.
 
-    Exit codes: 0, or 1 where the total is above --fail-above, or fewer than 80 % of the pairs were correct runs.
+    Exit codes: 0; with --fail-above 1, if the total is above it or fewer than 80 % of the pairs were correct runs.
 
     Parameters
     ----------

@@ -96,9 +96,9 @@ async def prepare(
 ) -> Setting:
     """Run precompute for *case* until there is nothing left to do, and return the prepared context.
 
-    *arm* selects what is prepared. *rates* are the probabilities of the mistakes of the simulated model. *passes* and
-    *min_gain* are options of the fact producer. *misses* is the share of wrong statements that the monitor wrongly
-    passes.
+    *arm* selects what is prepared. *rates* are the probabilities of the mistakes of the simulated model. *passes* is
+    how often precompute goes over the context, and *min_gain* is an option of the fact producer. *misses* is the share
+    of wrong statements that the monitor wrongly passes.
     """
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
@@ -199,7 +199,7 @@ class CurvePoint(NamedTuple):
     notes: float
     """The mean number of notes per context."""
     wrong: float
-    """The share of notes that are wrong, by the generator."""
+    """The share of notes that are wrong, by the generator; 0 if there are no notes."""
 
 
 _Read = tuple[Case, SlippingModel, list[str]]
@@ -219,7 +219,8 @@ async def curve(
 
     The kinds are ``verified`` facts, ``leaky`` (with a monitor that passes some wrong statements), ``unverified`` and
     ``verbatim`` (no notes). *most* lists the numbers of passes. *contexts* contexts of *family* are generated, with
-    *questions* questions each. *rates* are the probabilities of the model's mistakes.
+    *questions* questions each; *seed* is the seed of the first one. *rates* are the probabilities of the model's
+    mistakes. Raises :class:`MissingExtraError` as :func:`make_case` does.
     """
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
@@ -532,7 +533,7 @@ async def cost_rows(
 
     *contexts* contexts of *family* are generated, with *questions* questions each, of which the share *predictable* can
     be foreseen. *rates* are the probabilities of the model's mistakes. After *minutes* minutes, no further context
-    begins.
+    begins. Raises :class:`MissingExtraError` as :func:`make_case` does.
     """
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
@@ -628,7 +629,8 @@ async def simulate(
     It asks *questions* questions on each of *contexts* contexts for each family and each share in *predictable*,
     computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
     items. After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the
-    timetables for the questions to Z3.
+    timetables for the questions to Z3; without Z3, their table is empty. Raises :class:`MissingExtraError` as
+    :func:`make_case` does.
     """
     rates = MistakeRates()
     costs: list[Row] = []

@@ -46,7 +46,7 @@ class FirstToken:
     confirmed: bool
     """Whether the work ahead of time saw the prefix in the counters."""
     stays: bool
-    """Whether the run saw it, too."""
+    """Whether the run saw it, too; false if nothing was sent ahead of time."""
     ahead: int
     """The prompt tokens that the work ahead of time sent."""
     hits: int | None = None

@@ -87,7 +87,7 @@ def pinned(*, last: bool = False) -> Iterator[None]:
 
 
 def open_transport(name: TransportName) -> Transport:
-    """Return a new HTTP transport of the kind *name*."""
+    """Return a new HTTP transport of the kind *name*, which the caller closes. ``fast`` needs the extra ``fast``."""
     if name == "fast":
         from interwhen.models._fast_transport import FastTransport
 
@@ -98,7 +98,7 @@ def open_transport(name: TransportName) -> Transport:
 
 
 def memory_of(pid: int | None = None) -> Memory:
-    """Return the memory of process *pid*, by default of this one."""
+    """Return the memory of process *pid*, by default of this one. Without such a process, both fields are ``None``."""
     try:
         lines = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -108,7 +108,10 @@ def memory_of(pid: int | None = None) -> Memory:
 
 
 def cpu_seconds_of(pid: int) -> float | None:
-    """Return the CPU time in seconds that process *pid* has used; ``None`` if the system does not report it."""
+    """Return the CPU time in seconds that process *pid* has used.
+
+    ``None`` if there is no such process, or if the system does not report it.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

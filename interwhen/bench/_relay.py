@@ -14,7 +14,10 @@ from interwhen.testing._paced_server import serve_on_loopback
 
 
 def serve(listener: socket.socket, *, port: int) -> None:
-    """Accept connections on *listener*, and relay each to *port* on this machine until the process ends."""
+    """Accept connections on *listener*, and relay each to *port* on this machine until the process ends.
+
+    If one side of a connection ends, both are closed.
+    """
     ready = selectors.DefaultSelector()
     ready.register(listener, selectors.EVENT_READ)
     while True:

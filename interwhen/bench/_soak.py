@@ -1,7 +1,8 @@
 """``interwhen bench soak``: reads many streams for a long time from a server with random faults.
 
-A run must lose no text and pass no wrong claim, and memory must not grow. :func:`judge` compares each text line by line
-with the story that the server told. The measured code does not generate the stories.
+A run must lose no text and pass no wrong claim, and no task or socket may be left over; the growth of memory is
+reported. :func:`judge` compares each text line by line with the story that the server told. The measured code does not
+generate the stories.
 """
 
 from __future__ import annotations
@@ -174,10 +175,10 @@ async def soak(
 ) -> Report:
     """Supervise many streams for a long time against a server that breaks at random; ends with 1 unless it is clean.
 
-    A server in a separate process streams stories that contain wrong sums, and answers a third of the requests with a
+    A server in a separate process streams stories that contain wrong sums, and answers 30 % of the requests with a
     network fault. One verifier corrects the sums. Another verifier raises, exceeds its deadline or returns nonsense.
-    Some readers leave early. Each run is compared with its story: no text may be lost, no wrong claim may pass, and no
-    task, socket or memory may be left over.
+    Some readers leave early. Each run is compared with its story: it is clean if no text is lost, no wrong claim
+    passes, and no task or socket is left over. The growth of memory is reported.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
 
     value: float
     unit: str = ""
+    """The unit of all numbers, such as ``ms``; empty for a plain number."""
     low: float | None = None
     high: float | None = None
     n: int = 1
@@ -73,7 +74,7 @@ def estimate(
 
 
 def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
-    """Return the mean of *values*, which are in *unit*, with its interval.
+    """Return the mean of *values*, which are in *unit*, with its interval. *values* must not be empty.
 
     Unlike a median, the mean includes the cost of slow runs.
     """
@@ -81,9 +82,10 @@ def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
 
 
 def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> tuple[Estimate, Estimate]:
-    """Return the mean of *after* minus *before* within pairs, once in *unit* and once in percent of *before*.
+    """Return the mean of *after* minus *before* within pairs, once in *unit* and once in percent.
 
-    The parameters *before* and *after* have one value for each pair.
+    The parameters *before* and *after* have one value for each pair, at least one. The percentage of a pair is relative
+    to its *before*, and 0 if that is 0.
     """
     added = [late - early for early, late in zip(before, after, strict=True)]
     shares = [more / early * 100 if early else 0.0 for more, early in zip(added, before, strict=True)]

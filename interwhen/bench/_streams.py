@@ -62,6 +62,7 @@ class ReplayedFile:
     tokens: int | None = None
     """How many chunks of each stream are sent; ``None``: all."""
     transport: TransportName = "httpx2"
+    """The HTTP library that reads the streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +110,11 @@ class OpenSource:
 
 @asynccontextmanager
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
-    """Open *source*, and close it at the end of the block. Equal *seed* numbers give equal streams or requests.
+    """Open *source*, and close it at the end of the block. *seed* is the seed of the requests.
 
-    Raises :class:`UsageError` if it cannot be opened, and :class:`MissingExtraError` for a local model without its
-    extra.
+    A replay starts a separate process that sends the streams, and pins this process to one core. Raises
+    :class:`UsageError` if the source cannot be opened, and :class:`~interwhen.toolkit.MissingExtraError` for a local
+    model without its extra.
     """
     match source:
         case ReplayedFile():
@@ -141,7 +143,13 @@ async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource
 
 @asynccontextmanager
 async def _replayed(source: ReplayedFile, seed: int) -> AsyncIterator[OpenSource]:
-    count = len(load_recordings(source.path))
+    try:
+        count = len(load_recordings(source.path))
+    except OSError as error:
+        raise UsageError(
+            f"--replay must name a readable file, got {str(source.path)!r} ({error.strerror or error}); "
+            "name another one"
+        ) from error
     if not count:
         raise UsageError(
             f"--replay must name a file with recordings, got {str(source.path)!r}, which has none; "
@@ -262,7 +270,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     text_sha256: str
     """The SHA-256 of the text, to compare the runs of a pair."""
     fork_spans: tuple[tuple[float, float], ...] = ()
-    """For each fork the times of its request and its answer."""
+    """For each fork, also one that failed, the times of its request and of its end."""
     forks: int = 0
     """The number of forks."""
     fork_tokens: int = 0
@@ -270,6 +278,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     fork_prompt_tokens: int = 0
     """The prompt tokens of all forks."""
     costs: tuple[MonitorCost, ...] = ()
+    """The checks and times of each monitor; empty for a bare run."""
     why_not: str = ""
     """Why this was not a correct run; empty if it was correct."""
 
@@ -304,7 +313,8 @@ async def read_bare(model: Model, request: Request) -> Flow:
 async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
     """Read the answer of *model* to *request* through a run with *monitors*, and return the measurements.
 
-    It reads as users of :func:`interwhen.run` do.
+    It reads as users of :func:`interwhen.run` do. A run that fails or abstains raises nothing; ``why_not`` of the
+    result says so.
     """
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)

@@ -59,13 +59,15 @@ def hub(
     monitors: tuple[str, ...] = (),
     answer: str = ANSWER,
 ) -> Iterator[Exercise]:
-    """Yield *count* rows of the Hugging Face dataset *name* as exercises, in random order.
+    """Yield at most *count* rows of the Hugging Face dataset *name* as exercises, in random order.
 
-    Raises :class:`MissingExtraError` without the extra ``datasets``. *config* and *split* select a part of the dataset,
+    The dataset is downloaded, unless it is in the cache of the package ``datasets``. Raises :class:`MissingExtraError`
+    without the extra ``datasets``. *config* and *split* select a part of the dataset,
     and *seed* determines the order. *prompt* and *target* are names of columns. The regex *target_pattern* is applied
     to the column *target*: its first group is the right answer. *instruction* becomes the system message. *monitors*
     are the names of the monitors of each exercise. The regex *answer* finds the answer in a text of the model. The
-    iterator raises :class:`~interwhen.UsageError` if a column is missing or *target_pattern* finds no answer.
+    iterator raises :class:`~interwhen.UsageError` if a column is missing, if *target_pattern* finds no answer, or if a
+    pattern is no regex with a group.
     """
     try:
         import datasets
@@ -97,7 +99,8 @@ def from_rows(
 ) -> Iterator[Exercise]:
     """Yield the first *count* of *rows* as exercises. The other parameters are those of :func:`hub`.
 
-    Raises :class:`~interwhen.UsageError` if a column is missing or *target_pattern* finds no answer.
+    Raises :class:`~interwhen.UsageError` if a column is missing, if *target_pattern* finds no answer, or if a pattern
+    is no regex with a group.
     """
     pattern, read = _compiled("target_pattern", target_pattern), reader(answer)
     for number, row in zip(range(count), rows, strict=False):

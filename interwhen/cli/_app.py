@@ -44,7 +44,8 @@ def configure(level: LogLevel) -> None:
 
 
 GROUP = "interwhen.commands"
-"""The entry points with which packages add commands: a cyclopts command or app, as ``module:object``."""
+"""The group of entry points with which packages add commands. Each names a cyclopts command or app, as
+``module:object``."""
 
 app = App(
     name="interwhen",

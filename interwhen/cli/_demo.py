@@ -92,7 +92,7 @@ SCENES = (
 class PacedModel(ModelWrapper):
     """Wraps *model* and slows its streams down to at most *rate* tokens a second.
 
-    Optional attributes of *model*, such as its timeouts, are not passed on.
+    Forks are not slowed down. Optional attributes, such as the timeouts, are those of *model*.
     """
 
     def __init__(self, model: Model, rate: float) -> None:

@@ -57,7 +57,8 @@ def doctor(
 ) -> int:
     """Probe what an endpoint can do, and show what that means for interwhen; or show the state of the journals.
 
-    Exit codes: 0 usable, 1 a line of the contract is broken, 5 not usable, 2 wrong usage.
+    Exit codes: 0 usable, 1 a line of the contract is broken, 2 wrong usage, 5 the endpoint or the directory of journals
+    is not usable.
 
     Parameters
     ----------
@@ -149,11 +150,12 @@ def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
 
 
 def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
-    """Examine the directory of *settings*: is it writable, do its journals have an end, how much disk space is free.
+    """Examine the directory of *settings*, and return the findings.
 
-    A temporary file is written there and deleted. Only the newest 200 journals are read, without those that were
-    changed in the last minute, because a call may still write them. If there is no such directory, only that is
-    reported.
+    They are: whether it is writable, how many journals it has, whether these have an end, and how much disk space is
+    free. A temporary file is written there and deleted. Only the newest 200 journals are read, without those of them
+    that were changed in the last minute, because a call may still write them. If there is no such directory, only that
+    is reported.
     """
     folder = Path(settings.path)
     access = _access(folder)
@@ -220,7 +222,10 @@ def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
 
 
 def _lost(base_url: str) -> ProbeFinding:
-    """Ask the gateway at *base_url* how many journals it could not write, and return the finding."""
+    """Ask the gateway at *base_url* how many journals it could not write, and return the finding.
+
+    It is ``unknown`` if the gateway does not answer within five seconds, or does not count journals.
+    """
     import httpx2
 
     url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
@@ -250,8 +255,9 @@ class _Endpoint(NamedTuple):
 async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint]:
     """Yield the server at *base_url*.
 
-    Without it, start a server for the local *model*, yield it, and stop it at the end. Raises :class:`UsageError` if
-    *model* is not local then.
+    Without *base_url*, start a server for the local *model*, yield it, and stop it at the end of the block. In this
+    case, raise :class:`UsageError` if *model* is not local, and the errors of the start, such as
+    :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
     if base_url is not None:
         import os
@@ -285,8 +291,8 @@ async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) 
 async def _checked(base_url: str | None, model: str, record: Path | None, on_progress: OnProgress) -> ContractReport:
     """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
 
-    Without *base_url*, a server for the local *model* is started and stopped; this raises :class:`UsageError` if
-    *model* is not local. All requests and responses are written to the file *record*, if it is given.
+    Without *base_url*, a server for the local *model* is started and stopped; then :class:`UsageError` is raised if
+    *model* is not local. If *record* is given, all requests and responses are written to this file at the end.
     """
     from interwhen.models._httpx2_transport import Httpx2Transport
 

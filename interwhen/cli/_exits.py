@@ -8,7 +8,8 @@ from interwhen._types.results import Status
 
 OK = 0
 BROKEN = 1
-"""``interwhen simulate``: a promise did not hold; ``verifiers try`` and ``bench``: a bar was missed."""
+"""The command ran, and found something that must not be: a bar that was missed (``bench``, ``verifiers try``), a
+promise that did not hold (``simulate``), a broken line (``doctor --contract``), or problems of rules (``policy``)."""
 USAGE = 2
 FAILED = 5
 INTERRUPTED = 130
@@ -17,5 +18,5 @@ BY_STATUS: dict[Status, int] = {"verified": 0, "unverified": 3, "abstained": 4, 
 
 
 def of_error(error: InterwhenError) -> int:
-    """Return the exit code for *error*: 2 for wrong usage or a missing extra, 5 if the model or the system failed."""
+    """Return the exit code for *error*: 2 for a :class:`UsageError` or a missing extra, 5 for any other error."""
     return USAGE if isinstance(error, UsageError | MissingExtraError) else FAILED

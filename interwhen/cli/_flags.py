@@ -41,9 +41,11 @@ class ModelFlags:
     """The API of that server; default: chat for --chat, completions otherwise."""
 
     def open(self, prompt: Prompt = "") -> Model:
-        """Open the selected model. Without --api, the kind of *prompt* (text or chat) selects the API.
+        """Open the selected model; the caller closes it.
 
-        Raises :class:`UsageError` if --api is given without --base-url, or if the model cannot be loaded.
+        Without --api, the kind of *prompt* (text or chat) selects the API. Raises :class:`UsageError` if --api is given
+        without --base-url, or --base-url without --model, or if the model cannot be loaded. An
+        :class:`~interwhen.InterwhenError` of the model's factory is passed on.
         """
         if self.base_url is None:
             if self.api is not None:
@@ -60,7 +62,10 @@ class ModelFlags:
         return bool(self.model or self.base_url or self.api)
 
     def reference(self, prompt: Prompt) -> ModelReference:
-        """Return a reference with which the model can be opened again, without keys and passwords."""
+        """Return a reference with which a journal names the model, so that it can be opened again.
+
+        It has no keys and passwords: user, password and query of the URL are left out.
+        """
         if self.base_url is None:
             return ModelReference(self.model or "local")
         return ModelReference(without_login(self.base_url), self.model, self.api or default_api(prompt))
@@ -96,7 +101,7 @@ class SamplingFlags:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class BudgetFlagsWithoutReconnects:
-    """The budgets of a run, for a command that starts a broken run again itself."""
+    """The budgets of a run without the one for reconnects, for a command that starts a broken run again itself."""
 
     max_remedies: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.remedies
     """The most violations that are remedied."""
@@ -112,7 +117,7 @@ class BudgetFlagsWithoutReconnects:
     """The most seconds of the run."""
 
     def value(self) -> Budgets:
-        """Return the budgets that these options select."""
+        """Return the budgets that these options select. Raises :class:`UsageError` for a negative number."""
         return Budgets(
             remedies=self.max_remedies,
             repeats=self.max_repeats,
@@ -126,13 +131,13 @@ class BudgetFlagsWithoutReconnects:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class BudgetFlags(BudgetFlagsWithoutReconnects):
-    """The budgets of the run: the most remedies, discarded tokens, forks, seconds and reconnects."""
+    """The budgets of the run, with the one for reconnects."""
 
     max_reconnects: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.reconnects
     """The most broken streams that are resumed."""
 
     def value(self) -> Budgets:
-        """Return the budgets that these options select."""
+        """Return the budgets that these options select. Raises :class:`UsageError` for a negative number."""
         # Not super(): a dataclass with slots is a copy of its class, which super() without arguments does not know.
         return msgspec.structs.replace(BudgetFlagsWithoutReconnects.value(self), reconnects=self.max_reconnects)
 
@@ -154,7 +159,8 @@ class ContextFlags:
     def open(self, model: Model) -> AbstractAsyncContextManager[Ready | None]:
         """Open the prepared context for runs of *model*. Without --context, the block gets ``None``.
 
-        Raises :class:`UsageError` if other options of the context are given without it, or if --passages is negative.
+        Raises :class:`UsageError` if other options of the context are given without --context, or if --passages is
+        negative. Entering the block raises the errors of the store.
         """
         if self.context is None:
             if self.store is not None or self.key_file is not None or self.passages:
@@ -187,8 +193,9 @@ class _Conversation(msgspec.Struct, frozen=True):
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
     """Return the prompt from the option that the user gave: *text*, *prompt_file* or *chat*. The file ``-`` is stdin.
 
-    Raises :class:`UsageError` if none or several of them were given, if *text* is empty, if a file cannot be read, or
-    if *chat* holds no valid chat.
+    *chat* is a file with a JSON list of messages, or an object with this list as ``messages``. Raises
+    :class:`UsageError` if none or several of the options were given, if *text* is empty, if a file cannot be read, or
+    if *chat* has no valid messages.
     """
     given = [
         name

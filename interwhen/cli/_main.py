@@ -19,7 +19,8 @@ _MISSING = "error: the command line needs an extra that is not installed: pip in
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command in *arguments* (default: those of the process), and end the process with its exit code.
 
-    Without *arguments*, tracebacks of this process have their control characters escaped from then on.
+    An :class:`InterwhenError` becomes one line on stderr, except with ``--debug``; other errors are raised. Without
+    *arguments*, tracebacks of this process have their control characters escaped from then on.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
@@ -78,7 +79,7 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _pipe_closed() -> int:
-    """Return the exit code 141, and discard further output: the reader of our output has closed it (``| head``)."""
+    """Discard further output, because its reader has closed the pipe (``| head``). Return the exit code 141."""
     import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,7 +25,7 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 def set_quiet(*, quiet: bool) -> None:
-    """Switch all progress and hints off (*quiet*) or on, for the current context."""
+    """Switch all progress and hints off (*quiet*) or on, for the current context (:mod:`contextvars`)."""
     _quiet.set(quiet)
 
 
@@ -42,9 +42,10 @@ _blocks: list[ProgressLine] = []
 class ProgressLine:
     """Shows the progress of a block of work on stderr: on a terminal one line that is redrawn, else a line at times.
 
-    *verb* names the work, such as "checking". *total* is the number of its steps; ``None`` if it is not known. A thread
-    updates the time while a step takes long; a benchmark switches it off with *ticks*, because it would be measured.
-    Nothing is shown in the first two seconds, nor with ``--quiet``.
+    *verb* names the work, such as "checking". *total* is the number of its steps; ``None`` if it is not known. With
+    *ticks*, a thread updates the time while a step takes long; a benchmark does without, because the thread would be
+    measured, too. Nothing is shown in the first two seconds, nor with ``--quiet``. Of nested blocks, only the innermost
+    is shown.
     """
 
     def __init__(
@@ -109,7 +110,11 @@ class ProgressLine:
                 self._is_drawn = False
 
     def line(self) -> str:
-        """Return the progress as one line: the verb, the counts, the time that has passed or is left, and the note."""
+        """Return the progress as one line: the verb, the counts, a time, and the note.
+
+        The time is an estimate of what is left, if the total is known and a step is done; else the time that has
+        passed.
+        """
         seconds = self._clock() - self._begun
         done, total = self._done, self._total
         parts = [self._verb]

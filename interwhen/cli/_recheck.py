@@ -10,8 +10,10 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
+from interwhen import UsageError
 from interwhen._run import RepeatedCheck, check_again
 from interwhen.cli import _exits
+from interwhen.cli._flags import read_prompt
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, json_safe, one_line, signs_for, stdout_console
 
@@ -27,7 +29,7 @@ def recheck(
     """Check the result in FILE again with the installed verifiers; no model is asked.
 
     FILE is a journal, or a result as JSON. Its hashes are compared first: a record that was changed is refused. Exit
-    codes: 0 if every check that passed passes again, else 3.
+    codes: 0 if there are checks that passed and all of them pass again, 2 wrong usage or a changed record, else 3.
 
     Parameters
     ----------
@@ -36,11 +38,18 @@ def recheck(
     monitor
         The monitors of the run: NAME or NAME:OPTION=VALUE,OPTION=VALUE. A journal names its own.
     prompt
-        A file with the prompt, for a result as JSON whose monitors read the problem.
+        A file with the prompt, for a result as JSON whose monitors read the problem; "-" is stdin.
     json
         Write a line of JSON for each check.
     """
-    text = prompt.read_text("utf-8") if prompt is not None else None
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise UsageError(
+            f"FILE must be a readable journal or result, got {str(file)!r} ({error.strerror or error}): name another "
+            "file"
+        ) from error
+    text = None if prompt is None else read_prompt(None, prompt, None)
     with ProgressLine("checks") as progress:
         result, found = anyio.run(lambda: check_again(file, monitor or None, prompt=text, on_progress=progress.of))
     console = stdout_console()

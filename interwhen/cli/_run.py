@@ -117,7 +117,8 @@ def resume(
 ) -> int:
     """Resume the run of the journal FILE; a run that is over shows its result at once.
 
-    Exit codes are those of "interwhen run".
+    The model is the one that the journal names, unless the options name another. Exit codes are those of
+    "interwhen run".
 
     Parameters
     ----------
@@ -163,8 +164,8 @@ def replay(
 ) -> int:
     """Show the run of the journal FILE again, from its records; no model or verifier is asked.
 
-    With monitors: show what these would have found in the text of the model. Exit codes: those of the run; with
-    monitors, 0 if they found nothing, else 3. A run that is not over: 3.
+    With monitors: show what these would have found in the text of the model. Exit codes: those of the run, 3 if the run
+    is not over, 2 if the records do not give the recorded result; with monitors, 0 if they found nothing, else 3.
 
     Parameters
     ----------

@@ -55,7 +55,10 @@ _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised after the user pressed Ctrl-C and the run was closed. Its message says how to resume the run."""
+    """Raised after the user pressed Ctrl-C and the work was cancelled.
+
+    Its message is the hint for the user, such as how to resume the run; it may be empty.
+    """
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
@@ -63,7 +66,8 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 
     On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes longer than
     0.8 seconds, or at a second Ctrl-C, the process ends with the exit code 130. On Ctrl-C before or after *main*,
-    :class:`KeyboardInterrupt` is raised with *hint*.
+    :class:`KeyboardInterrupt` is raised with *hint*. In a thread, or if the process ignores SIGINT or has another
+    handler for it, Ctrl-C is left to them.
     """
     try:
         with _Handler(hint) as handler:
@@ -78,7 +82,7 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 def resume_hint(journal: Path | None) -> str:
     """Return a line for the user that says how to resume an interrupted run.
 
-    *journal* is the file of its journal; without one, the line says how to have one next time.
+    *journal* is the file of its journal. ``None``: the line says how to give the next run a journal.
     """
     if journal is None:
         return "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
@@ -118,7 +122,7 @@ def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 class _Handler:
-    """Turns the first SIGINT into a cancellation, and ends the process if that takes too long."""
+    """Turns the first SIGINT into a cancellation, and ends the process at a second one, or if that takes too long."""
 
     def __init__(self, hint: str) -> None:
         self.pressed = 0
@@ -165,7 +169,8 @@ class _Handler:
     def _end(self) -> None:
         """Kill worker processes, print the hint, and end the process at once, with the exit code 130.
 
-        The thread of the journal does not wait for the loop: it has written all records so far.
+        The journal needs no end for this: its thread does not wait for the loop, and a run can be resumed from the
+        records that it has written.
         """
         _kill_workers()
         if sys.stdout.isatty():

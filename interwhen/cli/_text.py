@@ -57,7 +57,7 @@ def as_json(value: object) -> str:
 
 
 def json_safe(encoded: str) -> str:
-    r"""Escape the control characters in the JSON text *encoded* as ``\u`` and four digits.
+    r"""Escape the control and invisible characters in the JSON text *encoded* as ``\u`` and four digits.
 
     The JSON value stays the same, because such characters occur only inside strings. So the line is safe on a terminal.
     """
@@ -118,7 +118,7 @@ def is_live(console: Console) -> bool:
 
 
 def print_error(message: str) -> None:
-    """Print one red line that begins with ``error:`` on stderr."""
+    """Print *message* on stderr as one line that begins with ``error:``, with control characters escaped."""
     console = console_for(sys.stderr)
     console.print(Text.assemble(("error: ", "bold red"), joined(message.strip())), soft_wrap=True)
 
@@ -146,7 +146,7 @@ AHEAD = "dim"
 class Signs:
     """The characters with which a view marks passed checks, violations, cuts and so on.
 
-    They are replaced if the terminal cannot show them.
+    :func:`signs_for` chooses others if the terminal cannot show them.
     """
 
     passed: str = "✓"

@@ -155,6 +155,8 @@ def _facts(monitor: Monitor) -> tuple[str, ...]:
 def why_failed(name: str) -> int:
     """Show why a verifier does not load or work, with the place in its code.
 
+    Exit codes: 0, or 2 if no such verifier is installed.
+
     Parameters
     ----------
     name
@@ -301,8 +303,8 @@ def try_(
 ) -> int:
     """Run the verifier NAME on labelled TRACES: precision, recall, earliness, cost, and the cases to read.
 
-    It runs in the real engine, as an observer, over the recorded text; nothing is generated. Exit codes: 0 done,
-    1 a bar (--fail-...) was missed, 2 wrong usage.
+    It runs in the real engine, as an observer, over the recorded text, which is not generated again. Exit codes: 0
+    done, 1 a bar (--fail-...) was missed or could not be measured, or a check failed and there is a bar, 2 wrong usage.
 
     Parameters
     ----------

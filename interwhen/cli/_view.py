@@ -113,9 +113,9 @@ class ViewState:
     retracted: tuple[RetractedText, ...] = ()
     """The retracted texts whose place is still in the trace."""
     marks: tuple[Mark, ...] = ()
-    """The results of checks on the trace, in the order in which they came."""
+    """The results of the checks on the trace that have a span, in the order in which they came."""
     checking: tuple[CheckKey, ...] = ()
-    """The checks that have started and not ended."""
+    """The checks that have started and not ended, without those of text that was cut."""
     frontier: int = 0
     """The offset up to which every due check has passed."""
     tokens: int = 0
@@ -125,6 +125,7 @@ class ViewState:
     unproven: int = 0
     """The number of checks that ended as ``Unknown``, error, timeout or skipped, also of text that was cut later."""
     violations: tuple[ViolationRecord, ...] = ()
+    """All violations so far, in the order in which they were found."""
     remedies: int = 0
     """The number of remedies so far."""
     result: Result | None = None
@@ -318,8 +319,8 @@ class _LineBuilder:
     """The spans with a result or an open check, and the kind of each."""
     signs: Signs
     ahead: int | None
-    """Where the checks have not arrived yet: from this offset on, the model's text without a mark is shown as open.
-    ``None``: no text is."""
+    """The offset from which the model's text has not been checked: from there on, text without a mark is shown as open.
+    ``None``: no text is shown so."""
     done: list[Line] = field(default_factory=list)
     """The finished lines."""
     kind: LineKind = "plain"
@@ -391,9 +392,10 @@ class _LineBuilder:
 
 @dataclass(frozen=True, slots=True)
 class PlainLog:
-    """How much of a run has been printed as plain lines. Text is printed in whole lines, other events at once.
+    """How much of a run has been printed as plain lines. *state* is the run so far.
 
-    *state* is the run so far.
+    Text is printed in whole lines, and the rest of the last line when the stream ends; other events are printed at
+    once.
     """
 
     signs: Signs
@@ -656,7 +658,7 @@ def _grid(lines: list[Line], signs: Signs) -> Table:
 
 
 def legend(signs: Signs) -> Text:
-    """Return lines that explain *signs* to the user, one line for each sign."""
+    """Return lines that explain the most important of *signs* to the user, one line for each of them."""
     left, right = signs.quotes
     rows = (
         (f" {signs.passed} ", STYLES["passed"], "a verifier checked the claims of this line, and they are right"),

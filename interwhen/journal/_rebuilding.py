@@ -343,7 +343,7 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 
     Records of an end after which the run was resumed are left out; with *until*, only the first *until* of the others
     are used. The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if the journal is
-    redacted, or if this version of the core builds another trace from the same facts.
+    redacted or has a second header, or if this version of the core builds another trace from the same facts.
     """
     refuse_redacted(found)
     past = RebuiltRun(found, core_of(found.header, monitors))

@@ -125,8 +125,8 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     """When it began in its worker; ``None`` if it never began, or if this is not known."""
     ended: float | None
     worker: str
-    """``inline``, ``loop``, ``thread 4711``, ``process 4711``, or ``cache`` if an earlier verdict was used; empty: it
-    never began, or an older version did not record it."""
+    """``inline``, ``loop``, ``thread 4711``, ``process 4711``, what another worker pool calls its worker (``ray`` and a
+    name), or ``cache`` if an earlier verdict was used; empty: it never began, or an older version did not record it."""
     outcome: Outcome | None
     """``None`` if the check has not ended. It has no reason if the journal is redacted."""
     tries: int

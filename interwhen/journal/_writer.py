@@ -44,6 +44,7 @@ class JournalWriter:
     ) -> None:
         """Append records to *file*, which has *size* bytes. *chain* is the checksum of the last record in it.
 
+        This starts *clerk*, which writes with the delay and the limits in *settings*.
         *head* is written before the first record: the first bytes of a new file. *first* is a function that returns the
         first record; the clerk calls it. If the journal must be given up, *on_give_up* gets the reason; with ``None``,
         the reason is logged.

@@ -76,9 +76,9 @@ class Mutant(NamedTuple):
 
 
 def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
-    """Return different mutants of *rule* that pass the type check.
+    """Return different mutants of *rule* that pass the type check; none of them equals *rule*.
 
-    *most* is the maximum number of mutants, and *seed* determines which ones are selected.
+    *most* is the maximum number of mutants, and *seed* determines which ones are selected, and their order.
     """
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
@@ -105,8 +105,8 @@ def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[No
     """Yield copies of *node*; each copy has one small mistake, in *node* itself or in one of its descendants.
 
     Mistakes are, for example, another comparison, "or" in place of "and", a number that is 1 greater, or a part that is
-    left out. A word is replaced by another one of its set: *words* are the sets of allowed words in the schema. The
-    arguments of the functions in ``_OPAQUE``, such as ``mentions``, stay unchanged.
+    left out. A text is replaced by another word of its set and by the text "mutant": *words* are the sets of allowed
+    words in the schema. The arguments of the functions in ``_OPAQUE``, such as ``mentions``, stay unchanged.
     """
     yield from _changes(node, words)
     if isinstance(node, Apply) and node.function in _OPAQUE:
@@ -195,7 +195,8 @@ class Covered:
     examples: int
     """How many examples these rules have."""
     fired: int
-    """How many violations these rules found in recorded calls. Without such calls: how many examples break them."""
+    """How many violations these rules found in recorded calls. Without such calls: how many of their examples expect
+    ``breaks``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,9 +359,10 @@ def admit(
     fired: Mapping[str, int] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Admission:
-    """Run the admission checks on the rules of *policy*. Needs the extra ``z3``.
+    """Run the admission checks on the rules of *policy*.
 
-    A rule is admitted if all of these hold:
+    Needs the extra ``z3``, and raises :class:`~interwhen.toolkit.MissingExtraError` without it. A rule is admitted if
+    all of these hold:
 
     - its id is its own, it quotes the policy word for word, and passes the type check;
     - at least one example keeps it and one breaks it, and each example has the outcome that it expects;
@@ -373,7 +375,7 @@ def admit(
     blamed for the conflict.
 
     *fired* has the number of violations that each rule found in recorded calls, to be shown in the coverage. Without
-    it, the coverage shows the number of examples that break the rule. *on_progress* is called with the number of
+    it, the coverage shows the number of examples that expect ``breaks``. *on_progress* is called with the number of
     rules and tools that were checked, and of all rules and tools.
     """
     from interwhen.policy._smt import contradictions, deadlocks, vacuous
@@ -547,7 +549,7 @@ Entry: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ReplayTally:
-    """How many recorded calls kept a rule, broke it, were undecided, or were calls to which it does not apply.
+    """How many recorded calls kept a rule, broke it, were undecided, or were calls that its condition does not cover.
 
     Only calls of the tools that the rule judges are counted.
     """
@@ -557,7 +559,7 @@ class ReplayTally:
     unknown: int = 0
     not_applicable: int = 0
     why_unknown: str = ""
-    """The most frequent reason for an unknown outcome."""
+    """The first 160 characters of the most frequent reason for an unknown outcome; empty if there is none."""
 
     @property
     def decided(self) -> bool:
@@ -599,8 +601,9 @@ class _Seen:
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
     """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
-    Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the state
-    at the start of each run. The time is known only if the policy fixes it.
+    Rules that judge after the call get its result. Each run is a sequence of calls. A :class:`Talk` before a call gives
+    the conversation so far. *state* is the state at the start of each run. The time is known only if the policy fixes
+    it.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}

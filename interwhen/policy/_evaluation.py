@@ -81,6 +81,7 @@ class Held:
 
 
 Value: TypeAlias = Scalar | Held | Missing
+"""The value of an expression: a single exact value, data with parts, or an unknown value with the reason."""
 
 
 class HeldItems(tuple[Value, ...]):
@@ -297,7 +298,10 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
 
 
 def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
-    """Evaluate *node* in *situation*, and return the number of steps. It stops soon after 100,000 steps."""
+    """Evaluate *node* in *situation*, and return the number of steps. The evaluation stops soon after 100,000 steps.
+
+    *node* must have passed the type check against *schema*.
+    """
     evaluator = _Evaluator(situation, schema)
     with suppress(_TooLongError):
         evaluator.value(node, {})

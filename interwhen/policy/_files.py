@@ -290,7 +290,7 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     """Parse a rule from the *text* of its file, within the context *around*.
 
     Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
-    message. The rule is not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
+    message. Kinds are not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -385,8 +385,8 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
     """Return the text of the regular file *name* directly in *folder*.
 
     If the file is missing and not *needed*, return an empty text. Raises :class:`UsageError` for any other missing
-    file, a name or link that leads elsewhere, a name that begins with a dot, and a file that is too large or not
-    readable UTF-8 text.
+    file, a name or link that leads elsewhere, a name that begins with a dot, and a file that has more than 200,000
+    bytes or is not readable UTF-8 text.
     """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
@@ -429,7 +429,10 @@ def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
 
 
 def read_policy(folder: Path) -> WrittenPolicy:
-    """Read the policy in *folder*, with its rules. Raises :class:`UsageError` if a file is missing or not valid."""
+    """Read the policy in *folder*, with its rules, which are not checked yet (see :func:`~interwhen.policy.admit`).
+
+    Raises :class:`UsageError` if a file is missing or not valid, or if the name of a rule's file is not its id.
+    """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))
     return WrittenPolicy(
@@ -516,8 +519,8 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
 def read_database(policy: WrittenPolicy, folder: Path) -> State:
     """Read the state of *policy* from a database in *folder*.
 
-    Each table is a file ``NAME.json`` or ``NAME.json.gz``. Raises :class:`UsageError` if the policy declares no
-    database, or if a table is not a JSON object in a readable file.
+    Each table is a file ``NAME.json`` or, if that is missing, ``NAME.json.gz``. Raises :class:`UsageError` if the
+    policy declares no database, or if a table is not a JSON object in a readable file.
     """
 
     def calls() -> Iterator[MadeCall]:

@@ -360,12 +360,14 @@ class Definition:
 
 
 Definitions = Mapping[str, Definition]
+"""The definitions by name."""
 
 
 def read_definitions(written: Mapping[str, str]) -> Definitions:
     """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``, and return them by name.
 
-    Raises :class:`ExpressionError` if a head or a body cannot be parsed.
+    A later definition replaces an earlier one with the same name. Raises :class:`ExpressionError` if a head or a body
+    cannot be parsed.
     """
     found = {}
     for head, body in written.items():

@@ -41,7 +41,8 @@ def unit_named(word: str) -> Measure | None:
 def read_amount(text: str, dimension: str) -> Fraction | None:
     """Parse an amount such as ``2.4 GB`` or ``$50``, and return it exactly in the base unit of *dimension*.
 
-    ``None`` if *text* is not an amount of this dimension. The function never guesses a unit or rounds a number.
+    ``None`` if *text* is not an amount of this dimension, or has no space before its unit. The function never guesses a
+    unit or rounds a number.
     """
     text = text.strip()
     if text.startswith("$"):

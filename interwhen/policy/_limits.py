@@ -7,11 +7,12 @@ import re
 EXPRESSION_CHARACTERS = 6_000
 """The longest expression, in characters."""
 DEPTH = 60
-"""The deepest nesting of an expression."""
+"""The deepest nesting of an expression. It also limits the terms of a sum or product, the parts of a path such as
+``a.b[c]``, and the negations in a row."""
 NODES = 1_500
 """The most nodes of an expression after its definitions are expanded."""
 DIGITS = 30
-"""The most digits of a number."""
+"""The most digits of a number, before the point and after it."""
 STEPS = 100_000
 """The most steps of one evaluation. An evaluation that needs more ends as unknown."""
 EXAMPLE_STEPS = 200_000
@@ -19,7 +20,7 @@ EXAMPLE_STEPS = 200_000
 FILE_BYTES = 200_000
 """The largest size of a file in a policy folder, in bytes. It also applies to the text of the policy."""
 RULES = 500
-"""The most rules of a policy."""
+"""The most rules of a policy, and the most clauses for which a model is asked for rules."""
 EXAMPLES = 200
 """The most examples of a rule."""
 MESSAGE = 600

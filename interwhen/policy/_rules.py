@@ -32,6 +32,7 @@ from interwhen.policy._syntax import (
 # Messages about a broken rule: texts with expressions in braces.
 
 Part: TypeAlias = str | Node
+"""A part of a message: a text that is shown as it is, or an expression whose value is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,10 @@ class MessageTemplate:
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
-    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace.
+    """Parse a text such as ``the card has {card.amount}``; ``{{`` is an opening brace.
 
-    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text is too long, a brace is not
-    closed or an expression cannot be parsed.
+    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text has more than 600 characters,
+    a brace is not closed, or an expression cannot be parsed or expanded.
     """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
@@ -180,7 +181,7 @@ class Rule:
     """When the rule judges a call: before it is made, or after it has returned a result."""
     examples: tuple[Example, ...] = ()
     origin: str = ""
-    """The model that wrote the rule; empty if a person wrote or reviewed it."""
+    """The name of the model that wrote the rule; empty if a person wrote or reviewed it."""
     kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
     """The kinds of the expressions in the messages of the rule."""
 
@@ -302,7 +303,7 @@ class WrittenPolicy:
     def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[RuleVerdict, ...]:
         """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*.
 
-        Rules that do not apply to the call are left out.
+        Rules that do not apply to the call are left out. A rule of which this is not known has the verdict ``Unknown``.
         """
         rules = (rule for rule in self.rules if rule.moment == moment and rule.looks_at(situation.tool))
         verdicts = ((rule, rule.judge(situation, self.schema)) for rule in rules)
@@ -311,6 +312,6 @@ class WrittenPolicy:
     def learn(self, state: State, call: MadeCall) -> State:
         """Return the state after *call*: *state* with the changes that the policy's learnings declare.
 
-        *state* stays the same.
+        A change is left out if its key, its condition or its value is unknown. *state* stays the same.
         """
         return learn(state, call, self.learnings, self.schema)

@@ -80,7 +80,7 @@ class Situation:
 
 
 ROOTS: Mapping[str, Kind] = {"talk": TALK, "beside": Number(whole=True), "now": Moment()}
-"""The names that every expression may use, in addition to ``args``, ``state`` and ``result``."""
+"""The names that every expression may use, in addition to ``args``, ``state`` and, after the call, ``result``."""
 
 
 WhenJudged = Literal["before", "after"]

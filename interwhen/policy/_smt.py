@@ -2,8 +2,10 @@
 
 Each field of the data becomes a function of its keys and list positions, so that equal keys mean the same entry.
 Numbers, amounts and times are exact reals. Texts are a separate sort, in which different literals are different
-values. All values count as known. Lists are unrolled up to a bound: the answer "no such situation" holds only for
-lists of at most this length, the answer "there is one" always holds.
+values. All values count as known, except the first argument of ``assume``. Lists are unrolled up to a bound: the answer
+"no such situation" holds only for lists of at most this length. The answer "there is one" may rest on results that no
+data gives, for tests of texts that are not literals (such as ``contains``), and for the lists that ``values``, ``keys``
+and ``flat`` make.
 """
 
 from __future__ import annotations
@@ -101,7 +103,7 @@ class Encoder:
         """Return the conditions that are true in every situation, for all that was encoded so far.
 
         A text with allowed words is one of them, lengths of lists are within the bound, and different literal texts are
-        different values, for which tests such as ``contains`` have their true results.
+        different values, for which ``starts_with`` and ``contains`` have their true results.
         """
         found = list(self._domains.values())
         if len(self._texts) > 1:
@@ -119,7 +121,10 @@ class Encoder:
         return term
 
     def truth(self, node: Node) -> Term:
-        """Encode the condition *node* as a formula. Raises :class:`TooLargeError` if the formula has too many terms."""
+        """Encode the condition *node* as a formula.
+
+        Raises :class:`TooLargeError` if the formula has more than 10,000 terms.
+        """
         self._terms = 0
         return self.encode(node, {})
 
@@ -410,7 +415,7 @@ class Questions:
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
         """Ask Z3 whether all *conditions*, given by name, can be true in one situation, as :meth:`ask` does.
 
-        The second part of the result has the sorted names of conditions that exclude each other, or is empty unless the
+        The second part of the result has the sorted names of conditions that exclude each other. It is empty unless the
         answer is ``no``.
         """
         solver = self._solver()
@@ -439,7 +444,8 @@ def smtlib(rule: Rule, schema: Schema) -> str:
     """Return SMT-LIB text with a script for each tool of *rule*.
 
     A script is satisfiable if a call of its tool can break the rule, with lists of limited length and all values known.
-    If a formula is too large, its script is a comment.
+    The introduction of this module says when it is satisfiable although no call can. If a formula is too large, its
+    script is a comment.
     """
     scripts = []
     for tool in rule.over():
@@ -457,6 +463,8 @@ def smtlib(rule: Rule, schema: Schema) -> str:
 # Defects that Z3 finds in rules: rules that never decide, rules that contradict each other, unreachable tools.
 
 Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
+"""``vacuous``: a rule can never apply, be broken or be kept. ``contradiction``: no call can keep two rules.
+``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not find out."""
 _MOST_STATES = 64
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, its remaining pairs are skipped."""
@@ -669,8 +677,9 @@ def _enabled(
 def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
-    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference. ``open``:
-    Z3 found no answer, or a formula is too large. Only the tools and the moment of *one* are examined.
+    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference, perhaps
+    only for results that no data gives (see the introduction of this module). ``open``: Z3 found no answer, or a
+    formula is too large. Only the tools and the moment of *one* are examined.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

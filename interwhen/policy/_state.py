@@ -15,7 +15,10 @@ from interwhen.policy._schemas import MadeCall, Schema, Situation
 from interwhen.policy._syntax import ExpressionError, Node, parse, plain_text
 
 Key = str | tuple[str, ...]
+"""The key of an entry as text; a tuple of texts if the table has several keys."""
 State = Mapping[str, Mapping[Key, Any]]
+"""The tables of the state by name, each with its entries by key. The value of an entry is raw data, as in JSON;
+``None``: it is unknown."""
 _MOST = 100_000
 """The most items of one list that are added to the state."""
 
@@ -24,8 +27,8 @@ _MOST = 100_000
 class Learning:
     """A declaration of how a call updates one table of the state.
 
-    The call either sets an entry to a value from its result, or removes an entry that it may have changed, so that the
-    value is unknown.
+    The call either sets an entry to a value, which an expression of its arguments and its result gives, or removes an
+    entry that it may have changed, so that the value is unknown.
     """
 
     tools: tuple[str, ...]
@@ -43,7 +46,7 @@ class Learning:
     unanswered: bool = False
     """Whether only calls whose result is not known update the table."""
     keep: bool = False
-    """Whether an existing entry is kept instead of overwritten."""
+    """Whether an existing entry is kept instead of overwritten. An entry that is unknown is overwritten."""
     changes: tuple[tuple[str, Node], ...] = ()
     """Fields of the new entry that are replaced, with the expressions of their values. A field stays as it is if its
     new value is unknown."""
@@ -80,7 +83,8 @@ class Overlay(Mapping[Key, Any]):
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
     """Return the state after *call*: *state* with the changes that *learnings* declare.
 
-    *state* itself does not change.
+    A change is left out if its key, its condition or its value is unknown. *state* itself does not change; it is
+    returned if there is no change.
     """
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
@@ -94,7 +98,8 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
 def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Schema) -> State:
     """Return the state that *learnings* make of a database.
 
-    *records* are the records of the database, each in the form of a call whose result is the record.
+    *records* are the records of the database, each in the form of a call whose result is the record. A change is left
+    out if its key, its condition or its value is unknown.
     """
     state: dict[str, MutableMapping[Key, Any]] = {}
     listed = tuple(learnings)

@@ -122,7 +122,7 @@ class Quantified:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A list literal."""
+    """A list that is written item by item, such as ``[1, args.size]``."""
 
     items: tuple[Node, ...]
 
@@ -234,7 +234,10 @@ def _constant(value: Scalar, kind: Kind) -> str:
 
 
 def plain_text(value: Scalar) -> str:
-    """Return *value* as text without quotes and units. Data uses this form for the keys of a map."""
+    """Return *value* as text without quotes and units, such as ``true`` or ``1/3``.
+
+    The keys of maps in data have this form.
+    """
     match value:
         case bool():
             return str(value).lower()

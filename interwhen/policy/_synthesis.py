@@ -198,9 +198,10 @@ async def synthesise(
 
     If a rule is not admitted, the model gets the reasons and tries again; it has at most *rounds* attempts for each
     clause. *around* is the context in which the rules are read. *seconds* and *max_tokens* limit one answer of the
-    model; a clause whose answer takes longer is given up. *done* is called with the draft for each clause. It stops
-    when the policy has 500 rules. No file is written. Needs the extra ``z3``.
-    Raises :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less than 1.
+    model; a clause whose answer takes longer than *seconds* is given up. *done* is called with the draft for each
+    clause, as soon as it is finished. The synthesis stops when the policy has 500 rules. No file is written. Needs the
+    extra ``z3``. Raises :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less
+    than 1.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
@@ -306,7 +307,7 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
     status: str
     """``queued`` or ``no rule``, as in :class:`Draft`."""
     problems: tuple[str, ...] = ()
-    """The problems of the last attempt."""
+    """The problems of the last attempt; empty if the model says that no rule is possible."""
     text: str = ""
     """The text of the last rule that the model wrote; empty if it wrote none."""
     reason: str = ""

@@ -146,16 +146,20 @@ def add(
     name
         The name of the context. If it exists, it is edited: only items that depend on the changes are made again.
     files
-        Text files, in UTF-8.
+        Text files, in UTF-8. The name of a file, without its folder, names its pieces, so it must not occur twice.
     kind
         The kinds to prepare: facts, verifiers, answers, prefixes. Default: all. May be given several times.
     passes
         The largest number of passes of consolidation.
     size
-        The most characters of a piece of a long file. Choose less for a model with a small context window.
+        The most characters of a piece of a long file, at least 240. Choose less for a model with a small context
+        window.
     """
     if passes < 1:
         raise UsageError(f"--passes must be at least 1, got {passes}; give a larger number")
+    bare = [path.name for path in files]
+    if twice := next((each for each in bare if bare.count(each) > 1), ""):
+        raise UsageError(f"each file of a context must have its own name, got {twice!r} twice; rename one")
     texts = {path.name: read_text(path) for path in files}
     if not texts:
         raise UsageError("a context needs at least one file, got none; name the files after the context")
@@ -437,7 +441,8 @@ def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSetti
 def _prepared(store: Store, name: str) -> PreparedContext:
     """Load the context *name* for display, with the producers and settings of the last worker on it.
 
-    Without such a worker, only its generation is set. Raises :class:`~interwhen.UsageError` if it is not in *store*.
+    Without such a worker, only its generation is set. Raises :class:`~interwhen.UsageError` if it is not in *store* or
+    cannot be read there.
     """
     worker = last_worker(store, name)
     prepared = PreparedContext(name)

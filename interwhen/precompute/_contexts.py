@@ -68,8 +68,9 @@ def spending_document(name: str) -> str:
 def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
     """Write *record* as the next generation of the context *name*, and return the number of that generation.
 
-    If the latest generation has the same content, nothing is written. If *expect* is given and the latest generation is
-    another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without *expect*, the last writer wins.
+    If the latest generation has the same content, nothing is written, and its number is returned. If *expect* is given
+    and the latest generation is another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without
+    *expect*, the last writer wins.
     """
     data = msgspec.msgpack.encode(record)
 
@@ -141,7 +142,7 @@ class PreparedContext:
     spending: ContextSpending = field(default_factory=ContextSpending)
     """What the context has cost so far, as this process knows it."""
     seen_at: float = 0.0
-    """When the generation was last read from the store, in seconds on the clock :attr:`Precomputer.now`."""
+    """When the generation was last read from the store, in seconds on the clock ``now`` of the precomputer."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
     _index: PassageIndex | None = None
 
@@ -180,8 +181,8 @@ class PreparedContext:
         *producers* plan the steps, and *key_settings* (model, tokenizer, monitors) are part of the keys of their items.
         The parameter *before* is the previous state of this context: items that it has in memory are not read again.
         If the store has no such context, this object has no pieces and no items. Raises
-        :class:`~interwhen.PluginError` for a plan that does not fit the context; exceptions from the ``plan`` of a
-        producer are passed on.
+        :class:`~interwhen.PluginError` for a plan that does not fit the context, and ``StoreError`` if the store fails;
+        exceptions from the ``plan`` of a producer are passed on.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()

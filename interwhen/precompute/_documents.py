@@ -60,7 +60,8 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
     contain the whole text, except white space between blocks and sentences; a blank text has none, and a warning is
     logged. The name of a piece is a hash of its text (with a number, if pieces are equal), and most boundaries depend
     only on the text near them, so an edit changes few pieces. The time is linear in the length of *text*. Raises
-    :class:`~interwhen.UsageError` for a *size* under 16, and for an *overlap* that is not from 0 to *size*.
+    :class:`~interwhen.UsageError` for a *size* under 16, and for an *overlap* that is not from 0 to *size*, so a *size*
+    under 240 needs a smaller *overlap* than the default.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(

@@ -88,9 +88,10 @@ class FsspecShelf:
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
         """Write *data* as generation *number* of *folder*; return false if the latest generation is not ``number - 1``.
 
-        It lists the folder, and then creates the file exclusively. Each generation is kept for the next 64 generations,
-        so a writer with an outdated listing cannot create a file that exists; older ones are deleted. If its listing is
-        even older, a second listing shows this, the new file is deleted, and the result is false.
+        The result is also false if another writer creates this generation at the same time. It lists the folder, and
+        then creates the file exclusively. Each generation is kept for the next 64 generations, so a writer with an
+        outdated listing cannot create a file that exists; older ones are deleted. If its listing is even older, a
+        second listing shows this, the new file is deleted, and the result is false.
         """
         old = self.names(folder)
         if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):

@@ -318,7 +318,7 @@ class Gate:
     A sequence of pairs ends when the item moves to another stage, or when the pairs show again that a kept item saves
     tokens. Then a new sequence begins, so old savings do not hide for long that an item no longer saves tokens. The
     *n*-th sequence has the error level ``alpha / (n * (n + 1))``. The sum of all levels is at most ``alpha``. The
-    caller passes the random numbers.
+    caller passes the random numbers. *record* (default: a new one) is changed in place.
     """
 
     def __init__(self, record: GateRecord | None = None, rule: GateRule = GateRule()) -> None:  # noqa: B008  (frozen)
@@ -343,9 +343,10 @@ class Gate:
     def choose(self, chance: float) -> GateChoice:
         """Decide for the next query whether the run uses the item, and whether a second run follows.
 
-        A kept item is used, and an item on trial if its pairs so far saved tokens in the mean. The first pairs always
-        get their second run (:attr:`GateRule.first_pairs`). Later ones get it by *chance*, a random number from [0, 1),
-        while the cost of shadow runs is within its share; an evicted item never gets one. The record stays unchanged.
+        A kept item is used, and an item on trial if the mean share that its pairs saved so far is above 0. A demoted or
+        evicted item is not used. The first pairs always get their second run (:attr:`GateRule.first_pairs`). Later ones
+        get it by *chance*, a random number from [0, 1), while the cost of shadow runs is within its share; an evicted
+        item never gets one. The record stays unchanged.
         """
         pair = self._may_pair(chance)
         match self.record.stage:

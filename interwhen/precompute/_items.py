@@ -36,8 +36,8 @@ BASES: dict[Kind, tuple[Basis, ...]] = {
     "answers": ("judged", "agreed"),
     "prefixes": ("observed",),
 }
-"""The bases on which an item of each kind may be served. Text of a model is served only if it was judged.
-On the basis ``agreed``, it is only put before the question, under a heading that says so."""
+"""The bases on which an item of each kind may be served. A text on the basis ``agreed`` is never the reply to a
+question: it is only put before the question, under a heading that says so."""
 
 Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
 """The outcome of making an item. Only ``accepted`` items are served. The other outcomes are stored too, so that no
@@ -79,7 +79,6 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
     version: str
     """The version of the producer."""
     model: str
-    """The name of the adapter of the model, such as ``model@host``."""
     """The name of the adapter of the model, such as ``model@host``."""
     tokenizer: str
     """The name that the user gave the tokenizer; empty by default."""

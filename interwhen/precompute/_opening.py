@@ -65,7 +65,8 @@ async def open_context(
     The producers and monitors of the last worker on the context decide which items are current; without such a worker,
     all installed producers and no monitors. *key_file* has the key of the store. *passages* is a number of characters,
     as in :class:`~interwhen.precompute.Precomputer`. Raises :class:`UsageError` if there is no such context, if it was
-    prepared for another model, or if *key_file* cannot be read, and ``StoreError`` if the store fails. This is a
+    prepared for another model, if a producer of the last worker cannot be loaded, or if *key_file* cannot be read or
+    has a short key, and ``StoreError`` if the store fails. This is a
     :class:`~interwhen._types.extensions.ContextOpener`.
     """
     found = await anyio.to_thread.run_sync(open_place, store, key_file)

@@ -168,10 +168,11 @@ class Precomputer:
     generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
     no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
     :class:`~interwhen.precompute.ServeReady`). *passages* is a number of characters: if the prompt of a run lacks the
-    text of the context, the run gets the pieces that belong to its question, up to this length. With *notes_questions*,
-    the questions of runs are stored, and what they ask about is prepared first. *least_coverage* and *workers* go to
-    :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
-    explained at :meth:`ready`. *clock* returns the time of creation that items get, in seconds since 1970.
+    text of the context, the run gets the pieces that belong to its question, at most 4 with at most this length
+    together (0: none). With *notes_questions*, the questions of runs are stored, and what they ask about is prepared
+    first. *least_coverage* and *workers* go to :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes
+    part of item keys. *fresh_seconds* is explained at :meth:`ready`. *clock* returns the time of creation that items
+    get, in seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
     :class:`UsageError` if *model* is no :class:`~interwhen.Model`, if *passes*, *step_tokens* or *token_budget* is out
@@ -219,7 +220,7 @@ class Precomputer:
         self._passages = passages
         self.questions = QuestionLog(self.store) if notes_questions else None
         self.now: Callable[[], float] = anyio.current_time
-        """The clock for *fresh_seconds*."""
+        """The clock for *fresh_seconds*, in seconds. The default works only on an event loop."""
         self._prepared: dict[str, PreparedContext] = {}
         self._uses: Counter[ItemId] = Counter()
         judge = Judge(self.monitors, least_coverage=least_coverage, workers=workers)
@@ -249,7 +250,8 @@ class Precomputer:
         content, nothing is written. If its content differs, only items made from changed pieces are made again. *kinds*
         are the kinds of items to prepare (default: all that the producers make). *expect* is the generation that this
         edit is based on; if the store has another one, this raises :class:`~interwhen.precompute.StoreConflict`.
-        Without *expect* the last writer wins. Raises :class:`UsageError` for an unknown kind and for invalid pieces.
+        Without *expect* the last writer wins. Raises :class:`UsageError` for an unknown kind and for invalid pieces,
+        and the errors of :meth:`refresh` after the context was stored.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
@@ -263,10 +265,10 @@ class Precomputer:
     async def edit(self, ref: ContextRef, changes: Mapping[str, str | None]) -> ContextRef:
         """Change the latest content of the context of *ref*, wake the idle worker, and return the new reference.
 
-        *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece; a new name adds a piece.
-        A changed piece loses its lead. If the content differs now, *ref* is outdated: runs with it use no items. Raises
-        :class:`~interwhen.precompute.StoreConflict` if another writer edits the context meanwhile, and
-        :class:`UsageError` if it does not exist or *changes* are invalid.
+        *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece, if there is one; a new
+        name adds a piece. A changed piece loses its lead. If the content differs now, *ref* is outdated: runs with it
+        use no items. Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the context meanwhile,
+        and :class:`UsageError` if it does not exist or *changes* are invalid.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
@@ -289,7 +291,8 @@ class Precomputer:
 
         The messages of the user become one new piece, with at most 4,000 characters of each. The idle worker derives
         facts from it. Replies of the assistant are left out, because nothing has checked them. If the user said
-        nothing, no piece is added. If the context does not exist, it is created. Raises the errors of :meth:`edit`.
+        nothing, no piece is added. If the context does not exist, it is created. Raises the errors of :meth:`edit` and
+        :meth:`add`.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -301,7 +304,8 @@ class Precomputer:
     async def open(self, name: str) -> ContextRef:
         """Load the context *name* from the store, and return the reference that runs take as ``context=``.
 
-        It also wakes the idle worker. Raises :class:`UsageError` if there is no such context.
+        It also wakes the idle worker. Raises :class:`UsageError` if there is no such context, and the errors of
+        :meth:`refresh`.
         """
         await self._entered(name)
         return self._ref(self._prepared[name])
@@ -318,7 +322,8 @@ class Precomputer:
     def read(self, name: str) -> ContextRef:
         """Load the context *name* as :meth:`open` does, without an event loop; it may block.
 
-        The idle worker is not woken. Raises :class:`UsageError` if there is no such context.
+        The clock :attr:`now` must be one that works without an event loop, such as ``time.monotonic``. The idle worker
+        is not woken. Raises the errors of :meth:`open`.
         """
         return self._ref(self._enter(self._loaded(name)))
 
@@ -353,8 +358,8 @@ class Precomputer:
         Items on the basis ``agreed`` were not checked (see :attr:`Item.may_be_served`). A reader waits for this call,
         so it makes no network request. With a local store, it looks up the latest generation of the context. With a
         store behind a network, it relies on the generation that was read last, for up to ``fresh_seconds``. After that
-        time, it returns no items until the worker has read the generation again. If the context was edited, it returns
-        no items for an old *ref*.
+        time, it returns no items until the worker has read the generation again. It also returns no items for an old
+        *ref* after an edit of the context, and if the local store is locked or cannot be read.
         """
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
@@ -390,7 +395,8 @@ class Precomputer:
 
         The policy ``serving`` chooses the items; if it chooses none or fails, the model is unchanged. With the option
         ``passages``, passages of the context that fit the question and are not in the prompt are added to the prompt,
-        unless a whole answer is served or *ref* is outdated. With ``notes_questions``, the question is noted.
+        unless a whole answer is served or :meth:`lack_of` gives a reason. With ``notes_questions``, the question is
+        noted.
         """
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
@@ -419,9 +425,9 @@ class Precomputer:
         """Return those pieces of the context of *ref* that fit *question*, best first.
 
         At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25),
-        and those without a common word are left out. With *embedder*, all are also ranked by the similarity of
-        embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current, and
-        :class:`~interwhen.ModelError` if *embedder* fails.
+        and those without a common word or near number are left out. With *embedder*, all are also ranked by the
+        similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current,
+        and :class:`~interwhen.ModelError` if *embedder* fails.
         """
         prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
@@ -433,8 +439,9 @@ class Precomputer:
 
         If the text is longer than *room* characters, only the passages that fit *question* are returned, under a
         heading: at most 4, with at most 4,000 characters. If none is so short, the result has the beginning of the best
-        one, or of the text. By default, *room* is half of the model's context window, at three characters a token.
-        Raises :class:`UsageError` if *ref* is not current.
+        one, or of the text. By default, *room* is half of the model's context window, at three characters a token. It
+        asks the model for its capabilities. Raises :class:`UsageError` if *ref* is not current, and
+        :class:`~interwhen.ModelError` if the model cannot be asked.
         """
         window = (await self.model.capabilities()).context_tokens
         context = self._current(ref).context
@@ -527,8 +534,9 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. Raises
-        :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails.
+        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. A step that
+        failed is not due during its pause. Raises :class:`UsageError` if another task does the work already, and
+        :class:`StoreError` if the store fails during a slice.
         """
         return await self._worker.work(slices)
 
@@ -545,10 +553,16 @@ class Precomputer:
         return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
-        """Write the noted questions, and close the store. The caller closes the model."""
-        if self.questions is not None:
-            await self.in_store(self.questions.save)
-        await self.in_store(self.store.close)
+        """Write the noted questions, and close the store. The caller closes the model.
+
+        Raises :class:`StoreError` if the questions cannot be written; the store is closed then, too.
+        """
+        try:
+            if self.questions is not None:
+                await self.in_store(self.questions.save)
+        finally:
+            with anyio.move_on_after(_STORE_SECONDS, shield=True):
+                await self.in_store(self.store.close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -696,10 +710,11 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until no run needs the model, then make the item of the most urgent due step, and return the outcome.
+        """Wait until no run needs the model, then make the item of one due step, and return the outcome.
 
-        Return ``None`` if no work is due. Raises :class:`UsageError` if another task is in a slice, and
-        :class:`StoreError` if the store fails.
+        It is the most urgent due step of the context whose turn it is. Return ``None`` if no work is due. A context
+        that cannot be read is logged and left out. Raises :class:`UsageError` if another task is in a slice, and
+        :class:`StoreError` if the store fails otherwise.
         """
         if self._is_working:
             raise UsageError(
@@ -723,7 +738,7 @@ class IdleWorker:
 
         Contexts take turns. Each is read again if the store has a newer generation. A step that failed is left out
         during its pause, and a context that cannot be read or planned is logged and left out. ``None`` if no step is
-        due.
+        due. Raises :class:`StoreError` if the questions about the context cannot be read or stored.
         """
         names = list(self._host.contexts)
         self._turn += 1

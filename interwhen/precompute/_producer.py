@@ -244,9 +244,9 @@ class Producer(Protocol):
         """Make the item of *step*, with few requests to the model.
 
         The call is cancelled whenever a foreground run needs the model, and repeated later, so it must have no side
-        effects. The text that its requests have generated is kept, and the next call continues from this text. An
-        exception is logged; only this step fails, and it is tried again after a pause. A ``ContextOverflow`` is stored,
-        as :class:`Nothing` is, because it would only be raised again.
+        effects. The text that its requests have generated is kept for facts and answers, and the next call continues
+        from this text. An exception is logged; only this step fails, and it is tried again after a pause. A
+        ``ContextOverflow`` is stored, as :class:`Nothing` is, because it would only be raised again.
         """
         ...
 

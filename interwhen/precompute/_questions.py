@@ -31,8 +31,8 @@ def read_questions(path: Path) -> list[str]:
     In a folder, such as that of a gateway's journals, all files ``*.journal`` and ``*.iwj`` are read, and those that
     cannot be read are left out: a gateway may still write to them. A file may be a journal (the question is the last
     paragraph of the user's last message), JSON lines (``.jsonl`` or ``.ndjson``, the field ``question``), or a text
-    with a question on each line. A repeated question is returned repeatedly. Raises :class:`UsageError` if the file or
-    a line of JSON cannot be read, or a folder has no journal that can be read.
+    with a question on each line. A repeated question is returned repeatedly. A redacted journal has none. Raises
+    :class:`UsageError` if the file or a line of JSON cannot be read, or a folder has no journal that can be read.
     """
     if path.is_dir():
         return _in_folder(path)

@@ -156,7 +156,7 @@ def _leave_out_articles(words: Words) -> Words:
 def _move_phrase_to_end(words: Words) -> Words:
     """Move a phrase before the question word, such as "after 4 days" or "in total", to the end.
 
-    The phrase must have at most 8 words, and be a word such as "in total" or begin with a preposition.
+    The phrase must have at most 8 words, and be one such as "in total" or begin with a preposition.
     """
     at = next((at for at, word in enumerate(words) if word in _ASKING), 0)
     if 0 < at <= 8 and (words[0] in _PREPOSITIONS or words[:at] in _TOTALS):

@@ -90,8 +90,8 @@ class Savings:
     run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the second run of each pair
     while no run needs the model. The measurements are kept in *store*, and *rule* has the settings of the gate. *limit*
     is the largest number of tokens that a run may generate (its budget). *is_sound* tells whether a result is usable
-    (default: it is verified or unverified). Equal *seed* numbers give equal random choices. Raises :class:`UsageError`
-    if *limit* is below 1.
+    (default: it is verified or unverified). Equal *seed* numbers give equal random choices. The measurements in *store*
+    are read at once. Raises :class:`UsageError` if *limit* is below 1, and ``StoreError`` if the store fails.
     """
 
     def __init__(
@@ -162,9 +162,10 @@ class Savings:
     # ------------------------------------------------------------------ after it
 
     def note(self, prompt: Prompt, result: Result) -> None:
-        """Record the *result* of a run on *prompt*. A run that tested no item, or failed, is ignored.
+        """Record the *result* of a run on *prompt*.
 
-        If the gate asked for a pair, its second run becomes due for :meth:`settle`.
+        If the gate asked for a pair, its second run becomes due for :meth:`settle`. A run is ignored if it tested no
+        item, if it failed, or if its query was dropped, because more than 256 queries waited for their results.
         """
         key = _digest(prompt)
         found = next(
@@ -230,7 +231,10 @@ class Savings:
             _apply(self._gate(id_, offline), entry)
 
     def save(self) -> None:
-        """Write the new measurements to the store. Those that other processes write at the same time are kept."""
+        """Write the new measurements to the store. Those that other processes write at the same time are kept.
+
+        Raises ``StoreError`` if the store fails; the new measurements are kept for the next call then.
+        """
 
         def change(_old: bytes | None) -> bytes:
             self.load()

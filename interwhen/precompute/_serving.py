@@ -206,6 +206,7 @@ class ServingPolicy(Protocol):
         """Return the model and the prompt of the run, changed to use some *items*, and the ids of these items.
 
         Each item in *items* is current and may be served (:attr:`Item.may_be_served`); those on the basis ``agreed``
-        were not checked. The caller adds the costs to the returned record.
+        were not checked. The caller adds the costs to the returned record. If this raises, or returns the id of an item
+        that is not in *items*, the run uses no items.
         """
         ...

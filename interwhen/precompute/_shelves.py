@@ -31,7 +31,9 @@ class Shelf(Protocol):
 
     Names are ``folder/rest``. The folder may contain slashes; names have only ASCII letters, digits and ``/.-_``.
     *place* is its path or URL for messages, and *blocks* tells whether calls may wait for long. Each method may be
-    called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails.
+    called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails. A shelf that waits
+    for locks may also have a method ``names_now``: as ``names``, but it raises ``StoreError`` at once instead of
+    waiting.
     """
 
     place: str
@@ -59,7 +61,7 @@ class Shelf(Protocol):
         ...
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names in *folder* and below it, sorted."""
+        """Return the names in *folder* and below it, sorted; empty if there are none."""
         ...
 
     def close(self) -> None:

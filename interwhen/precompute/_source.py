@@ -167,8 +167,8 @@ class StoredContexts:
     """The contexts in the store at *place*; a ``ContextSource``. The key of the store is in the file *key_file*.
 
     The store is opened when a context is first requested. A missing store file is not created. If the prompt of a call
-    lacks the text of its context, the call gets the passages of it that fit the question, at most *passages*
-    characters.
+    lacks the text of its context, the call gets the passages of it that fit the question, at most 4 with at most
+    *passages* characters (0: none).
     """
 
     def __init__(self, place: str | None = None, key_file: Path | None = None, passages: int = 0) -> None:
@@ -292,7 +292,10 @@ class StoredContexts:
         thread.start()
 
     def close(self) -> None:
-        """Wait for the threads that read the store, at most 5 seconds for each, and close the store."""
+        """Wait for the threads that read the store, at most 5 seconds for each, and close the store.
+
+        The open contexts serve nothing after that.
+        """
         with self._lock:
             self._is_closed = True
             closing = self._closing

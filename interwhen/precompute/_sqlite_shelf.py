@@ -1,8 +1,8 @@
 """A shelf in one SQLite file, for all processes of one machine.
 
-It uses the write-ahead log, so that readers never wait for a writer, and ``synchronous=NORMAL``: a power failure may
-lose the last entries, but never damages older ones. If SQLite finds the file damaged, it is moved aside and a new one
-is created, because all entries can be made again.
+It uses the write-ahead log, so that readers do not wait for a writer of another process, and ``synchronous=NORMAL``: a
+power failure may lose the last entries, but never damages older ones. If SQLite finds the file damaged, it is moved
+aside and a new one is created, because all entries can be made again.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class SqliteShelf:
 
     Do not use it on network file systems, where the locks of SQLite are not reliable. *page_size* is the page size of
     new files in bytes. Raises :class:`StoreError` if the file cannot be opened or belongs to another program. Its
-    methods raise it if another process locks the file for 5 seconds, or the disk is full. A damaged file is moved
-    aside, and an empty one takes its place.
+    methods raise it if another process locks the file for 5 seconds, if the disk is full, or after :meth:`close`. A
+    damaged file is moved aside (to ``path.damaged-1`` and so on) with a warning, and an empty one takes its place.
     """
 
     blocks = False
-    """A look-up by name takes tens of microseconds, and never waits for a writer."""
+    """A look-up by name takes tens of microseconds, and does not wait for a writer of another process."""
 
     def __init__(self, path: str | os.PathLike[str], *, page_size: int = 4096) -> None:
         self.place = os.fspath(path)

@@ -1,4 +1,4 @@
-"""What use teaches: the questions that were asked about a context rank what is prepared next."""
+"""Stores the questions that were asked about a context, ranks the due steps by them, and reads conversations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log:
     """Add *questions* to the stored counts of questions about the context *name*. Two processes may do this at once.
 
     *is_log* means that *questions* is a whole log, such as a file. To record the same log again changes nothing.
-    Questions of more than 400 characters are left out, and only the 500 most frequent are stored.
+    Questions of more than 400 characters are left out, and only the 500 most frequent are stored. If no question is
+    left, nothing is written.
     """
     new = Counter(" ".join(each.split()) for each in questions)
     counts = {question: count for question, count in new.items() if question and len(question) <= LONGEST}
@@ -95,7 +96,7 @@ class QuestionLog:
 
 
 def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float]:
-    """Return for each piece, by name, how often questions ask about it.
+    """Return for each piece that a question fits, by its name, how often questions ask about it.
 
     Each question counts for the four pieces that fit it best, with less weight for a lower rank. *questions* maps each
     question to its frequency.

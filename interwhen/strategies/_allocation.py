@@ -131,7 +131,7 @@ def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 
     and gives up after the last one. *price* is the cost of one token, in verified answers. The schedule has the largest
     expected gain (backward induction over the number of failures): a try that is not worth its tokens is included if a
     better one can follow it. The first *least* tries are included at any price. After these, a try with a chance below
-    *hopeless* is not chosen; the schedule ends where no try is worth it.
+    *hopeless* is not chosen; the schedule ends where no try is worth it. With *least* 0, it may be empty.
     """
     steps: list[Odds | None] = []
     ahead = 0.0
@@ -174,7 +174,7 @@ def expected_chance(steps: Sequence[Odds]) -> float:
 def mean_tokens(schedules: Mapping[str, Sequence[Odds]], weights: Mapping[str, float]) -> float:
     """Return the expected tokens per task, averaged over the tasks of all classes.
 
-    *schedules* has the planned tries of each class, and *weights* its number of tasks.
+    *schedules* has the planned tries of each class, and *weights* its number of tasks, whose sum must be above 0.
     """
     spent = sum(weights[key] * expected_tokens(steps) for key, steps in schedules.items())
     return spent / sum(weights[key] for key in schedules)
@@ -194,7 +194,7 @@ def find_price(
     *ladders* has the possible tries of each class (see :func:`schedule`), and *weights* its number of tasks. The price
     is found by bisection in *halvings* steps. If the budget suffices for every try that is not hopeless, the price is
     0, and less than the budget may be spent. If it does not suffice for the first *least* tries, the price is so high
-    that only these are made, and more than the budget is spent.
+    that only these are made, and more than the budget is spent. There must be at least one possible try, and one task.
     """
 
     def spent_at(price: float) -> float:
@@ -264,7 +264,8 @@ class Beliefs:
     """Estimates, for each class of tasks, the success chance and the tokens of the next try.
 
     The estimates follow from counts of tries and successes by class, action and number of earlier failures. An action
-    other than ``sample`` with fewer than 40 tries counts as slightly better than the best one, so that it is tried.
+    other than ``sample`` with fewer than 40 tries in all classes counts as slightly better than the best one, so that
+    it is tried.
     """
 
     first_tokens: float
@@ -300,9 +301,9 @@ class Beliefs:
         return dict(self._seen)
 
     def ladders(self) -> dict[str, Ladder]:
-        """Return the possible next tries with their estimated odds, by class.
+        """Return the possible next tries with their estimated odds, for each class of which a task was begun.
 
-        Entry *n* has those after *n* failed tries.
+        Entry *n* of a class has those after *n* failed tries.
         """
         pool = self._pool()
         alike = self._alikeness(pool)
@@ -481,7 +482,8 @@ class AdaptiveAllocator:
     observation a try is assumed to take *first_tokens*, by default a quarter of the budget.
 
     A try counts as a success only if its answer was verified; passed steps do not count. So a run whose monitors cannot
-    judge the answer never counts as a success. Raises :class:`UsageError` for values out of range.
+    judge the answer never counts as a success. Raises :class:`UsageError` if *budget*, *most*, *window*, *least* or
+    *after* has a value out of range.
     """
 
     def __init__(
@@ -586,7 +588,8 @@ class AdaptiveAllocator:
     def allow(self, task: Task) -> Allowance:
         """Count a begun task, and return the number of corrections that are worth their tokens in a run on it.
 
-        A correction is a remedy of any kind. Only corrections directly after the first sample of the plan count.
+        A correction is a remedy of any kind. Only corrections directly after the first sample of the plan count. The
+        number is 0 if no correction is worth its tokens. Raises :class:`UsageError` as :meth:`key` does.
         """
         steps = self.begin(self.key(task))
         corrections = 0

@@ -9,7 +9,9 @@ import msgspec
 from interwhen.toolkit.quantities import read_number
 
 ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
-"""The default pattern for answers: it finds the rest of a line that begins with "Answer:"."""
+"""The default pattern for answers: it finds the rest of a line that begins with "Answer:".
+
+Up to four marks, such as ``**``, may come before the word, and up to three between the word and the colon."""
 
 _LINE = re.compile(ANSWER, re.IGNORECASE)
 # The forms of published mathematics tasks: MATH, and GSM8K.
@@ -21,7 +23,8 @@ _THOUGHT = "</think>"
 def normal(answer: str) -> str:
     """Return *answer* in a form for comparison: an exact number as text, or else its words in lower case.
 
-    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends are removed.
+    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, and a full stop at
+    the end, are removed. So the result may be empty.
     """
     plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
     value = read_number(plain)
@@ -31,9 +34,9 @@ def normal(answer: str) -> str:
 def read_answer(text: str) -> str | None:
     r"""Find the answer in *text*, and return it in normal form; ``None`` if the text after the reasoning is blank.
 
-    The answer is what follows "Answer:" in the last line that begins so. Without such a line, it is the last
-    ``\boxed{...}`` or what follows ``####`` in the last line that begins so; otherwise the last line that is not blank.
-    Text up to a closing ``</think>`` is reasoning and is ignored.
+    The answer is what follows "Answer:" in the last line that begins so. Without such a line, it is the content of the
+    last ``\boxed{...}``; without that, what follows ``####`` in the last line that begins so; otherwise the last line
+    that is not blank. Text up to the last ``</think>`` is reasoning and is ignored.
     """
     said = text.rpartition(_THOUGHT)[2]
     for pattern in (_LINE, _BOXED, _HASHES):
@@ -45,9 +48,9 @@ def read_answer(text: str) -> str | None:
 
 
 def read_json(text: str) -> str | None:
-    """Return the JSON value in *text*, written in one canonical form; ``None`` if *text* is not JSON.
+    """Return the JSON value that *text* is, written in one canonical form; ``None`` if *text* is not JSON.
 
-    Text up to the last closing ``</think>`` is ignored.
+    Text up to the last ``</think>`` is ignored.
     """
     try:
         value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])

@@ -38,8 +38,9 @@ class Greedy:
 class BestOf:
     """Best-of-N: draws samples as long as the budget allows, and answers with the one that the verifiers rate best.
 
-    It draws at most ``samples``. With ``until_verified`` it stops at the first sample with a verified answer. If the
-    best sample is refuted, its answer is given as unverified.
+    The budget allows a further sample if as many tokens are left as the longest sample so far has. It draws at most
+    ``samples``. With ``until_verified`` it stops at the first sample with a verified answer. If the best sample is
+    refuted, its answer is given as unverified.
     """
 
     name: str = "best-of-n"
@@ -65,7 +66,7 @@ async def best_sample(
 
     At most *most* samples are drawn, as far as the budget allows. *judged* is called with the number of each sample
     (from 0), its trace and its judgement. If it returns true, no further sample is drawn. Raises
-    :class:`~interwhen.ModelError` if the model fails at the first one.
+    :class:`~interwhen.ModelError` if the model fails at the first sample; a failure at a later one ends the drawing.
     """
     best: tuple[Trace, Judgement] | None = None
     longest = 0
@@ -103,7 +104,8 @@ class Vote:
         """Draw samples and let them vote.
 
         Of those that give the winning answer, return the one with the largest weight; if none has an answer, the first
-        one. Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
+        one. Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a failure at a later one ends
+        the drawing.
         """
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
@@ -164,8 +166,8 @@ class Revision:
 
     (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words as in a supervised run, and
     the level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
-    greedy. The strategy abstains if every text was refuted, gave no answer or was not finished, or if the conversation
-    exceeds the context window.
+    greedy. The strategy abstains if every text was refuted, gave no answer or was not finished, also if the budget
+    allowed fewer than ``rounds`` texts, or if the conversation exceeds the context window.
     """
 
     name: str = "revision"
@@ -176,8 +178,8 @@ class Revision:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Ask until a text is finished, has an answer and is not refuted, and answer with it. If none is so, give up.
 
-        It also gives up if the conversation exceeds the context window. Raises :class:`~interwhen.ModelError` if the
-        model fails.
+        It also gives up if the conversation with an earlier text exceeds the context window. Raises
+        :class:`~interwhen.ModelError` if the model fails, or if the question alone exceeds the context window.
         """
         template = getattr(context.model, "feedback", None) or FeedbackTemplate()
         prompt, longest = question.prompt, 0
@@ -205,8 +207,8 @@ class Revision:
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
     """Return feedback text about the first three violations in *found*, with the request to answer again.
 
-    Without a violation, it says that there is no answer, even if the text was only cut off. The level of each
-    monitor limits what its part reveals. *template* has the words.
+    Equal texts about them occur once. Without a violation, it says that there is no answer, even if the text was only
+    cut off. The level of each monitor limits what its part reveals. *template* has the words.
     """
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
@@ -234,16 +236,17 @@ class BudgetForcing:
     """Makes the model think longer or shorter, at temperature 0 (Muennighoff et al. 2025, arXiv 2501.19393).
 
     If the thinking ends before ``minimum`` tokens, its end is removed and ``wait`` is appended, at most ``waits``
-    times. At ``maximum`` tokens the thinking is closed and ``lead`` begins the answer. For a model without a thinking
-    phase, the whole text counts as thinking.
+    times. At ``maximum`` tokens the thinking is closed and ``lead`` begins the answer. For a model without thinking
+    tags, the thinking is generated with what follows it, and all of this text counts toward both limits.
     """
 
     name: str = "budget-forcing"
     minimum: int | None = None
-    """The least number of thinking tokens. ``None``: append ``wait`` ``waits`` times, however long the thinking is."""
+    """The least number of thinking tokens. ``None``: append ``wait`` ``waits`` times, unless the thinking reaches
+    ``maximum``."""
     maximum: int | None = None
     """The largest number of thinking tokens. ``None``: three quarters of the token limit of a trace, or of the budget
-    if that is less."""
+    if that is less; at least 1."""
     waits: int = 2
     wait: str = "\nWait,"
     lead: str = "\nAnswer:"
@@ -328,10 +331,10 @@ class StepSearch:
     """Beam search over steps, in one or several independent trees.
 
     A beam is a partial text. Each round samples ``expansions`` next steps (lines) for each beam, and keeps in each tree
-    the ``width`` beams with the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv
-    2408.03314); several trees with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). Until
-    a beam is finished, a quarter of the budget is reserved to finish the best one. The strategy answers with the best
-    finished text, also if it is refuted.
+    the ``width`` beams that the verifiers rate best: first those with the fewest refuted claims. One tree is step-level
+    beam search (Snell et al. 2024, arXiv 2408.03314); several trees with ``width=1`` are diverse verifier tree search
+    (Beeching, Tunstall, Rush 2024). Until a beam is finished, a quarter of the budget is reserved to finish the best
+    one. The strategy answers with the best finished text, also if it is refuted.
     """
 
     name: str = "step-beam"
@@ -388,7 +391,8 @@ class _Search:
     async def plant(self) -> list[_Beam]:
         """Start a tree: sample first steps, and return the best beams (partial texts), at most ``width``.
 
-        It samples ``width`` times ``expansions`` steps from an empty text.
+        It samples ``width`` times ``expansions`` steps from an empty text, as far as the budget allows. A step that it
+        does not allow leaves the text empty.
         """
         found = [await self._step(Trace()) for _ in range(self._shape.width * self._shape.expansions)]
         return self._best(found)

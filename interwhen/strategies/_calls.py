@@ -32,7 +32,8 @@ class CallCatalog:
     def load(self, spec: str) -> CatalogStrategy:
         """Return the strategy that *spec* describes (such as ``best-of-n:n=4``), in the form that answers single calls.
 
-        Raises :class:`~interwhen.PluginError` if it is missing or broken.
+        A *spec* of the form ``module:factory`` imports that module. Raises :class:`~interwhen.PluginError` if the
+        strategy is missing or broken, or if an option is wrong.
         """
         return CatalogStrategy(load_strategy(spec))
 
@@ -75,9 +76,10 @@ class CatalogStrategy:
     async def choose(self, task: StrategyTask) -> StrategyChoice:
         """Let the strategy answer *task*, and return the chosen text or why it gave up.
 
-        If the call has temperature 0, samples are drawn at 0.7, because they would all be the same at 0.
-        Raises :class:`UsageError` if the strategy cannot answer such a task, and :class:`ModelError` if the model
-        fails.
+        If the call has temperature 0, samples are drawn at 0.7, because they would all be the same at 0. If the
+        budget is spent before there is an answer, the strategy has given up. Raises :class:`UsageError` if the strategy
+        cannot answer such a task, and :class:`ModelError` if the model fails. If it fails at a later one of several
+        samples, the strategy chooses among the earlier ones.
         """
         self._vet(task)
         question = _CallQuestion(

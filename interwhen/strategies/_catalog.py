@@ -40,9 +40,10 @@ SHARE = 0.5
 class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
-    At most 32 samples are drawn. The allocator aims at a mean of *share* (0 to 1) of the budget per question. It
-    learns from each question, so results depend on the order of the questions. *classify* returns the class of a
-    question. Use one object for each task (a set of questions of one kind); it keeps one allocator for each budget.
+    At most 32 samples are drawn. The allocator aims at a mean of *share* (above 0, at most 1) of the budget per
+    question. It learns from each question, so results depend on the order of the questions. *classify* returns the
+    class of a question. Use one object for each task (a set of questions of one kind); it keeps one allocator for each
+    budget.
     """
 
     name: str = "adaptive"
@@ -54,8 +55,9 @@ class Adaptive:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Draw the samples that the allocator has planned, until one is verified. The allocator learns from each.
 
-        Answer with the verified one, or else the best. Raises :class:`~interwhen.ModelError` if the model fails at the
-        first sample.
+        Answer with the verified one, or else the best. Fewer samples are drawn if the budget does not allow more, or if
+        the model fails at a later one. Raises :class:`~interwhen.ModelError` if the model fails at the first sample,
+        and :class:`UsageError` if ``share`` is not above 0.
         """
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
@@ -78,7 +80,7 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make the strategy "adaptive sampling", which aims at a mean of *share* (0 to 1) of the token budget per question.
+    """Make the strategy "adaptive sampling", which spends *share* of the token budget per question on average.
 
     See :class:`Adaptive`.
     """
@@ -238,7 +240,8 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
 def load_strategy(spec: str) -> Strategy:
     """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``.
 
-    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken.
+    The name of a shipped strategy with options is *spec*. A *spec* of the form ``module:factory`` imports that module.
+    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, or if an option is wrong.
     """
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):

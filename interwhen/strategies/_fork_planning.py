@@ -219,7 +219,8 @@ class Tracking:
     def learn(self, work: Work, seconds: float) -> bool:
         """Improve the estimates with a request that caused *work* and took *seconds*.
 
-        Return whether the time differed so much that the earlier estimates are no longer trusted.
+        Return whether this request and the one before took much longer, or both much less time, than predicted. The
+        earlier estimates are then no longer trusted.
         """
         expected = max(work.seconds(self.rates), LEAST)
         doubted = self._doubt(seconds / expected)
@@ -260,7 +261,7 @@ class Tracking:
 GUESS = Rates(request=0.005, prefill=0.001, decode=0.02, restore=0.005, restored=0.00005)
 """Assumed rates for a planner that was not calibrated. They are corrected after a few forks."""
 TRIALS: tuple[Route, ...] = ("restored", "live")
-"""The routes whose cost cannot be derived from other routes. Each is tried once, early."""
+"""The routes whose cost cannot be derived from other routes. Each is tried once, early, and again when it is stale."""
 TRIAL_EVERY = 4
 """At most one of this many forks is a trial."""
 TRIAL_COST = 4.0
@@ -372,7 +373,8 @@ class ForkPlanner:
     def costs(self, situation: ForkSituation) -> dict[Route, float]:
         """Return the predicted seconds of each route that is possible in *situation*.
 
-        The route ``restored`` needs a saved state. If no route is possible, the result has ``live``.
+        The route ``restored`` needs a saved state. If no route other than ``parser`` is possible, the result also has
+        ``live``.
         """
         rates = self.rates
         costs: dict[Route, float] = {
@@ -391,6 +393,7 @@ class ForkPlanner:
         """Return a route that should be tried now, to measure its cost; ``None`` if no route needs a trial.
 
         *situation* describes the fork. *costs* has the predicted seconds of each route. *best* is the lowest of them.
+        A route that would cost much more than *best* is not tried.
         """
         if self._count - self._trial < TRIAL_EVERY:
             return None
@@ -449,7 +452,10 @@ class Shelving(Protocol):
         ...
 
     def stored(self, request: Request) -> int:
-        """Return how many characters at the start of the trace in *request* are in a saved state for its prompt."""
+        """Return how many characters at the start of the trace in *request* are in a saved state for its prompt.
+
+        0 if there is no such state.
+        """
         ...
 
     async def save(self, request: Request) -> None:
@@ -582,9 +588,9 @@ _WRITTEN = 17
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
     """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
-    They cost about two thousand tokens. The prompts begin with *mark*. Use a new one each time, because the server may
-    have cached earlier prompts. Raises :class:`~interwhen.ModelError` if the model fails, and
-    :class:`~interwhen.UsageError` if the probes give no rates.
+    They cost one to three thousand tokens, most of them prompt tokens; fewer if the context window is small. The
+    prompts begin with *mark*. Use a new one each time, because the server may have cached earlier prompts. Raises
+    :class:`~interwhen.ModelError` if the model fails, and :class:`~interwhen.UsageError` if the probes give no rates.
     """
     await _ask(
         model, f"{mark}:\n", 1, "live", clock
@@ -636,7 +642,7 @@ class Explained(msgspec.Struct, frozen=True):
     predicted_prefill: float
     """The number of prompt tokens that the server should have to read, by the prediction."""
     actual_prefill: int | None
-    """The number of prompt tokens that it read; ``None`` if the server does not count."""
+    """The number of prompt tokens that it read; ``None`` if the server does not count prompt and cached tokens."""
     saved: bool
     """Whether the plan was to save the state after the fork."""
 
@@ -653,7 +659,10 @@ class Explanation(msgspec.Struct, frozen=True):
 
     @property
     def off(self) -> float:
-        """The error of the predicted times in percent: the median over the second half of :attr:`forks`."""
+        """The error of the predicted times in percent: the median over the second half of :attr:`forks`.
+
+        There must be at least one fork.
+        """
         late = self.forks[len(self.forks) // 2 :]
         return statistics.median(100.0 * abs(fork.predicted / fork.actual - 1.0) for fork in late)
 

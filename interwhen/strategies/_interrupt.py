@@ -31,7 +31,8 @@ class Interrupt:
     restarts: int = 16
     """The largest number of further runs."""
     learner: RemedyLearner | None = None
-    """Learns the order of the ladder of ``Auto`` over the questions; use one object for each task."""
+    """Learns the order of the ladder of ``Auto`` over the questions; use one object for each task. ``None``: the order
+    is not learned."""
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:

@@ -32,7 +32,7 @@ class RemedyUse(NamedTuple):
     rung: Rung
     """The remedy."""
     is_fresh: bool
-    """Whether it was the first remedy at its place. Later ones are at places where another remedy has failed."""
+    """Whether it was the first remedy of its monitor at its place. Later ones are where another remedy has failed."""
     worked: bool
     """Whether it worked, as :func:`uses_of` decides."""
     wasted: int = 0
@@ -120,8 +120,9 @@ class RungBelief(msgspec.Struct):
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
         """Record a use of the remedy. Return whether the 16 uses before it contradict the earlier ones.
 
-        A contradiction means that the model has probably changed. *worked* tells whether the remedy worked, and
-        *wasted* how many characters the model wrote in vain if it failed.
+        A contradiction means that the model has probably changed. With fewer than 24 uses (older ones weigh less),
+        there is none. *worked* tells whether the remedy worked, and *wasted* how many characters the model wrote in
+        vain if it failed.
         """
         surprised = self._is_surprised()
         self.worked = self.worked * MEMORY + worked
@@ -323,9 +324,9 @@ class RemedyBeliefs:
     than the best one, so that rarely used remedies are tried earlier; 0 switches this off. Equal seeds and equal
     results give equal orders. Only counts are stored, by the names of models and verifiers, and no text of runs.
 
-    A thread writes the file, so that no run waits for it. :meth:`flush` waits for the thread. Raises
-    :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file cannot be
-    read.
+    The file is created if it is missing. A thread writes it, so that no run waits for it. :meth:`flush` waits for the
+    thread; leaving the ``with`` block, or :meth:`close`, ends it. Raises :class:`~interwhen.UsageError` for an
+    *explore* that is not from 0 to 0.5, and ``StoreError`` if the file cannot be read or created.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, explore: float = 0.1, seed: int = 0) -> None:
@@ -386,8 +387,8 @@ class RemedyBeliefs:
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
 
-        Remedies of other verifiers are ignored. The file is written later, by a thread. At most 1,024 pairs of a model
-        and a verifier are learned.
+        Remedies of other verifiers are ignored, and a run without a remedy is not counted. The file is written later,
+        by a thread. At most 1,024 pairs of a model and a verifier are learned; further pairs are ignored.
         """
         uses = uses_of(result)
         for verifier, order in orders.items():
@@ -428,7 +429,10 @@ class RemedyBeliefs:
             return {key: RunCounts(known.runs, known.explored, known.resets) for key, known in self._known.items()}
 
     def flush(self) -> None:
-        """Wait until everything that was learned is in the file. A failed write is only logged, and not repeated."""
+        """Wait until everything that was learned is in the file. A failed write is only logged, and not repeated.
+
+        Without a file, this does nothing.
+        """
         if self._thread is not None:
             done = threading.Event()
             self._work.put(done)

@@ -44,9 +44,9 @@ class SharedModel(ModelWrapper):
     """Wraps *model*: a repeated request gets the recorded text again, also with another ``max_tokens``.
 
     It is for comparisons in which strategies draw the same samples from the same seeds. Each strategy gets the text
-    that it would get alone, and its tokens are counted as usual. ``borrowed`` is the generation time that sharing
-    saved, in seconds. The caller adds it to the clock, so that an attempt takes as long as without sharing. If a
-    recorded stream was closed early, the model continues it if a later request wants more text. Forks are not shared.
+    that it would get alone, if the model obeys seeds, and its tokens are counted as usual. ``borrowed`` is the
+    generation time that sharing saved, in seconds. The caller adds it to the clock, so that an attempt takes as long as
+    without sharing. Forks are not shared. Streams of equal requests must not run at the same time.
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -60,8 +60,10 @@ class SharedModel(ModelWrapper):
     async def stream(self, request: Request) -> Stream:
         """Open a stream that replays the recorded text of an equal request.
 
-        If *request* wants more text, the model continues it, or writes it again from the start if the endpoint cannot
-        continue a text. Raises :class:`~interwhen.ModelError` if a request to the model fails.
+        If there was no such request, the model writes the text, which is recorded. If *request* wants more text than
+        the record has, the model continues it, or writes it again from the start if the endpoint cannot continue a
+        text. Raises :class:`~interwhen.ModelError` if a request to the model fails. A request to continue a recorded
+        text is sent by ``receive`` of the stream, which then raises this error.
         """
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())

@@ -28,7 +28,8 @@ from interwhen.strategies._traces import Trace, go_on
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
 """The status of an answer. ``verified``: the engine verified this text, and the ``scope`` of the outcome says whether
-that covers the answer; ``failed``: the model failed."""
+that covers the answer; ``unverified``: there is an answer, and no certificate for its text; ``abstained``: the strategy
+gave up, or its text has no answer; ``failed``: the model failed."""
 
 Reader: TypeAlias = Callable[[str], str | None]
 """A function that takes the text of a trace and returns the answer in it; ``None`` if there is no answer. Answers are
@@ -58,14 +59,17 @@ class Question:
         """Return the monitors for one run. If :attr:`monitors` is a function, it makes new ones.
 
         If *acting* is false, they only observe, and so never change the text. Raises :class:`~interwhen.PluginError` if
-        a monitor cannot be loaded.
+        a monitor cannot be loaded, and :class:`~interwhen.UsageError` if two have the same name.
         """
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the answer of *trace*; ``None`` if it has no answer, or the line of the answer is incomplete."""
+        """Return the answer of *trace*; ``None`` if it has none.
+
+        An incomplete last line is not read, unless the model has ended the text.
+        """
         return self.read(trace.said)
 
 
@@ -88,7 +92,7 @@ class Solution:
     failed: str = ""
     """The error of the model that ended the attempt; empty if there was none."""
     remedies: int = 0
-    """The number of remedies that cut or inserted text, in all runs of the strategy."""
+    """The number of remedies after which the model continued, in all runs of the strategy."""
     given: tuple[str, ...] = ()
     """The texts that the strategy gave to the model, such as feedback. Insertions of a run are not included."""
 
@@ -115,7 +119,8 @@ class Strategy(Protocol):
         """Answer *question* with the resources of *context*. When these are used up, return the best answer so far.
 
         The strategy must use only ``context.model``, ``context.judge``, and random numbers from ``context``. Then equal
-        seeds give equal solutions, if the model obeys seeds. It may raise :class:`~interwhen.ModelError`.
+        seeds give equal solutions, if the model obeys seeds. It may raise :class:`~interwhen.ModelError`, and
+        :class:`~interwhen.UsageError` if it cannot work with this model.
         """
         ...
 
@@ -164,10 +169,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The wall time that the attempt would take if no text were shared with other attempts."""
     checks: CheckCounts = msgspec.field(default_factory=CheckCounts)
     uncounted: int = 0
-    """The number of requests whose prompt the server did not count, because they were cut short. Their tokens are
-    missing in ``prompt_tokens``."""
+    """The number of requests whose prompt the server did not count, for example because they were cut short. Their
+    prompts are missing in ``prompt_tokens``."""
     warm: int = 0
-    """The tokens of its first prompt that the server had in its cache, from attempts of other strategies."""
+    """The cached tokens of the first prompt that the server counted: earlier requests, such as those of other
+    strategies, left them in its cache."""
     handed: bool = False
     """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.given``."""
     why: str = ""
@@ -222,11 +228,14 @@ class StrategyContext:
         return replace(self.sampling, seed=self.seed + number)
 
     def affords(self, tokens: int) -> bool:
-        """Return whether at least *tokens* tokens are left in the budget; at least one must be left."""
+        """Return whether at least *tokens* tokens, and at least one, are left in the budget."""
         return self.model.left >= max(tokens, 1)
 
     async def need_prefix(self, strategy: str) -> None:
-        """Raise :class:`UsageError`, which names *strategy*, if the model cannot continue a partial text."""
+        """Raise :class:`UsageError`, which names *strategy*, if the model cannot continue a partial text.
+
+        This may ask the server how the model continues.
+        """
         if await self.model.resume_mode() == "turn":
             raise UsageError(
                 f"strategy {strategy!r} needs a model that continues a partial text, got "
@@ -250,8 +259,8 @@ class StrategyContext:
     async def sample(self, question: Question, number: int) -> Trace | None:
         """Draw the sample of *question* with the number *number* (from 0), and return it.
 
-        If the model fails, number 0 raises the :class:`~interwhen.ModelError`. Any later number returns ``None``, so
-        that the earlier samples are not lost.
+        If the model fails, number 0 raises the :class:`~interwhen.ModelError`. Any later number returns ``None`` and
+        logs a warning, so that the earlier samples are not lost.
         """
         try:
             return await self.write(question, self.sampled(number))
@@ -272,8 +281,8 @@ class StrategyContext:
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
         """Let the monitors of *question* judge *trace*, count their checks, and return the judgement.
 
-        With *partial*, the text is unfinished, and monitors of the whole answer are left out. Forks of the monitors
-        cost tokens of the budget.
+        With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out. Forks of the
+        monitors cost tokens of the budget.
         """
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
@@ -333,8 +342,9 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    *workers* run the checks. With *partial*, the text is unfinished, but its last step is complete. Monitors of the
-    whole answer are then left out.
+    *workers* run the checks. With *partial*, the text is unfinished, but its last step is complete. Monitors with the
+    trigger ``Answer`` are then left out. Errors of checks and forks are part of the judgement. Raises
+    :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitors cannot be loaded.
     """
     monitors = question.watchers(acting=False)
     if partial:

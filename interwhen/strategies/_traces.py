@@ -85,9 +85,10 @@ async def go_on(
     """Let *model* continue *trace* to its end, the text *until* or the token limit. Return the longer trace.
 
     *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. If the model writes
-    *until*, the trace ends with it and has no finish reason. An *until* before any other new text does not count, and
-    text that arrives after it in the same chunk is dropped. *most* limits the new tokens (``None``: the limit of
-    *sampling*). Raises :class:`~interwhen.ModelError` if the model fails.
+    *until*, the trace ends with it and has no finish reason. An *until* that only white space precedes in the new text
+    does not count, and text that arrives after it in the same chunk is dropped. *most* limits the new tokens (``None``:
+    the limit of *sampling*). If the stream ends without a finish reason, that of the trace is ``truncated``. The stream
+    is always closed. Raises :class:`~interwhen.ModelError` if the model fails.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
@@ -118,7 +119,8 @@ async def close(stream: Stream) -> None:
 def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
     """Return the offset at which *until* ends, if the last chunk completed it; otherwise 0.
 
-    *begun* is the index of the first new chunk. Only new text counts, and *until* must come after other new text.
+    *begun* is the index of the first new chunk. Only new text counts, and *until* must come after new text other than
+    white space.
     """
     size = len(until)
     last = chunks[-1].text

@@ -32,15 +32,20 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """End the stream with the finish reason *reason*; with ``None``, the stream has no finish reason."""
+    """End the stream with the finish reason *reason*; with ``None``, the stream has no finish reason.
+
+    Later steps are not performed.
+    """
 
     reason: FinishReason | None = "stop"
 
 
 Step: TypeAlias = str | Pause | Say | ToolCall | End | ModelError
-"""A step of a script. A ``str``, :class:`Say` or tool call is sent as one chunk; the stream raises an exception."""
+"""A step of a script. A ``str``, :class:`Say` or tool call is sent as one chunk. A ``ModelError`` is raised by the
+stream."""
 
 Script: TypeAlias = Callable[[Request], Iterable[Step]]
+"""A function that returns the steps of the reply to a request."""
 
 
 def cut_into(text: str, size: int = 1) -> list[str]:
@@ -56,8 +61,10 @@ class ScriptedModel:
     is a function that returns the reply to a fork. The model waits *delay* seconds before each read of a stream and
     before each fork.
 
+    *capabilities* is by default that of a model that continues a raw prefix, and *timeouts* those of ``Timeouts()``.
+
     ``requests`` lists the requests for streams, and ``fork_requests`` lists the forks. ``closed`` counts the streams
-    that were closed before their end.
+    that were closed before they were read to their end.
     """
 
     def __init__(
@@ -86,7 +93,7 @@ class ScriptedModel:
         return "scripted"
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities that were given to the constructor."""
+        """Return the capabilities that were given to the constructor, or its default."""
         return self._capabilities
 
     async def stream(self, request: Request) -> ScriptedStream:
@@ -101,8 +108,8 @@ class ScriptedModel:
 
         Each word of the text counts as one token, and so does the whole prompt.
 
-        The fork is recorded in ``fork_requests``. Raises :class:`~interwhen.ModelError` if the model was made without
-        *forks*.
+        The fork is recorded in ``fork_requests``, even if it fails. Raises :class:`~interwhen.ModelError` if the model
+        was made without *forks*.
         """
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)
@@ -138,7 +145,7 @@ class ScriptedStream(GuardedStream):
         """Wait for the delay of the model, perform the script up to the next chunk, and return this chunk.
 
         After the end, the result is an empty sequence. A script that has no :class:`End` ends with the finish reason
-        ``stop``. A step that is a ``ModelError`` is raised.
+        ``stop``. A step that is a ``ModelError`` is raised, and ends the stream.
         """
         await anyio.sleep(self._delay)
         for step in self._steps:

@@ -4,11 +4,12 @@
 
 - ``CHUNKS@PER_SECOND``: CHUNKS chunks of a fixed text, at PER_SECOND chunks a second; 0 sends all of them at once.
 - ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS``, if the server was started with a file of recordings: recording NUMBER,
-  or its first CHUNKS chunks, at the recorded times divided by SPEED. If the prompt of the request has the beginning of
-  the recorded text, the server sends only the rest, and does not wait for the beginning.
+  or its first CHUNKS chunks, at the recorded times divided by SPEED. The ``prompt`` of the request counts as the
+  beginning of the recorded text: chunks within its length are left out, and the first of the others is sent at once.
+  The texts are not compared. A request of the chat API has no ``prompt`` and gets the whole recording.
 
 A request with ``"stream": false`` is answered at once with an empty text. ``GET /log`` returns the :class:`SentLog` of
-the last stream, and ``GET /tally`` a :class:`LoadTally`.
+the stream that began last, ``GET /tally`` a :class:`LoadTally`, and any other GET request a list of one model.
 """
 
 from __future__ import annotations
@@ -57,12 +58,13 @@ class SentLog(msgspec.Struct):
     """The times at which packets of one stream were sent and at which the client closed it, by ``time.monotonic()``."""
 
     sent: list[float] = []
+    """When each packet was given to the socket, or was queued after unsent bytes."""
     closed: float | None = None
-    """When the client closed the connection; ``None`` if it is still open."""
+    """When the server saw that the connection was closed or broken; ``None`` if it is still open."""
 
 
 class LoadTally(msgspec.Struct, frozen=True):
-    """Counts of packets, and how late they were, since the last request for this tally.
+    """Counts of packets, and how late they were, since the last request for this tally or the start of the server.
 
     They show whether the server kept its schedule.
     """
@@ -70,9 +72,12 @@ class LoadTally(msgspec.Struct, frozen=True):
     sent: int
     """Packets that were due."""
     late_p99_ms: float
-    """The delay from the due time of a packet until the server sent it: the 99th percentile, in milliseconds."""
+    """The delay from the due time of a packet until the server sent it: the 99th percentile, in milliseconds.
+
+    It is rounded down to a tenth, and is at most 100.
+    """
     late_max_ms: float
-    """The longest of these delays."""
+    """The longest of these delays, without these limits."""
     held: int
     """Packets that had to wait because the client had not read earlier ones."""
     busy: float
@@ -80,7 +85,7 @@ class LoadTally(msgspec.Struct, frozen=True):
 
 
 class Schedule(NamedTuple):
-    """The packets of one stream, and how many seconds after the request each one is due."""
+    """The packets of one stream (chunks of HTTP), and how many seconds after the request each one is due."""
 
     packets: Sequence[bytes]
     due: Sequence[float]
@@ -93,7 +98,10 @@ def chunk_texts(count: int) -> list[str]:
 
 
 def stream_events(count: int) -> list[bytes]:
-    """Return the events of a stream of completions with *count* chunks of the fixed text, and the one that ends it."""
+    """Return the events of a stream of completions: *count* chunks of the fixed text, and the end.
+
+    The last item holds two events: the finish reason and the end mark.
+    """
     ending = data(chunk("completions", "", finish_reason="stop")) + DONE
     return [*(_event(text, "completions") for text in chunk_texts(count)), ending]
 
@@ -113,8 +121,8 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
     """Return the schedule of the first *chunks* chunks with text of *recording* (``None``: all), as events of *api*.
 
-    The recorded times are divided by *speed*. *kept* is the text that the client already has. Chunks that end within
-    its length are left out, and the first remaining chunk, which is sent whole, is due at once.
+    The recorded times are divided by *speed*. *kept* is the text that the client already has. If it is not empty, the
+    chunks that end within its length are left out, and the first remaining chunk, which is sent whole, is due at once.
     """
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
@@ -130,7 +138,7 @@ def schedule_recording(recording: Recording, speed: float, chunks: int | None, k
 class Load:
     """Selects what the server sends for a request: pages of the fixed text, or one of *recordings*.
 
-    With *stamped*, the text of the first chunk is the time at which this chunk was sent.
+    With *stamped*, the text of the first chunk is the ``time.monotonic()`` at which the server began the answer.
     """
 
     def __init__(self, recordings: Sequence[Recording] = (), *, stamped: bool = False) -> None:
@@ -214,7 +222,8 @@ class _PacedConnection:
     def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
         """Send the head of the response and start *schedule*; return when the first packet is due (see :attr:`due`).
 
-        *stamp* builds the first packet from the current time, in place of the one in *schedule*.
+        *stamp* builds the first packet from the current time, in place of the one in *schedule*. So a schedule of only
+        one packet, such as that of rate 0, then has no end.
         """
         self.log, self._schedule, self._next = SentLog(), schedule, 0
         self._begun = time.monotonic()
@@ -227,7 +236,7 @@ class _PacedConnection:
     def due(self) -> float | None:
         """When the next packet is due, on the clock ``time.monotonic()``.
 
-        ``None`` at the end of the stream, and after the client closed it.
+        ``None`` before the first stream, at the end of a stream, and after the client closed the connection.
         """
         if not self._is_open or self._next == len(self._schedule.due):
             return None
@@ -246,9 +255,9 @@ class _PacedConnection:
         self.send(packet)
 
     def send(self, packet: bytes = b"") -> None:
-        """Append *packet* to the unsent bytes, and send as many of them as the socket accepts.
+        """Append *packet* to the unsent bytes, and send as many of them as the socket accepts, at most 256 KiB.
 
-        If the connection is broken, close it.
+        Without a *packet*, only send. If the connection is broken, close it.
         """
         unsent = self._unsent
         unsent += packet
@@ -383,10 +392,10 @@ def serve(listener: socket.socket, load: Load) -> None:
 
 
 def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
-    """Return how many seconds the selector should wait for sockets; ``None``: no packet is due.
+    """Return how many seconds the selector should wait for sockets; ``None``: no packet is planned, so without limit.
 
-    *waiting* is a heap of the connections, ordered by the time at which their next packets are due. With few streams,
-    this function sleeps for the last part of the wait, because the selector is less exact.
+    *waiting* is a heap of the connections, ordered by the time at which their next packets are due. With at most four
+    streams, this function sleeps for the last millisecond of the wait, because the selector is less exact.
     """
     if not waiting:
         return None
@@ -444,8 +453,8 @@ def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> It
     """Run this server in a separate process on the last CPU core, and yield its base URL.
 
     The server replays the file *recordings*; without this file, it sends the fixed text. With *stamped*, the text of
-    the first chunk of each stream is the ``time.monotonic()`` at which the server sent it. The process is killed at the
-    end of the ``with`` block.
+    the first chunk of each stream is the ``time.monotonic()`` at which the server began the answer; requests must then
+    have a rate above 0. The process is killed at the end of the ``with`` block.
     """
     arguments = ["--stamped"] if stamped else []
     arguments += [] if recordings is None else [str(recordings)]

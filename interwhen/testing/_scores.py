@@ -25,7 +25,10 @@ Place: TypeAlias = Literal["at", "before", "after", "unknown"]
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """The share *hits* / *of*, with the 95 % score interval of Wilson (1927) from *low* to *high*."""
+    """The share *hits* / *of*, with the 95 % score interval of Wilson (1927) from *low* to *high*.
+
+    If *of* is 0, the interval is from 0 to 1.
+    """
 
     hits: int
     of: int
@@ -87,16 +90,20 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     false_interrupts: Rate
     """The share of flagged traces among the right traces."""
     verified: Rate
-    """The share of right traces whose run would end verified: see :attr:`TrialResult.is_verified`."""
+    """The share of right traces whose text would be verified: see :attr:`TrialResult.is_verified`."""
     unclear: Rate
     """The share of flagged traces among the unclear traces."""
     located: Rate
-    """Among flagged wrong traces with a labelled mistake: the share whose first violation overlaps the mistake."""
+    """Among flagged wrong traces with a labelled mistake: the share whose first violation overlaps the mistake.
+
+    If only the turn of the mistake is labelled, a first violation in this turn counts.
+    """
     before: int
     """The number of flagged wrong traces whose first violation is before the labelled mistake. Inspect these traces."""
     delay: Spread
     """Characters from the start of the labelled mistake to the end of the segment of the first violation: the text that
-    the model wrote between the mistake and the start of the check."""
+    the model wrote between the mistake and the start of the check. It is negative if the segment ends before the
+    mistake. Only flagged wrong traces whose mistake has a span count."""
     remaining: Spread
     """The share of a flagged wrong trace that was not written yet when the check of the first violation could start."""
     claims: int
@@ -111,7 +118,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     aside: int
     """Traces to which the monitor does not apply in any turn."""
     check_ms: Spread
-    """Milliseconds per check."""
+    """Milliseconds per check that gave a verdict."""
     extract_ms: Spread
     """Milliseconds of extraction on the event loop per 1,000 characters of a trace."""
     prepare_ms: Spread
@@ -243,7 +250,10 @@ _AROUND = 40
 
 
 class TrialAssertion(Protocol):
-    """The type of the pytest fixture ``assert_trial``, which calls :func:`assert_trial` with a fixed seed."""
+    """The type of the pytest fixture ``assert_trial``, which calls :func:`assert_trial` with the seed of the test.
+
+    That is the fixture ``interwhen_seed``: random, unless the option ``--interwhen-seed`` gives one.
+    """
 
     def __call__(
         self,
@@ -257,7 +267,7 @@ class TrialAssertion(Protocol):
         model: Model | None = None,
         show: int = 5,
     ) -> Score:
-        """Run *monitor* over *traces* as :func:`assert_trial` does, which explains the parameters."""
+        """Run *monitor* over *traces* as :func:`assert_trial` does, which explains the parameters and the errors."""
         ...
 
 
@@ -276,9 +286,10 @@ def assert_trial(
     """Run *monitor* over *traces* and return its score. Raises :class:`AssertionError` if a limit is not met.
 
     *recall*, *precision* and *located* are minima, and *false_interrupts* is a maximum, for the rates of the same name
-    in :class:`Score`; each is between 0 and 1. A limit is also not met if there are no traces from which to compute its
-    rate. A check, extraction or preparation that fails raises the same error. The message shows up to *show* cases of
-    each kind. *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`.
+    in :class:`Score`; each is from 0 to 1. A limit is also not met if there are no traces from which to compute its
+    rate. :class:`AssertionError` is also raised if a check, an extraction or a preparation fails. The message shows up
+    to *show* cases of each kind. *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`, whose errors
+    are raised, too.
     """
     tried = try_monitor_sync(monitor, traces, seed=seed, model=model)
     total = score(tried)

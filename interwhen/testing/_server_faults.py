@@ -57,7 +57,7 @@ class Fault:
 def fault(
     name: str, api: Api = "completions", *, story: Sequence[str] = STORY, wrong: str = "2 + 2 = 5\n", seed: int = 0
 ) -> tuple[Step, ...]:
-    """Return the script that answers one request with the fault *name*, in events of *api*.
+    """Return the steps of an answer with the fault *name*, in events of *api*.
 
     *story* is the text of the stream, as a list of tokens. *wrong* is text that a verifier should refute; some faults
     insert it. *seed* selects the random choices of a fault. The name ``none`` gives a valid stream. Raises

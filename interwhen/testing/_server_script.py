@@ -16,7 +16,8 @@ class Head:
     """A step that sends the head of the response.
 
     With *chunked*, the body is chunked. Without it and without ``content-length``, the body ends when the connection
-    closes. If a script has no such step, the server sends the head of a chunked event stream before the first bytes.
+    closes. If a script has no such step before its first :class:`Send` or its end, the server sends the head of a
+    chunked event stream there.
     """
 
     status: int = 200
@@ -33,7 +34,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendRaw:
-    """Send bytes without framing. For the scripted transport, which has no bytes, this step breaks the connection."""
+    """Send bytes without framing. For the scripted transport, which has no framing, this step breaks the connection."""
 
     data: bytes
 
@@ -47,7 +48,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Send nothing until the client closes the connection."""
+    """Send nothing until the client closes the connection or aborts the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +58,22 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the connection without ending the body."""
+    """Close the connection without ending the body. A body that ends with its connection is then complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forever:
-    """Repeat *steps* until the client closes the connection."""
+    """Repeat *steps* until the client closes the connection or aborts the request. Steps after it are not reached."""
 
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Deaf:
-    """A step after which the server ignores a close by the client. Only an abort call ends the answer early."""
+    """A step after which the server ignores a close by the client. Only an abort call ends the answer early.
+
+    The scripted transport ignores this step.
+    """
 
 
 Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | Forever | Deaf
@@ -98,6 +102,7 @@ def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
 # Received requests, and the object that answers them.
 
 Api = Literal["completions", "chat"]
+"""The API of OpenAI whose form requests and events have: ``completions`` (a prompt) or ``chat`` (messages)."""
 
 
 @dataclass(slots=True)
@@ -115,13 +120,16 @@ class ReceivedRequest:
     json: Any
     """The decoded body; ``None`` without a body."""
     connection: int
-    """The number of the connection, counted from 1. Requests that reuse a connection have the same number."""
+    """The number of the connection, counted from 1. Requests that reuse a connection have the same number.
+
+    The scripted transport has a new connection for each request.
+    """
     gone: anyio.Event = field(default_factory=anyio.Event)
     """Set when the client closes the connection before the end of the answer."""
     gone_at: float | None = None
     """When :attr:`gone` was set, on the clock of the event loop."""
     generated: int = 0
-    """The number of events generated for the answer, including those after the client closed the connection."""
+    """The number of :class:`Send` steps performed for the answer, also those after the client closed the connection."""
     received_at: float = field(default_factory=anyio.current_time)
     """When the request arrived, on the clock of the event loop."""
     aborted: anyio.Event = field(default_factory=anyio.Event)
@@ -152,6 +160,7 @@ class ReceivedRequest:
 
 
 Script = Callable[[ReceivedRequest], Iterable[Step]]
+"""A function that returns the steps of the answer to a request."""
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
@@ -175,8 +184,9 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 class ScriptedEndpoint:
     """Answers requests by *script*; the base class of the scripted server and the scripted transport.
 
-    *script* returns the steps of the answer to a POST request. A GET request gets a list of one model with *owned_by*
-    and a context of *context_tokens* tokens (``None``: not said), unless *pages* is given, a script for GET requests.
+    *script* returns the steps of the answer to a POST request for text. A GET request gets a list of one model with
+    *owned_by* and a context of *context_tokens* tokens (``None``: not said), unless *pages* is given, a script for GET
+    requests. :meth:`answer` says how abort calls and requests to render a chat template are answered.
     """
 
     def __init__(
@@ -212,7 +222,9 @@ class ScriptedEndpoint:
     def answer(self, request: ReceivedRequest) -> Iterable[Step]:
         """Record *request*, and return the steps of its answer.
 
-        A POST for text is answered by the script. An abort call sets ``aborted`` of the requests with the same ``rid``.
+        A POST for text is answered by the script, and a GET request by *pages* or the list of models. An abort call
+        sets ``aborted`` of the requests with the same ``rid``, and gets the status 200. For a request to render a chat
+        template, see :meth:`_render`. Raises the exceptions of the script.
         """
         request.number = len(self.posts)
         self.requests.append(request)
@@ -253,12 +265,13 @@ def _is_abort(request: ReceivedRequest) -> bool:
 # The events of both APIs, as bytes and as steps of a script.
 
 DONE = b"data: [DONE]\n\n"
+"""The end mark of a stream, as a server-sent event."""
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Return the JSON object of one chunk of *api* with *text* and *finish_reason*.
+    """Return one chunk of *api* with *text* and *finish_reason*, as a value that can be written as JSON.
 
-    *choice* adds fields to its only choice.
+    *choice* adds fields to its only choice, or replaces them.
     """
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
@@ -313,7 +326,7 @@ class EventWriter:
         return (self.first, *middle, *self.ending())
 
     def ending(self) -> tuple[Step, ...]:
-        """Return the steps that send the story from its second token on, up to the end mark."""
+        """Return the steps that send the story from its second token on, the finish reason and the end mark."""
         return events(self.story[1:], api=self.api)
 
     def body(self) -> bytes:
@@ -358,7 +371,7 @@ def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int 
 
 
 def counts(prompt: int, completion: int) -> Send:
-    """Return the step that sends a chunk with the token counts: *prompt* and *completion* tokens."""
+    """Return the step that sends a chat chunk without choices, with the counts of *prompt* and *completion* tokens."""
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     body = {"id": "scripted", "object": "chat.completion.chunk", "created": 0, "model": "scripted", "choices": []}
     return Send(data({**body, "usage": usage}))

@@ -104,9 +104,10 @@ _DECODER = msgspec.json.Decoder(LabelledTrace)
 def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iterator[LabelledTrace]:  # noqa: A002
     """Yield the traces in the file at *path*. *format* names an installed reader for other formats and folders.
 
-    Blank lines are skipped. Raises :class:`~interwhen.UsageError` if the file does not exist, is a folder without a
-    *format*, cannot be read, or has an invalid line (the error names line and field); and
-    :class:`~interwhen.PluginError` if the reader is not installed or fails.
+    Blank lines are skipped. Raises :class:`~interwhen.UsageError` at the call if the file does not exist, or is a
+    folder without a *format*; and during the iteration if the file cannot be read or has an invalid line, which the
+    error names. Raises :class:`~interwhen.PluginError` during the iteration if the reader is not installed or fails. An
+    error of interwhen that the reader raises is passed on.
     """
     where = Path(path)
     if not where.exists():
@@ -127,7 +128,8 @@ def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iter
 def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) -> int:
     """Write *traces* to a new file at *path*, one per line, compressed if *path* ends in ``.gz``. Return their count.
 
-    Raises :class:`~interwhen.UsageError` if the file exists or cannot be written; it may then hold a part of them.
+    Raises :class:`~interwhen.UsageError` if the file exists, which is then not changed, or cannot be written. A failed
+    write may leave a file with a part of the traces.
     """
     where = Path(path)
     count = 0

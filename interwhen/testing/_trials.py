@@ -125,7 +125,7 @@ class Stopwatch:
 
 
 def _taken(claims: Any) -> Any:
-    """Consume the generator *claims* at once, so that its time is measured, and return its first 10,001 claims.
+    """Return the first 10,001 claims of the iterator *claims*, which are read now, so that their time is measured.
 
     Anything but an iterator is returned unchanged.
     """
@@ -155,7 +155,7 @@ class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
     span: Span
     """The span of the wrong part in :attr:`~interwhen.testing.Turn.trace` of that turn."""
     segment: Span
-    """The segment that was checked."""
+    """The segment that has the claim, in the same text."""
     quote: str
     """The text of the wrong part, at most its first 400 characters."""
     why: str
@@ -164,7 +164,7 @@ class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """A check, an extraction or a preparation that failed: in which turn, at which span, and why (``what``)."""
+    """A check, an extraction, a preparation or a run that failed: in which turn, at which span, and why (``what``)."""
 
     turn: int
     """The index of the turn, from 0."""
@@ -192,11 +192,11 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     aside: int = 0
     """The number of turns to which the monitor does not apply: its ``prepare`` returned ``None``."""
     check_seconds: tuple[float, ...] = ()
-    """The duration of each check that gave a verdict. Equal claims of one turn are checked only once."""
+    """The seconds of each check that gave a verdict. Equal claims of one turn are checked only once."""
     extract_seconds: float = 0.0
-    """The total duration of the extractions on the event loop, without the time that a model takes to answer forks."""
+    """The seconds of all extractions on the event loop, without the time that a model takes to answer forks."""
     prepare_seconds: tuple[float, ...] = ()
-    """The duration of ``prepare`` for each turn."""
+    """The seconds of ``prepare`` for each turn; empty if the monitor has no ``prepare``."""
 
     @property
     def is_flagged(self) -> bool:
@@ -205,7 +205,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_verified(self) -> bool:
-        """Whether a run would end verified: a claim passed, and none was refuted, unknown or failed."""
+        """Whether this text would be verified: a claim passed, and none was refuted, unknown or failed."""
         return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
 
     @property
@@ -215,7 +215,10 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recut(text: str, seed: object = 0) -> list[str]:
-    """Return *text* in chunks of random lengths, most of them short. The same *seed* gives the same chunks."""
+    """Return *text* in chunks of random lengths, most of them short; empty for an empty *text*.
+
+    The same *seed* gives the same chunks.
+    """
     rng = random.Random(str(seed))  # noqa: S311  not for security
     chunks, at = [], 0
     while at < len(text):
@@ -243,8 +246,8 @@ async def try_monitor(
     """Run *monitor* over *traces*, and yield the result of each, in order.
 
     *seed* selects the sizes of the chunks. *model* answers the forks of the monitor; without *model*, forks fail.
-    Raises the errors of loading the monitor and reading the traces. Errors in the code of the monitor are part of the
-    results.
+    Raises :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitor cannot be loaded, and the
+    errors of iterating over *traces*. Errors in the code of the monitor, and of forks, are part of the results.
     """
     watching = load_monitor(monitor)
     async with Workers(blocked_loop_after=None) as workers:
@@ -263,7 +266,8 @@ def try_monitor_sync(
     """Do the same as :func:`try_monitor`, for synchronous code: return the results of all traces as a list.
 
     After each trace, the function *on_trial* is called with its result. If this thread runs an event loop already, as
-    in a notebook, another thread does the work.
+    in a notebook, another thread does the work, and this call blocks the loop. Raises the errors of
+    :func:`try_monitor`.
     """
     done: list[TrialResult] = []
 

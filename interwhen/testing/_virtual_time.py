@@ -22,7 +22,10 @@ class VirtualTimeError(InterwhenError):
 
 
 class DeadlockError(VirtualTimeError):
-    """All tasks wait and no timer is set: on a real loop this would hang forever. ``waiting`` names the tasks."""
+    """All tasks wait and no timer is set: on a real loop this would hang forever.
+
+    ``waiting`` has the name of each task, with the file and the line at which it waits.
+    """
 
     def __init__(self, waiting: tuple[str, ...]) -> None:
         self.waiting = waiting
@@ -34,7 +37,7 @@ class OutOfVirtualTimeError(VirtualTimeError):
 
 
 class RealIOError(VirtualTimeError):
-    """Code used a virtual event loop for a socket, pipe, thread, process or signal. It needs a fake instead."""
+    """Code used a virtual event loop for a file, socket, pipe, thread, process or signal. It needs a fake instead."""
 
 
 class _Turn:
@@ -52,12 +55,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop with a virtual clock, which jumps to the next timer when no callback is ready.
 
     Callbacks run in the order in which they became ready, so a deterministic program makes the same steps each time.
-    ``turns`` counts loop iterations. ``on_turn`` is called before each one, so that a test can cancel at any step. It
-    returns whether it made a callback ready; then the clock does not move.
+    ``turns`` counts loop iterations. ``on_turn`` is called before each one with its number (from 1), so that a test can
+    cancel at any step. It returns whether it made a callback ready; then the clock does not move.
 
     Raises :class:`DeadlockError` from the running call if nothing is ready and no timer is set,
     :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` if the loop is asked for real
-    I/O.
+    I/O. After a limit was exceeded, each further iteration raises, so that cancelled tasks do not clean up.
     """
 
     is_virtual = True
@@ -134,7 +137,24 @@ for _name, _what in (
     ("add_writer", "a file or socket was written"),
     ("add_signal_handler", "a signal handler was set"),
     ("create_connection", "a network connection was opened"),
+    ("create_unix_connection", "a socket was opened"),
+    ("create_datagram_endpoint", "a socket was opened"),
+    ("connect_accepted_socket", "a socket was used"),
+    ("connect_read_pipe", "a pipe was read"),
+    ("connect_write_pipe", "a pipe was written"),
+    ("start_tls", "a connection was encrypted"),
+    ("sendfile", "a file was sent"),
+    ("sock_accept", "a socket was used"),
+    ("sock_connect", "a socket was used"),
+    ("sock_recv", "a socket was read"),
+    ("sock_recv_into", "a socket was read"),
+    ("sock_recvfrom", "a socket was read"),
+    ("sock_recvfrom_into", "a socket was read"),
+    ("sock_sendall", "a socket was written"),
+    ("sock_sendfile", "a socket was written"),
+    ("sock_sendto", "a socket was written"),
     ("create_server", "a server was started"),
+    ("create_unix_server", "a server was started"),
     ("subprocess_exec", "a process was started"),
     ("subprocess_shell", "a process was started"),
 ):
@@ -144,9 +164,10 @@ for _name, _what in (
 def run_virtual(function: Callable[[], Awaitable[T]], *, seconds: float = 1e6, turns: int = 10_000_000) -> T:
     """Run the async *function* in virtual time and return its result.
 
-    Waiting takes no real time, and a deterministic function makes the same steps each time. It may take *seconds* of
-    virtual time and *turns* iterations of the loop. Checks in threads and processes need
-    :class:`~interwhen.testing.VirtualWorkers`. Raises the exceptions of *function* and of :class:`VirtualLoop`.
+    Waiting takes no real time, and a deterministic function makes the same steps each time. It may take at most
+    *seconds* of virtual time and *turns* iterations of the loop. Checks in threads and processes need
+    :class:`~interwhen.testing.VirtualWorkers`. Raises the exceptions of *function*, :class:`DeadlockError`,
+    :class:`OutOfVirtualTimeError` and :class:`RealIOError`.
     """
 
     async def main() -> T:
@@ -161,12 +182,20 @@ def _run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """Return the name of the task and the innermost line of code where it waits."""
-    frames = task.get_stack(limit=None)
-    if not frames:
-        return task.get_name()
-    frame = frames[-1]
-    return f"{task.get_name()!r} at {frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+    """Return the name of *task*, with the file and the line at which it waits.
+
+    This is the innermost line outside of asyncio and anyio. The chain of awaits ends at an asynchronous generator,
+    whose frame cannot be read.
+    """
+    place = ""
+    waiting: Any = task.get_coro()
+    # ``Task.get_stack`` has only the outermost coroutine of a task that waits.
+    while (frame := getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)) is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if not place or package not in ("asyncio", "anyio"):
+            place = f" at {frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
+    return f"{task.get_name()!r}{place}"
 
 
 # Workers in virtual time: no threads and no processes, and they can die.
@@ -207,8 +236,9 @@ class VirtualWorkers:
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
         """Wait for a free worker and for the time that *shift* returns, then check *claim* with *verifier*.
 
-        Return the verdict, and why there is none (``None`` if there is one). *scope* has the deadline of the check; for
-        a check in a process, the deadline is moved by the time spent waiting for a free one.
+        Return what the verifier returned, and ``None``; if the worker dies, ``None`` and the reason. Raises the
+        exceptions of the verifier. *scope* has the deadline of the check; for a check in a process, the deadline is
+        moved by the time spent waiting for a free one.
         """
         begun = anyio.current_time()
         left = scope.deadline - begun

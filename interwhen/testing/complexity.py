@@ -59,8 +59,8 @@ def count_steps(function: Callable[..., object], *arguments: Any) -> int:
 def cpu_seconds(function: Callable[..., object], *arguments: Any, tries: int = 3) -> float:
     """Call *function* *tries* times in this thread, and return the shortest CPU time of a call, in seconds.
 
-    Time that other processes use does not count. Machines differ in speed: compare the result with a limit that is far
-    above the time of linear work.
+    Time that other processes and threads use does not count. Machines differ in speed: compare the result with a limit
+    that is far above the time of linear work. Raises the exceptions of *function*.
     """
     return min(_timed(function, arguments) for _ in range(tries))
 
@@ -120,7 +120,8 @@ def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
     """Call ``prepare`` of *monitor* for *prompt*, and return a copy of the monitor that uses the value.
 
     A monitor without ``prepare`` is returned unchanged. The result is ``None`` if the monitor does not apply to this
-    prompt. Raises the exceptions of ``prepare``.
+    prompt. An asynchronous ``prepare`` runs in a new event loop, so none may run in this thread. Raises the exceptions
+    of ``prepare``.
     """
     if monitor.prepare is None:
         return monitor
@@ -222,7 +223,10 @@ Reader: TypeAlias = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The number of steps of a function for texts of *bait*, each twice as long as the previous one."""
+    """The number of steps of a function for texts of *bait*, each twice as long as the previous one.
+
+    ``sizes`` are the lengths of their repeated parts in characters, and ``steps`` the numbers of steps.
+    """
 
     bait: Bait
     sizes: tuple[int, ...]
@@ -241,9 +245,10 @@ class Growth:
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
     """Return a function that runs *monitor* on a text as one segment: recognizer, extractor, and verifier.
 
-    The function returns the verdicts. A monitor with ``prepare`` is prepared for *prompt* first; if it does not apply,
-    the function does nothing. If the extractor is a fork, the text is also the reply of the fork. Asynchronous
-    verifiers are not run.
+    The function returns the list of the verdicts. A monitor with ``prepare`` is prepared for *prompt* now; if it does
+    not apply, the function returns an empty list. If the extractor is a fork, the text is also the reply of the fork.
+    Asynchronous verifiers are not run. Raises the errors of :func:`prepared_for`; the function raises those of the
+    monitor.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -282,7 +287,7 @@ def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings:
     """Count the steps of *target* for a text of *bait* with *size* characters, then for *doublings* longer texts.
 
     Each text is twice as long as the previous one. *target* is a function of a text, or a monitor (see
-    :func:`read_and_check`).
+    :func:`read_and_check`). It is called once before, with a short text, to fill its caches.
     """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     read(bait.of(8))  # fills caches, which do not count
@@ -327,7 +332,7 @@ def assert_quick(
 
 
 def _least(read: Reader, text: str, seconds: float) -> float:
-    """Call *read* with *text* up to three times; return the shortest CPU time. Stop after a call within *seconds*."""
+    """Return the CPU time of ``read(text)``, in seconds. If it exceeds *seconds*, the shortest time of three calls."""
     took = cpu_seconds(read, text, tries=1)
     return took if took <= seconds else min(took, cpu_seconds(read, text, tries=2))
 
@@ -360,7 +365,8 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
 
     Three common forms are found: a repetition inside a repetition that can match the same text in several ways,
     alternatives inside a repetition that can match the same text, and two unbounded repetitions that can match the same
-    text. Some reported patterns are linear all the same. Raises :class:`re.error` if *pattern* is not valid.
+    text. Some reported patterns are linear all the same, and some slow ones are not found. Raises :class:`re.error` if
+    *pattern* is not valid.
     """
     compiled = re.compile(pattern)
     items = parser.parse(compiled.pattern, compiled.flags & ~re.UNICODE.value)
@@ -370,7 +376,8 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
 def _walk(items: _Items, following: frozenset[str], *, looped: bool) -> Iterator[str]:
     """Yield the reasons why the parsed regex *items* may need more than linear time.
 
-    *following* has the characters that may follow them. *looped*: the items are inside a repetition.
+    *following* has the characters that may follow them. *looped*: the items are inside a repetition that can give back
+    characters.
     """
     for at, (kind, value) in enumerate(items):
         first, empty = _first(items[at + 1 :])

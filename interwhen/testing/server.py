@@ -70,13 +70,14 @@ class ScriptedTransport(ScriptedEndpoint):
     """
 
     open_responses = 0
-    """The number of responses that are neither closed nor complete."""
+    """The number of responses that are not closed, complete or broken."""
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> ScriptedResponse:  # noqa: ARG002
         """Play the script for *request* up to the head of the response, and return the response.
 
-        *connect_timeout* is ignored. Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection
-        first.
+        The request is recorded in ``requests``. *connect_timeout* is ignored. Raises
+        :class:`~interwhen.models.ConnectError` if the script breaks the connection first, and the exceptions of the
+        script.
         """
         parts = urlsplit(request.url)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -116,7 +117,7 @@ class ScriptedResponse:
         return self._head.headers
 
     async def begin(self) -> None:
-        """Play the script up to its head. If bytes come first, the response has the default head.
+        """Play the script up to its head. If bytes or the end come first, the response has the default head.
 
         Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection first.
         """
@@ -133,8 +134,8 @@ class ScriptedResponse:
     async def receive(self) -> bytes:
         """Return the bytes of the next ``Send`` step; empty bytes at the end of the body.
 
-        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection, and ``StreamClosed`` after
-        :meth:`aclose`.
+        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection or has a second head, and
+        ``StreamClosed`` after :meth:`aclose`, or if it is called meanwhile.
         """
         if self._is_closed:
             raise StreamClosed
@@ -151,7 +152,7 @@ class ScriptedResponse:
     async def aclose(self) -> None:
         """Close the response. A :meth:`receive` that is waiting raises ``StreamClosed``.
 
-        If the body was not complete, the request records that the client left (``gone``).
+        If the body was neither complete nor broken, the request records that the client left (``gone``).
         """
         self._is_closed = True
         if self._is_open:
@@ -174,9 +175,10 @@ class ScriptedResponse:
         return data
 
     async def _next(self) -> Head | Send | None:
-        """Play the script up to the next step that sends something, and return it; ``None`` at the end of the body.
+        """Play the script up to the next :class:`Head` or :class:`Send`, and return it.
 
-        Raises :class:`~interwhen.models.ConnectError` at a step that breaks the connection.
+        ``None`` at the end of the body. Raises :class:`~interwhen.models.ConnectError` at a step that breaks the
+        connection.
         """
         for step in self._steps:
             match step:
@@ -245,12 +247,14 @@ __all__ = [
 
 
 class ScriptedServer(ScriptedEndpoint):
-    """Answers each POST with the steps that *script* returns, on ``127.0.0.1`` and a free port.
+    """Answers each POST for text with the steps that *script* returns, on ``127.0.0.1`` and a free port.
 
     Each GET request gets a list of one model with *owned_by* (from which clients infer what the server can do) and a
     context of *context_tokens*; with *pages*, this script answers them instead. ``POST /abort_request`` ends the answer
     to the request with the same ``rid``. ``POST .../apply-template`` renders a chat template if *owned_by* is
-    ``llamacpp``. With *ssl_context*, connections use TLS. Leaving the ``async with`` closes every connection.
+    ``llamacpp``, and gets the status 404 otherwise. With *ssl_context*, connections use TLS. The server listens inside
+    the ``async with``; leaving it closes every connection. If *script* raises, the block is cancelled, and an exception
+    group with the error leaves it.
     """
 
     def __init__(
@@ -274,7 +278,7 @@ class ScriptedServer(ScriptedEndpoint):
 
     @property
     def base_url(self) -> str:
-        """The base URL of this server, for the constructor of a model."""
+        """The base URL of this server, for the constructor of a model. The port is known inside the ``async with``."""
         return f"{'http' if self._ssl_context is None else 'https'}://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
@@ -293,7 +297,7 @@ class ScriptedServer(ScriptedEndpoint):
         await self._stack.aclose()
 
     async def settled(self, seconds: float = 2.0) -> None:
-        """Wait until no connection is open; raises :class:`TimeoutError` after *seconds*."""
+        """Wait until no connection is open. Raises :class:`TimeoutError` if this takes more than *seconds*."""
         with anyio.fail_after(seconds):
             while self.open_connections:  # noqa: ASYNC110  closing a socket sends no event
                 await anyio.sleep(0.001)
@@ -359,7 +363,10 @@ class _ScriptedConnection:
         scope.cancel()
 
     async def _play(self, steps: Iterable[Step]) -> bool:
-        """Perform *steps* and end the body. Return true if the connection can serve another request."""
+        """Perform *steps* and end the body. Return whether the connection can serve another request.
+
+        It cannot after a reset or a disconnect, or if the body ends with the connection.
+        """
         self._head = None
         for step in in_turn(steps):
             if not await self._do(step):

@@ -36,8 +36,9 @@ _FREE = threading.local()
 class Problem:
     """Named conditions in one Z3 context. Only the thread that opened the problem may use it (see :func:`problem`).
 
-    Create variables and values in ``context``: ``z3.Int("x", found.context)``. The methods raise :class:`UsageError` in
-    another thread.
+    *seconds* limits the time of Z3 each time that it solves (``None``: only the deadline of the check does), and
+    *memory_mb* the memory of Z3 in this process. Create variables and values in ``context``:
+    ``z3.Int("x", found.context)``. The methods raise :class:`UsageError` in another thread.
     """
 
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:

@@ -138,6 +138,12 @@ def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(outp
     assert message in str(caught.value)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_page_that_cannot_be_written_is_named():
+    with pytest.raises(UsageError, match="--page must be a file that can be written, got '/dev/full'"):
+        command_of(small, has_charts=True)(output=Output(page=Path("/dev/full")))
+
+
 def test_a_plot_needs_its_extra_before_anything_is_measured(monkeypatch, tmp_path):
     monkeypatch.setattr(_experiment, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[plots\]"):

@@ -29,7 +29,7 @@ def flow(*arrivals, total=None, **fields):
 
 
 def of(bare, supervised, monitors=(), **more):
-    """Return the penalty of runs, one for each pair."""
+    """Return the penalty of the flows *bare* and *supervised*, which have one run for each pair. *more* has other arms."""
     arms = {"bare": bare, "supervised": supervised, **more}
     return Penalty("s", monitors, {arm: [(each,) for each in flows] for arm, flows in arms.items()})
 
@@ -270,6 +270,7 @@ def test_a_stream_is_recorded_and_replayed(tmp_path, capsys):
             "--record must be in a folder that exists, got 'no/such/r.jsonl'; make 'no/such' first",
         ),
         ({"replay": Path("x"), "model": "local"}, "--replay must stand without --model and --base-url"),
+        ({"replay": Path("no/such/r.jsonl")}, "--replay must name a readable file, got 'no/such/r.jsonl'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, why):

@@ -27,7 +27,7 @@ ALL = [question.name for question in QUESTIONS]
 
 
 class Endpoint(ScriptedTransport):
-    """A server that lacks what is named in *lacks*."""
+    """A scripted endpoint without the pages and abilities that *lacks* names; ``server`` means that none answers."""
 
     def __init__(self, *lacks, owner="vllm"):
         super().__init__(self.generate, pages=self.page)

@@ -55,6 +55,14 @@ def test_a_changed_result_is_refused(path, tmp_path, capsys):
     assert "must be a journal, or a result as JSON" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_read_is_named(path, tmp_path, capsys):
+    missing = tmp_path / "missing"
+    assert recheck(missing) == 2
+    assert f"FILE must be a readable journal or result, got {str(missing)!r}" in capsys.readouterr().err
+    assert recheck(path, "--prompt", missing) == 2
+    assert f"must be readable UTF-8 text, got {str(missing)!r}" in capsys.readouterr().err
+
+
 def test_what_does_not_pass_any_more_is_named(path, capsys):
     assert recheck(path, "-m", "arithmetic:phase=reasoning") == 3
     out = capsys.readouterr().out
@@ -78,7 +86,7 @@ def test_a_monitor_that_the_journal_does_not_name_is_said_for_each_of_its_checks
 
 
 def several(*, level: interwhen.Level = "witness"):
-    """Make two monitors, as a factory of one name may."""
+    """Return two monitors; it is a factory of a plug-in that makes several."""
     return [
         interwhen.load_monitor({"name": "arithmetic", "level": level}),
         interwhen.load_monitor("arithmetic:label=second"),

@@ -21,7 +21,7 @@ AROUND = ("{}", "Please tell me: {}", "{}", "Can you tell me {}", "So {}")
 
 
 def draw(rng):
-    """One question as a form and its parts."""
+    """Return the parts of one question, and the changes of them by which a near miss differs."""
     name, other = rng.sample(NAMES, 2)
     thing, another = rng.sample(THINGS, 2)
     unit, wrong = rng.choice(UNITS)

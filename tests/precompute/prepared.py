@@ -45,7 +45,10 @@ def named(model, say=("",)):
 
 
 async def prepare(place, name="wages", *, text=TEXT, model="m", say=reply):
-    """Prepare the context *name* of the store at *place*, as ``interwhen precompute run`` does."""
+    """Prepare the context *name* of the store at *place*, as ``interwhen precompute run`` does, and close the store.
+
+    Fails if an item is not accepted.
+    """
     store = open_place(str(place))
     try:
         asleep = named(model, say)

@@ -112,6 +112,7 @@ def test_a_budget_ends_the_work(producer, book, capsys):
     ("arguments", "said"),
     [
         (("add", "book", "no file"), "'no file' must be a readable text file"),
+        (("add", "book", "book.txt", "other/book.txt"), "must have its own name, got 'book.txt' twice"),
         (("status", "never"), "context 'never' must be in the store"),
         (("run", "never", "-m", "toy"), "context 'never' must be in the store"),
         (("why", "book", "nothing"), "must name one step of context 'book', got 0 steps"),
@@ -126,6 +127,8 @@ def test_one_line_and_code_2(arguments, said, producer, book, capsys):
     run("run", "-m", "toy", "--slices", 1)
     capsys.readouterr()
     Path("empty").write_text("")
+    Path("other").mkdir()
+    Path("other/book.txt").write_text(TEXT)
     code = run(*arguments)
     out, err = capsys.readouterr()
     assert code in (2, 5)

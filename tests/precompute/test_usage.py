@@ -103,6 +103,24 @@ def test_questions_survive_a_store_that_fails():
     assert seen_questions(store, "book") == seen_questions(store, "film") == {"Why?": 1}
 
 
+async def test_the_store_is_closed_even_if_the_noted_questions_cannot_be_written():
+    class Failing(Store):
+        is_closed = False
+
+        def update(self, name, change):
+            raise StoreError("memory", "the disk is full")
+
+        def close(self):
+            self.is_closed = True
+
+    store = Failing(MemoryShelf())
+    pre = Precomputer(store, Facts(), [], producers=[], notes_questions=True)
+    pre.questions.note("book", "Why?")
+    with pytest.raises(StoreError):
+        await pre.aclose()
+    assert store.is_closed
+
+
 async def test_the_most_frequent_noted_questions_are_answered_ahead_of_time():
     store = Store(MemoryShelf())
     note_questions(store, "animals", ["rare?", "often?", "often?", "given?", "given?", "given?"])

@@ -1,7 +1,7 @@
-"""A toy to precompute: sums over numbers in pieces, said by a model that is right, wrong or vague by a rule of its own.
+"""A toy to precompute: sums of numbers in pieces, by a model whose replies are right, wrong or vague by a fixed rule.
 
-``expected`` is the oracle: it computes what every step must come to from the pieces alone, and shares no code with what
-decides that in the package.
+``expected`` is the oracle: it computes the outcome of every step from the pieces alone, and shares no code with the
+package.
 """
 
 import hashlib
@@ -17,13 +17,16 @@ NUMBERS = re.compile(r"\d+")
 
 
 def value_of(text):
-    """What a piece, or an item, comes to: its last number."""
+    """Return the value of *text*, that of a piece or an item: its last number; 0 if it has none."""
     found = NUMBERS.findall(text)
     return int(found[-1]) if found else 0
 
 
 def answer(model, prompt):
-    """What *model* says to *prompt*, whose last line is "add 3 4": right for most, wrong for some, vague for others."""
+    """Return the reply of *model* to *prompt*, whose last line is such as "add 3 4".
+
+    A hash of both decides: most replies are right, the others are wrong or vague.
+    """
     left, right = (int(word) for word in prompt.strip().splitlines()[-1].split()[1:3])
     draw = hashlib.sha256(f"{model} {prompt}".encode()).digest()[0] % 8
     total = (left + right) % 1000
@@ -35,7 +38,7 @@ def answer(model, prompt):
 
 
 def judged(text):
-    """Whether the toy's monitor accepts *text*, by the oracle's own reckoning."""
+    """Return the status that the toy's monitor gives an item with *text*: accepted, rejected or unknown."""
     found = re.fullmatch(r"(?:so )?(\d+)\+(\d+)=(\d+)", text)
     if found is None:
         return "unknown"
@@ -45,7 +48,10 @@ def judged(text):
 
 @dataclass(frozen=True)
 class Plan:
-    """One step: the pieces and steps it reads, and whether it reads the second one only if the first is even."""
+    """One step, with the pieces and steps that it reads.
+
+    With *lazy*, it reads steps only if the value of the first piece is even.
+    """
 
     name: str
     pieces: tuple = ()
@@ -59,7 +65,10 @@ def per_piece(context):
 
 @dataclass
 class Sums:
-    """A producer of facts; its steps are what *shape* says of a context."""
+    """A producer of facts. *shape* is a function that returns the plans of its steps for a context.
+
+    *made* has the names of the steps that were made, in order.
+    """
 
     shape: object = per_piece
     name: str = "sums"
@@ -93,7 +102,7 @@ class Sums:
 
 
 def expected(shape, context, model="scripted", version="1"):
-    """What each step must come to: name → (status, text)."""
+    """Return the status and the text that each step must have, by the name of the step."""
     pieces = {piece.name: piece.text for piece in context.pieces}
     done = {}
     plans = shape(context)
@@ -117,7 +126,7 @@ def expected(shape, context, model="scripted", version="1"):
 
 
 class ToyModel(ScriptedModel):
-    """Says what :func:`answer` says, five characters at a time, from where the request has got to."""
+    """Replies with the text of :func:`answer`, in chunks of five characters, and continues after a request's prefix."""
 
     def __init__(self, name="scripted", **options):
         super().__init__(lambda request: cut_into(answer(name, request.prompt)[len(request.prefix) :], 5), **options)
@@ -140,16 +149,16 @@ def precomputer(store=None, producer=None, model=None, **options):
 
 
 def numbers(count, start=0):
-    """Pieces p0, p1, ... with a number each."""
+    """Return *count* pieces p0, p1, ... with one number in each, by name. The numbers are *start*, *start* + 3, ..."""
     return {f"p{at}": f"the number {start + 3 * at}" for at in range(count)}
 
 
 def told(items):
-    """Step → text of *items*."""
+    """Return the text of each of *items*, by the name of its step without the producer."""
     return {item.step.partition("::")[2]: item.payload.text for item in items}
 
 
 def right(shape, prepared, **options):
-    """What may be served, by the oracle."""
+    """Return the texts that may be served for *prepared* according to the oracle, by the name of the step."""
     found = expected(shape, prepared.context, **options)
     return {name: text for name, (status, text) in found.items() if status == "accepted"}

@@ -72,6 +72,19 @@ def test_a_deadlock_is_an_error_that_names_who_waits():
     assert any("the lonely one" in line for line in caught.value.waiting)
 
 
+def test_a_deadlock_names_the_line_that_waits():
+    async def inner():
+        await anyio.Event().wait()
+
+    async def main():
+        await inner()
+
+    with pytest.raises(DeadlockError) as caught:
+        run_virtual(main)
+    [where] = caught.value.waiting
+    assert where.endswith(f" at test_virtual_time.py:{inner.__code__.co_firstlineno + 1}")
+
+
 @pytest.mark.parametrize("limits", [{"seconds": 5.0}, {"turns": 500}])
 def test_what_does_not_end_is_ended(limits):
     async def main():
@@ -133,6 +146,36 @@ async def by_signal():
 def test_real_io_is_refused(io):
     with pytest.raises(RealIOError):
         run_virtual(io)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "connect_accepted_socket",
+        "connect_read_pipe",
+        "connect_write_pipe",
+        "create_datagram_endpoint",
+        "create_unix_connection",
+        "create_unix_server",
+        "sendfile",
+        "sock_accept",
+        "sock_connect",
+        "sock_recv",
+        "sock_recv_into",
+        "sock_recvfrom",
+        "sock_recvfrom_into",
+        "sock_sendall",
+        "sock_sendfile",
+        "sock_sendto",
+        "start_tls",
+    ],
+)
+def test_other_real_io_is_refused(method):
+    async def main():
+        await getattr(asyncio.get_running_loop(), method)(None)
+
+    with pytest.raises(RealIOError, match="use a fake"):
+        run_virtual(main)
 
 
 def test_it_can_be_cancelled_at_every_turn():

@@ -181,6 +181,25 @@ def test_the_rules_guard_a_function_before_and_after() -> None:
     assert look("vault") == "The result of look is withheld: this holds a secret."
 
 
+def test_a_rule_on_a_result_sees_only_the_calls_before_it() -> None:
+    policy: Policy[None] = Policy("once")
+
+    @policy.after("look", says="Nothing is looked at twice.")
+    def once(call: Call[None]) -> Verdict:
+        earlier = list(call.history.of("look"))
+        return Violation(why="this is the second look") if earlier or len(call.history.messages) > 1 else Pass()
+
+    said = [Message("user", "Look.")]
+
+    @interwhen.guard(results=[tool_policy(policy=policy, on="results")], history=lambda: said, on_refused=str)
+    def look(id: str) -> str:  # noqa: A002
+        return f"{id}: a thing"
+
+    assert look("x") == "x: a thing"
+    said[:] = LOOKED
+    assert look("x") == "The result of look is withheld: this is the second look."
+
+
 def test_results_find_their_calls() -> None:
     calls = (call_of("a", "{}", "1"), call_of("b", "{}", "2"))
     swapped = (

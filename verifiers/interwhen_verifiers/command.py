@@ -153,7 +153,8 @@ def command(
     rights of this process, in a scratch directory or in ``directory``. ``readable``: further paths that the sandbox
     shows. ``scope``: ``answer`` if the command knows the task, so that a text that it accepts is a right answer (a test
     or a proof of the task). ``seconds``: the time limit for one run of all commands; a block that is checked twice gets
-    it twice. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    it twice. If a command is not installed, each verdict is ``Unknown``. ``level``, ``delivery`` and ``phase`` are
+    those of :class:`~interwhen.Monitor`.
     """
     require_positive("command", seconds=seconds)
     checker = _checker(preset, argv, languages, file, pattern, refutes)

@@ -80,7 +80,8 @@ class Probe(Claim):
     answer: str
     same: int
     measure: float | None
-    """The confidence in the answer, or the variance of the entropies; ``None``: the endpoint gave no probabilities."""
+    """The confidence in the answer, or the variance of the entropies. ``None``: the endpoint gave no probabilities, the
+    probe gave no answer, or the rule needs no measure."""
     count: int
 
 

@@ -2,7 +2,8 @@
 
 A prefix that can no longer become a valid document is a violation at once: for example a wrong type, an unknown key, or
 the beginning of a string that no ``enum`` allows. The library ``jsonschema`` (extra ``jsonschema``) judges complete
-documents. See ``docs/verifiers/json_schema.md``.
+documents; without it, importing this module raises :class:`~interwhen.toolkit.MissingExtraError`. See
+``docs/verifiers/json_schema.md``.
 """
 
 from __future__ import annotations
@@ -218,7 +219,8 @@ class Documented(Claim):
     document: str = ""
     """The text of the complete document; empty if something else is judged."""
     wrong: str = ""
-    """Why no valid document begins like this. Empty: the document, or the string, is complete and must be judged."""
+    """Why no valid document begins like this. Empty: the document, or the string, is complete and must be judged,
+    unless there is a ``doubt``."""
     pattern: str = ""
     """The pattern that the string ``value`` in the document must match. Empty: there is no such string."""
     value: str = ""

@@ -66,7 +66,7 @@ class Call(Generic[StateT]):
     state: StateT
     """The state of the policy before the call; ``None`` where the policy keeps no state."""
     history: History
-    """The messages and calls of earlier turns."""
+    """The messages and calls of earlier turns, without the call itself."""
     beside: tuple[PastCall, ...] = ()
     """The calls of the same turn before this one."""
     result: PastCall | None = None
@@ -130,7 +130,8 @@ class Policy(Generic[StateT]):
 
     *begin* returns the state before the first call. *advance* returns the state after a call, from the state before it
     and the call (with its result, if that is known); it must not change the state before. *load* makes a first state
-    from a text, such as the path of a database, for the command line.
+    from a text, such as the path of a database, for the command line. Without *begin*, the first state is ``None``;
+    without *advance*, the state never changes; without *load*, no state is made from a text.
     """
 
     name: str
@@ -313,7 +314,8 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
     """Judge *call* by all rules of *policy* that apply to it at *moment*.
 
     A violation has the reasons of all broken rules, cut to 600 characters. If no rule is broken, the verdict is
-    ``Unknown`` if any rule is undecided, and otherwise a pass. Raises :class:`RuntimeError` if a rule raises.
+    ``Unknown`` if any rule is undecided, and otherwise a pass. Raises :class:`RuntimeError` if a rule raises, or
+    returns something that is no verdict.
     """
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []
@@ -382,7 +384,8 @@ def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
     if prepared.history.calls:
         last = prepared.history.calls[-1]
         past = PastCall(last.name, last.arguments, segment.text, last.at)
-        call = Call(last.name, last.arguments, prepared.state, prepared.history, (), past)
+        before = History(prepared.history.messages[: last.at], prepared.history.calls[:-1])
+        call = Call(last.name, last.arguments, prepared.state, before, (), past)
         yield Ruled(key=segment.text, span=segment.span, call=call, moment="after")
 
 
@@ -411,12 +414,12 @@ def tool_policy(
 
     ``policy``: a :class:`Policy` or a :class:`interwhen.policy.WrittenPolicy`; or the name of a shipped policy
     (``airline``, ``retail``); or the folder of a written policy (see ``docs/policy.md``); or ``module:NAME`` or
-    ``file.py:NAME``, where ``NAME`` is a :class:`Policy` in Python code (``POLICY`` if it is not given); the code
-    is run. ``state``: a
-    function that returns the first state of the policy; or a text from which the policy's ``load`` makes it, such as
-    the path of a database. ``skip``: names of rules that are left out. ``on="results"``: judge the results of calls by
-    the rules made with ``Policy.after``; use it in ``interwhen.guard(results=[...])``. ``level`` and ``delivery`` are
-    those of :class:`~interwhen.Monitor`; the delivery is ``gate_tools`` by default, and ``interrupt`` for results.
+    ``file.py:NAME``, where ``NAME`` is a :class:`Policy` in Python code (``POLICY`` if it is not given); the code is
+    run. ``state``: a function that returns the first state of the policy; or a text from which the policy's ``load``
+    makes it, such as the path of a database. ``skip``: names of rules that are left out. ``on="results"``: judge the
+    results of calls by the rules made with ``Policy.after``; use it in ``interwhen.guard(results=[...])``. ``level``
+    and ``delivery`` are those of :class:`~interwhen.Monitor`; the delivery is ``gate_tools`` by default, and
+    ``interrupt`` for results.
     """
     require_choice("tool_policy", ("calls", "results"), on=on)
     chosen = _policy(policy).without([skip] if isinstance(skip, str) else skip)

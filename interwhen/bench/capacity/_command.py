@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interwhen import UsageError
+from interwhen.bench._experiment import check_files
 from interwhen.bench.capacity._costs import Measured, Point, load_of_results, read_measured
 from interwhen.bench.capacity._reading import BUSY, LATE_MS, Capacity, Needs, read_capacity
 from interwhen.cli import _exits
@@ -65,6 +66,7 @@ def measure(
     """
     if rounds < 1 or seconds < 1:
         raise UsageError(f"--rounds and --seconds must be at least 1, got {rounds} and {seconds:g}; give larger ones")
+    check_files(out=out)
     from interwhen.bench.capacity import _measuring
 
     load = None if results is None else load_of_results(results)

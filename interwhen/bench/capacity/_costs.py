@@ -83,9 +83,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """What this machine has: cores, memory and disk, open files and ports."""
 
     cores: int
+    """The cores that this process may use."""
     memory_mb: float
+    """The whole memory, in MB (a million bytes)."""
     open_files: int
-    """The most files and connections that one process may have open."""
+    """The most files and connections that one process may have open, by its hard limit; 2**20 if there is none."""
     ports: int
     """Local ports for connections to one address."""
     disk_gb: float
@@ -151,7 +153,8 @@ def read_measured(path: Path) -> Measured:
 def load_of_results(folder: Path) -> AnswerLoad:
     """Return the mean answer of the evaluation in *folder*.
 
-    Raises :class:`~interwhen.UsageError` if the folder has no row with a generated token.
+    Rows without a generated token do not count. Raises :class:`~interwhen.UsageError` if no other row is left, or if a
+    row cannot be read.
     """
     rows = [row for row in read_rows(folder) if row.tokens and row.seconds]
     if not rows:

@@ -132,7 +132,10 @@ class ProcessModel:
             self._env.process(self._stream())
 
     def run(self, seconds: float) -> Simulated:
-        """Simulate *seconds* seconds, after a quarter of that time as warm-up, and return what was observed."""
+        """Simulate *seconds* seconds, after a quarter of that time as warm-up, and return what was observed.
+
+        Call it only once: the simulated clock does not go back.
+        """
         self._env.run(until=seconds / 4)
         for station in (self._loop, self._workers):
             station.reset()

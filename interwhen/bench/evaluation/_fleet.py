@@ -199,7 +199,8 @@ class Fleet:
     async def take(self) -> Endpoint:
         """Wait until a server may get another run. Count the run as begun, and return the server.
 
-        Raises :class:`~interwhen.UsageError` if all servers have failed for :attr:`patience` seconds.
+        Raises :class:`~interwhen.UsageError` if all servers have failed or refused for :attr:`patience` seconds. A
+        server with a running run does not count as one that fails.
         """
         while True:
             now = self.clock()

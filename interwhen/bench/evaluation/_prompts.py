@@ -1,7 +1,7 @@
 """Reads the prompts of an evaluation: from a file, a URL, a dataset of the Hugging Face hub, or an installed task.
 
 Rows are numbered from 0 in the order of the source. They are read one after another, so that a million prompts need
-no more memory than one.
+no more memory than one. Only the exercises of an installed task are all in memory.
 """
 
 from __future__ import annotations
@@ -90,9 +90,12 @@ def open_prompts(
     ``datasets:NAME``, ``datasets:NAME:CONFIG`` or ``datasets:NAME:CONFIG:SPLIT`` for the Hugging Face hub, or an
     installed task with its options, of which *count* exercises (default: 100) with *seed* are taken. *count* also
     limits the rows of files. *prompt_field* and *answer_field* are the fields of a row; a row without an answer is not
-    graded. The first group of *answer_pattern* is the answer in a text of the model. Raises
-    :class:`~interwhen.UsageError` if the source cannot be read or a file has no row, and
-    :class:`~interwhen.toolkit.MissingExtraError` if the package for the source is missing.
+    graded. The first group of *answer_pattern* is the answer in a text of the model.
+
+    All rows of a file are read and checked now; a dataset of the hub is downloaded. Raises
+    :class:`~interwhen.UsageError` if the source cannot be read, if a file has no row or a wrong one, or if
+    *answer_pattern* is no regex with a group, and :class:`~interwhen.toolkit.MissingExtraError` if the package for the
+    source is missing. Wrong rows of the hub raise it when they are read.
     """
     if count is not None and count < 1:
         raise UsageError(f"--count must be at least 1, got {count}; leave it out for all rows")

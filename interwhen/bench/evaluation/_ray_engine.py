@@ -101,8 +101,8 @@ async def run_on_ray(
 
     At most *tasks* run at the same time; ``None``: one for each CPU of the cluster. Without *address*, Ray takes a
     running cluster or starts one here. *on_progress* is called about once a second with the progress of all. Raises
-    :class:`~interwhen.UsageError` if the cluster cannot be reached, or if a task ends with an error that another start
-    cannot help, and :class:`~interwhen.toolkit.MissingExtraError` without Ray.
+    :class:`~interwhen.UsageError` if the cluster cannot be reached, if a task ends with an error, or if Ray cannot
+    finish it, and :class:`~interwhen.toolkit.MissingExtraError` without Ray. The other tasks are cancelled then.
     """
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.

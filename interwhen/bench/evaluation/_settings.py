@@ -86,7 +86,10 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def spent_tokens(self) -> int:
-        """Return how many tokens all starts so far have generated, by the results in the folder."""
+        """Return how many tokens all starts so far have generated, by the results in the folder: a lower bound.
+
+        Reads all results. Raises :class:`~interwhen.UsageError` if one cannot be read.
+        """
         summary = summarize(self.out)
         return summary.tokens + summary.tokens_again
 
@@ -108,7 +111,9 @@ async def run_shards(
     """Run the prompts of *shards* (``None``: all) that have no result yet, on all servers of *settings*.
 
     *part* names the file of spending of this process, if several processes work in the folder. *on_progress* is called
-    about once a second. Raises :class:`~interwhen.UsageError` for wrong settings, and if no server answers.
+    about once a second, and at the end. Raises :class:`~interwhen.UsageError` for wrong settings, if the results cannot
+    be written, and if no server answers, and :class:`~interwhen.toolkit.MissingExtraError` as
+    :meth:`EvaluationSettings.open_prompts` does.
     """
     prompts = settings.open_prompts()
     most = settings.max_concurrency

@@ -445,7 +445,7 @@ def _read_sum(left: str) -> _Sum | None:
 
 
 def _are_neighbours(one: _Term, other: _Term) -> bool:
-    """Tell whether two terms name the same times, and their clauses are in sentences that follow each other."""
+    """Tell whether two terms name the same times, and their clauses are in one sentence or in consecutive sentences."""
     places = sorted({each.clause.place for term in (one, other) for each, _ in term.factors})
     return one.times == other.times and all(after - before <= 1 for before, after in itertools.pairwise(places))
 

@@ -93,7 +93,7 @@ class AnswerProducer:
     *max_tokens* tokens, and is stored with its whole reasoning. It is accepted only if the monitors passed each line,
     and a monitor that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone
     is also accepted if no monitor refuted it and *agreeing* further derivations give it; its basis is then ``agreed``.
-    Raises :class:`~interwhen.UsageError` for numbers out of range.
+    Raises :class:`~interwhen.UsageError` for numbers out of range, and if *questions* is a single text.
     """
 
     name = "answers"
@@ -167,8 +167,9 @@ class AnswerProducer:
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Let the model list likely questions, or answer one question, as the parameters of *step* say.
 
-        An answer that is not finished within the token limit, or that the run abstains from, gives :class:`Nothing`.
-        Raises :class:`ModelError` if the model fails, or if even a short part of the text exceeds its context window.
+        An answer that is not finished within the token limit, or that the run abstains from, gives :class:`Nothing`. So
+        does a reply without questions, or with fewer than the step needs. Raises :class:`ModelError` if the model
+        fails, or if even a short part of the text exceeds its context window.
         """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
@@ -221,10 +222,10 @@ def answers(
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
     those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
 
-    If no monitor has judged or refuted an answer, the model derives it again, at most *derivations* times, from other
-    words of the question. If *agreeing* of these derivations give the result of the answer, this result is put before
-    its question under the heading "Derived twice, not checked", which is the same for every *agreeing*. Raises
-    :class:`~interwhen.UsageError` for numbers out of range.
+    If no monitor has judged or refuted an answer, the model derives it again, at most *derivations* times, with another
+    hint after the question (there are three). If *agreeing* of these derivations give the result of the answer, this
+    result is put before its question under the heading "Derived twice, not checked", which is the same for every
+    *agreeing*. Raises :class:`~interwhen.UsageError` for numbers out of range, and if *questions* is a single text.
     """
     return AnswerProducer(
         questions=questions,
@@ -264,7 +265,10 @@ def asked(prompt: str) -> Digest:
 
 
 def answer_of(item: Item) -> Answered:
-    """Return the decoded data of *item*, which an :class:`AnswerProducer` must have made."""
+    """Return the decoded data of *item*, an answer that an :class:`AnswerProducer` made.
+
+    Raises :class:`msgspec.MsgspecError` if the data has another form.
+    """
     return _answered(item.payload.data)
 
 
@@ -345,7 +349,8 @@ async def _agreed(
 ) -> Proposal | None:
     """Derive the result of *answer* again. If enough derivations give this result, propose it; else return ``None``.
 
-    *kept* has the question and the keys for the data of the item. The model gets *prompt* with other words each time.
+    *kept* has the question and the keys for the data of the item. The model gets *prompt* with one of three hints after
+    it, in turn. The result is ``None`` also if *answer* has no result, or one that is long or no plain text.
     """
     result = _result_of(answer)
     said = _ANSWER.sub("", _last_line(answer)) if _ANSWER.match(_last_line(answer)) else result

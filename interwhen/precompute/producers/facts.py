@@ -168,8 +168,9 @@ class FactProducer:
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Do the pass over the piece that *step* names, and propose the statements that the monitors passed.
 
-        If the previous pass found too few facts, propose nothing. If only doubtful statements were found, propose them
-        as a guess. A step for doubtful statements derives these again instead. Raises :class:`ContextOverflow` if even
+        If the previous pass found too few facts, or if no statement can be read or passes, propose nothing. If only
+        doubtful statements were found, propose them as a guess. A step for doubtful statements derives these again
+        instead. Raises :class:`ContextOverflow` if even
         a small part of the piece is too long.
         """
         params = msgspec.json.decode(step.params, type=_FactParams)

@@ -105,7 +105,7 @@ def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
     *as_* tells where the context stands in prompts: with ``text``, it begins a plain prompt; with ``system`` or
     ``user``, it is the first message, with this role. A prefix counts as cached if at least *share* of its tokens come
     from the cache. The default is below 1 because servers cache only whole blocks of tokens. Raises
-    :class:`UsageError` unless *share* is above 0 and at most 1.
+    :class:`UsageError` for another *as_*, and unless *share* is above 0 and at most 1.
     """
     return PrefixProducer(as_=as_, share=share)
 
@@ -115,7 +115,8 @@ def cold(item: Item, result: Result) -> bool | None:
 
     *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if a smaller share of its
     tokens came from the cache than the producer requires (:attr:`Warmed.share`). The result is ``None`` if the counters
-    do not show it, because the server does not count prompt tokens, or because the run was cut short or reconnected.
+    do not show it: the run did not make exactly one request, or the server counted less than half of the prefix as
+    prompt tokens.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)
@@ -127,7 +128,8 @@ def cold(item: Item, result: Result) -> bool | None:
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
     """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
 
-    If there are any, the context gets a new generation and is opened again, and the idle worker sends them again.
+    If there are any, the context gets a new generation and is opened again, and the idle worker sends them again. The
+    result is empty if there are none, or if no items of *context* are ready.
     """
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]

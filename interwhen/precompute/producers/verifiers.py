@@ -75,7 +75,7 @@ class Unsafe(UsageError):
 def dump(value: Any, package: str) -> bytes:
     """Pickle *value*, whose records must be classes of *package*.
 
-    Raises :class:`Unsafe` if :func:`load` would refuse it.
+    Raises :class:`Unsafe` if pickle cannot store it, or if :func:`load` would refuse it.
     """
     try:
         data = pickle.dumps(value, protocol=5)
@@ -260,8 +260,9 @@ def made_by(monitor: Monitor) -> str:
 def with_prepared(monitors: Iterable[MonitorSpec], context: ContextRef) -> tuple[Monitor, ...]:
     """Return *monitors* for runs with *context* that use stored results of ``prepare``.
 
-    A result is used only for exactly the same task; without one, ``prepare`` runs as usual. The whole text of the
-    prompt identifies a task, so a run with injected facts in its prompt cannot use a stored result.
+    A result is used only for exactly the same task; without one, or if it cannot be read safely, ``prepare`` runs as
+    usual. The whole text of the prompt identifies a task, so a run with injected facts in its prompt cannot use a
+    stored result. Raises :class:`UsageError` if a monitor cannot be loaded.
     """
     return tuple(
         monitor if monitor.prepare is None else replace(monitor, prepare=_looking_first(monitor, context))

@@ -183,13 +183,15 @@ class PlayedCase:
 
 
 Invariant: TypeAlias = Callable[[PlayedCase], Iterator[str]]
+"""A function that yields a description of each contradiction in a play; nothing if the invariant holds."""
 INVARIANTS: list[tuple[str, Invariant]] = []
+"""All invariants with their names, in the order in which :func:`invariant` registered them."""
 
 
 def invariant(name: str) -> Callable[[Invariant], Invariant]:
     """Return a decorator that registers a function as the invariant *name*, in ``INVARIANTS``.
 
-    The function gets a :class:`PlayedCase`, and yields a description of each violation.
+    The function gets a :class:`PlayedCase`, and yields a description of each contradiction.
     """
 
     def enlist(function: Invariant) -> Invariant:
@@ -208,7 +210,7 @@ def case_of(played: PlayedWorld) -> PlayedCase:
 
 
 def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
-    """Return the final trace of a run, marked as ended.
+    """Return the final trace of a run, marked as ended: that of the history of *case*, which is changed by the mark.
 
     If there is no history that fits *result*, the trace is rebuilt from the text and the insertions of *result*.
     """

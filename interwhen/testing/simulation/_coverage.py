@@ -83,7 +83,10 @@ _KINDS: dict[str, tuple[str, ...]] = {
 
 
 def reached(played: PlayedWorld) -> set[tuple[str, str]]:
-    """Return the coverage labels that *played* reaches: each is the kind and name of a feature of its world or run."""
+    """Return the coverage labels that *played* reaches.
+
+    A label is the kind and the name of a feature of the world, or of an event in the run.
+    """
     return set(_labels(played))
 
 

@@ -400,8 +400,10 @@ def _ledger(case: PlayedCase) -> Iterator[str]:
 def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, int, str]]:
     """Yield where each remedy was applied: monitor, length of the model's own text before the segment, and claim.
 
-    Equal tuples are repeats of the same remedy. The monitor is part of the tuple, because feedback of one monitor does
-    not open the gate of another monitor, which then has its own remedy for the same claim.
+    White space and refuted text do not count in this length. Remedies that end the run or the reasoning are left out,
+    and those of monitors with the trigger ``chars``. Equal tuples are repeats of the same remedy. The monitor is part
+    of the tuple, because feedback of one monitor does not open the gate of another monitor, which then has its own
+    remedy for the same claim.
     """
     watches = {watch.name: watch for watch in case.world.watches}
     asked = {sent.generation for sent in case.played.model.sent}
@@ -548,7 +550,10 @@ def varied(world: World) -> World:
 
 
 def _otherwise(judge: VerifierSetup) -> VerifierSetup:
-    """Return *judge* with its durations in another order. Durations that cause a timeout keep their place."""
+    """Return *judge* with other durations. Durations that cause a timeout keep their place.
+
+    The others move one place forward: the first is dropped, and the last is new (0.3 s if the first was 0, else 0 s).
+    """
     quick = [seconds for seconds in judge.seconds if seconds < judge.deadline]
     turned = iter([*quick[1:], 0.3 if quick[:1] == [0.0] else 0.0])
     seconds = tuple(next(turned) if wait < judge.deadline else wait for wait in judge.seconds)

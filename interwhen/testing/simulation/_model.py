@@ -114,7 +114,8 @@ class SimulatedModel:
     async def stream(self, request: Request) -> SimulatedStream:
         """Open a stream for *request*, and record it in ``sent``.
 
-        Raises an error or waits if the world has a fault for it.
+        Raises an error or waits if the world has a fault for it. Raises ``LostTextError`` if the model cannot have
+        written the text of *request*.
         """
         number = self.requests
         self.requests += 1
@@ -170,8 +171,8 @@ class SimulatedModel:
     def counted(self, request: Request) -> Usage | None:
         """Return the simulated token counts of the prompt of *request*.
 
-        Each character is one token, and half of the tokens are cached. ``None`` if the server of this world does not
-        count.
+        Each character of the trace is one token, and the question is one more. Half of the tokens are cached. ``None``
+        if the server of this world does not count.
         """
         size = 1 + len(request.prefix)
         return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None
@@ -282,7 +283,10 @@ class SimulatedStream(GuardedStream):
         self._n = 0
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait, then return the next chunks. Return nothing at the end of the stream, and raise at a fault."""
+        """Wait, then return the next chunks, or nothing at the end of the stream.
+
+        A fault raises, waits for ever, or ends the stream early.
+        """
         chunking, sent = self._model.world.chunking, self._sent
         self._model.asks()
         await anyio.sleep(chunking.gaps[self._n % len(chunking.gaps)])
@@ -295,7 +299,10 @@ class SimulatedStream(GuardedStream):
         return chunks
 
     async def release(self) -> None:
-        """Record that the stream was closed; with the fault ``deaf``, closing never returns."""
+        """Record that the stream was closed; with the fault ``deaf``, closing never returns.
+
+        Nothing happens if the process is dead.
+        """
         if self._model.is_cut_off:
             return
         if self._deaf:

@@ -101,7 +101,8 @@ class PreparationError(Exception):
 class SimulatedVerifier:
     """A verifier with the results, durations and faults that the setup *judge* describes.
 
-    After each check, it appends its own *number* and the text of the claim to *book*.
+    When a check comes to its result or its error, the verifier appends its own *number* and the text of the claim to
+    *book*. A check that hangs, or whose worker dies, is not in *book*.
     """
 
     def __init__(self, number: int, judge: VerifierSetup, book: list[tuple[int, str]]) -> None:
@@ -114,7 +115,7 @@ class SimulatedVerifier:
         self._book = book
 
     def check(self, claim: Claim, prepared: PreparedMonitor | None = None) -> Any:
-        """Judge *claim*, or have the fault that the setup names for it.
+        """Judge *claim*, or have the fault that the setup names for it: raise, hang, or return an invalid verdict.
 
         An asynchronous verifier returns a coroutine.
         """
@@ -211,7 +212,11 @@ class _WorldReader:
         return self._found(segment, None, 0)
 
     def recognize(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Span]:
-        """Yield the span of each text that looks like a claim, including text that the extractor cannot read."""
+        """Yield the spans of sums with the operators of the monitor: first sums in words, which no extractor can read.
+
+        Then come the claims that the extractor reads, unless these have no span, come from a fork, or may be cut at any
+        character: such claims do not cover text for certain.
+        """
         self._look(prepared)
         watch = self._watch
         for start, end, op in in_words(segment.text):
@@ -283,7 +288,7 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
 
 
 def concludes(watch: MonitorSetup) -> bool:
-    """Return whether *watch* may have the remedy ``Conclude``, which ends the reasoning.
+    """Return whether *watch* has the remedy ``Conclude``, which ends the reasoning. If it may not, it has ``Stop``.
 
     Such a monitor reads only unfinished reasoning. A verified result does not require it, because its checks say
     nothing about the answer.
@@ -299,7 +304,8 @@ def _remedy(watch: MonitorSetup) -> Remedy:
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
     """Return the monitors of *world*. Monitors with the same judge share a verifier.
 
-    The verifiers append each finished check to *book*: their number and the text of the claim.
+    The verifiers append each finished check to *book*: their number and the text of the claim. Raises
+    :class:`~interwhen.UsageError` for settings that ``Monitor`` refuses.
     """
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
     return [

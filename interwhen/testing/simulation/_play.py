@@ -104,7 +104,7 @@ class LoopClerk:
         self.hurry()
 
     def wake(self) -> None:
-        """Schedule a write of all queued records after the normal delay."""
+        """Schedule a write of all queued records after the normal delay, or the urgent one if that is longer."""
         self._later(max(self._seconds, self._urgent), self._write)
 
     def hurry(self) -> None:
@@ -346,7 +346,7 @@ class ProcessKilled(BaseException):
 class Process:
     """One process of a play: an event loop with a run and its reader.
 
-    With *death*, it is killed at the iteration named there.
+    With *death*, it is killed after the iteration named there.
     """
 
     def __init__(self, played: PlayedWorld, log: ProcessLog, death: ProcessDeath | None, loop: VirtualLoop) -> None:
@@ -517,8 +517,9 @@ def _result_of(supervised: Run) -> Result | None:
 
 
 LONGEST = 20_000.0
-"""Virtual seconds after which a run counts as endless."""
+"""Virtual seconds of one process after which a run counts as endless."""
 TURNS = 400_000
+"""Iterations of the event loop of one process after which a run counts as endless."""
 
 
 def play(world: World) -> PlayedWorld:

@@ -1,4 +1,4 @@
-"""Runs worth recording, and what to do to their journals: a model that continues any text as it would have."""
+"""Runs of several kinds to record, with models that continue a text after any prefix; and functions to edit journals."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,10 @@ THOUGHT = ("<think>1+1=2\n", "2+2=5\n", "</think>so\n", "3+3=7\n")
 
 
 def rest(prefix, lines=LINES):
-    """Return what the model says behind *prefix*; it depends on nothing else, as a greedy model's does."""
+    """Return the text with which the model continues *prefix*: those of *lines* that *prefix* does not have yet.
+
+    It depends on nothing else, as with a greedy model. Lines of *prefix* that begin with "Wait" are feedback.
+    """
     whole, _, begun = prefix.rpartition("\n")
     ours = [line for line in whole.split("\n") if line and not line.startswith("Wait")]
     left = list(lines[len(ours) :])
@@ -53,7 +56,7 @@ def thinks_in_a_field(request):
 
 @dataclass
 class Kind:
-    """One kind of run: make a new model and new monitors for each process."""
+    """One kind of run. *model* and *monitors* are functions, because each process makes new ones."""
 
     model: object
     monitors: object
@@ -159,7 +162,10 @@ KINDS = {
 
 
 async def recorded(kind, path):
-    """Run to the end; return the result, the events, and the bytes of the journal, with a record for each chunk."""
+    """Run *kind* to the end, with a journal at *path*, and return the result, the events, and bytes of the journal.
+
+    The bytes are those of the file after :func:`finely`.
+    """
     async with kind.run(journal=path) as run:
         events = [event async for event in run]
     return run.result, events, finely(Path(path).read_bytes())
@@ -178,7 +184,7 @@ def put_together(entries):
 
 
 def finely(data):
-    """Return the same journal with a record for each chunk: what a flush holds depends on time."""
+    """Return the journal *data* with one record for each chunk, because the chunks of one record depend on time."""
     entries = []
     for entry in taken_apart(data):
         if isinstance(entry, records.TextRecord):
@@ -195,7 +201,7 @@ def borders(data):
 
 
 def without(result, *names):
-    """Return *result* without what tells of the machine."""
+    """Return the fields of *result* by name, without *names* and without those that depend on the machine."""
     fields = {name: getattr(result, name) for name in result.__struct_fields__}
     return {name: value for name, value in fields.items() if name not in ("timing", "journal", *names)}
 

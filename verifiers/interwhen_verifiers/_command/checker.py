@@ -43,6 +43,7 @@ class Checker:
     """An external program that judges a file."""
 
     name: str
+    """Its name in messages and in the name of the monitor."""
     steps: tuple[tuple[str, ...], ...]
     """The commands. Each one runs if the one before succeeded, without a shell. ``{file}`` stands for the file."""
     languages: frozenset[str]

@@ -43,7 +43,7 @@ class Reader:
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
         """Read *text*, which follows *state*, up to the end of the document.
 
-        Returns the next state, the number of characters that were read, and the error, if there is one. After an error,
+        Returns the next state, the number of characters that were read, and the error or ``None``. After an error,
         and after a number of more than 400 characters, the mode of the state is ``lost``: nothing more is read. Strings
         of up to 300 characters that must match a pattern are added to *texts*. They are not matched here, since
         matching may be slow.

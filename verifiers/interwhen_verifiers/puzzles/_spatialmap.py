@@ -24,6 +24,7 @@ Status = Literal["follows", "contradicts", "open"]
 Asked = Literal["direction", "which", "count", "unknown"]
 
 MAX_PROMPT = 50_000
+"""Longer prompts are not read."""
 _MAX_PLACES = 200
 WAY = (
     r"(?:north[ -]?east|north[ -]?west|south[ -]?east|south[ -]?west|north|south|east|west)(?:ern)?"
@@ -68,7 +69,7 @@ class MapRelation(NamedTuple):
 class Premise(NamedTuple):
     """A sentence of the map: place number *one* lies in the direction *relation*, as seen from place number *other*.
 
-    Places are numbered from 0. *text* is the sentence.
+    Places are numbered from 0. *text* is the sentence, in the form "A is to the east of B".
     """
 
     one: int

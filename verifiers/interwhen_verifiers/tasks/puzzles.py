@@ -75,7 +75,8 @@ def countdown(
     """Generate *count* puzzles from *seed*: make a target from *numbers* numbers, each of which is at most *largest*.
 
     The target is from 10 to *target*, or *target* itself if that is below 10. With ``dead_ends=False``, a correct step
-    after which the target cannot be reached is not a violation.
+    after which the target cannot be reached is not a violation. Raises :class:`~interwhen.toolkit.MissingExtraError` at
+    the first exercise if ``reasoning-gym`` is not installed.
     """
 
     def prompt(entry: Mapping[str, Any]) -> Prompt:
@@ -100,7 +101,8 @@ def countdown(
 def shortest_path(*, count: int, seed: int, size: int = 5) -> Iterator[Exercise]:
     """Generate *count* puzzles from *seed*: find a shortest way in a grid of *size* rows and columns.
 
-    The right answer may also be that there is no way.
+    The right answer may also be that there is no way. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first
+    exercise if ``reasoning-gym`` is not installed.
     """
     return exercises(
         "shortest_path",

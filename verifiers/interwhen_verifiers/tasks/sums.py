@@ -58,7 +58,8 @@ def chain_sum(
 
     The numbers of one exercise have equally many digits: two to *digits*, or one if *digits* is 1. *wording* is the
     form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the operations in words.
-    Raises :class:`UsageError` for fewer than 2 terms, and unless *digits* is from 1 to 12.
+    Raises :class:`UsageError` for fewer than 2 terms, and unless *digits* is from 1 to 12. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if ``reasoning-gym`` is not installed.
     """
     _vet("chain_sum", terms, digits)
 
@@ -117,7 +118,8 @@ def chained_arithmetic(
 def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
     """Generate *count* word problems in the style of the data set GSM-Symbolic.
 
-    The same *seed* gives the same problems.
+    The same *seed* gives the same problems. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first exercise
+    if ``reasoning-gym`` is not installed.
     """
     return exercises(
         "gsm_symbolic",

@@ -23,6 +23,7 @@ from interwhen_verifiers.puzzles._statements import Spanned
 Status: TypeAlias = Literal["follows", "contradicts", "open"]
 Quantity: TypeAlias = Literal["all", "no", "some", "some not", "is", "is not"]
 MOST_CLASSES: Final = 8
+"""Premises that name more classes are not read."""
 _TERM = r"[a-z][a-z\-]{0,24}(?: [a-z\-]{1,24}){0,2}?"
 _FORMS: Final[tuple[tuple[Quantity, re.Pattern[str]], ...]] = (
     ("no", re.compile(rf"no (?P<one>{_TERM}) (?:is|are) (?:an? )?(?P<other>{_TERM})", re.IGNORECASE)),
@@ -194,6 +195,7 @@ def _cases(at: int, count: int) -> int:
 
 Connective: TypeAlias = Literal["not", "and", "or", "either", "if", "iff"]
 MOST_ATOMS: Final = 10
+"""Premises with more atomic sentences are not read."""
 _LONGEST = 240
 _DEEPEST = 24
 _SIGNS: Final[dict[str, str]] = {

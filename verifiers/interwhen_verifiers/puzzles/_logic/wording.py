@@ -14,6 +14,7 @@ from interwhen_verifiers.puzzles._statements import Spanned
 MAX_LINE: Final = 6000
 """Longer lines are not read."""
 MAX_PROMPT: Final = 20_000
+"""Longer prompts are not read."""
 
 ORDINALS: Final = (
     *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"),

@@ -115,6 +115,7 @@ Asked = Literal["right turns", "left turns", "turns", "place", "steps", "moves",
 TURN_QUESTIONS: dict[str, Asked] = {"right": "right turns", "left": "left turns", "total": "turns"}
 
 MAX_PROMPT = 100_000
+"""Longer prompts are not read."""
 _MOST = 200
 """A maze with more rows or columns is not read."""
 _TURN_WORDS = re.compile(r"how many (right|left|total)?[ -]?turns?\b", re.IGNORECASE)
