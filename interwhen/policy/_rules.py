@@ -32,6 +32,7 @@ from interwhen.policy._syntax import (
 # Messages about a broken rule: texts with expressions in braces.
 
 Part: TypeAlias = str | Node
+"""A part of a message: a text that is shown as it is, or an expression whose value is shown."""
 
 
 @dataclass(frozen=True, slots=True)

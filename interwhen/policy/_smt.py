@@ -463,6 +463,8 @@ def smtlib(rule: Rule, schema: Schema) -> str:
 # Defects that Z3 finds in rules: rules that never decide, rules that contradict each other, unreachable tools.
 
 Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
+"""``vacuous``: a rule can never apply, be broken or be kept. ``contradiction``: no call can keep two rules.
+``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not find out."""
 _MOST_STATES = 64
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, its remaining pairs are skipped."""

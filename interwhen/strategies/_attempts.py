@@ -32,7 +32,10 @@ _SEEDS = 2**31 - 2**20
 
 
 def seed_of(seed: int, question: str) -> int:
-    """Derive the seed for *question* from *seed*, the seed of a comparison. All strategies and budgets get the same."""
+    """Derive the seed for *question* from *seed*, the seed of a comparison. All strategies and budgets get the same.
+
+    The result is from 0 to 2**31 - 2**20 - 1.
+    """
     return random.Random(f"{seed} {question}").randrange(_SEEDS)  # noqa: S311  (sampling, not secrets)
 
 
