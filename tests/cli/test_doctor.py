@@ -276,6 +276,23 @@ async def test_a_hosted_model_that_hides_its_reasoning_is_usable_by_turns(vendor
 
 
 @pytest.mark.anyio
+async def test_the_key_of_the_environment_goes_with_every_request(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    keys = []
+
+    class Listening(Endpoint):
+        async def send(self, request, **options):
+            keys.append(request.headers.get("authorization"))
+            return await super().send(request, **options)
+
+    await probe("http://h/v1", "m", transport=Listening())
+    assert set(keys) == {"Bearer secret"}
+    keys.clear()
+    await probe("http://h/v1", "m", api_key="", transport=Listening())
+    assert set(keys) == {None}
+
+
+@pytest.mark.anyio
 async def test_a_turn_that_happens_to_continue_is_no_prefill():
     """A refused prefill becomes a turn. The doctor must not call this a prefill."""
 

@@ -1,4 +1,4 @@
-"""``plan``: behind a line of the plan that is not understood, the state is unknown, and no later action is refuted."""
+"""``plan``: after a line of the plan that is not understood, the state is unknown, and no later action is refuted."""
 
 from __future__ import annotations
 

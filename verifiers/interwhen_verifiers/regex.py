@@ -2,7 +2,7 @@
 
 On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns if it can express all of them,
 in time proportional to the text. Otherwise each check runs in a worker process, which is killed at the deadline. A
-killed check is never a pass, and the model goes on writing meanwhile.
+killed check is never a pass, and the model keeps writing meanwhile.
 """
 
 from __future__ import annotations
