@@ -161,7 +161,7 @@ class CallEnding:
     def publish(self, result: Result | None) -> None:
         """Tell the listeners that the call has ended, log the call, and add it to the audit file and its journal.
 
-        For a call of a gateway, only the listeners are told: the gateway does the rest itself, because it knows more
+        For a call of a gateway, this only tells the listeners: the gateway does the rest itself, because it knows more
         about its calls. *result* is ``None`` if the call raised an exception. Errors are only logged.
         """
         is_ours = self._origin.source != "gateway"
