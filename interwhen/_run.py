@@ -128,10 +128,11 @@ async def recheck(
 ) -> Recheck:
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
-    The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. Violations in text
-    that a remedy inserted are left out. *on_progress* is called with an estimate of the number of characters that were
-    checked, and with the number of all characters. Raises :class:`~interwhen.JournalError` as :func:`replay` does, and
-    :class:`~interwhen.UsageError` if a monitor cannot be loaded, or if supervision is switched off.
+    The monitors only observe. No model runs, so a monitor that extracts claims by a fork finds only what its local
+    parser finds, if it has one. Violations in text that a remedy inserted are left out. *on_progress* is called with an
+    estimate of the number of characters that were checked, and with the number of all characters. Raises
+    :class:`~interwhen.JournalError` as :func:`replay` does, and :class:`~interwhen.UsageError` if a monitor cannot be
+    loaded, or if supervision is switched off.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}

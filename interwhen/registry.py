@@ -612,6 +612,7 @@ class MonitorSource(msgspec.Struct, frozen=True):
 
     name: str
     options: Mapping[str, object]
+    """The options of the specification. Those of a text are texts, as they were written."""
     index: int = 0
     """The place of the monitor among those that the factory made, from 0."""
 

@@ -10,9 +10,10 @@ ANSWER = "The answer is 579, which is what was asked."
 
 
 class ContractServer(ScriptedTransport):
-    """A server that gives one answer to each chat; *breaks* and *lacks* name what it does wrong or cannot do.
+    """A server that gives the same answer to each chat; *flaws* name what it does wrong or cannot do.
 
-    With *tags*, reasoning is part of the text.
+    *owner* is its name in the model list, and *context* its context length in tokens. With *tags*, reasoning is part of
+    the text, between tags. With the flaw ``server``, requests for its pages raise :class:`ConnectError`.
     """
 
     def __init__(self, *flaws, owner="llamacpp", tags=False, context=1024):
@@ -37,7 +38,7 @@ class ContractServer(ScriptedTransport):
                 return reply(404, b"{}")
 
     def _render(self, request):
-        """Render the messages: "closes" says what its template does, the other flaws do not show."""
+        """Render the messages. With the flaw "closes", the template closes the reasoning of an unfinished message."""
         if "closes" not in self.flaws:
             return super()._render(request)
         said = request.json["messages"][-1]
@@ -70,7 +71,10 @@ class ContractServer(ScriptedTransport):
         return self.events(deltas, reason)
 
     def deltas(self, last):
-        """Return the deltas after the unfinished assistant message *last*, a character each."""
+        """Return the deltas of the answer, a character each, after *last* if that is an unfinished assistant message.
+
+        With the flaw "restarts", they are those of the whole answer.
+        """
         kept = last if last["role"] == "assistant" else {}
         thought, said = kept.get("reasoning_content", ""), kept.get("content", "")
         if "restarts" in self.flaws:

@@ -24,6 +24,8 @@ def text_of(ids):
 class Vllm:
     """A script that answers like vLLM: `/tokenize`, chats with ids, completions from ids.
 
+    *text* is the first answer. A continuation is the rest of it, or a correction if the kept text ends with "60". With
+    *opened*, the prompt ends with the opening tag of the reasoning. Without *tokenizes*, there is no `/tokenize`.
     Without *parser*, the reasoning is part of the content, between tags.
     """
 
@@ -100,7 +102,7 @@ CALL = '<tool_call>\n{"name": "buy", "arguments": {"eggs": 60}}\n</tool_call>'
 
 
 class Caller(Vllm):
-    """After the correction, the model writes *said*."""
+    """Like :class:`Vllm`, but each continuation from ids is *said*, a text with a tool call."""
 
     said = f"\n</think>I buy. {CALL}"
 

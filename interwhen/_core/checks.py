@@ -157,6 +157,7 @@ class _MonitorSegments:
 
     def __init__(self) -> None:
         self._opened: list[Span] = []
+        """All segments, in the order of the text."""
         self._unclear: list[Span] = []
         """The segments whose checks have all ended and did not all pass, sorted."""
         self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
@@ -244,6 +245,7 @@ class CheckTable:
         its verifier's source file, or an empty string. If *codes* is shorter, the missing hashes are empty.
         """
         self.jobs: dict[int, Job] = {}
+        """The jobs that have not ended, by number."""
         self.forks = 0
         """The number of forks ordered so far."""
         self.changed = True

@@ -84,7 +84,8 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     unread: tuple[Span, ...] = ()
     """Spans that the monitor's recognizer found and that no claim covers."""
     queued: float = 0.0
-    """For a fork: the part of ``seconds`` before the model was asked. The core ignores it."""
+    """For a fork: the part of ``seconds`` before the model was asked; all of it if the local parser answered. The core
+    ignores it."""
     worker: str = ""
     """Who found the claims of a fork: ``model`` or ``local``. Empty: a parser, on the event loop."""
 
@@ -97,10 +98,11 @@ class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=Tru
     seconds: float = 0.0
     """The time that the job took."""
     queued: float = 0.0
-    """The part of ``seconds`` before the check began in its worker. The core ignores it, and ``worker``."""
+    """The part of ``seconds`` before the check began in its worker, or before the model of a fork was asked. The core
+    ignores it, and ``worker``."""
     worker: str = ""
-    """Where the check ran: ``loop``, or the thread or process, such as ``thread 4711``. Empty: inline, or it never
-    began."""
+    """Where the check ran: ``loop``, or the thread or process, such as ``thread 4711``; for a failed fork, ``model`` or
+    ``local``. Empty: inline, or it never began."""
 
 
 class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):

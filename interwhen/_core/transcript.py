@@ -70,18 +70,23 @@ class Transcript:
         self._given_ends: list[int] = []
         """The end offset of each piece in ``_given``."""
         self.length = 0
+        """The length of the trace in characters."""
         self.kept_until = 0
         """The smallest offset of a cut since this value was last set. A reader of the trace sets it to the length, and
         later finds here up to where the text is still the same."""
         self.kept_tokens = 0
+        """The tokens of the model in the trace, with those that arrived without text."""
         self._first: Phase = phase
         self.phases: list[tuple[int, Phase]] = [(0, phase)]
+        """The phases in order, each with the offset at which it begins."""
         self.insertions: list[Insertion] = []
+        """The texts that interwhen wrote, in order."""
         self.inserted_bytes = 0
         """The total length of the insertions, in bytes of UTF-8."""
         self._inserted: list[int] = []
         """For each insertion, the total length of the insertions before it, in bytes of UTF-8."""
         self.tags: list[Span] = []
+        """The spans of the think tags, in order."""
         self.calls: list[tuple[Span, ToolCall]] = []
         """The structured tool calls, in order."""
         self.refusals: list[tuple[Span, tuple[ToolCall, ...]]] = []

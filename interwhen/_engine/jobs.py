@@ -63,7 +63,8 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
 
     *base* has the prompt, the sampling options and the token ids of the run. The tokens of the fork are added to
     *meter*. The reply is a text, or a :class:`Reply` if ``fork.wants_reply``. If the model or ``fork.summary`` fails,
-    or the reply is cut before its first word, this returns :class:`Errored` and does not raise.
+    or the reply is cut before its first word, this returns :class:`Errored` and does not raise. Only a cancellation of
+    this task is raised.
     """
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
@@ -96,7 +97,8 @@ class Jobs:
     """Runs extractions, checks and forks in parallel with the stream.
 
     A fact that is known at once is returned; *tell* gets each fact that comes later. *owns_workers* says that
-    :meth:`close` also closes the pool *workers*.
+    :meth:`close` also closes the pool *workers*. Creating the object starts to watch the event loop for code that
+    blocks it.
     """
 
     def __init__(
@@ -286,7 +288,8 @@ class Jobs:
         """Read the repaired text with the extractor; return the claims at the position of the repair, for each reading.
 
         There are up to two readings: the text up to the end of the repair, and the whole segment. There is none if only
-        the model could read the text (a fork without ``local``), or if the repair changes nothing.
+        the model could read the text (a fork without ``local``), if the repair is empty or changes nothing, or if the
+        claim has no span. :func:`~interwhen._engine.monitors.repaired_claims` names the other cases.
         """
         watcher, violation = self.watchers[order.monitor], repairs(outcome)
         if order.segment is None or violation is None:

@@ -462,9 +462,9 @@ def build_result(
     """Return the public result for *summary*, with the ledger, the timing and the report about the connection.
 
     *usages* has the server's token counts by request number. *resumes* has the number of each request that continued
-    text, and the seconds until its first text. *unread* is the number of tokens received after the end of the run.
-    *wasted* is an estimate of the tokens that servers generated after their stream was closed. *offline* describes the
-    work done before the run.
+    text, and the seconds until its first text. *unread* is the number of tokens that came after the end of the run, in
+    the same read. *wasted* is an estimate of the tokens that servers generated after their stream was closed. *offline*
+    describes the work done before the run.
     """
     common: dict[str, Any] = {
         name: getattr(summary, name)
@@ -517,7 +517,7 @@ PARSER_HINT = "start the server with the tool call parser of the model, or pass 
 
 
 def log_result(result: Result) -> None:
-    """Log how the run with *result* ended, in numbers only. The content of a trace is never logged.
+    """Log how the run with *result* ended: its label and numbers. The content of a trace is never logged.
 
     If tool calls were written as text that no parser read, log a warning, too.
     """
@@ -547,8 +547,8 @@ async def capabilities_for(
     """Ask *model* for its capabilities, within *timeouts* and the time *budget* (in seconds) of the run.
 
     Return the capabilities, the error, or the budget if it ran out. If *past* is a finished run, the model is not
-    asked. If an unfinished run is resumed and the model fails, this raises :class:`ModelError` instead of returning it,
-    because the error must not end a run that can be resumed later.
+    asked, and the result is a placeholder. If an unfinished run is resumed and the model fails, this raises
+    :class:`ModelError` instead of returning it, because the error must not end a run that can be resumed later.
     """
     if past is not None and past.summary is not None:
         return Capabilities(resume="prefix")
@@ -658,7 +658,7 @@ def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
 def result_of(past: RebuiltRun) -> Result | None:
     """Return the result of *past*, computed from its recorded facts; ``None`` if the run has not ended.
 
-    It has no ``journal`` and no ``timing.blocked_loop``.
+    It has no ``journal``, ``timing.blocked_loop`` and ``timing.cluster_away``.
     """
     if past.summary is None:
         return None
@@ -720,7 +720,7 @@ _SHOWN = 3
 def result_line(result: Result) -> str:
     """Format *result* as one line without control characters: label, checks, violations, reason and tokens.
 
-    It names at most three violations, and shows the first 100 characters of a reason.
+    It names at most three violations, and shows at most 100 characters of each reason.
     """
     parts = [f"{len(result.checks)} checks"]
     found = [

@@ -304,7 +304,7 @@ class WatchedLoop:
 
     @property
     def pause(self) -> float:
-        """Return the time in seconds until the thread looks at this loop again."""
+        """The time in seconds until the thread looks at this loop again."""
         return self.limit / (4 if self.turn is None else 8)
 
 
@@ -426,7 +426,7 @@ class LoopBlocking:
         self._watch: WatchedLoop | None = None
 
     def start(self) -> None:
-        """Watch the running event loop."""
+        """Watch the running event loop, unless there is no limit or the loop runs in virtual time."""
         if self.limit != float("inf"):
             self._watch = enter(self)
 
@@ -463,7 +463,7 @@ class LoopBlocking:
 
     @property
     def found(self) -> tuple[BlockedLoop, ...]:
-        """The stored records of calls that blocked the loop, in the order in which they happened."""
+        """The stored records of calls that blocked the loop, in the order in which they were reported."""
         return tuple(self._found)
 
 

@@ -97,7 +97,8 @@ def _is_span(value: object) -> bool:
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
     """Check *claim* with *verifier* directly on the event loop, and return the outcome.
 
-    Any exception but KeyboardInterrupt becomes ``Errored``. Use it only for pure checks that take microseconds.
+    Any exception but KeyboardInterrupt becomes ``Errored``, and so does a verifier that is async. Use it only for pure
+    checks that take microseconds.
     """
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
@@ -137,8 +138,9 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
     """Run *extract*, the extractor of monitor *name*, with the arguments *given*: a segment, or a reply and a segment.
 
-    Returns the claims, or ``Errored`` if the extractor raises, is async, or returns an invalid value, such as more than
-    ``MOST_CLAIMS`` claims, an object that is no claim, or two claims with the same key and span that differ.
+    Returns the claims; none if the extractor returns ``None``. Returns ``Errored`` if the extractor raises, is async,
+    or returns an invalid value, such as more than ``MOST_CLAIMS`` claims, an object that is no claim, or two claims
+    with the same key and span that differ.
     """
     try:
         found: Any = extract(*given)
@@ -203,7 +205,8 @@ def recognize(
 ) -> tuple[Span, ...] | Errored:
     """Run *find*, the recognizer of monitor *name*. Return the found spans that *claims* do not cover, sorted.
 
-    Returns ``Errored`` if the recognizer raises or returns an invalid value.
+    Empty spans are left out. Returns ``Errored`` if the recognizer raises or returns an invalid value, such as a span
+    outside *segment*, or more than ``MOST_CLAIMS`` spans.
     """
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
@@ -324,8 +327,8 @@ class Watcher:
     async def prepare(self, task: Task) -> list[Fact]:
         """Call ``prepare`` of the monitor with *task*. Return the facts of the segments that waited for it.
 
-        This does not raise: if ``prepare`` fails or is late, all extractions of this monitor end with its error. If it
-        returns ``None``, they find no claims.
+        An error of ``prepare`` is not raised: if ``prepare`` fails or is late, all extractions of this monitor end with
+        its error. If it returns ``None``, they find no claims.
         """
         monitor, outcome = self.monitor, None
         assert monitor.prepare is not None
@@ -595,11 +598,12 @@ def without_repair(outcome: Outcome) -> Outcome:
 
 
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
-    """Yield the claims that cover the repair, for two readings: the text up to the repair, and the whole segment.
+    """Yield the claims that cover the repair, for two readings: *segment* up to the end of the repair, and all of it.
 
-    The repair may be written if all claims of one reading pass. A reading is skipped in two cases: its claims before
-    the repair differ from those of the original text, or none of its claims covers the repair. If the repair does not
-    change the text, or *claim* has no span, there are no readings.
+    The repair may be written if all claims of one reading pass. A reading is skipped if *read* cannot read the original
+    or the repaired text, if its claims before the repair differ from those of the original text, or if none of its
+    claims covers the repair. If the repair is empty or does not change the text, or *claim* has no span, there are no
+    readings.
     """
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:

@@ -99,7 +99,8 @@ def core_for(
     """Return a new core for a run with these settings, or the core of *past* if that run is resumed.
 
     *able* is the result of asking the model for its capabilities: the capabilities, an error, or the time budget in
-    seconds if it ran out before the answer. Without an answer, the core gets no capabilities.
+    seconds if it ran out before the answer. Without an answer, the core gets no capabilities. Raises
+    :class:`UsageError` if the trigger of a monitor has invalid values.
     """
     if past is not None:
         return past.core
@@ -158,7 +159,7 @@ class RunAllocation:
         self._task = Task(prompt)
 
     def within(self, budgets: Budgets) -> Budgets:
-        """Return *budgets*, each reduced to the limit that the allocator sets for this run."""
+        """Return *budgets*, each reduced to the limit that the allocator sets. An error of the allocator is raised."""
         return budgets if self._allocator is None else self._allocator.allow(self._task).within(budgets)
 
     def learn(self, result: Result) -> None:
@@ -281,8 +282,8 @@ class Run:
     """One run. Enter it with ``async with``, iterate over its events, and then read ``result``.
 
     Leaving the ``async with`` block closes the stream, cancels all checks and ends all tasks. The task that iterates
-    need not be the task that entered the run, but only one task may iterate at a time. A model without ``timeouts``
-    gets the defaults of :class:`~interwhen.models.Timeouts`.
+    need not be the task that entered the run. Raises :class:`UsageError` if two tasks iterate at one time, or if the
+    run is entered twice. A model without ``timeouts`` gets the defaults of :class:`~interwhen.models.Timeouts`.
     """
 
     __slots__ = (
@@ -400,7 +401,7 @@ class Run:
         self._alarm: Alarm | None = None
         self._crash: Exception | None = None
         self.error: ModelError | None = None
-        """The exception that caused the result, if the result is ``failed``."""
+        """The exception that caused the result, if the result is ``failed``; ``None`` otherwise."""
         self.is_switched_off = False
         """Whether supervision was turned off during this run, so that the rest of the text is unchecked."""
         self.when_switched_off: Callable[[], object] | None = None
@@ -752,7 +753,8 @@ class Run:
     async def _check_prompt(self) -> None:
         """Run the prompt monitors, and use the prompt that they have rewritten. Nothing runs while supervision is off.
 
-        Raises :class:`PromptRefused` if one refuses it, after the observers of the run got this as its result.
+        Raises :class:`PromptRefused` if one refuses it, or fails and is closed, after the observers of the run got this
+        as its result.
         """
         if not self._prompt_monitors or is_off():
             return

@@ -63,7 +63,8 @@ class Meter:
         self.largest_gap = 0.0
         """The longest time between two texts of one stream, in seconds."""
         self.paused = 0.0
-        """The seconds from each violation to the next text, summed."""
+        """The total time, in seconds, from each close of the stream by the run (most often for a violation) to the next
+        text."""
         self.waited = 0.0
         """The total time, in seconds, that the reader waited for the model between tokens."""
         self.since = self.started
@@ -71,7 +72,7 @@ class Meter:
         self.waiting = False
         """Whether the reader is waiting for the model. Only then can the model be late."""
         self.stopped_at: float | None = None
-        """The time at which a violation stopped the stream; ``None`` when text has arrived again."""
+        """The time at which the run closed the stream; ``None`` when text has arrived again."""
         self.last: float | None = None
         """The time at which the current stream last sent text; ``None`` if it has not sent any."""
 
@@ -123,7 +124,7 @@ class Meter:
         )
 
     def begun(self, now: float) -> None:
-        """Record that the first text of a stream arrived at the time *now*. This ends the pause after a violation."""
+        """Record that the first text of a stream arrived at the time *now*. This ends the pause after a close."""
         if self.first is None:
             self.first = now - self.started
         if self.stopped_at is not None:
@@ -235,8 +236,9 @@ async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float)
 class Backoff:
     """Computes the pauses before reconnects: exponential backoff with full jitter, limited by the model's ``retries``.
 
-    There is no pause after a timeout, or if the broken stream had sent text. Each further failure without text doubles
-    the pause. If the server sends ``Retry-After``, that time is used, within the budget of ``retries``.
+    If the server sends ``Retry-After``, the pause is that time, within the budget of ``retries``. Otherwise there is no
+    pause after a timeout, or if the broken stream had sent text. Each further failure without text doubles the upper
+    limit of the random pause, up to ``retries.cap``.
     """
 
     def __init__(self, model: Model, clock: Callable[[], float]) -> None:
@@ -251,7 +253,7 @@ class Backoff:
         """Record a failure, and compute the pause before the next request.
 
         *had_text* is true if the stream had sent text before it failed. Returns false if there must be no further
-        request, because the server asks for more time than the budget allows.
+        request, because the server has asked for more time, in total, than the budget allows.
         """
         if had_text:
             self._failures = 0
@@ -356,8 +358,8 @@ TWO_READERS = "two tasks read the same run at once"
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
     """Ask *model* for its capabilities, within the limits of *timeouts*.
 
-    Return the error if the model fails or a timeout runs out. If the time *budget* of the run, in seconds, runs out
-    first, return the budget.
+    Return the error if the model raises a :class:`ModelError` or a timeout runs out. If the time *budget* of the run,
+    in seconds, runs out first, return the budget. Any other exception of the model is raised.
     """
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
@@ -462,7 +464,8 @@ class ModelReader:
         self.close_latency: list[float] = []
         """For each interrupt, the seconds from the verdict until the stream was closed."""
         self.ended_at: float | None = None
-        """The time at which the last stream ended; ``None`` while one is open or before the first one."""
+        """The time at which the last stream ended, or the core ended it because the text was too long. ``None``: a
+        stream is open, the last one broke or was interrupted, or there was none."""
         self._foreseen = 0
         """The token count after all chunks of the current read; 0: the current read has only one chunk."""
         self.behind: Usage | None = None
@@ -600,8 +603,8 @@ class ModelReader:
         """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
 
         Waits at most 0.5 s for the stream. If the request fails, or the timeout ``total`` has run out before, the core
-        gets this as a fact. If the core has ordered something else meanwhile, the request is not sent, or its stream is
-        closed.
+        gets this as a fact. If the core has ordered something else meanwhile, the request is not sent, or it is
+        cancelled, or its stream is closed.
         """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):

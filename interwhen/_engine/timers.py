@@ -29,8 +29,8 @@ class Timers:
 
     *on_stall* gets the name and the seconds of a timeout that ran out, at most once per wait for the model. *on_spent*
     gets *seconds*, the time budget, when it is used up. *look* gets the current time, and returns the time of its next
-    call. *on_idle* gets the length of a silence, and whether the stream is probably dead. It is called once after a
-    short silence, and once after a long one.
+    call. *on_idle* gets the length of a silence, and whether the stream is probably dead. In each wait for a stream
+    that has sent text, it is called once after a short silence, and once after a long one.
     """
 
     __slots__ = (
@@ -78,7 +78,10 @@ class Timers:
         self._reported = -1.0
 
     def check(self, now: float) -> float:
-        """Call the callbacks that are due at the time *now*. Return the time of the next check (``inf`` for never)."""
+        """Call the callbacks that are due at the time *now*. Return the time of the next check (``inf`` for never).
+
+        When the time budget is used up, only *look* and *on_spent* are called, and there is no next check.
+        """
         wake = float("inf") if self._look is None else self._look(now)
         meter = self._meter
         if self._seconds is not None:
@@ -138,9 +141,9 @@ _LEAST = 0.001
 class Alarm:
     """Calls *check* repeatedly with the current time on *clock*, until :meth:`stop` is called.
 
-    *check* returns the time of its next call (``inf`` for never). :meth:`start` makes the first call. Tasks of *group*
-    make the others, so that an exception ends the group. Between two calls, asyncio uses a timer of the loop, because a
-    sleeping task would cost as much as the rest of a short run. On trio, a task sleeps.
+    *check* returns the time of its next call (``inf``: there are no more calls). :meth:`start` makes the first call.
+    Tasks of *group* make the others, so that an exception ends the group. Between two calls, asyncio uses a timer of
+    the loop, because a sleeping task would cost as much as the rest of a short run. On trio, a task sleeps.
     """
 
     __slots__ = ("_check", "_clock", "_group", "_handle", "_task")

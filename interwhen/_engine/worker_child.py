@@ -148,8 +148,8 @@ KEPT = 128
 def serve(sock: socket.socket, memory: int | None) -> None:
     """Run the checks that arrive as messages on *sock*, and answer each, until *sock* is closed or memory runs out.
 
-    First separate this process from its parent: its own process group, no stdin or stdout. *memory* limits its address
-    space, in bytes (``None``: no limit).
+    First separate this process from its parent: its own session, no stdin or stdout. *memory* limits its address
+    space, in bytes (``None``: no limit). Raises :class:`GarbledMessage` if a message has an invalid header.
     """
     _isolate()
     _limit_resources(memory)
@@ -226,7 +226,7 @@ def children_seconds() -> float:
 def _isolate() -> None:
     """Separate this process from the parent: own process group, no stdin or stdout, and it ends when the parent ends.
 
-    The parent can then kill this process together with all its children.
+    The parent can then kill this process together with the children that stay in its group.
     """
     if hasattr(os, "setsid"):
         os.setsid()

@@ -38,7 +38,7 @@ BOOT_SECONDS = 60.0
 
 
 class WorkerDied(Exception):
-    """Raised if the worker process ended during a check, or was killed because its answer was invalid."""
+    """Raised if the worker process ended during a check, or was killed for an invalid answer or too large a message."""
 
 
 class WorkerAnswer(NamedTuple):
@@ -55,7 +55,7 @@ class WorkerAnswer(NamedTuple):
 
 
 class WorkerProcess:
-    """One child process that runs one check at a time.
+    """One child process that runs one check at a time. :meth:`start` starts it.
 
     *memory* limits its address space, in bytes (``None``: no limit).
     """
@@ -101,7 +101,10 @@ class WorkerProcess:
         return await self.answer(target)
 
     async def ask(self, target: bytes, argument: bytes | None, seconds: float) -> None:
-        """Send one check to the worker process: the first half of :meth:`call`. Raises :class:`WorkerDied`."""
+        """Send one check to the worker process: the first half of :meth:`call`.
+
+        Raises :class:`WorkerDied`, also if the message has more than 64 MiB; the process is then ended.
+        """
         try:
             await send(self._socket, pickle.dumps((target, argument, seconds)))
         except OSError as error:
@@ -165,9 +168,9 @@ class WorkerProcess:
         return ": it could not import the main script; put what the script does under  if __name__ == '__main__':"
 
     async def stop(self, *, grace: float = 0.0) -> None:
-        """Kill the child and all processes that it started. A child that is already ending gets *grace* seconds first.
+        """Kill the child, and the processes of its process group. A child that is ending gets *grace* seconds first.
 
-        A thread waits for the child, so the event loop is not blocked.
+        A thread waits for the child, so the event loop is not blocked. The group is killed on POSIX systems only.
         """
         with anyio.CancelScope(shield=True):
             if self._process.pid is not None:
@@ -215,8 +218,9 @@ class ProcessPool:
     async def check(self, verifier: object, claim: object, scope: anyio.CancelScope) -> tuple[Any, str | None]:
         """Run ``verifier.check(claim)`` in a worker process; return ``(value, None)`` or ``(None, error)``.
 
-        A cancellation kills the worker. The deadline of *scope* counts from the moment at which a worker is ready, for
-        which the check waits at most ``BOOT_SECONDS``. Otherwise a short deadline would kill workers before they have
+        An error is a text: the check or its pickling failed, or the process died. A cancellation kills the worker. The
+        deadline of *scope* is moved, so that it counts from the moment at which a worker is ready, for which the check
+        waits at most ``BOOT_SECONDS``. Otherwise a short deadline would kill workers before they have
         started, again and again.
         """
         try:
@@ -383,10 +387,11 @@ class Workers:
             )
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says, and return its value.
+        """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says.
 
-        *scope* is the cancel scope around this call, with the deadline of the check. An exception of a check in a
-        thread is passed on; that of a check in a process is returned as a text. See :meth:`WorkerPool.check
+        Return its value and ``None``, or ``None`` and the text of an error. *scope* is the cancel scope around this
+        call, with the deadline of the check. An exception of a check in a thread is passed on; that of a check in a
+        process, and the death of that process, are returned as a text. See :meth:`WorkerPool.check
         <interwhen._types.extensions.WorkerPool.check>`.
         """
         if verifier.worker == "process":

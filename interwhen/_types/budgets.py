@@ -37,8 +37,8 @@ class Budgets(msgspec.Struct, frozen=True):
     decides whether the run continues."""
     reconnects: Count = 3
     """How often the run reconnects after its stream broke or its request failed. The next failure ends the run as
-    ``failed``; an error that another try cannot mend does so at once. If the broken stream had sent no text, or the
-    server asks for it, the run first waits, as the model's ``retries`` say."""
+    ``failed``; an error that another try cannot mend does so at once. If the stream had sent no text (and no timeout
+    broke it), or the server asks for it, the run first waits, as the model's ``retries`` say."""
     characters: Count = 4_000_000
     """The longest trace, in characters. A stream that sends more is closed, and counts as ended with
     ``finish_reason="length"``, because some servers never stop."""

@@ -259,7 +259,7 @@ class Model(Protocol):
     async def capabilities(self) -> Capabilities:
         """Return the features of the endpoint. The first call may probe the endpoint; later calls reuse the result.
 
-        Raises :class:`~interwhen.ModelError` if the endpoint must be asked and cannot be reached.
+        It may raise :class:`~interwhen.ModelError` if the endpoint must be asked and cannot be reached.
         """
         ...
 

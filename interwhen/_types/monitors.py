@@ -54,8 +54,8 @@ MOST_SCORES = 20
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
 """Turns a segment into claims by code, without spending tokens. It runs on the event loop, so it must be quick, and
 linear in the length of the segment. In a monitor with ``prepare`` its second argument is the return value of
-``prepare``. If it raises, or returns anything but claims inside the segment, the extraction has failed, and the
-monitor's ``on_error`` decides."""
+``prepare``. ``None`` means that there are no claims. If it raises, or returns anything else than claims inside the
+segment, the extraction has failed, and the monitor's ``on_error`` decides."""
 
 Recognizer: TypeAlias = Callable[..., Iterable[Span]]
 """Returns the spans of a segment that look like a claim of this monitor, whether the extractor can read them or not. It

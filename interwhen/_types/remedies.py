@@ -37,8 +37,8 @@ class Feedback(msgspec.Struct, frozen=True, tag=True):
 
     ``rewind``: cut the trace before the segment with the wrong claim, and write the sentence there. ``append``: keep
     that segment, cut the text after it, and write the sentence after the segment. A refuted tool call in the answer is
-    always cut, and a structured one together with all calls before it. ``append`` also cuts the segment if feedback of
-    another monitor already follows it.
+    always cut, and a structured one together with all other structured calls. ``append`` also cuts the segment if
+    feedback of another monitor already follows it.
     """
 
     place: Literal["rewind", "append"] = "append"

@@ -132,8 +132,8 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """The name of the model."""
     checks: tuple[CheckRecord, ...]
     covered: tuple[Span, ...]
-    """The spans of the claims that passed, merged. Nothing is certified about the other text: the extractors found no
-    claims in it, no monitor reads it, or it is in ``refuted``."""
+    """The spans of the claims that passed, merged. Nothing is certified about the other text, for example because the
+    extractors found no claims in it, or because no monitor reads it."""
     coverage: float
     """The number of covered characters divided by the number of all characters of the trace."""
     refuted: tuple[Span, ...] = ()

@@ -129,7 +129,8 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     """A complete unit of the trace: a line, a sentence, a tool call, the whole reasoning, ...
 
     ``text`` is exactly the characters of the trace at ``span``; ``phase`` is the phase at its start. While the model
-    sends nothing, extractors also get an unfinished line, sentence or paragraph, and get it again when it is complete.
+    sends nothing, extractors other than forks also get an unfinished line, sentence or paragraph. They get it again
+    when it is complete.
     """
 
     text: str

@@ -55,6 +55,7 @@ class Comparison:
 
     exercises: Sequence[Exercise]
     strategies: Sequence[Strategy]
+    """The strategies. Their names must differ."""
     budgets: Sequence[int]
     """Budgets of an attempt, in generated tokens."""
     sampling: Sampling
@@ -145,6 +146,7 @@ async def run_in_turn(
 
     Return their attempts by name. So each comparison has about as many attempts as the others when the time is over.
     *model* answers, and *workers* run the checks. The function *keep* is called with all attempts after each round.
+    Raises :class:`UsageError` if there are no exercises, or if the time limit is not positive.
     """
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}

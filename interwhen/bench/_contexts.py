@@ -318,7 +318,9 @@ class Measuring:
         """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each.
 
         *plain* has results of the arm ``bare`` by the id of the question. Where nothing could be prepared, the request
-        would be the same as in that arm, so the result in *plain*, if there is one, is repeated.
+        would be the same as in that arm, so the result in *plain*, if there is one, is repeated. Raises
+        :class:`~interwhen.ModelError` if the model cannot write the notes of the arm ``notes``; a run that fails is a
+        result.
         """
         if not questions:
             return

@@ -71,7 +71,7 @@ class Reading(msgspec.Struct):
 
     @property
     def first(self) -> float:
-        """Seconds from the request to the first chunk."""
+        """Seconds from the request to the first chunk. There must be one."""
         return self.arrivals[0] - self.asked
 
     @property

@@ -141,7 +141,7 @@ async def gateway(
         How many pairs of streams are read through the openai SDK, bare and wrapped.
     monitor
         A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times. With --empty-monitor, no monitor
-        watches in the gateway, which then passes on bytes; the other parts have one that does almost no work.
+        watches in the gateway, which then passes on bytes; elsewhere one that does almost no work takes its place.
     transport
         The HTTP library that interwhen.run uses.
     seed
@@ -290,7 +290,8 @@ async def sdk_cost(
 
     Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. Each chunk is sent in a
     separate packet, as by a real model. If many chunks arrived at once, the cost of waking up for a single chunk would
-    not be measured. *chunks* and *rate* (chunks per second) describe the stream.
+    not be measured. *chunks* and *rate* (chunks per second) describe the stream. Raises :class:`UsageError` if a stream
+    lacks a chunk, or if no check runs on a watched one.
     """
     import openai
 

@@ -40,7 +40,10 @@ class AskingProducer:
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
     async def make(self, step: Step, context: StepContext) -> Nothing:
-        """Ask the model about the piece that *step* names, and return :class:`Nothing`, so that no item is made."""
+        """Ask the model about the piece that *step* names, and return :class:`Nothing`, so that no item is made.
+
+        Raises the errors of the model.
+        """
         await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
@@ -93,7 +96,7 @@ async def idle(
     seed: int = 0,
     minutes: float | None = None,
 ) -> Report:
-    """Time runs alone and with a worker that is at work until they begin; exit code 1 unless p95 is within 5 %.
+    """Time runs alone, and runs before which a worker was busy; exit code 1 unless the p95 of these is within 5 %.
 
     There is a pause before each run. For one run of each pair, a worker uses the model during the pause, so that most
     of these runs begin in the middle of a slice of its work. For the other run, the model is idle during the pause.

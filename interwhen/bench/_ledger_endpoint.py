@@ -58,6 +58,7 @@ class Habits(msgspec.Struct, frozen=True):
     """How a simulated endpoint behaves in one run: how it counts tokens, groups chunks, and how often it fails."""
 
     seed: int
+    """The seed of the answers and of the faults."""
     counting: Counting = "end"
     bundle: int = 1
     """The maximum number of tokens in one chunk."""

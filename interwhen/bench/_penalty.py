@@ -89,6 +89,7 @@ class Setup:
     verifier_ms: float = 100.0
     """How long each check of an artificial monitor takes, in milliseconds."""
     waiting: Waiting = "async"
+    """How a check of an artificial monitor waits for this time."""
     poll_chars: int | None = None
     """The size of the parts that artificial monitors check, in characters; ``None``: sentences, lines and so on."""
     forks: bool = False
@@ -174,9 +175,9 @@ class Penalty:
     """Compares the bare and the supervised run of each pair, and computes what supervision added.
 
     *flows* has the measured runs by arm and pair, *source* names where the streams come from, and *monitors* has the
-    names of the monitors. A pair counts only if it is a correct run: in no arm, a violation interrupted, a run
-    abstained or failed, or fewer than two pieces of text came. ``others`` lists the other pairs with the reason. Raises
-    :class:`UsageError` if no pair was a correct run.
+    names of the monitors. A pair counts only if it is a correct run: no violation interrupted, no run abstained
+    or failed, and in each run at least two pieces of text came. ``others`` lists the other pairs with the reason.
+    Raises :class:`UsageError` if no pair was a correct run.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:

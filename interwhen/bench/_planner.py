@@ -259,7 +259,7 @@ def play(
     """Simulate *forks* forks on *server* with a planner that three probes calibrated.
 
     Yield the mean costs of each fork. *routes* are the ways to give a fork its prefix, which has about *size* tokens.
-    *wrong* has factors that make the calibrated rates wrong.
+    *wrong* has factors that make the calibrated rates wrong. Raises :class:`UsageError` if the probes give no rates.
     """
     runner = Runner(server, seed)
     rates = probed(runner)

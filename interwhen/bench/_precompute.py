@@ -533,7 +533,7 @@ async def cost_rows(
 
     *contexts* contexts of *family* are generated, with *questions* questions each, of which the share *predictable* can
     be foreseen. *rates* are the probabilities of the model's mistakes. After *minutes* minutes, no further context
-    begins.
+    begins. Raises :class:`MissingExtraError` as :func:`make_case` does.
     """
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
@@ -629,7 +629,8 @@ async def simulate(
     It asks *questions* questions on each of *contexts* contexts for each family and each share in *predictable*,
     computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
     items. After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the
-    timetables for the questions to Z3.
+    timetables for the questions to Z3; without Z3, their table is empty. Raises :class:`MissingExtraError` as
+    :func:`make_case` does.
     """
     rates = MistakeRates()
     costs: list[Row] = []

@@ -71,9 +71,10 @@ class Story:
     def stands(self, text: str, *, checked: bool = True, waiting: bool = False) -> bool:
         """Return whether *text* is the beginning of this story.
 
-        All lines must be correct, except an unfinished last line. If *checked* is false, because the reader left early,
-        a line may also be wrong in the way the model wrote it. With *waiting*, because the run failed, this is so for
-        the last line that is finished, if it still waits for the first word of the next one, which may continue it.
+        All lines must be correct, except the last one, which may also be the beginning of the line as the model wrote
+        it. If *checked* is false, because the reader left early, each line may be wrong as the model wrote it. With
+        *waiting*, because the run failed, the line before the last one may be, too, if the last one has no space yet:
+        the check may still have waited for its first word.
         """
         if self.text.startswith(text):
             return True

@@ -19,6 +19,7 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
 
     value: float
     unit: str = ""
+    """The unit of all numbers, such as ``ms``; empty for a plain number."""
     low: float | None = None
     high: float | None = None
     n: int = 1

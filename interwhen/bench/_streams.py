@@ -62,6 +62,7 @@ class ReplayedFile:
     tokens: int | None = None
     """How many chunks of each stream are sent; ``None``: all."""
     transport: TransportName = "httpx2"
+    """The HTTP library that reads the streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +278,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     fork_prompt_tokens: int = 0
     """The prompt tokens of all forks."""
     costs: tuple[MonitorCost, ...] = ()
+    """The checks and times of each monitor; empty for a bare run."""
     why_not: str = ""
     """Why this was not a correct run; empty if it was correct."""
 

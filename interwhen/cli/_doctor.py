@@ -256,7 +256,8 @@ async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint
     """Yield the server at *base_url*.
 
     Without *base_url*, start a server for the local *model*, yield it, and stop it at the end of the block. In this
-    case, raise :class:`UsageError` if *model* is not local.
+    case, raise :class:`UsageError` if *model* is not local, and the errors of the start, such as
+    :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
     if base_url is not None:
         import os

@@ -47,8 +47,10 @@ class CallOrigin:
     """Identifies a call (by its id and trace id), and says where it came from and when it began."""
 
     source: Literal["wrap", "gateway"] = "wrap"
+    """Whether a wrapped client or a gateway has the call."""
     call_id: str = field(default_factory=new_call_id)
     trace_id: str = ""
+    """The trace id of the caller's ``traceparent`` header; empty if there was none."""
     began: float = field(default_factory=time.time)
     """When the call began, in seconds since 1970."""
     clock: float = field(default_factory=time.monotonic)
@@ -123,17 +125,21 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     """The version of the form of the record."""
     call_id: str
+    """The id of the call, as in its log event."""
     trace_id: str = ""
     """The trace id of the caller's ``traceparent`` header; empty if there was none."""
     began: str
     """The time at which the call began, in UTC (ISO 8601, with milliseconds)."""
     source: Literal["wrap", "gateway"]
+    """Whether a wrapped client or a gateway had the call."""
     api: str
     """``chat``, ``completions`` or ``responses``."""
     model: str
+    """The name of the model in the request, at most 200 characters of it; empty if it was not read."""
     strategy: str = ""
     """The name of the strategy; empty if the call has none."""
     monitors: tuple[RecordedMonitor, ...] = ()
+    """The monitors of the answer, each with the delivery that the settings of the call give it."""
     outcome: str
     """The label of the result (``answer verified``, ``steps verified``, ``unverified``, ``abstained``, ``failed``), or
     how the call ended at the gateway without a complete supervised answer (``passed``, ``left``, ``refused``, ``cut``,
@@ -147,7 +153,9 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     reasons: int = 0
     """How many reasons an unverified result has; 0 for every other result."""
     checks: tuple[RecordedCheck, ...] = ()
+    """The checks of the returned text."""
     violations: tuple[RecordedViolation, ...] = ()
+    """All violations of the call, also those in text that was cut."""
     prompt_findings: tuple[PromptRecord, ...] = ()
     """What the monitors of the prompt observed, refused or rewrote."""
     ledger: Ledger = Ledger()

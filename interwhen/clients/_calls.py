@@ -220,7 +220,8 @@ class Settings:
     correction: str = "Correction: "
     """The words before a correction, if the reader has already seen the text that it replaces."""
     tools: bool = True
-    """Whether to check that each tool call has valid JSON arguments and names a tool of the request."""
+    """Whether to check that each tool call has valid JSON arguments and names a tool of the request. A request without
+    tools is not checked for this."""
     workers: WorkerPool | None = None
     """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: int = 8

@@ -180,7 +180,9 @@ def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list
 
 def _with_result(method: Callable[[], Any], raw: Any, events: list[Event]) -> Callable[[], Any]:
     def attached(made: Any) -> Any:
-        return attach(made, SupervisionInfo(events=tuple(events), result=raw.result))
+        result = raw.result
+        call_id = "" if result is None else raw.call_id
+        return attach(made, SupervisionInfo(events=tuple(events), result=result, call_id=call_id))
 
     if inspect.iscoroutinefunction(method):
 

@@ -259,6 +259,11 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
     """The events of all chunks so far, or ``None`` if events are not collected."""
 
     @property
+    def call_id(self) -> str:
+        """The id of the call, as in its log event and in the audit file."""
+        return self._supervised.call_id
+
+    @property
     def result(self) -> Result | None:
         """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
@@ -286,6 +291,11 @@ class SupervisedStream(Stream[_T], Generic[_T]):
 
     collected: list[Event] | None = None
     """The events of all chunks so far, or ``None`` if events are not collected."""
+
+    @property
+    def call_id(self) -> str:
+        """The id of the call, as in its log event and in the audit file."""
+        return self._supervised.call_id
 
     @property
     def result(self) -> Result | None:

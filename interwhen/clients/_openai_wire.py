@@ -175,6 +175,7 @@ class SdkTransport:
         """The response to the last request that was accepted."""
         self._first: httpx2.Response | None = None
         self.host = ""
+        """Host and port of the server; empty before the first request was accepted."""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
         """Send *body* to the path that *place* names, and return the open response.

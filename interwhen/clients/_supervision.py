@@ -161,7 +161,7 @@ class CallEnding:
     def publish(self, result: Result | None) -> None:
         """Tell the listeners that the call has ended, log the call, and add it to the audit file and its journal.
 
-        For a call of a gateway, only the listeners are told: the gateway does the rest itself, because it knows more
+        For a call of a gateway, this only tells the listeners: the gateway does the rest itself, because it knows more
         about its calls. *result* is ``None`` if the call raised an exception. Errors are only logged.
         """
         is_ours = self._origin.source != "gateway"
@@ -355,7 +355,8 @@ class Supervised:
         """Makes the record of the call."""
         self.context_use: ContextUse | None = None
         """What the call uses of its prepared context; ``None`` if it has no context."""
-        self._call_id = call_id
+        self.call_id = call_id
+        """The id of the call, as in its log event and in the audit file."""
         self._settings = settings
         self._run = inner
         self._model = model
@@ -417,7 +418,7 @@ class Supervised:
             if parts:
                 last = parts[-1]
                 if last.info.result is not None:
-                    last.info = msgspec.structs.replace(last.info, call_id=self._call_id)
+                    last.info = msgspec.structs.replace(last.info, call_id=self.call_id)
                 return parts
         if not self._raised:
             self._raise()

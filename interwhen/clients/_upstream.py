@@ -243,9 +243,10 @@ class CallTransport(Protocol):
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* to the path *place*, and return the response, whose body is an event stream.
+        """Send *body* to the path *place*, and return the open response.
 
-        If the server refuses the request, :class:`~interwhen.ModelError` is raised.
+        Its body is an event stream, or a whole answer in JSON if the server does not stream. If the server refuses the
+        request, :class:`~interwhen.ModelError` is raised.
         """
         ...
 

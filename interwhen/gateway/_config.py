@@ -57,8 +57,10 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         tuple[str, ...] | None,
         Meta(description="Names of monitors or offers of this configuration; an empty list for none."),
     ] = None
-    reading: Reading | None = None
-    detail: Detail | None = None
+    reading: Annotated[Reading | None, Meta(description="What clients see of an answer: live, gate or final.")] = None
+    detail: Annotated[Detail | None, Meta(description="How much the field 'interwhen' of chunks and answers says.")] = (
+        None
+    )
     strategy: Annotated[
         str | None, Meta(description="The strategy of calls to these models; 'none' for one request per call.")
     ] = None
@@ -251,9 +253,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[MonitorEntry, ...],
         Meta(description="The monitors that read the prompt of every call before it is sent; no request changes them."),
     ] = ()
-    locked: Annotated[bool, Meta(description="Whether requests may only add monitors, and change nothing else.")] = (
-        False
-    )
+    locked: Annotated[
+        bool,
+        Meta(
+            description="Whether requests may only add monitors and name what `strategies` and `contexts` allow, and "
+            "change nothing else."
+        ),
+    ] = False
     pass_unsupervised: Annotated[
         bool,
         Meta(description="Whether routes that no monitor reads pass and are counted; they are refused otherwise."),
@@ -290,7 +296,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     strategy_samples: Annotated[
         Positive, Meta(description="The most requests that a strategy may make for one call, without forks.")
     ] = 64
-    starts_in: Phase = "answer"
+    starts_in: Annotated[
+        Phase, Meta(description="'reasoning' if the chat templates of the models have opened the reasoning.")
+    ] = "answer"
     min_coverage: Annotated[
         float,
         Meta(
@@ -299,7 +307,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="The share of an answer that checked claims must cover; with less, it is unverified.",
         ),
     ] = 0.0
-    resume: Literal["auto", "tokens", "prefill", "turn"] = "auto"
+    resume: Annotated[
+        Literal["auto", "tokens", "prefill", "turn"],
+        Meta(
+            description="How a chat is continued from kept text: from token ids, in an unfinished assistant message "
+            "(prefill), or in a new message (turn); 'auto': as the server's model list suggests."
+        ),
+    ] = "auto"
     probe: Annotated[
         Literal["auto", "always", "never"],
         Meta(
@@ -355,8 +369,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "(docs/ray.md). It replaces `threads` and `processes`."
         ),
     ] = ""
-    limits: GatewayLimits = GatewayLimits()
-    patience: Patience = Patience()
+    limits: Annotated[GatewayLimits, Meta(description="The limits of the gateway process.")] = GatewayLimits()
+    patience: Annotated[Patience, Meta(description="How long the gateway waits for an upstream.")] = Patience()
 
 
 def schema() -> dict[str, Any]:
@@ -384,10 +398,10 @@ def load_config(
 ) -> Config:
     """Return the configuration. *flags* win over the variables of the *environment*, and these over the file *path*.
 
-    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Without *path*,
-    the file that the variable ``INTERWHEN_CONFIG`` names is used, or ``interwhen.toml`` in the working directory, if it
-    exists. Raises :class:`UsageError` if the file cannot be read, and on an unknown field or an invalid value; the
-    message says where it is.
+    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. *environment* is
+    by default that of the process. Without *path*, the file that the variable ``INTERWHEN_CONFIG`` names is used, or
+    ``interwhen.toml`` in the working directory, if it exists. Raises :class:`UsageError` if the file cannot be read,
+    and on an unknown field or an invalid value; the message says where it is.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)

@@ -21,7 +21,7 @@ def attach_facts(function: FunctionT) -> FunctionT:
     Pass a wrapped client to the returned function, for example
     ``completion(model="openai/my-model", client=interwhen.wrap(OpenAI(...)), ...)``. The facts are in
     ``response._hidden_params["interwhen"]``, where litellm stores data that is not part of the API. A stream has the
-    facts there after its end.
+    facts there once it was read to its end. Without a supervised call, nothing is added.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -60,12 +60,23 @@ class _FactsAtEnd:
 
 class _StreamWithFacts(_FactsAtEnd):
     def __iter__(self) -> Iterator[Any]:
-        yield from self._stream
-        _attached(self._stream, self._seen)
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._stream)
+        except StopIteration:
+            _attached(self._stream, self._seen)
+            raise
 
 
 class _AsyncStreamWithFacts(_FactsAtEnd):
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async for chunk in self._stream:
-            yield chunk
-        _attached(self._stream, self._seen)
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await anext(self._stream)
+        except StopAsyncIteration:
+            _attached(self._stream, self._seen)
+            raise

@@ -196,7 +196,9 @@ class LocalModel:
         self._weights = weights
         self._options = options
         self._api: Api = api
-        self._timeouts = timeouts
+        self.timeouts = timeouts
+        """The timeouts. For a stream, the server's client enforces ``connect``, and ``first_token`` until the head of
+        the response has arrived. The reader of the stream enforces the others."""
         self.feedback: FeedbackTemplate | None = None
         """The wording of feedback to this model, unless a run has its own."""
         self._running: _Running | None = None
@@ -322,7 +324,7 @@ class LocalModel:
             async with self._starting:
                 if self._running is None:
                     self._refuse_closed()
-                    running = await _start(self._spec, await self._find(), self._options, self._api, self._timeouts)
+                    running = await _start(self._spec, await self._find(), self._options, self._api, self.timeouts)
                     if self._closed:
                         await running.stop()
                     self._refuse_closed()

@@ -101,7 +101,8 @@ class OrphanedStreams:
         while self.alive >= self.limit:
             wait = min(stream.over_at for stream in self._streams) - self._clock()
             log_warning("model.orphans_awaited", alive=len(self._streams), limit=self.limit, seconds=round(wait, 3))
-            self._stopped = anyio.Event()
+            if self._stopped.is_set():  # otherwise other tasks wait for the same event
+                self._stopped = anyio.Event()
             with anyio.move_on_after(max(wait, 0.001)):
                 await self._stopped.wait()
 

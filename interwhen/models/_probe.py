@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -143,7 +144,8 @@ class Prober:
         self.model = model
         self.transport = transport
         self.timeouts = timeouts
-        self.headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        key = os.environ.get("OPENAI_API_KEY") if api_key is None else api_key
+        self.headers = {"authorization": f"Bearer {key}"} if key else {}
         self.card: ModelCard | None = None
         self.has_text = False
         self.has_chat = False

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -177,7 +178,7 @@ class _ReplayStream(GuardedStream):
 class RecordingModel(ModelWrapper):
     """Wraps *model* and records its streams.
 
-    Each stream is appended to the list ``recordings`` when it is closed, complete or not.
+    Each stream is appended to the list ``recordings`` when it is closed, complete or not. Forks are not recorded.
     """
 
     def __init__(self, model: Model) -> None:
@@ -198,14 +199,29 @@ class _RecordingStream:
         self._begun = anyio.current_time()
         self._is_saved = False
 
+    def __getattr__(self, name: str) -> Any:
+        """Return the attribute *name* of the inner stream, such as ``way``, ``trail`` or ``abort``."""
+        return getattr(self._stream, name)
+
     async def receive(self) -> Sequence[Chunk]:
         chunks = await self._stream.receive()
         at = anyio.current_time() - self._begun
         self._arrivals.extend(TimedChunk(at, chunk) for chunk in chunks)
         return chunks
 
+    def settle(self) -> bool:
+        """Close the stream and save its recording, if that needs no waiting. Return whether this call closed it."""
+        settle = getattr(self._stream, "settle", None)
+        if settle is None or not settle():
+            return False
+        self._save()
+        return True
+
     async def aclose(self) -> None:
+        self._save()
+        await self._stream.aclose()
+
+    def _save(self) -> None:
         if not self._is_saved:
             self._is_saved = True
             self._recordings.append(Recording(tuple(self._arrivals), self._prefix))
-        await self._stream.aclose()

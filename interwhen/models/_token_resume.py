@@ -126,21 +126,24 @@ class TokenTrail:
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
         """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
 
-        If the ids of the prompt are known and the first event has no token counts, the function adds the count of
-        prompt tokens. With *hides*, *decode* gets the events without their token ids.
+        When the ids of the prompt are known, the function adds the count of prompt tokens to the first event that has a
+        chunk, unless that chunk has token counts. With *hides*, *decode* gets the events without their token ids.
         """
         is_told = False
+        count = 0
 
         def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-            nonlocal is_told
+            nonlocal is_told, count
             found = decode(without_ids(data) if hides else data, offset, first)
-            asked = 0 if is_told else self.size
+            asked = 0 if count else self.size
             self._take(data, found)
             if is_told or not self.prompt:
                 return found
-            # The server sends its count only at the end, and never if we interrupt the stream.
-            is_told = True
-            return _with_prompt_count(found, asked or len(self.prompt))
+            # The server sends its count only at the end, and never if we interrupt the stream. The event that brings
+            # the ids of the prompt may have no chunk, which can hold the count.
+            count = count or asked or len(self.prompt)
+            is_told = isinstance(found, Chunk | tuple)
+            return _with_prompt_count(found, count)
 
         return decoded
 

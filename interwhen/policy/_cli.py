@@ -246,6 +246,8 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
 def review(folder: Path, /, *, accept: str | None = None, drop: str | None = None) -> int:
     """Show what needs a review in FOLDER: clauses that the synthesis left without a rule, and rules that a model wrote.
 
+    Exit codes: 0 shown, admitted or removed, 1 the rule is not admitted, 2 wrong usage.
+
     Parameters
     ----------
     folder
@@ -322,7 +324,8 @@ def synth(
 
     A rule that is not admitted waits for a review: interwhen policy review. An existing folder is continued.
 
-    Exit codes: 0 every clause has a rule or needs none, 1 some wait for a review, 2 wrong usage, 5 the model failed.
+    Exit codes: 0 every clause has a rule or needs none, 1 some wait for a review or a rule is not admitted, 2 wrong
+    usage, 5 the model failed.
 
     Parameters
     ----------

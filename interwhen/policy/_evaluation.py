@@ -81,6 +81,7 @@ class Held:
 
 
 Value: TypeAlias = Scalar | Held | Missing
+"""The value of an expression: a single exact value, data with parts, or an unknown value with the reason."""
 
 
 class HeldItems(tuple[Value, ...]):

@@ -360,6 +360,7 @@ class Definition:
 
 
 Definitions = Mapping[str, Definition]
+"""The definitions by name."""
 
 
 def read_definitions(written: Mapping[str, str]) -> Definitions:

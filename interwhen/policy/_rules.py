@@ -32,6 +32,7 @@ from interwhen.policy._syntax import (
 # Messages about a broken rule: texts with expressions in braces.
 
 Part: TypeAlias = str | Node
+"""A part of a message: a text that is shown as it is, or an expression whose value is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +303,7 @@ class WrittenPolicy:
     def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[RuleVerdict, ...]:
         """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*.
 
-        Rules that do not apply to the call are left out.
+        Rules that do not apply to the call are left out. A rule of which this is not known has the verdict ``Unknown``.
         """
         rules = (rule for rule in self.rules if rule.moment == moment and rule.looks_at(situation.tool))
         verdicts = ((rule, rule.judge(situation, self.schema)) for rule in rules)

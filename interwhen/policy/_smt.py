@@ -463,6 +463,8 @@ def smtlib(rule: Rule, schema: Schema) -> str:
 # Defects that Z3 finds in rules: rules that never decide, rules that contradict each other, unreachable tools.
 
 Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
+"""``vacuous``: a rule can never apply, be broken or be kept. ``contradiction``: no call can keep two rules.
+``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not find out."""
 _MOST_STATES = 64
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, its remaining pairs are skipped."""
@@ -675,8 +677,9 @@ def _enabled(
 def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
-    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference. ``open``:
-    Z3 found no answer, or a formula is too large. Only the tools and the moment of *one* are examined.
+    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference, perhaps
+    only for results that no data gives (see the introduction of this module). ``open``: Z3 found no answer, or a
+    formula is too large. Only the tools and the moment of *one* are examined.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

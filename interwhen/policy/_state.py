@@ -15,7 +15,10 @@ from interwhen.policy._schemas import MadeCall, Schema, Situation
 from interwhen.policy._syntax import ExpressionError, Node, parse, plain_text
 
 Key = str | tuple[str, ...]
+"""The key of an entry as text; a tuple of texts if the table has several keys."""
 State = Mapping[str, Mapping[Key, Any]]
+"""The tables of the state by name, each with its entries by key. The value of an entry is raw data, as in JSON;
+``None``: it is unknown."""
 _MOST = 100_000
 """The most items of one list that are added to the state."""
 

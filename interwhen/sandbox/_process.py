@@ -494,7 +494,8 @@ class ProcessSandbox(BlockingSandbox):
     def probe(self) -> Guarantees:
         """Find out which guarantees this machine can enforce, by making a sandbox once.
 
-        The result is cached, except for a failure that a busy machine may have caused, and a missing ``bwrap``.
+        The result is cached, except for a failure that a busy machine may have caused, and a missing ``bwrap``. Raises
+        :class:`OSError` if this process cannot start another one.
         """
         return _probe(self._setting)
 

@@ -149,6 +149,7 @@ class Call:
     function: str
     arguments: tuple[Json, ...] = ()
     stdin: bytes = b""
+    """The standard input of the program."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """The contents of files in the current directory of the program, by name."""
 
@@ -168,6 +169,7 @@ class Script:
 
     source: str
     stdin: bytes = b""
+    """The standard input of the program."""
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -176,15 +178,17 @@ class Script:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Run the executable ``argv[0]``. *files* has the contents of files in its current directory, by name.
+    """Run the executable ``argv[0]``, which is looked up in the program's ``PATH``.
 
-    The program gets none of our environment: a few fixed variables such as ``PATH``, and those of *environment*, which
-    replace them. :class:`MontySandbox` runs no commands. Raises :class:`UsageError` if *argv* has no executable or a
-    NUL character, or if a name in *files* is outside the directory.
+    *files* has the contents of files in its current directory, by name. The program gets none of our environment: a few
+    fixed variables such as ``PATH``, and those of *environment*, which replace them. :class:`MontySandbox` runs no
+    commands. Raises :class:`UsageError` if *argv* has no executable or a NUL character, or if a name in *files* is
+    outside the directory.
     """
 
     argv: tuple[str, ...]
     stdin: bytes = b""
+    """The standard input of the program."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 

@@ -131,7 +131,7 @@ def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 
     and gives up after the last one. *price* is the cost of one token, in verified answers. The schedule has the largest
     expected gain (backward induction over the number of failures): a try that is not worth its tokens is included if a
     better one can follow it. The first *least* tries are included at any price. After these, a try with a chance below
-    *hopeless* is not chosen; the schedule ends where no try is worth it.
+    *hopeless* is not chosen; the schedule ends where no try is worth it. With *least* 0, it may be empty.
     """
     steps: list[Odds | None] = []
     ahead = 0.0

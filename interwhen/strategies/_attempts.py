@@ -32,7 +32,10 @@ _SEEDS = 2**31 - 2**20
 
 
 def seed_of(seed: int, question: str) -> int:
-    """Derive the seed for *question* from *seed*, the seed of a comparison. All strategies and budgets get the same."""
+    """Derive the seed for *question* from *seed*, the seed of a comparison. All strategies and budgets get the same.
+
+    The result is from 0 to 2**31 - 2**20 - 1.
+    """
     return random.Random(f"{seed} {question}").randrange(_SEEDS)  # noqa: S311  (sampling, not secrets)
 
 
@@ -50,11 +53,11 @@ async def attempt(
 ) -> Outcome:
     """Let *strategy* answer *question* with at most *budget* generated tokens of *model*, and return the outcome.
 
-    With *counts_prompts*, the prompt tokens of all requests use up the budget, too. If the strategy did not let the
-    monitors judge its text, this function does so at the end, so that the status means the same for all strategies. If
-    judging would cost tokens, the answer stays unverified instead. *seed* is the seed of the comparison (see
-    :func:`seed_of`), and *sampling* has the options of samples (default: temperature 0.7). *workers* run the checks,
-    and *clock* gives the time in seconds.
+    Only forks can exceed the budget, if the server ignores their limit. With *counts_prompts*, the prompt tokens of all
+    requests use up the budget, too, and can exceed it. If the strategy did not let the monitors judge its text, this
+    function does so at the end, so that the status means the same for all strategies. If judging would cost tokens, the
+    answer stays unverified instead. *seed* is the seed of the comparison (see :func:`seed_of`), and *sampling* has the
+    options of samples (default: temperature 0.7). *workers* run the checks, and *clock* gives the time in seconds.
 
     If the budget is spent before there is an answer, the outcome is ``abstained``. An error status of the server makes
     it ``failed``, and so does any error of the model in a supervised run. Raises :class:`~interwhen.UsageError` for a

@@ -79,7 +79,7 @@ class CatalogStrategy:
         If the call has temperature 0, samples are drawn at 0.7, because they would all be the same at 0. If the
         budget is spent before there is an answer, the strategy has given up. Raises :class:`UsageError` if the strategy
         cannot answer such a task, and :class:`ModelError` if the model fails. If it fails at a later one of several
-        samples, the strategy chooses among the earlier ones.
+        whole samples, the strategy chooses among the earlier ones.
         """
         self._vet(task)
         question = _CallQuestion(

@@ -588,9 +588,9 @@ _WRITTEN = 17
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
     """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
-    They cost about two thousand tokens. The prompts begin with *mark*. Use a new one each time, because the server may
-    have cached earlier prompts. Raises :class:`~interwhen.ModelError` if the model fails, and
-    :class:`~interwhen.UsageError` if the probes give no rates.
+    They cost one to three thousand tokens, most of them prompt tokens; fewer if the context window is small. The
+    prompts begin with *mark*. Use a new one each time, because the server may have cached earlier prompts. Raises
+    :class:`~interwhen.ModelError` if the model fails, and :class:`~interwhen.UsageError` if the probes give no rates.
     """
     await _ask(
         model, f"{mark}:\n", 1, "live", clock

@@ -46,7 +46,7 @@ class SharedModel(ModelWrapper):
     It is for comparisons in which strategies draw the same samples from the same seeds. Each strategy gets the text
     that it would get alone, if the model obeys seeds, and its tokens are counted as usual. ``borrowed`` is the
     generation time that sharing saved, in seconds. The caller adds it to the clock, so that an attempt takes as long as
-    without sharing. Forks are not shared. Streams must not run at the same time.
+    without sharing. Forks are not shared. Streams of equal requests must not run at the same time.
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:

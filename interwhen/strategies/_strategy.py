@@ -92,7 +92,7 @@ class Solution:
     failed: str = ""
     """The error of the model that ended the attempt; empty if there was none."""
     remedies: int = 0
-    """The number of remedies that cut or inserted text, in all runs of the strategy."""
+    """The number of remedies after which the model continued, in all runs of the strategy."""
     given: tuple[str, ...] = ()
     """The texts that the strategy gave to the model, such as feedback. Insertions of a run are not included."""
 
@@ -169,10 +169,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The wall time that the attempt would take if no text were shared with other attempts."""
     checks: CheckCounts = msgspec.field(default_factory=CheckCounts)
     uncounted: int = 0
-    """The number of requests whose prompt the server did not count, because they were cut short. Their tokens are
-    missing in ``prompt_tokens``."""
+    """The number of requests whose prompt the server did not count, for example because they were cut short. Their
+    prompts are missing in ``prompt_tokens``."""
     warm: int = 0
-    """The tokens of its first prompt that the server had in its cache, from attempts of other strategies."""
+    """The cached tokens of the first prompt that the server counted: earlier requests, such as those of other
+    strategies, left them in its cache."""
     handed: bool = False
     """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.given``."""
     why: str = ""

@@ -90,7 +90,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     false_interrupts: Rate
     """The share of flagged traces among the right traces."""
     verified: Rate
-    """The share of right traces whose run would end verified: see :attr:`TrialResult.is_verified`."""
+    """The share of right traces whose text would be verified: see :attr:`TrialResult.is_verified`."""
     unclear: Rate
     """The share of flagged traces among the unclear traces."""
     located: Rate

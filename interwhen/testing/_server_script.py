@@ -102,6 +102,7 @@ def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
 # Received requests, and the object that answers them.
 
 Api = Literal["completions", "chat"]
+"""The API of OpenAI whose form requests and events have: ``completions`` (a prompt) or ``chat`` (messages)."""
 
 
 @dataclass(slots=True)
@@ -159,6 +160,7 @@ class ReceivedRequest:
 
 
 Script = Callable[[ReceivedRequest], Iterable[Step]]
+"""A function that returns the steps of the answer to a request."""
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
@@ -263,6 +265,7 @@ def _is_abort(request: ReceivedRequest) -> bool:
 # The events of both APIs, as bytes and as steps of a script.
 
 DONE = b"data: [DONE]\n\n"
+"""The end mark of a stream, as a server-sent event."""
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:

@@ -205,7 +205,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_verified(self) -> bool:
-        """Whether a run would end verified: a claim passed, and none was refuted, unknown or failed."""
+        """Whether this text would be verified: a claim passed, and none was refuted, unknown or failed."""
         return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
 
     @property

@@ -60,7 +60,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     Raises :class:`DeadlockError` from the running call if nothing is ready and no timer is set,
     :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` if the loop is asked for real
-    I/O. After a limit was exceeded, the loop can run as long again, for the cleanup of cancelled tasks.
+    I/O. After a limit was exceeded, each further iteration raises, so that cancelled tasks do not clean up.
     """
 
     is_virtual = True
@@ -101,8 +101,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise self._out_of(f"{self._max_turns} loop iterations")
 
     def _out_of(self, limit: str) -> OutOfVirtualTimeError:
-        # The runner cancels the tasks now. Their cleanup may use as much again.
-        self._seconds, self._max_turns = self._now + self._seconds, self.turns + self._max_turns
         return OutOfVirtualTimeError(
             f"the function must finish within {limit}, and did not; it waits in: "
             f"{'; '.join(self._waiting())}; look there for a wait without an end"

@@ -66,7 +66,8 @@ class ScriptedTransport(ScriptedEndpoint):
         model = CompletionsModel("http://scripted/v1", "scripted", transport=transport)
 
     Each ``Send`` is one read. A body that ends early or has wrong framing raises
-    :class:`~interwhen.models.ConnectError`, as with the real transports.
+    :class:`~interwhen.models.ConnectError`, as with the real transports. An abort call only sets ``aborted`` of the
+    request: it does not end the answer, as it does with :class:`ScriptedServer`.
     """
 
     open_responses = 0

@@ -1,4 +1,4 @@
-"""Reads the attempts of the model from a journal. A violation ends each attempt; the last one is the final trace."""
+"""Reads the attempts of the model from a journal. A remedy ends each attempt but the last; that is the final trace."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ class RecordedAttempt:
     checks: tuple[CheckRecord, ...]
     """The checks of this trace that had ended."""
     violations: tuple[ViolationRecord, ...]
-    """The violations found in this trace."""
+    """The violations found in this trace. An unproven claim is none."""
     ended_by: ViolationRecord | None = None
-    """The violation that a remedy followed; ``None`` for the last attempt."""
+    """The violation that a remedy followed, or the unproven claim at which the run abstained; ``None`` for the last
+    attempt."""
     open: tuple[Span, ...] = ()
     """The spans of checks that had not ended. A run does not wait for monitors with the delivery ``observe``."""
 
@@ -116,7 +117,7 @@ class AttemptHistory:
 
     @property
     def refuted(self) -> tuple[Span, ...]:
-        """The refuted spans that are still in the final trace. Feedback follows each of them."""
+        """The refuted spans still in the final trace, with feedback after each; empty unless the run is verified."""
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
 
     @property
@@ -164,7 +165,8 @@ class _AttemptReader:
         self.past.core.events.clear()
 
     def _end(self, before: tuple[Piece, ...], violation: ViolationRecord, unsettled: tuple[Span, ...]) -> None:
-        found = (*self.violations, violation)
+        # The event of a violation came before; *violation* may also be an unproven claim, which is not wrong.
+        found = tuple(self.violations)
         self.attempts.append(RecordedAttempt(before, self.start, tuple(self.checks), found, violation, unsettled))
         cut = violation.cut or 0
         self.start = cut + len(violation.inserted)
@@ -178,7 +180,7 @@ def place_of(check: CheckRecord) -> Span:
 
 
 def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
-    """Return the attempts in the journal at *path*.
+    """Return the attempts in the journal at *path*, also of a run that has not ended. No model or verifier runs.
 
     Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal, or if it is redacted.
     """

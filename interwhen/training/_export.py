@@ -19,6 +19,7 @@ from interwhen.training._rows import Row, chats, documents, preferences, steps
 Format = Literal["tpt", "messages", "prm", "preference"]
 """``tpt``: documents with their thinking; ``messages``: chats; ``prm``: steps with labels; ``preference``: pairs."""
 FORMATS: tuple[Format, ...] = get_args(Format)
+"""All formats of an export."""
 
 _MAKERS: dict[Format, Callable[[AttemptHistory, Counter[str]], Iterator[Row]]] = {
     "tpt": documents,
@@ -49,8 +50,8 @@ def export_journals(
     """Write the rows of *journals* in *format* to the file *to*, as one JSON object a line; return the counts.
 
     The same journals in the same order give the same bytes. Duplicate rows, and rows that share *overlap* consecutive
-    words with a text of *keep_out*, are left out. The file is written under the name *to* with ``.part`` added, and
-    replaces *to* only when it is complete.
+    words with a text of *keep_out* (all words of a shorter text), are left out. All rows are in memory until the file
+    is written, under the name *to* with ``.part`` added. It replaces *to* only when it is complete.
 
     Raises :class:`~interwhen.JournalError` for a redacted journal or a file that this version cannot read, and
     :class:`UsageError` for an unknown format, an *overlap* below 1, if there are no journals, or if the file cannot be
@@ -68,7 +69,7 @@ def export_journals(
 
     lines = list(_lines(read(), _MAKERS[format], Decontaminator(keep_out, overlap), left_out))
     if not paths:
-        raise UsageError("an export needs at least one journal, got none; name journals or folders with journals")
+        raise UsageError("an export needs at least one journal, got none; name some")
     target = Path(to)
     part = target.with_name(f"{target.name}.part")
     try:

@@ -115,7 +115,7 @@ class Preference(msgspec.Struct, frozen=True):
     prompt: str
     """The problem and the prefix."""
     chosen: str
-    """The continuation in the final trace, up to the first line whose claims passed."""
+    """The continuation in the final trace, up to the end of the first line that is judged right."""
     rejected: str
     """The refuted continuation, up to the end of the wrong line."""
     prefix: str
@@ -204,9 +204,9 @@ def _spans(history: AttemptHistory) -> Sequence[OursSpan]:
 # The judgement of each line of a trace.
 
 Judgement = Literal["right", "wrong", "open", "plain"]
-"""``right``: a claim in the line passed, and so did all its checks. ``wrong``: the line has a violation. ``open``: a
-check ended without a verdict, did not end, or also concerns another line. ``plain``: no check concerns the line. Only
-``right`` counts as correct."""
+"""``wrong``: the line has a part of a violation. ``open``: a check of text that has a part of the line did not pass, or
+had not ended. ``right``: all such checks passed, and the claim of one lies in the line. ``plain``: any other line:
+there is no such check, or the claims reach beyond the line or have no span. Only ``right`` counts as correct."""
 
 
 class TraceLine(NamedTuple):
@@ -272,8 +272,8 @@ def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
     """Yield rows of labelled steps from each attempt of *history*. A step is a line that is judged right or wrong.
 
     Consecutive steps form one row. Any other line, or a line with text of interwhen, ends the row. It is counted in
-    *left_out* and belongs to the prompt of the next row. The first wrong line is the last step of an attempt. Empty
-    lines between steps are left out.
+    *left_out* and belongs to the prompt of the next row. Nothing after the first wrong line of an attempt is a step.
+    Empty lines between steps are left out.
     """
     for number, attempt in enumerate(history.attempts):
         for place, row in enumerate(_Rows(history, attempt, f"{history.name}-{number}", left_out).all()):
@@ -336,8 +336,8 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
     """Yield a preference pair for each interrupt of *history* whose correction passed its checks.
 
     The correction must be in the final trace. The rejected continuation ends with the wrong line. The chosen
-    continuation ends with the first line whose claims passed. Feedback before the correction is left out. *left_out*
-    counts the interrupts without a pair, by reason.
+    continuation ends with the first line that is judged right. Feedback before the correction is left out. *left_out*
+    counts the interrupts without a pair, by reason. An attempt that ended at an unproven claim is counted, too.
     """
     for number, attempt in enumerate(history.attempts):
         violation = attempt.ended_by

@@ -330,9 +330,9 @@ def _is_loopback(host: str) -> bool:
 def gateway_pages(places: Sequence[str], key: str, closing: Callable[[], bool]) -> ASGIApp:
     """Return the application that a gateway serves below ``/ui``, for the journals at *places*.
 
-    With *key*, each request must contain it. Without *key*, requests must come from this machine. *closing* is a
-    function that returns true when the gateway is stopping. Raises :class:`~interwhen.UsageError` if a place does not
-    exist.
+    With *key*, each request must contain it. Without *key*, requests must come from this machine. ``/ui`` itself
+    redirects to ``/ui/``. *closing* is a function that returns true when the gateway is stopping. Raises
+    :class:`~interwhen.UsageError` if a place does not exist.
     """
     guard = with_key(key) if key else loopback_only
     pages = PageServer(RunFolder(places), guard, verify=True, closing=closing).app()

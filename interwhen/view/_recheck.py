@@ -28,9 +28,10 @@ async def recheck_form(path: Path, spec: MonitorSpec) -> bytes:
     """Return the compact form of the run at *path*, with the checks of the monitor *spec* in place of its own.
 
     The compact form is the JSON that the page reads. Text, cuts, requests and their times are those of the record, so
-    both forms align. The monitor only observes, and no model runs: a monitor that extracts claims by a fork finds
-    nothing. Each check gets the time at which its segment was complete. Raises :class:`~interwhen.JournalError` if the
-    journal cannot be read, and :class:`~interwhen.UsageError` if it is redacted or *spec* is not a monitor.
+    both forms align. The monitor only observes, and no model runs: an extraction by a fork ends as an error, unless its
+    local parser answers. Each check gets the time at which its segment was complete. Raises
+    :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`~interwhen.UsageError` if it is
+    redacted, if *spec* is not a monitor, or if supervision is switched off.
     """
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(spec))
     found = read_journal(path)
@@ -221,7 +222,7 @@ async def _rows(found: Journaled, form: dict[str, Any], watchers: Sequence[Monit
 
 
 def _is_whole(check: CheckRecord, text: str) -> bool:
-    """Whether the segment of *check* was complete when a remedy ended its request, which has the trace *text*.
+    """Tell whether the segment of *check* was complete when a remedy ended its request, which has the trace *text*.
 
     A line that was still being written is not judged: its last number may be cut.
     """

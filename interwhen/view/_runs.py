@@ -59,7 +59,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     remedies: int = 0
     """The number of remedies after which the run continued."""
     violations: int = 0
-    """The number of violations, also in text that was cut."""
+    """The number of violations, also in text that was cut; for a redacted journal, of checks that refuted a claim."""
     found: tuple[str, ...] = ()
     """The first three refuted claims: the readable beginnings of their keys. A redacted journal has none."""
     seconds: float | None = None
@@ -107,7 +107,10 @@ class RunFolder:
         self._lock = threading.Lock()
 
     def paths(self) -> list[Path]:
-        """Return the paths of all journals, the most recently changed file first."""
+        """Return the paths of all journals, the most recently changed file first.
+
+        A given file is returned even if it is not a journal. Files that do not exist any more are left out.
+        """
         found: dict[Path, int] = {}
         for path in self._files():
             try:
@@ -127,7 +130,10 @@ class RunFolder:
                 yield from (path for name in names if _is_journal(path := Path(folder, name)))
 
     def path(self, name: str) -> Path | None:
-        """Return the path of the run with the id *name*; ``None`` if there is none."""
+        """Return the path of the run with the id *name*; ``None`` if there is none.
+
+        If the id is not known, the folders are read again.
+        """
         if name not in self._ids:
             self.paths()
         return self._ids.get(name)
@@ -174,7 +180,8 @@ class RunFolder:
     def spec(self, monitor: str) -> MonitorSpec | None:
         """Return how to make the monitor with the name *monitor*, as a journal of this folder records it.
 
-        Returns ``None`` if no journal does. This reads every journal whose row is not cached.
+        Returns ``None`` if no journal does. This reads every journal whose row is not cached. If several journals
+        record it, the one that was read first counts.
         """
         for path in self.paths():
             self.row(path)

@@ -20,7 +20,8 @@ _END_SECONDS = 2
 def local_app(folder: RunFolder, word: str, closing: Callable[[], bool] = lambda: False) -> ASGIApp:
     """Return the application that serves the page only below ``/WORD/``; it answers other paths with status 404.
 
-    *word* is a secret part of the address. *closing* is a function that returns true when the server is stopping.
+    Below it, requests from other machines, or for another host name, get status 403. *word* is a secret part of the
+    address. *closing* is a function that returns true when the server is stopping.
     """
     pages = PageServer(folder, loopback_only, verify=True, any_monitor=True, closing=closing).app()
     wanted = f"/{word}/".encode()

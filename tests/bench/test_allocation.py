@@ -17,7 +17,10 @@ from interwhen.bench._allocation import (
 
 
 def best_of(count):
-    """Take *count* samples of every task; answer with the first that is verified, or the first one."""
+    """Return best-of-N: a function that solves a puzzle with *count* samples, and returns whether it is right and its tokens.
+
+    The answer is the first sample that is verified, or else the first one.
+    """
 
     def solve(puzzle):
         tries = puzzle.samples[:count]
@@ -27,7 +30,7 @@ def best_of(count):
 
 
 def stop_on_verified(count):
-    """Sample until one is verified, at most *count* times."""
+    """Return stop-on-verified, as :func:`best_of`, but without the samples after the first one that is verified."""
 
     def solve(puzzle):
         tries = puzzle.samples[:count]

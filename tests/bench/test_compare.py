@@ -209,7 +209,7 @@ def test_comparisons_run_in_turn_and_are_pooled():
 
 
 class Reads:
-    """A stream that brings *reads*."""
+    """A fake stream whose reads return the items of *reads* in turn, and then nothing."""
 
     def __init__(self, reads):
         self.reads = reads
@@ -301,7 +301,7 @@ needs_plots = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplo
 
 @pytest.fixture
 def task(tmp_path):
-    """Two exercises in words that the tiny model knows."""
+    """Return the name of a task with two exercises in the wording on which the tiny model was trained."""
     path = tmp_path / "totals.jsonl"
     path.write_text(
         '{"prompt": "Start with 64. Add 129. Multiply by 3. What is the result?", "answer": "579"}\n'

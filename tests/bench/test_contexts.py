@@ -41,7 +41,10 @@ def data(tmp_path):
 
 
 def reply(request):
-    """Write a fact when asked for statements; use it when it is in the prompt; else work long."""
+    """Return the reply of the model: a fact if *request* asks for statements, else an answer.
+
+    The answer is short if the fact is in the prompt, and long otherwise.
+    """
     prompt = request.prompt[-1].content
     if request.prompt[0].content != HOW:
         return [f"{FACT} [S1 S2]" if "cups" in prompt else "Tom has 5 pens."]

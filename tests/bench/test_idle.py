@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 
 def script(request):
-    """Ten milliseconds a token, and no end of its own."""
+    """Yield a token every ten milliseconds, as many as *request* allows."""
     for _ in range(request.sampling.max_tokens):
         yield Pause(0.01)
         yield "x "

@@ -11,7 +11,7 @@ from interwhen_launcher import COMMANDS, answer, main
 
 
 def new_modules(code):
-    """What *code* imports that a bare interpreter has not."""
+    """Return the names of the modules that a new interpreter imports for *code*."""
     watched = f"import sys; before = set(sys.modules)\n{code}\nprint(*set(sys.modules) - before, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, timeout=60, check=True)
     return set(done.stderr.split())

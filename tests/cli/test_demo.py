@@ -33,7 +33,7 @@ def demo(*arguments):
 
 
 def conclusion(out):
-    """The ends and the interrupts that the last lines tell."""
+    """Return the number, the end and the interrupts of each run, as the last lines of *out* show them."""
     return re.findall(
         r"^Run (\d) +\S ([\w ]+?) +\d+ tokens, \d+ of them discarded +(\d+) interrupts? *$", out, re.MULTILINE
     )

@@ -27,7 +27,7 @@ ALL = [question.name for question in QUESTIONS]
 
 
 class Endpoint(ScriptedTransport):
-    """A server that lacks what is named in *lacks*."""
+    """A scripted endpoint without the pages and abilities that *lacks* names; ``server`` means that none answers."""
 
     def __init__(self, *lacks, owner="vllm"):
         super().__init__(self.generate, pages=self.page)
@@ -273,6 +273,23 @@ async def test_a_hosted_model_that_hides_its_reasoning_is_usable_by_turns(vendor
     assert marks["resume in reasoning"] == ("unknown" if vendor == "anthropic" else "no")
     if vendor != "anthropic":
         assert "128 tokens of reasoning were counted, and none was sent" in found["resume in reasoning"].detail
+
+
+@pytest.mark.anyio
+async def test_the_key_of_the_environment_goes_with_every_request(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    keys = []
+
+    class Listening(Endpoint):
+        async def send(self, request, **options):
+            keys.append(request.headers.get("authorization"))
+            return await super().send(request, **options)
+
+    await probe("http://h/v1", "m", transport=Listening())
+    assert set(keys) == {"Bearer secret"}
+    keys.clear()
+    await probe("http://h/v1", "m", api_key="", transport=Listening())
+    assert set(keys) == {None}
 
 
 @pytest.mark.anyio

@@ -22,7 +22,7 @@ RIGHT = "1 + 2 = 3\n4 + 5 = 9\n"
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Let any model be one with a script."""
+    """Return a function that makes the command line use a scripted model with the given steps, and returns the model."""
 
     def use(*steps):
         model = ScriptedModel([steps or (RIGHT, End())])

@@ -48,7 +48,7 @@ def quiet():
 
 
 def worked(steps, seconds, total=None, *, remark=""):
-    """Do *steps* steps of *seconds* each on a clock of its own."""
+    """Show the progress of *steps* steps, each of which takes *seconds* on a fake clock."""
     clock = Clock()
     with ProgressLine("pairs", total, ticks=False, clock=clock) as progress:
         for _ in range(steps):
@@ -202,7 +202,7 @@ def test_every_command_that_takes_long_shows_progress_and_has_json():
 
 @pytest.fixture
 def places(tmp_path):
-    """Return the arguments of commands that know how much they will do, with what they say of it."""
+    """Map the progress that commands must show (a regex) to the arguments of the command."""
     journal = tmp_path / "run.journal"
     text = "".join(f"{number} + 1 = {number + 1}\n" for number in range(20))
     with interwhen.run_sync(ScriptedModel([text]), "Q", monitors=["arithmetic"], journal=journal) as run:

@@ -86,7 +86,7 @@ def test_a_monitor_that_the_journal_does_not_name_is_said_for_each_of_its_checks
 
 
 def several(*, level: interwhen.Level = "witness"):
-    """Make two monitors, as a factory of one name may."""
+    """Return two monitors; it is a factory of a plug-in that makes several."""
     return [
         interwhen.load_monitor({"name": "arithmetic", "level": level}),
         interwhen.load_monitor("arithmetic:label=second"),

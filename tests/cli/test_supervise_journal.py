@@ -29,7 +29,7 @@ def run(*arguments):
 
 @pytest.fixture
 def model(monkeypatch):
-    """Let any model be one that continues with the story."""
+    """Replace every model by one that continues the text ``WRONG``. Return a list of the calls that opened a model."""
     made = []
 
     def load(*args, **kwargs):
@@ -161,7 +161,10 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def child(tmp_path):
-    """Start the command in a process of its own, and read what it says up to a word."""
+    """Yield a function that starts the command in a new process, and reads its output up to a line with *until*.
+
+    The function returns the process and this line.
+    """
     (tmp_path / "hanging.py").write_text(HANGING)
     script = tmp_path / "scripted.py"
     script.write_text(SCRIPT)
@@ -190,7 +193,7 @@ def child(tmp_path):
 
 
 def interrupted(process):
-    """Press Ctrl-C; return how long the end took, and what was said."""
+    """Send SIGINT to *process*, wait for its end, and return the seconds that this took and its error output."""
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
@@ -224,7 +227,7 @@ def test_ctrl_c_ends_a_run_whatever_hangs(where, child, path, tmp_path):
 
 
 def _written(path):
-    """Wait for a worker to say its number."""
+    """Wait until a worker has written its process id to *path*, and return the id."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if path.exists() and (text := path.read_text()).endswith("\n"):

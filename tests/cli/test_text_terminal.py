@@ -66,7 +66,7 @@ def test_what_does_not_act_is_left_as_it_is():
 
 
 def recorded(text):
-    """A run in which every text that is not ours is *text*."""
+    """Yield lists of events of runs in which *text* stands wherever a model, a plug-in or a server can write."""
     span = Span(0, len(text))
     violation = ViolationRecord(
         monitor=text, verifier=text, key=text, span=span, quote=text, why=text, witness=text, interrupted=True,
@@ -179,7 +179,7 @@ def test_logs_of_the_library_without_structlog_are_one_line_each(capsys):
 
 @pytest.fixture(scope="module")
 def server():
-    """A server in this process that writes hostile text, in its stream, its errors and its lists."""
+    """Yield a server in this process that sends hostile text: in streams, errors and lists of models."""
 
     def script(request):
         body = json.dumps(request.json)
@@ -200,7 +200,7 @@ MAIN = "from interwhen.cli._main import main; main()"
 
 
 def in_terminal(*arguments, **environment):
-    """Run the command on a terminal of its own; return its exit code and all that it wrote there."""
+    """Run the command on a new pseudo-terminal, and return its exit code and its whole output."""
     ours, theirs = pty.openpty()
     env = {**os.environ, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "COLUMNS": "90", "LINES": "30"}
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Plain code and async code, told apart only here: the same test drives both kinds of client."""
+"""Calls sync and async clients in the same way, so that one test covers both kinds."""
 
 import inspect
 
@@ -12,7 +12,7 @@ async def done(value):
 
 
 async def in_its_way(client, call):
-    """Make *call* as one does with a client of this kind."""
+    """Await *call* if *client* is async, else run it in a thread. Return its result."""
     if isinstance(client, openai.AsyncOpenAI):
         return await call()
     import anyio.to_thread
@@ -29,7 +29,10 @@ async def read(stream):
 
 
 async def ask(client, api="chat", **options):
-    """Make the call; plain code runs in a thread, so that the test's own loop continues."""
+    """Make a call of *api*, and return the response or stream.
+
+    A sync client is called in a thread, so that the test's own loop continues.
+    """
     options = {"model": "m", **options}
     if api == "chat":
         options.setdefault("messages", [{"role": "user", "content": "q"}])
@@ -48,7 +51,10 @@ async def ask(client, api="chat", **options):
 
 
 async def outcome(client, api="chat", **options):
-    """Everything a caller sees of a call: chunks or the response, or the exception and what came before it."""
+    """Return what a caller sees of a call: a list of the chunks or with the response, and the exception that ended it.
+
+    The exception is ``None`` if none was raised.
+    """
     seen = []
     try:
         found = await ask(client, api, **options)

@@ -36,7 +36,7 @@ def serve():
 
 @pytest.fixture
 async def clients(anyio_backend):
-    """Makes pairs of clients, sync or async, and closes them."""
+    """A function that makes a client of a sync or async class for a server. All clients are closed after the test."""
     made = []
 
     def make(kind, server, **options):

@@ -24,7 +24,7 @@ def everything(language):
 
 
 def mistaken(request):
-    """Says 17 * 24 = 418 in whatever way it is asked, and continues from what it is given after that."""
+    """Return the answer to *request* in its API and form: first ``17 * 24 = 418``, to later requests a line break."""
     texts = ["17 * 24", " = 418\n"] if request.number == 0 else ["\n"]
     api = request.path.removeprefix("/v1/")
     if api == "responses":
@@ -44,7 +44,7 @@ def whole(body):
 
 
 def thinking(request):
-    """Says so in its reasoning, and then answers."""
+    """Return a streamed chat answer that has the text of :func:`mistaken` as its reasoning, and then answers."""
     texts = ["17 * 24", " = 418\n"] if request.number == 0 else ["\n"]
     return (*[delta({"reasoning_content": text}) for text in texts], *events(["So it is."], api="chat"))
 

@@ -91,7 +91,10 @@ class Writer:
 
 
 def vet(seen):
-    """What the documentation says of the events, and the SDK does not look at."""
+    """Check the order, ids and texts of the events *seen*, as the API documents them; the SDK does not check them.
+
+    Return the finished items by their index.
+    """
     assert [event.sequence_number for event in seen] == list(range(len(seen)))
     texts, open_items, done_items = {}, {}, {}
     for event in seen:

@@ -72,6 +72,7 @@ async def test_the_final_answer_of_a_stream_helper_has_facts(api, kind, serve, c
     assert chunks
     assert all(supervision_info(chunk) is not None for chunk in chunks)
     assert supervision_info(chunks[-1]).result.status == "verified"
+    assert supervision_info(found).call_id == supervision_info(chunks[-1]).call_id != ""
 
 
 async def test_the_stream_helper_of_an_unsupervised_call_is_the_sdk_s_own(serve, clients):

@@ -19,7 +19,10 @@ def passing(**options):
 
 
 def word(bad="BAD", good=None, *, slow=None, **options):
-    """Refutes each line with the word *bad*; repairs it to *good* where that is given. *slow* is in seconds."""
+    """Return a monitor that refutes each line with the text *bad*, and repairs it to *good* if that is given.
+
+    *slow* is how long a check takes, in seconds; ``None``: checks are inline and take no time.
+    """
 
     @interwhen.verifier(name="word", worker="async", deadline=120.0)  # not a test of deadlines, on any machine
     async def later(claim):
@@ -41,7 +44,7 @@ def word(bad="BAD", good=None, *, slow=None, **options):
 
 
 def no_call_with(bad="BAD", *, slow=None, **options):
-    """Refutes tool calls whose arguments hold *bad*. *slow* is in seconds."""
+    """Return a monitor that refutes tool calls that contain *bad*. *slow* is the same as for :func:`word`."""
 
     @interwhen.verifier(name="calls", worker=options.pop("worker", "inline"))
     def now(claim):

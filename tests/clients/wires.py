@@ -1,4 +1,4 @@
-"""A way to a server that is not there: scripted bodies, in memory."""
+"""A transport without a server: the bodies of responses are scripted, in memory."""
 
 import json
 
@@ -31,7 +31,10 @@ class Body:
 
 
 class MemoryWire:
-    """Answers each request with what *script* returns for its number and body: a list of bytes."""
+    """Answers each streamed request with what *script* returns for its number and body.
+
+    That is a list of bytes and exceptions, or an exception, which the request then raises.
+    """
 
     host = "memory"
     is_cancellable = True
@@ -101,7 +104,7 @@ def text_of(part):
 
 
 def spelled(parts):
-    """What a reader who knows the facts has at the end."""
+    """Return the trace that a reader rebuilds from *parts* and their supervision info."""
     trace = ""
     for part in parts:
         if part.info.start is not None:

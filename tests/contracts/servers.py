@@ -46,7 +46,7 @@ WAYS = {
 
 
 def assert_diagnosed(name: str, found: Diagnosis) -> None:
-    """Compare what the doctor has *found* with what is known about the server *name*."""
+    """Assert that the doctor has *found* what is known about the server *name*."""
     way = found["way of resuming"]
     assert way.mark == "ok", way
     assert WAYS[name] in way.detail, way
@@ -66,12 +66,12 @@ def _is_busy() -> bool:
 
 
 def expected_of(name: str) -> dict[str, str]:
-    """Return the mark of each line of the contract with the server *name*."""
+    """Return the mark of each line of the contract, by the line's name, that the server *name* must have."""
     return {promise.name: "holds" for promise in PROMISES} | EXPECTED[name]
 
 
 def assert_kept(name: str, report: ContractReport) -> None:
-    """Compare the marks of *report* with those of the server *name*."""
+    """Assert that the marks of *report* are those of the server *name*. On a busy machine, "abort" may differ."""
     marks = {line.name: line.mark for line in report.lines}
     # On a busy machine, a generation may end before it can be stopped, or stop too late.
     assert marks.pop("abort") in {"holds", "unknown", *(["absent"] if _is_busy() else [])}, report["abort"]

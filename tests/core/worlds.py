@@ -36,7 +36,12 @@ def parse_ungrounded(segment):
 
 
 def judge(name, key):
-    """Right sums pass; results that end in 0 are unclear; odd first numbers cannot be repaired."""
+    """Return the verdict of the verifier *name* on the sum *key*.
+
+    A right sum passes. A wrong sum whose result ends in 0 is unknown. Any other wrong sum is refuted, with a repair only
+    if its first number is even. The verifier ``strict`` also refuses right sums that begin with 7, and its repairs of sums
+    with the second number 5 are wrong.
+    """
     left, right, result = map(int, SUM.fullmatch(key).groups())
     if left + right == result and not (name == "strict" and left == 7):
         return Pass()
@@ -61,13 +66,17 @@ PLAIN, STRICT = make_verifier("plain"), make_verifier("strict")
 
 
 def monitor(name="m", *, verifier=PLAIN, extractor=parse, remedy=None, **options):
-    """A monitor that repairs, unless *remedy* says otherwise: what follows is then plain from one violation."""
+    """Return a monitor of sums. Its remedy is ``Repair`` by default, because the ladder depends on earlier violations."""
     return Monitor(name=name, verifier=verifier, extractor=extractor, remedy=remedy or Repair(), **options)
 
 
 @dataclass
 class Driver:
-    """Does what the core orders, when the test says so, and reads along."""
+    """Plays the engine, the model and the reader of *core*.
+
+    Ordered jobs wait in ``pending`` until the test answers them. Events are read at once: ``seen`` has all of them, and
+    ``shown`` the text that the reader sees.
+    """
 
     core: Core
     pending: dict = field(default_factory=dict)
@@ -144,7 +153,7 @@ class Driver:
             self.tell(Settled(job, Judged(judge(who.verifier.name, order.claim.key))))
 
     def settle(self, pick=min):
-        """Answer all jobs, those first that *pick* says."""
+        """Answer all jobs, also those that the answers order. *pick* chooses the next number among those of open jobs."""
         while self.pending:
             self.answer(pick(self.pending))
 
@@ -172,7 +181,10 @@ def drive(*monitors, opened=True, **options):
 
 
 def plain_summary(summary):
-    """What must not depend on time: all but seconds, who was answered from the cache, and what was generated in vain."""
+    """Return the parts of *summary* that must not depend on the times of facts.
+
+    Left out are seconds, whether a verdict was cached, and counts of discarded text.
+    """
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, getattr(c.outcome, "verdict", None))
         for c in summary.checks

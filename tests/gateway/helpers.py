@@ -24,7 +24,7 @@ def post(gateway, body, path="chat/completions", **options):
 
 
 def rest_of(client):
-    """What a socket says until it is closed by the other side."""
+    """Return all bytes that the socket *client* receives until the other side closes it."""
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 

@@ -7,6 +7,7 @@ import pytest
 from interwhen.clients import SupervisedCall
 from interwhen.integrations import KEY, facts_of
 from interwhen.integrations._facts import with_facts, wrapped
+from interwhen.integrations.litellm import attach_facts
 from tests.integrations.conftest import is_caught
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "17 * 24?"}]}
@@ -40,6 +41,48 @@ def test_the_facts_of_a_call_without_an_answer(result, label, reasons):
     facts = facts_of(SupervisedCall(call_id="c", source="wrap", model="m", result=result))
     assert (facts["label"], facts["reasons"], facts["violations"]) == (label, reasons, [])
     assert json.loads(json.dumps(facts)) == facts
+
+
+class LitellmStream:
+    """A stream as litellm returns it: an iterator with hidden parameters."""
+
+    def __init__(self):
+        self._hidden_params = {"a": 1}
+        self._chunks = iter(["one", "two"])
+
+    def __next__(self):
+        return next(self._chunks)
+
+    async def __anext__(self):
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+
+def made(client):
+    client.chat.completions.create(**ASK)
+    return LitellmStream()
+
+
+def test_a_stream_of_litellm_can_be_read_chunk_by_chunk(client):
+    stream = attach_facts(lambda *, stream: made(client))(stream=True)
+    assert next(stream) == "one"
+    assert KEY not in stream._hidden_params
+    assert list(stream) == ["two"]
+    assert is_caught(stream._hidden_params[KEY])
+    assert stream._hidden_params["a"] == 1
+
+
+@pytest.mark.anyio
+async def test_an_async_stream_of_litellm_can_be_read_chunk_by_chunk():
+    async def asked(*, stream):
+        return LitellmStream()
+
+    stream = await attach_facts(asked)(stream=True)
+    assert await anext(stream) == "one"
+    assert [chunk async for chunk in stream] == ["two"]
+    assert stream._hidden_params == {"a": 1}
 
 
 def test_a_client_is_wrapped_once(client):

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from interwhen import Message, Model, ModelError, Sampling, UsageError
-from interwhen.models import ConnectError, Piece, Request, UpstreamError, _local_server, open_local
+from interwhen.models import ConnectError, Piece, Request, Timeouts, UpstreamError, _local_server, open_local
 from interwhen.models._local_server import LocalServer, ServerOptions
 from interwhen.toolkit import MissingExtraError
 
@@ -76,6 +76,11 @@ def test_opening_starts_nothing_and_gives_a_model(fake_gguf):
     assert isinstance(model, Model)
     assert model.pid is None
     assert model.name == f"local:{fake_gguf}"
+
+
+def test_a_run_finds_the_timeouts_of_the_model(fake_gguf):
+    timeouts = Timeouts(first_token=300.0)
+    assert open_local(str(fake_gguf), timeouts=timeouts).timeouts is timeouts
 
 
 async def test_a_closed_model_says_so(fake_gguf, anyio_backend):

@@ -147,6 +147,24 @@ class TestInVirtualTime:
             assert anyio.current_time() - begun <= 1.1
             assert len(transport.aborts) == 1
 
+    async def test_a_generation_that_stopped_wakes_every_stream_that_waits_for_room(self):
+        orphans = OrphanedStreams(1)
+        closed = OrphanedStream(anyio.current_time(), rate=1.0, left=30)
+        orphans.add(closed)
+        waited = []
+
+        async def wait():
+            begun = anyio.current_time()
+            await orphans.wait_for_room()
+            waited.append(anyio.current_time() - begun)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(wait)
+            await anyio.sleep(2.0)
+            orphans.stop(closed)
+        assert waited == [2.0, 2.0, 2.0]
+
 
 def test_an_orphan_counts_until_its_tokens_or_its_time_are_over():
     assert OrphanedStream(10.0, 2.0, 20).over_at == 20.0

@@ -403,3 +403,12 @@ def test_the_prompt_of_a_continuation_is_all_that_was_sent():
 def test_a_count_of_the_server_is_not_replaced():
     [only] = _read(TokenTrail(), _event("It", [7], prompt_token_ids=[1, 2, 3], usage={"prompt_tokens": 9}))
     assert only.usage.prompt_tokens == 9
+
+
+def test_the_count_of_the_prompt_waits_for_the_first_chunk():
+    """vLLM sends the ids of the prompt in an event with the role alone, and then may send a tag, which has no text."""
+    role = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "prompt_token_ids": [1, 2, 3]}
+    tag = {"choices": [{"index": 0, "delta": {}, "token_ids": [6]}]}
+    found = _read(TokenTrail(), role, tag, _event("It", [7]), _event(" is", [8]))
+    assert found[:2] == [None, None]
+    assert [chunk.usage and chunk.usage.prompt_tokens for chunk in found[2:]] == [3, None]

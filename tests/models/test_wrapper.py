@@ -8,7 +8,7 @@ from pathlib import Path
 import interwhen
 import pytest
 from interwhen import FeedbackTemplate
-from interwhen.models import MeteredModel, ModelWrapper, RecordingModel, Request, Retries, Timeouts
+from interwhen.models import MeteredModel, ModelWrapper, RecordingModel, Request, ResumeWay, Retries, Timeouts
 from interwhen.testing import ScriptedModel
 
 pytestmark = pytest.mark.anyio
@@ -73,3 +73,36 @@ def test_nothing_else_passes_calls_on_by_hand():
             if is_forwarded:
                 found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
     assert [place.partition(":")[0] for place in found] == ["models/_wrapper.py"], found
+
+
+async def test_a_recorded_stream_has_the_optional_members_of_its_stream():
+    way = ResumeWay("prefix", "a test")
+    aborted = []
+
+    class Inner(ScriptedModel):
+        async def stream(self, request):
+            stream = await super().stream(request)
+            stream.way = way
+            stream.trail = "ids"
+            stream.abort = lambda: aborted.append(True)
+            stream.settle = lambda: True
+            return stream
+
+    recorder = RecordingModel(Inner(["yes"]))
+    stream = await recorder.stream(Request("q"))
+    assert (stream.way, stream.trail) == (way, "ids")
+    stream.abort()
+    assert aborted == [True]
+    await stream.receive()
+    assert stream.settle()
+    assert [arrival.chunk.text for arrival in recorder.recordings[0].arrivals] == ["yes"]
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = stream.no_such
+
+
+async def test_a_recorded_stream_without_settle_is_closed_as_usual():
+    recorder = RecordingModel(ScriptedModel(["yes"]))
+    stream = await recorder.stream(Request("q"))
+    assert not stream.settle()
+    await stream.aclose()
+    assert len(recorder.recordings) == 1

@@ -1,4 +1,4 @@
-"""A host with things worth stealing: a canary file, a victim process, and servers that must hear nothing."""
+"""The host of the sandbox tests: a canary file, a victim process, and servers that must receive nothing."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ def anyio_backend():
 
 
 def commands():
-    """The arguments of all processes, by process id."""
+    """Return the command line of each running process as a list of bytes, by process id."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -32,7 +32,10 @@ def commands():
 
 @dataclass
 class Host:
-    """What programs must not get at."""
+    """What a program in a sandbox must not reach: a file, a process and servers on this machine.
+
+    ``names`` maps the placeholders in the sources of attacks, such as ``canary``, to their values.
+    """
 
     canary: Path
     victim: subprocess.Popen
@@ -40,11 +43,11 @@ class Host:
     names: dict[str, object]
 
     def aim(self, source):
-        """Fill in where things are."""
+        """Return *source* with its placeholders, such as ``$canary``, replaced."""
         return Template(source).safe_substitute(self.names)
 
     def check(self):
-        """Fail if anything was touched, heard or left behind."""
+        """Fail if the canary changed, the victim ended, a server received something, or a ``sleep`` of an attack runs."""
         assert self.canary.read_text() == "alive"
         assert self.victim.poll() is None
         for server in self.servers:

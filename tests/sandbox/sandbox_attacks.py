@@ -22,7 +22,7 @@ class Attack:
     source: str
     ends: frozenset[str]
     why: str = ""
-    """Why nothing was gained by a program that came to its end."""
+    """Why a program that ended by itself (``returned``) gained nothing."""
     limits: Limits = CALM
 
 

@@ -85,7 +85,7 @@ print(open("mine").read(), os.getcwd())
 
 @pytest.mark.skipif(not Path(SYSTEM_PYTHON).exists(), reason="needs a Python that everybody may run")
 class TestWithoutNamespaces:
-    """Landlock for files, seccomp for the network: what an ordinary container gives."""
+    """A machine without namespaces, as an ordinary container: Landlock protects files, and seccomp the network."""
 
     @pytest.fixture
     def sandbox(self):

@@ -1,6 +1,7 @@
 """Programs, limits and reports: what cannot be is refused where it is written."""
 
 import math
+import sys
 
 import pytest
 from interwhen import UsageError
@@ -49,3 +50,18 @@ def test_a_report_says_what_is_missing_and_why():
     assert report.why({"files"}) == "files: no landlock"
     error = SandboxUnavailable("process", report.missing, report.why(report.missing))
     assert "cannot enforce files here (files: no landlock)" in str(error)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_landlock_that_cannot_forbid_truncation_does_not_protect_files(version, monkeypatch):
+    from interwhen.sandbox._inside import confinement
+
+    monkeypatch.setattr(confinement, "version", lambda: version)
+    monkeypatch.setattr(confinement, "restrict", lambda readable, folder: None)
+    monkeypatch.setattr(confinement.syscalls, "prctl", lambda option, value: None)
+    enforced = confinement.Enforced()
+    confinement._restrict_files({"without": [], "readable": []}, enforced, "/box")
+    (finding,) = (row for row in enforced.findings() if row[0] == "files")
+    missing = ("files", [], "landlock cannot forbid to truncate files before Linux 6.2")
+    assert finding == (missing if version < 3 else ("files", ["landlock"], ""))

@@ -22,7 +22,10 @@ def hits(seed: int, found_as: str) -> tuple[BrokenInvariant, ...]:
 
 
 def first_failure(found_as: str, known: int | None = None) -> tuple[int, tuple[BrokenInvariant, ...]] | None:
-    """Return the first seed that breaks an invariant with *found_as* in its name: *known*, if it still does."""
+    """Return a seed whose world breaks invariants with *found_as* in their names, and these invariants.
+
+    It is *known*, if that still does, or else the first one. ``None`` if none of the first 4,000 does.
+    """
     for seed in (*(() if known is None else (known,)), *range(SEEDS)):
         if found := hits(seed, found_as):
             return seed, found

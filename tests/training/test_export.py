@@ -146,6 +146,16 @@ def test_what_is_unknown_is_not_correct(record, rows, function):
     assert left_out == {"lines that are open": 1}
 
 
+@pytest.mark.parametrize("function", [unsure_of_twos, fails_at_twos])
+def test_an_unproven_line_that_ended_the_run_is_not_wrong(record, rows, function):
+    path, result = record(["1+1=2\n2+2=4\n"], watch(slow(0.0, function=function), unproven="closed"))
+    assert result.status == "abstained"
+    found, left_out = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in found] == [(["1+1=2"], [True])]
+    assert left_out == {"lines that are open": 1}
+    assert rows(path, "preference") == ([], {"interrupts that were not corrected": 1})
+
+
 def test_a_line_in_which_we_wrote_is_no_step(record, rows):
     path, result = record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()))
     assert result.status == "verified"

@@ -1,4 +1,4 @@
-"""Texts judged by the arithmetic monitor, line by line, as the engine shows them to it."""
+"""Judges texts by the arithmetic monitor, in the segments that the engine gives it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MONITOR = arithmetic()
 
 
 class Found(NamedTuple):
-    """What the monitor says about one place of a text."""
+    """A part of a text, the verdict on it, and its span."""
 
     text: str
     verdict: Pass | Violation | Unknown
@@ -24,10 +24,11 @@ class Found(NamedTuple):
 
 
 UNREAD = Unknown("not read")
+"""Stands for a statement that the recognizer finds and no claim covers."""
 
 
 def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
-    """Return what the monitor says about *text*, what its recognizer finds beside the claims included."""
+    """Return the verdicts on the claims in *text*, and ``UNREAD`` for what only the recognizer finds, by segment."""
     assert MONITOR.recognizer is not None
     assert isinstance(MONITOR.extractor, Tracker)
     prepared = read_task(Task(prompt))
@@ -51,7 +52,7 @@ def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
 
 
 def lines(name: str) -> Iterator[str]:
-    """Yield the texts of a corpus."""
+    """Yield the texts of the corpus *name*, in which ⏎ stands for a line end and ␀ for a null character."""
     for line in (CORPUS / f"{name}.txt").read_text(encoding="utf-8").split("\n"):
         if line and not line.startswith("# "):
             yield line.replace("⏎", "\n").replace("␀", "\0")

@@ -1,4 +1,4 @@
-"""What becomes of the texts of ``doubtful_texts``: ``python -m tests.verifiers.doubtful_table``."""
+"""Prints how runs with the texts of ``doubtful_texts`` end: ``python -m tests.verifiers.doubtful_table``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.verifiers.doubtful_texts import CASES, RIGHT, Case
 
 
 async def ending(case: Case) -> tuple[str, interwhen.Result]:
-    """Return what a run that says the text comes to: verified, unverified or interrupted."""
+    """Run a model that writes the text of *case*; return the status, ``interrupted`` for a violation, and the result."""
     monitor = interwhen.load_monitor({"name": case.verifier, "delivery": "observe", **case.options})
     async with interwhen.run(ScriptedModel([case.text]), case.prompt, monitors=[monitor]) as run:
         result = await run.drain()
@@ -19,7 +19,7 @@ async def ending(case: Case) -> tuple[str, interwhen.Result]:
 
 
 async def main() -> None:
-    """Print a table."""
+    """Print how many texts of each verifier are verified, unverified and interrupted, as a table."""
     print("| texts | verifier | verified | unverified | interrupted |\n|---|---|--:|--:|--:|")  # noqa: T201
     for name, cases in (("one statement false or in doubt", CASES), ("all right", RIGHT)):
         for verifier in dict.fromkeys(case.verifier for case in cases):

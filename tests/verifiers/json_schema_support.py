@@ -1,4 +1,4 @@
-"""What the tests of structured output share: a schema, and the verdicts on a text."""
+"""Shared parts of the tests of ``json_schema``: a schema, and a function that judges a text."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ PERSON = {
 
 
 def verdicts(monitor: Monitor, text: str, size: int = 16) -> list[Verdict]:
+    """Return the verdicts of *monitor* on *text*, which it gets in segments of *size* characters."""
     assert monitor.prepare is not None
     assert isinstance(monitor.extractor, Tracker)
     prepared = monitor.prepare(Task(""))

@@ -23,7 +23,7 @@ def segment(text: str, at: int = 0) -> Segment:
 
 
 def value_of(tree: Tree) -> int:
-    """The tests' own arithmetic: it shares nothing with the verifier's."""
+    """Return the value of *tree*. Shares no code with the verifier."""
     if isinstance(tree, int):
         return tree
     sign, left, right = tree
@@ -201,7 +201,7 @@ def test_equal_keys_get_equal_verdicts(parts: list[str]) -> None:
 
 
 class Counted(list[Token]):
-    """Tokens that count how often they are looked at."""
+    """A list of tokens that counts how many tokens were read from it."""
 
     looks = 0
 

@@ -23,7 +23,7 @@ TOT = "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInpu
 
 
 def judged(prompt, text, phase="answer", monitor=None):
-    """Return the verdicts on *text*, each with what it is about."""
+    """Return the verdicts on *text*, each with the part of the text that it judges before it."""
     watching = monitor or countdown()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None
@@ -282,7 +282,7 @@ def test_other_forms_of_text_are_read():
 
 
 def brute(numbers, target):
-    """Tell whether *target* can be made, by joining any two numbers in any way: shares nothing with the verifier."""
+    """Tell whether *target* can be made, by joining any two numbers in any way. Shares no code with the verifier."""
     return _brute(tuple(sorted(numbers)), target)
 
 
@@ -340,7 +340,7 @@ trees = st.recursive(st.integers(0, 99), lambda inner: st.tuples(st.sampled_from
 
 
 def written(tree):
-    """Return a tree as a text with all brackets, and its value; ``None``: it divides by zero."""
+    """Return *tree* as text with all brackets, and its value; the value is ``None`` if it divides by zero."""
     if isinstance(tree, int):
         return str(tree), Fraction(tree)
     sign, (left, one), (right, other) = tree[0], written(tree[1]), written(tree[2])

@@ -78,7 +78,7 @@ def test_it_interrupts_where_it_is_told_to():
 class TestAnotherModel:
     @pytest.fixture
     def judge(self, monkeypatch):
-        """Gives the critic a scripted model; returns it once it has a reply."""
+        """Return a function that lets the critic open scripted models with a given reply, and returns the opened ones."""
         made = []
 
         def give(answer):

@@ -28,7 +28,7 @@ def tokens(text, logprob=-0.01, top=()):
 
 
 def probe(monitor, *replies):
-    """Return the verdicts on a probe after each of a few paragraphs."""
+    """Return the verdicts on probes with these *replies*, one after each of a few paragraphs."""
     tracker = monitor.extractor.parse
     state, found = tracker.start(None), []
     for number, said in enumerate(replies):
@@ -40,7 +40,7 @@ def probe(monitor, *replies):
 
 
 class Probed(ScriptedModel):
-    """Answers probes with the next of *replies*; the stream waits for them."""
+    """Answers each probe with the next of *replies*, and further probes with the last one."""
 
     def __init__(self, script, replies, **options):
         super().__init__(script, **options)

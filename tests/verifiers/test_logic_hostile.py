@@ -36,7 +36,7 @@ NAMES = sorted(path.stem for path in Path(parts.__file__).parent.glob("*.py") if
 
 
 def reader(prompt):
-    """Return what the monitor does with a line, on that problem."""
+    """Return a function that gives the verdicts on one line, for the problem of *prompt*."""
     watching = logic()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None

@@ -118,7 +118,7 @@ KINDS = [frozenset(term for term, has in zip(TERMS, bits, strict=True) if has) f
 
 
 def holds(said, world, tom):
-    """Tell whether *said* is so where somebody of each kind in *world* lives, and Tom is of kind *tom*."""
+    """Tell whether *said* is true if each kind in *world*, a set of classes, has a member, and Tom is of the kind *tom*."""
     match said.quantity:
         case "all":
             return all(said.other in kind for kind in world if said.one in kind)
@@ -251,7 +251,7 @@ def test_prompts_that_are_not_understood(text):
 
 
 def test_what_can_be_concluded_against_reasoning_gym():
-    """Where its example follows by Z3 it passes, and where it does not it is refuted."""
+    """Its example passes if it follows by Z3, and is refuted if it does not."""
     import reasoning_gym  # takes seconds, which the collection of every worker would pay
 
     seen = 0

@@ -40,7 +40,7 @@ def played(count, pairs):
 
 
 def told(style, pairs, states):
-    """Write one line for each state."""
+    """Return one line in the given style for each of *states*."""
     lines = []
     for at, state in enumerate(states):
         swap = "" if not at else f"{NAMES[pairs[at - 1][0]]} and {NAMES[pairs[at - 1][1]]} swap balls"
@@ -111,7 +111,7 @@ def test_each_other_answer_is_refuted(story):
 
 
 class Game(RuleBasedStateMachine):
-    """Swaps one after another, on a table of its own; the verifier reads the whole story behind each."""
+    """Makes one swap after another and keeps its own record. After each swap, the verifier reads the whole story."""
 
     def __init__(self):
         super().__init__()

@@ -114,7 +114,7 @@ LOOKING = r"^(?=a)(a+)+$"
 
 
 def _longest_pause(monitor: Monitor, text: str) -> tuple[Any, float]:
-    """Return the result of a run on *text*, and the longest time for which the loop did not turn."""
+    """Return the result of a run on *text*, and the longest time, of this thread, for which the event loop was blocked."""
     longest = 0.0
 
     async def tick() -> None:
@@ -242,7 +242,7 @@ def test_every_verifier_says_what_it_takes_from_outside() -> None:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Return the patterns that ``re`` gets in this process, in whichever thread."""
+    """Return the set to which each pattern is added that ``re`` compiles or looks up in any thread of this process."""
     found: set[str] = set()
     original = re._compile  # type: ignore[attr-defined]
 
@@ -287,7 +287,7 @@ ALLOWED = {
 
 
 def _made_patterns(path: Path) -> set[str]:
-    """Return the functions in *path* that give ``re`` anything but a constant."""
+    """Return the names of the functions in the file *path* that give ``re`` a pattern that is no constant."""
     found = set()
     for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,4 +1,4 @@
-"""``plan``: behind a line of the plan that is not understood, the state is unknown, and no later action is refuted."""
+"""``plan``: after a line of the plan that is not understood, the state is unknown, and no later action is refuted."""
 
 from __future__ import annotations
 
@@ -168,6 +168,16 @@ def test_other_words_that_explain_an_action_are_no_second_one(mark, is_numbered)
     )
     assert tried(text, judge="steps").found == ()
     assert not tried(text).passed
+
+
+def test_an_action_that_cannot_be_done_and_may_be_none_is_no_pass():
+    one = tried("Place the blue block on the yellow block\n", judge="steps")
+    assert (one.passed, one.violated, one.unknown) == (0, 0, 1)
+    # Under a numbered action, another one may only explain it; the action itself may be said again.
+    one = tried("1. Unstack red from blue\n   - Stack yellow on red\n2. Put down red\n", judge="steps")
+    assert (one.passed, one.violated, one.unknown) == (2, 0, 1)
+    one = tried("1. Unstack red from blue\n   - Unstack red from blue\n2. Put down red\n", judge="steps")
+    assert (one.violated, one.unknown) == (0, 0)
 
 
 def test_an_item_of_the_list_that_names_no_block_leaves_the_state_open():

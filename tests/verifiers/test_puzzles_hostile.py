@@ -53,7 +53,7 @@ MODULES = (
 
 
 def reader(factory):
-    """Return what the monitor does with a line, on a problem of its kind."""
+    """Return a function that gives the verdicts on one line, for a problem of the monitor that *factory* makes."""
     watching = factory()
     prepared = watching.prepare(Task(PROMPTS[factory]))
     assert prepared is not None

@@ -32,7 +32,7 @@ def folder(name):
 
 
 def verdicts(monitor, prompt, text):
-    """Return the verdicts on *text* with the spans of what they are about; ``None``: the monitor stands aside."""
+    """Return the verdicts on *text*, each after its span; ``None`` if the monitor does nothing for *prompt*."""
     prepared = monitor.prepare(Task(prompt))
     if prepared is None:
         return None
@@ -49,7 +49,10 @@ def verdicts(monitor, prompt, text):
 
 
 def count(monitor, traces):
-    """Return how many traces of each label are flagged, and the names of right ones that are."""
+    """Return how many traces of each label are flagged or not, and the names of right traces that are flagged.
+
+    Fails if the first violation in a trace with a known mistake is not at the mistake.
+    """
     counts, flagged = Counter(), []
     for trace in traces:
         (turn,) = trace.turns
@@ -118,7 +121,7 @@ def test_golds_of_spatialmap_that_do_not_follow_are_unknown():
 
 
 def possible_answers(text):
-    """Return the options that some order of the places on both axes allows, with patterns and a search of its own.
+    """Return the options that some order of the places on both axes allows. Shares no code with the verifier.
 
     "North" of a place may mean due north, where any number of places is possible, or the half-plane.
     """

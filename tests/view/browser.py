@@ -52,7 +52,7 @@ def axe():
 
 
 class Watched:
-    """A page of the browser whose requests, errors and refused scripts are noted."""
+    """Records the errors, dialogs and policy violations of *page*, and its requests outside of the address *allowed*."""
 
     def __init__(self, page, allowed):
         self.page = page
@@ -75,7 +75,7 @@ class Watched:
 
 @contextlib.contextmanager
 def serving(app):
-    """Serve *app* on this machine; give the port."""
+    """Serve *app* on this machine, in a thread, until the block ends. The block gets the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
             uvicorn.Config(

@@ -116,7 +116,7 @@ def replies():
 
 
 def spent(session):
-    """Return the seconds that the main thread of a page has spent on script, style and layout."""
+    """Return the seconds that the main thread of a page has spent on script, style and layout, and on all tasks."""
     found = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
     return sum(found[name] for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")), found[
         "TaskDuration"
@@ -128,7 +128,11 @@ def percentile(values, share):
 
 
 def look(browser, url, ready, measure, opening=None):
-    """Open *url* in a fresh page; return what was measured."""
+    """Open *url* in a new page, and return the measured times and the number of elements.
+
+    *opening* is a script that shows the run, if the page does not do so itself. The page is ready when *ready* matches. The
+    script *measure* scrolls and moves the cursor.
+    """
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     session = context.new_cdp_session(page)

@@ -196,7 +196,10 @@ class _Translation:
         self._written.append(rf"\x{{{text}}}")
 
     def _set(self) -> None:
-        """Translate a set of characters. Raises :class:`_InexpressibleError` if RE2 would read it in another way."""
+        """Translate a set of characters.
+
+        Raises :class:`_InexpressibleError` if RE2 would read it in another way, or if it is not closed.
+        """
         self._written.append("[")
         if self._next("^"):
             self._written.append("^")

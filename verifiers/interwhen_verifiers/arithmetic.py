@@ -514,8 +514,9 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
 
-    The verdict is ``Unknown`` for text that is not read, and for a wrong equation or answer that the text may not
-    assert, or that may mean something else. *prepared* is not used.
+    The verdict is ``Unknown`` for text that is not read, for a comparison that does not hold, and for a relation that
+    is not judged. It is also ``Unknown`` for a wrong equation or answer that the text may not assert, or that may mean
+    something else. *prepared* is not used.
     """
     del prepared  # each claim holds the parts of it that it needs
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "shown-digits")

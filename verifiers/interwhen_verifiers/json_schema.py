@@ -219,7 +219,8 @@ class Documented(Claim):
     document: str = ""
     """The text of the complete document; empty if something else is judged."""
     wrong: str = ""
-    """Why no valid document begins like this. Empty: the document, or the string, is complete and must be judged."""
+    """Why no valid document begins like this. Empty: the document, or the string, is complete and must be judged,
+    unless there is a ``doubt``."""
     pattern: str = ""
     """The pattern that the string ``value`` in the document must match. Empty: there is no such string."""
     value: str = ""

@@ -166,8 +166,8 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
 def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
     """Yield the instructions in *text* that have a known wording, each with the element around it.
 
-    If no element is around it, the finding is all text from its line on.
-    Look-alike letters are read as the letters that they look like. Invisible characters are ignored.
+    If no element is around it, the finding is all text from its line on. The text is read in normal form: full-width
+    and similar forms become ordinary letters, and invisible characters are ignored.
     """
     normal = normalize(text.text)
     for why, pattern in _TO_MODELS.items():

@@ -178,7 +178,8 @@ class Source:
     message: int
     """The number of the message, from 0."""
     who: str
-    """The author of the message: ``the user``, ``the system prompt``, or the name of the tool that returned it."""
+    """The author of the message: ``the user``, ``the system prompt``, or the name of the tool that returned it
+    (``a tool`` if it has no name)."""
     trusted: bool
     """Whether a destination may come from there."""
     quote: str
@@ -380,9 +381,10 @@ def _extractor(
 
 
 def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Yield the name and value of each destination in *arguments*: a text, each text of a list, or an id.
+    """Yield the name and value of each destination in *arguments*: a text, or a whole number in an argument for ids.
 
-    The function *destination* tells whether the argument with a given name is a destination.
+    Each such entry of a list is yielded, too; other values are left out. The function *destination* tells whether the
+    argument with a given name is a destination.
     """
     for name, value in arguments.items():
         if not destination(name):

@@ -2,7 +2,7 @@
 
 On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns if it can express all of them,
 in time proportional to the text. Otherwise each check runs in a worker process, which is killed at the deadline. A
-killed check is never a pass, and the model goes on writing meanwhile.
+killed check is never a pass, and the model keeps writing meanwhile.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ def regex(
 
     ``patterns``: regular expressions of Python. ``must``: ``absent`` (none of them may occur) or ``present`` (at least
     one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once, so that no
-    pattern matches across two units.
-    ``ignore_case``: letters match in upper and lower case. ``delivery`` and ``phase`` are those of
-    :class:`~interwhen.Monitor`.
+    pattern matches across two units. ``ignore_case``: letters match in upper and lower case. ``delivery`` and ``phase``
+    are those of :class:`~interwhen.Monitor`.
 
     Raises :class:`UsageError` if there is no pattern, if there are more than 64, if one does not compile, and on an
     unknown option value. Patterns that RE2 cannot express are first compiled in another process.

@@ -83,7 +83,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """What this machine has: cores, memory and disk, open files and ports."""
 
     cores: int
+    """The cores that this process may use."""
     memory_mb: float
+    """The whole memory, in MB (a million bytes)."""
     open_files: int
     """The most files and connections that one process may have open, by its hard limit; 2**20 if there is none."""
     ports: int

@@ -44,7 +44,7 @@ from interwhen.bench._processes import memory_of, open_transport, pinned
 from interwhen.bench._statistics import percentile
 from interwhen.bench._streams import ReplayedFile, open_source, read_supervised
 from interwhen.bench.capacity._costs import AnswerLoad, Costs, Machine, Measured, Point
-from interwhen.bench.capacity._simulation import queue_waits, simulate
+from interwhen.bench.capacity._simulation import environment, queue_waits, simulate
 from interwhen.models import CompletionsModel, Transport
 from interwhen.registry import load_monitors
 from interwhen.strategies._remedy_beliefs import RemedyBeliefs, RemedyUse
@@ -257,8 +257,9 @@ async def measure(
     median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
     ``None`` takes a recorded one. *on_progress* is called after each measurement with its number and the number of all.
     Raises :class:`UsageError` if a monitor cannot be loaded, or if no chunk of a measured stream arrives, also when the
-    measurement is repeated.
+    measurement is repeated, and :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
+    environment()  # without simpy, the points could not be computed after the minutes of measurement
     watching = load_monitors(tuple(monitors))
     transport = open_transport("httpx2")
     async with Workers(processes=1, blocked_loop_after=None) as workers:
@@ -290,7 +291,10 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Replay a recorded answer under *monitors*, and return its tokens, checks and forks."""
+    """Replay a recorded answer under *monitors*, and return its tokens, checks and forks.
+
+    Raises :class:`UsageError` if a monitor cannot be loaded.
+    """
     async with open_source(ReplayedFile(speed=_SPEED)) as source:
         model, request = source.pair(0)
         watching = load_monitors(tuple(monitors))
@@ -319,7 +323,7 @@ async def _crowds(
     """Return the CPU time of a token in microseconds, for each number of streams and rate that is measured.
 
     Each round measures all of them, so that a slow minute of the machine makes the costs and the points slower alike. A
-    measurement in which no chunk arrived is made once more.
+    measurement in which no chunk arrived is made once more; if none arrives then, this raises :class:`UsageError`.
     """
     found: dict[tuple[int, float], list[float]] = {load: [] for load in (*_LOADS, *_CHECKED)}
     await reader.crowd(*_LOADS[0], 1.0, watching)  # modules are imported

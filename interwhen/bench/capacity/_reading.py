@@ -30,11 +30,13 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     machines: int
     """Machines like the measured one, by cores and memory."""
     memory_mb: float
+    """The memory of all streams, in MB (a million bytes)."""
     tokens_per_second: float
     """What the model servers generate for the answers."""
     fork_tokens_per_second: float
     """What they generate for forks, in addition."""
     journal_gb_per_day: float
+    """The size of the journals of one day, in GB, if every answer has one."""
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,7 +65,7 @@ class Progress:
     moved: int = 0
     """How often a row began again on another server, because the last one failed or refused it."""
     requests: int = 0
-    """Requests of this start to all servers, with those of forks."""
+    """Requests of this start to all servers, with those of forks, in runs that have ended."""
     left: list[int] = field(default_factory=list)
     """Rows that failed too often in this start. The next start tries them again."""
     is_budget_spent: bool = False
@@ -111,10 +111,11 @@ class _Attempt:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     """The id of the try in the files of results."""
     tokens: int = 0
+    """Tokens so far: one for each piece of text until the run has ended, then those of its ledger."""
     first: float | None = None
     """The time from the beginning to the first token, in seconds; ``None`` before it."""
     is_counted: bool = False
-    """Whether the server has been told how the try ended."""
+    """Whether the end of the try was recorded in ``endpoint``."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +143,7 @@ class Evaluation:
     on_progress: Callable[[Progress], None] = lambda _progress: None
     """Called about once a second, and at the end."""
     progress: Progress = field(init=False)
+    """The counts of the current start. :meth:`run` sets it."""
     _again: deque[_Try] = field(init=False, default_factory=deque)
     _running: dict[str, _Attempt] = field(init=False, default_factory=dict)
     _open_rows: dict[int, int] = field(init=False, default_factory=dict)
@@ -212,7 +214,10 @@ class Evaluation:
             await anyio.lowlevel.checkpoint()
 
     def _rows(self) -> Iterator[PromptRow]:
-        """Yield the rows without a result, shard by shard. Rows that have one are counted in the progress."""
+        """Yield the rows without a result, shard by shard. Rows that have one are counted in the progress.
+
+        Opens and closes the files of the shards. Raises :class:`UsageError` if a row or a file cannot be read.
+        """
         size, current, done = self.results.manifest.shard_size, -1, frozenset[int]()
         for row in self.prompts.rows():
             shard = row.number // size

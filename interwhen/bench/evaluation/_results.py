@@ -56,6 +56,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
 
     row: int
     name: str
+    """The name that the source gives, or ``row-`` and the number."""
     status: str
     """``verified``, ``unverified``, ``abstained`` or ``failed``."""
     scope: str = ""
@@ -71,17 +72,22 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     violations: int = 0
     remedies: int = 0
     checks: int = 0
+    """Checks on the returned text."""
     worker_checks: int = 0
     """Checks that ran in worker threads or processes."""
     worker_seconds: float = 0.0
     """How long these took, with the time that they waited for a worker."""
     forks: int = 0
     fork_tokens: int = 0
+    """Tokens that all forks generated."""
     fork_prompt_tokens: int = 0
+    """The prompt tokens of all forks."""
     tokens: int = 0
     """Generated tokens: kept, discarded and those of forks."""
     prompt_tokens: int = 0
+    """Prompt tokens of all requests, with those of forks; estimated where the server counts none."""
     cached_tokens: int = 0
+    """Those of them that the server had in its cache."""
     requests: int = 0
     """Requests of the run: the first one, resumes, reconnects and forks."""
     seconds: float = 0.0

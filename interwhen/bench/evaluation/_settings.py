@@ -112,7 +112,8 @@ async def run_shards(
 
     *part* names the file of spending of this process, if several processes work in the folder. *on_progress* is called
     about once a second, and at the end. Raises :class:`~interwhen.UsageError` for wrong settings, if the results cannot
-    be written, and if no server answers.
+    be written, and if no server answers, and :class:`~interwhen.toolkit.MissingExtraError` as
+    :meth:`EvaluationSettings.open_prompts` does.
     """
     prompts = settings.open_prompts()
     most = settings.max_concurrency

@@ -140,16 +140,17 @@ class RayWorkers:
 
     A check leaves this machine if its verifier comes from a plug-in by name, and if its last eight checks (or more,
     once it has come back) all needed at least 7.5 ms of CPU time. *address* is the address of the cluster (empty:
-    ``RAY_ADDRESS``, or the cluster on this machine). *actors* is the number of actors, each with one processor (0: all
-    processors of the cluster). At most *queue* checks wait; a check that waits longer than *patience* seconds for an
-    actor becomes ``Unknown``. If the cluster cannot be reached, the checks run here, and
-    ``result.timing.cluster_away`` says why. A check whose claim cannot be pickled, or whose verifier has other code on
-    the cluster, ends with an error.
+    ``RAY_ADDRESS``, or the cluster on this machine). *actors* is the number of actors, each with one processor (0, or
+    more than the cluster has: all its processors). At most *queue* checks are in the queue for an actor, and further
+    ones wait for room in it; a check that waits longer than *patience* seconds in all becomes ``Unknown``. If the
+    cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why. A check whose claim
+    cannot be pickled, or whose verifier has other code on the cluster, ends with an error.
 
     *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
     also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,
-    and raises :class:`~interwhen.UsageError` if the cluster runs other code. Without it, the first check connects.
-    Raises :class:`~interwhen.UsageError` for an invalid value, or if Ray is not installed.
+    and raises :class:`~interwhen.UsageError` if the cluster runs other code. Without it, the first check begins to
+    connect, and checks run here until there is an actor. Raises :class:`~interwhen.UsageError` for an invalid value, or
+    if Ray is not installed.
     """
 
     def __init__(

@@ -28,6 +28,8 @@ _ALL_OF_FILES = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF}
 _FILE_ONLY = _EXECUTE | _WRITE | _READ | _TRUNCATE | _IOCTL
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _MAKE_DEVICES = 1 << 6 | 1 << 11
+_FORBIDS_TRUNCATION = 3
+"""The first version of landlock that can forbid to empty a file with ``truncate``."""
 
 
 def version() -> int:
@@ -157,6 +159,9 @@ def _restrict_files(plan: RunPlan, enforced: Enforced, folder: str) -> None:
         restrict(tuple(source for _, source in plan["readable"]), folder)
     except OSError as error:
         enforced.fail("files", f"no landlock ({error.strerror})")
+        return
+    if version() < _FORBIDS_TRUNCATION:
+        enforced.fail("files", "landlock cannot forbid to truncate files before Linux 6.2")
         return
     enforced.keep("files", "landlock")
 

@@ -49,7 +49,7 @@ def enter(without: frozenset[str], folder: str) -> Entered:
 
     If *without* has ``root``, the rights of root are not used for this; if it has ``user``, no user namespace is made.
     If this process is root, the user of the program becomes the owner of *folder*; if root has no other user id to give
-    to the program, no namespace is entered.
+    to the program, no namespace is entered. Raises OSError if *folder* cannot be given to another user.
     """
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
     outer = (os.geteuid(), os.getegid())

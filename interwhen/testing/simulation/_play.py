@@ -517,8 +517,9 @@ def _result_of(supervised: Run) -> Result | None:
 
 
 LONGEST = 20_000.0
-"""Virtual seconds after which a run counts as endless."""
+"""Virtual seconds of one process after which a run counts as endless."""
 TURNS = 400_000
+"""Iterations of the event loop of one process after which a run counts as endless."""
 
 
 def play(world: World) -> PlayedWorld:

@@ -103,8 +103,12 @@ RemedyKind = Literal[
     "stop",
     "abstain",
 ]
+"""A remedy of :class:`~interwhen.Monitor`. ``auto_unverified`` is a ladder that ends as unverified, ``repair_resample``
+resamples where there is no repair, and ``append`` and ``rewind`` are the two modes of feedback."""
 TriggerKind = Literal["lines", "pairs", "paragraphs", "sentences", "markers", "think_end", "answer", "calls", "chars"]
+"""A trigger of :class:`~interwhen.Monitor`. ``pairs`` are two lines, and ``chars`` are segments of 24 characters."""
 ForkFault = Literal["none", "raises", "hangs", "garbled"]
+"""How a fork fails: not at all, with an error of the server, without an end, or with an answer that cannot be read."""
 Keys = Literal["text", "kind"]
 """The key of a claim: its text, or its operator, which many claims share."""
 Preparing = Literal["no", "value", "aside", "raises", "hangs"]
@@ -170,6 +174,7 @@ WireFaultKind = Literal[
 """A fault of the network or the server: at opening (the first six), after ``at`` characters, or at closing."""
 
 AT_OPENING: tuple[WireFaultKind, ...] = ("refused", "busy", "rejected", "overflow", "mute", "slow")
+"""The faults that happen before a stream begins."""
 
 
 class WireFault(msgspec.Struct, frozen=True):
@@ -195,6 +200,8 @@ class Chunking(msgspec.Struct, frozen=True):
 
 
 ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "cancelled", "late_cancelled"]
+"""How a reader reads: each event at once, each after a wait, in batches, or only the result; or how it stops early: by
+leaving, by an exception, by a cancellation at an iteration of the event loop, or by one at a time."""
 
 
 class SimulatedReader(msgspec.Struct, frozen=True):

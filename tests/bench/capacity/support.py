@@ -29,7 +29,7 @@ MEASURED = Measured(costs=COSTS, load=LOAD, machine=MACHINE, points=(POINT,))
 
 
 def changed(measured=MEASURED, **fields):
-    """Return *measured* with other costs or another load."""
+    """Return a copy of *measured* in which *fields* replace the costs and the values of the load of the same name."""
     for part in ("costs", "load"):
         mine = {name: value for name, value in fields.items() if hasattr(getattr(measured, part), name)}
         measured = msgspec.structs.replace(measured, **{part: msgspec.structs.replace(getattr(measured, part), **mine)})

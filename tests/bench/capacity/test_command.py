@@ -1,11 +1,14 @@
 """The commands: the output says that it is a model, and whether it was found valid."""
 
 import json
+import sys
 
 import msgspec
 import pytest
 from interwhen import UsageError
+from interwhen.bench.capacity import _measuring
 from interwhen.bench.capacity._command import capacity, is_valid, measure
+from interwhen.toolkit import MissingExtraError
 
 from .support import MEASURED, POINT
 
@@ -46,6 +49,13 @@ def test_a_model_that_misses_a_point_is_called_not_valid(file, capsys):
     file.write_bytes(msgspec.json.encode(bad))
     capacity(file)
     assert "1 of 2 points" in capsys.readouterr().out
+
+
+def test_a_missing_package_is_named_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "simpy", None)
+    monkeypatch.setattr(_measuring, "paced_server", lambda **_: pytest.fail("it measures"))
+    with pytest.raises(MissingExtraError, match=r"interwhen\[capacity\]"):
+        measure(tmp_path / "m.json")
 
 
 def test_wrong_options_are_refused(file, tmp_path):

@@ -32,7 +32,10 @@ def test_servers_with_fixed_service_wait_as_long_as_the_formula_says(servers):
 
 
 def fixed_service_wait(busy, servers):
-    """The mean wait of M/D/c: half of that of M/M/c (Erlang C), with the correction of Cosmetatos (1975)."""
+    """Return the mean wait of M/D/c, in service times, for *servers* that are *busy* for this share of the time.
+
+    It is half of that of M/M/c (Erlang C), with the correction of Cosmetatos (1975).
+    """
     load = busy * servers
     last = load**servers / math.factorial(servers) / (1 - busy)
     erlang = last / (sum(load**k / math.factorial(k) for k in range(servers)) + last)

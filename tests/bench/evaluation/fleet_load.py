@@ -31,7 +31,7 @@ START = "import sys; from interwhen_launcher import main; main(sys.argv[1:])"
 
 
 class PacedAnswers:
-    """A server that answers *PLACES* prompts at a time, each *pause* seconds after it got a place."""
+    """A server that answers :data:`PLACES` prompts at a time, each *pause* seconds after it got a place."""
 
     def __init__(self, pause):
         self.pause, self.places, self.served = pause, anyio.Semaphore(PLACES), 0
@@ -70,7 +70,7 @@ def response(kind, body):
 
 
 async def serve(pause):
-    """Serve on a free port, and print it."""
+    """Print a free port, and serve :class:`PacedAnswers` on it until the process ends."""
     server = PacedAnswers(pause)
 
     async def handle(stream):
@@ -83,7 +83,7 @@ async def serve(pause):
 
 
 def start_servers():
-    """Start the servers, and return their processes and URLs."""
+    """Start a server process for each of :data:`PAUSES`, and return the processes and their URLs."""
     command = [sys.executable, "-m", "tests.bench.evaluation.fleet_load", "--serve"]
     processes = [subprocess.Popen([*command, str(pause)], stdout=subprocess.PIPE, text=True) for pause in PAUSES]
     return processes, [f"http://127.0.0.1:{process.stdout.readline().strip()}/v1" for process in processes]
@@ -104,7 +104,10 @@ def count_rows(out):
 
 
 class Load:
-    """Starts of the command in one folder, one after the other."""
+    """Starts ``interwhen eval`` again and again with the same prompts and the same folder of results.
+
+    ``memory`` has the resident memory of the command in MB, about once a second.
+    """
 
     def __init__(self, folder, out):
         self.prompts, self.out = folder / "prompts.jsonl", folder / out
@@ -120,9 +123,10 @@ class Load:
         )
 
     def run(self, urls, *, kill_at=None, dies=None, dies_after=0.0):
-        """Run the command to its end, or kill it when *kill_at* rows are written. Return its report, or None.
+        """Run the command on the servers at *urls* to its end, and return its report.
 
-        The process *dies* is killed *dies_after* seconds after the first row.
+        With *kill_at*, kill the command when so many rows are written, and return None. *dies* is the process of a
+        server, which is killed *dies_after* seconds after the first row.
         """
         begun, last, process = 0.0, 0.0, self.start(urls)
         while process.poll() is None:
@@ -146,12 +150,15 @@ class Load:
 
 
 def kept(out):
-    """Return what a row must have in each run: everything but times, servers and attempts."""
+    """Return the fields of each row in *out* that are the same in every run, by the number of the row.
+
+    Times, servers and attempts are left out.
+    """
     return {row.row: (row.name, row.status, row.scope, row.text, row.answer, row.grade) for row in read_rows(out)}
 
 
 def possible(seconds, dies_after):
-    """Return how many rows the servers can deliver in *seconds*, if the last one dies after *dies_after*."""
+    """Return how many rows the servers can deliver in *seconds*, if the last one dies after *dies_after* seconds."""
     alive = (seconds, seconds, min(seconds, dies_after))
     return sum(PLACES * time_alive / pause for time_alive, pause in zip(alive, PAUSES, strict=True))
 

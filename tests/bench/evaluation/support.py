@@ -14,7 +14,7 @@ from interwhen.testing.server import Disconnect, Head, ScriptedServer, ScriptedT
 
 
 def written(folder, count, name="prompts.jsonl"):
-    """Write *count* prompts, whose right answer is twice the number, and return the path."""
+    """Write a file of *count* prompts ("Double 3."), whose right answers are twice the number, and return its path."""
     path = folder / name
     rows = [{"prompt": f"Double {number}.", "answer": str(2 * number)} for number in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -27,20 +27,24 @@ def asked(request):
 
 
 def doubling(request, pause=0.0):
-    """Answer a request for *double* with the right number, in several chunks."""
+    """Return the steps of the right answer to *request* ("Double 3."), in three chunks, after *pause* seconds."""
     number = asked(request)
     texts = [f"2 * {number} =", f" {2 * number}\n", f"Answer: {2 * number}"]
     return [Head(), *([Sleep(pause)] if pause else []), *events(texts, api="chat")]
 
 
 def refusing(status, **headers):
-    """Return a script that refuses each request with *status*."""
+    """Return a script that answers each request with *status*, and then closes the connection."""
     return lambda request: [Head(status, headers={"content-length": "2", **headers}), Send(b"{}"), Disconnect()]
 
 
 @asynccontextmanager
 async def evaluation(folder, scripts, *, count=None, shard_size=10, limit=4, monitors=(), out="out", **options):
-    """Open an evaluation of the prompts in *folder* on one server for each of *scripts*."""
+    """Yield an evaluation of ``prompts.jsonl`` in *folder*, with a scripted server for each of *scripts*.
+
+    *limit* is the first limit of each server. The results are in the folder *out* in *folder*. *options* are those of
+    :class:`Evaluation`, and ``patience`` of the fleet.
+    """
     prompts = open_prompts(str(folder / "prompts.jsonl"), count=count)
     endpoints = [Endpoint(f"http://server{number}/v1", limit=limit) for number in range(len(scripts))]
     transports = {one.url: ScriptedTransport(script) for one, script in zip(endpoints, scripts, strict=True)}
@@ -61,7 +65,7 @@ async def evaluation(folder, scripts, *, count=None, shard_size=10, limit=4, mon
 
 @contextmanager
 def serving(pause=0.0):
-    """Serve answers in another thread; the value is the base URL."""
+    """Serve the answers of :func:`doubling` in another thread until the end of the block, and yield the base URL."""
     scripted = ScriptedServer(lambda request: doubling(request, pause))
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(scripted) as server:
         yield server.base_url

@@ -7,7 +7,10 @@ from interwhen.bench.evaluation._fleet import Endpoint, Fleet, read_endpoint
 
 
 def rounds(server, count, now=0.0, first=0.1):
-    """Let *server* end *count* rounds of as many runs as its limit allows; each end is followed by the next begin."""
+    """Let runs of *server* end, *count* times as many as its limit allows; it is full before each end.
+
+    The time to the first token is *first*. At the end, the running runs are dropped.
+    """
     for _ in range(count):
         for _ in range(int(server.limit)):
             while server.has_room(now):

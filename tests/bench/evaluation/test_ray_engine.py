@@ -25,7 +25,7 @@ class AtOnceTask:
 
 
 class AtOnce:
-    """Runs each task in the call that waits for it."""
+    """A fake of the module ``ray``, which runs each task in this process, in the call of ``wait``."""
 
     exceptions = SimpleNamespace(RayError=RayError)
 

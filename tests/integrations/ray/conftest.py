@@ -1,4 +1,4 @@
-"""A plug-in with checks of known cost, and a cluster that exists only in this process."""
+"""Makes the plug-in with checks of known cost importable, also in worker processes."""
 
 import sys
 from pathlib import Path

@@ -15,7 +15,10 @@ _names = itertools.count()
 
 @dataclass
 class FakeActor:
-    """Answers by hand: :meth:`answer` ends the oldest check, :meth:`die` loses the actor."""
+    """An actor whose answers the test controls.
+
+    :meth:`answer` ends the oldest check, and :meth:`die` loses the actor. In a quick cluster, it answers at once.
+    """
 
     cluster: "FakeCluster"
     name: str = field(default_factory=lambda: f"{next(_names):08}")

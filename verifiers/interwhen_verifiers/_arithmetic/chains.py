@@ -76,7 +76,7 @@ class _Run:
     def chains(self) -> Iterator[Chain]:
         """Yield the chains of equations in this part of the tokens, from left to right.
 
-        A chain that has more than ``MAX_SIDES`` sides is cut, and the next chain begins with its last side.
+        A chain is cut after ``MAX_SIDES`` + 1 sides, and the next chain begins with its last side.
         """
         here = self.tokens[self.start : self.stop]
         relations = [at for at, (kind, _, _, _) in enumerate(here, self.start) if kind == "rel"]

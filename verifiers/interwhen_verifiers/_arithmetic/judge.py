@@ -82,9 +82,9 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
     *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if the text
     asserts it. Sides that differ are then :class:`Unclear`, but a relation that holds is ``None`` all the same.
-    *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a
-    side may be the other side, rounded to the decimals shown; with ``exact``, only if *relation* is ``~``. A comparison
-    or a conversion of units that does not hold is :class:`Unclear`, never :class:`Differs`.
+    *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a side may be the
+    other side, rounded to the decimals shown; with ``exact``, only if *relation* is ``~``. A comparison or a conversion
+    of units that does not hold is :class:`Unclear`, never :class:`Differs`; so are sides without a value.
     """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")

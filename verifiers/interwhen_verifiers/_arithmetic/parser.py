@@ -78,7 +78,10 @@ class Refused(Exception):
 
 
 class Parser:
-    """Reads one expression from ``tokens[index:stop]``; afterwards ``index`` is the first token not read."""
+    """Reads one expression from ``tokens[index:stop]``; afterwards ``index`` is the first token not read.
+
+    ``units``, ``currency``, ``remark`` and ``doubt`` are those of the :class:`Side` that :meth:`side` returns.
+    """
 
     def __init__(self, tokens: list[Token], index: int, stop: int) -> None:
         self.tokens = tokens

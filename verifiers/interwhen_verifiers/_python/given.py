@@ -105,7 +105,7 @@ def bare(code: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of *text*, and whether each is a fenced block."""
+    """Yield the parts of *text*, and whether each is a fenced block. A block that is not closed counts as none."""
     at = 0
     fence = ""
     for found in _FENCE.finditer(text):

@@ -41,7 +41,7 @@ def look(code: str) -> str:
     """Compile *code* without running it, and return a report as JSON.
 
     The report is an error, or it has the names that *code* binds at its top level, the first line of each top-level
-    function and class, and up to 20 docstrings that contain ``>>>``.
+    function and class (of its decorators, if it has any), and up to 20 docstrings that contain ``>>>``.
     """
     try:
         compiled = compile(code, _FILE, "exec", dont_inherit=True)

@@ -69,7 +69,7 @@ class MapRelation(NamedTuple):
 class Premise(NamedTuple):
     """A sentence of the map: place number *one* lies in the direction *relation*, as seen from place number *other*.
 
-    Places are numbered from 0. *text* is the sentence.
+    Places are numbered from 0. *text* is the sentence, in the form "A is to the east of B".
     """
 
     one: int

@@ -508,8 +508,8 @@ def game24(
 ) -> Monitor:
     """Make a ``countdown`` monitor for the game of 24: the target is 24, and each number must be used exactly once.
 
-    If the prompt says that numbers may be left out, they may. The monitor does nothing if the prompt names another
-    target. The options are those of :func:`countdown`.
+    If the prompt says that numbers may be left out, they may. The monitor does nothing if the prompt has no such puzzle
+    or names another target. The options are those of :func:`countdown`.
     """
 
     def prepare(task: Task) -> CountdownProblem | None:

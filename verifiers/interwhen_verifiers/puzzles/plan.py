@@ -82,15 +82,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An action of the plan. ``against`` says why it is not possible; empty if it is.
-
-    It has a text for each precondition that is not met, or one that says why there is no such action.
-    """
+    """An action of the plan, and whether it is possible."""
 
     step: ActionStep
     place: int
     """The position of the action in the plan, counted from 1."""
     against: tuple[str, ...] = ()
+    """Why the action is not possible: a text for each precondition that is not met, or one that says why there is no
+    such action. Empty if the action is possible, and if there is a ``doubt``."""
+    doubt: str = ""
+    """Why it is not known whether the plan has this action, which is not possible as it is read. Empty: it is known."""
 
 
 def begin(problem: PlanningProblem) -> Progress:
@@ -137,12 +138,15 @@ def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, aga
     perhaps = _may_explain(progress, step)
     if not able and not perhaps:
         if step.form == "other words":
-            return replace(progress, doubt="an action in other words cannot be done as it is read"), Taken(step, place)
+            doubt = "an action in other words cannot be done as it is read"
+            return replace(progress, doubt=doubt), Taken(step, place, doubt=doubt)
         return replace(progress, broken=True), Taken(step, place, unmet(operator.needs, states[0], bound))
     reached = tuple(dict.fromkeys(after(operator, state, bound) for state in able))
     if perhaps:
         dropped = progress.dropped or (progress.fresh and _says_again(progress, step))
-        return replace(_explained(progress, reached), dropped=dropped), Taken(step, progress.steps)
+        is_again = progress.before is not None and progress.before.action == step.action
+        doubt = "" if able or is_again else "an action that cannot be done may only explain another one"
+        return replace(_explained(progress, reached), dropped=dropped), Taken(step, progress.steps, doubt=doubt)
     left = not any(state in able for state in progress.states) and all(
         unmet(problem.goal, state) for state in progress.states
     )
@@ -242,11 +246,14 @@ MAX_ANSWER = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action(Claim):
-    """The claim that one action is possible. ``against`` says why it is not; empty if it is."""
+    """The claim that one action is possible."""
 
     against: str
+    """Why the action is not possible; empty if it is, and if there is a ``doubt``."""
     place: int
     """The position of the action in the plan, counted from 1."""
+    doubt: str = ""
+    """Why it is not known whether the plan has this action; empty if it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,13 +282,19 @@ def _follow(state: TrackerState, segment: Segment) -> tuple[TrackerState, Iterab
     for one in taken:
         against = objection(one) if one.against else ""
         span = segment.at(one.step.start, one.step.end)
-        claims.append(Action(key=f"{one.place}: {against}", span=span, against=against, place=one.place))
+        key = f"{one.place}: {against}{one.doubt}"
+        claims.append(Action(key=key, span=span, against=against, place=one.place, doubt=one.doubt))
     return TrackerState(state.problem, progress), claims
 
 
 @verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
 def check_step(claim: Action, _problem: PlanningProblem) -> Verdict:
-    """Return a violation if the tracker found that the action of *claim* is not possible, and otherwise a pass."""
+    """Return a violation if the tracker found that the action of *claim* is not possible, and otherwise a pass.
+
+    The verdict is ``Unknown`` if it is not known whether the plan has this action.
+    """
+    if claim.doubt:
+        return Unknown(claim.doubt)
     return Violation(why=claim.against) if claim.against else Pass(f"the preconditions of action {claim.place} hold")
 
 

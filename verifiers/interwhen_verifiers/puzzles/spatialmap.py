@@ -146,7 +146,8 @@ def make_grammar(names: tuple[str, ...]) -> MapGrammar:
 def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
     """Return the statements of *line*, in which *aliases* are replaced by names; none if *line* is too long.
 
-    *grammar* has the patterns for the names. Takes time linear in the length of *line*.
+    If the line gives the answer, this is its only statement. *grammar* has the patterns for the names. Takes time
+    linear in the length of *line*.
     """
     if len(line) > MAX_LINE:
         return ()

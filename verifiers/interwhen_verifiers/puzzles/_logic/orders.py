@@ -489,7 +489,8 @@ def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[Found
 def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
     """Judge *said*, the stated facts, by the allowed arrangements.
 
-    The facts are wrong if they are together true in none of them, and unknown if they are true in only some of them.
+    The facts are wrong if they are together true in none of them, or if they name a place that does not exist. They are
+    unknown if they are true in only some of them.
     """
     count = len(problem.names)
     if said.beyond:

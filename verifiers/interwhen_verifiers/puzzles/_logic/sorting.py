@@ -42,7 +42,8 @@ class Words:
     is_descending: bool = False
     """Whether the last word of the alphabet comes first."""
     is_by_code: bool = False
-    """Whether capitals come before all small letters, as in ASCII. If not, the order of such words is left open."""
+    """Whether words are sorted by character codes, as in ASCII: capitals before all small letters. If not, the order of
+    two words that the usual ways to sort put in different orders is left open."""
 
     def status(self, one: str, other: str) -> int:
         """Compare two words in the order of the problem: -1 if *one* comes first, 1 if *other* does.
@@ -100,9 +101,9 @@ class Words:
     def judge(self, said: Sorted) -> Verdict:
         """Judge *said*, a statement about letters or the order, or the answer, by comparing the words.
 
-        The verdict is ``Unknown`` for an order of words that are not to be sorted, unless the other words in it are
-        wrong; for an order in a problem that sorts descending; for an answer that is not only a list; and for one that
-        lists a repeated word less often.
+        The verdict is ``Unknown`` for an order in a problem that sorts descending; for an answer that is not only a
+        list; and for one that lists a repeated word less often. It is also ``Unknown`` for an order with words that are
+        not to be sorted, unless these are less than half of its words and the order is wrong.
         """
         match said:
             case Letter():

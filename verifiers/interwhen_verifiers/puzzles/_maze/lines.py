@@ -205,8 +205,9 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
     """Return the statements of *line* that are clear. Takes time linear in the length of *line*.
 
-    A line that is too long has none, and a line with a question mark has none except the answer. If *least* is not 0, a
-    line is the answer if it has only moves, and at least that many, or only the word "infeasible".
+    If the line gives the answer, this is its only statement. A line that is too long has none, and neither has a line
+    with a question mark, unless it gives the answer. If *least* is not 0, a line is the answer, too, if it has only
+    moves, and at least that many, or only the word "infeasible".
     """
     if len(line) > MAX_LINE:
         return ()

@@ -42,7 +42,7 @@ class Walk:
     way: Direction | None = None
     """The direction of the last step."""
     turn: Turn | None = None
-    """The turn of the last step; ``None`` if it is not known."""
+    """The turn of the last step, ``straight`` for the first step from the start; ``None`` if it is not known."""
     right: int = 0
     """The number of right turns so far; ``left`` is that of left turns."""
     left: int = 0
@@ -126,9 +126,9 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
 def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
-    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit. The verdict is
-    ``Unknown`` if it is not known where the walk is, or how the text writes coordinates. Unless it is a pass, the
-    returned state does not know any more where the walk is.
+    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit; this has no effect
+    on moves that name cells. The verdict is ``Unknown`` if it is not known where the walk is, or how the text writes
+    coordinates. Unless it is a pass, the returned state does not know any more where the walk is.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
@@ -237,7 +237,8 @@ def _replayed(
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
     """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell.
 
-    *frame* says what coordinates mean. Return a fault if numbered moves do not begin where the walk ended.
+    *frame* says what coordinates mean. The cell of the walk is ``None`` if it is not known where the moves begin.
+    Return a fault if the number of the moves follows that of the last step, and they do not begin where the walk ended.
     """
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
