@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import ModelError, StreamProtocolError, StreamTimeout, UpstreamError
+from interwhen._types.errors import ModelError, StreamProtocolError, StreamTimeout, UnexpectedForm, UpstreamError
 from interwhen._types.models import (
     Capabilities,
     Chunk,
@@ -147,7 +147,8 @@ class KnownResponse:
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
     """Return *response*. If its body is a whole answer in JSON, read it and convert it to an event stream.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB.
+    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB, or has another form than
+    that of *api*.
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
@@ -170,7 +171,8 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
 def as_events(api: Api, data: bytes) -> bytes:
     """Convert *data*, a whole answer of *api* in JSON, to the bytes of an event stream with the same content.
 
-    An error of the server, and data that is not JSON, become one event.
+    An error of the server, and data that is not JSON, become one event. Raises
+    :class:`~interwhen.models.StreamProtocolError` if the answer has another form than that of *api*.
     """
     try:
         body = msgspec.json.decode(data)
@@ -178,7 +180,15 @@ def as_events(api: Api, data: bytes) -> bytes:
         body = None
     if not isinstance(body, dict) or (body.get("error") and not body.get("choices")):
         return b"data: " + data.strip() + b"\n\n"  # an error: the decoder of the stream raises it
-    events = _responses(body) if api == "responses" else _choices(body, api)
+    try:
+        events = _responses(body) if api == "responses" else _choices(body, api)
+    except (AttributeError, TypeError) as error:  # a text or a number in place of an object or a list
+        raise UnexpectedForm(
+            "an answer must have the form of the API, got another",
+            offset=0,
+            sample=data,
+            hint="check that base_url is that of an OpenAI-compatible API",
+        ) from error
     return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events) + END_MARK
 
 

@@ -6,7 +6,7 @@ import openai
 import pytest
 from both import KINDS, ask, outcome
 from interwhen import wrap
-from interwhen.clients._upstream import streamed
+from interwhen.clients._upstream import as_events, streamed
 from interwhen.models import StreamProtocolError
 from interwhen.testing.server import Send, data, reply
 from responses_writer import Writer
@@ -53,3 +53,23 @@ async def test_an_answer_without_end_is_not_read_to_its_end():
         await streamed("chat", body)
     assert len(body.pieces) == 23
     assert body.closed
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        ("chat", {"choices": 5}),
+        ("chat", {"choices": ["x"]}),
+        ("chat", {"choices": {"message": {}}}),
+        ("chat", {"choices": [{"message": "x"}]}),
+        ("chat", {"choices": [{"message": {"tool_calls": 5}}]}),
+        ("chat", {"choices": [{"message": {"tool_calls": ["x"]}}]}),
+        ("responses", {"output": 5}),
+        ("responses", {"output": ["x"]}),
+        ("responses", {"output": [{"summary": 5}]}),
+        ("responses", {"output": [{"content": "x"}]}),
+    ],
+)
+def test_an_answer_of_another_form_is_an_error_of_the_server(api, body):
+    with pytest.raises(StreamProtocolError, match="must have the form of the API"):
+        as_events(api, json.dumps(body).encode())
