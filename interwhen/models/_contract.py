@@ -498,11 +498,15 @@ async def _calls_tools(examiner: _Examiner) -> _Evidence:
             for event, _ in decoder.feed(data):
                 delta, finished = _delta_of(event)
                 reason = finished or reason
-                text += delta.get("content") or ""
-                for call in delta.get("tool_calls") or ():
-                    function = call.get("function") or {}
-                    names += [function["name"]] if function.get("name") else []
-                    arguments += function.get("arguments") or ""
+                try:
+                    text += delta.get("content") or ""
+                    for call in delta.get("tool_calls") or ():
+                        function = call.get("function") or {}
+                        names += [function["name"]] if function.get("name") else []
+                        arguments += function.get("arguments") or ""
+                except (AttributeError, TypeError):  # a text in place of an object, or the reverse
+                    said = event[:60].decode(errors="replace")
+                    return _Evidence("broken", f"an event has another form than that of the API: {said!r}")
     finally:
         await response.aclose()
     if names:

@@ -68,6 +68,28 @@ def test_a_server_that_breaks_one_line(flaw, broken):
     assert report.is_usable
 
 
+@pytest.mark.parametrize(
+    "delta",
+    [
+        "x",
+        {"content": 5},
+        {"content": [{"type": "text", "text": "x"}]},
+        {"tool_calls": 5},
+        {"tool_calls": ["x"]},
+        {"tool_calls": [{"function": "x"}]},
+        {"tool_calls": [{"function": {"name": "order", "arguments": {"item": "bolts"}}}]},
+    ],
+)
+def test_a_delta_of_another_form_breaks_the_line_of_tool_calls(delta):
+    class Other(ContractServer):
+        def call(self):
+            return self.events([delta], "tool_calls")
+
+    line = examine(Other())["tool calls"]
+    assert line.mark == "broken"
+    assert line.evidence.startswith("an event has another form than that of the API: ")
+
+
 def test_where_the_template_closes_the_reasoning_the_chosen_way_is_a_turn():
     report = examine(ContractServer("closes"))
     assert report["reasoning: prefill"].mark == "absent"
