@@ -265,8 +265,8 @@ def in_turns(
     Without *side*, the last message is a user message that asks the model to continue. There is no such message if the
     trace is empty or ends with feedback or refused tool calls. For a fork, *side* is its side text. Then the last
     message is always a user message with this text. It does not ask the model to continue. After feedback, *side* is
-    added to the message with the feedback. *extras* has the ``extra_content`` of tool calls by their ids; Gemini
-    requires that it is sent back.
+    added to the message with the feedback, after an empty line. *extras* has the ``extra_content`` of tool calls by
+    their ids; Gemini requires that it is sent back.
     """
     extras = extras or {}
     turns = [*messages]
@@ -281,24 +281,25 @@ def in_turns(
         elif piece.call is not None:
             _append_calls(turns, own, (piece.call,), _ACCEPTED, extras)
         elif piece.origin == "feedback":
-            _append(turns, own, "user", piece.said.strip())
+            _append(turns, own, "user", piece.said.strip(), joint="\n\n")
         else:
-            _append(turns, own, "assistant", piece.text)
+            _append(turns, own, "assistant", piece.text, joint="")
     if side:
-        _append(turns, own, "user", side)
+        _append(turns, own, "user", side, joint="\n\n")
     elif last is not None and not last.refused and last.origin != "feedback":
         turns.append({"role": "user", "content": CONTINUE})
     return turns
 
 
-def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
+def _append(turns: list[Turn], own: int, role: str, text: str, *, joint: str) -> None:
     """Append *text* to the last message in *turns* if that has the same *role* and no tool calls; else add a message.
 
-    The first *own* messages are those of the caller, and they stay unchanged.
+    The separator *joint* is put before appended text. The first *own* messages are those of the caller, and they stay
+    unchanged.
     """
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
-        turns[-1] = {**last, "content": last["content"] + text}
+        turns[-1] = {**last, "content": f"{last['content']}{joint}{text}"}
     else:
         turns.append({"role": role, "content": text})
 

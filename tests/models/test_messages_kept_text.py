@@ -32,6 +32,14 @@ def test_an_unfinished_turn_ends_with_the_side_text_of_a_fork(field):
     assert prefill_turns(Request("q", ()), field) == [{"role": "user", "content": "q"}]
 
 
+def test_an_empty_line_separates_feedback_from_the_text_after_it():
+    feedback = (Piece(CALL.text, call=CALL), Piece("Wrong.", "feedback"), Piece("Also wrong.", "feedback"))
+    *_, last = in_turns([{"role": "user", "content": "q"}], feedback, "State so far:")
+    assert last == {"role": "user", "content": "Wrong.\n\nAlso wrong.\n\nState so far:"}
+    *_, text, last = in_turns([], (Piece("hm", phase="reasoning"), Piece("I buy.")), "State so far:")
+    assert (text["content"], last["content"]) == ("hmI buy.", "State so far:")
+
+
 def test_a_kept_call_has_a_result_and_the_model_is_asked_to_continue():
     assert needs_turns(KEPT)
     _, made, answer, last = extra_turns(Request("q", KEPT), {"c1": {"google": "signed"}})
