@@ -393,9 +393,11 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
         raise UsageError(
             f"a file must be directly in the policy's folder, got {name!r:.80}: give the name without a folder"
         )
-    if not path.exists() and not needed:
-        return ""
+    if "\0" in name:
+        raise UsageError(f"the name of a file must have no NUL character, got {name!r:.80}: correct it")
     try:
+        if not needed and not path.exists():
+            return ""
         if path.resolve().parent != folder.resolve() or not path.is_file():
             raise UsageError(
                 f"{str(path)!r} must be a plain file in the policy's folder, got a link or a folder: "
@@ -408,7 +410,8 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise UsageError(
-            f"{str(path)!r} must be readable UTF-8 text, and is not ({error}): correct the file or its permissions"
+            f"{str(path)!r:.300} must be readable UTF-8 text, and is not ({str(error)[:200]}): correct the file, its "
+            "name or its permissions"
         ) from error
 
 

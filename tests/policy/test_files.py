@@ -145,6 +145,9 @@ def test_there_are_not_too_many_rules(shop: Path) -> None:
     [
         ("policy.toml", "nme = 'x'", "policy.toml: the entries must be among .*, got 'nme'"),
         ("policy.toml", "now = 'soon'", "must be a time or 'clock'"),
+        ("policy.toml", 'text = "a\\u0000b"', "must have no NUL character"),
+        ("policy.toml", f"text = '{'x' * 5000}'", "must be readable UTF-8 text, and is not"),
+        ("policy.toml", 'tools = "a\\u0000b"', "must have no NUL character"),
         ("policy.toml", "[define]\n'a' = '('", "the expression must have"),
         ("policy.toml", "[[learn]]\nfrom = ['x']", "number 1 of policy.toml: an entry must have"),
         ("policy.toml", "define = 'x'", "'define' must be a table"),

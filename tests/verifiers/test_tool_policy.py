@@ -235,6 +235,9 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
         (f"{file}", "has none named 'POLICY'"),
         ("no_such", r"a shipped policy \(airline, retail"),
         (str(tmp_path / "x.py"), "x.py"),
+        ("./missing", r"a folder with policy\.toml, a module or a \.py file, got '\./missing'"),
+        (".x", r"a module or a \.py file, got '\.x'"),
+        (":NAME", r"a module or a \.py file, got ':NAME'"),
     ):
         with pytest.raises(UsageError, match=said):
             tool_policy(policy=wrong)

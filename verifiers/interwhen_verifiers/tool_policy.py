@@ -467,6 +467,12 @@ def _policy(policy: str | Policy[Any] | WrittenPolicy) -> Policy[Any]:
     if (Path(policy) / "policy.toml").is_file():
         return open_policy(Path(policy))
     place, _, name = policy.partition(":")
+    # importlib refuses an empty name and a relative one with errors of its own.
+    if not place or (place.startswith(".") and not place.endswith(".py")):
+        raise UsageError(
+            f"tool_policy: policy must be a shipped policy ({', '.join(POLICIES)}), a folder with policy.toml, a "
+            f"module or a .py file, got {policy!r:.100}; correct it"
+        )
     found = getattr(_module(place), name or "POLICY", None)
     if not isinstance(found, Policy):
         raise UsageError(
