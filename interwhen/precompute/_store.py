@@ -358,19 +358,21 @@ class Store:
         found = set()
         for name in latest.values():
             payload = self._payload(name, self.shelf.read(name), stays=True)
-            if payload is not None:
-                title = msgspec.msgpack.decode(payload, type=_Entry).name
-                if title.startswith(start):
-                    found.add(title)
+            entry = None if payload is None else self._decoded(name, payload)
+            if entry is not None and entry.name.startswith(start):
+                found.add(entry.name)
         return tuple(sorted(found))
 
     def _data(self, entry: str, name: str, payload: bytes) -> bytes | None:
+        found = self._decoded(entry, payload)
+        return found.data if found is not None and found.name == name else None
+
+    def _decoded(self, entry: str, payload: bytes) -> _Entry | None:
         try:
-            found = msgspec.msgpack.decode(payload, type=_Entry)
+            return msgspec.msgpack.decode(payload, type=_Entry)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._isolate(entry, f"it cannot be decoded as a document: {error}", stays=True)
             return None
-        return found.data if found.name == name else None
 
     # ------------------------------------------------------------------ damage
 

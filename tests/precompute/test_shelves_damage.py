@@ -2,8 +2,9 @@
 
 import shutil
 
+import msgspec
 import pytest
-from interwhen.precompute import MemoryShelf, Store, StoreError
+from interwhen.precompute import MemoryShelf, Store, StoreError, digest
 from interwhen.precompute import _store as framing_module
 from interwhen.precompute._fsspec_shelf import FsspecShelf
 from interwhen.precompute._sqlite_shelf import SqliteShelf
@@ -105,6 +106,21 @@ def test_each_bit_of_a_document(record_property, log):
 @CUTS
 def test_each_length_of_a_document(record_property, log):
     document_damage(cuts, record_property, log)
+
+
+@pytest.mark.fault("P6", injected="a sealed entry without a document", happens="left out, quarantine and a warning")
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x92\xa1\xff\xc4\x00", msgspec.msgpack.encode({"name": "d"})])
+def test_a_document_that_cannot_be_decoded(payload, log):
+    shelf = MemoryShelf()
+    store = Store(shelf)
+    store.commit("d", b"", expect=0)
+    store.commit("e", b"", expect=0)
+    [name] = shelf.names(f"documents/{digest('d')}")
+    shelf.entries[name] = seal(name, payload)
+    assert store.documents("") == ("e",)
+    assert store.document("d").data is None
+    assert [line["event"] for line in log] == ["store.quarantined"]
+    assert [each.why.partition(":")[0] for each in store.quarantined()] == ["it cannot be decoded as a document"]
 
 
 @pytest.mark.fault("P6", injected="an entry under another name", happens="a miss, quarantine and a warning")
