@@ -143,7 +143,10 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """Makes the whole answer one segment, when the stream has ended."""
+    """Makes the whole answer one segment, when the stream has ended.
+
+    A structured tool call divides the answer: the text before it is a segment, and so is the text after it.
+    """
 
 
 Trigger: TypeAlias = (
