@@ -2,7 +2,7 @@
 
 import interwhen
 import pytest
-from interwhen import UsageError
+from interwhen import UsageError, _run
 from interwhen.testing import ScriptedModel
 from sums import watch
 
@@ -68,3 +68,15 @@ def test_a_model_in_place_of_the_prompt_is_named():
         UsageError, match=r"prompt must be a text or messages, got the model .*: write run\(model, prompt\)"
     ):
         interwhen.run("Q", ScriptedModel(["x"]))
+
+
+@pytest.mark.parametrize("again", ["recheck", "check_again"])
+async def test_recorded_text_is_not_called_checked_while_supervision_is_off(tmp_path, monkeypatch, again):
+    path = tmp_path / "run.journal"
+    async with interwhen.run(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=[watch()], journal=path) as run:
+        await run.drain()
+    check = getattr(_run, again)
+    await check(path, [watch()])
+    monkeypatch.setenv("INTERWHEN_OFF", "1")
+    with pytest.raises(UsageError, match="supervision must be on"):
+        await check(path, [watch()])

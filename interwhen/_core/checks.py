@@ -261,7 +261,7 @@ class CheckTable:
         self._budgets = budgets
         self._events = events
         self._breakers = [Breaker(budgets.failures) for _ in monitors]
-        """The breakers, by the number of the verifier. Monitors with the same verifier share its breaker."""
+        """The breakers, by the number of the verifier. Monitors with the same verifier and ``prepare`` share one."""
         self._looks: list[tuple[int, Span]] = []
         """The unfinished segments that were read while the model was silent, each with its monitor's number."""
         self._segments = [_MonitorSegments() for _ in monitors]
@@ -826,7 +826,10 @@ LAST_TRIAL = 128
 
 
 class Breaker(msgspec.Struct):
-    """A circuit breaker for one verifier in one run, shared by its monitors. It counts failures in a row, not time."""
+    """A circuit breaker for one verifier in one run. It counts failures in a row, not time.
+
+    Monitors share a breaker if they have the same verifier and the same ``prepare``.
+    """
 
     limit: int | None
     """The number of failures in a row that opens the breaker; ``None``: it never opens."""

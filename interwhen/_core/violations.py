@@ -187,8 +187,8 @@ class Ref(msgspec.Struct, eq=False):
 class Candidate(msgspec.Struct, frozen=True):
     """A violation, or an unproven claim, that may interrupt or end the run. ``span`` is its position in the trace.
 
-    ``violation`` is ``None`` if no remedy is possible: the release rule holds or retracts the text because its check
-    proved nothing, or a gating monitor refuted a claim without a span. ``why`` gives the reason.
+    ``violation`` is ``None`` if no remedy is possible: the release rule holds back or retracts the text because its
+    check proved nothing, or a gating monitor refuted a claim without a span. ``why`` gives the reason.
     """
 
     span: Span
@@ -522,10 +522,10 @@ class Violations:
         return any(self._is_reasoning(span) for span, _ in self._answers(ref.span))
 
     def refuted(self) -> list[Span]:
-        """Return the spans of refuted reasoning that feedback answers.
+        """Return the spans of refuted segments of the reasoning that feedback in the trace answers.
 
-        Refuted segments of the answer are not in the list. So an answer with a claim that a required monitor has
-        refuted is never verified.
+        A claim inside such a span counts neither for the result of the run nor against it. Refuted segments of the
+        answer are not in the list. So a claim in the answer that a required monitor refuted keeps the run unverified.
         """
         return [span for span, _ in self._answered if self._is_reasoning(span)]
 

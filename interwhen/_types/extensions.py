@@ -129,9 +129,10 @@ class ContextSource(Protocol):
 
 
 class Unprepared(msgspec.Struct, frozen=True):
-    """The :class:`Ready` of a run without a prepared context. It leaves the prompt unchanged.
+    """Takes the place of the prepared context (:class:`Ready`) in a run that has none. It leaves the prompt unchanged.
 
-    ``used`` names the items that a resumed run had used before, as recorded in its journal.
+    ``used`` has the items of a context that a resumed run had used before, as recorded in its journal: their names, the
+    tokens spent on them, and the name of the context.
     """
 
     used: Offline = msgspec.field(default_factory=Offline)

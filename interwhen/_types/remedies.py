@@ -78,7 +78,7 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     """The largest number of new samples at one place. After them, the ladder moves on."""
     place: Literal["rewind", "append"] | None = None
     """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its
-    place in the answer, because an answer with refuted text is never verified."""
+    place in the answer, because a run is not verified if a required monitor refuted text that stays in the answer."""
     end: Literal["abstain", "unverified"] = "abstain"
     """What follows the last rung, or a spent budget of remedies, repeats or discarded tokens. ``abstain``: no answer.
     ``unverified``: the refuted text stays, the model continues, this monitor interrupts no more, and the result is

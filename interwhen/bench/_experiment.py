@@ -206,10 +206,13 @@ def command_of(
     """Return a function that runs *measure* as a command, with the options of *measure* and of :class:`Output`.
 
     The function writes the report that *measure* returns, and returns the exit code: 0 if the report passed, else 1.
-    *needs* lists modules that are installed with extras; the function raises :class:`MissingExtraError` without them.
-    If *uvloop* is not ``None``, the command has an option for the event loop, with *uvloop* as its default. If
-    *measure* has a parameter ``keep``, it gets a function that writes an incomplete report as JSON. *has_charts* tells
-    whether ``--plot`` is allowed.
+    *needs* lists modules that are installed with extras. If *uvloop* is not ``None``, the command has an option for the
+    event loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
+    incomplete report as JSON. *has_charts* tells whether ``--plot`` is allowed.
+
+    The function raises :class:`MissingExtraError` without a module in *needs*, or one that an option needs (a fast
+    transport, uvloop, ``--plot``). It raises :class:`UsageError` for ``--plot`` if that is not allowed, and for a file
+    of the report that cannot be written. Errors of *measure* are passed on.
     """
     name = measure.__name__
     given = inspect.signature(measure)

@@ -125,7 +125,7 @@ _MAX_BODY = 16 << 20
 
 
 class KnownResponse:
-    """An :class:`~interwhen.models.HttpResponse` whose whole body is in memory."""
+    """An :class:`~interwhen.models.HttpResponse` whose whole body, an event stream, is in memory. Its status is 200."""
 
     status = 200
 
@@ -637,7 +637,8 @@ class CallModel:
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
         """Return the token ids of the prompt and the text of *request*, from which the model continues.
 
-        Return ``None`` if *server* refuses to tokenize; then later requests use a prefill or an extra turn.
+        Return ``None`` if *server* refuses to tokenize, or if its reply has another form. Then later requests use a
+        prefill or an extra turn. An error that may pass with another try is raised.
         """
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)

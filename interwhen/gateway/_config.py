@@ -1,4 +1,4 @@
-"""The configuration of a gateway: its fields, where it is read from, and the gateway's own keys."""
+"""The configuration of a gateway: its fields, where it is read from, and the keys that its clients must send."""
 
 from __future__ import annotations
 

@@ -151,7 +151,10 @@ class Exchange:
 
 
 class ClientGone(Exception):
-    """Raised if the client has closed the connection."""
+    """Raised if the client closes the connection before the request body has been read.
+
+    If it does so later, the call is cancelled for the reason ``left``.
+    """
 
 
 class _Form(msgspec.Struct):

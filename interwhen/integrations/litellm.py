@@ -48,7 +48,12 @@ def _attached(response: Any, seen: WatchedCalls) -> Any:
 
 
 class _FactsAtEnd:
-    """Passes on the litellm stream *stream*, and attaches the facts of the last call in *seen* to it when it ends."""
+    """Base of the wrappers of a litellm stream, which attach the facts of a call to the stream when it ends.
+
+    *stream* is the stream of litellm, and *seen* the supervised calls that were made for it. The facts (label,
+    violations and others, see :func:`with_facts`) are those of the last of these calls. Without a supervised call,
+    nothing is attached. The subclasses pass on the chunks.
+    """
 
     def __init__(self, stream: Any, seen: WatchedCalls) -> None:
         self._stream = stream

@@ -56,7 +56,10 @@ class Replay(msgspec.Struct, frozen=True):
         return f"<Replay of {self.journaled.path!r}: {self}>"
 
     def __str__(self) -> str:
-        """Return one line for a person: how the run ended, or how far it was at the end of the journal."""
+        """Return one line for a person: how the run ended, or how far it was at the end of the journal.
+
+        If the result differs from the recorded one, the line also names the fields that differ.
+        """
         ending = f"not over, {len(self.text):,} characters" if self.result is None else str(self.result)
         changed = f", other than recorded: {', '.join(self.differences)}" if self.differences else ""
         return ending + changed

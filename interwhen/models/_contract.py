@@ -68,7 +68,7 @@ class ContractReport(msgspec.Struct, frozen=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether the endpoint does all that interwhen requires: no line has the mark "broken"."""
+        """Whether no line has the mark "broken". A line that was not observed ("unknown") counts as kept."""
         return all(line.mark != "broken" for line in self.lines)
 
     @property
@@ -266,9 +266,9 @@ class _Examiner(Prober):
 
     @property
     def whole(self) -> Sampling:
-        """The sampling options of the first stream, which is read whole: temperature 0, and a token limit.
+        """The sampling options of the first stream that is asked of the server, and of others that are read whole.
 
-        The limit is 1,200 tokens, or half of the context if that is less.
+        The temperature is 0. The limit is 1,200 tokens, or half of the context of the server if that is less.
         """
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)

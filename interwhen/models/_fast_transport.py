@@ -126,8 +126,9 @@ class FastResponse:
     async def head(self) -> None:
         """Wait for the status and the headers.
 
-        Raises :class:`~interwhen.ModelError` if the connection ends first, and :class:`StreamClosed` after
-        :meth:`close`. If the waiting task is cancelled, the response and its connection close.
+        Raises :class:`~interwhen.ModelError` if the connection ends first or the data is invalid, and
+        :class:`StreamClosed` after :meth:`close`. If the waiting task is cancelled, the response and its connection
+        close.
         """
         while not self.status:
             if self._closed:
@@ -145,7 +146,7 @@ class FastResponse:
         """Wait for bytes of the body and return them; empty at the end of the body.
 
         Raises :class:`StreamClosed` if the response was closed, and :class:`~interwhen.ModelError` if the connection
-        broke. If the waiting task is cancelled, the response and its connection close.
+        broke or the data was invalid. If the waiting task is cancelled, the response and its connection close.
         """
         parts = self._parts
         while not parts:
@@ -224,8 +225,9 @@ class FastResponse:
     def take(self, data: bytes) -> None:
         """Parse *data*, which has arrived on the connection, and wake the reader.
 
-        Invalid data, and more than 256 KiB in a row without any body, end the response with an error. If too many bytes
-        are unread, the connection stops reading.
+        Invalid data, a switch to another protocol, and more than 256 KiB in a row without any body close the
+        connection. They end the response with an error, unless it was complete before. If too many bytes are unread,
+        the connection stops reading.
         """
         before = self._size
         try:
@@ -259,7 +261,9 @@ class FastResponse:
     def lost(self, exc: Exception | None) -> None:
         """End the response after its connection has ended. *exc* is the error, or ``None`` without an error.
 
-        Without an error, a body without a length is then complete. In all other cases the response is broken.
+        If the head has come and does not say where the body ends, the body ends with the connection. So without an
+        error, the response is then complete. In all other cases it is broken, unless it was complete before. The head
+        says where the body ends by a length, or by the chunked encoding.
         """
         if self.status and not self._framed and exc is None:
             self._is_whole = True
@@ -499,7 +503,7 @@ class ConnectionPool:
     def connection(self, server: ServerAddress) -> FastConnection:
         """Create the protocol object for a new connection to *server*.
 
-        After each response, it returns to this pool if it can be used again.
+        After each response, it returns to this pool if it can be used again and the pool is not full.
         """
 
         def keep(connection: FastConnection) -> None:
@@ -621,8 +625,9 @@ class FastTransport:
 
         *connect_timeout* is in seconds. Raises :class:`~interwhen.models.StreamTimeout` after this time without a
         connection, :class:`~interwhen.models.ConnectError` if the connection fails,
-        :class:`~interwhen.models.StreamProtocolError` if the response is not HTTP/1.1, and
-        :class:`~interwhen.UsageError` for an invalid URL or header, and outside asyncio.
+        :class:`~interwhen.models.StreamProtocolError` if the response is not HTTP/1.1, :class:`StreamClosed` if the
+        transport is closed meanwhile, and :class:`~interwhen.UsageError` for an invalid URL or header, and outside
+        asyncio.
         """
         if self._trust_env and self._has_proxy(request.url):
             return await self._proxied_transport().send(request, connect_timeout=connect_timeout)

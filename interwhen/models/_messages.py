@@ -169,7 +169,7 @@ def _written(arguments: object) -> str:
 # Turns that contain the text so far.
 
 CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
-"""The user turn that asks the model to continue, if the text so far does not end with feedback."""
+"""The user turn that asks the model to continue, if the text so far does not end with feedback or refused calls."""
 
 Turn = dict[str, Any]
 
@@ -199,9 +199,9 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
 
     Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
     because chat templates remove the reasoning field of finished turns, and the model would not see it. Each tool call
-    gets a result. For a fork, its side text is the last user turn; otherwise a last user turn asks the model to
-    continue, unless there is no text or it ends with feedback. *extras* has the ``extra_content`` of tool calls by
-    their ids, which is sent back.
+    gets a result. For a fork, its side text is the last user turn, or is added to the user turn at the end. Otherwise a
+    last user turn asks the model to continue, unless there is no text, or the text ends with feedback or refused tool
+    calls. *extras* has the ``extra_content`` of tool calls by their ids, which is sent back.
     """
     turns = prompt_turns(request)
     if needs_turns(request.pieces):
@@ -262,9 +262,11 @@ def in_turns(
 ) -> list[Turn]:
     """Return *messages*, followed by the trace *pieces* as finished messages. The model continues after them.
 
-    The last message is a user message that asks the model to continue, unless the trace is empty or ends with feedback
-    or refused tool calls. For a fork, this message contains the text *side*. *extras* has the ``extra_content`` of tool
-    calls by their ids; Gemini requires that it is sent back.
+    Without *side*, the last message is a user message that asks the model to continue. There is no such message if the
+    trace is empty or ends with feedback or refused tool calls. For a fork, *side* is its side text. Then the last
+    message is always a user message with this text. It does not ask the model to continue. After feedback, *side* is
+    added to the message with the feedback. *extras* has the ``extra_content`` of tool calls by their ids; Gemini
+    requires that it is sent back.
     """
     extras = extras or {}
     turns = [*messages]

@@ -1,7 +1,10 @@
 """Evaluates expressions in a situation: to a value, or to the reason why the value is unknown. No Python code is run.
 
-The logic is three-valued (Kleene): ``false and ?`` is false, ``true or ?`` is true, and ``any``, ``all`` and ``in`` of
-a list follow these rules. ``assume(?, B)`` is B. Any other operation on an unknown value (``?``) is unknown.
+The logic is three-valued (Kleene). ``?`` is an unknown value. ``false and ?`` is false, ``true or ?`` is true, and
+``any`` and ``all`` follow these rules. ``A in`` a list follows them too, unless A is unknown: then it is unknown.
+``assume(?, B)`` is B. ``if`` is unknown if its condition is, and otherwise has the value of the branch that it takes. A
+list may have unknown items. ``given(args.x)`` is true for a null that was given, though its value is unknown. Any other
+operation on ``?`` is unknown.
 """
 
 from __future__ import annotations
@@ -72,7 +75,8 @@ class Held:
     """A list, map, record or pair. Raw data in it is converted to values only when a part of it is accessed."""
 
     raw: Any
-    """The raw data. A computed list has :class:`HeldItems` instead, and a pair has a tuple of two values."""
+    """The raw data. A list whose items are values already has :class:`HeldItems` instead, such as a list in the
+    expression or the result of ``zip``. A pair has a tuple of two values."""
     kind: Kind
     where: str
     """The expression that leads to this data, for messages."""
@@ -208,7 +212,7 @@ def _shown(raw: Any, *, quote: bool = True) -> str:
 # The built-in functions, for arguments that are known.
 
 _LONGEST = 200_000
-"""The longest text that is searched, in characters. For a longer text the result is missing."""
+"""The longest text that ``mentions`` searches, in characters. For a longer text its result is missing."""
 _LATIN = re.compile(r"[A-Za-z]")
 
 

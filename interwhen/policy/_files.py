@@ -260,7 +260,7 @@ _RULE_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The context in which rules are read: schema, definitions, and for examples the situations and the usual time."""
+    """What is needed to read rules: schema, definitions, and for their examples the situations and the usual time."""
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
@@ -287,7 +287,7 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
-    """Parse a rule from the *text* of its file, within the context *around*.
+    """Parse a rule from the *text* of its file, with the schema, definitions and situations in *around*.
 
     Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
     message. Kinds are not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
@@ -413,9 +413,11 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
 
 
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
-    """Return the content of ``policy.toml`` in *folder*, and the context in which its rules are read.
+    """Return the content of ``policy.toml`` in *folder*, and what is needed to read its rules (:class:`Surroundings`).
 
-    Raises :class:`UsageError` if a file of the policy is missing or not valid.
+    This also reads the file of the tools, ``schema.toml`` and ``situations.toml``, but neither the text of the policy
+    nor its rules. ``situations.toml`` may be missing, and so may ``schema.toml`` if ``policy.toml`` names a file of
+    tools. Raises :class:`UsageError` if another of these files is missing, or if one of them is not valid.
     """
     head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
     check_keys(head, _KEYS, "policy.toml: ")
@@ -431,7 +433,8 @@ def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
 def read_policy(folder: Path) -> WrittenPolicy:
     """Read the policy in *folder*, with its rules, which are not checked yet (see :func:`~interwhen.policy.admit`).
 
-    Raises :class:`UsageError` if a file is missing or not valid, or if the name of a rule's file is not its id.
+    Raises :class:`UsageError` if a file that is needed is missing, if a file is not valid, if the name of a rule's file
+    is not its id, or if there are more than 500 rules.
     """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))

@@ -32,7 +32,7 @@ from interwhen.precompute._contexts import (
     states,
     write_context,
 )
-from interwhen.precompute._documents import PIECE, pieces_of
+from interwhen.precompute._documents import OVERLAP, PIECE, pieces_of
 from interwhen.precompute._gate import GateRecord, GateRule
 from interwhen.precompute._items import Item, ItemId
 from interwhen.precompute._opening import PLACE, open_context, open_place, read_text
@@ -152,8 +152,7 @@ def add(
     passes
         The largest number of passes of consolidation.
     size
-        The most characters of a piece of a long file, at least 240. Choose less for a model with a small context
-        window.
+        The most characters of a piece of a long file, at least 16. Choose less for a model with a small context window.
     """
     if passes < 1:
         raise UsageError(f"--passes must be at least 1, got {passes}; give a larger number")
@@ -163,7 +162,7 @@ def add(
     texts = {path.name: read_text(path) for path in files}
     if not texts:
         raise UsageError("a context needs at least one file, got none; name the files after the context")
-    pieces = pieces_of(next(iter(texts.values())), size=size) if len(texts) == 1 else tuple(_of_files(texts, size))
+    pieces = _cut(next(iter(texts.values())), size) if len(texts) == 1 else tuple(_of_files(texts, size))
     found = place.open()
     record = ContextRecord.of(pieces, kind or get_args(Kind), passes)
     generation = write_context(found, name, record)
@@ -225,12 +224,16 @@ def run(
     return _exits.FAILED if any(each.outcome in ("failed", "late") for each in done) else _exits.OK
 
 
+def _cut(text: str, size: int) -> tuple[ContextPiece, ...]:
+    return pieces_of(text, size=size, overlap=max(0, min(OVERLAP, size // 2)))
+
+
 def _of_files(texts: Mapping[str, str], size: int) -> Iterator[ContextPiece]:
     for name, text in texts.items():
         if len(text) <= size:
             yield ContextPiece(name, text)
         else:
-            for piece in pieces_of(text, size=size):
+            for piece in _cut(text, size):
                 yield ContextPiece(f"{name}/{piece.name}", piece.text, piece.lead)
 
 

@@ -88,7 +88,8 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
     """Return the latest generation of the context *name* (0 if there is none), and its record.
 
-    The record is ``None`` if it is missing, damaged, or written by another version of interwhen.
+    The record is ``None`` if it is missing, damaged, or written by another version of interwhen. Raises
+    :class:`msgspec.DecodeError` if undamaged data has another form.
     """
     there = store.document(context_document(name))
     return there.generation, None if there.data is None else msgspec.msgpack.decode(there.data, type=ContextRecord)
@@ -122,9 +123,9 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpen
 
 @dataclass(slots=True)
 class PreparedContext:
-    """A context at one generation, in memory: pieces, planned steps, stored items, and which items are current.
+    """One version of a context, in memory: pieces, planned steps, stored items, and which items are current.
 
-    The idle worker updates this object; runs only read it.
+    The generation is the number of the version. The idle worker updates this object; runs only read it.
     """
 
     name: str
@@ -132,7 +133,7 @@ class PreparedContext:
     context: Context | None = None
     """``None`` if the context is missing in the store or cannot be read. Then no item is served."""
     digest: Digest = NOTHING
-    """The digest of the names, texts and leads of the pieces."""
+    """The digest of the names, texts and leads (see :class:`ContextPiece`) of the pieces."""
     kinds: tuple[Kind, ...] = ()
     """The kinds of items to prepare."""
     plan_inputs: PlanInputs = field(default_factory=PlanInputs)
@@ -205,7 +206,8 @@ class PreparedContext:
     def look_again(self, store: Store, step: PlannedStep) -> None:
         """Read the items of *step* from *store* again, because another process may have made one.
 
-        If the step had no current item, look for one among them, and then for those of the steps that depend on it.
+        If the step has no current item, search for one among these items. If one is found, also search for current
+        items of the steps that depend on this step and have none.
         """
         self._items[step.name] = store.candidates(self.plan_inputs.keys[step.name].slot)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
@@ -213,7 +215,8 @@ class PreparedContext:
     def take(self, step: PlannedStep, item: Item) -> None:
         """Add *item*, which was just stored, to the items of *step* in memory.
 
-        If the step had no current item, look for one again, and then for those of the steps that depend on it.
+        An item with the same id is replaced. If the step has no current item, search for one among its items. If one is
+        found, also search for current items of the steps that depend on this step and have none.
         """
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
@@ -318,12 +321,15 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 
 
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
-    """Return the settings of the last worker on context *name*; ``None`` if there was none, or they cannot be read."""
+    """Return the settings of the last worker on context *name*.
+
+    ``None`` if there was none, or if they are damaged or of another version of interwhen.
+    """
     return store.decoded(f"worker:{name}", WorkerSettings)
 
 
 def contexts_in(store: Store) -> tuple[str, ...]:
-    """Return the sorted names of the contexts in *store*. Damaged ones are left out."""
+    """Return the sorted names of the contexts in *store*. Damaged ones, and those of other versions, are left out."""
     start = context_document("")
     return tuple(name.removeprefix(start) for name in store.documents(start))
 

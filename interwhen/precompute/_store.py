@@ -2,7 +2,8 @@
 
 The id of an item is a hash of its inputs, so an item never becomes wrong. The context, which is a document,
 decides which items are current (:mod:`interwhen.precompute._freshness`). Each entry is checked whenever it is read. A
-damaged entry is treated as missing: it is moved into quarantine with a warning, and made again.
+damaged entry is treated as missing, and a warning is logged. A damaged item is moved into quarantine, and made again. A
+damaged document stays, and a copy goes to quarantine.
 """
 
 from __future__ import annotations
@@ -244,7 +245,11 @@ class Store:
                 yield item
 
     def evict(self, id_: ItemId) -> None:
-        """Delete the item *id_*. Items that were made from it are kept: they are still valid for their inputs."""
+        """Delete the item *id_*, if it is in the store. Items that were made from it are kept.
+
+        They are still valid for their inputs. A process that has the item in memory uses it until it reads the context
+        again, which it does when the generation of the context changes.
+        """
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:

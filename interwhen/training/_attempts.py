@@ -62,7 +62,8 @@ class RecordedAttempt:
     """The violation that a remedy followed, or the unproven claim at which the run abstained; ``None`` for the last
     attempt."""
     open: tuple[Span, ...] = ()
-    """The spans of checks that had not ended. A run does not wait for monitors with the delivery ``observe``."""
+    """The spans of checks and extractions that had not ended. Those of monitors with the delivery ``observe`` may still
+    be open at the end of a run, because a run does not wait for them."""
 
     @property
     def text(self) -> str:
@@ -147,10 +148,11 @@ class _AttemptReader:
     violations: list[ViolationRecord] = field(default_factory=list)
 
     def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
-        """Process the events that the last journal record caused: collect checks and violations, and end attempts.
+        """Collect the checks and violations of the last fact of the journal. At a remedy, store the attempt it ends.
 
-        The parameter *before* is the trace before this record. *unsettled* has the spans of the checks that were open
-        then. The events are removed from the core.
+        They are read from the events that this fact caused in the core, which are removed there. *before* has the
+        pieces of the trace before this fact. *unsettled* has the spans of the checks and extractions that were open
+        then, except the check that this fact settles. For a fact that is not expected to cut the trace, both are empty.
         """
         for event in self.past.core.events:
             match event:

@@ -253,7 +253,10 @@ def line_start(text: str, at: int) -> int:
 
 
 def line_end(text: str, at: int) -> int:
-    """Return the offset after the line of *text* (with its line end) that has the character before offset *at*."""
+    """Return the offset after a line of *text* and its line end.
+
+    The line is the one of the character before offset *at*; for 0, it is the first line.
+    """
     return text.find("\n", max(at - 1, 0)) + 1 or len(text)
 
 

@@ -1,4 +1,4 @@
-"""Serves the page on this machine alone, below a random word."""
+"""Serves the page on this machine alone. The path of its address begins with a secret word."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ import weakref
 import anyio
 import interwhen
 import pytest
-from interwhen import _run
 from interwhen._engine import run as engine_run
 from interwhen.testing import Pause, ScriptedModel
 
@@ -199,18 +198,3 @@ async def test_a_run_that_is_switched_off_before_it_is_entered_checks_nothing():
         assert (await run.drain()).status == "unverified"
     run.switch_off()
     assert run.result.status == "unverified"
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("again", ["recheck", "check_again"])
-async def test_recorded_text_is_not_called_checked_while_supervision_is_off(tmp_path, monkeypatch, again):
-    path = tmp_path / "run.journal"
-    async with interwhen.run(
-        ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="observe")], journal=path
-    ) as run:
-        await run.drain()
-    check = getattr(_run, again)
-    await check(path, [monitor()])
-    monkeypatch.setenv(engine_run.VARIABLE, "1")
-    with pytest.raises(interwhen.UsageError, match="supervision must be on"):
-        await check(path, [monitor()])

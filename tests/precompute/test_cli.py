@@ -102,6 +102,14 @@ def test_an_edit_is_explained_by_what_has_changed(producer, tmp_path, monkeypatc
     assert "read piece '1.txt': as it was" in capsys.readouterr().out
 
 
+def test_a_small_size_gives_small_pieces(producer, book, capsys):
+    Path("long.txt").write_text("It rains today. " * 40)
+    assert run("add", "rain", "long.txt", "--size", 100) == 0
+    assert "rain: 7 pieces" in capsys.readouterr().out
+    assert run("add", "rain", "long.txt", "--size", 8) == 2
+    assert "the size of a piece must be at least 16 characters" in capsys.readouterr().err
+
+
 def test_a_budget_ends_the_work(producer, book, capsys):
     run("add", "book", book)
     assert run("run", "-m", "toy", "--token-budget", 3) == 0

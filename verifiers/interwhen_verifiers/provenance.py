@@ -1,8 +1,8 @@
 """The shipped verifier ``provenance``: it checks where the destination of a state-changing call comes from.
 
 An agent reads web pages, files and messages that others have written, and these may hold instructions. The verifier
-refutes a call that changes something if its destination (an account, an address, a password ...) first occurs in text
-that a tool returned from such a source, and the user never named it. See ``docs/verifiers/provenance.md``.
+refutes a call that changes something if its destination (an account, an address, a password ...) occurs in earlier
+messages, but only in text that others may have written. See ``docs/verifiers/provenance.md``.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ DOCUMENTS = (
     "*url*",
 )
 """Patterns for the names of tools that return text by other people: the default of ``documents``. All of their output
-is untrusted."""
+is untrusted, unless they are among ``trusted``."""
 _FREE = frozenset(
     (
         "content",
@@ -193,7 +193,8 @@ class _Text:
     at: int
     """The number of the message in the conversation, from 0."""
     who: str
-    """Its author, as a verdict names it: ``the user``, ``the system prompt``, or the name of a tool."""
+    """Its author, as a verdict names it: ``the user``, ``the system prompt``, the name of a tool, or ``a tool`` if the
+    name is not known."""
     trusted: bool
     """Whether its whole text is trusted, as that of the user is. A value in ``fields`` can be trusted without this."""
     plain: str
@@ -201,17 +202,20 @@ class _Text:
     lower: str
     """``plain`` in lower case, in which values are searched."""
     fields: Mapping[str, str]
-    """In the records of a tool: a map from each value, in lower case, to the name of its field. Fields of free text,
-    and tools that return text by other people, are left out."""
+    """A map from each value in the records of a tool, in lower case, to the name of its field. Fields of free text are
+    left out. A result of one word counts as a record with the field ``result``. The map is empty for a message without
+    records, a trusted tool, a tool that returns text by other people, and a tool whose name is not known."""
     ids: frozenset[str] = frozenset()
-    """The values of id fields, in records that others may have written."""
+    """The values of id fields in records that others may have written: the results of a tool that returns text by other
+    people, or whose name is not known. Only values of at most 12 characters are in it."""
     is_prose: bool = False
-    """Whether it is prose, not records, of a tool that returns no documents: ``Order W7 is open.``"""
+    """Whether it is the result of a tool, without records, such as ``Order W7 is open.`` or a single word. It is false
+    for a trusted tool, a tool that returns text by other people, and a tool whose name is not known."""
 
     def may_be_id(self, value: str) -> bool:
         """Tell whether *value* may be an id in this message.
 
-        It may be if it has at most 12 characters and is in a field for ids, or in a tool's running text.
+        It may be if it has at most 12 characters and is in ``ids``, or in a tool's running text (``is_prose``).
         """
         said = self.is_prose and len(value) <= _SHOWN_ID and _whole(self.lower, value) is not None
         return said or value in self.ids
@@ -409,11 +413,11 @@ def provenance(
 
     Each option is a list of names, in which ``*`` stands for any text. ``changing``: the tools whose calls are judged.
     ``destinations``: the arguments that say where something goes. The user and the system prompt may name any
-    destination. ``trusted``: tools whose whole output may name one. ``documents``: tools that return text by other
-    people; no part of their output may name a destination, and no part of a result whose tool is not known. In the
-    output of any other tool, a field of a record may name a destination, and so may a result of a single word. Running
-    text may not, nor a field for free text such as ``subject``. ``level`` and ``delivery`` are those of
-    :class:`~interwhen.Monitor`. Raises :class:`UsageError` if an option is not a list of names.
+    destination. ``trusted``: tools whose whole output may name one; they win over ``documents``. ``documents``: tools
+    that return text by other people; no part of their output may name a destination, and no part of a result whose tool
+    is not known. In the output of any other tool, a field of a record may name a destination, and so may a result of a
+    single word. Running text may not, nor a field for free text such as ``subject``. ``level`` and ``delivery`` are
+    those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` if an option is not a list of names.
     """
     believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
     return Monitor(

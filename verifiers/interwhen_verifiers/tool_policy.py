@@ -66,9 +66,9 @@ class Call(Generic[StateT]):
     state: StateT
     """The state of the policy before the call; ``None`` where the policy keeps no state."""
     history: History
-    """The messages and calls of earlier turns, without the call itself."""
+    """The earlier messages and calls, without the call itself and those in ``beside``."""
     beside: tuple[PastCall, ...] = ()
-    """The calls of the same turn before this one."""
+    """The calls of the same turn before this one. For a rule over results it is empty: ``history`` has these calls."""
     result: PastCall | None = None
     """For a rule over results: the call as it was made, with its result."""
 
@@ -107,8 +107,9 @@ class Rule:
     def judge(self, call: Call[Any]) -> Verdict | None:
         """Return the verdict of the rule on *call*; ``None`` if the rule does not apply.
 
-        It is ``Unknown`` if the rule asks for an argument that the call does not have. Raises :class:`RuntimeError`,
-        with the rule's name, if the function of the rule raises or returns any other value.
+        It is ``Unknown`` if the rule asks by ``call[name]`` for an argument that the call does not have. Raises
+        :class:`RuntimeError`, with the rule's name, if the function of the rule raises another exception or returns any
+        other value.
         """
         try:
             found = self.function(call)
@@ -144,15 +145,17 @@ class Policy(Generic[StateT]):
     def before(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
         """Decorate a function as a rule that judges a call of *tools* (by default any tool) before it is made.
 
-        The rule is added to ``rules``. *says* is the sentence of the policy. The function returns a verdict, or
-        ``None`` if the rule does not apply. Raises :class:`UsageError` if *says* is empty, or if another rule has the
-        function's name.
+        A monitor of ``tool_policy(..., on="results")`` does not ask such rules. The rule is added to ``rules``. *says*
+        is the sentence of the policy. The function returns a verdict, or ``None`` if the rule does not apply. Raises
+        :class:`UsageError` if *says* is empty, or if another rule has the function's name.
         """
         return self._adding(tools, says, "before")
 
     def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
-        """Decorate a function as a rule that judges the result of a call (``call.result``) after the call was made.
+        """Decorate a function as a rule that judges the result of a call after the call was made.
 
+        ``call.result`` is the call as it was made. What the tool returned is ``call.result.result`` as text, and
+        ``call.result.value`` decoded from JSON. Only a monitor of ``tool_policy(..., on="results")`` asks such rules.
         *tools*, *says* and the errors are those of :meth:`before`.
         """
         return self._adding(tools, says, "after")

@@ -256,8 +256,9 @@ async def measure(
     *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often each cost is measured; the
     median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
     ``None`` takes a recorded one. *on_progress* is called after each measurement with its number and the number of all.
-    Raises :class:`UsageError` if a monitor cannot be loaded, or if no chunk of a measured stream arrives, also when the
-    measurement is repeated, and :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    Raises :class:`UsageError` if a monitor cannot be loaded, or if no chunk of the measured streams arrives in time.
+    Most measurements without a chunk are first made once more. Raises :class:`~interwhen.toolkit.MissingExtraError`
+    without simpy.
     """
     environment()  # without simpy, the points could not be computed after the minutes of measurement
     watching = load_monitors(tuple(monitors))
@@ -322,8 +323,10 @@ async def _crowds(
 ) -> dict[tuple[int, float], float]:
     """Return the CPU time of a token in microseconds, for each number of streams and rate that is measured.
 
-    Each round measures all of them, so that a slow minute of the machine makes the costs and the points slower alike. A
-    measurement in which no chunk arrived is made once more; if none arrives then, this raises :class:`UsageError`.
+    It is the median of all rounds. Each round measures both the loads from which the costs follow and those at which
+    the model is checked, so that a slow minute of the machine changes both alike. If no chunk arrives in a measurement
+    of a round, it is made once more. Raises :class:`UsageError` if none arrives then, or in the warm-up before the
+    rounds.
     """
     found: dict[tuple[int, float], list[float]] = {load: [] for load in (*_LOADS, *_CHECKED)}
     await reader.crowd(*_LOADS[0], 1.0, watching)  # modules are imported

@@ -170,8 +170,7 @@ class FactProducer:
 
         If the previous pass found too few facts, or if no statement can be read or passes, propose nothing. If only
         doubtful statements were found, propose them as a guess. A step for doubtful statements derives these again
-        instead. Raises :class:`ContextOverflow` if even
-        a small part of the piece is too long.
+        instead. Raises :class:`ContextOverflow` if even a small part of the piece is too long.
         """
         params = msgspec.json.decode(step.params, type=_FactParams)
         if not params.number:
@@ -340,9 +339,10 @@ async def _lacks(
 ) -> dict[Statement, str]:
     """Return for each statement in *proposed* why its cited lines do not show it; an empty string if they do.
 
-    Models forget to cite lines, and build on statements of the same reply, which have no number yet. So with the
-    grounding ``text``, a statement that its lines do not show is tried again with all lines and accepted statements
-    that share a number with it. If that succeeds, the result has the statement with these lines.
+    Models forget to cite lines. They also build on statements of the same reply, which cannot be cited yet. So with the
+    grounding ``text``, a statement that its lines do not show is tried again. Then it cites more: each line and each
+    accepted statement with a numeral that also occurs in it. If that succeeds, the statement with all these lines is
+    in the result, in place of the first one.
     """
     lacks: dict[Statement, str] = {}
     accepted: list[str] = []

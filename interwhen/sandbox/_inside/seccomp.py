@@ -173,11 +173,12 @@ def supported() -> bool:
 
 
 def program(*, notify: bool) -> list[Instruction]:
-    """Return the BPF program of the filter.
+    """Return the BPF program of the filter, which applies the rules of :func:`rules`.
 
-    With *notify*, the kernel asks a listener about each denied or refused call. Without it, the kernel kills the
-    process at a denied call, and a refused call fails with EACCES. In both cases, absent calls and calls that are newer
-    than the list fail with ENOSYS, and a call of another architecture kills the process.
+    With *notify*, the kernel asks a listener about each call whose answer is ``deny`` or ``refuse``. Without it, the
+    kernel kills the process at a call with the answer ``deny``, and one with ``refuse`` fails with EACCES. In both
+    cases, calls with the answer ``absent`` and calls that are newer than the list fail with ENOSYS, and a call of
+    another architecture (x32 is one) kills the process. The machine must be supported.
     """
     _, architecture = _ARCHITECTURES[syscalls.MACHINE]
     deny = _NOTIFY if notify else _KILL_PROCESS

@@ -59,7 +59,11 @@ class Disk:
         return self
 
     def write(self, data: bytes, /) -> int:
-        """Append *data* to the journal, and return its length. A dying process may write only a part of *data*."""
+        """Append *data* to the journal, and return the length of *data*.
+
+        A dying process may write only a part of *data*, or nothing. The result is the same then, and no error is
+        raised.
+        """
         taken = data if self._room is None else data[: self._room]
         if self._room is not None:
             self._room -= len(taken)

@@ -178,7 +178,10 @@ AT_OPENING: tuple[WireFaultKind, ...] = ("refused", "busy", "rejected", "overflo
 
 
 class WireFault(msgspec.Struct, frozen=True):
-    """A fault of the request with number ``request``, counted from 0 and including reconnects."""
+    """A fault of the request with number ``request``, counted from 0.
+
+    Only requests for streams are counted, including reconnects. Forks are not.
+    """
 
     request: int
     kind: WireFaultKind

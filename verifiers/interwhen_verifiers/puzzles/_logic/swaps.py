@@ -71,7 +71,8 @@ class SwapState:
 
 
 LOST: Final = SwapState(frozenset(), names_swaps=True)
-"""The state after the text described swaps in a form that is not read."""
+"""The state in which it is not known how many swaps the text has described, for example because it described some in a
+form that is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,11 @@ class Swaps:
     states: tuple[tuple[str, ...], ...]
     """For the start and after each swap: what each person holds."""
     pairs: tuple[frozenset[int], ...]
-    """The two people of each swap."""
+    """The two people of each swap, by their indices in ``names``."""
     asked: int | None
-    """The person whose thing at the end the question asks for; ``None`` if this is not understood."""
+    """The index of the person whose thing at the end the question asks for; ``None`` if this is not understood."""
     options: tuple[tuple[str, str], ...]
-    """The letter and the text of each option."""
+    """The letter and the text of each option; empty if the prompt has none that can be read."""
 
     def find(self, name: str) -> int | None:
         """Return the index of the person with the name or initial *name*; ``None`` unless exactly one person has it."""
