@@ -125,7 +125,7 @@ class Plugin(msgspec.Struct, frozen=True):
     loaded: bool | None = None
     """Whether the plug-in can be imported; ``None`` if this was not tested."""
     error: str = ""
-    """Why the plug-in cannot be imported, in one line; empty if it can, or if this was not tested."""
+    """Why the plug-in cannot be imported; empty if it can, or if this was not tested."""
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:

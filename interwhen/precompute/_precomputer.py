@@ -699,7 +699,8 @@ class IdleWorker:
     async def sleep_and_work(self) -> None:
         """Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it.
 
-        A failure of the store is logged, and the work continues later.
+        A failure of the store is logged, and the work continues later. Raises :class:`UsageError` if another task does
+        the work already.
         """
         while True:
             self._news = anyio.Event()
