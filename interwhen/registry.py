@@ -125,7 +125,7 @@ class Plugin(msgspec.Struct, frozen=True):
     loaded: bool | None = None
     """Whether the plug-in can be imported; ``None`` if this was not tested."""
     error: str = ""
-    """Why the plug-in cannot be imported, in one line; empty if it can, or if this was not tested."""
+    """Why the plug-in cannot be imported; empty if it can, or if this was not tested."""
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:
@@ -789,7 +789,7 @@ def load_model(
     ``"local:tiny"``), or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL,
     *name* is the model on that server (required), *api* the API to use and *api_key* the key; a plug-in does not get
     these three. Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL
-    without *name*. An :class:`InterwhenError` of the factory is passed on.
+    without *name* or without a host. An :class:`InterwhenError` of the factory is passed on.
     """
     if not isinstance(spec, str):
         return spec
@@ -841,9 +841,10 @@ PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\
 def load_monitor_or_path(spec: str) -> Monitor:
     """Return the monitor for *spec*: a text that :func:`load_monitor` accepts, or ``module:factory:option=value``.
 
-    This also imports modules from the working directory, which runs their code. Use it for commands of a developer,
-    never for a *spec* that came over a network. Raises :class:`~interwhen.PluginError` as :func:`load_monitor` does,
-    and if the module or the factory cannot be found.
+    The second form imports the module, also from the working directory, which runs its code. The working directory is
+    then put first in ``sys.path``, and stays there. Use this function for commands of a developer, never for a *spec*
+    that came over a network. Raises :class:`~interwhen.PluginError` as :func:`load_monitor` does, and if the module
+    cannot be imported or has no such factory.
     """
     path = PATH.fullmatch(spec.strip())
     if path is None:

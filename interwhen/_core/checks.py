@@ -159,7 +159,7 @@ class _MonitorSegments:
         self._opened: list[Span] = []
         """All segments, in the order of the text."""
         self._unclear: list[Span] = []
-        """The segments whose checks have all ended and did not all pass, sorted."""
+        """The segments whose checks have all ended and are not :attr:`~OpenSegment.clear`, sorted."""
         self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
         """The records of each segment, by the key and the span of the claim."""
         self.open: dict[Span, OpenSegment] = {}
@@ -184,7 +184,11 @@ class _MonitorSegments:
         return [record for found in self._records.values() for record in found.values()]
 
     def close(self, home: OpenSegment) -> None:
-        """Remove *home*, whose checks have all ended, from the open segments, and store whether all of them passed."""
+        """Remove *home*, whose checks have all ended, from the open segments, and record it if it is not ``clear``.
+
+        It is ``clear`` if each check passed, or feedback in the trace answers its claim. If *home* is not the open
+        segment at its span any more, nothing happens.
+        """
         if self.open.get(home.span) is home:
             del self.open[home.span]
             if not home.clear:
@@ -227,7 +231,7 @@ class _MonitorSegments:
 class CheckTable:
     """Tracks each segment from the extraction of its claims to their verdicts.
 
-    A verdict that may interrupt or end the run becomes a candidate of :class:`Violations`.
+    A verdict or a failure that may interrupt or end the run becomes a candidate of :class:`Violations`.
     """
 
     def __init__(
@@ -296,9 +300,9 @@ class CheckTable:
         return self._segments[monitor].first_open()
 
     def first_unclear(self, monitor: int) -> int | None:
-        """Return the start of the first segment of *monitor* whose checks have all ended and did not all pass.
+        """Return the start of the first segment of *monitor* whose checks have all ended, and that is not clear.
 
-        ``None``: there is none.
+        It is not clear if a check did not pass and no feedback in the trace answers its claim. ``None``: there is none.
         """
         return self._segments[monitor].first_unclear()
 

@@ -129,7 +129,10 @@ class Scanner:
 
 
 class LineScanner(Scanner):
-    """Finds lines that are not blank. Each group of ``every`` such lines is one segment."""
+    """Finds lines that are not blank. Each group of ``every`` such lines is one segment.
+
+    A group is smaller if something ends it early: feedback, a tool call, the end of the phase or of the stream.
+    """
 
     __slots__ = (
         "_line",
@@ -303,7 +306,7 @@ _LEAD = re.compile(r"\s*+(?P<signs>[^\w\n]{0,8}+)(?P<word>(?:[^\W_]|['\u2019])*+
 
 
 class ParagraphScanner(Scanner):
-    """Finds paragraphs: the lines between two blank lines."""
+    """Finds paragraphs: the lines from one blank line to the next, or to the beginning or end of the text."""
 
     wakes = "\n"
     looks_early = True
@@ -334,15 +337,21 @@ class ParagraphScanner(Scanner):
 
 
 class WholeScanner(Scanner):
-    """Makes all text of a phase one segment: the whole reasoning, or the whole answer, including feedback in it."""
+    """Makes all text of a phase one segment: the whole reasoning, or the whole answer, including feedback in it.
+
+    A structured tool call divides the answer: the text before it and the text after it are separate segments.
+    """
 
     @property
     def bridges(self) -> bool:
-        """Whether the segment continues after feedback written into it: always, since only the phase ends it."""
+        """Whether the segment continues after feedback that is written into it. True here."""
         return True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield nothing, because only the end of the phase completes the segment."""
+        """Yield nothing, because text alone never completes the segment.
+
+        The end of the phase, the end of the stream or a structured tool call does (:meth:`flush`).
+        """
         self.pos = transcript.length
         return iter(())
 
@@ -606,8 +615,9 @@ _REACH = 200
 class FenceScanner(Scanner):
     """Finds fenced code blocks: from an opening fence to the next line that holds only a closing fence.
 
-    Both fences are part of the block. The rules are those of CommonMark, with two exceptions: any indentation is
-    allowed, because models indent blocks in lists in many ways, and a line of more than 200 characters is no fence.
+    Both fences are part of the block. The rules are those of CommonMark, with three exceptions. Any indentation is
+    allowed, because models indent blocks in lists in many ways. A line of more than 200 characters is no fence. A block
+    without a closing fence is not found.
     """
 
     wakes = "\n"

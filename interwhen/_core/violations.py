@@ -40,7 +40,7 @@ from interwhen._types.verdicts import LEVELS, Level, Violation
 # Why: docs/decisions/0043-the-ladder-of-remedies.md.
 
 FEEDBACKS = 2
-"""How often feedback is given at one place. The second one says more."""
+"""How often feedback is given at one place. The second one says more, unless the level of the monitor is ``flag``."""
 RESTARTS = 2
 """How often the text before one place is sampled again from an earlier point."""
 FEW = 4
@@ -561,12 +561,13 @@ class Violations:
     # ------------------------------------------------------------------ what is done
 
     def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
-        """Return the plan of the remedy for *best*, and the reason why it must not be carried out (``None``: it may).
+        """Return the plan of the remedy for *best*, and why it must not be carried out; ``None`` if it may be.
 
-        The reason is a spent budget, words that were refuted too often, or a ladder that has ended. For a ladder that
-        has ended, the plan is that of :func:`plan_surrender`. The call records that the words of *best* were refuted
-        and which rung a ladder uses, so call it once for each remedy. Without *goes_back*, a ladder does not cut text
-        before the segment of *best*.
+        There is a reason not to carry it out if a budget is spent, if the same words were refuted too often, or if the
+        ladder has ended (no remedy of it is left). If the ladder has ended, the plan is to end the run as abstained.
+        Each call counts a refutation of the words of *best*, unless *best* is an unproven claim or its remedy is
+        ``Conclude``. It also records the rung that a ladder uses. So call it once for each remedy. Without *goes_back*,
+        a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
         intake = self._intake
@@ -887,7 +888,10 @@ class Violations:
             del self._noted[key]
 
     def records(self) -> tuple[ViolationRecord, ...]:
-        """Return all violations: first those with a remedy, in the order of the remedies, then the others by span."""
+        """Return the recorded violations: first those with a remedy, in the order of the remedies, then others by span.
+
+        A violation without a remedy is left out if one of the same monitor, key and span had a remedy.
+        """
         done = {(record.monitor, record.key, record.span) for record in self._acted}
         others = {key: record for key, record in self._noted.items() if key not in done}
         for candidate in self._candidates:

@@ -1,8 +1,9 @@
 """The run: one supervised generation, as a thin shell around the pure core.
 
 The task that iterates over the run also reads the model's stream, so that no other task, timer or queue delays a token.
-Checks run in parallel, in one task group. Each task passes its facts to the core and performs the core's orders at
-once. A violation closes the stream, which ends the current read.
+Only in a run with gates, a separate task reads the stream. Checks run in parallel, in one task group. Each task passes
+its facts to the core and performs the core's orders at once. A violation closes the stream, which ends the current
+read.
 
 Why: docs/decisions/0002-the-reader-reads.md.
 """
@@ -401,7 +402,8 @@ class Run:
         self._alarm: Alarm | None = None
         self._crash: Exception | None = None
         self.error: ModelError | None = None
-        """The exception that caused the result, if the result is ``failed``; ``None`` otherwise."""
+        """The exception that caused the result, if the result is ``failed``; ``None`` otherwise, and for a result that
+        a journal recorded."""
         self.is_switched_off = False
         """Whether supervision was turned off during this run, so that the rest of the text is unchecked."""
         self.when_switched_off: Callable[[], object] | None = None
@@ -581,7 +583,8 @@ class Run:
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook.
 
-        Return ``None``, to show plain text, if the run has not ended or no installed code makes pages.
+        Return ``None``, to show plain text, if the run has not ended, if no installed code makes pages, or if the page
+        would be too large.
         """
         return notebook_page(self)
 

@@ -122,7 +122,10 @@ class UnverifiedReason(msgspec.Struct, frozen=True, gc=False):
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):
-    """Lists the checks that passed on exactly this text, which its hash identifies."""
+    """Lists the checks that passed on exactly this text, which its hash identifies.
+
+    Checks in ``refuted`` reasoning are left out.
+    """
 
     text_sha256: str
     """The hash of the whole returned trace: reasoning and answer, with insertions."""
@@ -141,9 +144,8 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     interwhen: str = ""
     """The version of this package."""
     scope: Scope = "steps"
-    """``answer``: a check that knows the task judged the answer itself. ``steps``: all checks passed, but none of them
-    judged the answer, so the answer may be wrong. (A certificate of an older version has no scope and counts as
-    ``steps``.)"""
+    """``answer``: a check that knows the task judged the answer itself. ``steps``: no check that passed judged the
+    answer, so the answer may be wrong. (A certificate of an older version has no scope and counts as ``steps``.)"""
     hidden_reasoning: bool = False
     """Whether the model reasoned and the server did not send all of this reasoning. The certificate then says nothing
     about what was not sent, and its scope is ``answer``."""
@@ -201,8 +203,9 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckRecord, ...] = ()
     """The checks on the returned trace."""
     violations: tuple[ViolationRecord, ...] = ()
-    """All violations, including those whose text was cut: first those with a remedy, in the order of the remedies, then
-    the others, in the order of their spans."""
+    """The violations, including those whose text was cut: first those with a remedy, in the order of the remedies, then
+    the others, in the order of their spans. When supervision is switched off, violations that still wait for a remedy
+    are dropped."""
     insertions: tuple[Insertion, ...] = ()
     resume: ResumeWay | None = None
     """How the last request that continued kept text did so, and why; ``None``: no request did, since there was no cut
@@ -257,12 +260,16 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def answer_verified(self) -> bool:
-        """Whether a check that knows the task judged the answer itself, and every required check passed."""
+        """Whether the result is verified, and a check that knows the task judged the answer itself."""
         return self.label == "answer verified"
 
 
 class Verified(_Result, frozen=True, tag="verified"):
-    """Every required check passed on this text. ``certificate.scope`` says whether the answer itself was checked."""
+    """Each required check passed on this text, except in reasoning that was refuted and is answered by feedback.
+
+    ``certificate.scope`` says whether the answer itself was checked, and ``certificate.refuted`` has the spans of that
+    reasoning.
+    """
 
     status: ClassVar[Status] = "verified"
     certificate: Certificate
@@ -304,9 +311,10 @@ Result: TypeAlias = Verified | Unverified | Abstained | Failed
 
 
 def notebook_page(shown: object) -> str | None:
-    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None`` if no installed code can show it.
+    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None`` if there is no page of it.
 
-    The code for pages is separate from the core, so it is found by its entry point.
+    That is so if no installed code makes pages, if the page would be too large, or if there is nothing to show yet. The
+    code for pages is separate from the core, so it is found by its entry point.
     """
     from importlib.metadata import entry_points  # 20 ms, and only notebooks need it
 

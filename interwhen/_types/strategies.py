@@ -62,7 +62,7 @@ class StrategyChoice:
     """The result of a strategy: the text that it chose, or the reason why it gives no answer."""
 
     chunks: tuple[Chunk, ...] = ()
-    """The text. A chunk without tokens is text that the strategy wrote."""
+    """The text. A chunk without tokens is text that the strategy wrote, unless it is a tool call."""
     finish_reason: FinishReason | None = None
     """Why the chosen text ended; ``None`` if there is none."""
     recording: object | None = None
@@ -124,7 +124,9 @@ class StrategyCatalog(Protocol):
         """Return the strategy that *spec* describes: a name, with options after a colon.
 
         A *spec* of the form ``module:factory`` imports that module, so *spec* must come from the operator, or be
-        checked against :meth:`names`. Raises :class:`~interwhen.PluginError` if there is no such strategy, or if its
-        options are wrong.
+        checked against :meth:`names`. Raises :class:`~interwhen.PluginError` if there is no such strategy, if an
+        option is unknown, or if the value of an option does not have the type of that option. An error of interwhen
+        that the strategy itself raises is passed on, such as a :class:`~interwhen.UsageError` for a number out of
+        range.
         """
         ...

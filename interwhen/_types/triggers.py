@@ -1,6 +1,7 @@
 """Triggers. A trigger says which segments of the trace a monitor reads.
 
-A run raises :class:`~interwhen.UsageError` at its start if the values of a trigger are not allowed.
+A run raises :class:`~interwhen.UsageError` at its start if the values of a trigger are not allowed; :class:`Polls`
+raises it when it is made.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let 
 class Lines(msgspec.Struct, frozen=True, tag=True):
     """Makes each line that is not blank a segment, without its line end.
 
-    If ``every`` is above 1, each group of that many lines is a segment; the last group may be smaller.
+    If ``every`` is above 1, each group of that many lines is a segment. A group is smaller if something ends it early:
+    feedback, a tool call, or the end of the phase or of the stream.
     """
 
     every: int = 1
@@ -63,10 +65,11 @@ DEFAULT_TAGS = ("<tool_call>", "</tool_call>")
 class ToolCalls(msgspec.Struct, frozen=True, tag=True):
     """Makes each tool call a segment: structured calls, and calls that the model writes as text.
 
-    :attr:`Segment.calls` has the calls of a segment. Most formats have special tags and are always read. A format
-    without tags (``json``, ``pythonic``, ``react``, ``code``) is read only in the answer, and only if the request shows
-    that such calls may come: it offers tools, or its prompt describes them. Calls that the model quotes are read only
-    if the request shows this, or if tags or formats are given here. See docs/tool-calls.md.
+    :attr:`Segment.calls` has the calls of a segment. Most formats have special tags and are read unless ``formats``
+    leaves them out. A format without tags (``json``, ``pythonic``, ``react``, ``code``) is read only in the answer. It
+    is read only if ``formats`` names it, or if the request shows that such calls may come: it offers tools, or its
+    prompt describes them. Calls that the model quotes are read only if the request shows this, or if tags or formats
+    are given here. See docs/tool-calls.md.
     """
 
     opening: str = DEFAULT_TAGS[0]
@@ -91,7 +94,7 @@ class CodeBlocks(msgspec.Struct, frozen=True, tag=True):
 class EveryChars(msgspec.Struct, frozen=True, tag=True):
     """Divides the text into segments of ``count`` characters, including white space, without gaps.
 
-    The last segment of a phase may be shorter.
+    A segment is shorter if something ends it early: feedback, a tool call, or the end of the phase or of the stream.
     """
 
     count: int = 400
@@ -116,7 +119,8 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
     seen: float = 8000.0
     """The number of characters in which the ``found`` mistakes were seen."""
     least: int = 120
-    """The shortest length of a segment, in characters. The last segment of a phase may be shorter."""
+    """The shortest length of a segment, in characters. A segment is shorter if something ends it early, as in
+    :class:`EveryChars`."""
     most: int = 4000
     """The longest length of a segment, in characters."""
 
@@ -143,7 +147,10 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """Makes the whole answer one segment, when the stream has ended."""
+    """Makes the whole answer one segment, when the stream has ended.
+
+    A structured tool call divides the answer: the text before it is a segment, and so is the text after it.
+    """
 
 
 Trigger: TypeAlias = (

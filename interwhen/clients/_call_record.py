@@ -109,7 +109,7 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
 class CallContent(msgspec.Struct, frozen=True, gc=False):
     """The texts of a call: its prompt, its text, and what was wrong.
 
-    A record has them only if the settings ask for them.
+    A record has them only if the settings ask for them and the call has a result.
     """
 
     prompt: Prompt
@@ -155,9 +155,9 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[RecordedCheck, ...] = ()
     """The checks of the returned text."""
     violations: tuple[RecordedViolation, ...] = ()
-    """All violations of the call, also those in text that was cut."""
+    """The violations of the call, also those in text that was cut."""
     prompt_findings: tuple[PromptRecord, ...] = ()
-    """What the monitors of the prompt observed, refused or rewrote."""
+    """What the monitors of the prompt observed, refused or rewrote, and which of them failed."""
     ledger: Ledger = Ledger()
     milliseconds: float = 0.0
     """The time of the whole call."""
@@ -196,9 +196,9 @@ def record_call(
     """Return the record of a call that ends now.
 
     *origin* says which call it is and when it began. *api*, *model*, *strategy*, *monitors* and *prompt* are those of
-    the call. *outcome* replaces the label of *result*; for a call without a *result*, it says how the call ended. With
-    *content*, the record contains the prompt, the text and the reasons of violations. *journal* is the journal of the
-    call. Without *result* and *outcome*, the outcome is ``failed``. Of *model*, 200 characters are kept.
+    the call. The outcome in the record is *outcome*; if that is empty, it is the label of *result*, such as ``steps
+    verified``, or ``failed`` without a *result*. With *content* and a *result*, the record contains the prompt, the
+    text and the reasons of violations. *journal* is the journal of the call. Of *model*, 200 characters are kept.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {

@@ -48,8 +48,9 @@ class Signature:
     """The parameters of one tool function, as the model sees them.
 
     *name* is the tool's name. *context* lists the parameters that the program passes and that the model does not see.
-    Raises :class:`~interwhen.UsageError` if the parameters of *tool* cannot be read, if *context* has an unknown name
-    and *tool* has no ``**`` parameter, or if a default cannot be represented completely in JSON.
+    It does not see the ``self`` or ``cls`` of a method either. Raises :class:`~interwhen.UsageError` if the parameters
+    of *tool* cannot be read, if *context* has an unknown name and *tool* has no ``**`` parameter, or if JSON cannot
+    represent the default of a parameter that the model sees.
     """
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
@@ -84,7 +85,8 @@ class Signature:
     def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
         """Return the tool call with the arguments *args* and *options* and all defaults, as a model would write it.
 
-        Raises :class:`NotJson` if JSON cannot represent an argument or if two arguments have the same name, and
+        Arguments that the model does not see are left out. Raises :class:`NotJson` if JSON cannot represent one of the
+        others completely or if two arguments have the same name, and
         :class:`TypeError` if the function would raise it for these arguments.
         """
         bound = self._signature.bind(*args, **options)
@@ -146,7 +148,8 @@ def as_json(value: object) -> str:
 def _plain(value: Any) -> Any:
     """Convert *value* to values that JSON has. Raises :class:`NotJson` if that is not possible.
 
-    Unlike ``str`` or many dump methods, this never omits, masks or truncates data.
+    Unlike ``str`` or many dump methods, this never omits, masks or truncates data. Only fields without a value
+    (``msgspec.UNSET``) are left out.
     """
     match value:
         case enum.Enum():
@@ -295,7 +298,8 @@ def guard(
     While supervision is switched off, nothing is checked and nothing refused. A refusal raises :class:`Refused`. If
     *on_refused* is given, the tool returns ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the
     reason as the tool's result. The checks of a sync function run on an event loop in another thread, and block the
-    caller until they have ended.
+    caller until they have ended. If such a function returns an awaitable, the check of the result runs where the
+    caller awaits it.
 
     Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, and
     if *results* are given for a generator, because it returns its values one by one.
@@ -387,7 +391,8 @@ class _Guarded:
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
         """Check the call with the arguments *args* and *options* before the tool runs, and return it.
 
-        Return ``None`` if there are no monitors, or if JSON cannot represent the call and all monitors only observe.
+        Return ``None`` if there are no monitors. Also return ``None`` if JSON cannot represent the call, and all
+        monitors only observe or supervision is switched off.
         Raises :class:`Refused` if a monitor refuses the call, or if it cannot be checked.
         """
         if self._signature is None:

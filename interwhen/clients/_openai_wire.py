@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class SdkError(UpstreamError):
     """Carries an exception of the SDK through the engine. The caller gets the ``original``.
 
-    *retryable* says whether the run may reconnect.
+    *retryable* says whether the run may reconnect, which is so after a broken read only.
     """
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
@@ -50,7 +50,10 @@ class SdkError(UpstreamError):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """Whether the run may reconnect. False if a request was refused, because the SDK has already retried it."""
+        """Whether the run may reconnect. True only if the connection broke or timed out while a body was read.
+
+        It is false for an error of a request: whether a request is sent again is decided by the SDK (``max_retries``).
+        """
         return self._again
 
 
@@ -172,10 +175,10 @@ class SdkTransport:
         self._send = send
         self._list_models = list_models
         self.response: httpx2.Response | None = None
-        """The response to the last request that was accepted."""
+        """The response to the last request of :meth:`open` that was accepted."""
         self._first: httpx2.Response | None = None
         self.host = ""
-        """Host and port of the server; empty before the first request was accepted."""
+        """Host and port of the server; empty before :meth:`open` has succeeded once."""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
         """Send *body* to the path that *place* names, and return the open response.

@@ -169,7 +169,7 @@ class _ReplayTransport:
 class _SampleStream:
     """The stream of one sample. It enforces the timeouts ``first_token`` and ``inter_token``.
 
-    No run does this for samples.
+    For other streams, a :class:`~interwhen.Run` enforces them. A strategy reads its samples without a run.
     """
 
     def __init__(self, stream: Stream, response: _TappedResponse | None, timeouts: Any) -> None:
@@ -381,8 +381,8 @@ class _LearningStream:
 class CallMeter(MeteredModel):
     """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
 
-    Beyond a limit, requests raise :class:`~interwhen.models.OutOfTokens`. A fork that equals one that was answered gets
-    the same answer again, without a request.
+    Beyond a limit, requests raise :class:`~interwhen.models.OutOfTokens`. A fork with a ``side`` that equals one that
+    was answered gets the same answer again, without a request.
     """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
@@ -411,7 +411,7 @@ class CallMeter(MeteredModel):
         return await super().stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork. The answer to an equal fork is used again, without tokens.
+        """Answer a fork. If it has a ``side``, the answer to an equal fork is used again, without tokens.
 
         The judge of a sample and the run that shows it send the same forks, at temperature 0. Raises
         :class:`~interwhen.models.OutOfTokens` if no tokens are left for a new fork.
@@ -581,7 +581,7 @@ class StrategyRun:
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether supervision was turned off (by the switch of the process) while the answer was shown."""
+        """Whether supervision was off when the run that shows the answer began, or was turned off during that run."""
         return self._began_off or (self._inner is not None and self._inner.is_switched_off)
 
     @property

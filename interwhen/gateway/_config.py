@@ -145,7 +145,7 @@ class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         str, Meta(description="The SQLite file that gateway processes share; empty: each process learns in memory.")
     ] = ""
     explore: Annotated[
-        float, Meta(ge=0, le=0.5, description="The largest share of calls that try another order; 0 for none.")
+        float, Meta(ge=0, le=0.5, description="About the largest share of calls that try another order; 0 for none.")
     ] = 0.05
     seed: Annotated[int, Meta(description="The seed of these choices.")] = 0
 

@@ -52,7 +52,11 @@ class GatewayContexts:
             self._source.open(config.default)
 
     def allows(self, name: str, key: str) -> bool:
-        """Return whether a client with the gateway's key *key* may use the context *name*."""
+        """Return whether a client with the gateway's key *key* may use the context *name*.
+
+        Every client may use the names that match a pattern in ``contexts.names``. A client with the key of a tenant
+        may also use the names that match a pattern of that tenant. Whether the context exists is not checked.
+        """
         return any(fnmatchcase(name, pattern) for pattern in self._patterns(key))
 
     def named(self, name: str) -> NamedContext:

@@ -308,7 +308,7 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 def vet_form(fields: Mapping[str, Any]) -> None:
     """Raise :class:`HttpError` if one of *fields*, the fields of a request, has a type that the API does not allow.
 
-    Only the fields that the gateway reads are checked.
+    Only the fields that the gateway reads are checked, and each of them may be ``null``.
     """
     try:
         msgspec.convert(fields, _Form)

@@ -1,4 +1,4 @@
-"""The facts of a supervised call as JSON values, and the client that an adapter uses."""
+"""What is known about a supervised call (its "facts") as JSON values, and the client that an adapter uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""LangChain: the facts of a call in ``response_metadata["interwhen"]`` of its message."""
+"""LangChain: puts what is known about a supervised call into ``response_metadata["interwhen"]`` of its message.
+
+These facts are the label of the result, the violations, the reasons why it is not verified, the id of the call, the
+model, and the numbers of checks and tokens (see :func:`interwhen.integrations._facts.facts_of`).
+"""
 
 from __future__ import annotations
 

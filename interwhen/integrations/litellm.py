@@ -1,4 +1,4 @@
-"""litellm: the facts of a call in ``_hidden_params["interwhen"]`` of its response."""
+"""litellm: puts the label, the violations and more of a call into ``_hidden_params["interwhen"]`` of its response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI Agents: the facts of a call as a custom span named ``interwhen`` in the trace of the agent."""
+"""OpenAI Agents: puts the label, the violations and more of a call into a custom span ``interwhen`` of the trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pydantic-ai: the facts of a call in ``metadata["interwhen"]`` of its ``ModelResponse``."""
+"""pydantic-ai: puts label, violations and more of a call into ``metadata["interwhen"]`` of its ``ModelResponse``."""
 
 from __future__ import annotations
 

@@ -75,7 +75,11 @@ class Journaled(msgspec.Struct, frozen=True):
 
     @property
     def result(self) -> Result | None:
-        """The recorded result; ``None`` if the run had not ended, continued after its end, or is redacted."""
+        """The result of the run, as its last record has it; the record of a call does not count.
+
+        It is ``None`` if the run has not ended. It is also ``None`` if a resumed run has not ended again, and if the
+        journal is redacted.
+        """
         last = next((record for record in reversed(self.records) if not isinstance(record, CalledRecord)), None)
         return last.result if isinstance(last, EndRecord) else None
 

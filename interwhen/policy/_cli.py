@@ -217,6 +217,8 @@ def lint(
 def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negative="")] = False) -> int:
     """Explain one RULE of the policy in FOLDER: its clause, its conditions written out, its examples.
 
+    Exit codes: 0 shown, 2 wrong usage, such as an unknown RULE.
+
     Parameters
     ----------
     folder
@@ -224,7 +226,9 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
     rule
         The id of the rule.
     smt
-        Print the rule as SMT-LIB instead. The formula is satisfiable if a call can break the rule.
+        Print the rule as SMT-LIB instead, with one formula for each tool (extra z3). A formula is satisfiable if a call
+        of the tool can break the rule with lists of the printed length or shorter. It may also be satisfiable although
+        no call can. If a formula is too large, a comment says so.
     """
     policy = read_policy(folder)
     found = next((known for known in policy.rules if known.id == rule), None)

@@ -266,9 +266,9 @@ class Precomputer:
         """Change the latest content of the context of *ref*, wake the idle worker, and return the new reference.
 
         *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece, if there is one; a new
-        name adds a piece. A changed piece loses its lead. If the content differs now, *ref* is outdated: runs with it
-        use no items. Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the context meanwhile,
-        and :class:`UsageError` if it does not exist or *changes* are invalid.
+        name adds a piece. A piece that *changes* names loses its lead. If the content differs now, *ref* is outdated:
+        runs with it use no items. Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the
+        context meanwhile, and :class:`UsageError` if it does not exist or *changes* are invalid.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
@@ -542,7 +542,10 @@ class Precomputer:
 
     @property
     def contexts(self) -> Mapping[str, PreparedContext]:
-        """The contexts that were added or opened with this object, by name."""
+        """The contexts that this object has loaded from the store, by name. The mapping changes with the object.
+
+        A name that the store does not have can have an empty entry, for example after a failed :meth:`open`.
+        """
         return self._prepared
 
     async def in_store(self, work: Callable[[], T]) -> T:
@@ -696,7 +699,8 @@ class IdleWorker:
     async def sleep_and_work(self) -> None:
         """Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it.
 
-        A failure of the store is logged, and the work continues later.
+        A failure of the store is logged, and the work continues later. Raises :class:`UsageError` if another task does
+        the work already.
         """
         while True:
             self._news = anyio.Event()

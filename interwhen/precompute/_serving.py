@@ -143,7 +143,7 @@ def last_line(question: str) -> str:
 def facts_in(items: Sequence[Item], basis: Basis = "judged") -> list[tuple[str, str]]:
     """Return all facts in *items* whose proof has the basis *basis*, each with the id of its item.
 
-    Each line of the text of such an item is one fact.
+    Each line of the text of such an item is one fact, unless it is blank.
     """
     return [
         (line, item.id)
@@ -177,7 +177,7 @@ def choose_facts(
 
 
 def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ()) -> Prompt:
-    """Return *prompt* with *facts* inserted before the question (in a chat, before the last turn of the user).
+    """Return *prompt* with *facts* inserted before the question, as :func:`before_question` does.
 
     *agreed* are facts that several derivations gave and that no monitor checked. Each group has its own heading.
     """
@@ -186,9 +186,10 @@ def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ())
 
 
 def before_question(prompt: Prompt, lines: str) -> Prompt:
-    """Return *prompt* with the text *lines* before the question (in a chat, before the last turn of the user).
+    """Return *prompt* with the text *lines* before the question.
 
-    A chat without a user turn gets it as a first system message.
+    In a chat, the last message of the user begins with *lines*, and no message is added. A chat without a message of
+    the user gets *lines* as a first system message.
     """
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"

@@ -16,7 +16,7 @@ from interwhen.strategies._strategy import Judgement, Question, Solution, Strate
 from interwhen.strategies._traces import Trace
 
 MOST_SAMPLES = 64
-"""The largest number of samples for one question."""
+"""The largest number of samples, rounds, trees or branches that an option of a shipped strategy may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +236,9 @@ class BudgetForcing:
     """Makes the model think longer or shorter, at temperature 0 (Muennighoff et al. 2025, arXiv 2501.19393).
 
     If the thinking ends before ``minimum`` tokens, its end is removed and ``wait`` is appended, at most ``waits``
-    times. At ``maximum`` tokens the thinking is closed and ``lead`` begins the answer. For a model without thinking
-    tags, the thinking is generated with what follows it, and all of this text counts toward both limits.
+    times. At ``maximum`` tokens the thinking is closed, if it is open, and ``lead`` begins the answer. For a model
+    without thinking tags, the thinking is generated with what follows it, and all of this text counts toward both
+    limits.
     """
 
     name: str = "budget-forcing"
@@ -276,9 +277,10 @@ class BudgetForcing:
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
         """Let the model continue *trace* until it has given its answer, and return the longer trace.
 
-        If the trace has reached a token limit, the thinking is ended first, with the tag *closing* and the words
-        ``lead``. A trace that the model has ended is returned as it is. If no token is left, the trace is returned with
-        the finish reason ``length``.
+        If *trace* stopped at its own token limit, the text of the field ``lead`` is appended first. If the model is
+        still thinking, the tag *closing* is written before it. A trace that the model has ended is returned unchanged.
+        If the budget of the question has no token left, the trace is returned as it is, with the finish reason
+        ``length``.
         """
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")

@@ -32,8 +32,7 @@ class CallCatalog:
     def load(self, spec: str) -> CatalogStrategy:
         """Return the strategy that *spec* describes (such as ``best-of-n:n=4``), in the form that answers single calls.
 
-        A *spec* of the form ``module:factory`` imports that module. Raises :class:`~interwhen.PluginError` if the
-        strategy is missing or broken, or if an option is wrong.
+        A *spec* of the form ``module:factory`` imports that module. Raises the errors of :func:`load_strategy`.
         """
         return CatalogStrategy(load_strategy(spec))
 

@@ -80,9 +80,10 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make the strategy "adaptive sampling", which spends *share* of the token budget per question on average.
+    """Make the strategy "adaptive sampling". It aims at a mean of *share* of the token budget per question.
 
-    See :class:`Adaptive`.
+    The mean can be lower, because a verified answer ends a question. It can be higher, because the first sample of a
+    question is always drawn. See :class:`Adaptive`.
     """
     return Adaptive(share=share)
 
@@ -173,8 +174,9 @@ def interrupt_auto(
 
     Monitors that conclude keep their own remedy. If the run gives no answer, at most *restarts* further runs follow.
     *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. Unless *learn* is
-    false, the order is learned over the questions; at most the share *explore* of the runs, and one more, then tries
-    another order.
+    false, the order is learned over the questions. At most about the share *explore* of the runs then tries another
+    order (see :meth:`RemedyBeliefs.order`). Raises :class:`UsageError` for a wrong *samples* or *order*, and
+    for a wrong *explore* if the order is learned.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None
@@ -241,7 +243,9 @@ def load_strategy(spec: str) -> Strategy:
     """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``.
 
     The name of a shipped strategy with options is *spec*. A *spec* of the form ``module:factory`` imports that module.
-    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, or if an option is wrong.
+    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, if an option is unknown, or if the
+    value of an option does not have the type of that option. An error of interwhen that the factory raises is passed
+    on, such as a :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
     """
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):
@@ -257,7 +261,7 @@ def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
 
     Commas separate the strategies of a text. A comma before an option, as in ``dvts:trees=4,expansions=2``, belongs to
     the strategy. If *specs* is empty, all shipped strategies are returned. Raises :class:`~interwhen.UsageError` if two
-    have the same name, and :class:`~interwhen.PluginError` if one is missing or broken.
+    have the same name, and the errors of :func:`load_strategy`.
     """
     texts = [specs] if isinstance(specs, str) else list(specs)
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]

@@ -40,7 +40,7 @@ class RemedyUse(NamedTuple):
 
 
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
-    """Return each use of a ladder's remedy in *result*, with whether it worked.
+    """Return each use in *result* of a remedy that a ladder may have, with whether it worked.
 
     A remedy in the reasoning worked if the next refuted claim, at its place or later, is after its place (or in the
     answer). A remedy in the answer failed if the answer is refuted again. If no refutation decides, the remedy worked
@@ -247,7 +247,7 @@ class VerifierBeliefs(msgspec.Struct):
         comes before all of them if it is worth at least as much, because it is possible only where the verifier knows
         the correct value. A restart is first only if *rungs* has no other remedy, because it removes the most text.
         ``resample``, if it is in *rungs*, occurs twice in a row, or three times if that has proved worth more than the
-        next remedy.
+        next remedy that was used often enough to compare.
         """
         rungs = tuple(dict.fromkeys(rungs))
         others: list[Rung] = [rung for rung in rungs if rung not in ("restart", "repair")]
@@ -320,9 +320,10 @@ class RemedyBeliefs:
     """Learns in which order the ladder of :class:`~interwhen.Auto` should try its remedies.
 
     Several runs may share one object. With *path*, the learned counts are in a SQLite file that several processes
-    share; without it, they are in memory. At most the share *explore* of the runs, and one more, uses another order
-    than the best one, so that rarely used remedies are tried earlier; 0 switches this off. Equal seeds and equal
-    results give equal orders. Only counts are stored, by the names of models and verifiers, and no text of runs.
+    share; without it, they are in memory. At most about the share *explore* of the runs uses another order than the
+    best one (see :meth:`order`), so that rarely used remedies are tried earlier; 0 switches this off. Equal seeds and
+    equal results, in the same order, give equal orders. Only counts are stored, by the names of models and verifiers,
+    and no text of runs.
 
     The file is created if it is missing. A thread writes it, so that no run waits for it. :meth:`flush` waits for the
     thread; leaving the ``with`` block, or :meth:`close`, ends it. Raises :class:`~interwhen.UsageError` for an
@@ -359,8 +360,10 @@ class RemedyBeliefs:
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
         """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text.
 
-        It is the best order or, for at most the share ``explore`` of the runs and one more, one that tries another
-        remedy earlier. It stays the same until something is learned.
+        Usually it is the best order. For some runs, it is an order that tries another remedy earlier, to learn about
+        it. If runs follow one another, fewer than ``explore * n + 2`` of *n* runs get such an order; only runs
+        with a remedy are counted. The order stays the same until something is learned, so runs that begin at the same
+        time get the same order.
         """
         key = model, verifier, rungs
         with self._lock:

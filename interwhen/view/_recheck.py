@@ -74,9 +74,10 @@ class _Checks(msgspec.Struct):
 
 
 def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
-    """Return the row of the list for *form*, which :func:`recheck_form` made with *spec*. Its id is *name*.
+    """Return the row of a rechecked run in the page's list of runs. The id of the row is *name*.
 
-    *row* is the row of the recorded run.
+    *form* is the compact form of the rechecked run: the JSON that :func:`recheck_form` made with the monitor *spec*.
+    *row* is the row of the recorded run; what the new row does not change is copied from it.
     """
     checks = msgspec.json.decode(form, type=_Checks).checks
     return msgspec.structs.replace(

@@ -144,7 +144,8 @@ def values_of(call: ToolCall) -> Mapping[str, Any]:
 
 # Finds the fields of a tool's result, to tell the value of a field from words in prose.
 #
-# A result is read as JSON, JSON lines, YAML, CSV, or a table or list of Markdown, if the whole result has that form.
+# A result is read as JSON, JSON lines, a Python literal, YAML, CSV, or a table or list of Markdown, if the whole result
+# has that form.
 
 Entries: TypeAlias = list[tuple[str, str]]
 """Pairs of the name and the value of a field."""
@@ -259,7 +260,11 @@ class _Yaml:
         return self._found or None
 
     def _read_line(self, line: str) -> bool:
-        """Read *line* and the lines that continue its value, and record its field; return false if it is no record."""
+        """Read *line* with the lines that continue its value, and add its field to the found ones.
+
+        Return false if *line* has neither a key nor a list item, or if its value cannot be read: then the text does
+        not consist of fields. A key without a value adds no field. It becomes the name of the list items below it.
+        """
         match = _KEY.fullmatch(line)
         if match is None and self._above and _indent(line) > self._level:
             match = _ADDRESS_KEY.fullmatch(line)

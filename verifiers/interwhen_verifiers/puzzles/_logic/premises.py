@@ -62,7 +62,7 @@ class ClassStatement(NamedTuple):
 
 
 def read_statement(text: str) -> ClassStatement | None:
-    """Read the statement in *text*. Return ``None`` if it has none of the known forms."""
+    """Read the statement in *text*. Return ``None`` if it has none of the known forms, or is too long."""
     said = " ".join(text.strip().rstrip(".?").split())
     for quantity, pattern in _FORMS:
         if len(said) < 200 and (found := pattern.fullmatch(said)):
@@ -390,7 +390,7 @@ class Sentences:
 def make_sentences(premises: tuple[Formula, ...]) -> Sentences | None:
     """Combine *premises*.
 
-    Return ``None`` if there are none, if they have too many sentences, or if they contradict each other.
+    Return ``None`` if there are none, if they have too many atomic sentences, or if they contradict each other.
     """
     atoms = tuple(sorted(frozenset().union(*(premise.atoms for premise in premises))))
     if not 0 < len(atoms) <= MOST_ATOMS:
@@ -473,7 +473,8 @@ class Premises:
         """Judge *said*: a conclusion, or the answer to the question.
 
         A conclusion is a violation if its contrary follows from the premises, and ``Unknown`` if neither follows. An
-        answer is ``Unknown`` if it or the question is not understood, or if schools of logic differ on it.
+        answer is ``Unknown`` if it or the question is not understood, if schools of logic differ on it, or if it says
+        "unknown" to a yes-or-no question that the premises leave open.
         """
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
@@ -488,10 +489,11 @@ class Premises:
 
 
 def read_premises(prompt: str) -> Premises | None:
-    """Read the premises of *prompt*, and the question about them.
+    """Read the premises of *prompt*, which follow words such as "Premises:", and the question about them.
 
     Return ``None`` if there are no premises or too many, if one is not understood, if they contradict each other, or if
-    *prompt* is too long. Sentences that no connective joins are no premises.
+    *prompt* is too long. The premises must all be statements about classes and their members, such as "all A are B"
+    or "Anna is tall", or else all be formulas. At least one formula must have a connective, such as "if" or "not".
     """
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:
