@@ -322,9 +322,12 @@ class RebuiltRun:
                 assert_never(order)
 
 
-def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
-    """Return a new core for *monitors* with the settings in *header*. It has not received a fact yet."""
-    return Core(
+def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core) -> Core:
+    """Return a new core, of the class *kind*, for *monitors* with the settings in *header*.
+
+    It has not received a fact yet.
+    """
+    return kind(
         monitors,
         budgets=header.budgets,
         template=header.template,

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Extracted, OutOfTime, Settled
+from interwhen._core.messages import Fact, Order, Settled
 from interwhen._engine.journaling import result_of
 from interwhen._types.events import CheckSettled, Remedied, ViolationFound
 from interwhen._types.models import Message, Piece, Prompt
@@ -134,6 +134,24 @@ class AttemptHistory:
         return (Message("user", self.prompt),) if isinstance(self.prompt, str) else self.prompt
 
 
+class _AttemptCore(Core):
+    """A core that keeps the trace from before the first cut of the last fact."""
+
+    __slots__ = ("uncut",)
+
+    uncut: tuple[Piece, ...]
+    """The pieces of this trace; empty if the last fact cut nothing."""
+
+    def step(self, fact: Fact) -> list[Order]:
+        self.uncut = ()
+        return super().step(fact)
+
+    def _cut(self, to: int) -> None:
+        # Any fact may cut the trace, also a chunk, whose text is in the trace then. So the trace is copied here.
+        self.uncut = self.uncut or self.transcript.pieces()
+        super()._cut(to)
+
+
 @dataclass(slots=True)
 class _AttemptReader:
     """Collects the attempts of a run while its journal is read, one record at a time."""
@@ -151,8 +169,8 @@ class _AttemptReader:
         """Collect the checks and violations of the last fact of the journal. At a remedy, store the attempt it ends.
 
         They are read from the events that this fact caused in the core, which are removed there. *before* has the
-        pieces of the trace before this fact. *unsettled* has the spans of the checks and extractions that were open
-        then, except the check that this fact settles. For a fact that is not expected to cut the trace, both are empty.
+        pieces of the trace before its first cut. *unsettled* has the spans of the checks and extractions that were open
+        before this fact, except the check that it settles.
         """
         for event in self.past.core.events:
             match event:
@@ -187,18 +205,16 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
     Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal, or if it is redacted.
     """
     found = read_journal(path)
-    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
-    past.take(past.core.begin())
+    core = core_of(found.header, recorded_monitors(found.header), _AttemptCore)
+    assert isinstance(core, _AttemptCore)
+    past = RebuiltRun(found, core)
+    past.take(core.begin())
     reader = _AttemptReader(past)
-    core = past.core
     for record in standing(found.records):
-        # These facts may cut the trace, so it is copied before them.
         for at, fact in facts_of(record):
-            cuts = isinstance(fact, Extracted | Settled | OutOfTime)
-            before = core.transcript.pieces() if cuts else ()
-            unsettled = _open(core, fact.job if isinstance(fact, Settled) else None) if cuts else ()
+            unsettled = _open(core, fact.job if isinstance(fact, Settled) else None)
             past.tell(at, fact)
-            reader.read_events(before, unsettled)
+            reader.read_events(core.uncut, unsettled)
         if not tuple(facts_of(record)):
             past.read(record)
     result = result_of(past)

@@ -6,7 +6,7 @@ import json
 
 import interwhen
 import pytest
-from interwhen import Feedback, JournalError, Message, Repair, Resample, Stop, Unknown, UsageError
+from interwhen import Budgets, Feedback, Fork, JournalError, Message, Repair, Resample, Stop, Unknown, UsageError
 from interwhen.testing import Say
 from interwhen.training import FORMATS, export_journals
 from sums import judge, slow, watch
@@ -154,6 +154,16 @@ def test_an_unproven_line_that_ended_the_run_is_not_wrong(record, rows, function
     assert [(row["completions"], row["labels"]) for row in found] == [(["1+1=2"], [True])]
     assert left_out == {"lines that are open": 1}
     assert rows(path, "preference") == ([], {"interrupts that were not corrected": 1})
+
+
+@pytest.mark.parametrize(("said", "lines"), [("1+1=2\n2+2=4\n", 2), ("1+1=2", 1)], ids=["chunk", "end"])
+def test_lines_that_a_spent_budget_of_forks_cut_away_are_open(record, rows, said, lines):
+    """A chunk and the end of the stream can end the run, too, because no fork is left for their lines."""
+    fork = Fork("Which sums?", lambda _reply, _segment: ())
+    gate = watch(extractor=fork, unproven="closed", delivery="gate")
+    path, result = record([[Say(said)]], gate, budgets=Budgets(forks=0))
+    assert (result.status, result.text) == ("abstained", "")
+    assert rows(path, "prm") == ([], {"lines that are open": lines})
 
 
 def test_a_line_in_which_we_wrote_is_no_step(record, rows):
