@@ -526,7 +526,7 @@ def read_database(policy: WrittenPolicy, folder: Path) -> State:
     """Read the state of *policy* from a database in *folder*.
 
     Each table is a file ``NAME.json`` or, if that is missing, ``NAME.json.gz``. Raises :class:`UsageError` if the
-    policy declares no database, or if a table is not a JSON object in a readable file.
+    policy declares no database, or if a table is not a JSON object in a readable file directly in *folder*.
     """
 
     def calls() -> Iterator[MadeCall]:
@@ -542,15 +542,19 @@ def read_database(policy: WrittenPolicy, folder: Path) -> State:
 
 
 def _records(folder: Path, name: str) -> Mapping[str, Any]:
+    if name != Path(name).name or "\0" in name:
+        raise UsageError(
+            f"a table must be a file directly in the database's folder, got {name!r:.80}: correct its name"
+        )
     plain, packed = folder / f"{name}.json", folder / f"{name}.json.gz"
-    path = plain if plain.exists() else packed
     try:
+        path = plain if plain.exists() else packed
         data = path.read_bytes()
         return msgspec.json.decode(gzip.decompress(data) if path == packed else data, type=dict[str, Any])
     except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
         raise UsageError(
-            f"the table {name!r} in {str(folder)!r} must be a JSON object in a readable file, and is not "
-            f"({error}): correct it"
+            f"the table {name!r:.80} in {str(folder)!r} must be a JSON object in a readable file, and is not "
+            f"({str(error)[:200]}): correct it"
         ) from error
 
 

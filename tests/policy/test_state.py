@@ -83,6 +83,22 @@ def test_a_database_that_cannot_be_read(shop: Path) -> None:
         read_database(read_policy(shop), shop)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a\\u0000b", "must be a file directly in the database's folder"),
+        ("../secret", "must be a file directly in the database's folder"),
+        ("x" * 5000, "must be a JSON object in a readable file"),
+    ],
+    ids=["nul", "above", "long"],
+)
+def test_a_table_lies_in_the_folder_of_the_database(shop: Path, name: str, said: str) -> None:
+    (shop.parent / "secret.json").write_text("{}", encoding="utf-8")
+    (shop / "policy.toml").write_text(MORE.replace("orders = {", f'"{name}" = {{'), encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        read_database(read_policy(shop), shop)
+
+
 def test_what_is_known_may_stay(shop: Path) -> None:
     (shop / "policy.toml").write_text(POLICY + "keep = true\n", encoding="utf-8")
     policy = read_policy(shop)
