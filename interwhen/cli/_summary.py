@@ -24,9 +24,10 @@ _REASONS = 12
 """How many reasons and violations are listed; there can be one for each line."""
 
 _MEANING: dict[Scope, str] = {
-    "answer": "a check that knows the task judged the answer, and all others passed",
+    "answer": "a check that knows the task judged the answer, and every required check passed",
     "steps": "every required check passed on this text; none of them judged the answer",
 }
+_ANSWERED = "; the text has refuted reasoning, with feedback after it"
 
 
 def summary(result: Result, signs: Signs) -> RenderableType:
@@ -47,6 +48,7 @@ def _verdict(result: Result, signs: Signs) -> Text:
     match result:
         case Verified(certificate=certificate):
             sign, style, why = signs.passed, STYLES["passed"], _MEANING[certificate.scope]
+            why += _ANSWERED if certificate.refuted else ""
         case Unverified():
             sign, style, why = signs.unproven, STYLES["unproven"], "a part of it could not be verified"
         case Abstained(reason=reason):

@@ -1,4 +1,4 @@
-"""The summary of a run says that the reasoning of the model was not sent."""
+"""The summary of a verified run says what no check has passed."""
 
 import io
 
@@ -23,3 +23,13 @@ def test_a_verified_answer_names_its_hidden_reasoning(hidden):
     assert "answer verified" in shown
     assert ("the reasoning of the model was not sent, so no check has seen it" in shown) == hidden
     assert ("tokens of reasoning" in shown) == hidden
+
+
+@pytest.mark.parametrize("refuted", [(), (interwhen.Span(0, 4),)], ids=["none", "one"])
+def test_a_verified_answer_names_the_refuted_reasoning_before_it(refuted):
+    with interwhen.run_sync(ScriptedModel(["17 * 24 = 408"]), "What is 17 * 24?", monitors=["arithmetic"]) as run:
+        result = run.drain()
+    result = msgspec.structs.replace(result, certificate=msgspec.structs.replace(result.certificate, refuted=refuted))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(summary(result, signs_for("utf-8")))
+    assert ("the text has refuted reasoning, with feedback after it" in console.file.getvalue()) == bool(refuted)
