@@ -551,7 +551,7 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
         path = plain if plain.exists() else packed
         data = path.read_bytes()
         return msgspec.json.decode(gzip.decompress(data) if path == packed else data, type=dict[str, Any])
-    except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
+    except (OSError, EOFError, zlib.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(
             f"the table {name!r:.80} in {str(folder)!r} must be a JSON object in a readable file, and is not "
             f"({str(error)[:200]}): correct it"

@@ -81,6 +81,10 @@ def test_a_database_that_cannot_be_read(shop: Path) -> None:
     (shop / "policy.toml").write_text(MORE, encoding="utf-8")
     with pytest.raises(UsageError, match=r"the table 'orders' in .* must be a JSON object"):
         read_database(read_policy(shop), shop)
+    for data in (b"[]", b'{"\xff": 1}', b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
+        (shop / "orders.json").write_bytes(data)
+        with pytest.raises(UsageError, match=r"the table 'orders' in .* must be a JSON object"):
+            read_database(read_policy(shop), shop)
 
 
 @pytest.mark.parametrize(
