@@ -140,6 +140,7 @@ def test_a_rewind_leaves_the_segments_of_the_text_that_stands(trigger, parts, la
 
 @settings(max_examples=100, deadline=None)
 @example([("reasoning", '<tool_call>\n{"name": "f"}a')], ToolCalls(), "reasoning", 1.0, ("reasoning", ""))
+@example([("reasoning", "```\n```\n")], CodeBlocks(), "reasoning", 0.875, ("reasoning", "a"))
 @example([("answer", '<tool_call>\n{"name": "f"}a')], ToolCalls(), "answer", 1.0, ("answer", ""))
 @given(
     parts=st.lists(st.tuples(st.sampled_from(["reasoning", "answer"]), TEXT), max_size=6),
@@ -182,6 +183,9 @@ def test_phases_part_segments_also_after_a_rewind(parts, trigger, phase, share, 
                 part = "".join(c for c, _ in standing[low:at])
                 expected += [(low + a, low + b) for a, b in reference(trigger, part, standing[low][1])]
             low = at
+    # A block whose closing line the new text continues is no block any more. Its check stays, since what it judged stands.
+    continued = 0 < to < len(standing) and standing[to - 1][1] == standing[to][1]
+    found = [old for old in found if old in expected or not (continued and trigger == CodeBlocks() and old[1] == to)]
     assert found == expected
 
 
