@@ -11,7 +11,7 @@ from interwhen.models import ConnectError
 from interwhen.testing import ScriptedModel
 from structlog.testing import capture_logs
 from sums import slow, supervise, watch
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ SECRET = "the answer is 1+1=2"
 
 @pytest.fixture
 def anyio_backend():
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 def raises(claim):

@@ -7,7 +7,7 @@ from interwhen.bench import _idle
 from interwhen.bench._idle import idle
 from interwhen.testing import Pause, ScriptedModel
 from interwhen_launcher import main
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 
 def script(request):
@@ -22,7 +22,7 @@ def test_a_small_run_gives_a_whole_report(monkeypatch):
     report = anyio.run(
         lambda: idle(pairs=6, tokens=10, slice_tokens=8),
         backend="trio",
-        backend_options={"clock": MockClock(autojump_threshold=0)},
+        backend_options=virtual_backend()[1],
     )
     assert len(report.observations) == 2 * 6
     assert report.value("slices of work done", "beside") > 6

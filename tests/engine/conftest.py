@@ -1,7 +1,7 @@
 """Engine tests run in virtual time on trio; those that use *loop*, on asyncio and on uvloop."""
 
 import pytest
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 LOOPS = {"asyncio": {}, "uvloop": {"use_uvloop": True}}
 
@@ -15,4 +15,4 @@ def pytest_generate_tests(metafunc):
 def anyio_backend(request):
     if "loop" in request.fixturenames:
         return "asyncio", LOOPS[request.getfixturevalue("loop")]
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
+    return virtual_backend()

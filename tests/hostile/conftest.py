@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 TESTS = Path(__file__).parents[1]
 for folder in ("hostile", "core", "engine/support"):
@@ -18,7 +18,7 @@ def anyio_backend(request):
     """Virtual time, except for tests with real sockets, which say so with the fixture *real_time*."""
     if "real_time" in request.fixturenames:
         return "asyncio"
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """Journal tests run in virtual time on trio; those that use *loop*, on asyncio."""
 
 import pytest
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 
 @pytest.fixture
 def anyio_backend(request):
     if "loop" in request.fixturenames:
         return "asyncio"
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 @pytest.fixture

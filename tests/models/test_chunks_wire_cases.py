@@ -2,9 +2,9 @@
 
 import anyio
 import pytest
-import trio.testing
 from interwhen.models import Retries, Timeouts
 from interwhen.testing.server import FAULTS, ScriptedServer, ScriptedTransport, faulty
+from tests.virtual_clock import virtual_backend
 from wire_cases import CASES, STORY, WRONG, check, open_model, supervised
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ def api(request):
 class TestInVirtualTime:
     @pytest.fixture
     def anyio_backend(self):
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+        return virtual_backend()
 
     @pytest.mark.parametrize("name", cases(virtual=True))
     async def test_the_run_ends_right_and_on_time(self, name, api):

@@ -2,7 +2,6 @@
 
 import anyio
 import pytest
-import trio.testing
 from interwhen import Sampling, UsageError
 from interwhen.models import Request, Retries, Timeouts, _orphans
 from interwhen.models._chunks import decode_completion
@@ -10,6 +9,7 @@ from interwhen.models._orphans import ORPHAN_SECONDS, AbortCall, OrphanedStream,
 from interwhen.models._token_stream import TokenStream
 from interwhen.testing.server import ScriptedServer, ScriptedTransport, fault, faulty, reply
 from tests.fuzz.stream_property import Body
+from tests.virtual_clock import virtual_backend
 from wire_cases import STORY, WHOLE, WRONG, open_model, supervised
 
 pytestmark = pytest.mark.anyio
@@ -76,7 +76,7 @@ async def test_a_stream_that_came_to_its_end_is_not_aborted(api, transport):
 class TestInVirtualTime:
     @pytest.fixture
     def anyio_backend(self):
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+        return virtual_backend()
 
     @pytest.mark.fault(
         "W23",

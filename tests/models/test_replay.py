@@ -17,14 +17,14 @@ from interwhen.models import (
 )
 from interwhen.testing import Pause, ScriptedModel
 from sums import apply, supervise, watch
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def anyio_backend():
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 REPLIES = [["1+1=2\n", Pause(2.0), "2+2=5\n", Pause(9.0)], ["\n", Pause(4.0), "3+3=7\n"], "\n4+4=8\n"]

@@ -1,12 +1,12 @@
 """What a stream counts beside its text, and what it does not take for progress."""
 
 import pytest
-import trio.testing
 from interwhen.models import ChatModel, CompletionsModel, Request, StreamClosed
 from interwhen.models._chunks import decode_completion
 from interwhen.models._token_stream import TokenStream
 from interwhen.testing.server import ScriptedTransport, Send, Sleep, data, events, fault, faulty
 from tests.fuzz.stream_property import Body, finish, read
+from tests.virtual_clock import virtual_backend
 from wire_cases import STORY, WHOLE, open_model, supervised
 
 pytestmark = pytest.mark.anyio
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
-    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 WHOLE_BODY = b"".join(step.data for step in events(STORY))

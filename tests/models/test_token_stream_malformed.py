@@ -1,11 +1,11 @@
 """Events that cannot be read: strict breaks the stream, skip leaves them out and says so."""
 
 import pytest
-import trio.testing
 from interwhen import UsageError
 from interwhen.models import CompletionsModel, MalformedEvent, Request, Retries, StreamProtocolError
 from interwhen.models._token_stream import KEPT_SAMPLES
 from interwhen.testing.server import ScriptedTransport, Send, events, faulty
+from tests.virtual_clock import virtual_backend
 from wire_cases import FIRST, STORY, WHOLE, open_model, supervised
 
 pytestmark = pytest.mark.anyio
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
-    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 @pytest.fixture(params=["completions", "chat"])

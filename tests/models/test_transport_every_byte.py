@@ -1,9 +1,9 @@
 """A connection that breaks at every token and at every byte of an event, through whole runs."""
 
 import pytest
-import trio.testing
 from interwhen.models import Retries
 from interwhen.testing.server import Disconnect, Head, Reset, ScriptedTransport, Send, events, rest_of
+from tests.virtual_clock import virtual_backend
 from wire_cases import STORY, WHOLE, open_model, supervised
 
 pytestmark = pytest.mark.anyio
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
-    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 @pytest.mark.fault("W18", injected="a reset or close at every byte of a stream", happens="resumed; the text is whole")

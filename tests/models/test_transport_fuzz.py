@@ -8,13 +8,13 @@ from pathlib import Path
 
 import anyio
 import pytest
-import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import InterwhenError
 from interwhen.models import MalformedEvent, Retries
 from interwhen.testing.server import ScriptedTransport, fault, faulty
 from tests.fuzz.stream_property import cut_at, holds_for, read
+from tests.virtual_clock import virtual_backend
 from wire_cases import STORY, WHOLE, open_model, supervised
 
 APIS = ("completions", "chat")
@@ -165,7 +165,7 @@ def test_any_change_of_a_few_bytes(api, record_property):
 class TestWholeRuns:
     @pytest.fixture
     def anyio_backend(self):
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+        return virtual_backend()
 
     @pytest.mark.fault(
         "W29", injected="a few bytes of a run's stream changed", happens="the run ends, its text as shown"

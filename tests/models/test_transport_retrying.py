@@ -5,7 +5,6 @@ import random
 
 import anyio
 import pytest
-import trio.testing
 from interwhen.models import (
     ChatModel,
     CompletionsModel,
@@ -21,13 +20,14 @@ from interwhen.models import (
 )
 from interwhen.models._transport import retrying
 from interwhen.testing.server import Head, ScriptedTransport, Stall, events, reply
+from tests.virtual_clock import virtual_backend
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def anyio_backend():
-    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 def answering(*answers):

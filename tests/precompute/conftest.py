@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 
 @pytest.fixture
 def anyio_backend(request):
     if "loop" in request.fixturenames:
         return "asyncio", {}
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
+    return virtual_backend()
 
 
 @pytest.fixture

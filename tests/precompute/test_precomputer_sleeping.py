@@ -288,12 +288,6 @@ async def test_a_store_behind_a_network_is_trusted_for_a_while_only():
         blocks = True
 
     pre = precomputer(Store(Far()), fresh_seconds=5.0)
-
-    async def inline(work):
-        await anyio.lowlevel.checkpoint()
-        return work()
-
-    pre.in_store = inline  # virtual time knows no threads
     ref = await pre.add("book", numbers(8))
     await pre.work()
     assert pre.ready(ref)

@@ -10,8 +10,7 @@ from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
 
-# A monitor prepares in a thread, and virtual time would jump meanwhile.
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+pytestmark = pytest.mark.anyio
 TEXT = "Ann reports to Bob.\nBob reports to Cid.\nCid reports to Dot."
 FACT = "3 steps above Ann is Dot."
 QUESTION = "Who is 3 steps above Ann?"

@@ -12,8 +12,7 @@ from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
 
-# A monitor prepares in a thread, and virtual time would jump meanwhile.
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+pytestmark = pytest.mark.anyio
 TEXT = "Ann reports to Bob.\nBob reports to Cid.\nCid reports to Dot."
 WHO = "Who is 2 steps above Ann?"
 SAID = "1 step above Ann is Bob.\n2 steps above Ann is Cid."

@@ -1,8 +1,9 @@
-"""Strategies are tried on asyncio: checks in threads do not go with virtual time."""
+"""Strategies are tried in virtual time on trio."""
 
 import pytest
+from tests.virtual_clock import virtual_backend
 
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return virtual_backend()

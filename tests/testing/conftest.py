@@ -1,9 +1,9 @@
 """The shipped fakes are tested in virtual time on trio."""
 
 import pytest
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 
 @pytest.fixture
 def anyio_backend():
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
+    return virtual_backend()

@@ -9,8 +9,7 @@ from interwhen.precompute.producers.answers import answer_of, answers, asked, co
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
 
-# A monitor prepares in a thread, and virtual time would jump meanwhile.
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+pytestmark = pytest.mark.anyio
 TEXT = "Ann reports to Bob.\nBob reports to Cid."
 WHO = "Who is 2 steps above Ann?"
 

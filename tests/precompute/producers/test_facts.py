@@ -11,8 +11,7 @@ from interwhen.precompute.producers.facts import facts, notes_of
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
 
-# A monitor prepares in a thread, and virtual time would jump meanwhile.
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+pytestmark = pytest.mark.anyio
 PIECE = "Ann reports to Bob.\nBob reports to Cid.\nCid reports to Dot.\nDot reports to Eve."
 RIGHT = "2 steps above Ann is Cid. [S1 S2]"
 WRONG = "2 steps above Bob is Eve. [S2 S3]"

@@ -12,8 +12,7 @@ from interwhen.testing import ScriptedModel
 
 from interwhen_verifiers.provenance import provenance
 
-# A monitor prepares in a thread, and virtual time would jump meanwhile.
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+pytestmark = pytest.mark.anyio
 TEXT = "Allowed: red, blue."
 WHICH = "Which colour?"
 LOG = []
