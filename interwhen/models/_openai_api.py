@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import anyio
 import msgspec
@@ -143,11 +143,7 @@ class OpenAICompatible:
     ) -> None:
         if malformed not in get_args(Malformed):
             raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r:.60}")
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(
-                f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}"
-            )
+        parts = _parse_base_url(base_url)
         self.timeouts = timeouts or Timeouts()
         """The timeouts. For a stream, this model enforces ``connect``, and ``first_token`` until the head of the
         response has arrived. The reader of the stream, such as a run, enforces the rest."""
@@ -354,6 +350,17 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
             sample=data,
             hint="check base_url",
         ) from exc
+
+
+def _parse_base_url(base_url: str) -> SplitResult:
+    """Parse *base_url*. Raises :class:`~interwhen.UsageError` if it is not an HTTP URL, or has no valid port."""
+    try:
+        parts = urlsplit(base_url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # an invalid host or port
+        pass
+    raise UsageError(f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}")
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:

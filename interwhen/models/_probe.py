@@ -512,7 +512,8 @@ async def _busy(prober: Prober) -> bool | None:
 
 def _first_words(text: str) -> str:
     """Return at most half of *text*. It ends before a space if possible, because tokens usually begin there."""
-    return text[: text.rfind(" ", 1, max(2, len(text) // 2 + 1))] if " " in text[1:] else text[: len(text) // 2]
+    space = text.rfind(" ", 1, len(text) // 2 + 1)
+    return text[: space if space > 0 else len(text) // 2]
 
 
 def _continued(whole: str, kept: str, rest: str) -> _Observation:

@@ -551,9 +551,13 @@ class RawText:
         text = self._held + text
         found: list[tuple[Phase, str]] = []
         while (tag := self._next_tag()) and tag in text:
-            before, _, text = text.partition(tag)
+            before, _, after = text.partition(tag)
+            if before and self.phase == "answer":
+                self._spoken = True  # so the opening tag is text, as if it had come in a later piece
+                continue
             if before:
                 found.append((self.phase, before))
+            text = after
             self.phase = "answer" if self.phase == "reasoning" else "reasoning"
         keep = _overlap(text, self._next_tag())
         self._held = text[len(text) - keep :]
