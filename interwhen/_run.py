@@ -30,7 +30,7 @@ from interwhen._engine.journaling import (
     result_of,
     vet_callback,
 )
-from interwhen._engine.run import VARIABLE, ObservedRun, Run, is_off
+from interwhen._engine.run import ObservedRun, Run, is_off, switched_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
@@ -437,10 +437,7 @@ async def observe_recorded(
 def vet_was_on(run: Run) -> None:
     """Raise :class:`UsageError` if supervision was switched off during *run*: it would find nothing wrong."""
     if run.is_switched_off:
-        raise UsageError(
-            f"supervision must be on to check recorded text, and it was switched off: unset {VARIABLE}, or switch it "
-            "on again"
-        )
+        raise switched_off("check recorded text")
 
 
 class _CheckedCharacters:
