@@ -238,8 +238,8 @@ def _share(hits: int, of: int) -> Estimate | None:
 def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
     """Return the arms (budget and strategy) on the Pareto front, cheapest first.
 
-    An arm is on the front if every other arm with at most as many tokens has fewer right answers. Of arms that are equal in
-    both, one is.
+    An arm is on the front if every other arm with at most as many tokens has fewer right answers. Of arms that are
+    equal in both, one is.
     """
     best: list[Arm] = []
     for arm in sorted(by_arm, key=lambda arm: (_tokens(by_arm[arm]), -_right(by_arm[arm]))):
