@@ -216,7 +216,7 @@ async def check_again(
                 settled += 1
                 if on_progress is not None:
                     on_progress(settled, max(settled, total))
-        _vet_was_on(run)
+        vet_was_on(run)
         again = run.result
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
@@ -430,11 +430,11 @@ async def observe_recorded(
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
         async for event in run:
             on_event(event)
-        _vet_was_on(run)
+        vet_was_on(run)
         return run.result
 
 
-def _vet_was_on(run: Run) -> None:
+def vet_was_on(run: Run) -> None:
     """Raise :class:`UsageError` if supervision was switched off during *run*: it would find nothing wrong."""
     if run.is_switched_off:
         raise switched_off("check recorded text")
