@@ -60,7 +60,7 @@ class AuditFile:
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
         self._closed: threading.Thread | None = None
-        """The thread that was told last to end. If the disk hangs, it still writes."""
+        """The thread that :meth:`close` ended last. If the disk hangs, it still writes."""
         self._process = 0
         self._descriptor: int | None = None
         self._size = 0
