@@ -123,8 +123,9 @@ def terms(
 
     The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. If a
     word of four letters or more may be there in another disguise (other scripts, digits, signs or spaces between the
-    letters; without ``ignore_case`` also in another case), the verdict is ``Unknown``. Raises :class:`UsageError` if there are no terms or more than 1,000, if one is
-    longer than 200 characters or has nothing but blanks and invisible characters, and on an unknown option value.
+    letters; without ``ignore_case`` also in another case), the verdict is ``Unknown``. Raises :class:`UsageError` if
+    there are no terms or more than 1,000, if one is longer than 200 characters or has nothing but blanks and invisible
+    characters, and on an unknown option value.
     """
     if len(terms) > MOST:
         raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")
