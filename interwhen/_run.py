@@ -30,7 +30,7 @@ from interwhen._engine.journaling import (
     result_of,
     vet_callback,
 )
-from interwhen._engine.run import VARIABLE, ObservedRun, Run, is_off
+from interwhen._engine.run import ObservedRun, Run, is_off, switched_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
@@ -216,7 +216,7 @@ async def check_again(
                 settled += 1
                 if on_progress is not None:
                     on_progress(settled, max(settled, total))
-        _vet_was_on(run)
+        vet_was_on(run)
         again = run.result
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
@@ -431,17 +431,14 @@ async def observe_recorded(
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
         async for event in run:
             on_event(event)
-        _vet_was_on(run)
+        vet_was_on(run)
         return run.result
 
 
-def _vet_was_on(run: Run) -> None:
+def vet_was_on(run: Run) -> None:
     """Raise :class:`UsageError` if supervision was switched off during *run*, which then has found nothing wrong."""
     if run.is_switched_off:
-        raise UsageError(
-            f"supervision must be on to check recorded text, and it was switched off: unset {VARIABLE}, or switch it "
-            "on again"
-        )
+        raise switched_off("check recorded text")
 
 
 class _CheckedCharacters:

@@ -259,6 +259,19 @@ def is_off() -> bool:
     return off
 
 
+def switched_off(purpose: str) -> UsageError:
+    """Return the error that supervision was switched off. *purpose* completes "supervision must be on to"."""
+    return UsageError(
+        f"supervision must be on to {purpose}, and it was switched off: unset {VARIABLE}, or switch it on again"
+    )
+
+
+def require_on(purpose: str) -> None:
+    """Raise :func:`switched_off` for *purpose* if supervision is off."""
+    if is_off():
+        raise switched_off(purpose)
+
+
 def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
     """Turn supervision off (*off* is true) or on (false) in this process.
 

@@ -27,23 +27,26 @@ class Budgets(msgspec.Struct, frozen=True):
     the run ends: it does not converge. This holds for every remedy but ``Conclude``. A new sample with other words does
     not count."""
     discarded_tokens: Count = 8192
-    """How many tokens of the model may be cut from the trace in total."""
+    """How many tokens of the model may be discarded in total. Only remedies are refused for this budget: other cuts,
+    such as those at the end of a run with gates, count but are not refused."""
     prompt_tokens: Count | None = 1_000_000
-    """How many prompt tokens all requests of the main stream may have together. Each remedy sends the prompt and the
-    kept text again. Cached tokens count, and so do estimates (``Ledger.estimated_prompt_tokens``). Only remedies are
-    refused for this budget: the first request and reconnects are always sent. ``None``: no limit."""
+    """How many prompt tokens all requests of the main stream may have together. The request after a
+    remedy sends the prompt and the kept text again. Cached tokens count, and so do estimates
+    (``Ledger.estimated_prompt_tokens``). Only remedies are refused for this budget, not the first request and
+    reconnects. ``None``: no limit."""
     forks: Count = 256
     """The largest number of forks. Further forks are skipped, and their segments stay unproven: ``Monitor.on_error``
     decides whether the run continues."""
     reconnects: Count = 3
-    """How often the run reconnects after its stream broke or its request failed. The next failure ends the run as
-    ``failed``; an error that another try cannot mend does so at once. If the stream had sent no text (and no timeout
-    broke it), or the server asks for it, the run first waits, as the model's ``retries`` say."""
+    """How often the run reconnects after its stream broke or its request failed. A further failure, before the model
+    has finished, ends the run as ``failed``; an error that another try cannot mend does so at once. If the stream had
+    sent no text (and no timeout broke it), or the server asks for it, the run first waits, as the model's ``retries``
+    say."""
     characters: Count = 4_000_000
-    """The longest trace, in characters. A stream that sends more is closed, and counts as ended with
-    ``finish_reason="length"``, because some servers never stop."""
+    """If the trace is longer than this number of characters, the stream is closed at its next text, and counts as ended
+    with ``finish_reason="length"``, because some servers never stop."""
     seconds: Annotated[float, Meta(ge=0)] | None = None
-    """The longest wall time of the whole run, in seconds; ``None``: no limit."""
+    """The wall time, in seconds from its start, after which the run ends; ``None``: no limit."""
     failures: Count | None = 5
     """After this many failures in a row (errors or timeouts), a verifier is suspended: its checks are skipped, and
     their text stays unproven, as after an error (``Monitor.on_error``). From time to time one check runs as a trial; if

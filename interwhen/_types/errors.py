@@ -33,7 +33,7 @@ import reprlib
 
 
 class InterwhenError(Exception):
-    """Base class of the exceptions that this package raises for its callers."""
+    """The base class of the exceptions that this package defines for its callers."""
 
 
 class UsageError(InterwhenError, ValueError):
@@ -199,7 +199,7 @@ class MalformedEvent(StreamProtocolError):
 
 
 class UnexpectedForm(StreamProtocolError):
-    """The response has another format than the request asked for. A retry would get the same response."""
+    """The response has another format than the request asked for. A retry would most likely get the same response."""
 
     retryable = False
 
@@ -259,7 +259,7 @@ def without_user(url: str) -> str:
 def name_value(value: object) -> str:
     """Format *value* by its ``repr``, shortened to at most 200 characters.
 
-    If the ``repr`` raises, the text names the types of *value* and of the exception instead.
+    If the ``repr`` raises, the text names the type of *value* instead.
     """
     try:
         return _WORDS.repr(value)[:200]

@@ -19,13 +19,13 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", gc=False):
     phase: Phase = "answer"
     origin: Origin = "model"
     call: ToolCall | None = None
-    """The tool call, if this text is one."""
+    """The structured tool call, if this text is one."""
     refused: tuple[ToolCall, ...] = ()
     """The refused tool calls, if this text is feedback on them: the model gets it instead of their results."""
 
 
 class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):
-    """The text from offset ``to`` on was cut; text that follows replaces it.
+    """The text from offset ``to`` on was cut; any text that follows replaces it.
 
     Only cuts of text that the reader has seen are reported.
     """
@@ -34,7 +34,7 @@ class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):
 
 
 class CheckStarted(msgspec.Struct, frozen=True, tag="check_started", gc=False):
-    """A check of a claim began. ``key`` and ``span`` are those of the claim.
+    """A check of a claim was ordered. ``key`` and ``span`` are those of the claim.
 
     A claim that is answered by a cached verdict, or whose check is skipped, has only :class:`CheckSettled`.
     """
@@ -45,13 +45,13 @@ class CheckStarted(msgspec.Struct, frozen=True, tag="check_started", gc=False):
 
 
 class CheckSettled(msgspec.Struct, frozen=True, tag="check_settled", gc=False):
-    """A check ended, or an extraction of claims failed; ``check`` is its record with the outcome."""
+    """A check ended, or claims could not be extracted; ``check`` is the record with the outcome."""
 
     check: CheckRecord
 
 
 class ViolationFound(msgspec.Struct, frozen=True, tag="violation_found", gc=False):
-    """A verifier refuted a claim. If a claim before it in the trace is refuted too, that one gets the remedy.
+    """A verifier refuted a claim. If a claim before it in the trace is refuted too, that one may get the remedy.
 
     There is no remedy if ``violation.interrupted`` is false, for example because the monitor only observes.
     """
@@ -60,7 +60,7 @@ class ViolationFound(msgspec.Struct, frozen=True, tag="violation_found", gc=Fals
 
 
 class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
-    """A remedy was carried out: the trace was cut, and text may have been written. Then the model continues.
+    """A remedy was carried out: the trace was cut, and text may have been written. Usually the model then continues.
 
     The remedies ``stop`` and ``abstain`` end the run instead. A run that ends because no remedy is left, or a budget is
     spent, has no such event for it.
@@ -72,7 +72,7 @@ class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
 
 
 class FrontierMoved(msgspec.Struct, frozen=True, tag="frontier_moved", gc=False):
-    """The frontier moved forward to offset ``to``. A cut moves it back without an event.
+    """The frontier moved forward to offset ``to``. A cut may move it back, without an event.
 
     In the text before it, every due check of a required monitor has passed, or feedback answers the refuted text.
     """

@@ -37,10 +37,10 @@ class ResumeCost(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ledger(msgspec.Struct, frozen=True, gc=False):
-    """Counts every token of a run. ``kept + discarded`` is the total that the main stream generated.
+    """Counts the tokens of a run, as far as they are known. ``kept + discarded`` is the total of the main stream.
 
     The counts come from the server's ``usage`` if it sends one, because a chunk may hold several tokens and some tokens
-    have no text. Otherwise each chunk of text counts as one token.
+    have no text. Otherwise they are an estimate: usually one token for each chunk of text.
     """
 
     kept: int = 0
@@ -50,7 +50,7 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     late: int = 0
     """The part of ``discarded`` that arrived after the run had decided to close the stream, or to end."""
     fork_tokens: int = 0
-    """Tokens that forks generated."""
+    """Tokens that forks generated, as the server counted them (0 if it gives no count)."""
     fork_prompt_tokens: int = 0
     """Prompt tokens of forks, as the server counted them (0 if it gives no count)."""
     prompt_tokens: int = 0
@@ -65,13 +65,14 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     """Tokens of reasoning, as the server counted them, whether or not it sent their text. Most servers count them as
     generated tokens, too, so they are part of ``kept`` and ``discarded``."""
     requests: int = 0
-    """Requests of the main stream: the first one, resumes and reconnects."""
+    """Requests of the main stream that the server accepted: the first one, resumes and reconnects."""
     forks: int = 0
-    """Forks that were started. A fork whose parser ``Fork.local`` found the claims counts too, but it cost no token."""
+    """Forks that the run ordered. A fork whose parser ``Fork.local`` found the claims counts too, but it cost no
+    token."""
     remedies: int = 0
-    """Remedies after which the model continued."""
+    """Remedies after which the run continued."""
     reconnects: int = 0
-    """How often a stream broke and the run reconnected."""
+    """How often the run tried again after its stream broke or its request failed."""
     wasted_tokens: int = 0
     """An estimate, from the rate of each stream, of the tokens that the server generated after we closed a connection,
     until the run ended. It is made for models opened with ``max_orphans``. 0 if the server is known to stop."""
@@ -91,12 +92,12 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def total_tokens(self) -> int:
-        """All tokens that were generated for this run: kept, discarded, forks and offline."""
+        """The sum of the kept, discarded, fork and offline tokens."""
         return self.kept + self.discarded + self.fork_tokens + self.offline_tokens
 
     @property
     def total_prompt_tokens(self) -> int:
-        """All prompt tokens of this run: counted ones, estimated ones, and those of forks."""
+        """The sum of the prompt tokens: counted ones, estimated ones, and those of forks."""
         return self.prompt_tokens + self.estimated_prompt_tokens + self.fork_prompt_tokens
 
 
@@ -154,16 +155,18 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     """The longest time between two arrivals of text within one request, without the time in which the reader of the
     run was busy."""
     tail: float = 0.0
-    """The time from the end of the last stream to the result, spent waiting for open checks."""
+    """The time from the end of the last stream to the result, spent waiting for open checks; 0 if that stream broke or
+    was interrupted."""
     paused: float = 0.0
-    """The time from a violation to the first text after its remedy, summed over all violations."""
+    """The time from each close of the stream by the run (most often for a violation) to the next text, summed."""
     checking: float = 0.0
     """The sum of the times of the checks on the returned trace. Checks run in parallel with the stream."""
     close_latency: tuple[float, ...] = ()
-    """For each interrupt, the time from the verdict to the closed stream."""
+    """For each stream that the run closed (most often for a violation), the time from that decision to the closed
+    stream."""
     blocked_loop: tuple[BlockedLoop, ...] = ()
     """Code that blocked the event loop for longer than 20 ms (``Workers(blocked_loop_after=...)``): the 16 longest
-    cases, in the order in which they happened."""
+    cases, in the order in which they were reported."""
     cluster_away: str = ""
     """Why checks ran on this machine, although their place was on a cluster (``workers="ray"``); empty: none did."""
 

@@ -71,7 +71,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     origin: Origin = "model"
     phase: Phase = "answer"
     call: ToolCall | None = None
-    """The tool call, if this piece is one."""
+    """The structured tool call, if this piece is one."""
     refused: tuple[ToolCall, ...] = ()
     """The refused tool calls, if this piece is feedback on them. The calls were cut from the trace."""
     ask: str | None = None
@@ -219,7 +219,7 @@ class Stream(Protocol):
     * ``way``: the :class:`ResumeWay` of this request, for a model that decides it for each request.
     * ``trail``: the token ids of a model that continues from them. The next request of the run carries them.
     * ``notes``: a :class:`~interwhen.models.StreamNotes` with the irregularities of the stream.
-    * ``abort()``: an async method that tells the server to stop. It is called after :meth:`aclose`.
+    * ``abort()``: an async method that tells the server to stop. It may be called after :meth:`aclose`.
     * ``settle()``: a plain method that closes the stream if this needs no waiting, and returns whether it did.
     * ``recording``: the whole answer as the server sent it, for the strategies of a call.
     """
@@ -233,7 +233,7 @@ class Stream(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close the connection now, which stops the generation. Any task may call this at any time, also twice."""
+        """Close the connection now, so that the server can stop. Any task may call this at any time, also twice."""
         ...
 
 
@@ -294,8 +294,8 @@ class Timeouts:
     counts from the start of the run over all its streams. The reader of an open stream, such as a run, enforces the
     last three: it closes the stream. A timer for each read would cost more than the read.
 
-    ``idle`` does not end a stream. If no text arrives for that time (or for half of ``inter_token``, if that is
-    shorter), monitors check the unfinished line, sentence or paragraph.
+    ``idle`` does not end a stream. If no further text arrives for that time (or for half of ``inter_token``, if
+    that is shorter), monitors check the unfinished line, sentence or paragraph.
 
     ``min_rate`` (tokens per second) does not end a stream either. If a model is slower, its run reports this in the log
     and in ``result.wire``.

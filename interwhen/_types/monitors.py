@@ -30,7 +30,8 @@ class Tracker(Generic[StateT]):
 
     start: Callable[[Any], StateT]
     """Returns the state before the first segment. Its argument is the return value of the monitor's ``prepare``
-    (``None`` without ``prepare``). It is called again when a rewind goes back to before the first segment."""
+    (``None`` without ``prepare``). It may be called again, for
+    example after a rewind to before the first segment."""
     step: Callable[..., tuple[StateT, Iterable[Claim]]]
     """Takes the state and the segment; returns the next state and the claims. In a :class:`~interwhen.Fork` it takes
     the state, the reply and the segment. It does not get the value of ``prepare``, so ``start`` must store it in the
@@ -38,9 +39,9 @@ class Tracker(Generic[StateT]):
 
 
 Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
-"""When a monitor lets the reader see text. ``observe``: at once, and a violation changes nothing. ``interrupt``: at
-once, and a violation closes the stream and cuts the trace. ``gate``: after the checks of the text have ended, and a
-violation had its remedy; whether text with an unproven check is shown depends on ``unproven`` and ``on_error``.
+"""When a monitor lets the reader see text. ``observe``: at once, and a violation has no remedy. ``interrupt``: at once,
+and a violation closes the stream and has a remedy. ``gate``: after the checks of the text have ended, and a violation
+had its remedy; whether text with an unproven check is shown depends on ``unproven`` and ``on_error``.
 ``gate_tools``: like ``gate``, but only for tool calls (trigger ``ToolCalls``). ``final``: like ``gate``, but only for
 the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
@@ -49,7 +50,7 @@ HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 """The deliveries that hold any text back: those of :data:`GATING`, and ``final``, which holds back the answer."""
 
 MOST_SCORES = 20
-"""The largest number of most likely tokens per position that any of the APIs returns."""
+"""The largest value of :attr:`Fork.scores`."""
 
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
 """Turns a segment into claims by code, without spending tokens. It runs on the event loop, so it must be quick, and
@@ -73,7 +74,7 @@ class Fork:
 
     The request holds the trace up to the end of the segment, and then ``prompt``. ``parse`` gets the model's reply and
     the segment (and, in a monitor with ``prepare``, its return value), and returns the claims. Use
-    :meth:`Segment.ground` to give each claim its span: a claim without a span never interrupts.
+    :meth:`Segment.ground` to give each claim its span: a claim without a span has no remedy.
 
     ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a :class:`~interwhen.models.Reply`)
     and the segment. A tracker reads the replies in the order of their segments, even if they arrive in another order.
@@ -86,9 +87,9 @@ class Fork:
     max_tokens: int = 64
     """The largest number of tokens of the reply."""
     stop: tuple[str, ...] = ()
-    """Stop sequences of the reply. The reply is always sampled with temperature 0."""
+    """Stop sequences of the reply. It is requested with temperature 0."""
     deadline: float = 30.0
-    """How long the inference may take, in seconds. After that, the segment stays unproven."""
+    """How long the fork may take, in seconds, with all waits. After that, the segment stays unproven."""
     scores: int | None = None
     """Requests the log-probability of each token of the reply, and of this many most likely tokens at each position.
     ``parse`` then gets a :class:`~interwhen.models.Reply` instead of a string. Many endpoints return at most 5, some
@@ -135,29 +136,30 @@ class Monitor:
     """Which segments the monitor reads."""
     delivery: Delivery = "interrupt"
     remedy: Remedy = field(default_factory=Auto)
-    """What follows a violation. A monitor with ``observe`` has no remedy."""
+    """What follows a violation. It is not used with the delivery ``observe``."""
     level: Level = "witness"
     """How much the feedback of this monitor may say."""
     phase: PhaseFilter = "both"
     """Which phase of the trace the monitor reads. The triggers ``ThinkEnd`` and ``Answer`` set it themselves."""
     unproven: Ending = "open"
-    """What happens if a check returns ``Unknown``. ``open``: the text is shown, and the result is unverified.
-    ``closed``: the text is held back or retracted, and the run ends as ``abstained``. The delivery ``observe`` is
-    always open."""
+    """What happens if a check returns ``Unknown``. ``open``: the text may be shown, and if the monitor is required, the
+    result is unverified. ``closed``: the text is held back or retracted, and usually the run ends as ``abstained``. The
+    delivery ``observe`` is always open."""
     on_error: OnError = None
     """What happens if a check has no verdict, because it raised, timed out, lost its worker or was skipped, or because
     the extractor or ``prepare`` failed: ``open``, ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means
     ``closed`` if the delivery is ``gate``, ``gate_tools`` or ``final``, or if ``unproven`` is ``closed``; otherwise
     ``open``."""
     required: bool = True
-    """Whether the result can be ``verified`` only if the checks of this monitor passed, and at least one did. A run
-    without a required monitor is never ``verified``."""
+    """Whether the result can be ``verified`` only if the checks of this monitor passed (except in reasoning that was
+    refuted and is answered by feedback), and at least one did. A run without a required monitor is never
+    ``verified``."""
     prepare: Prepare | None = None
     """Computes a value from the task, once per run, in a worker thread (or as a task, if it is async) while the model
-    starts. The extractor and the verifier get the value as an extra argument: ``check(claim, prepared)``. Segments that
-    are complete before it returns wait for it; the reader does not wait. If it returns ``None``, the monitor does not
-    apply to this task and checks nothing, so the result is unverified if the monitor is required. If it raises or times
-    out, all segments of this monitor stay unproven."""
+    starts. The extractor (of a tracker, only ``start``) and the verifier get the value as an extra argument:
+    ``check(claim, prepared)``. Segments that are complete before it returns wait for it. If it returns ``None``, the
+    monitor does not apply to this task and checks nothing, so the result is unverified if the monitor is required. If
+    it raises or times out, all segments of this monitor stay unproven."""
     prepare_deadline: float = 30.0
     """How long ``prepare`` may take, in seconds."""
     recognizer: Recognizer | None = None

@@ -64,10 +64,10 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     """Choose the remedy at each violation. This is the default of a monitor.
 
     The remedies form a ladder: write a repair if the verifier has one (the conditions of :class:`Repair` hold here,
-    too); sample again; give feedback, the second time in other words and at the full level of the monitor; restart from
-    an earlier point; end the run. If the same words are refuted again at the same place, the ladder moves on. A new
+    too); sample again; give feedback, the second time at the full level of the monitor; restart from an earlier point;
+    end the run. If the same words are refuted again at the same place, the ladder moves on. A new
     sample with other words may be followed by another one. A new sample after a violation in the answer may also remove
-    the premises of the claim, and a restart removes steps of the reasoning, if the model can continue inside the
+    the premises of the claim, and a restart may remove steps of the reasoning, if the model can continue inside the
     reasoning. A refuted structured tool call gets feedback. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
@@ -78,11 +78,13 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     """The largest number of new samples at one place. After them, the ladder moves on."""
     place: Literal["rewind", "append"] | None = None
     """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its
-    place in the answer, because a run is not verified if a required monitor refuted text that stays in the answer."""
+    place in the answer, because a run is not verified if a required monitor refuted text that stays in the answer.
+    Feedback on an answer is written at the end of the reasoning instead, if the model can continue there."""
     end: Literal["abstain", "unverified"] = "abstain"
     """What follows the last rung, or a spent budget of remedies, repeats or discarded tokens. ``abstain``: no answer.
-    ``unverified``: the refuted text stays, the model continues, this monitor interrupts no more, and the result is
-    ``unverified`` with the violation as a reason. Monitors that hold text back always abstain."""
+    ``unverified``: the refuted text stays, the model continues, this monitor interrupts no more, and if it is
+    required, the result is ``unverified`` with the violation as a reason. Monitors that hold text back always
+    abstain."""
 
     def __post_init__(self) -> None:
         others = [rung for rung in self.order if rung != "resample"]
@@ -99,14 +101,14 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
-    """End the run as ``unverified``, with the text before the segment of the violation.
+    """End the run as ``unverified``, with at most the text before the segment of the violation.
 
-    If the segment is a structured tool call, only the text before the first call of the answer is kept.
+    If the segment is a structured tool call, at most the text before the first call of the answer is kept.
     """
 
 
 class Abstain(msgspec.Struct, frozen=True, tag=True):
-    """End the run as ``abstained``. The text before the segment of the violation is kept in the result."""
+    """End the run as ``abstained``. At most the text before the segment of the violation is kept in the result."""
 
 
 class Conclude(msgspec.Struct, frozen=True, tag=True):
@@ -114,8 +116,9 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
 
     Use it with a verifier that finds out that more reasoning does not help. The monitor must have the phase
     ``reasoning`` and ``required=False``, because it proves nothing. If the model has already ended its reasoning, this
-    remedy does nothing, and the open extractions of the monitor are cancelled. A result whose reasoning was ended by
-    this remedy is never ``verified``. Raises :class:`~interwhen.UsageError` if ``lead`` or ``ask`` is empty.
+    remedy does nothing. When the stream ends, the open extractions of the monitor are cancelled. A result whose
+    reasoning was ended by this remedy is never ``verified``. Raises :class:`~interwhen.UsageError` if ``lead`` or
+    ``ask`` is empty.
     """
 
     lead: str = "\n\n"
@@ -157,8 +160,8 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
     explain: str = "Wait, {why}."
     witness: str = "Wait, {witness}."
     again: tuple[FeedbackTemplate, ...] = ()
-    """Other words for the second, third … feedback of the remedy :class:`Auto` at one place. After the last of them,
-    its words are repeated. Empty: the same words each time."""
+    """Other words for later feedback of the remedy :class:`Auto` at one place, in order. The last ones are repeated.
+    Empty: the same words each time."""
 
     def __post_init__(self) -> None:
         for level, allowed in _ALLOWED.items():
@@ -183,8 +186,8 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
     def render(self, level: Level, violation: Violation, wrong_text: str, number: int = 0) -> str:
         """Return the sentence for *violation* at *level*. *wrong_text* is the text that ``{quote}`` shows.
 
-        *number* is how often feedback was given before at this place; from 1 on, the templates of :attr:`again` are
-        used. A violation without a witness is rendered at the level ``explain`` instead of ``witness``.
+        *number* is how often feedback was given before at this place; from 1 on, the templates of :attr:`again`, if
+        any, are used. A violation without a witness is rendered at the level ``explain`` instead of ``witness``.
         """
         if number and self.again:
             return self.again[min(number, len(self.again)) - 1].render(level, violation, wrong_text)
@@ -213,7 +216,7 @@ def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[Violati
     """Return the violations whose inserted text contains *answer* as a whole word or number.
 
     Use it to audit a benchmark with known answers: feedback that contains the answer makes the model look better than
-    it is. A repair writes the right value by design, so a repair of the last step is in the list too.
+    it is. A repair writes the right value by design, so a repair of the last step may be in the list.
     """
     return tuple(violation for violation in violations if holds(violation.inserted, answer))
 

@@ -40,8 +40,8 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     """The span of the segment in which the claim was found."""
     outcome: Outcome
     seconds: float = 0.0
-    """The total time of all tries of the check; 0 if the verdict was cached, or was that of a check for an equal
-    claim."""
+    """The total time of all tries of the check; 0 if it was cancelled, if the verdict was cached, or if it was that of
+    a check for an equal claim."""
     tries: int = 1
     """The number of tries; ``outcome`` is the outcome of the last one."""
     claim_sha256: str = ""
@@ -63,8 +63,8 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     why: str
     witness: str
     interrupted: bool
-    """Whether the violation could interrupt the run. False if the monitor only observes or interrupts no more, if the
-    claim has no span, or if feedback already answers its segment."""
+    """Whether the violation could interrupt the run. False, for example, if the monitor only observes or interrupts no
+    more, if the claim has no span, or if feedback already answers its segment."""
     remedy: RemedyName | None = None
     """The remedy that followed; ``None``: another violation got the remedy, or there was none."""
     cut: int | None = None
@@ -73,8 +73,8 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     """The text that the remedy wrote at ``cut``: a repair, feedback, or for ``conclude`` the end of the reasoning and
     the beginning of the answer. Empty: it wrote none."""
     place: int | None = None
-    """The number of characters of the model's own text before the segment: without white space, feedback, and refuted
-    text that feedback answers. ``None``: there was no remedy, or it was ``conclude``, or the time budget ended the run,
+    """The number of characters of the trace before the segment, without white space, feedback, and refuted text that
+    feedback answers. ``None``: there was no remedy, or it was ``conclude``, or the time budget ended the run,
     or an older version wrote this."""
     phase: Phase | None = None
     """The phase of the refuted segment; ``None``: there was no remedy, or an older version wrote this."""
@@ -199,7 +199,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: str
     answer: str
     finish_reason: FinishReason | None
-    """Why the last stream ended; ``None``: the run ended before the stream did."""
+    """Why the last stream ended; ``None``: the run ended before the stream did, or cut the end of its text."""
     checks: tuple[CheckRecord, ...] = ()
     """The checks on the returned trace."""
     violations: tuple[ViolationRecord, ...] = ()
@@ -208,8 +208,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     are dropped."""
     insertions: tuple[Insertion, ...] = ()
     resume: ResumeWay | None = None
-    """How the last request that continued kept text did so, and why; ``None``: no request did, since there was no cut
-    and no reconnect, or no text was left."""
+    """How the last request that continued kept text did so, and why; ``None``: no request did, for example because
+    there was no cut and no reconnect."""
     ledger: Ledger = Ledger()
     timing: Timing = Timing()
     journal: JournalState | None = None
@@ -281,7 +281,7 @@ class Verified(_Result, frozen=True, tag="verified"):
 
 
 class Unverified(_Result, frozen=True, tag="unverified"):
-    """The run ended, and some of its text is not verified. ``unverified_reasons`` says which text, and why."""
+    """The run ended, and its text is not verified as a whole. ``unverified_reasons`` says which text, and why."""
 
     status: ClassVar[Status] = "unverified"
     unverified_reasons: tuple[UnverifiedReason, ...]
@@ -298,7 +298,7 @@ class Abstained(_Result, frozen=True, tag="abstained"):
 
 
 class Failed(_Result, frozen=True, tag="failed"):
-    """The model or its server failed with ``error``. ``text`` is the trace up to the failure."""
+    """The model or its server failed with ``error``. ``text`` is the trace, without text that gates held back."""
 
     status: ClassVar[Status] = "failed"
     error: str

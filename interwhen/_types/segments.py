@@ -67,19 +67,20 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """
 
     id: str
-    """The identifier of this call from the model. The result is sent back with the same identifier. Empty for a call
-    that is written as text."""
+    """The identifier of this call from the model. The result is sent back with the same identifier. Empty if the call
+    has none, as a call that is written as text."""
     name: str
     """The name of the tool."""
     arguments: str
-    """The arguments as JSON. In a structured call they are as the model wrote them, so they may be invalid JSON."""
+    """The arguments as JSON, unless ``kind`` says otherwise. In a structured call they are as the model wrote them, so
+    they may be invalid JSON."""
     kind: Literal["function", "custom", "function_call", "code"] = "function"
     """``custom``: the tool takes plain text. ``function_call``: the older form of the chat API, without an id.
     ``code``: the call is part of program code, and ``arguments`` is Python source that is computed when it runs."""
 
     @property
     def text(self) -> str:
-        """The text that represents the call in the trace: ``name(arguments)``."""
+        """``name(arguments)``, which represents a structured call in the trace."""
         return f"{self.name}({self.arguments})"
 
     @property
@@ -122,7 +123,8 @@ class WrittenCalls(msgspec.Struct, frozen=True, gc=False):
 
 
 Phase = Literal["reasoning", "answer"]
-"""The two phases of a trace. Text inside ``<think>`` or a separate reasoning field is ``reasoning``."""
+"""The two phases of a trace. ``reasoning`` is what the model writes between think tags, or in a separate field, before
+the answer."""
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -144,7 +146,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """All tool calls of this segment: the structured call, or those that are written as text; empty without any."""
+        """The tool calls of this segment: the structured call, or those in ``written``; empty if there are none."""
         if self.call is not None:
             return (self.call,)
         return () if self.written is None else self.written.calls
@@ -165,8 +167,8 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     def ground(self, quote: str) -> Span | None:
         """Return the trace span of *quote* if it occurs exactly once in this segment, otherwise ``None``.
 
-        Use it for the replies of forks: a claim whose position in the trace is ambiguous gets no span, and so it never
-        interrupts.
+        Use it for the replies of forks: a claim whose position in the trace is ambiguous gets no span, and so it has no
+        remedy.
         """
         if not quote:
             return None
@@ -197,7 +199,7 @@ class Claim:
 # The text of the model in records and feedback.
 
 QUOTE_LIMIT = 200
-"""The largest number of characters of model text that are copied into feedback."""
+"""The largest number of characters of one quote in feedback, and of a repair."""
 
 # Full-width signs match too: a tokenizer that normalises its input reads them like the plain ASCII signs.
 _OPEN, _CLOSE, _BAR = r"[<\uff1c\ufe64]", r"[>\uff1e\ufe65]", r"[|\uff5c]"

@@ -18,10 +18,10 @@ DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let 
 
 
 class Lines(msgspec.Struct, frozen=True, tag=True):
-    """Makes each line that is not blank a segment, without its line end.
+    """Makes each line that is not blank a segment, without the white space around it.
 
-    If ``every`` is above 1, each group of that many lines is a segment. A group is smaller if something ends it early:
-    feedback, a tool call, or the end of the phase or of the stream.
+    If ``every`` is above 1, each group of that many such lines is a segment. A group is smaller if something ends it
+    early: feedback, a tool call, or the end of the phase or of the stream.
     """
 
     every: int = 1
@@ -147,7 +147,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """Makes the whole answer one segment, when the stream has ended.
+    """Makes the whole answer one segment, when the model has finished it.
 
     A structured tool call divides the answer: the text before it is a segment, and so is the text after it.
     """

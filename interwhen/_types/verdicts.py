@@ -60,7 +60,10 @@ Verdict: TypeAlias = Pass | Violation | Unknown
 
 
 class Judged(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check returned a verdict. ``cached``: the verdict was reused from an earlier check of an equal claim."""
+    """The check ended with a verdict; text that could not be read has the verdict ``Unknown``.
+
+    ``cached``: the verdict was reused from an earlier check of an equal claim.
+    """
 
     verdict: Verdict
     cached: bool = False
@@ -82,7 +85,7 @@ class TimedOut(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check was cancelled: its text was cut, the run or the model ended first, or supervision was switched off."""
+    """The check was cancelled, for example because its text was cut, or because the run ended first."""
 
     why: str
 
@@ -99,8 +102,9 @@ Outcome: TypeAlias = Judged | Errored | TimedOut | Cancelled | Skipped
 # The policy for checks that end without a verdict.
 
 Ending = Literal["open", "closed"]
-"""What follows a check that proved nothing. ``open``: the text is shown, and the result is unverified. ``closed``: the
-text is held back or retracted, and the run ends as ``abstained``. A monitor that only observes is always open."""
+"""What follows a check that proved nothing. ``open``: the text may be shown, and if the monitor is required, the result
+is unverified. ``closed``: the text is held back or retracted, and usually the run ends as ``abstained``. A monitor that
+only observes is always open."""
 
 LONGEST_PAUSE = 2.0
 """The longest pause between two tries, in seconds."""
@@ -114,9 +118,9 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
     """
 
     times: int = 2
-    """The number of further tries: ``times=2`` allows three tries in all."""
+    """The largest number of further tries: ``times=2`` allows three tries in all."""
     then: Ending | None = None
-    """What follows if all tries fail. ``None``: the delivery decides, as in a monitor without ``on_error``."""
+    """What follows if all tries fail. ``None``: the same as in a monitor without ``on_error``."""
     pause: float = 0.1
     """Seconds before the second try; each further pause is twice as long, up to 2 s."""
 

@@ -28,7 +28,7 @@ class Verifier(Protocol):
 
     @property
     def name(self) -> str:
-        """The verifier's name, in certificates and on the command line."""
+        """The verifier's name, for example in certificates."""
         ...
 
     @property
@@ -38,7 +38,7 @@ class Verifier(Protocol):
 
     @property
     def deadline(self) -> float:
-        """How long one check may take, in seconds."""
+        """How long one check may take, in seconds. An inline check is not stopped at it."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class Verifier(Protocol):
         ...
 
     def check(self, claim: Any, /) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim*. If it raises, the outcome of the check is ``Errored``, never a pass."""
+        """Judge *claim*. A check that raises has not passed: its outcome is ``Errored``."""
         ...
 
 
@@ -93,8 +93,8 @@ def verifier(
 ) -> Callable[[Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
     """Make a :class:`Verifier` from a function that takes a claim and returns a verdict.
 
-    *name* and *version* identify it in certificates. *deadline* is the longest time of one check, in seconds. In a
-    monitor with ``prepare``, the function also gets the return value of ``prepare``.
+    *name* and *version* identify it in certificates. *deadline* is the longest time of one check, in seconds; an inline
+    check is not stopped at it. In a monitor with ``prepare``, the function also gets the return value of ``prepare``.
     Without *worker*, an ``async def`` function runs as a task, and any other function runs in a thread, where it may
     block without stopping the stream. Raises :class:`UsageError` if the deadline is not positive, or if *worker* does
     not fit the function.
@@ -182,7 +182,7 @@ class WorkNote:
         self.cluster_away = ""
         """Why the check ran on this machine, although its place was on a cluster; empty: it ran where it should."""
         self.worker = ""
-        """The worker; empty: the check has not begun."""
+        """The worker; empty: the check is inline or has not begun."""
         self.waited = 0.0
         """The seconds from the call of the pool to the begin of the check."""
 

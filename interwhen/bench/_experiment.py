@@ -18,6 +18,7 @@ import msgspec
 from cyclopts import Parameter
 
 from interwhen import UsageError
+from interwhen._engine.run import require_on
 from interwhen.bench._pictures import draw, page
 from interwhen.bench._report import Report, markdown, show
 from interwhen.cli._progress import ProgressLine, note
@@ -211,8 +212,8 @@ def command_of(
     incomplete report as JSON. *has_charts* tells whether ``--plot`` is allowed.
 
     The function raises :class:`MissingExtraError` without a module in *needs*, or one that an option needs (a fast
-    transport, uvloop, ``--plot``). It raises :class:`UsageError` for ``--plot`` if that is not allowed, and for a file
-    of the report that cannot be written. Errors of *measure* are passed on.
+    transport, uvloop, ``--plot``). It raises :class:`UsageError` for ``--plot`` if that is not allowed, for a file
+    of the report that cannot be written, and while supervision is switched off. Errors of *measure* are passed on.
     """
     name = measure.__name__
     given = inspect.signature(measure)
@@ -223,6 +224,7 @@ def command_of(
         fast = ["httptools"] if options.get("transport", _default(given, "transport")) == "fast" else []
         require(f"interwhen bench {name}", *needs, *fast, *(["uvloop"] if on_uvloop else []))
         output.check(has_charts=has_charts)
+        require_on(f"measure {name}")
         if "keep" in given.parameters:
             options["keep"] = output.keep
         begun: Callable[..., Any] = partial(measure, **options)

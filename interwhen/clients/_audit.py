@@ -60,6 +60,8 @@ class AuditFile:
         """How many records were not written, because the queue was full or the disk failed."""
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
+        self._closed: threading.Thread | None = None
+        """The thread that :meth:`close` ended last. If the disk hangs, it still writes."""
         self._process = 0
         self._descriptor: int | None = None
         self._size = 0
@@ -103,10 +105,13 @@ class AuditFile:
         if thread is None or self._process != os.getpid():
             return
         atexit.unregister(self.close)
+        self._closed = thread
         try:
             self._queue.put(None, timeout=_CLOSE_SECONDS)
         except queue.Full:
-            return  # the disk hangs, and the thread with it
+            # The disk hangs, and the thread with it. It was not told to end, so it writes on if the disk does.
+            self._thread = self._thread or thread
+            return
         thread.join(_CLOSE_SECONDS)
 
     def _start(self) -> None:
@@ -120,13 +125,18 @@ class AuditFile:
             if self._thread is not None and self._process == os.getpid():
                 return
             if self._process != os.getpid():
-                self._queue, self._descriptor = queue.Queue(_QUEUED), None
+                self._queue, self._descriptor, self._closed = queue.Queue(_QUEUED), None, None
             self._process = os.getpid()
-            self._thread = threading.Thread(target=self._write_all, name="interwhen audit", daemon=True)
+            self._thread = threading.Thread(
+                target=self._write_all, args=(self._closed,), name="interwhen audit", daemon=True
+            )
             self._thread.start()
             atexit.register(self.close)
 
-    def _write_all(self) -> None:
+    def _write_all(self, before: threading.Thread | None) -> None:
+        """Write the queued records, after the thread *before* has ended, until :meth:`close` ends it."""
+        if before is not None:
+            before.join()
         lines = self._queue
         while (line := lines.get()) is not None:
             try:

@@ -134,8 +134,11 @@ class JournalDirectory:
         self._sleeps = False
         """Whether the thread waits until it is woken, because there was no record for a while."""
         self._thread: threading.Thread | None = None
+        self._closed: threading.Thread | None = None
+        """The thread that :meth:`close` ended last. If the disk hangs, it still writes."""
+        self._is_closing = threading.Event()
+        """Tells the thread to end."""
         self._process = 0
-        self._is_closing = False
         self._is_failing = False
 
     @classmethod
@@ -232,7 +235,8 @@ class JournalDirectory:
         if thread is None or self._process != os.getpid():
             return
         atexit.unregister(self.close)
-        self._is_closing = True
+        self._closed = thread
+        self._is_closing.set()
         self.hurry()
         thread.join(_CLOSE_SECONDS)
 
@@ -249,17 +253,22 @@ class JournalDirectory:
             if self._thread is not None and self._process == os.getpid():
                 return
             if self._process != os.getpid():
-                self._woken, self._ended, self._names = deque(), [], set()
+                self._woken, self._ended, self._names, self._closed = deque(), [], set(), None
                 self._wake, self._hurry, self._sleeps = threading.Event(), threading.Event(), False
-            self._process, self._is_closing, self.alive = os.getpid(), False, time.monotonic()
+            self._process, self._is_closing, self.alive = os.getpid(), threading.Event(), time.monotonic()
             self._hurry.clear()
-            self._thread = threading.Thread(target=self._run, name="interwhen journals", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, args=(self._is_closing, self._closed), name="interwhen journals", daemon=True
+            )
             self._thread.start()
             atexit.register(self.close)
 
-    def _run(self) -> None:
+    def _run(self, is_closing: threading.Event, before: threading.Thread | None) -> None:
+        """Write the queued records, after the thread *before* has ended, until *is_closing* is set."""
+        if before is not None:
+            before.join()
         last = time.monotonic()
-        while not self._is_closing:
+        while not is_closing.is_set():
             if time.monotonic() - last > _LINGER_SECONDS:
                 self._sleep()
             if self._hurry.wait(self._pause):

@@ -2,7 +2,7 @@
 
 `Precomputer` (`_precomputer.py`) is the entry point. A producer (`producers/`) proposes an item, a judge (`_judge.py`)
 verifies it, the store (`_store.py`) keeps it on a shelf. `_freshness.py` decides which items are current, `_serving.py`
-uses them in runs, and `_gate.py` drops items that do not save tokens. Start with `Precomputer.add`. Why:
+chooses those that a run uses, and `_savings.py` measures whether they save tokens. Start with `Precomputer.add`. Why:
 docs/decisions/0029-background-precompute.md.
 """
 

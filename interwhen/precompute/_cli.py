@@ -146,7 +146,7 @@ def add(
     name
         The name of the context. If it exists, it is edited: only items that depend on the changes are made again.
     files
-        Text files, in UTF-8. The name of a file, without its folder, names its pieces, so it must not occur twice.
+        Text files, in UTF-8. No two files may have the same name without their folders: it names their pieces.
     kind
         The kinds to prepare: facts, verifiers, answers, prefixes. Default: all. May be given several times.
     passes
@@ -407,7 +407,7 @@ def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
 
 @app.command
 def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STORE, all_: bool = False) -> int:
-    """Delete items. No process serves them any more, and they are made again by the next work.
+    """Delete items, so that the next work makes them again. Running processes soon stop serving them.
 
     The number of deleted items is printed. An unknown context or step is an error, and nothing is deleted.
 

@@ -52,7 +52,7 @@ class ContextSpending(msgspec.Struct, frozen=True):
     discarded: int = 0
     """The generated tokens of slices that ended before they made an item, as far as no later item continued them."""
     slices: int = 0
-    """The number of slices of work."""
+    """The number of slices that sent a request or used a draft."""
 
 
 def context_document(name: str) -> str:
@@ -283,9 +283,9 @@ State = Status | Literal["due", "waiting"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """The model, tokenizer, monitors (as a digest) and producers of the last worker on a context.
+    """The model, tokenizer, monitors (as a digest) and producers of the last recorded worker on a context.
 
-    Other processes use these settings to decide which items are current.
+    ``interwhen precompute run`` records them. Other processes use them to decide which items are current.
     """
 
     model: str
@@ -321,7 +321,7 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 
 
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
-    """Return the settings of the last worker on context *name*.
+    """Return the settings of the last worker that was recorded for the context *name*.
 
     ``None`` if there was none, or if they are damaged or of another version of interwhen.
     """
@@ -367,7 +367,7 @@ class Summary:
     name: str
     generation: int
     pieces: int
-    """The number of pieces; 0 if the context is not in the store."""
+    """The number of pieces; 0 also if the context was not loaded from the store."""
     counts: Mapping[State, int]
     """The number of steps in each state."""
     served: int
@@ -432,9 +432,9 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     """Delete the items *ids* from *store*, and return the number of a new generation of the context *name*.
 
-    The new generation has the same content as the last one. Each process reads the context again when its generation
-    changes, and then no longer uses these items. Raises :class:`~interwhen.UsageError` if there is no such context;
-    then nothing is deleted.
+    The new generation has the same content as the last one. It makes other processes read the context again, and then
+    they no longer use these items. Raises :class:`~interwhen.UsageError` if there is no such context; then nothing is
+    deleted.
     """
 
     def change(old: bytes | None) -> bytes:

@@ -1,8 +1,8 @@
 """Cuts a document into pieces of limited size, which are prepared one by one.
 
 A piece ends where the structure allows it: before a heading, or between two blocks. A *block* is a heading, a table, a
-code block or a paragraph. A block is cut only if it is longer than a piece, and then between rows, lines or sentences.
-Each piece has a *lead*: the headings above it, and the end of the text before it.
+code block or a paragraph. A block is cut only if it is longer than a piece, where possible between rows, lines or
+sentences. Each piece has a *lead*: the headings above it, and the end of the text before it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from interwhen.precompute._producer import ContextPiece
 PIECE = 2400
 """The size of a piece in characters: about 600 tokens of English text."""
 OVERLAP = 240
-"""The characters of the text before a piece that its lead repeats."""
+"""The most characters of the text before a piece that its lead repeats."""
 _SMALLEST = 16
 _HEADING = 120
-"""The characters of a heading that a lead repeats."""
+"""The most characters of a heading that a lead repeats."""
 _ANCHOR = "01234"
-"""A block whose hash begins with one of these digits ends a piece that is half full. Boundaries that depend on the text
-near them are found again after an edit, so that later pieces keep their text."""
+"""A block whose hash begins with one of these digits usually ends a piece that is half full. Boundaries that depend on
+the text near them are found again after an edit, so that later pieces keep their text."""
 
 _FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})")
 _HASHES = re.compile(r" {0,3}(#{1,6})\s+\S")
@@ -42,7 +42,7 @@ BlockKind = Literal["heading", "table", "code", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a document, such as a paragraph or a table. It stays whole if it fits into a piece."""
+    """A part of a document, such as a paragraph or a table, or a part of one that is longer than a piece."""
 
     text: str
     kind: BlockKind
@@ -57,11 +57,10 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
 
     Each piece has a lead: the headings above it, then at most *overlap* characters of the text before it (for a later
     part of a table, the header of the table; for a piece that begins with a heading, nothing). The pieces together
-    contain the whole text, except white space between blocks and sentences; a blank text has none, and a warning is
-    logged. The name of a piece is a hash of its text (with a number, if pieces are equal), and most boundaries depend
-    only on the text near them, so an edit changes few pieces. The time is linear in the length of *text*. Raises
-    :class:`~interwhen.UsageError` for a *size* under 16, and for an *overlap* that is not from 0 to *size*, so a *size*
-    under 240 needs a smaller *overlap* than the default.
+    contain the whole text, apart from white space; a blank text has none, and a warning is logged. The name of a piece
+    is a hash of its text (with a number, if pieces are equal), and most boundaries depend only on the text near them,
+    so a small edit usually changes few pieces. Raises :class:`~interwhen.UsageError` for a *size* under 16, and for an
+    *overlap* that is not from 0 to *size*, so a *size* under 240 needs a smaller *overlap* than the default.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(
@@ -266,7 +265,7 @@ def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
 def _cut(unit: str, size: int) -> Iterator[str]:
     """Cut *unit* into parts of at most *size* characters.
 
-    A part ends before the last space in its second half, if there is one; this space is left out.
+    Each part but the last ends before the last space in its second half, if there is one; this space is left out.
     """
     at = 0
     while len(unit) - at > size:

@@ -1,7 +1,7 @@
 """Keeps the text of requests that were cut off, so that the next slice of the same step continues it.
 
-A slice ends early when a run needs the model, or after ``step_seconds``. Its step is made again later and sends the
-same requests. What a request had generated is then streamed from the draft, and the model continues it.
+A slice ends early when a run needs the model, or after ``step_seconds``. Its step is made again later and usually sends
+the same requests. What a request had generated is then streamed from the draft, and the model continues it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class DraftedModel(ModelWrapper):
         self._drafts = drafts
         self._sent: Counter[Digest] = Counter()
         self.keys: list[Digest] = []
-        """The digests of the requests that were streamed so far."""
+        """The digests of the requests for a stream so far."""
         self.reused = 0
         """The number of tokens that came from drafts instead of the server."""
         self.overflow: ContextOverflow | None = None
@@ -148,7 +148,7 @@ class _DraftStream:
     async def receive(self) -> Sequence[Chunk]:
         """Return the chunks of the draft at the first call; later, wait for new chunks and add them to the draft.
 
-        A draft without text is skipped. If the draft is complete, later calls return no chunks: the stream has ended.
+        An empty draft is skipped. If the draft is complete, later calls return no chunks: the stream has ended.
         """
         if not self._is_begun:
             self._is_begun = True

@@ -1,9 +1,10 @@
 """Decides which items are current: a pure function of the plan, the present pieces and the items in the store.
 
 Each item has a *verifying trace*: its inputs, each with the content that was read. The item is current if every input
-still has that content. If an input is a step, the content of its item is recorded. So if a step is made again and its
-content is the same as before, the items of later steps stay current (*early cut-off*). Both terms are from Mokhov,
-Mitchell, Peyton Jones: "Build systems à la carte" (2018), sections 4.2.2 and 2.3.
+still has that content, and the step and the settings are the same. If an input is a step, the content of its item is
+recorded. So if a step is made again and its content is the same as before, the items of later steps stay current
+(*early cut-off*). Both terms are from Mokhov, Mitchell, Peyton Jones: "Build systems à la carte" (2018), sections 4.2.2
+and 2.3.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ def is_judged(kind: Kind) -> bool:
 class CurrentItems:
     """The current item of each step by name, those of them that runs may use, and the steps that are due.
 
-    An item is current if its inputs are unchanged, whether it was accepted or not. A step is due if it has no current
-    item but each of its premises has one. The most urgent comes first.
+    An item is current if its inputs and settings are unchanged, whether it was accepted or not. A step is due if it has
+    no current item but each of its premises has one. The most urgent comes first.
     """
 
     items: Mapping[str, Item] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The productivity gate: a precomputed item is used only while measurements show that it saves more than it costs."""
+"""The serving gate: decides from measured costs with and without a precomputed item whether runs use the item."""
 
 from __future__ import annotations
 
@@ -129,9 +129,9 @@ def _reject_below(values: list[float], bets: list[float], threshold: float) -> f
 
 
 Stage = Literal["trial", "kept", "demoted", "evicted"]
-"""``trial``: it is not known yet whether the item saves tokens. ``kept``: it does. ``demoted``: it does not, and only
-shadow runs use it. ``evicted``: no run uses it any more. A *shadow run* repeats the query of a reader while no reader
-waits, to compare the costs with and without the item."""
+"""``trial``: it is not known yet whether the item saves tokens. ``kept``: pairs showed that it does. ``demoted``: pairs
+showed that it costs more, and only shadow runs use it. ``evicted``: no run uses it any more. A *shadow run* repeats the
+query of a reader while no reader waits, to compare the costs with and without the item."""
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -245,7 +245,7 @@ class GateRule(msgspec.Struct, frozen=True):
     """The least number of pairs at the start that run whatever they cost."""
     early: float = 1.2
     """At the start, ``early * weights.test`` pairs (12 by default) run whatever they cost: their second runs together
-    cost about as much as *early* runs of readers. So many pairs decide on an item that saves half."""
+    cost about as much as *early* runs of readers. So many pairs usually decide on an item that saves half."""
     weights: Weights = Weights()
     """The prices of tokens, with which runs are compared."""
 
@@ -297,7 +297,7 @@ class GateRecord(msgspec.Struct):
     """The number of sequences so far, including the present one."""
     moves: list[Moved] = []
     queries: int = 0
-    """The number of readers' queries that tested the item."""
+    """The number of readers' queries that tested the item and whose result was noted."""
     served: int = 0
     """The number of these queries that used the item."""
     paid: float = 0.0
@@ -344,9 +344,9 @@ class Gate:
         """Decide for the next query whether the run uses the item, and whether a second run follows.
 
         A kept item is used, and an item on trial if the mean share that its pairs saved so far is above 0. A demoted or
-        evicted item is not used. The first pairs always get their second run (:attr:`GateRule.first_pairs`). Later ones
-        get it by *chance*, a random number from [0, 1), while the cost of shadow runs is within its share; an evicted
-        item never gets one. The record stays unchanged.
+        evicted item is not used. The first pairs get a second run at any cost (:attr:`GateRule.first_pairs`). Later
+        ones get it by *chance*, a random number from [0, 1), while the cost of shadow runs is within its share; an
+        evicted item never gets one. The record stays unchanged.
         """
         pair = self._may_pair(chance)
         match self.record.stage:

@@ -1,7 +1,7 @@
 """Precomputed items, their keys (all inputs of an item) and the proof that allows serving them.
 
-The id of an item is a hash of its inputs. So a stored item never becomes wrong: it stays valid for these inputs. Before
-it is served, only one thing must be checked: that its inputs have not changed.
+The id of an item is a hash of its key, which has its inputs. So an edit does not make a stored item wrong: it stays
+valid for these inputs. Before it is served, it is checked that its inputs and settings have not changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from interwhen._types.verdicts import Scope
 
 Digest = NewType("Digest", str)
-"""A SHA-256 in hexadecimal."""
+"""A SHA-256 in hexadecimal; empty for none."""
 SlotId = NewType("SlotId", str)
 """The digest of a key without its inputs. It is known before the producer reads an input."""
 ItemId = NewType("ItemId", str)
@@ -22,7 +22,7 @@ ItemId = NewType("ItemId", str)
 
 Kind = Literal["facts", "verifiers", "answers", "prefixes"]
 """``facts``: statements that follow from a context. ``verifiers``: results of the ``prepare`` of monitors. ``answers``:
-answers to likely questions. ``prefixes``: records that a context is in the server's prefix cache."""
+answers to likely questions. ``prefixes``: records that a context was in the server's prefix cache."""
 
 Basis = Literal["judged", "agreed", "derived", "observed", "guess"]
 """The reason to trust a proposal. ``judged``: the monitors passed its text. ``agreed``: the model derived it again by
@@ -36,8 +36,8 @@ BASES: dict[Kind, tuple[Basis, ...]] = {
     "answers": ("judged", "agreed"),
     "prefixes": ("observed",),
 }
-"""The bases on which an item of each kind may be served. A text on the basis ``agreed`` is never the reply to a
-question: it is only put before the question, under a heading that says so."""
+"""The bases on which an item of each kind may be served. The default policy never replies with a text on the basis
+``agreed``: it is only put before the question, under a heading that says so."""
 
 Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
 """The outcome of making an item. Only ``accepted`` items are served. The other outcomes are stored too, so that no
@@ -113,11 +113,11 @@ class Payload(msgspec.Struct, frozen=True, gc=False):
 
 
 class Proof(msgspec.Struct, frozen=True, gc=False):
-    """Records why an item was accepted: the verifiers, and the hashes of the text that they judged."""
+    """Records why an item was accepted; on the basis ``judged``, with the verifiers and the hash of the text."""
 
     basis: Basis
     verifiers: tuple[tuple[str, str], ...] = ()
-    """The names and versions of the verifiers whose checks passed."""
+    """The names and versions of the verifiers whose checks passed; empty unless ``judged``."""
     verdict: Digest = Digest("")
     """The digest of the checks in the certificate (``judged``), or else of the content and the evidence."""
     text_sha256: str = ""

@@ -135,10 +135,10 @@ def _untimed(text: str) -> Recording:
 class Judge:
     """Judges texts with *monitors*, which only observe there. In :meth:`supervise`, they interrupt and repair.
 
-    A text is accepted only if the engine verifies it and each of its lines has a claim that passed, since a line
-    without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the
-    text. *workers* run the checks (default: a pool for each call). Monitors with the remedy ``Conclude`` do not judge.
-    Raises :class:`~interwhen.UsageError` if a monitor cannot be loaded.
+    A text is accepted only if the engine verifies it and each line that is not blank has a claim that passed, since a
+    line without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of
+    the text. *workers* run the checks (default: a pool for each call). Monitors with the remedy ``Conclude`` do not
+    judge. Raises :class:`~interwhen.UsageError` if a monitor cannot be loaded.
     """
 
     def __init__(

@@ -62,11 +62,12 @@ _LOOK_AGAIN = 0.1
 
 
 class ForegroundGate:
-    """Lets a slice of background work wait until no foreground run needs the model, and cancels it when one begins.
+    """Lets background work wait until no foreground run needs the model, and cancels it when one begins.
 
-    A slice makes the item of one step of one context. A run that begins cancels the present slice: at once if both are
-    on the same event loop, otherwise at the next token of the slice. After a run, *debounce* seconds must pass before
-    the next slice, so that background work does not begin in the pauses of a conversation.
+    A *slice* of background work usually makes the item of one step of one context. A run that begins cancels the
+    present slice at once if both are on the same event loop; on another loop, a slice that makes an item is cancelled
+    at its next token. After a run, :meth:`quiet` waits *debounce* seconds more, so that background work does not begin
+    in the short pauses of a conversation.
     """
 
     def __init__(self, debounce: float = 0.5) -> None:
@@ -82,9 +83,9 @@ class ForegroundGate:
         """The number of slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Register a run that needs the model, and cancel the present slice of background work. Never waits.
+        """Register a run that needs the model, and cancel the present slice of background work.
 
-        A slice on the event loop of another thread is not cancelled here: it ends at its next token.
+        A slice on the event loop of another thread is not cancelled here; :meth:`yield_now` does that.
         """
         with self._lock:
             self._wanting += 1
@@ -118,10 +119,10 @@ class ForegroundGate:
             self._slice.cancel()
 
     async def quiet(self) -> None:
-        """Wait until no run has needed the model for *debounce* seconds.
+        """Wait until no run needs the model, and then until *debounce* seconds pass in which none begins.
 
-        If an earlier call has waited so long, and nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` since,
-        return at once.
+        If nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` since an earlier call has waited so, this does
+        not wait again.
         """
         await anyio.lowlevel.checkpoint()
         while self._wanting or self._quiet_at != self._changes:
@@ -140,8 +141,8 @@ class ForegroundGate:
     def slice(self) -> Iterator[anyio.CancelScope]:
         """Run the ``with`` block as one slice of background work; yield its cancel scope.
 
-        The block is cancelled when a run begins, and at its first ``await`` if a run needs the model already. It does
-        not wait: call :meth:`quiet` before.
+        The block is cancelled when a run begins on the same event loop, and at its first ``await`` if a run needs the
+        model already. This does not wait: call :meth:`quiet` before.
         """
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
@@ -165,14 +166,14 @@ class Precomputer:
     *store* is a :class:`~interwhen.precompute.Store`, a path (one SQLite file) or a URL (extra ``precompute``).
     *producers* are names with options, or objects (default: all installed ones). *passes* limits how often a
     consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
-    generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
-    no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
-    :class:`~interwhen.precompute.ServeReady`). *passages* is a number of characters: if the prompt of a run lacks the
-    text of the context, the run gets the pieces that belong to its question, at most 4 with at most this length
-    together (0: none). With *notes_questions*, the questions of runs are stored, and what they ask about is prepared
-    first. *least_coverage* and *workers* go to :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes
-    part of item keys. *fresh_seconds* is explained at :meth:`ready`. *clock* returns the time of creation that items
-    get, in seconds since 1970.
+    generations together. *step_tokens* limits a request for which its producer sets no limit. One slice of work may
+    take *step_seconds*, and begins when no run has needed the model for *debounce* seconds. *serving* chooses the items
+    that a run uses (default: :class:`~interwhen.precompute.ServeReady`). *passages* is a number of characters: if the
+    prompt of a run lacks the text of the context, the run gets the pieces that belong to its question, at most 4 with
+    at most this length together (0: none). With *notes_questions*, the questions of runs with a context are stored, and
+    of equally urgent steps, those on what they ask about come first. *least_coverage* and *workers* go to
+    :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
+    explained at :meth:`ready`. *clock* returns the time of creation that items get, in seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
     :class:`UsageError` if *model* is no :class:`~interwhen.Model`, if *passes*, *step_tokens* or *token_budget* is out
@@ -247,11 +248,11 @@ class Precomputer:
         """Store *pieces* as the context *name*, wake the idle worker, and return the reference for ``run(context=)``.
 
         If *pieces* is a text, it is cut by :func:`~interwhen.precompute.pieces_of`. If the context exists with the same
-        content, nothing is written. If its content differs, only items made from changed pieces are made again. *kinds*
-        are the kinds of items to prepare (default: all that the producers make). *expect* is the generation that this
-        edit is based on; if the store has another one, this raises :class:`~interwhen.precompute.StoreConflict`.
-        Without *expect* the last writer wins. Raises :class:`UsageError` for an unknown kind and for invalid pieces,
-        and the errors of :meth:`refresh` after the context was stored.
+        pieces, kinds and passes, nothing is written. Otherwise it is replaced, and items that do not depend on what
+        changed stay current. *kinds* are the kinds of items to prepare (default: all that the producers make). *expect*
+        is the generation that this edit is based on; if the store has another one, this raises
+        :class:`~interwhen.precompute.StoreConflict`. Without *expect* the last writer wins. Raises :class:`UsageError`
+        for an unknown kind and for invalid pieces, and the errors of :meth:`refresh` after the context was stored.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
@@ -268,7 +269,8 @@ class Precomputer:
         *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece, if there is one; a new
         name adds a piece. A piece that *changes* names loses its lead. If the content differs now, *ref* is outdated:
         runs with it use no items. Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the
-        context meanwhile, and :class:`UsageError` if it does not exist or *changes* are invalid.
+        context meanwhile, :class:`UsageError` if it does not exist or *changes* are invalid, and the errors of
+        :meth:`refresh`.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
@@ -289,10 +291,9 @@ class Precomputer:
     async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
         """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
 
-        The messages of the user become one new piece, with at most 4,000 characters of each. The idle worker derives
-        facts from it. Replies of the assistant are left out, because nothing has checked them. If the user said
-        nothing, no piece is added. If the context does not exist, it is created. Raises the errors of :meth:`edit` and
-        :meth:`add`.
+        The messages of the user become one piece, with at most 4,000 characters of each. Replies of the assistant are
+        left out, because nothing has checked them. If the user said nothing, no piece is added. If the context does not
+        exist, it is created. Raises the errors of :meth:`edit` and :meth:`add`.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -353,13 +354,13 @@ class Precomputer:
     # ------------------------------------------------------------------ use
 
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
-        """Return the items that may be served now for the context of *ref*: accepted, current and undamaged.
+        """Return the items that may be served now for the context of *ref*: accepted and current.
 
         Items on the basis ``agreed`` were not checked (see :attr:`Item.may_be_served`). A reader waits for this call,
         so it makes no network request. With a local store, it looks up the latest generation of the context. With a
         store behind a network, it relies on the generation that was read last, for up to ``fresh_seconds``. After that
-        time, it returns no items until the worker has read the generation again. It also returns no items for an old
-        *ref* after an edit of the context, and if the local store is locked or cannot be read.
+        time, it returns no items until the generation was read again. It also returns no items if this object knows of
+        an edit after *ref* was made, and if the local store is locked or cannot be read.
         """
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
@@ -393,10 +394,9 @@ class Precomputer:
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt for a run on *prompt*, changed so that the run uses ready items of *ref*.
 
-        The policy ``serving`` chooses the items; if it chooses none or fails, the model is unchanged. With the option
-        ``passages``, passages of the context that fit the question and are not in the prompt are added to the prompt,
-        unless a whole answer is served or :meth:`lack_of` gives a reason. With ``notes_questions``, the question is
-        noted.
+        The policy ``serving`` chooses the items; if it fails, no item is used. With the option ``passages``, passages
+        of the context that fit the question and are not in the prompt are added to the prompt, unless a whole answer is
+        served or :meth:`lack_of` gives a reason. With ``notes_questions``, the question is noted.
         """
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
@@ -424,8 +424,8 @@ class Precomputer:
     ) -> tuple[ContextPiece, ...]:
         """Return those pieces of the context of *ref* that fit *question*, best first.
 
-        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25),
-        and those without a common word or near number are left out. With *embedder*, all are also ranked by the
+        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
+        Without *embedder*, those without a common word or near number are left out. With it, all are also ranked by the
         similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current,
         and :class:`~interwhen.ModelError` if *embedder* fails.
         """
@@ -439,9 +439,9 @@ class Precomputer:
 
         If the text is longer than *room* characters, only the passages that fit *question* are returned, under a
         heading: at most 4, with at most 4,000 characters. If none is so short, the result has the beginning of the best
-        one, or of the text. By default, *room* is half of the model's context window, at three characters a token. It
-        asks the model for its capabilities. Raises :class:`UsageError` if *ref* is not current, and
-        :class:`~interwhen.ModelError` if the model cannot be asked.
+        one, or of the text. By default, *room* is about half of the model's context window. This asks the model for its
+        capabilities. Raises :class:`UsageError` if *ref* is not current, and :class:`~interwhen.ModelError` if the
+        model cannot be asked.
         """
         window = (await self.model.capabilities()).context_tokens
         context = self._current(ref).context
@@ -512,7 +512,8 @@ class Precomputer:
     def run(self, prompt: Any, *, context: ContextRef | None = None, **options: Any) -> Run:
         """Return a run of the model on *prompt* with the monitors of this object; *options* go to ``interwhen.run``.
 
-        The run uses the items of *context*. With or without a context, it stops background work until it ends.
+        The run may use the ready items of *context*. With or without a context, it stops background work until it ends.
+        If *options* name monitors, these are used instead.
         """
         return run(self.model, prompt, **{"monitors": self.monitors, "context": context or Foreground(self), **options})
 
@@ -586,7 +587,7 @@ class Foreground:
         self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
-        """Let background work continue, because the run has ended."""
+        """Let background work continue if no other run needs the model, because this run has ended."""
         self.precomputer.foreground_gate.end()
 
 
@@ -594,7 +595,7 @@ class Foreground:
 class ContextRef(Foreground):
     """Refers to one content of a context, for ``run(..., context=)``.
 
-    After an edit of the context, a run with this reference uses no items.
+    After an edit that changes the content, a run with this reference uses no items.
     """
 
     name: str
@@ -624,8 +625,8 @@ _STORE_SECONDS = 30.0
 
 Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
 """The outcome of a slice that made no item. ``cancelled``: a run needed the model. ``late``: the slice took more than
-``step_seconds``. ``failed``: the producer raised an exception. ``out of tokens``: the token budget of the context was
-used up. ``found``: another worker had already made the item."""
+``step_seconds``. ``failed``: an exception was raised, usually by the producer. ``out of tokens``: the token budget of
+the context was used up. ``found``: another worker had already made the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -716,9 +717,9 @@ class IdleWorker:
     async def slice(self) -> Slice | None:
         """Wait until no run needs the model, then make the item of one due step, and return the outcome.
 
-        It is the most urgent due step of the context whose turn it is. Return ``None`` if no work is due. A context
-        that cannot be read is logged and left out. Raises :class:`UsageError` if another task is in a slice, and
-        :class:`StoreError` if the store fails otherwise.
+        It is one of the most urgent due steps of the context whose turn it is. Return ``None`` if no work is due. A
+        context that cannot be read is logged and left out. Raises :class:`UsageError` if another task is in a slice,
+        and :class:`StoreError` if the store fails otherwise.
         """
         if self._is_working:
             raise UsageError(
@@ -738,9 +739,9 @@ class IdleWorker:
     # ------------------------------------------------------------------ which step
 
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
-        """Return the next context that has a due step within the token budget, and its most urgent due step.
+        """Return the next context that has a due step within the token budget, and the step to do next.
 
-        Contexts take turns. Each is read again if the store has a newer generation. A step that failed is left out
+        Contexts take turns. Each is read again if the store has another generation. A step that failed is left out
         during its pause, and a context that cannot be read or planned is logged and left out. ``None`` if no step is
         due. Raises :class:`StoreError` if the questions about the context cannot be read or stored.
         """
@@ -899,7 +900,7 @@ def _is_out_of_tokens(outcome: Item | Slice) -> bool:
 class IdleWork:
     """``async with precomputer.idle():`` does background work while the block runs, and stops it at the end.
 
-    Each item is stored as soon as it is finished, so nothing has to be saved at the end.
+    Each item is stored as soon as it is finished.
     """
 
     def __init__(self, worker: IdleWorker) -> None:

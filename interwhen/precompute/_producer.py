@@ -1,9 +1,9 @@
 """Defines the interface of a producer, which plans steps and makes one item in each step.
 
 An entry point of the group ``interwhen.producers`` names a factory: a function that takes annotated keyword-only
-options and returns a :class:`Producer`. A producer reads all its inputs through its :class:`StepContext`, which records
-them. After an edit, these inputs decide whether its item is still current. If a producer reads anything else (a file, a
-clock), its items become stale and are still served.
+options and returns a :class:`Producer`. A producer must read all its inputs through its :class:`StepContext`, which
+records them. After an edit, these inputs decide whether its item is still current. If a producer reads anything else (a
+file, a clock), its items can become stale and are still served.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SEPARATOR = "::"
 
 @dataclass(frozen=True, slots=True)
 class ContextPiece:
-    """One named part of a context. An edit of one piece does not affect items made from the others.
+    """One named part of a context. Items that were made without it stay current when its text is edited.
 
     *lead* has the headings above the piece and the end of the text before it, so that the piece is understood alone.
     """
@@ -79,8 +79,8 @@ class Context:
 class Step:
     """The plan for one item: the pieces (*reads*) and the steps (*premises*) whose content the producer may read.
 
-    The :class:`StepContext` records which inputs it does read. *params* is passed back to the producer, and steps with
-    a higher *urgency* are done first.
+    The :class:`StepContext` records which inputs it does read. *params* is passed back to the producer, and of the due
+    steps, those with a higher *urgency* are done first.
     """
 
     name: str
@@ -94,7 +94,8 @@ class Step:
     params: bytes = b""
     """Anything else that its item depends on, such as a question or limits."""
     urgency: float = 0.0
-    """Of the due steps, those with higher urgency come first. Equally urgent steps keep the order of the plan."""
+    """Of the due steps, those with higher urgency come first. Of equally urgent ones, those on what readers ask about
+    come first, and otherwise those that are earlier in the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The text is accepted: the engine verified it, and each line has a claim that passed.
+    """The text is accepted: the engine verified it, and each line that is not blank has a claim that passed.
 
     *proof* records the checks.
     """
@@ -153,7 +154,7 @@ Judgement: TypeAlias = Accepted | Rejected | Undecided
 class StepContext(Protocol):
     """What a producer may use for a step: its inputs and the model.
 
-    It records every input that the producer reads, and counts every token.
+    It records the inputs that the producer reads through it, and counts the tokens of its model.
     """
 
     context: Context
@@ -210,7 +211,7 @@ class StepContext(Protocol):
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached within the step."""
+        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached within one slice."""
         ...
 
 
@@ -244,8 +245,8 @@ class Producer(Protocol):
         """Make the item of *step*, with few requests to the model.
 
         The call is cancelled whenever a foreground run needs the model, and repeated later, so it must have no side
-        effects. The text that its requests have generated is kept for facts and answers, and the next call continues
-        from this text. An exception is logged; only this step fails, and it is tried again after a pause. A
+        effects. For facts and answers, the text that its requests have generated is kept, and the next call usually
+        continues from this text. An exception is logged; only this step fails, and it is tried again after a pause. A
         ``ContextOverflow`` is stored, as :class:`Nothing` is, because it would only be raised again.
         """
         ...

@@ -49,7 +49,7 @@ _NEIGHBOURS = 32
 
 
 def words(text: str) -> list[str]:
-    """Return the words and whole numbers of *text* in order, in lower case and without common endings such as "ing"."""
+    """Return the words and whole numbers of *text* in order, in lower case; longer words without endings like "ing"."""
     return [_stem(word) for word in _WORD.findall(text.casefold())]
 
 
@@ -114,7 +114,7 @@ class FactIndex:
 
 @lru_cache(maxsize=64)
 def index_of(statements: tuple[str, ...]) -> FactIndex:
-    """Return the index of *statements*. It is cached, because all questions about a context use the same index."""
+    """Return the index of *statements*. It is cached, because many questions about a context use the same index."""
     return FactIndex(statements)
 
 
@@ -235,7 +235,7 @@ class Embedder:
         return digest(self._url, self._model)
 
     async def embed(self, texts: Sequence[str]) -> list[array[float]]:
-        """Return the embedding of each of *texts*, scaled to length 1.
+        """Return the embedding of each of *texts*, scaled to length 1 (a vector of zeros is not changed).
 
         Raises :class:`~interwhen.ModelError` if the server fails or does not answer with as many embeddings.
         """

@@ -1,9 +1,9 @@
 """Tells whether two questions are the same in other words: the same things, the same numbers, the same quantity asked.
 
 The rules rewrite a question to one form: polite words, articles, number words, the place of a phrase such as "in
-total", and a few frames ("What is the number of ..." is "How many ..."). Two questions are the same only if these forms
-are equal, so a word that no rule knows makes another question. No model takes part: a wrong answer to a near miss costs
-more than a paraphrase that is not recognised.
+total", and a few frames ("What is the number of ..." is "How many ..."). Two questions are taken as the same only if
+these forms are equal, so one other word that no rule knows makes another question. No model takes part: a wrong answer
+to a near miss costs more than a paraphrase that is not recognised.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Words = tuple[str, ...]
 
 _TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\S")
 _DROPPED = frozenset("?.,;:!\"'\u2018\u2019\u201c\u201d()")
-"""Punctuation without a meaning of its own, unless it stands beside a number."""
+"""Punctuation without a meaning of its own, except "!" after a number."""
 _CONTRACTIONS = {
     "what's": ("what", "is"),
     "how's": ("how", "is"),
@@ -73,10 +73,10 @@ _ADJECTIVES = {"height": "tall", "age": "old"}
 
 
 def form_of(question: str) -> Words | None:
-    """Return the normal form of *question* as a tuple of words. Two questions with the same form ask the same.
+    """Return the normal form of *question* as a tuple of words. Questions with the same form are taken as the same.
 
     Return ``None`` if the question must not be compared: it has no words, is longer than 400 characters, or has
-    invisible characters other than newlines and tabs. The time is linear in the length of the question.
+    invisible characters other than newlines and tabs.
     """
     if not question.strip() or len(question) > LONGEST:
         return None
@@ -208,7 +208,7 @@ def _measure(words: Words) -> Words:
 
 
 def _left(words: Words) -> Words:
-    """Rewrite "how many THINGS is left" to "how many THINGS remain"."""
+    """Rewrite the first "is left" to "remain", as in "how many THINGS is left"."""
     at = next((at for at in range(len(words) - 1) if words[at : at + 2] == ("is", "left")), None)
     return words if at is None else (*words[:at], "remain", *words[at + 2 :])
 

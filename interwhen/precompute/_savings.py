@@ -86,12 +86,13 @@ class _HalfPair:
 class Savings:
     """A :class:`~interwhen.precompute.ServingPolicy` that measures which items save tokens, and stops using the others.
 
-    Each query tests one of the items that *serving* would use; items on trial come first. The gate decides whether the
-    run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the second run of each pair
-    while no run needs the model. The measurements are kept in *store*, and *rule* has the settings of the gate. *limit*
-    is the largest number of tokens that a run may generate (its budget). *is_sound* tells whether a result is usable
-    (default: it is verified or unverified). Equal *seed* numbers give equal random choices. The measurements in *store*
-    are read at once. Raises :class:`UsageError` if *limit* is below 1, and ``StoreError`` if the store fails.
+    Each query tests one of the items that *serving* would use, if there are any; items on trial come first. The gate
+    decides whether the run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the
+    second runs of pairs while no run needs the model. :meth:`save` writes the measurements to *store*, and *rule* has
+    the settings of the gate. *limit* is the largest number of tokens that a run may generate (its budget). *is_sound*
+    tells whether a result is usable (default: it is verified or unverified). Equal *seed* numbers give equal random
+    choices. The measurements in *store* are read at once. Raises :class:`UsageError` if *limit* is below 1, and
+    ``StoreError`` if the store fails.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class Savings:
 
     @property
     def records(self) -> Mapping[ItemId, GateRecord]:
-        """The measurements of each item that was ever tested, by its id."""
+        """The measurements of each item that was tested, as far as they were read or made here, by its id."""
         return {id_: gate.record for id_, gate in self._gates.items()}
 
     @property
@@ -183,11 +184,11 @@ class Savings:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Let *precomputer* make the second run of at most *most* pairs while no other run needs the model.
+        """Let *precomputer* make second runs until *most* pairs are complete, or none is left or a run interrupts.
 
-        Return how many pairs were completed. *options* go to these runs, and must be the same as for the readers' runs
-        (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again. A pair whose
-        second run fails is dropped.
+        It waits until no other run needs the model. Return how many pairs were completed. *options* go to these runs,
+        and must be the same as for the readers' runs (such as ``sampling``). If a foreground run cancels a second run,
+        the next call tries it again. A pair whose second run fails is dropped.
         """
         done = 0
         while self._halves and done < most:
@@ -258,12 +259,12 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """What an item has saved so far, on average in each query, and after how many queries it pays off.
+    """What an item saves, on average over its pairs, and after how many queries it pays off.
 
     *saving* is in units of an offline token, which is generated while no reader waits. *share* is the saving as a part
     of the more expensive run, with its interval; a token that a reader waits for counts more in it (see
-    :class:`Weights`). *plain* is the same, but counts all tokens equally. *break_even* is the number of queries after
-    which the item has saved what it cost to make; ``None`` if it saves nothing.
+    :class:`Weights`). *plain* is the same, but counts all generated tokens equally. *break_even* is the number of
+    queries after which the item has saved what it cost to make; ``None`` if it saves nothing.
     """
 
     share: Interval
@@ -271,7 +272,7 @@ class Worth(msgspec.Struct, frozen=True):
     plain: Interval
     """The same if a token costs the same whether a reader waits or not."""
     saving: float
-    """The mean saving per query in offline tokens."""
+    """The mean saving of its pairs in offline tokens."""
     break_even: float | None
     """The number of queries after which the item has saved as many tokens as it cost to make; ``None`` if the mean
     saving is not positive."""

@@ -44,7 +44,7 @@ class ServeReady:
     allows: Callable[[Item], bool] = everything
     """Tells whether an item may be used, for example by a gate."""
     paraphrases: bool = True
-    """Whether a stored answer may serve its question in other words, if a check shows that it is the same question."""
+    """Whether a stored answer may serve its question in other words, if fixed rules show that it is the same."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the items that it uses.
@@ -94,7 +94,7 @@ def _say(answer: Sequence[Chunk], model: Model) -> Model:
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:
-    """Return the item that answers exactly *question* (white space may differ); ``None`` if there is none."""
+    """Return the item that answers *question* in the same words (:func:`asked`); ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
 
@@ -160,8 +160,8 @@ def choose_facts(
     """Return the facts in *found* that are most relevant to *question*, best first, and the ids of their items.
 
     *found* has facts with the ids of their items. At most *most* facts with *budget* characters are chosen, and none
-    that shares no word or near number with the question (see :class:`FactIndex`). Of facts with equal scores the latest
-    comes first, because it may be derived from the others.
+    that shares no word or near number with the question (see :class:`FactIndex`). Of facts with equal scores, the one
+    that is later in *found* comes first, because it may be derived from the others.
     """
     marks = index_of(tuple(said for said, _ in found)).scores(question)
     chosen: dict[str, str] = {}

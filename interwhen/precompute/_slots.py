@@ -33,8 +33,8 @@ class LlamaSlots:
     """Saves and restores the slots (prompt caches) of the llama.cpp server at *root*.
 
     *root* is a URL such as ``http://localhost:8080``; a trailing ``/v1`` is removed. The server chooses the folder of
-    the files. A file can be restored only with the model weights and settings with which it was saved; the server
-    checks this. *transport* sends the requests, with *headers*. Each call may take *seconds* in all.
+    the files. A file can be restored only with the model weights and settings with which it was saved. *transport*
+    sends the requests, with *headers*. Each call may take *seconds* in all.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LlamaSlots:
         return await self._do(slot, "save", name)
 
     async def restore(self, slot: int, name: str) -> SlotFile:
-        """Let the server read *slot* from the file *name*. It then does not process the saved prefix of a prompt again.
+        """Let the server read *slot* from the file *name*, so that it need not process the saved prefix again.
 
         Raises the same errors as :meth:`save`.
         """

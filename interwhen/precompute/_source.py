@@ -1,8 +1,8 @@
-"""Keeps prepared contexts of a store open for calls: a lookup costs a reader well below a millisecond.
+"""Keeps prepared contexts of a store open for calls: a lookup usually costs a reader well below a millisecond.
 
-The store is read in other threads. A call only asks for the latest generation of its context, which is one query of a
-local file. If the context was changed or the store cannot be read, the call gets nothing from it, and a thread reads it
-again.
+Open contexts are read again in other threads. A call only asks for the latest generation of its context, which is one
+query of a local file. If the context was changed or the store cannot be read, the call gets nothing from it, and a
+thread reads it again. (A store behind a network is not asked in a call: see :meth:`Precomputer.ready`.)
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class StoredContext:
     """One context of the store *source*, for the runs of a process that does not prepare it.
 
     Runs get the items that were current, by the settings of the last worker, when the context was last read. They get
-    none if the context was changed since then, or if they use another model than the prepared one.
+    none if a local store has another content now, or if they use another model than the prepared one.
     """
 
     def __init__(self, name: str, source: StoredContexts) -> None:
@@ -81,7 +81,7 @@ class StoredContext:
         return self._state.text
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. Never waits, and never raises.
+        """Return the model and the prompt for a run on *prompt*. Errors are logged, and not raised.
 
         They are unchanged if the context cannot be used, and the record ``use`` says why. If the context was read too
         long ago, a thread reads it again for later calls.
@@ -109,9 +109,9 @@ class StoredContext:
             return without(f"{type(error).__name__} while it was read")
 
     def reread(self, *, after: float = 0.0) -> None:
-        """Read the context again in a thread, if the last read was at least *after* seconds ago. Never waits.
+        """Read the context again in a thread, if the last read was at least *after* seconds ago.
 
-        Does nothing while such a thread reads it.
+        Does nothing while such a thread reads it. This does not wait for the thread.
         """
         if self._is_reading or time.monotonic() - self._state.read_at < after:
             return
@@ -230,8 +230,9 @@ class StoredContexts:
         """Return the name of the context whose text is in *prompt*; an empty string if there is none. Never waits.
 
         Only contexts that match one of the patterns *names* are found. The text must be a whole system or user message,
-        or the beginning of a user message. Differences in white space are ignored. A text with fewer than 64 or *least*
-        characters is never recognised. The list of contexts is read again in a thread from time to time.
+        or the beginning of a user message. Differences in white space are ignored, unless most of the first 256
+        characters are white space. A text with fewer than 64 or *least* characters is never recognised. The list of
+        contexts is read again in a thread from time to time.
         """
         if time.monotonic() - self._listed_at > REREAD_SECONDS and not self._is_listing:
             self._is_listing = True
@@ -252,7 +253,7 @@ class StoredContexts:
     def load(self, names: Sequence[str]) -> None:
         """Open all contexts whose names match one of the patterns *names*, for :meth:`recognize`. It may block.
 
-        Raises the errors of :meth:`opened_store`.
+        Raises the errors of :meth:`opened_store` and :meth:`open`, and ``StoreError`` if the store fails.
         """
         store = self.opened_store()
         for name in contexts_in(store):
@@ -294,7 +295,7 @@ class StoredContexts:
     def close(self) -> None:
         """Wait for the threads that read the store, at most 5 seconds for each, and close the store.
 
-        The open contexts serve nothing after that.
+        The open contexts serve nothing after that; those of a store behind a network may do so for 5 seconds.
         """
         with self._lock:
             self._is_closed = True

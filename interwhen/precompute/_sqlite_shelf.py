@@ -1,8 +1,8 @@
 """A shelf in one SQLite file, for all processes of one machine.
 
 It uses the write-ahead log, so that readers do not wait for a writer of another process, and ``synchronous=NORMAL``: a
-power failure may lose the last entries, but never damages older ones. If SQLite finds the file damaged, it is moved
-aside and a new one is created, because all entries can be made again.
+power failure may lose the last entries, but does not damage older ones. If SQLite finds the file damaged, it is moved
+aside and a new one is created: contexts can be added again, and items can be made again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SqliteShelf:
     """
 
     blocks = False
-    """A look-up by name takes tens of microseconds, and does not wait for a writer of another process."""
+    """A look-up by name usually takes tens of microseconds, and does not wait for a writer of another process."""
 
     def __init__(self, path: str | os.PathLike[str], *, page_size: int = 4096) -> None:
         self.place = os.fspath(path)

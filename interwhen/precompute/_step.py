@@ -132,7 +132,7 @@ class StepWork:
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model with *sampling*. Return its answer when it is complete or has reached the limit.
+        """Send *prompt* to the model with *sampling*, and return its answer, which a limit or the server may have cut.
 
         By default, it samples at temperature 0. Without a token limit in *sampling*, the limit is ``step_tokens``. The
         answer is read as a stream, so that its tokens are counted even if the request is cancelled. Raises
@@ -159,9 +159,9 @@ class StepWork:
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
         """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair, so a mistake costs a repair and not the whole answer. The default of
-        *sampling* is that of :meth:`ask`. If the prompt is too long, this raises
-        :class:`~interwhen.models.ContextOverflow` for facts and answers; for other kinds, the run has failed.
+        The monitors interrupt and repair as in a run for a reader. The default of *sampling* is that of :meth:`ask`. If
+        the prompt is too long, this raises :class:`~interwhen.models.ContextOverflow` for facts and answers; for other
+        kinds, the run has failed.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:

@@ -1,9 +1,9 @@
 """The store keeps immutable items, and documents that change by compare-and-swap. It detects damaged entries.
 
-The id of an item is a hash of its inputs, so an item never becomes wrong. The context, which is a document,
-decides which items are current (:mod:`interwhen.precompute._freshness`). Each entry is checked whenever it is read. A
-damaged entry is treated as missing, and a warning is logged. A damaged item is moved into quarantine, and made again. A
-damaged document stays, and a copy goes to quarantine.
+The id of an item is a hash of its key, which has its inputs, so an edit does not make a stored item wrong. The context,
+which is a document, decides which items are current (:mod:`interwhen.precompute._freshness`). Each entry is checked
+whenever it is read. A damaged entry is treated as missing, and a warning is logged. A damaged item is moved into
+quarantine. A damaged document stays, and a copy goes to quarantine.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ MAGIC = b"IWPC"
 KEYED = b"IWSK"
 """The magic of an entry with a keyed checksum."""
 SCHEMA = 1
-"""Increase it when the meaning of a payload changes. Entries with another schema are treated as missing, and are left
-unchanged."""
+"""Increase it when the meaning of a payload changes. Entries with another schema are treated as missing, and are not
+deleted when they are read."""
 _HEAD = struct.Struct(">4sH32s")
 
 
 class Damaged(Exception):
-    """Raised if the bytes of an entry differ from those that were written under its name."""
+    """Raised if an entry has no valid header, or no valid checksum for its name and the key of the store."""
 
 
 class Foreign(Exception):
-    """Raised for undamaged bytes that another version of interwhen wrote, with the *schema* of this number."""
+    """Raised for undamaged bytes with the schema number *schema*, which this version of interwhen cannot read."""
 
     def __init__(self, schema: int) -> None:
         self.schema = schema
@@ -121,13 +121,13 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     why: str
     """What is wrong with it."""
     at: float
-    """The time in seconds since 1970 (UTC)."""
+    """When it was put into quarantine, in seconds since 1970 (UTC)."""
     entry: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The data of a document at one generation, ``None`` if it is missing. Each change adds one to the generation."""
+    """The data of a document at one generation, ``None`` if it is missing. Each write adds one to the generation."""
 
     generation: int
     """0 if it was never written."""
@@ -144,12 +144,13 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 class Store:
     """Keeps items and documents. *shelf* is a shelf, or a path or URL as for :func:`open_store` (default: memory).
 
-    Its methods may be called in any thread, and in any number of processes at once. With a *key* of at least 16 bytes,
-    each entry has a keyed hash (HMAC). Give a key if others can write to the medium: entries that were not sealed with
-    it are treated as missing, and quarantined. *clock* gives the time of entries in quarantine.
+    Its methods may be called in any thread, and several processes may use one file or URL at once. With a *key* of at
+    least 16 bytes, each entry has a keyed hash (HMAC). Give a key if others can write to the medium: entries that were
+    not sealed with it are treated as missing, and quarantined. *clock* gives the time of entries in quarantine.
 
     Raises :class:`UsageError` for a shorter key. Methods raise :class:`~interwhen.precompute.StoreError` if the shelf
-    fails, or if an entry is sealed with a key and the store has none. A damaged entry raises nothing.
+    fails; those that read an item or a document also if it is sealed with a key and the store has none. To read a
+    damaged entry raises nothing.
     """
 
     def __init__(
@@ -206,10 +207,10 @@ class Store:
         return item
 
     def put(self, item: Item) -> Item:
-        """Store *item* and return it. If another writer has already stored this item, return the stored one.
+        """Store *item* and return it. If this item is stored already, return the stored one.
 
-        Of each step of a context, only the 8 newest items are kept. Raises :class:`~interwhen.precompute.StoreError` if
-        the item cannot be written.
+        Of each slot of a context (one step with the same settings), the 8 newest items are kept. Raises
+        :class:`~interwhen.precompute.StoreError` if the item cannot be written.
         """
         name = f"{_ITEMS}/{item.id}"
         entry = seal(name, msgspec.msgpack.encode(item), self._key)
@@ -253,7 +254,10 @@ class Store:
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
-        """Move the item *id_* into quarantine, where it can be inspected. *why* is logged and stored with it."""
+        """Move the item *id_* into quarantine, if it is in the store. *why* is logged and stored with it.
+
+        A failure is only logged.
+        """
         self._isolate(f"{_ITEMS}/{id_}", why)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -414,7 +418,7 @@ class Store:
 
 
 def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None, **options: object) -> Store:
-    """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
+    """Open the store at *place*: a path (one SQLite file), a URL of a file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`, only with
     a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, :class:`UsageError` for a key of

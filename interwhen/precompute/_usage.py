@@ -33,16 +33,16 @@ def questions_document(name: str) -> str:
 
 
 def seen_questions(store: Store, name: str) -> dict[str, int]:
-    """Return how often each question about the context *name* was asked, the most frequent first; empty if unknown."""
+    """Return how often each question about the context *name* was noted, the most frequent first; empty if unknown."""
     return store.decoded(questions_document(name), dict[str, int]) or {}
 
 
 def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log: bool = False) -> None:
     """Add *questions* to the stored counts of questions about the context *name*. Two processes may do this at once.
 
-    *is_log* means that *questions* is a whole log, such as a file. To record the same log again changes nothing.
-    Questions of more than 400 characters are left out, and only the 500 most frequent are stored. If no question is
-    left, nothing is written.
+    *is_log* means that *questions* is a whole log, such as a file. To record the same log again adds nothing. Questions
+    of more than 400 characters are left out, and only the 500 most frequent are stored. If no question is left, nothing
+    is written.
     """
     new = Counter(" ".join(each.split()) for each in questions)
     counts = {question: count for question, count in new.items() if question and len(question) <= LONGEST}

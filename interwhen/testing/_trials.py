@@ -30,7 +30,7 @@ import msgspec
 
 from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
-from interwhen._run import Run, Workers
+from interwhen._run import Run, Workers, vet_was_on
 from interwhen._types.budgets import Budgets
 from interwhen._types.extensions import Task
 from interwhen._types.models import Chunk, Model
@@ -246,8 +246,9 @@ async def try_monitor(
     """Run *monitor* over *traces*, and yield the result of each, in order.
 
     *seed* selects the sizes of the chunks. *model* answers the forks of the monitor; without *model*, forks fail.
-    Raises :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitor cannot be loaded, and the
-    errors of iterating over *traces*. Errors in the code of the monitor, and of forks, are part of the results.
+    Raises :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitor cannot be loaded,
+    :class:`~interwhen.UsageError` if supervision is switched off, and the errors of iterating over *traces*. Errors in
+    the code of the monitor, and of forks, are part of the results.
     """
     watching = load_monitor(monitor)
     async with Workers(blocked_loop_after=None) as workers:
@@ -303,7 +304,9 @@ async def _try(
             starts_in="reasoning" if "</think>" in turn.text and "<think>" not in turn.text else "answer",
             workers=workers,
         ) as run:
-            tallies.append(_tally(number, turn, await run.drain()))
+            result = await run.drain()
+            vet_was_on(run)
+        tallies.append(_tally(number, turn, result))
     broken = tuple(TrialProblem(turn=turn, span=None, what=what) for turn, what in watch.failed)
     return TrialResult(
         trace=trace,

@@ -264,7 +264,7 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
                 found = step(start(None), Reply(text), segment)[1]
             case Fork(parse=parse):
                 assert not isinstance(parse, Tracker)
-                found = parse(text, segment)
+                found = parse(Reply(text) if extractor.wants_reply else text, segment)
             case Tracker(start=start, step=step):
                 found = step(start(None), segment)[1]
             case _:

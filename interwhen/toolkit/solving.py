@@ -28,6 +28,8 @@ __all__ = ["Build", "Problem", "WarmProblem", "WarmProblems", "from_smt2", "prob
 
 _SHARE = 0.9
 """The share of the remaining time that Z3 may use. The rest is for reporting the verdict before the deadline."""
+_NO_TIMEOUT = 0xFFFF_FFFF
+"""The timeout of Z3, in milliseconds, that stands for none."""
 _WORDS = 300
 """The most characters of a list of names or values in a verdict."""
 _FREE = threading.local()
@@ -149,8 +151,8 @@ class Problem:
         """Let Z3 solve the conditions. Return its answer (``sat`` or ``unsat``), or the reason why there is none."""
         self.reasons = ()
         left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
-        if left != float("inf"):
-            self._solver.set("timeout", max(int(left * 1000), 1))
+        # Set each time, because a warm problem keeps the limit of the check before.
+        self._solver.set("timeout", max(int(min(left * 1000, _NO_TIMEOUT)), 1))
         try:
             found = self._solver.check()
             return self._solver.reason_unknown() if found == z3.unknown else found
@@ -220,7 +222,13 @@ class WarmProblem(Problem):
         self._verdict: Verdict | None = None
         self._because: tuple[str, ...] = ()
         if ahead:
-            self._verdict, self._because = super().consistent(), self.reasons
+            self.solve_ahead(None)
+
+    def solve_ahead(self, seconds: float | None) -> None:
+        """Let Z3 solve the conditions now, in at most *seconds*, for later checks. ``None`` is as in :meth:`lent`."""
+        self._seconds = seconds
+        self._verdict, self._because = super().consistent(), self.reasons
+        self._seconds = None
 
     @property
     def spent(self) -> int:
@@ -303,23 +311,25 @@ class WarmProblems:
     def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
         """Lend a problem with this *key* to the running check, for the ``with`` block.
 
-        If none is idle, a new one is made with *build*, and Z3 solves it once; *seconds* does not limit this. Each time
-        that Z3 solves later, it may use nine tenths of the time that the check has left, or of *seconds* if that is
-        less. If the check is cancelled or the block raises, the problem is not used again.
+        If none is idle, a new one is made with *build*, and Z3 solves it once. Each time that Z3 solves, it may use
+        nine tenths of the time that the check has left, or of *seconds* if that is less. If the check is cancelled or
+        the block raises, the problem is not used again.
         """
-        found = self._take(key)
-        if found is None:
-            found = WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal)
-            with self._lock:
-                self.built += 1
+        idle = self._take(key)
+        found = idle or WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal, ahead=False)
         cancelled = threading.Event()
 
         def interrupt() -> None:
             cancelled.set()
             found.context.interrupt()
 
-        with on_cancel(interrupt), found.lent(seconds):
-            yield found
+        with on_cancel(interrupt):
+            if idle is None:
+                found.solve_ahead(seconds)
+                with self._lock:
+                    self.built += 1
+            with found.lent(seconds):
+                yield found
         if not cancelled.is_set():
             self._give_back(key, found)
 

@@ -190,3 +190,9 @@ def test_the_command_line_offers_every_benchmark_with_the_same_options(name, cap
     out = capsys.readouterr().out
     for option in ("--seed", "--minutes", "--json", "--page", "--plot", "--markdown"):
         assert option in out
+
+
+def test_nothing_is_measured_while_supervision_is_off(monkeypatch):
+    monkeypatch.setenv("INTERWHEN_OFF", "1")
+    with pytest.raises(UsageError, match="supervision must be on to measure small"):
+        command_of(small)()

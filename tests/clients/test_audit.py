@@ -116,6 +116,38 @@ def test_a_hanging_disk_fills_the_queue_and_holds_nobody_up(audit, monkeypatch):
     file.close()
 
 
+@pytest.mark.parametrize("is_full", [False, True], ids=["told to end", "queue full"])
+def test_a_file_that_is_closed_while_the_disk_hangs_is_still_written_by_one_thread(audit, monkeypatch, is_full):
+    go_on, appending, most, seen = threading.Event(), [], [], []
+
+    def append(self, line):
+        appending.append(line)
+        most.append(len(appending))
+        go_on.wait(30)
+        seen.append(json.loads(line)["call_id"])
+        appending.remove(line)
+
+    monkeypatch.setattr(_audit, "_CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(_audit, "_QUEUED", 3 if is_full else 9)
+    monkeypatch.setattr(AuditFile, "_append", append)
+    file = audit()
+    file.write(record(0))
+    while not appending:
+        time.sleep(0.001)
+    for number in range(1, 4):
+        file.write(record(number))
+    file.close()  # in vain
+    if not is_full:
+        file.write(record(4))
+    time.sleep(0.05)
+    go_on.set()
+    monkeypatch.setattr(_audit, "_CLOSE_SECONDS", 30.0)
+    file.close()
+    assert max(most) == 1
+    assert seen == [f"{number:032x}" for number in range(4 if is_full else 5)]
+    assert file.dropped == 0
+
+
 def test_equal_paths_share_one_file_and_other_settings_are_refused(audit, tmp_path):
     first = audit()
     assert audit() is first

@@ -320,6 +320,37 @@ async def test_a_disk_that_hangs_fills_the_queue_and_holds_no_call_back(director
         freed.set()
 
 
+async def test_a_directory_that_is_closed_while_the_disk_hangs_is_still_written_by_one_thread(directory, monkeypatch):
+    freed, writing, most = threading.Event(), set(), []
+    real = os.write
+
+    def write(descriptor, data):
+        writing.add(threading.get_ident())
+        most.append(len(writing))
+        freed.wait(30)
+        written = real(descriptor, data)
+        writing.discard(threading.get_ident())
+        return written
+
+    monkeypatch.setattr(_directory.os, "write", write)
+    monkeypatch.setattr(_directory, "_CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
+    here = directory()
+    try:
+        await call(here, 1)
+        until(lambda: writing)
+        here.close()  # in vain
+        await call(here, 2)
+        time.sleep(0.05)
+    finally:
+        freed.set()
+    monkeypatch.setattr(_directory, "_CLOSE_SECONDS", 30.0)
+    here.close()
+    assert max(most) == 1
+    assert here.kept == 2
+    assert here.dropped == 0
+
+
 async def test_a_disk_that_was_idle_is_not_taken_for_one_that_hangs(directory, monkeypatch):
     monkeypatch.setattr(_directory, "STUCK_SECONDS", 0.3)
     monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)

@@ -364,12 +364,12 @@ class Evaluation:
             await anyio.sleep(_EACH)
             try:
                 self._spend()
+                await anyio.to_thread.run_sync(self.results.flush)
             except InterwhenError as error:  # raised where the rows are started, since this group would wrap it
                 self._failed = self._failed or error
                 self.fleet.wake()
                 self._ended.set()
                 return
-            await anyio.to_thread.run_sync(self.results.flush)
             self.progress.seconds = anyio.current_time() - begun
             self.on_progress(self.progress)
 

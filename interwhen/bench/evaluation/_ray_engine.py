@@ -20,7 +20,7 @@ import msgspec
 from interwhen import InterwhenError, UsageError
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._fleet import EndpointReport
-from interwhen.bench.evaluation._results import ResultRow, Results, shard_name
+from interwhen.bench.evaluation._results import ResultRow, Results, shard_name, unreadable_row
 from interwhen.bench.evaluation._settings import EvaluationEnd, EvaluationSettings, run_shards
 from interwhen.toolkit import MissingExtraError
 
@@ -74,7 +74,8 @@ class ResultTail:
     def rows(self) -> Iterator[ResultRow]:
         """Yield the rows that were added since the last call; at the first call, all rows.
 
-        An incomplete last line of a file is left for a later call.
+        An incomplete last line of a file is left for a later call. Raises :class:`~interwhen.UsageError` for a line
+        that is no row.
         """
         for path, offset in self._read.items():
             try:
@@ -87,7 +88,14 @@ class ResultTail:
                 continue
             whole = text.rfind(b"\n") + 1
             self._read[path] = offset + whole
-            yield from map(self._decode, text[:whole].splitlines())
+            at = offset
+            for line in text[:whole].splitlines(keepends=True):
+                try:
+                    row = self._decode(line)
+                except msgspec.MsgspecError as error:
+                    raise unreadable_row(path, f"the line at byte {at}", error) from error
+                at += len(line)
+                yield row
 
 
 async def run_on_ray(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -20,6 +21,9 @@ from interwhen import UsageError
 _MANIFEST = "manifest.json"
 _SPENDING = "spending{}.jsonl"
 _FORMAT = 1
+_TAKES_NO_ROWS = (
+    "--out must be a folder that can be written, got {!r} ({}); make room, and run the same command again to continue"
+)
 _Line = TypeVar("_Line")
 
 
@@ -187,13 +191,14 @@ class Results:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for shard in (*self._open.values(), *self._left):
-            shard.close()
-        self._open.clear()
-        self._left.clear()
-        if self._spending is not None:
-            os.close(self._spending)
-            self._spending = None
+        with ExitStack() as stack:  # an error of one file leaves none of the others open
+            if self._spending is not None:
+                stack.callback(os.close, self._spending)
+                self._spending = None
+            for shard in (*self._open.values(), *self._left):
+                stack.callback(shard.close)
+            self._open.clear()
+            self._left.clear()
 
     def _vet_manifest(self) -> None:
         path = self.place / _MANIFEST
@@ -254,7 +259,7 @@ class Results:
     def flush(self) -> None:
         """Make sure that all rows so far survive a crash of the machine, and close the files of complete shards.
 
-        It may take long, so call it in a thread. Raises :class:`OSError` if the disk does not take the rows.
+        It may take long, so call it in a thread. Raises :class:`UsageError` if the disk does not take the rows.
         """
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
@@ -305,11 +310,16 @@ class _Shard:
         self.done.add(row.row)
 
     def flush(self) -> None:
-        os.fsync(self._file)
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise UsageError(_TAKES_NO_ROWS.format(str(self._path), error)) from error
 
     def close(self) -> None:
-        os.fsync(self._file)
-        os.close(self._file)
+        try:
+            self.flush()
+        finally:
+            os.close(self._file)
 
 
 def shard_name(number: int) -> str:
@@ -369,12 +379,17 @@ def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
                 try:
                     yield decode(line)
                 except msgspec.MsgspecError as error:
-                    raise UsageError(
-                        f"{str(path)!r}, line {number} must be a row of results, got an error: {error}; remove the "
-                        "line, and the row is made again"
-                    ) from error
+                    raise unreadable_row(path, f"line {number}", error) from error
     except FileNotFoundError:
         return
+
+
+def unreadable_row(path: Path, where: str, error: Exception) -> UsageError:
+    """Return the error for a row of the file at *path* that cannot be read: *error* says why, and *where* it is."""
+    return UsageError(
+        f"{str(path)!r}, {where} must be a row of results, got an error: {error}; remove the line, and the row is made "
+        "again"
+    )
 
 
 def _append(file: int, data: bytes, path: Path) -> None:
@@ -389,10 +404,7 @@ def _append(file: int, data: bytes, path: Path) -> None:
         written, trouble = 0, str(error)
     if written < len(data):  # a full disk takes a part of the data
         os.ftruncate(file, size)
-        raise UsageError(
-            f"--out must be a folder that can be written, got {str(path)!r} ({trouble}); make room, and run the same "
-            "command again to continue"
-        )
+        raise UsageError(_TAKES_NO_ROWS.format(str(path), trouble))
 
 
 def _mend(file: int) -> None:

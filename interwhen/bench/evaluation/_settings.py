@@ -11,6 +11,7 @@ import anyio
 import msgspec
 
 from interwhen import Budgets, Model, Monitor, Sampling
+from interwhen._engine.run import require_on
 from interwhen._version import __version__
 from interwhen.bench.evaluation._evaluation import Evaluation, Progress
 from interwhen.bench.evaluation._fleet import EndpointReport, Fleet, read_endpoint
@@ -111,10 +112,11 @@ async def run_shards(
     """Run the prompts of *shards* (``None``: all) that have no result yet, on all servers of *settings*.
 
     *part* names the file of spending of this process, if several processes work in the folder. *on_progress* is called
-    about once a second, and at the end. Raises :class:`~interwhen.UsageError` for wrong settings, if the results cannot
-    be written, and if no server answers, and :class:`~interwhen.toolkit.MissingExtraError` as
-    :meth:`EvaluationSettings.open_prompts` does.
+    about once a second, and at the end. Raises :class:`~interwhen.UsageError` for wrong settings, while supervision is
+    switched off, if the results cannot be written, and if no server answers, and
+    :class:`~interwhen.toolkit.MissingExtraError` as :meth:`EvaluationSettings.open_prompts` does.
     """
+    require_on("evaluate")
     prompts = settings.open_prompts()
     most = settings.max_concurrency
     fleet = Fleet(

@@ -242,8 +242,8 @@ class _EquationCheck:
     def lack(self) -> str:
         """Return why the cited lines do not show the statement; an empty string if they do.
 
-        Each number of the equation is looked up in the lines. If it can be several quantities, the combinations are
-        tried until one fits; more than 3,000 combinations are a reason, too.
+        Each number on the left of the equation is looked up in the lines. If it can be several quantities, the
+        combinations are tried until one fits; more than 3,000 combinations are a reason, too.
         """
         if self._left is None or self._result is None or self._left.value != self._result:
             return "it has an equals sign without an equation that holds"

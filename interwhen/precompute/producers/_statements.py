@@ -80,7 +80,7 @@ def numbered(source: str, facts: Sequence[str]) -> Numbered:
 
 
 def _sentences(line: str) -> Iterator[str]:
-    """Yield the sentences of *line*. A part with fewer than 3 words is joined to the next one."""
+    """Yield the sentences of *line*. A part with fewer than 3 words is joined to the next one, if there is one."""
     begun = 0
     for match in _SENTENCE_END.finditer(line):
         if len(line[begun : match.start()].split()) >= _FEWEST_WORDS:
@@ -167,10 +167,9 @@ def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:
 def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that cite lines of *given*, and no other lines.
 
-    A statement that repeats one of these lines or an earlier statement is left out. A line of *reply* may cite in
-    square or round brackets, or at its start before a colon: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``. List marks
-    and Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters, are ignored.
-    The time is linear in the length of *reply*.
+    A statement that repeats a line of *given* or an earlier statement is left out. A line of *reply* may cite in square
+    or round brackets, or at its start before a colon: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``. List marks and
+    Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters, are ignored.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []

@@ -90,9 +90,9 @@ class AnswerProducer:
     """Prepares answers to *questions*, and to *anticipate* further questions that the model considers most likely.
 
     It also prepares answers to the *seen* questions that readers will most likely ask again. An answer has at most
-    *max_tokens* tokens, and is stored with its whole reasoning. It is accepted only if the monitors passed each line,
-    and a monitor that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone
-    is also accepted if no monitor refuted it and *agreeing* further derivations give it; its basis is then ``agreed``.
+    *max_tokens* tokens, and is stored with its reasoning. It is accepted only if the monitors passed each line, and a
+    monitor that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone is
+    also accepted if no monitor refuted it and *agreeing* further derivations give it; its basis is then ``agreed``.
     Raises :class:`~interwhen.UsageError` for numbers out of range, and if *questions* is a single text.
     """
 
@@ -238,9 +238,9 @@ def answers(
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
-    """Return each question of *log* once, most frequent first, with its relative frequency.
+    """Return each question of *log* once, most frequent first, with the estimated probability that it is asked again.
 
-    One is added to each count, so that the sum of the probabilities leaves some for unseen questions.
+    This is its relative frequency, with one added to each count, so that some probability is left for unseen questions.
     """
     first: dict[Digest, str] = {}
     for question in log:

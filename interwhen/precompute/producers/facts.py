@@ -44,7 +44,7 @@ Link = Literal["none", "chain"]
 """``chain``: a piece builds on the facts of the piece before it; ``none``: pieces are independent."""
 Grounding = Literal["text", "monitors"]
 """``text``: the lines that a statement cites must show it: each number is a quantity of them, and the units work out.
-``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
+``monitors``: only the monitors compare the statement with the cited lines."""
 _NUMBERS = re.compile(r"\d+")
 _QUOTED = 120
 _SHORTEST = 200
@@ -133,7 +133,7 @@ class FactProducer:
         self._link = link
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one step for each pass over each piece of *context*, earlier passes first.
+        """Plan one step for each pass over each piece of *context*; earlier passes are more urgent.
 
         A pass reads the facts of the earlier passes over its piece, and with ``link="chain"`` those of the piece before
         it. With derivations, another step for each piece derives its doubtful statements again.

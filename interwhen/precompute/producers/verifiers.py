@@ -1,4 +1,4 @@
-"""Prepared verifiers: runs the ``prepare`` of monitors in advance and stores the results, so that no run waits for it.
+"""Prepared verifiers: runs the ``prepare`` of monitors in advance and stores the results for runs on the same task.
 
 Such a result is a solved puzzle, a parsed policy or a search table. (Z3 problems that stay warm within a process are in
 :mod:`interwhen.toolkit.solving`.)
@@ -208,7 +208,7 @@ class VerifierProducer:
         """Run ``prepare`` of the monitor that *step* names for its task, and propose the pickled result.
 
         If the monitor does not apply or its result cannot be pickled, propose nothing. Raises ``TimeoutError`` if it
-        takes longer than its deadline; other exceptions of ``prepare`` are passed on. No model is used.
+        takes longer than its deadline; other exceptions of ``prepare`` are passed on.
         """
         params = msgspec.json.decode(step.params, type=_VerifierParams)
         monitor = self._monitors[params.made_by]
@@ -238,7 +238,7 @@ class VerifierProducer:
 
 
 def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> VerifierProducer:
-    """Make the producer that runs ``prepare`` of *monitors* ahead of time, so that later runs need not wait for it.
+    """Make the producer that runs ``prepare`` of *monitors* ahead of time (see :func:`with_prepared`).
 
     It prepares the context alone, and the context with each of the likely *questions*. Raises :class:`UsageError` if
     *questions* is a single text, or if a monitor cannot be loaded.

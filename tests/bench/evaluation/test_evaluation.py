@@ -1,6 +1,8 @@
 """An evaluation finishes each row once, moves only the rows whose server fails, and stops when its budget is spent."""
 
+import errno
 import itertools
+import os
 import resource
 
 import anyio
@@ -146,6 +148,25 @@ def test_a_full_disk_ends_the_evaluation_and_the_next_start_goes_on(tmp_path, ro
     _, progress = run(tmp_path, [doubling], shard_size=100)
     assert progress.before == len(saved)
     assert sorted(row.row for row in read_rows(tmp_path / "out")) == list(range(20))
+
+
+@pytest.mark.parametrize("waits", [0.0, 10.0], ids=["at the end", "meanwhile"])
+def test_a_disk_that_loses_what_it_took_ends_the_evaluation(tmp_path, monkeypatch, waits):
+    written(tmp_path, 4)
+
+    def broken(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    def slow(request):
+        return doubling(request, waits) if asked(request) == 3 else doubling(request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(UsageError, match=r"--out must be a folder that can be written.*Input/output error"):
+            run(tmp_path, [slow])
+    assert [row.row for row in read_rows(tmp_path / "out")][:3] == [0, 1, 2]
+    _, progress = run(tmp_path, [doubling])  # no file is left locked
+    assert progress.before + progress.rows == 4
 
 
 def test_a_row_that_fails_too_often_is_left_for_the_next_start(tmp_path, monkeypatch):

@@ -144,3 +144,10 @@ def test_the_tail_reads_whole_new_lines_only(tmp_path):
         assert list(tail.rows()) == []
         assert _ray_engine.run_task(given, (1,), "-1").error == ""
         assert sorted(row.row for row in tail.rows()) == [3, 4, 5]
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path):
+    path = tmp_path / "shard-00000.jsonl"
+    path.write_bytes(b'{"row":0}\n')
+    with pytest.raises(UsageError, match=r"shard-00000\.jsonl', the line at byte 0 must be a row of results"):
+        list(ResultTail(str(tmp_path), 1).rows())

@@ -43,3 +43,11 @@ def test_other_options_in_the_same_folder_are_refused(tmp_path):
         anyio.run(lambda: run_shards(settings(tmp_path, url)))
         with pytest.raises(UsageError, match="model was 'm' and is 'other'"):
             anyio.run(lambda: run_shards(settings(tmp_path, url, model="other")))
+
+
+def test_nothing_is_evaluated_while_supervision_is_off(tmp_path, monkeypatch):
+    written(tmp_path, 3)
+    monkeypatch.setenv("INTERWHEN_OFF", "1")
+    with serving() as url, pytest.raises(UsageError, match="supervision must be on to evaluate"):
+        anyio.run(lambda: run_shards(settings(tmp_path, url)))
+    assert not (tmp_path / "out").exists()
