@@ -85,7 +85,7 @@ class Progress:
 
     @property
     def affinity(self) -> float | None:
-        """The share of requests other than those with which a row moved to another server; ``None`` without a request."""
+        """The share of requests that did not move a row to another server; ``None`` without a request."""
         return None if not self.requests else 1 - self.moved / self.requests
 
 
