@@ -135,7 +135,7 @@ class JournalDirectory:
         """Whether the thread waits until it is woken, because there was no record for a while."""
         self._thread: threading.Thread | None = None
         self._closed: threading.Thread | None = None
-        """The thread that was told last to end. If the disk hangs, it still writes."""
+        """The thread that :meth:`close` ended last. If the disk hangs, it still writes."""
         self._is_closing = threading.Event()
         """Tells the thread to end."""
         self._process = 0

@@ -475,6 +475,14 @@ class TimelineReader:
         if self._failure:
             raise JournalError(self.path, self._failure)
         self._data += data
+        try:
+            self._take_all()
+        except JournalError as error:
+            # A record that was taken in part must not be taken again, so this reader reads no further.
+            self._failure = error.reason
+            raise
+
+    def _take_all(self) -> None:
         if not self._schema:
             if len(self._data) < START:
                 return
@@ -489,9 +497,10 @@ class TimelineReader:
                     self._take(decode(found.payload))
                 except (msgspec.MsgspecError, ValueError) as error:
                     del self._records[known:]
-                    # A record that was taken in part must not be taken again, so this reader reads no further.
-                    self._failure = f"its records must be ones that this version knows, and one is not ({error})"
-                    raise JournalError(self.path, self._failure) from error
+                    if isinstance(error, JournalError):
+                        raise
+                    reason = f"its records must be ones that this version knows, and one is not ({error})"
+                    raise JournalError(self.path, reason) from error
                 self.offset, self._chain = begin + found.end, found.chain
         finally:
             # Also after an error: the records before it are in the timeline, and must not be read a second time.
