@@ -357,7 +357,7 @@ def _first(
     header = msgspec.structs.replace(header, prompt_findings=prompt_findings)
     try:
         payload = encode(header)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(
             "the settings of a run must be JSON values to be written to a journal, got an error: "
             f"{error}; look at sampling.extra"

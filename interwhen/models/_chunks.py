@@ -104,7 +104,7 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
 
 
 class PromptProgress(msgspec.Struct, frozen=True, gc=False):
-    """How many tokens of a prompt llama.cpp has to read, and how many of them came from its cache."""
+    """How many tokens a prompt has for llama.cpp, and how many of them came from its cache."""
 
     total: int | None = None
     cache: int | None = None
@@ -194,8 +194,8 @@ class EndMark(enum.Enum):
 DONE: Final = EndMark.DONE
 
 Decoded: TypeAlias = Chunk | EndMark | tuple[Chunk, ...] | None
-"""The content of one event: a chunk, an end mark, several chunks (such as reasoning and answer), or
-``None`` if it is empty."""
+"""The content of one event: a chunk, an end mark, several chunks (such as reasoning and answer), or ``None`` if it is
+empty or ignored."""
 
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
 """``decode(data, offset, first)``: the data of an event, its byte offset in the body (for errors), and whether no valid
@@ -221,7 +221,7 @@ def finish_reason(reason: str) -> FinishReason:
 
 
 _MOST_TOKENS = 1 << 53
-"""The limit for token counts. Every JSON parser reads smaller integers exactly, and no request has so many tokens."""
+"""The limit for token counts. A parser with 64-bit floats reads smaller integers exactly."""
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
@@ -238,7 +238,7 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
 
 
 def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | None) -> int | None:
-    """Return the number of reasoning tokens in *usage*; ``None`` if the server does not count them.
+    """Return the number of reasoning tokens in *usage*; ``None`` if it is not known.
 
     *prompt* and *completion* are the token counts of the prompt and of the answer; ``None`` if *usage* has no valid
     ones.
@@ -287,7 +287,7 @@ def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
 def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     """Return the completion in *answer*, a whole answer of ``/v1/completions``. *data* are its undecoded bytes.
 
-    Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice or without the
+    Raises :class:`~interwhen.ModelError` for an answer without a choice, such as an error of the server, or without the
     field ``text``.
     """
     if not answer.choices:
@@ -321,7 +321,7 @@ def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
 
 
 def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
-    """Return the tokens in *logprobs* that have a log-probability. The chat API's tokens of reasoning are left out."""
+    """Return the tokens in *logprobs* that have a log-probability. Those in ``reasoning_content`` are left out."""
     if logprobs is None:
         return ()
     values = logprobs.token_logprobs
@@ -444,8 +444,8 @@ def _is_summary(details: Any) -> bool:
 def noting_question(decode: Decode) -> Decode:
     """Return a function that decodes like *decode*, for a request that turns on reasoning.
 
-    It sets ``asked_to_reason`` in the token counts of a chunk that have ``completion_tokens``. Events with several
-    chunks stay unchanged.
+    It sets ``asked_to_reason`` in token counts that have ``completion_tokens``. Events with several chunks stay
+    unchanged.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -461,8 +461,8 @@ def noting_question(decode: Decode) -> Decode:
 def reasoning_field(data: bytes) -> str:
     """Return the name of the field that holds the reasoning in the chat chunk *data*.
 
-    It is ``reasoning_content`` if this field has text or no choice has a ``delta``, and ``reasoning`` otherwise. Raises
-    one of :data:`NOT_JSON` if *data* is invalid.
+    It is ``reasoning_content`` if the first ``delta`` has text there or there is no ``delta``, and ``reasoning``
+    otherwise. Raises one of :data:`NOT_JSON` if *data* is invalid.
     """
     choices = chat_decoder.decode(data).choices or []
     names = [
@@ -492,8 +492,8 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
     """Return a chunk of the answer with *text*, the finish reason *reason* and the token counts *usage*.
 
-    The number of its tokens and their log-probability come from *logprobs*; without these, a text is one token. The
-    result is ``None`` if the chunk would be empty.
+    The number of its tokens and their log-probability come from *logprobs*; without these, a text is one token. If
+    there is none of these four, the result is ``None``.
     """
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
@@ -656,8 +656,8 @@ class AssembledCalls(NamedTuple):
 class ReadCalls(NamedTuple):
     """The content of one event of a chat with tools.
 
-    *chunks* are the chunks of its text, then one for each tool call that is now complete, then the end of the stream;
-    ``None`` if there are none. *pieces* and *whole* are the same as in :class:`AssembledCalls`.
+    *chunks* are the chunks of its text, then one for each tool call that is now complete, then the finish reason, if
+    there is one; ``None`` if there are none. *pieces* and *whole* are the same as in :class:`AssembledCalls`.
     """
 
     chunks: Decoded
@@ -669,9 +669,9 @@ class CallAssembler:
     """Assembles the tool calls of one stream from their pieces, and numbers them from 0.
 
     A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
-    only at the end, because pieces of parallel calls may alternate. A new id also begins a new call, because servers
-    use the field ``index`` in different ways. *extras* maps the id of a call to its field ``extra_content``; the
-    assembler adds an entry for each call that has one.
+    only at the end, because pieces of parallel calls may alternate. A piece with another id than the last call of the
+    same ``index`` can also begin a new call, because servers use this field in different ways. *extras* maps the id of
+    a call to its field ``extra_content``; the assembler adds an entry for each piece that has both.
     """
 
     def __init__(self, extras: dict[str, Any] | None = None) -> None:
@@ -712,7 +712,7 @@ class CallAssembler:
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
         """End the stream and forget its calls. If *reason* says that the model had finished, return the remaining ones.
 
-        They are then complete. Otherwise return an empty list, because the last call may be cut.
+        They then count as complete. Otherwise return an empty list, because the last call may be cut.
         """
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
@@ -796,8 +796,7 @@ _CALL_FIELDS = (b'"tool_calls"', b'"function_call"')
 def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decode:
     """Return a function that decodes events like *decode*, and returns complete tool calls as chunks.
 
-    Use the function for one stream only. It stores the ``extra_content`` of each call in *extras*, by the id of the
-    call.
+    Use the function for one stream only. It stores the ``extra_content`` of calls in *extras*, by the id of the call.
     """
     calls = CallAssembler(extras)
 

@@ -88,10 +88,11 @@ async def check_contract(
 ) -> ContractReport:
     """Test what interwhen relies on with *model* at *base_url*, by thirty or more requests.
 
-    Most of these have at most 1,200 tokens. If the server does not answer a chat, only the first few requests are sent.
-    A failed request becomes a finding in the report, and no :class:`~interwhen.ModelError` is raised. *api_key*
+    Most of these ask for at most 1,200 tokens. If the server does not answer a chat, only the first few requests are
+    sent. A failed request becomes a finding in the report, and no :class:`~interwhen.ModelError` is raised. *api_key*
     defaults to the environment variable ``OPENAI_API_KEY``. Raises :class:`~interwhen.UsageError` if *base_url* is not
-    a URL. A given *transport* is not closed. *on_progress* is called with the number of lines so far, and of all lines.
+    a URL, or if the key cannot be sent in a header. A given *transport* is not closed. *on_progress* is called with the
+    number of lines so far, and of all lines.
     """
     used = transport or Httpx2Transport()
     examiner = _Examiner(base_url.rstrip("/"), model, used, api_key, timeouts)
@@ -158,9 +159,9 @@ class _WholeStream(NamedTuple):
     answer: str
     """The text after the reasoning."""
     start: str = ""
-    """What precedes the reasoning in the text: a tag. Empty if the reasoning comes in a field, or if there is none."""
+    """The tag before the reasoning in the text; empty if there is none, as for reasoning in a field."""
     middle: str = ""
-    """The tag between reasoning and answer."""
+    """The tag between reasoning and answer; empty if there is none."""
 
     @property
     def text(self) -> str:
@@ -183,7 +184,7 @@ class _WholeStream(NamedTuple):
 
 
 def _half(text: str) -> int:
-    """Return an offset near the middle of *text*, before a space if possible, because tokens usually begin there."""
+    """Return an offset in the first half of *text*, before a space if possible, because tokens usually begin there."""
     middle = len(text) // 2
     space = text.rfind(" ", 1, middle + 1)
     return space if space > 0 else middle
@@ -252,7 +253,7 @@ class _Examiner(Prober):
         return tuple(found), resumed
 
     async def prepare(self, way: _Way) -> None:
-        """Stream one answer with the adapter for *way* (a resume mode), unless this was done before.
+        """Stream one answer with the adapter for *way*, unless this was tried before.
 
         From this stream the adapter learns the name of the reasoning field, as in a run. With the way ``tokens``, the
         token ids of the stream are stored if its text equals that of the first stream (``sample``).
@@ -266,9 +267,9 @@ class _Examiner(Prober):
 
     @property
     def whole(self) -> Sampling:
-        """The sampling options of the first stream that is asked of the server, and of others that are read whole.
+        """The sampling options of the streams that are read whole.
 
-        The temperature is 0. The limit is 1,200 tokens, or half of the context of the server if that is less.
+        The temperature is 0. The limit is 1,200 tokens, or half of the context of the server if that is known and less.
         """
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)
@@ -369,7 +370,7 @@ async def _stops(examiner: _Examiner) -> _Evidence:
 
 
 def _only_once(answer: str, text: str) -> str:
-    """Return a short part of *answer*, not at its start, that occurs exactly once in *text*; empty if there is none."""
+    """Return a short part of *answer*, not at its start, that occurs once in *text*; empty if there is none."""
     parts = (answer[at : at + _STOP_SIZE] for at in range(max(len(answer) // 3, 1), len(answer) - _STOP_SIZE + 1))
     return next((part for part in parts if part.strip() == part and text.count(part) == 1), "")
 
@@ -478,10 +479,7 @@ async def _aborts(examiner: _Examiner) -> _Evidence:
 
 
 async def _calls_tools(examiner: _Examiner) -> _Evidence:
-    """Offer tools in a streamed chat, and report whether the server sends a tool call with valid arguments.
-
-    It reads the raw events, because the adapter for chats does not read tool calls here.
-    """
+    """Offer tools in a streamed chat, and report whether the server sends a tool call with arguments in JSON."""
     body: dict[str, Any] = {
         "model": examiner.model,
         "messages": [{"role": "user", "content": _ORDER[0].content}],

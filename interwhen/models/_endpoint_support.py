@@ -47,8 +47,8 @@ probe at all."""
 LLAMACPP = "llamacpp"
 """The name of llama.cpp in its model list."""
 SELF_HOSTED = frozenset({LLAMACPP, "sglang", "vllm"})
-"""The servers, by the name in their model list, that accept a probe which generates tokens. Users run them themselves.
-A proxy in front of a hosted API has another name there."""
+"""The servers, by the name in their model list, that get a probe which generates tokens. Users usually run them
+themselves. A proxy in front of a hosted API usually has another name there."""
 PROVEN_SECONDS = 600.0
 """How long a proof is believed in one process, in seconds. The server may be updated or replaced meanwhile."""
 FILE_SECONDS = 86_400.0
@@ -56,9 +56,9 @@ FILE_SECONDS = 86_400.0
 FOLDER_VARIABLE = "INTERWHEN_PROBE_CACHE"
 """The environment variable with the folder for proofs; without it, proofs are kept in memory only."""
 WAIT_SECONDS = 2.0
-"""How long a resume waits for a probe that is running, in seconds."""
+"""How long a resume waits at most for a probe that is running, in seconds."""
 PROBE_SECONDS = 60.0
-"""The longest time of one stream of a probe, in seconds."""
+"""The longest time for reading one stream of a probe, in seconds."""
 MOST_PROBES = 3
 """How often a probe is begun that the end of its run then cancels. After that it is given up for ``PROVEN_SECONDS``."""
 
@@ -77,7 +77,7 @@ class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     server: str
-    """The name and the version of the server."""
+    """The name of the server, and its version if it is known."""
     answer: bool | None = None
     """Whether a cut in the answer is continued."""
     field: bool | None = None
@@ -106,7 +106,7 @@ class ProofWire(Protocol):
         ...
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body* to the chat API, and return all chunks of the stream."""
+        """Send *body* to the chat API, and return the chunks of the stream."""
         ...
 
 
@@ -159,7 +159,7 @@ def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
 def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
     """Return *pieces* as parts of one text, with the tags ``<think>`` and ``</think>`` around the reasoning.
 
-    If the reasoning is unfinished, no tag ends it.
+    If no answer follows the reasoning, no tag ends it.
     """
     found: list[Piece] = []
     phase: Phase = "answer"
@@ -215,7 +215,7 @@ OPENING, CLOSING = "<think>", "</think>"
 
 
 def has_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether the text of *pieces* contains the tag ``<think>``."""
+    """Return whether the text of one of the *pieces* contains the tag ``<think>``."""
     return any(OPENING in piece.text for piece in pieces)
 
 
@@ -242,7 +242,7 @@ _rendered = msgspec.json.Decoder(_TemplateText)
 class Proven(NamedTuple):
     """The result of a probe: the observed behaviour (the proof), and the tokens that the probe cost.
 
-    The proof is ``None`` if nothing was observed. The tokens include those of the prompts.
+    The proof is ``None`` if nothing was observed. The tokens include those of the prompts, if the server counts them.
     """
 
     proof: ResumeProof | None
@@ -270,8 +270,9 @@ async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
 async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) -> Proven:
     """Find out how *model* on *server* continues kept text, by sending requests with *wire*.
 
-    If *generates* is false, no request that generates a token is sent. The result has the proof, or ``None`` if nothing
-    could be observed, and the number of tokens that the requests took. A failed request is only logged.
+    If *generates* is false, no request that generates a token is sent. The result has the proof, or ``None`` without
+    one, and the number of tokens that the requests took, as far as it is known. A :class:`~interwhen.ModelError` is not
+    raised.
     """
     if server.partition(" ")[0] == LLAMACPP:
         try:
@@ -309,7 +310,7 @@ async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
 class _TextProbe:
     """Lets the model begin an answer and cuts it. Then it compares the continuations with the text that was cut off.
 
-    The attribute ``tokens`` counts what the requests cost.
+    The attribute ``tokens`` counts the tokens of the requests, as far as they are known.
     """
 
     def __init__(self, wire: ProofWire, model: str, server: str) -> None:
@@ -393,7 +394,7 @@ def _common(one: str, other: str) -> int:
 
 
 def _half(text: str) -> int:
-    """Return an offset near the middle of *text*, before a space if possible, because tokens usually begin there."""
+    """Return an offset in the first half of *text*, before a space if possible, because tokens usually begin there."""
     space = text.rfind(" ", 1, len(text) // 2 + 1)
     return space if space > 0 else len(text) // 2
 
@@ -409,8 +410,8 @@ def _both_fields(reasoning: str) -> dict[str, str]:
 class EndpointProof:
     """Remembers how one model of one server was observed to continue kept text (the proof).
 
-    All runs and calls to the model share this object. *place* names the model and its server, for the log and for the
-    file.
+    All runs and calls of a model adapter share this object. *place* names the model and its server, for the log and for
+    the file.
     """
 
     def __init__(self, place: str) -> None:
@@ -438,11 +439,11 @@ class EndpointProof:
     ) -> int:
         """Probe how *model* continues text, with *wire*, unless this is known or being probed, or *probe* is ``never``.
 
-        Return how many tokens this took. A proof in the file of an earlier process is used first, and a new one is
-        written there, if a folder for proofs is set. If *generates* is false, no request that generates a token is
-        sent. If it is true, such requests are sent to servers whose model list names vLLM, SGLang or llama.cpp, and
-        with *probe* ``always`` to all. A probe that was cancelled ``MOST_PROBES`` times is given up for
-        ``PROVEN_SECONDS``.
+        Return how many tokens this took, as far as they are known. If a folder for proofs is set and the version of the
+        server is known, a proof in the file of an earlier process is used first, and a new one is written there. If
+        *generates* is false, no request that generates a token is sent. If it is true, such requests may be sent to
+        servers whose model list names vLLM, SGLang or llama.cpp, and with *probe* ``always`` to any server. A probe
+        that was cancelled ``MOST_PROBES`` times is given up for ``PROVEN_SECONDS``.
         """
         if self.is_known or self._running is not None or probe == "never":
             return 0
@@ -534,7 +535,8 @@ def load_proof(path: Path) -> _StoredProof | None:
     """Return the proof in the file at *path*; ``None`` if there is no file, or if the proof has expired.
 
     The result is also ``None`` for another version of the file format, and, with a warning in the log, for a damaged
-    file, a link, a file of another user, a file that others may write, and a file that is too large or cannot be read.
+    file and one that is too large or cannot be read. Where the system shows it, this is also so for a link, a file of
+    another user, and a file that others may write.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

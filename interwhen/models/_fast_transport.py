@@ -1,7 +1,7 @@
 """A fast HTTP transport for asyncio and uvloop. The event loop passes the bytes to the parser of httptools.
 
-For each chunk, only the parser (in C) runs and the reading task wakes up once: there is no timer, task or cancel scope.
-Needs the extra ``fast``. See ``docs/decisions/0020-a-transport-of-our-own.md``.
+For each read from the socket, the parser (in C) runs and the reading task wakes up at most once: there is no timer,
+task or cancel scope. Needs the extra ``fast``. See ``docs/decisions/0020-a-transport-of-our-own.md``.
 """
 
 from __future__ import annotations
@@ -475,9 +475,9 @@ class FastConnection(asyncio.Protocol):
 # The connections on one event loop: those in use, and those kept for the next request.
 
 KEPT_CONNECTIONS = 64
-"""How many idle connections to one server are kept open. The number of connections in use is not limited."""
+"""How many idle connections to one server are kept, at most. The number of connections in use is not limited."""
 KEEPALIVE_SECONDS = 4.0
-"""How many seconds an idle connection is kept open. Uvicorn closes it after 5 s, so this is less."""
+"""For how many seconds an idle connection may be used again. Uvicorn closes it after 5 s, so this is less."""
 
 
 class ServerAddress(NamedTuple):
@@ -562,7 +562,7 @@ class ConnectionPool:
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
-        """Store an idle *connection* to *server* for :data:`KEEPALIVE_SECONDS`.
+        """Store an idle *connection* to *server*, for use within :data:`KEEPALIVE_SECONDS`.
 
         It is closed instead if :data:`KEPT_CONNECTIONS` of this server are stored already.
         """
@@ -591,7 +591,7 @@ class ConnectionPool:
 
 
 _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
-"""The characters that would begin another header."""
+"""The characters that a header must not contain."""
 _SAFE = "/%:@!$&'()*+,;=~?"
 """Characters that are not escaped in the path and the query of a URL."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -625,9 +625,9 @@ class FastTransport:
 
         *connect_timeout* is in seconds. Raises :class:`~interwhen.models.StreamTimeout` after this time without a
         connection, :class:`~interwhen.models.ConnectError` if the connection fails,
-        :class:`~interwhen.models.StreamProtocolError` if the response is not HTTP/1.1, :class:`StreamClosed` if the
-        transport is closed meanwhile, and :class:`~interwhen.UsageError` for an invalid URL or header, and outside
-        asyncio.
+        :class:`~interwhen.models.StreamProtocolError` if the response is not HTTP/1, :class:`StreamClosed` if the
+        transport is closed while it waits for the head, and :class:`~interwhen.UsageError` for an invalid URL or
+        header, and outside asyncio.
         """
         if self._trust_env and self._has_proxy(request.url):
             return await self._proxied_transport().send(request, connect_timeout=connect_timeout)
@@ -647,7 +647,7 @@ class FastTransport:
         return response
 
     async def aclose(self) -> None:
-        """Close all connections. For a loop in another thread, this happens in the next iteration of that loop."""
+        """Close all open connections. For another loop, this is only scheduled there."""
         with self._lock:
             pools, self._pools = self._pools, ()
         running = _running_loop()
@@ -661,7 +661,7 @@ class FastTransport:
     # ------------------------------------------------------------------ connections
 
     def _pool(self) -> ConnectionPool:
-        """Return the connection pool of the running loop. The pools of closed loops are deleted.
+        """Return the connection pool of the running loop. A new pool replaces those of closed loops.
 
         Raises :class:`~interwhen.UsageError` on another event loop than asyncio.
         """

@@ -196,7 +196,7 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         """Connect to the first address of *host* that answers, within *timeout* seconds. Ignores *socket_options*.
 
         *local_address* is the IP address of this machine to connect from; ``None`` for any. Raises
-        ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails.
+        ``httpcore2.ConnectError`` or ``ConnectTimeout`` if no address answers.
         """
         local = (local_address, 0) if local_address else None
         try:
@@ -214,9 +214,9 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
 
 
 KEPT_CONNECTIONS = 64
-"""How many idle connections are kept open. The number of connections in use is not limited."""
+"""How many idle connections a pool keeps, at most. The number of connections in use is not limited."""
 KEEPALIVE_SECONDS = 4.0
-"""How many seconds an idle connection is kept open. Uvicorn closes it after 5 s, so this is less."""
+"""For how many seconds an idle connection may be used again. Uvicorn closes it after 5 s, so this is less."""
 _CLOSE_SECONDS = 1.0
 
 
@@ -343,8 +343,9 @@ class Httpx2Transport:
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request*, and return the response when its head has arrived.
 
-        *connect_timeout* is in seconds. Raises :class:`StreamTimeout` after this time without a connection,
-        :class:`ConnectError` if the connection fails, :class:`StreamProtocolError` if the response is not HTTP/1.1, and
+        *connect_timeout* is in seconds, for each step of connecting (TCP, TLS). Raises :class:`StreamTimeout` if a step
+        takes longer, :class:`ConnectError` if the connection fails, :class:`StreamProtocolError` if the response is not
+        HTTP/1, and
         :class:`UsageError` for an invalid header, or a URL with another scheme than ``http`` and ``https``. The
         ``stale`` of a :class:`ConnectError` is true if an idle connection was used, which the server may have closed.
         """
@@ -381,7 +382,7 @@ class Httpx2Transport:
         return Httpx2Response(request.name, response)
 
     async def aclose(self) -> None:
-        """Close every connection, within one second."""
+        """Close the connections. This waits for at most one second."""
         pools, self._pools = self._pools, {}
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             for pool in pools.values():

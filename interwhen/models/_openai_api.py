@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import anyio
 import msgspec
@@ -105,7 +105,7 @@ T = TypeVar("T")
 
 
 Malformed = Literal["strict", "skip"]
-"""What to do with an event that is not a valid chunk. ``strict``: break the stream. ``skip``: skip and count it."""
+"""What to do with an event that cannot be decoded. ``strict``: break the stream. ``skip``: skip and count it."""
 
 
 class OpenAICompatible:
@@ -117,12 +117,13 @@ class OpenAICompatible:
     *timeouts* and *retries* are explained at the attributes. *transport* is ``"httpx2"`` (the default), ``"fast"``,
     or a transport object, which several models can share and which :meth:`aclose` does not close.
 
-    *malformed* says what happens with an event that cannot be parsed. ``"strict"`` breaks the stream, and a run resumes
-    from the text so far; ``"skip"`` leaves the event out and counts it in ``result.wire``. *abort* is the API call that
-    stops a generation on servers that do not notice a closed connection. *max_orphans* is how many generations such a
-    server may be continuing at a time after their streams were closed; further streams wait. ``None`` means that the
-    server always stops. Raises :class:`~interwhen.UsageError` for invalid values, and ``MissingExtraError`` if
-    ``"fast"`` needs an extra that is not installed.
+    *malformed* says what happens with an event of a stream that cannot be decoded. ``"strict"`` breaks the stream, and
+    a run then tries to resume from the text so far; ``"skip"`` leaves the event out, or replaces its invalid UTF-8, and
+    counts it in ``result.wire``. *abort* is the API call that stops a generation on servers that do not notice a closed
+    connection. *max_orphans* is how many generations such a server may be continuing at a time after their streams were
+    closed, by an estimate; further streams wait. ``None`` means that they are not counted. Raises
+    :class:`~interwhen.UsageError` for an invalid *base_url*, *transport*, *malformed* or *max_orphans*, and
+    ``MissingExtraError`` if ``"fast"`` needs an extra that is not installed.
     """
 
     def __init__(
@@ -142,14 +143,10 @@ class OpenAICompatible:
     ) -> None:
         if malformed not in get_args(Malformed):
             raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r:.60}")
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(
-                f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}"
-            )
+        parts = _parse_base_url(base_url)
         self.timeouts = timeouts or Timeouts()
         """The timeouts. For a stream, this model enforces ``connect``, and ``first_token`` until the head of the
-        response has arrived. The reader of the stream enforces the others."""
+        response has arrived. The reader of the stream, such as a run, enforces the rest."""
         self.feedback: FeedbackTemplate | None = None
         """The wording of feedback to this model; ``None`` for the default. A run can replace it."""
         self.model = model
@@ -163,7 +160,7 @@ class OpenAICompatible:
         self._malformed = malformed
         self._abort = abort
         self.orphans = None if max_orphans is None else OrphanedStreams(max_orphans)
-        """The generations that may continue after their stream was closed; ``None`` if the server always stops them."""
+        """The generations that may continue after their stream was closed; ``None`` if they are not counted."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
         self._slots = SlotRelease()
@@ -179,7 +176,7 @@ class OpenAICompatible:
         return f"{self.model}@{self._host}"
 
     async def aclose(self) -> None:
-        """Close the connections, unless the transport was passed in."""
+        """Close the connections, unless a transport object was passed in."""
         if self._owns_transport:
             await self._transport.aclose()
 
@@ -190,7 +187,7 @@ class OpenAICompatible:
         await self.aclose()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """Return the fields of the body of *request* that are the same for both APIs: model and sampling options.
+        """Return the fields of the body of *request* that both APIs share: the model and most sampling options.
 
         Raises :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
@@ -217,8 +214,7 @@ class OpenAICompatible:
     async def _known_card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
 
-        It is ``None`` if there are no entries or the request fails, which is only logged. The server is asked only
-        once.
+        It is ``None`` if there are no entries or the request fails, which is only logged. The result is cached.
         """
         if not self._has_card:
             try:
@@ -231,10 +227,10 @@ class OpenAICompatible:
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return *body*, the body of a request that continues kept text, as it is to be sent.
 
-        For llama.cpp, first wait until the slots of closed streams are free, for at most 3 seconds, so that the server
-        can take the kept text from its cache. Then add a field that asks for the token counts of the prompt at the
-        beginning of the stream. (The counts at the end do not arrive if the stream is cut again.) For other servers,
-        *body* is unchanged.
+        For llama.cpp, first wait until the slots of closed streams are probably free, for at most 3 seconds, so that
+        the server can take the kept text from its cache. Then add a field that asks for the token counts of the prompt
+        at the beginning of the stream. (The counts at the end do not arrive if the stream is cut again.) For other
+        servers, *body* is unchanged.
         """
         card = await self._known_card()
         if card is None or card.owned_by != LLAMACPP:
@@ -246,7 +242,7 @@ class OpenAICompatible:
         return await self.ask_beside("GET", "slots")
 
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
-        """Send *body* by *method* to *path*, resolved beside the version (``/v1``) in the base URL; return the answer.
+        """Send *body* by *method* to *path*, without the ``/v1`` at the end of the base URL, and return the answer.
 
         Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots. Raises
         :class:`~interwhen.ModelError` if the request fails.
@@ -268,9 +264,9 @@ class OpenAICompatible:
         """Post *body* to *path*, with retries, and return the open stream. *decode* decodes its events.
 
         Before each attempt, this waits until ``max_orphans`` allows a further stream. Unless *path* starts with a
-        slash, it asks for token counts (``stream_options``), and repeats the request without that option if the server
-        refuses it. *trail* has the token ids of the stream; it is stored in the stream. *translate* converts the
-        response if it comes from another API than *decode* expects. Raises :class:`~interwhen.ModelError` if the
+        slash, it usually asks for token counts (``stream_options``), and repeats the request without that option if the
+        server refuses it. *trail* is stored in the stream. *translate* converts the response if it comes from another
+        API than *decode* expects. Raises :class:`~interwhen.ModelError` if the
         request fails.
         """
 
@@ -335,7 +331,7 @@ class OpenAICompatible:
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
         """Return a POST request to *path* with *body* as JSON. It is not sent.
 
-        *path* is relative to the version (``/v1``), or to the root of the server if it starts with a slash.
+        *path* is relative to the base URL, without the ``/v1`` at its end if *path* starts with a slash.
         """
         root = self._base_url.removesuffix("/v1") if path.startswith("/") else f"{self._base_url}/"
         accept = "text/event-stream" if body["stream"] else "application/json"
@@ -354,6 +350,17 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
             sample=data,
             hint="check base_url",
         ) from exc
+
+
+def _parse_base_url(base_url: str) -> SplitResult:
+    """Parse *base_url*. Raises :class:`~interwhen.UsageError` if it is not an HTTP URL, or has no valid port."""
+    try:
+        parts = urlsplit(base_url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # an invalid host or port
+        pass
+    raise UsageError(f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}")
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
@@ -396,7 +403,7 @@ class CompletionsModel(OpenAICompatible):
 
     *template* renders a chat prompt as text; without it, a chat prompt raises :class:`~interwhen.UsageError`.
     *context_tokens* is the length of the context window, which limits a run; ``None`` if it is not known. With
-    ``"ask"``, the model asks ``GET /models`` for it once. The other parameters, and the errors for invalid ones, are
+    ``"ask"``, the model asks ``GET /models`` for it. The other parameters, and the errors for invalid ones, are
     the same as for :class:`~interwhen.models.ChatModel`.
     """
 
@@ -434,7 +441,7 @@ class CompletionsModel(OpenAICompatible):
         self._context_tokens = context_tokens
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. Only with ``context_tokens="ask"``, the first call sends a request."""
+        """Return the capabilities. With ``context_tokens="ask"``, the first call may ask the server for it."""
         if self._context_tokens == "ask":
             card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
@@ -443,7 +450,7 @@ class CompletionsModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
-        If *request* continues text and the server is llama.cpp, wait first until the slots of closed streams are free.
+        If *request* continues text and the server is llama.cpp, it may wait first for the slots of closed streams.
         Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached, and
         :class:`~interwhen.UsageError` for a chat prompt without a template, or if the option ``n`` is not 1.
         """
@@ -455,7 +462,7 @@ class CompletionsModel(OpenAICompatible):
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the whole answer, without streaming. Raises the same errors as :meth:`stream`."""
+        """Send *request* without streaming, and return its answer. Raises the same errors as :meth:`stream`."""
         return completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
 
     def _payload(self, request: Request) -> dict[str, Any]:
@@ -492,7 +499,7 @@ _CALL_EXTRAS = 256
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
-    """Return how a server continues kept text.
+    """Return how a chat continues kept text on a server, if nothing else is known about it.
 
     The server's name decides, which is the field ``owned_by`` of *card*, an entry of its model list. An unknown server,
     or ``None`` as *card*, gets ``turn``.
@@ -530,22 +537,22 @@ class ChatModel(OpenAICompatible):
     *resume* is how the model continues kept text. With ``tokens``, the text is sent as token ids (vLLM, llama.cpp,
     SGLang). With ``prefill``, the text is an unfinished assistant turn that the server continues (vLLM, SGLang,
     llama.cpp). With ``turn``, the text is a finished assistant turn, followed by a user turn. ``auto`` chooses by the
-    name of the server in ``GET /models``, which it asks once; an unknown server gets ``turn``, unless *probe* is
-    ``"always"``.
+    name of the server in ``GET /models``, and by what a probe has shown; an unknown server gets ``turn``, unless
+    *probe* is ``"always"``. Where the chosen way is not possible, another one is used: after tool calls ``turn``.
 
     *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
     ``OPENAI_API_KEY``; with an empty string, no key is sent. *headers* are sent with each request, and *sampling* has
     the defaults for requests. *transport* is ``"httpx2"`` (the default), ``"fast"``, or a transport object, which
-    :meth:`aclose` does not close. *malformed* says what happens with an event that cannot be parsed: ``"strict"``
+    :meth:`aclose` does not close. *malformed* says what happens with an event that cannot be decoded: ``"strict"``
     breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers that continue a
     generation after the connection was closed.
 
     *probe* says whether the endpoint may be asked how it continues kept text, if *resume* is ``auto``. With ``"auto"``,
-    an endpoint that may bill tokens gets no requests that generate tokens. With ``"always"``, it gets them too. With
-    ``"never"``, no endpoint is asked.
+    only a server whose model list names vLLM, SGLang or llama.cpp gets such requests that generate tokens. With
+    ``"always"``, any server may get them. With ``"never"``, no endpoint is asked.
 
-    Raises :class:`~interwhen.UsageError` for invalid values, and ``MissingExtraError`` if ``"fast"`` needs an extra
-    that is not installed.
+    Raises :class:`~interwhen.UsageError` for an invalid option or *base_url*, and ``MissingExtraError`` if ``"fast"``
+    needs an extra that is not installed.
     """
 
     _optional: ClassVar[tuple[str, ...]] = ()
@@ -597,7 +604,7 @@ class ChatModel(OpenAICompatible):
         """The field ``extra_content`` of the last tool calls, by their ids. Gemini needs it back with the calls."""
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. If *resume* is ``auto``, the first call asks the server for its model list."""
+        """Return the capabilities. If *resume* is ``auto``, the first call may ask the server for its model list."""
         resume: ResumeMode = await self._resume_mode()
         if resume == "prefill" and self._proof.known is None:
             resume = "unproven_prefill"
@@ -648,10 +655,10 @@ class ChatModel(OpenAICompatible):
         )
 
     async def prove(self) -> int:
-        """Find out how the endpoint continues kept text. Return how many tokens this took, including prompts.
+        """Find out how the endpoint continues kept text. Return how many tokens this took, as far as they are known.
 
-        It is 0 if this is known or being found out already, or if *probe* is ``"never"``. Failed requests are only
-        logged. A run calls this in parallel with its first stream if :attr:`needs_proof` is true.
+        It is 0 if this is known or being found out already, or if *probe* is ``"never"``. A request that fails does not
+        raise a :class:`~interwhen.ModelError`.
         """
         return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
 
@@ -659,8 +666,8 @@ class ChatModel(OpenAICompatible):
         """Decide how *request* continues the kept text: by token ids, an assistant prefill or an extra turn.
 
         Return this way with its reason. If *by_ids* is false, token ids are not used, because the server has refused
-        them. To decide, this may request the model list, let llama.cpp render a prompt, and wait for a running probe
-        for at most ``WAIT_SECONDS``. Requests that fail are only logged.
+        them. To decide, this may send requests that generate no token, and wait for a running probe for at most
+        ``WAIT_SECONDS``.
         """
         if needs_turns(request.pieces):
             return AFTER_CALLS
@@ -701,8 +708,8 @@ class ChatModel(OpenAICompatible):
     ) -> tuple[T, ResumeWay | None]:
         """Call *send* with the body of *request*, whose kept text is continued by *way* (``None`` without kept text).
 
-        Return the result of *send*, and the way that the server accepted. If the server refuses a prefill, the request
-        is repeated with an extra turn, which is logged, and later requests use an extra turn, too.
+        Return the result of *send*, and the way that was used. If the server refuses a prefill, the request is repeated
+        with an extra turn. If this succeeds, it is logged, and later requests use an extra turn, too.
         """
         payload = self._payload(request, way)
         try:
@@ -719,8 +726,8 @@ class ChatModel(OpenAICompatible):
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Send *request*, whose text is not continued, and return the open stream. *decode* decodes its events.
 
-        If the server can send token ids, the stream has them, so that they can later continue the text. If it refuses
-        the field that asks for them, the request is repeated without it.
+        Where the server probably can send token ids, it is asked for them, so that they can later continue the text. If
+        it refuses the field that asks for them, the request is repeated without it.
         """
         trail = TokenTrail()
         body = self._payload(request, None)
@@ -741,7 +748,7 @@ class ChatModel(OpenAICompatible):
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
         """Send *request*, whose kept text is continued by its token ids, and return the open stream.
 
-        *way* is stored in the stream. The result is ``None`` if the server cannot continue token ids; then later
+        *way* is stored in the stream. The result is ``None`` if the server refuses to tokenize the text; then later
         requests use a prefill or an extra turn. Raises :class:`~interwhen.ModelError` if a request fails otherwise.
         """
         server = await self._token_server()
@@ -810,10 +817,11 @@ class ChatModel(OpenAICompatible):
         return await exchange(self._transport, self._post(path, {"stream": False, **body}), self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. Reasoning in a separate field is left out.
+        """Send *request* and return its answer. Reasoning in a separate field is left out.
 
-        Sampling options that the server refuses are left out of a fork. The text ends before the first stop sequence,
-        even if the server has not stopped there. Raises :class:`~interwhen.ModelError` if the server refuses the
+        If the kept text is continued by token ids, the answer is the raw text of the model. Otherwise it ends before
+        the first stop sequence of *request*, even if the server has not stopped there, and a fork is repeated without
+        the sampling options that the server refuses. Raises :class:`~interwhen.ModelError` if the server refuses the
         request or cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
         way = await self._way(request) if request.prefix or request.side else None
@@ -833,7 +841,7 @@ class ChatModel(OpenAICompatible):
         return replace(found, text=until_stop(found.text, request.sampling.stop))
 
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
-        """Send *payload*, the body of *request*, to the chat API, and return the complete answer.
+        """Send *payload*, the body of *request*, to the chat API, and return its answer.
 
         The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise. Raises
         :class:`~interwhen.ModelError` if the answer is an error, or has no choice.
@@ -886,7 +894,7 @@ class ChatModel(OpenAICompatible):
         return body
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body*, a request to the chat API, and return all chunks of its stream. Used by probes.
+        """Send *body*, a request to the chat API, and return the chunks of its stream. Used by probes.
 
         Raises :class:`~interwhen.ModelError` if the request or the stream fails, and
         :class:`~interwhen.models.StreamTimeout` if reading the stream takes more than ``PROBE_SECONDS``.

@@ -116,7 +116,7 @@ async def probe(
 
 
 class ProbedChat(ChatModel):
-    """A chat model for probes. Its requests leave out sampling options that the server refuses, as hosted models do."""
+    """A chat model for probes. Its requests leave out the options in ``FORK_OPTIONS`` that the server refuses."""
 
     _optional = FORK_OPTIONS
 
@@ -464,7 +464,7 @@ async def _streamed(prober: Prober, adapter: _Adapter, request: Request) -> tupl
 
 
 class _ReadStream(NamedTuple):
-    """All chunks of a stream, and also its resume mode and its token ids, if it has them."""
+    """The chunks of a stream, and also its resume mode and its token ids, if it has them."""
 
     chunks: list[Chunk]
     resumed: ResumeMode | None
@@ -511,8 +511,9 @@ async def _busy(prober: Prober) -> bool | None:
 
 
 def _first_words(text: str) -> str:
-    """Return about the first half of *text*. It ends before a space if possible, because tokens usually begin there."""
-    return text[: text.rfind(" ", 1, max(2, len(text) // 2 + 1))] if " " in text[1:] else text[: len(text) // 2]
+    """Return at most half of *text*. It ends before a space if possible, because tokens usually begin there."""
+    space = text.rfind(" ", 1, len(text) // 2 + 1)
+    return text[: space if space > 0 else len(text) // 2]
 
 
 def _continued(whole: str, kept: str, rest: str) -> _Observation:

@@ -29,10 +29,11 @@ _LINE_END = re.compile(rb"[\r\n]")
 class SseDecoder:
     """Splits the bytes of an event stream into events.
 
-    The result does not depend on how the bytes are divided into reads. Comments, and events without data, are left out.
-    An event of more than *limit* bytes (its data and its unfinished line together) raises
-    :class:`~interwhen.models.StreamProtocolError`. Otherwise a server that never ends a line could fill the memory.
-    Earlier events of the same read are returned first; then each later call of :meth:`feed` raises.
+    Except for an event near the limit, the result does not depend on how the bytes are divided into reads. Comments,
+    and events without a ``data`` line, are left out. An event of more than *limit* bytes (its data and its unfinished
+    line together) raises :class:`~interwhen.models.StreamProtocolError`. Otherwise a server that never ends a line
+    could fill the memory. Earlier events of the same read are returned first; then each later call of :meth:`feed`
+    raises.
     """
 
     __slots__ = (
@@ -69,7 +70,7 @@ class SseDecoder:
 
     @property
     def unfinished(self) -> int:
-        """The number of bytes of an incomplete event: the values of its data lines so far, and its unfinished line."""
+        """The number of bytes of an incomplete event: its data lines so far, and its unfinished line."""
         return self._size + len(self._buffer)
 
     def feed(self, data: bytes) -> list[SseEvent]:

@@ -3,8 +3,9 @@
 The chat template of the model renders a chat message with kept reasoning. Of 12 published templates of reasoning models
 that vLLM renders, none continues inside the reasoning: eight close it, four remove it. Token ids avoid the template.
 The server sends the ids of the prompt (`prompt_token_ids`) and of the kept text (`token_ids` of each chunk). For text
-that interwhen inserts, `/tokenize` returns the ids. The continuation comes from `/v1/completions` as raw text, and is
-converted to events of the chat API.
+without known ids, such as text that interwhen inserts, `/tokenize` returns them. The continuation comes from
+`/v1/completions` (for other servers than vLLM, see `_token_servers.py`) as raw text, and is converted to events of the
+chat API.
 
 Source: vLLM 0.32, `vllm/entrypoints/openai/chat_completion/protocol.py` (`return_token_ids`) and
 `vllm/entrypoints/serve/tokenize/protocol.py`.
@@ -120,7 +121,7 @@ class TokenTrail:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the ids of the prompt and of all text are known."""
+        """Whether the ids of the prompt and of all stored text are known."""
         return bool(self.prompt) and not self._missing
 
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
@@ -191,7 +192,8 @@ class TokenTrail:
     def kept(self, runs: Sequence[_TextRun]) -> _Kept:
         """Compare *runs*, the kept text, with the text of the trail.
 
-        Returns the ids of all complete events with which *runs* begins, and the rest of *runs*, which has no ids.
+        Returns the ids of the prompt and of the complete events with which *runs* begins, and the rest of *runs*, which
+        has no ids.
         """
         events = bisect.bisect_right(self._ends, self._common(runs))
         end = self._ends[events - 1] if events else 0
@@ -253,12 +255,12 @@ def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
 
 
 class _TextRun(NamedTuple):
-    """A part of the kept text that has one phase and one writer (the model or interwhen)."""
+    """A part of the kept text that has one phase."""
 
     phase: Phase
     text: str
     ours: bool
-    """Whether interwhen wrote the text. Tags in such a text are plain text."""
+    """Whether interwhen wrote the text, or a part of it. Tags in such a text are plain text."""
 
 
 class _Kept(NamedTuple):
@@ -302,7 +304,7 @@ def shared(one: str, other: str) -> int:
 
 
 def shows_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether reasoning in *pieces* is a part of the text, between tags.
+    """Return whether reasoning in *pieces*, if there is any, is taken for a part of the text, between tags.
 
     This is so if no piece has the phase ``reasoning``, or if text of the model contains a reasoning tag. Call this for
     a server that has not sent a reasoning field so far.
@@ -375,15 +377,15 @@ class TokenPrompt(NamedTuple):
     markup: Markup | None
     """The tags of reasoning; ``None`` if the tags are part of the text, so that they are not interpreted."""
     trail: TokenTrail
-    """The trail of *ids*. The stream of the continuation adds its ids to it."""
+    """The trail of *ids*, without the side text. The stream of the continuation adds its ids to it."""
     family: Markup = FAMILIES[0]
-    """The tags of the model, also if they are part of the text."""
+    """The tags that were found for the model, also if they are part of the text."""
 
 
 class KnownTags:
     """A cache of reasoning tags: their token ids, and the family of tags, that one server has for one model.
 
-    All calls to the model share the cache.
+    All calls of a model adapter share the cache.
     """
 
     __slots__ = ("ids", "markup")
@@ -397,7 +399,7 @@ class KnownTags:
 class TokenPrompts:
     """Makes prompts of token ids with *tokenizer*.
 
-    *known* has the ids of reasoning tags that earlier calls have tokenized, so that each tag is tokenized only once.
+    *known* has the ids of reasoning tags that earlier calls have tokenized.
     """
 
     def __init__(self, tokenizer: Tokenizer, known: KnownTags) -> None:
@@ -466,7 +468,7 @@ class TokenPrompts:
         return await self._tokenizer.text_ids(part, special=special)
 
     async def _tag_ids(self, tag: str) -> Ids:
-        """Return the token ids of *tag*. The server is asked for them only once."""
+        """Return the token ids of *tag*. They are cached."""
         known = self._known.ids
         if tag not in known:
             known[tag] = await self._ids(tag, trusted=True)
@@ -476,7 +478,7 @@ class TokenPrompts:
         """Return the reasoning tags of the model: of the first family whose opening tag is one token for the server.
 
         Of an opening tag with several parts, only the first part must be one token. If there is no such family, return
-        the tags of the first one. The server is asked only once.
+        the tags of the first one. The result is cached.
         """
         known = self._known
         if known.markup is None:
@@ -517,7 +519,7 @@ def _tag(markup: Markup, phase: Phase | None, wanted: Phase) -> str:
 def fragments(text: str) -> list[str]:
     """Split *text* inside each part that looks like a special token, such as ``<|im_end|>``.
 
-    A tokenizer then reads all of it as plain text.
+    A tokenizer then reads such a part as plain text.
     """
     cuts = [match.end() for match in _SPECIAL.finditer(text)]
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if start < end]
@@ -549,9 +551,13 @@ class RawText:
         text = self._held + text
         found: list[tuple[Phase, str]] = []
         while (tag := self._next_tag()) and tag in text:
-            before, _, text = text.partition(tag)
+            before, _, after = text.partition(tag)
+            if before and self.phase == "answer":
+                self._spoken = True  # so the opening tag is text, as if it had come in a later piece
+                continue
             if before:
                 found.append((self.phase, before))
+            text = after
             self.phase = "answer" if self.phase == "reasoning" else "reasoning"
         keep = _overlap(text, self._next_tag())
         self._held = text[len(text) - keep :]
@@ -691,7 +697,7 @@ class ChatEvents:
         return delta
 
     def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
-        """Return whether the answer in *parts* contains a tool call, or may end inside the opening tag of one.
+        """Return whether the answer in *parts* has the opening tag of a tool call, or may end inside one.
 
         After the first opening tag of a call, the result is always true.
         """
@@ -722,7 +728,7 @@ class ChatEvents:
 def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
     """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*.
 
-    It leaves out the fields that only the chat API has. With *with_ids*, it asks the server for the token ids of the
+    It leaves out known fields that only the chat API has. With *with_ids*, it asks the server for the token ids of the
     continuation.
     """
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}

@@ -40,12 +40,12 @@ class GuardedStream:
         raise NotImplementedError
 
     async def release(self) -> None:
-        """Release the resources of the stream. This is called once. The default does nothing."""
+        """Release the resources of the stream. :meth:`aclose` calls this at most once. The default does nothing."""
 
     async def receive(self) -> Sequence[Chunk]:
         """Return the result of :meth:`fetch`, or raise its error.
 
-        Raises :class:`StreamClosed` if the stream is closed before or meanwhile.
+        Raises :class:`StreamClosed` if the stream was closed before, or if :meth:`aclose` ends the wait.
         """
         if not self._is_closed:
             with anyio.CancelScope() as self._scope:
@@ -55,7 +55,7 @@ class GuardedStream:
     async def aclose(self) -> None:
         """Close the stream and release its resources. A second call does nothing.
 
-        A pending :meth:`receive` raises :class:`StreamClosed` at once.
+        A pending :meth:`receive` is cancelled, and raises :class:`StreamClosed`.
         """
         if self._is_closed:
             return
@@ -130,7 +130,7 @@ class StreamNotes:
     bytes_after_end: int = 0
     """How many bytes arrived after the end mark."""
     orphan: OrphanedStream | None = None
-    """The generation that the server may continue after the stream was closed; ``None`` if there is none."""
+    """The generation that the server may continue after the stream was closed; ``None`` if none is known."""
 
     @property
     def is_odd(self) -> bool:
@@ -173,18 +173,18 @@ def lenient(decode: Decode, notes: StreamNotes) -> Decode:
 
 
 _DRAIN_SECONDS = 0.05
-"""How many seconds a stream waits for the end of the body after ``[DONE]``. Only then can the connection be reused."""
+"""How many seconds a stream waits at most for the end of the body after ``[DONE]``, to reuse the connection."""
 
 
 class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
-    An error loses no text: if a read gets chunks and then an error, :meth:`receive` first returns the chunks, and its
-    next call raises the error. :meth:`receive` does not return if only token counts arrive, except for the first ones
-    after the finish reason. So a stream that sends nothing else runs into its timeout.
+    If a read gets chunks and then an error of the server or the connection, :meth:`receive` first returns the chunks,
+    and its next call raises the error. :meth:`receive` does not return if only token counts arrive, except for the
+    first ones after the finish reason. So a stream that sends nothing else runs into its timeout.
 
     *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
-    generation; :meth:`abort` calls it. If the stream is closed before a finish reason or the end mark, it is added to
+    generation; :meth:`abort` calls it. If the stream is closed before a finish reason or its end, it is added to
     *orphans*; *limit* is the ``max_tokens`` of its request. *event_bytes* is the largest size of an event in bytes.
     """
 
@@ -244,7 +244,7 @@ class TokenStream:
         self._error: ModelError | None = None
 
     async def receive(self) -> Sequence[Chunk]:  # noqa: C901  hot path: function calls would cost more
-        """Wait for text and return all chunks that have arrived; empty at the end of the stream.
+        """Wait for text and return the chunks that have arrived; empty at the end of the stream.
 
         If the server sent no finish reason, the last chunk has the reason ``truncated``, or ``other`` after an end
         mark. Raises :class:`~interwhen.ModelError` if the stream breaks or is invalid, and :class:`StreamClosed` after
@@ -283,12 +283,12 @@ class TokenStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server may still be generating for this stream: it has not ended or failed and was not closed."""
+        """Whether the stream goes on: no finish reason, end or error has arrived, and it was not closed."""
         return not (self._ended or self._closed or self._finished or self._error is not None)
 
     @property
     def was_cut(self) -> bool:
-        """Whether the stream was closed before a finish reason or the end mark arrived."""
+        """Whether the stream was closed before a finish reason or its end arrived."""
         return self._closed and not (self._ended or self._finished)
 
     async def aclose(self) -> None:
@@ -317,9 +317,9 @@ class TokenStream:
         return True
 
     async def abort(self) -> None:
-        """Call the function *stop* once, if there is one and the stream was closed before its end.
+        """Call the function *stop*, if there is one and the stream was closed before its end. Later calls do nothing.
 
-        If the call succeeds, the stream is no longer orphaned. If it fails, the error is only logged.
+        If *stop* succeeds, the stream is no longer orphaned. If it fails, the error is only logged.
         """
         stop, self._stop = self._stop, None
         if stop is None or self._ended or not self._closed:
@@ -359,7 +359,7 @@ class TokenStream:
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return how many bytes have arrived after the end mark, which is at the byte offset *offset* of the body.
+        """Return about how many bytes have arrived after the end mark, which is at the byte *offset* of the body.
 
         *events* are all events of this read.
         """
@@ -414,8 +414,9 @@ class TokenStream:
 async def collect(stream: Stream) -> Completion:
     """Read *stream* to its end, close it, and return its completion.
 
-    This is the answer text without the reasoning, the finish reason (by default ``truncated``), the token counts, and
-    the sum of the log-probabilities, if any. Errors of the stream are raised, after it was closed.
+    This is the answer text without the reasoning, the first finish reason (by default ``truncated``), the last token
+    counts, and the sum of the log-probabilities of all chunks, if any. Errors of the stream are raised, after it was
+    closed.
     """
     chunks: list[Chunk] = []
     try:
@@ -439,9 +440,9 @@ async def collect(stream: Stream) -> Completion:
 MOST_SECONDS = 3.0
 """The longest wait, in seconds."""
 MOST_LOOKS = 12
-"""How often the slots are looked at. A busy server answers between two tokens, and releases a slot within about three.
-So a slot that is still busy after this many looks belongs to another client, or the server ignores the closed
-connection."""
+"""How often the slots are looked at, at most. A busy server answers between two tokens, and releases a slot within
+about three. So a slot that is still busy after this many looks probably belongs to another client, or the server
+ignores the closed connection."""
 LOOK_SECONDS = 0.002
 
 
@@ -449,7 +450,7 @@ _states = msgspec.json.Decoder(list[SlotState])
 
 
 class SlotRelease:
-    """Waits until a llama.cpp server has released slots. A slot is the server's memory for one prompt."""
+    """Waits until a llama.cpp server has probably released slots. A slot is the server's memory for one prompt."""
 
     def __init__(self) -> None:
         self._streams: list[TokenStream] = []
@@ -476,8 +477,8 @@ class SlotRelease:
 
         Returns at once if no stream was cut since the last call. *ask* is a function that returns the answer of ``GET
         /slots``; it is called at most ``MOST_LOOKS`` times. The end of any busy task, also of another client, counts as
-        such a release. If this request fails, as for a server that does not show its slots (``--no-slots``), the wait
-        ends, and the server is not asked again for ``REMEMBERED_SECONDS``.
+        a release. If *ask* fails, as for a server that does not show its slots (``--no-slots``), the wait ends, and the
+        server is not asked again for ``REMEMBERED_SECONDS``.
         """
         self._prune()
         if not self._held or anyio.current_time() < self._unknown_until:

@@ -1,6 +1,7 @@
 """HTTP requests of models: the interface of transports, one request and its response, errors, and retries.
 
-An exchange follows redirects, checks the head of the response before its body, and converts errors to exceptions.
+An exchange follows redirects on the same server, checks the head of the response before its body, and converts errors
+to exceptions.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ T = TypeVar("T")
 _OF_TRANSPORT = frozenset(("content-length", "host", "transfer-encoding"))
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_A_VALUE = re.compile(r"[^\x01-\x09\x0b\x0c\x0e-\xff]")
-"""What a header must not contain: line ends and NUL, which would begin another header, and text beyond Latin-1."""
+"""What a header must not contain: line ends, which would begin another header, NUL, and text beyond Latin-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class HttpResponse(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close the response. The connection stays open for other requests if the body was read to its end.
+        """Close the response. The connection can stay open for other requests if the body was read to its end.
 
         Any task may call this at any time, also more than once. It does not wait for the server.
         """
@@ -130,7 +131,7 @@ class Transport(Protocol):
         :class:`~interwhen.models.ConnectError` if the connection fails,
         :class:`~interwhen.models.StreamProtocolError` if the response is not valid HTTP, and
         :class:`~interwhen.UsageError` for an invalid URL or header. The attribute ``stale`` of a ``ConnectError`` is
-        true if a reused connection broke before the head of the response had arrived.
+        true if probably only a reused connection had broken, so that the request can be sent again.
         """
         ...
 
@@ -152,7 +153,7 @@ def environment_proxy(scheme: str, host: str) -> str | None:
     """Return the URL of the proxy that the environment sets for *host* and *scheme*; ``None`` if there is none.
 
     The variables are ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``. On macOS and Windows, the
-    settings of the system are used as well.
+    settings of the system are used if no such variable is set.
     """
     import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
 
@@ -233,7 +234,7 @@ async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> l
 # From the error body of a server to an exception.
 
 EXCERPT = 2000
-"""How many bytes of an error body an exception keeps."""
+"""How many bytes of an error body an exception keeps, at most."""
 
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 # The wording of OpenAI, vLLM, SGLang, llama.cpp and TGI, which use different codes.
@@ -348,7 +349,7 @@ async def open_stream(
 
     Its content type must be that of an event stream, missing, or vague (``text/plain``, ``application/octet-stream``).
     With *whole_too*, JSON is also accepted, for servers that do not stream. Any other type, and a compressed body,
-    raise :class:`~interwhen.models.UnexpectedForm`. A refused request, and JSON with an error that is not accepted,
+    raise :class:`~interwhen.models.UnexpectedForm`. A refused request, and JSON with an error (without *whole_too*),
     raise :class:`~interwhen.models.UpstreamError`, a broken connection :class:`~interwhen.models.ConnectError`, and a
     late head :class:`~interwhen.models.StreamTimeout`. The caller closes the response.
     """
@@ -429,7 +430,7 @@ async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
 
 
 async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
-    """Send *request*, and send it once more if the server had just closed the kept connection.
+    """Send *request*, and send it once more if the server had probably closed the kept connection.
 
     Any other error is raised, because the server may have worked on the request.
     """
@@ -443,10 +444,7 @@ async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeo
 
 
 async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
-    """Raise :class:`UnexpectedForm` if the body is compressed.
-
-    The request forbids compression, because it delays tokens.
-    """
+    """Close *response* and raise :class:`UnexpectedForm` if its body is compressed, because this delays tokens."""
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         await response.aclose()
@@ -614,7 +612,7 @@ class FieldSupport:
 
     @property
     def is_likely(self) -> bool:
-        """Whether the server probably accepts the field of the request, so that it should be sent."""
+        """Whether the server probably accepts the field, so that it should be sent."""
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
@@ -655,7 +653,7 @@ class SamplingSupport:
     ) -> T:
         """Call *call* with *body* and return its result. If the server refuses an *optional* field, repeat without it.
 
-        A field that it has refused before is left out at once. A refused ``max_tokens`` is sent as
+        A field that it has lately refused is left out at once. A refused ``max_tokens`` is sent as
         ``max_completion_tokens``. Other refusals raise :class:`~interwhen.models.UpstreamError`.
         """
         names = [name for name in (*_RENAMED, *optional) if name in body]

@@ -8,7 +8,7 @@ from interwhen._types.models import Capabilities, Completion, Model, Request, St
 
 
 class ModelWrapper:
-    """Passes all calls on to *model*. A subclass changes some of them.
+    """Passes the calls of a model on to *model*. A subclass changes some of them.
 
     Optional attributes, such as ``timeouts``, ``feedback`` and ``retries``, are those of *model*, too.
     """

@@ -282,7 +282,7 @@ PURE: Mapping[str, Callable[..., Any]] = {
     "mentions": _mentions,
     "unjudged": lambda what: Missing(f"{what} is not judged here"),
 }
-"""The built-in functions that need only the values of their arguments, by name."""
+"""Built-in functions that need only the values of their arguments, by name."""
 
 
 class _TooLongError(Exception):

@@ -405,6 +405,12 @@ async def test_what_has_no_form_is_said_at_once(path):
     with pytest.raises(UsageError, match="must have a JSON form, got a StringIO"):
         async with interwhen.run(goes_on(), "Q", sampling=sampling, journal=path):
             pass
+    endless = []
+    endless.append(endless)
+    for odd in (1 << 70, endless):
+        with pytest.raises(UsageError, match=r"must be JSON values .* look at sampling.extra"):
+            async with interwhen.run(goes_on(), "Q", sampling=interwhen.Sampling(extra={"odd": odd}), journal=path):
+                pass
     with pytest.raises(UsageError, match="must be a path or a Journal"):
         interwhen.run(goes_on(), "Q", journal=3)
     with pytest.raises(UsageError, match=r"close_seconds=.* must be at least 0, got -1"):

@@ -178,7 +178,7 @@ async def test_a_user_in_the_url_is_not_shown():
     assert "secret" not in repr(model) + model.name
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http://", ""])
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http://", "", "http://h:port/v1", "http://h:0/v1"])
 async def test_an_address_that_cannot_work_is_refused_with_an_example(url):
     with pytest.raises(UsageError, match="http://host:port/v1"):
         ChatModel(url, "m")

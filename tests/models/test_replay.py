@@ -65,7 +65,11 @@ async def test_recordings_are_saved_and_loaded(tmp_path):
     assert load_recordings(str(path)) == recordings
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"null", b'{"arrivals": [{"at": "soon"}]}', b"\xff\xfe"])
+DAMAGED = (b'{"arrivals": [], "prefix": "\xff"}', b'{"arrivals": [], "x": ' + b"[" * 100_000)
+"""A text that is not UTF-8, and JSON that is nested too deeply."""
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"null", b'{"arrivals": [{"at": "soon"}]}', b"\xff\xfe", *DAMAGED])
 async def test_a_line_that_is_no_recording_is_named(tmp_path, line):
     path = tmp_path / "run.jsonl"
     Recording((TimedChunk(0.0, Chunk("a")),)).save(path)

@@ -177,6 +177,18 @@ def test_reasoning_and_answer_are_told_apart_wherever_the_text_is_cut(sizes, mar
     assert "".join(text for phase, text in found if phase == "answer") == "It is <b>2</b>"
 
 
+@given(st.text(alphabet="ab ", max_size=3), st.sampled_from(FAMILIES), st.sampled_from(["reasoning", "answer"]))
+def test_the_phases_of_raw_text_do_not_depend_on_its_pieces(between, markup, phase):
+    raw = f"so{markup.closing}{between}{markup.opening}ab{markup.closing}c{markup.opening}d"
+
+    def phases(parts):
+        reader = RawText(markup, phase)
+        found = [part for piece in parts for part in reader.feed(piece)] + reader.finish()
+        return [(each, sign) for each, text in found for sign in text]
+
+    assert phases([raw]) == phases(raw)
+
+
 def test_an_opening_tag_in_the_middle_of_an_answer_is_text():
     reader = RawText(THINK, "answer")
     assert reader.feed("write <think> here") == [("answer", "write <think> here")]

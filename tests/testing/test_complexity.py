@@ -137,6 +137,8 @@ def test_the_reply_of_a_fork_is_read_too():
     fork = Fork("?", lambda reply, segment: [Claim(key=str(quadratic(reply)), span=segment.span)])
     with pytest.raises(AssertionError, match="more than linear"):
         assert_linear(Monitor(name="m", verifier=quick, extractor=fork), baits=A, size=100)
+    scored = Fork("?", lambda reply, segment: [Claim(key=reply.text, span=segment.span)], scores=0)
+    assert read_and_check(Monitor(name="m", verifier=slow, extractor=scored))("abc") == [Pass()]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from interwhen import (
     ToolCalls,
     Tracker,
     Unknown,
+    UsageError,
     Violation,
 )
 from interwhen.testing import (
@@ -311,3 +312,9 @@ class TestScores:
         found = Spread.make(values)
         assert found.p50 <= found.p90 <= found.p99 <= found.most == max(values)
         assert sum(value <= found.p50 for value in values) * 2 >= len(values)
+
+
+def test_a_trial_finds_nothing_while_supervision_is_off_and_says_so(monkeypatch):
+    monkeypatch.setenv("INTERWHEN_OFF", "1")
+    with pytest.raises(UsageError, match="supervision must be on"):
+        try_monitor_sync(words(), [trace("bad")])
