@@ -1,8 +1,8 @@
-"""Log events with stable dotted names (``noun.past_participle``) and key-values; never the content of a trace.
+"""Log events with stable dotted names (``noun.past_participle``) and key-values. Do not log the content of a trace.
 
 If the application has configured structlog, its configuration is used. Otherwise events go to the logger ``interwhen``
-of the standard library, which prints nothing by default. structlog is imported with the first event that is logged,
-because the import takes 60 ms.
+of the standard library, which prints nothing by default. structlog is imported with the first event whose level is
+enabled, because the import takes 60 ms.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def log_info(event: str, **values: Any) -> None:
 
 
 def logs_info() -> bool:
-    """Tell whether :func:`log_info` would pass an event to a log, so that a costly event is made only if it is used."""
+    """Tell whether :func:`log_info` would pass an event on, so that a costly event is made only if it may be used."""
     if "structlog" in sys.modules:
         import structlog
 

@@ -96,8 +96,8 @@ def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     """Rebuild the recorded run from *journal* (a path or a :class:`Journal`), and compute its result again.
 
     The recorded facts go through the core again; no model, verifier or extractor runs. The replay of a run that has not
-    ended has no result. Raises :class:`~interwhen.JournalError` if the journal cannot be read, is redacted or was
-    changed, or if this version builds another trace from its facts.
+    ended has no result. Raises :class:`~interwhen.JournalError` if the journal cannot be read, is redacted or
+    contradicts itself, or if this version builds another trace from its facts.
     """
     found = read_journal(journal)
     past = rebuild(found, recorded_monitors(found.header))
@@ -129,10 +129,10 @@ async def recheck(
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
     The monitors only observe. No model runs, so a monitor that extracts claims by a fork finds only what its local
-    parser finds, if it has one. Violations in text that a remedy inserted are left out. *on_progress* is called with an
-    estimate of the number of characters that were checked, and with the number of all characters. Raises
+    parser finds, if it has one. Violations that overlap text that a remedy inserted are left out. *on_progress* is
+    called with an estimate of the number of characters that were checked, and with the number of all characters. Raises
     :class:`~interwhen.JournalError` as :func:`replay` does, and :class:`~interwhen.UsageError` if a monitor cannot be
-    loaded, or if supervision is switched off.
+    loaded, or if supervision is switched off while there are monitors.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -174,8 +174,7 @@ class RepeatedCheck(msgspec.Struct, frozen=True):
     why: str = ""
     """Why the check does not pass; empty if it passes."""
     changed: str = ""
-    """What changed in its verifier since the record: the version or the code; empty if neither did, or if the check was
-    not repeated."""
+    """What is known to have changed in its verifier since the record: the version or the code; otherwise empty."""
 
 
 async def check_again(
@@ -189,11 +188,12 @@ async def check_again(
 
     *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
     journal names, and *prompt* is ignored. For a result, *monitors* is required, and so is *prompt* if the monitors
-    read the problem in it. Claims that a fork found are not found again, because no model runs. *on_progress* is called
-    with the number of checks that have ended, and of those in the record (or of those that have ended, if they are
-    more). Raises :class:`~interwhen.JournalError` or :class:`UsageError` if the record cannot be read, is redacted or
-    contradicts itself, if *prompt* is not that of the certificate, if the run is not over, if *monitors* is missing or
-    cannot be loaded, or if supervision is switched off. Raises :class:`OSError` if the file cannot be opened.
+    read the problem in it. Claims that only a fork finds are not found again, because no model runs. *on_progress* is
+    called with the number of checks that have ended, and of those in the record (or of those that have ended, if they
+    are more). Raises :class:`~interwhen.JournalError` or :class:`UsageError` if the record cannot be read, is redacted
+    or contradicts itself, if *prompt* is not that of the certificate, if the run is not over, if *monitors* is missing
+    or cannot be loaded, or if supervision is switched off while there are monitors. Raises :class:`OSError` if the file
+    cannot be opened.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
     """
@@ -260,10 +260,10 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
     """Check one recorded claim again with the installed verifiers, and return the outcome. No model runs.
 
     *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
-    has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
+    has the offsets of the trace at that time, so a claim whose text was cut later can be found, too. Raises
     :class:`UsageError` if the journal does not say how to make the monitor, if the monitor cannot be loaded, if the
     claim is not found again (for example, because a fork found it), or if supervision is switched off. Raises
-    :class:`~interwhen.JournalError` if the journal cannot be read or is redacted.
+    :class:`~interwhen.JournalError` as :func:`replay` does.
     """
     found = read_journal(path)
     refuse_redacted(found)
@@ -287,7 +287,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
 
 
 def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
-    """Return a description of how the verifier *now* differs from the verifier *then*; empty if it does not."""
+    """Return how the verifier *now* is known to differ from the verifier *then*; empty without a known difference."""
     if now.version != then.version:
         return f"version {then.version!r} then, {now.version!r} now"
     return "its code changed" if then.code_sha256 and now.code_sha256 != then.code_sha256 else ""
@@ -409,7 +409,7 @@ def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: Rebu
 
 
 def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
-    """Return a dict of the recorded traces in *found*, one for each request that added text: its text to its chunks."""
+    """Return the chunks of the recorded traces in *found*, by the text of the trace. Equal texts have one entry."""
     return {"".join(chunk.text for chunk in one.chunks): one.chunks for one in _recorded_traces(found)}
 
 
@@ -423,7 +423,8 @@ async def observe_recorded(
     """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
 
     The prompt, the think tags and the first phase are those of the run in *found*; all other settings are the defaults.
-    *on_event* is called with each event. Raises :class:`UsageError` if supervision is switched off.
+    *on_event* is called with each event. Raises :class:`UsageError` if supervision is switched off while there are
+    *observers*.
     """
     header = found.header
     model = _recorded_model(chunks, think_tags=header.think_tags)
@@ -435,7 +436,7 @@ async def observe_recorded(
 
 
 def vet_was_on(run: Run) -> None:
-    """Raise :class:`UsageError` if supervision was switched off during *run*: it would find nothing wrong."""
+    """Raise :class:`UsageError` if supervision was switched off during *run*, which then has found nothing wrong."""
     if run.is_switched_off:
         raise switched_off("check recorded text")
 
@@ -444,7 +445,8 @@ class _CheckedCharacters:
     """Estimates how many characters of recorded text :func:`recheck` has checked, and reports this to *on_progress*.
 
     *on_progress* is called at each event with the estimate and with *total*, the number of all characters. The estimate
-    is the number of characters that were read, times the share of the started checks that have ended.
+    is the number of characters that were read, times the share of the started checks that have ended, and at most
+    *total*.
     """
 
     def __init__(self, total: int, on_progress: OnProgress | None) -> None:
@@ -481,10 +483,10 @@ def _recorded_model(
 T = TypeVar("T")
 P = ParamSpec("P")
 Started: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]]"
-"""Resolves, once a loop runs, to its portal, the loop, and the event that ends it."""
+"""Resolves, once a loop runs, to its portal, the loop, and the event that ends it; or to the error of its start."""
 
 _END_SECONDS = 5.0
-"""The longest wait in seconds for a loop to end. It usually ends in milliseconds, unless something blocks it."""
+"""The longest wait in seconds of :meth:`Running.end`. A loop usually ends in milliseconds, unless something blocks."""
 
 
 class Running:
@@ -501,7 +503,7 @@ class Running:
 
         ready: Started = Future()
         self.clients: dict[str, Any] = {}
-        """HTTP clients that belong to this loop, which closes them at its end."""
+        """HTTP clients that belong to this loop. When it ends, it closes them, as far as its time allows."""
         self._process = os.getpid()
         self._thread = threading.Thread(
             target=_run, args=(ready, self.clients, dict(options or {})), name="interwhen loop", daemon=True
@@ -516,7 +518,7 @@ class Running:
 
     @property
     def is_here(self) -> bool:
-        """Whether the thread of the loop runs in this process. A forked process has no threads of its parent."""
+        """Whether this process started the loop. A forked process has no threads of its parent."""
         return self._process == os.getpid()
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -540,7 +542,7 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """Close the clients, cancel everything on the loop and end it. Does nothing in a forked process.
+        """Ask the loop to close the clients, cancel its tasks and end. In a forked process the loop is left alone.
 
         Unless called in the loop's own thread, wait until it has ended, at most 5 seconds.
         """
@@ -566,7 +568,7 @@ class LoopThread:
 
     @classmethod
     def of(cls, client: Any) -> LoopThread:
-        """Return the loop thread of *client*. Each call returns the same object."""
+        """Return the loop thread of *client*. Each call with the same client returns the same object."""
         with cls._lock:
             found = cls._known.get(client)
             if found is None:
@@ -575,14 +577,14 @@ class LoopThread:
             return found
 
     def running(self) -> Running:
-        """Return the running loop; start it if it does not run in this process."""
+        """Return the loop. Start one if this process has started none, or none since :meth:`close`."""
         with self._own_lock:
             if self._now is None or not self._now.is_here:
                 self._now = Running()
             return self._now
 
     def close(self) -> None:
-        """End the loop in the other thread, if it is running."""
+        """End the loop as :meth:`Running.end` does, if there is one."""
         with self._own_lock:
             now, self._now = self._now, None
         if now is not None:
@@ -598,7 +600,7 @@ def _end_unused(ready: Started) -> None:
 
 
 def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> None:
-    """Run an event loop until its end event is set, then close *clients*.
+    """Run an event loop until its end event is set, then close *clients*, for at most 2.5 seconds.
 
     *ready* receives the objects through which other threads use the loop, or the error if the loop cannot start.
     *options* are the options of the backend.
@@ -655,20 +657,20 @@ def run(
     to continue, or chat messages. *monitors* are monitors, names with options (``"arithmetic:level=explain"``), dicts,
     or factories. *sampling* goes to the model, *budgets* limit the run, *feedback* is the wording of feedback to the
     model. ``starts_in="reasoning"`` is for models whose chat template has already opened the reasoning. With
-    *min_coverage* (0 to 1), the result is unverified if the checked claims cover a smaller share of the text.
+    *min_coverage* (0 to 1), the result is not verified if the passed claims cover a smaller share of the text.
 
     *workers* (:class:`~interwhen.Workers`) is a pool that several runs share for their checks; without it, the run has
     its own pool with *threads* and *processes*. ``workers="ray"`` gives the run a pool of its own on a cluster
     (:class:`~interwhen.integrations.ray.RayWorkers`). *journal* is the file for the journal, from which
     :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``): the
-    run uses the items that are ready when it is entered, and does not wait for others. *allocator*
-    (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
-    *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which remedies are tried, and learns from
-    the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model
-    is asked. *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with
-    each event, except those for text, and the id of the call. Both run in a thread, so that a slow function delays
-    nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
-    result is verified.
+    run uses only items that are ready when it is entered, and does not wait for others. *allocator*
+    (:class:`~interwhen.strategies.AdaptiveAllocator`) may lower the budgets for this prompt, and learns from the
+    result. *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which the remedies of a ladder
+    are tried, and learns from the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read
+    the prompt before the model is asked. *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at
+    the end, and *on_event* with each event, except those for text, and the id of the call. Both run in a thread, so
+    that a slow function does not delay the stream; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in
+    the environment no monitor runs, and no result is verified.
 
     Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.PluginError` for a name
     that cannot be loaded. Entering the run raises :class:`~interwhen.toolkit.PromptRefused` if a prompt monitor refuses
@@ -914,8 +916,8 @@ def run_sync(
     """Return a run for synchronous code: ``with interwhen.run_sync(...) as run``.
 
     *options* are the same as for :func:`run`. The run uses an asyncio event loop in another thread; with *uvloop*, that
-    loop is uvloop (extra ``fast``). Raises the same errors as :func:`run`. Without uvloop, entering the block raises
-    :class:`~interwhen.toolkit.MissingExtraError`.
+    loop is uvloop (extra ``fast``); entering the block raises :class:`~interwhen.toolkit.MissingExtraError` if it is
+    not installed. Otherwise, the errors are those of :func:`run`.
     """
     return SyncRun(run(model, prompt, **options), uvloop=uvloop)
 
@@ -938,14 +940,14 @@ def resume(
 
     Prompt, sampling and budgets come from the journal. The budgets include what the run had spent before. The model
     continues the recorded text, unfinished checks run again, and the new records follow in the same file. The reader
-    gets all events of the run, from the first one on. A finished run returns its result at once, without a request. A
-    run whose reader left, or that ended as ``failed``, is not finished and continues.
+    gets the events of the run from the first one on. A finished run returns its result without a request. A run whose
+    reader left, or that ended as ``failed``, is not finished and continues.
 
     Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
-    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal or is redacted,
-    if *monitors* are not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one
-    of the arguments cannot be loaded. Entering the run raises :class:`~interwhen.JournalError` if another run writes to
-    the file, if the file has changed, or if its result is not the one that its facts give.
+    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` as :func:`replay` does, if *monitors* are
+    not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one of the arguments
+    cannot be loaded. Entering the run raises :class:`~interwhen.JournalError` if another run writes to the file, if the
+    file has changed, or if its result is not the one that its facts give.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
@@ -984,8 +986,7 @@ def resume(
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
     """Return a run that continues the run of *journal*, for synchronous code.
 
-    *options* are the same as for :func:`resume`. With *uvloop*, the run uses a uvloop in its thread (extra ``fast``).
-    Raises the same errors as :func:`resume`.
+    *options* and errors are the same as for :func:`resume`, and *uvloop* is the same as for :func:`run_sync`.
     """
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 

@@ -112,7 +112,7 @@ def _wrapped(text: str, columns: int) -> list[str]:
 def _columns() -> int:
     """Return the width of the help in characters, from 40 to 100: ``COLUMNS``, or the width of the terminal.
 
-    It is 100 if neither is known. ``shutil`` can find it, too, but takes 10 ms to import.
+    It is 100 if ``COLUMNS`` is not a number, or if neither is known. ``shutil`` takes 10 ms to import.
     """
     try:
         found = int(os.environ.get("COLUMNS", "")) if os.environ.get("COLUMNS") else os.get_terminal_size().columns

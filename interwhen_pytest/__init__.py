@@ -25,7 +25,7 @@ _SEEDS = 2**32
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option ``--interwhen-seed N``, which repeats the chunks of an earlier test run.
 
-    The report of a failed test shows its *N*.
+    The report of a failed test that used a seed shows its *N*.
     """
     parser.getgroup("interwhen").addoption(
         _OPTION,
@@ -52,7 +52,7 @@ def interwhen_seed(request: pytest.FixtureRequest) -> int:
 def scripted_model() -> Callable[..., ScriptedModel]:
     """Return a function that makes a model from replies: ``scripted_model("first stream", "after the first remedy")``.
 
-    The model sends one reply for each request, and repeats the last one. A reply is a text or a list of steps (texts,
+    The model sends one reply for each stream, and repeats the last one. A reply is a text or a list of steps (texts,
     pauses, tool calls, errors). The function also takes the options of :class:`interwhen.testing.ScriptedModel`.
     """
     from interwhen.testing import ScriptedModel

@@ -67,6 +67,8 @@ class WorkerProcess:
         self._socket, self._theirs = socket.socketpair()
         self._socket.setblocking(False)
         self._process = context.Process(target=serve, args=(self._theirs, memory), name="interwhen-worker", daemon=True)
+        self._is_torn = False
+        """Whether only a part of a message was sent, so that the worker process must get no other one."""
         self.loaded: set[bytes] = set()
         """The pickled verifiers that this worker has loaded."""
 
@@ -82,7 +84,9 @@ class WorkerProcess:
 
     @property
     def is_well(self) -> bool:
-        """Whether the worker, which must be idle, is alive and has sent no unexpected data."""
+        """Whether the worker, which must be idle, is alive and can take a check, and has sent no unexpected data."""
+        if self._is_torn:
+            return False
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -116,17 +120,19 @@ class WorkerProcess:
         """Send the next check while the worker process runs another one; return whether this was possible at once.
 
         The worker process begins it when it has answered the other one. The result is false if it has not loaded
-        *target*, or if the socket cannot take the whole message now. Raises :class:`GarbledMessage` for more than 64
-        MiB.
+        *target*, or if the socket cannot take the whole message now; if it took a part, :attr:`is_well` is false from
+        then on. Raises :class:`GarbledMessage` for more than 64 MiB.
         """
         message = framed(pickle.dumps((target, argument, seconds)))
         # A larger message might wait for the worker process, and this one for us to read its answer.
         if target not in self.loaded or len(message) > _MOST_AHEAD:
             return False
         try:
-            return self._socket.send(message) == len(message)
+            sent = self._socket.send(message)
         except OSError:
             return False
+        self._is_torn = sent < len(message)
+        return not self._is_torn
 
     async def answer(self, target: bytes) -> WorkerAnswer:
         """Wait for the answer to the oldest check. *target* is its pickled verifier, which is noted as loaded.
@@ -329,10 +335,10 @@ class Workers:
     after its check.
 
     *threads* and *processes* are the largest numbers of each. *memory* limits the address space of each process, in
-    bytes (``None``: no limit). Code that blocks the event loop for longer than *blocked_loop_after* seconds is reported
-    in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is called, in any thread,
-    with the verifier and the CPU seconds of each check that returned a value, if the seconds are known. Raises
-    :class:`~interwhen.UsageError` on wrong values.
+    bytes (``None``, and on Windows: no limit). Code that blocks the event loop for longer than *blocked_loop_after*
+    seconds is reported in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is
+    called, in any thread, with the verifier and the CPU seconds of each check that returned a value, if the seconds are
+    known. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     def __init__(

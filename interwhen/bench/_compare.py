@@ -51,19 +51,20 @@ class GradedAttempt(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Settings of a comparison: it runs each strategy on each exercise with each budget."""
+    """Settings of a comparison, which runs each strategy with each budget on the same exercises."""
 
     exercises: Sequence[Exercise]
     strategies: Sequence[Strategy]
     """The strategies. Their names must differ."""
     budgets: Sequence[int]
-    """Budgets of an attempt, in generated tokens."""
+    """Budgets of an attempt, in generated tokens. They must differ."""
     sampling: Sampling
     """The temperature of the samples, and the most tokens of one trace."""
     seed: int = 0
     """The seed of the samples and of the order of the attempts."""
     share: bool = True
-    """Whether strategies share the text of equal requests. The text is generated once, and each is charged for it."""
+    """Whether strategies share the text of equal requests, which is generated once and charged to each of them.
+    Strategies whose cost depends on the time at which text arrives do not share."""
     counts_prompts: bool = False
     """Whether prompt tokens use up the budget, too."""
     minutes: float | None = None
@@ -76,10 +77,10 @@ class Comparison:
     async def run(
         self, model: Model, *, keep: Callable[[Attempts], None] | None = None, workers: WorkerPool | None = None
     ) -> Attempts:
-        """Let every strategy attempt every exercise with every budget, one attempt at a time, and return all attempts.
+        """Let the strategies attempt the exercises with each budget, one attempt at a time, and return all attempts.
 
-        All of them use *model*. Attempts in :attr:`made` are taken over, and no exercise begins after :attr:`minutes`.
-        After each exercise, *keep* is called with the attempts so far, so that a long
+        All of them use *model*. Attempts in :attr:`made` are taken over. After :attr:`minutes`, no further exercise
+        begins. After each exercise, *keep* is called with the attempts so far, so that a long
         comparison can be interrupted. *workers* run the checks.
         """
         kept = None if keep is None else lambda found: keep(found[""])
@@ -142,9 +143,10 @@ async def run_in_turn(
     keep: Callable[[Mapping[str, Attempts]], None] | None = None,
     workers: WorkerPool | None = None,
 ) -> dict[str, Attempts]:
-    """Run several comparisons with the same settings in turn, one exercise of each at a time.
+    """Run several comparisons in turn, one exercise of each at a time, and return their attempts by name.
 
-    Return their attempts by name. So each comparison has about as many attempts as the others when the time is over.
+    Strategies, budgets, seed, time limit and number of exercises must be the same in all. So each comparison has as
+    many attempts as the others when the time is over.
     *model* answers, and *workers* run the checks. The function *keep* is called with all attempts after each round.
     Raises :class:`UsageError` if there are no exercises, or if the time limit is not positive.
     """
@@ -168,8 +170,8 @@ class Attempts:
 
     by_arm: Mapping[Arm, Sequence[GradedAttempt]]
     generated: int
-    """Tokens that the model generated, without attempts that were made earlier. Strategies that share text are charged
-    for more tokens in total."""
+    """Tokens that the model generated, without attempts that were made earlier, and without forks of strategies that
+    share text. The attempts may be charged for more."""
     exercises: int
     """The number of exercises that all strategies attempted."""
     seconds: float
@@ -236,7 +238,8 @@ def _share(hits: int, of: int) -> Estimate | None:
 def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
     """Return the arms (budget and strategy) on the Pareto front, cheapest first.
 
-    An arm is on the front if every arm with fewer tokens has fewer right answers.
+    An arm is on the front if every other arm with at most as many tokens has fewer right answers. Of arms that are
+    equal in both, one is.
     """
     best: list[Arm] = []
     for arm in sorted(by_arm, key=lambda arm: (_tokens(by_arm[arm]), -_right(by_arm[arm]))):
@@ -310,7 +313,7 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
 
 
 def _uncached(outcome: Outcome) -> int:
-    """Return how many prompt tokens a server reads for the attempt *outcome* if its cache is empty before it."""
+    """Return about how many prompt tokens a server reads for the attempt *outcome* if its cache is empty before it."""
     return outcome.ledger.total_prompt_tokens - outcome.ledger.cached_tokens + outcome.warm
 
 
@@ -375,7 +378,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
 class AttemptFile:
     """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued.
 
-    Lines with other settings than *settings* are left as they are. An incomplete last line, which an interrupted
+    Lines with other settings than *settings* are left as they are. A last line without its end, which an interrupted
     comparison may leave, is removed from the file. Raises :class:`UsageError` if the file has other content, and
     :class:`OSError` if it cannot be read or written.
     """
@@ -399,7 +402,7 @@ class AttemptFile:
         """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it.
 
         What strategies learn about remedies is stored in other files in the same folder; *stack* closes them when it is
-        closed itself. Raises :class:`UsageError` if the file has attempts at other exercises.
+        closed itself. Raises :class:`UsageError` if an attempt in the file is at an exercise with another name.
         """
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:
@@ -446,7 +449,7 @@ async def compare(
     rows: Path | None = None,
     keep: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Compare strategies: the same exercises, the same model and verifiers, equal budgets, every token counted.
+    """Compare strategies: the same exercises, the same model and verifiers, equal budgets.
 
     The budget of an attempt is the number of tokens that it may generate in all: kept, discarded and in forks. Prompt
     tokens are counted separately, unless --count-prompts. The exercises are graded without the verifiers.
@@ -478,9 +481,10 @@ async def compare(
         The strategy with which the others are compared, in pairs. Default: greedy, or else the first one.
     minutes
         Begin no further exercise after this many minutes; all strategies finish the exercises that were begun. With
-        --json, the report is written after each exercise.
+        --json FILE, the report is written after each exercise.
     share
-        If several strategies ask for text in the same words, generate it once, and bill it to each of them.
+        If several strategies ask for text in the same words, generate it once, and bill it to each of them. Strategies
+        whose cost depends on the time at which text arrives do not share.
     count_prompts
         Let prompt tokens use up the budget, too, including those of resumed and interrupted requests.
     rows

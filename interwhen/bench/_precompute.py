@@ -1,6 +1,6 @@
 """``interwhen bench precompute``: measures what precompute saves, and what the productivity gate decides.
 
-The curves come from a SIMULATED model that makes mistakes at stated rates, with the real engine, store and verifiers.
+By default, a SIMULATED model makes mistakes at stated rates, with the real engine and store.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class Setting:
 
 
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
-    """Generate a context with *questions* questions of *family*; the same *seed* gives the same case.
+    """Generate a context with *questions* questions of *family*; the same arguments give the same case.
 
-    *predictable* is the share of questions that can be foreseen. Raises :class:`MissingExtraError` for the family
+    *predictable* is the probability that a question can be foreseen. Raises :class:`MissingExtraError` for the family
     ``reasoning_gym`` without its package.
     """
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
@@ -94,11 +94,11 @@ async def prepare(
     min_gain: float = 2.0,
     misses: float = 0.0,
 ) -> Setting:
-    """Run precompute for *case* until there is nothing left to do, and return the prepared context.
+    """Run precompute for *case*, and return the prepared context.
 
     *arm* selects what is prepared. *rates* are the probabilities of the mistakes of the simulated model. *passes* is
-    how often precompute goes over the context, and *min_gain* is an option of the fact producer. *misses* is the share
-    of wrong statements that the monitor wrongly passes.
+    how often precompute goes over the context at most, and *min_gain* is an option of the fact producer. *misses* is
+    about the share of wrong statements that the monitor wrongly passes.
     """
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
@@ -129,8 +129,8 @@ async def prepare(
 async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -> Asked:
     """Ask *question* about the context of *setting*, in a run with its monitors.
 
-    Return the tokens of the run, and whether the answer is right. The run uses the precomputed items, unless *bare* is
-    true.
+    Return the tokens of the run, and whether the answer is right. The run may use the precomputed items, unless *bare*
+    is true.
     """
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)
@@ -149,7 +149,7 @@ async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -
 async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: Sequence[str]) -> bool:
     """Return whether *model* answers *question* right if no monitor checks the answer.
 
-    Those of *notes* that are relevant for the question are in the prompt.
+    The most relevant of *notes* for the question are in the prompt, as :func:`as_noted` selects them.
     """
     prompt = compose(case.text, question.text)
     lines = [(note, "") for note in notes]
@@ -159,7 +159,7 @@ async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: 
 
 
 def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> str:
-    """Return *prompt* with those of *notes* that are relevant for *question*. They are selected as in a real run.
+    """Return *prompt* with the most relevant of *notes* for *question*, selected as facts are in a real run.
 
     Each note is a text and an id.
     """
@@ -184,12 +184,12 @@ def is_right(case: Case, question: CaseQuestion, text: str) -> bool:
 # the text, without notes.
 
 MISSES = 0.05
-"""The share of the wrong statements that the verifier of the arm ``leaky`` passes."""
+"""About the share of the wrong statements that the verifier of the arm ``leaky`` passes."""
 CURVE_PASSES = (1, 2, 4, 8)
 
 
 class CurvePoint(NamedTuple):
-    """One point of the pass curve: how right the answers are if the prompt has the notes of the first passes.
+    """One point of the pass curve: how right the answers are if the prompts have notes of the first passes.
 
     The model trusts the notes, and no monitor checks the answers.
     """
@@ -199,11 +199,11 @@ class CurvePoint(NamedTuple):
     notes: float
     """The mean number of notes per context."""
     wrong: float
-    """The share of notes that are wrong, by the generator; 0 if there are no notes."""
+    """The share of notes that state a wrong value, by the generator; 0 if there are no notes."""
 
 
 _Read = tuple[Case, SlippingModel, list[str]]
-"""A case, the model that reads it, and the notes in its prompt."""
+"""A case, the model that answers its questions, and the notes for its prompts."""
 
 
 async def curve(
@@ -289,7 +289,7 @@ def _is_wrong(case: Case, note: str) -> bool:
 # The productivity gate, SIMULATED: items of known usefulness are served, and the gate decides about them.
 
 RATIOS = (0.1, 0.3, 0.5, 0.8, 0.95, 1.0, 1.05, 1.2, 2.0)
-"""The length of a run with the item, divided by the length of a run without it."""
+"""The mean length of runs with the item, divided by that of runs without it, before the limit of tokens."""
 LIMIT = 1200
 _SIZE = 300
 _SPREAD = 0.3
@@ -305,9 +305,10 @@ WORTHLESS: tuple[Worthless, ...] = get_args(Worthless)
 def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> dict[str, float]:
     """Simulate how the productivity gate decides about *items* prepared items, and what the queries cost.
 
-    Each item is asked for in *queries* queries, and makes a run *ratio* times as long on average. *weight* is the cost
-    of a token that a reader waits for. The result ``cost`` is the cost with the gate, divided by the lower cost of
-    always or never using the item. ``kept`` and ``dropped`` are shares of the items.
+    Each item is asked for in *queries* queries, and makes a run *ratio* times as long on average, before the limit of
+    tokens. *weight* is the cost of a token that a reader waits for, relative to another one. The result ``cost`` is the
+    cost with the gate, divided by the lower cost of always or never using the item. ``kept`` and ``dropped`` are the
+    shares of the items in these stages at the end.
     """
     runs = [life(ratio, weight, queries, seed + number) for number in range(items)]
     gated, always, never = (sum(costs[at] for _, costs in runs) for at in range(3))
@@ -319,8 +320,8 @@ def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000)
     """Return the first decision of the gate about an item, and after how many queries it came.
 
     After *most* queries without a decision, the result is ``trial`` and *most*.
-    A run with the item is *ratio* times as long, on average, as one without it. No run generates more than *limit*
-    tokens; the sizes of the runs grow with the limit.
+    Before the limit, a run with the item is *ratio* times as long, on average, as one without it. No run generates more
+    than *limit* tokens; the sizes of the runs grow with the limit.
     """
     rng, gate = random.Random(f"{ratio} {limit} {seed}"), Gate()  # noqa: S311  (a simulation)
     for query in range(1, most + 1):
@@ -335,7 +336,7 @@ def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000)
 
 
 def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int = 0) -> dict[str, float]:
-    """Simulate how often the gate decides wrongly about *items* items that have no effect.
+    """Simulate how often the gate decides about *items* items that have no mean effect, which is always wrong.
 
     *item* is their kind, and each is measured in *pairs* pairs of runs. The result has the shares of the items that the
     gate's first decision keeps or drops.
@@ -366,9 +367,9 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
 def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
     """Simulate *queries* queries with one item, and return the gate of the item and three total costs.
 
-    A run with the item generates *ratio* times as many tokens, on average, as one without it. A token for which a
-    reader waits costs *weight* times as much as another one. The costs are those with the gate, with the item in every
-    query, and with the item in no query.
+    Before the limit of tokens, a run with the item generates *ratio* times as many, on average, as one without it. A
+    token for which a reader waits costs *weight* times as much as another one. The costs are those with the gate and
+    its shadow runs, with the item in every query, and with the item in no query.
     """
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
@@ -395,9 +396,9 @@ def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
 
 
 def timetable(context: Any, jobs: int) -> dict[str, Any]:
-    """Return the Z3 conditions of a timetable of *jobs* jobs by name: chains of jobs, and pairs that share a machine.
+    """Return the Z3 conditions of a timetable of *jobs* jobs, by name. *context* is the Z3 context.
 
-    *context* is the Z3 context.
+    Each job has limits of time; some jobs follow others, and some pairs share a machine.
     """
     import z3
 
@@ -435,16 +436,16 @@ class SolverCost(NamedTuple):
     cold_ms: float
     warm_ms: float
     same: bool
-    """Whether warm and cold problems gave the same verdicts."""
+    """Whether warm and cold problems gave the same kinds of verdicts."""
 
 
 def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
-    """Ask at least *questions* questions about a timetable of *jobs* jobs, and return what they cost on average.
+    """Ask questions about a timetable of *jobs* jobs, and return what they cost on average.
 
-    There is at most one question for each job.
+    There are at least *questions* questions, or one for each job if there are fewer jobs.
 
     Each question is asked twice: to a Z3 problem that is already loaded (warm), and to a new one (cold). With
-    *minimal*, Z3 also looks for unnecessary conditions in the reasons, and leaves them out. Raises
+    *minimal*, Z3 also removes unnecessary conditions from the reasons of verdicts. Raises
     :class:`MissingExtraError` without Z3.
     """
     from interwhen.toolkit.solving import Problem, WarmProblem, WarmProblems
@@ -492,7 +493,7 @@ _SIMULATED = (
 
 
 class PreparedCost(NamedTuple):
-    """The costs of one arm (what was prepared) on one family of contexts.
+    """The costs of one arm (what was prepared) on contexts of one family.
 
     The fields from ``fewer`` on compare the arm with the arm ``nothing``; the three costs are divided by its cost.
     """
@@ -514,9 +515,10 @@ class PreparedCost(NamedTuple):
     cost_1: float
     """As :attr:`cost_10`, if a reader's token weighs 1."""
     cost_reading: float
-    """As :attr:`cost_10`, including prompt tokens."""
+    """As :attr:`cost_10`, including the prompt tokens of the queries."""
     break_even: float | None
-    """The number of queries per context from which the arm is cheaper than ``nothing`` at weight 10, or ``None``."""
+    """The number of queries per context from which the arm is cheaper than ``nothing`` at weight 10; ``None`` if
+    it never is."""
 
 
 async def cost_rows(
@@ -531,9 +533,9 @@ async def cost_rows(
 ) -> dict[PreparedArm, PreparedCost]:
     """Measure the costs of each arm with the same questions, and return them by arm.
 
-    *contexts* contexts of *family* are generated, with *questions* questions each, of which the share *predictable* can
-    be foreseen. *rates* are the probabilities of the model's mistakes. After *minutes* minutes, no further context
-    begins. Raises :class:`MissingExtraError` as :func:`make_case` does.
+    *contexts* contexts of *family* are generated, with *questions* questions each. *predictable* is the probability
+    that a question can be foreseen. *rates* are the probabilities of the model's mistakes. After *minutes* minutes, no
+    further context begins. Raises :class:`MissingExtraError` as :func:`make_case` does.
     """
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
@@ -582,8 +584,8 @@ async def precompute(
 ) -> Report:
     """Measure what work ahead of time saves, on generated contexts, and what the productivity gate decides.
 
-    The curves come from a SIMULATED model that makes mistakes at stated rates, under the real engine, store and
-    verifiers. ``--model local`` runs the real local model instead, on running totals.
+    By default, a SIMULATED model makes mistakes at stated rates, with the real engine and store. ``--model local`` runs
+    the real local model instead, on running totals, and without the gate.
 
     Parameters
     ----------
@@ -599,7 +601,7 @@ async def precompute(
     seed
         The seed of all random choices.
     minutes
-        Begin no further context of a family after this many minutes.
+        Begin no further context for a family and share after this many minutes with them. The rest is not limited.
     """
     require_positive(contexts=contexts, questions=questions, gate_items=gate_items)
     kind, _, spec = model.partition(":")
@@ -626,7 +628,7 @@ async def simulate(
 ) -> Report:
     """Run the whole simulated benchmark of precompute, and return its report.
 
-    It asks *questions* questions on each of *contexts* contexts for each family and each share in *predictable*,
+    It asks *questions* questions on each of *contexts* contexts for each family and each probability in *predictable*,
     computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
     items. After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the
     timetables for the questions to Z3; without Z3, their table is empty. Raises :class:`MissingExtraError` as
@@ -721,8 +723,8 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
     """Yield a table row on the cost of Z3's answers for each of *sizes*; then again, without unnecessary reasons.
 
-    The sizes are numbers of jobs in a timetable. Each row is the mean over at least *questions* questions, but at most
-    one for each job. Without Z3, there are no rows.
+    The sizes are numbers of jobs in a timetable. *questions* is as in :func:`solver_row`. Without Z3, there are no
+    rows.
     """
     try:
         for minimal in (False, True):

@@ -2,8 +2,8 @@
 
 There are three families of contexts. ``states``: a value changes step by step, and questions ask for the value after a
 step. ``lookups``: people report to one another, and questions ask who is some steps above a person. ``reasoning_gym``:
-a sheet of chained sums from the package of that name, which also grades the answers. Generator, model and monitor share
-no code.
+a sheet of chained sums from the package of that name, which also grades the answers. The monitor shares no code with
+the generators and the model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TERMS = re.compile(r"The first (\d+) terms of problem (\w+) come to (-?\d+)\.")
 
 
 class About(NamedTuple):
-    """The subject of a statement: the value for *who* after *number* steps.
+    """The subject of a statement: the value for *who* after *number* steps or terms.
 
     *who* is a person or a problem; it is empty if the case has only one value.
     """
@@ -53,14 +53,15 @@ class CaseQuestion:
     about: About
     answer: str
     likely: bool
-    """Whether precompute could have foreseen the question."""
+    """Whether the question is one of those that can be foreseen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A context with questions about it, and functions that know how its statements are built and computed.
 
-    A statement gives the value of a subject (see :class:`About`). It follows from the value of the previous subject.
+    A statement gives the value of a subject (see :class:`About`). It follows from the value of the previous subject, if
+    there is one.
     """
 
     family: FamilyName
@@ -70,7 +71,7 @@ class Case:
     likely: tuple[About, ...]
     """The subjects of the questions that can be foreseen."""
     truth: dict[About, str]
-    """The right value of every subject."""
+    """The right values, by subject."""
     say: Callable[[About, str], str]
     """Build the statement that a subject has a value."""
     read: Callable[[str], tuple[About, str] | None]
@@ -93,13 +94,14 @@ class Case:
 
 
 Family: TypeAlias = Callable[[random.Random, int, float], Case]
-"""Makes a case from a random generator, the number of questions, and the share of questions that can be foreseen."""
+"""Makes a case from a random generator, the number of questions, and the probability that a question can be
+foreseen."""
 
 
 def states(rng: random.Random, questions: int, predictable: float, *, steps: int = 36, piece: int = 12) -> Case:
-    """Make a case about a value that changes in *steps* steps. Each piece of the context has *piece* of these steps.
+    """Make a case about a value that changes in *steps* steps. A piece of the context has at most *piece* of them.
 
-    The case has *questions* questions; *predictable* is the share of them that can be foreseen.
+    The case has *questions* questions; *predictable* is the probability that one can be foreseen.
     """
     value = rng.randint(10, 99)
     lines = [f"Step 1: start with {value}."]
@@ -134,7 +136,7 @@ def states(rng: random.Random, questions: int, predictable: float, *, steps: int
 def lookups(rng: random.Random, questions: int, predictable: float, *, people: int = 24) -> Case:
     """Make a case in which *people* people report to one another in one chain, listed in random order.
 
-    The case has *questions* questions; *predictable* is the share of them that can be foreseen.
+    The case has *questions* questions; *predictable* is the probability that one can be foreseen.
     """
     chain = rng.sample(_NAMES, people)
     above = dict(itertools.pairwise(chain))
@@ -170,7 +172,7 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
 def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, problems: int = 12) -> Case:
     """Make a case with a sheet of *problems* chained sums. Raises :class:`MissingExtraError` without the package.
 
-    The case has *questions* questions; *predictable* is the share of them that can be foreseen.
+    The case has *questions* questions; *predictable* is the probability that one can be foreseen.
     """
     try:
         from reasoning_gym import create_dataset
@@ -273,7 +275,7 @@ class MistakeRates:
     """The probabilities with which the simulated model makes mistakes, and how far its statements reach."""
 
     step: float = 0.02
-    """Probability that a line of its reasoning gives a wrong value."""
+    """Probability of a new mistake in a line of its reasoning."""
     fact: float = 0.15
     """Probability that a proposed statement gives a wrong value."""
     vague: float = 0.1
@@ -311,10 +313,7 @@ class SlippingModel:
         return Capabilities(resume="prefix", forks=False, think_tags=None)
 
     async def stream(self, request: Request) -> IteratorStream:
-        """Stream the reasoning and the answer to the question at the end of the prompt.
-
-        The prompt tokens and the generated tokens are counted.
-        """
+        """Stream the text of :meth:`reply`. Prompt tokens are counted now, generated ones when they are read."""
         self.read += tokens(Task(request.prompt).text)
         text = self.reply(request)
 
@@ -326,7 +325,7 @@ class SlippingModel:
         return IteratorStream(texts())
 
     async def complete(self, request: Request) -> Completion:
-        """Return a complete answer, or proposals if the prompt asks for statements. Its tokens are counted."""
+        """Return the whole text of :meth:`reply`, and count its tokens and those of the prompt."""
         text = self.reply(request)
         prompt = tokens(Task(request.prompt).text)
         self.read += prompt
@@ -353,8 +352,9 @@ class SlippingModel:
     def _reasoning(self, question: CaseQuestion, prompt: str, prefix: str) -> Iterator[str]:
         """Yield lines that compute the answer to *question*, one step a line, sometimes with a mistake.
 
-        They start at the nearest value that is stated in the prompt or in *prefix*, the text so far. If *prefix* does
-        not end with a newline, one comes first. Yields no step if *prefix* states the answer.
+        They start at the nearest earlier value that is stated in the prompt or in *prefix*, the text so far, or else at
+        the first value. If *prefix* has a last line without a newline, a newline comes first. Yields no step if
+        *prefix* states the answer.
         """
         target = question.about
         own = self._known(prefix)
@@ -373,10 +373,10 @@ class SlippingModel:
             done = at == target
 
     def _proposals(self, prompt: str) -> Iterator[str]:
-        """Yield proposed statements: first those that help with the likely questions, then all others.
+        """Yield proposed statements: first those that help with the likely questions, then others.
 
-        Each starts from the nearest value that *prompt* states. There are at most as many as *prompt* asks for ("up to
-        5"), or 12.
+        Each starts from the nearest earlier value that *prompt* states, or else from the first value. There are at most
+        as many as *prompt* asks for ("up to 5"), or 12.
         """
         labels = {text: label for label, text in _LABEL.findall(prompt)}
         known = self._known("\n".join(labels))
@@ -453,7 +453,7 @@ _OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
     "multiply by": operator.mul,
 }
 _Subject = tuple[str, str, int]
-"""The kind of a value (``state``, ``above`` or ``sum``), its person or problem, and the number of steps."""
+"""The kind of a value (``state``, ``above`` or ``sum``), its person or problem, and the number of steps or terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,7 +514,7 @@ def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
 
 
 def sources(*, misses: float = 0.0) -> Monitor:
-    """Return a monitor for statements about a case. It wrongly passes the share *misses* of the wrong statements.
+    """Return a monitor for statements about a case. It wrongly passes about the share *misses* of the wrong ones.
 
     It always misses the same statements.
     """

@@ -90,7 +90,7 @@ SCENES = (
 
 
 class PacedModel(ModelWrapper):
-    """Wraps *model* and slows its streams down to at most *rate* tokens a second.
+    """Wraps *model* and slows its streams down to about *rate* tokens a second, if they are faster.
 
     Forks are not slowed down. Optional attributes, such as the timeouts, are those of *model*.
     """

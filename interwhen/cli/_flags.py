@@ -43,8 +43,8 @@ class ModelFlags:
     def open(self, prompt: Prompt = "") -> Model:
         """Open the selected model; the caller closes it.
 
-        Without --api, the kind of *prompt* (text or chat) selects the API. Raises :class:`UsageError` if --api is given
-        without --base-url, or --base-url without --model, or if the model cannot be loaded. An
+        Without --api, the kind of *prompt* (text or chat) selects the API of a server. Raises :class:`UsageError` if
+        --api is given without --base-url, or --base-url without --model, or if the model cannot be loaded. An
         :class:`~interwhen.InterwhenError` of the model's factory is passed on.
         """
         if self.base_url is None:
@@ -195,7 +195,7 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
 
     *chat* is a file with a JSON list of messages, or an object with this list as ``messages``. Raises
     :class:`UsageError` if none or several of the options were given, if *text* is empty, if a file cannot be read, or
-    if *chat* has no valid messages.
+    if *chat* has another form or an invalid message.
     """
     given = [
         name

@@ -19,8 +19,9 @@ _MISSING = "error: the command line needs an extra that is not installed: pip in
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command in *arguments* (default: those of the process), and end the process with its exit code.
 
-    An :class:`InterwhenError` becomes one line on stderr, except with ``--debug``; other errors are raised. Without
-    *arguments*, tracebacks of this process have their control characters escaped from then on.
+    A usage error and an :class:`InterwhenError` become one line on stderr (with ``--debug``, the latter is raised);
+    programming errors are raised. Without *arguments*, the tracebacks that this process prints for uncaught errors have
+    their control characters escaped from then on.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:

@@ -17,7 +17,7 @@ from interwhen.cli._text import joined
 T = TypeVar("T")
 
 _SILENT_SECONDS = 2.0
-"""A command that is done by then shows nothing."""
+"""A command that is done by then shows no progress."""
 _REDRAW_SECONDS = 0.2
 _LINE_SECONDS = 10.0
 """The time between two lines where stderr is not a terminal."""
@@ -30,7 +30,7 @@ def set_quiet(*, quiet: bool) -> None:
 
 
 def is_quiet() -> bool:
-    """Return whether the user gave ``--quiet``."""
+    """Return whether progress and hints are switched off in the current context."""
     return _quiet.get()
 
 
@@ -164,7 +164,7 @@ def each(items: Iterable[T], verb: str, *, ticks: bool = True) -> Iterator[T]:
 
 
 def note(line: str) -> None:
-    """Print *line* to stderr, above the progress. With ``--quiet``, print nothing."""
+    """Print the hint *line* to stderr, above the progress. With ``--quiet``, print nothing."""
     if not is_quiet():
         say(line)
 

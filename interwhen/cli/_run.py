@@ -162,7 +162,7 @@ def replay(
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Show the run of the journal FILE again, from its records; no model or verifier is asked.
+    """Show the run of the journal FILE again, from its records; no model is asked, and without --monitor no verifier.
 
     With monitors: show what these would have found in the text of the model. Exit codes: those of the run, 3 if the run
     is not over, 2 if the records do not give the recorded result; with monitors, 0 if they found nothing, else 3.

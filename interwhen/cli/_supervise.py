@@ -65,9 +65,9 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
     """Run *main* on an event loop and return its exit code.
 
     On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes longer than
-    0.8 seconds, or at a second Ctrl-C, the process ends with the exit code 130. On Ctrl-C before or after *main*,
-    :class:`KeyboardInterrupt` is raised with *hint*. In a thread, or if the process ignores SIGINT or has another
-    handler for it, Ctrl-C is left to them.
+    0.8 seconds, or at a second Ctrl-C, the process ends with the exit code 130. In a thread, or if the process ignores
+    SIGINT or has another handler for it, Ctrl-C is left to them. If a :class:`KeyboardInterrupt` is raised in any other
+    way, it is raised again with *hint*.
     """
     try:
         with _Handler(hint) as handler:
@@ -144,7 +144,7 @@ class _Handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def guard(self, main: Callable[[], Awaitable[int]]) -> int:
-        """Run *main* and return its exit code; 130 if Ctrl-C was pressed, which cancels *main*."""
+        """Run *main* and return its exit code; 130 if Ctrl-C has cancelled it."""
         import asyncio
 
         loop = asyncio.get_running_loop()

@@ -25,11 +25,14 @@ _ACTING = re.compile(
     "\ud800-\udfff"  # lone surrogates, which cannot be encoded
     "]"
 )
-"""Every character that moves the cursor, hides or reorders text, or cannot be written; joiners are kept for emoji."""
+"""Characters that move the cursor, hide or reorder text, or cannot be written; joiners are kept for emoji."""
 
 
 def visible(text: str) -> str:
-    r"""Return *text* with control and invisible characters shown as escapes such as ``\x1b``. Newlines are kept."""
+    r"""Return *text* with control and invisible characters shown as escapes such as ``\x1b``.
+
+    Newlines, and the invisible joiners that emoji need, are kept.
+    """
     return _ACTING.sub(_escaped, text)
 
 

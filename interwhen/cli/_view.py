@@ -113,7 +113,7 @@ class ViewState:
     retracted: tuple[RetractedText, ...] = ()
     """The retracted texts whose place is still in the trace."""
     marks: tuple[Mark, ...] = ()
-    """The results of the checks on the trace that have a span, in the order in which they came."""
+    """The results of the checks on the trace whose place is known, in the order in which they came."""
     checking: tuple[CheckKey, ...] = ()
     """The checks that have started and not ended, without those of text that was cut."""
     frontier: int = 0
@@ -394,8 +394,8 @@ class _LineBuilder:
 class PlainLog:
     """How much of a run has been printed as plain lines. *state* is the run so far.
 
-    Text is printed in whole lines, and the rest of the last line when the stream ends; other events are printed at
-    once.
+    Text is printed in whole lines, and the rest of the last line when the stream ends; the lines of other events are
+    printed at once.
     """
 
     signs: Signs

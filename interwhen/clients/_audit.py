@@ -1,6 +1,7 @@
 """The audit file: one line of JSON per call, written in the background, with rotation.
 
-A call never waits for the disk. If the disk is full or too slow, records are dropped, counted and logged.
+A call never waits for the disk. If the disk is full or too slow, records are dropped and counted. The log says when
+that begins, and when records are written again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class AuditFile:
     """Appends the records of calls to a file. All clients of a process that use the same path share one object.
 
     One thread writes for all calls. If the file would become too large, it is rotated: older files get a number, and
-    the oldest one is deleted. A single record that is larger than the limit gets a separate file.
+    the oldest one is deleted if there are too many. A single record that is larger than the limit gets a separate file.
     """
 
     _open: ClassVar[weakref.WeakValueDictionary[str, AuditFile]] = weakref.WeakValueDictionary()
@@ -60,7 +61,7 @@ class AuditFile:
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
         self._closed: threading.Thread | None = None
-        """The thread that was told last to end. If the disk hangs, it still writes."""
+        """The last thread that :meth:`close` has asked to end. If the disk hangs, it may still write."""
         self._process = 0
         self._descriptor: int | None = None
         self._size = 0
@@ -96,7 +97,10 @@ class AuditFile:
             self._drop("queue_full")
 
     def close(self) -> None:
-        """Write all queued records, for at most ten seconds, and close the file. A later record opens it again."""
+        """Let the thread write the queued records and close the file, and wait for that at most ten seconds.
+
+        A later record opens the file again.
+        """
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():
             return
@@ -187,8 +191,8 @@ class AuditFile:
 def open_audit(wanted: object) -> AuditFile | None:
     """Return the audit file for *wanted*: a path, or a mapping of the fields of :class:`AuditSettings`.
 
-    An :class:`AuditFile` is returned unchanged. Return ``None`` for ``None`` and for an empty path. Raises
-    :class:`UsageError` if *wanted* is invalid, or if the file is open with other settings.
+    An :class:`AuditFile` is returned unchanged. Return ``None`` for ``None``, and for :class:`AuditSettings` without a
+    path. Raises :class:`UsageError` if *wanted* is invalid, or if the file is open with other settings.
     """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted

@@ -43,17 +43,17 @@ _PLAIN = frozenset(
         "service_tier",
     )
 )
-"""The fields that a request may have to get a stored answer. Others ask for more than text, or for another text."""
+"""The fields that a request may have to get a stored answer. Others may ask for more than text, or another text."""
 _CHARACTERS_PER_TOKEN = 2
 """A stored answer with more characters for each token of the caller's limit counts as longer than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextServed:
-    """A call after its context was applied: with prepared text in its request, or with a stored answer to it."""
+    """A call after its context was applied. Its request may have prepared text, or there may be a stored answer."""
 
     call: ApiCall
-    """The caller's request, with the prepared text before its question."""
+    """The caller's request, with the prepared text, if there is any, before its question."""
     ready: Ready | None
     """The context for the run, which uses the items without adding them again; ``None`` if the call has no context."""
     answer: tuple[Chunk, ...] = ()
@@ -64,7 +64,7 @@ class ContextServed:
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
-    """Stands in place of the context in the run of a call whose request has the prepared text already.
+    """Stands in place of the context in the run of a call to which the context was applied already.
 
     It adds no text again, and reports what was used.
     """
@@ -91,7 +91,7 @@ async def serve_context(
 
     *model* is the model of the call. A stored answer is allowed only with *takes_answer*. If the store cannot be used,
     if the context asks for another model, or if its text or stored answer does not fit the request, the call stays
-    unchanged, and the result's ``use`` has the reason. Raises :class:`UsageError` if there is no context of this name.
+    unchanged, and the result's ``use`` may say why. Raises :class:`UsageError` if there is no context of this name.
     """
     name = context.name if isinstance(context, NamedContext) else ""
     try:

@@ -50,13 +50,13 @@ class CallOrigin:
     """Whether a wrapped client or a gateway has the call."""
     call_id: str = field(default_factory=new_call_id)
     trace_id: str = ""
-    """The trace id of the caller's ``traceparent`` header; empty if there was none."""
+    """The trace id of the caller's ``traceparent`` header; empty if there was none, or a malformed one."""
     began: float = field(default_factory=time.time)
     """When the call began, in seconds since 1970."""
     clock: float = field(default_factory=time.monotonic)
     """The same moment on the monotonic clock, in seconds."""
     listeners: tuple[Listener, ...] = field(default_factory=lambda: (*(LISTENERS.get() or ()), *EVERYWHERE))
-    """The listeners of the context in which the call began."""
+    """The listeners of the context in which the call began, and those of the process."""
 
 
 class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
@@ -127,7 +127,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     """The id of the call, as in its log event."""
     trace_id: str = ""
-    """The trace id of the caller's ``traceparent`` header; empty if there was none."""
+    """The trace id of the caller's ``traceparent`` header; empty if there was none, or a malformed one."""
     began: str
     """The time at which the call began, in UTC (ISO 8601, with milliseconds)."""
     source: Literal["wrap", "gateway"]
@@ -167,12 +167,12 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     text_sha256: str = ""
     """The hash of the returned text. This and the hash of the prompt are empty for a call without a result."""
     journal: str = ""
-    """The name of the file with the journal of the call; empty if it has none."""
+    """The name of the file with the journal of the call; empty if none was begun."""
     journal_incomplete: str = ""
     """Why the journal is incomplete, as far as that is known when the call ends; empty if it is complete."""
     content: CallContent | None = None
     """The texts of the call; ``None`` if the settings do not ask for them, if there is no result, or if a monitor
-    refused the prompt."""
+    refused the prompt or failed to check it."""
 
     @property
     def has_problem(self) -> bool:

@@ -47,7 +47,7 @@ class Unsupported(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One request: its body as the caller wrote it, and the few values that supervision needs."""
+    """One request: its body, and the few values that supervision needs."""
 
     api: Api
     body: Mapping[str, Any] = field(repr=False)
@@ -57,7 +57,7 @@ class ApiCall:
     wants_usage: bool
     """Whether the caller asked for a chunk with token counts."""
     limit: str | None
-    """The name of the body's field that limits the generated tokens; ``None`` if no such field has a number."""
+    """The name of the body's field that limits the generated tokens; ``None`` if no such field has an integer."""
 
     @property
     def sampling(self) -> Sampling:
@@ -73,7 +73,7 @@ class ApiCall:
 
     @property
     def prompt(self) -> Prompt:
-        """The prompt for verifiers and certificates: a string, or the messages with their tool calls.
+        """The prompt for verifiers and certificates: a string, or the messages that can be read, with their tool calls.
 
         Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages,
         and the field ``instructions`` of the Responses API a system message. A prompt in another form becomes its JSON.
@@ -95,7 +95,7 @@ class ApiCall:
 
     @property
     def is_structured(self) -> bool:
-        """Whether the caller asked for JSON. Feedback in the text would make a JSON answer invalid."""
+        """Whether the caller asked for a format such as JSON. Feedback in the text would make a JSON answer invalid."""
         text = self.body.get("text")
         wanted = text.get("format") if isinstance(text, Mapping) else self.body.get("response_format")
         return isinstance(wanted, Mapping) and wanted.get("type") not in (None, "text")
@@ -114,8 +114,9 @@ class ApiCall:
 def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
     """Parse the request *body* of *api*.
 
-    Raises :class:`Unsupported` if the request cannot be supervised: for several answers, audio, ``echo``, ``suffix``,
-    ``multi_agent`` or ``background``, and in the completions API for a prompt that is not one string.
+    Raises :class:`Unsupported` if the request cannot be supervised: for several answers or audio; in the completions
+    API for ``echo``, ``suffix`` and a prompt that is not one string; in the Responses API for ``multi_agent`` and
+    ``background``.
     """
     _refuse(api, body)
     options = body.get("stream_options")
@@ -177,7 +178,8 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 Reading = Literal["live", "gate", "final"]
 """When the reader gets text.
 
-``live``: as it arrives, with retractions. ``gate``: once its checks have passed. ``final``: when the answer ends.
+``live``: as it arrives, with retractions, unless the delivery of a monitor holds it back. ``gate``: after its checks.
+``final``: after the checks of the whole answer. Text is not held back for a monitor that only observes.
 """
 
 Resuming = Literal["auto", "tokens", "prefill", "turn"]
@@ -196,7 +198,7 @@ _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a call is supervised. Raises :class:`UsageError` on invalid values."""
+    """How a call is supervised. Raises :class:`UsageError` on invalid values of most fields."""
 
     monitors: tuple[Monitor, ...] = ()
     """The monitors of the answer. A call passes through unsupervised if it has no monitors (also none of the prompt),
@@ -216,12 +218,12 @@ class Settings:
     starts_in: Phase = "answer"
     """The phase in which the model's text begins."""
     min_coverage: float = 0.0
-    """The share of the text that passed claims must cover. If they cover less, the result is unverified."""
+    """The share of the text that passed claims must cover. If they cover less, the result is not verified."""
     correction: str = "Correction: "
     """The words before a correction, if the reader has already seen the text that it replaces."""
     tools: bool = True
-    """Whether to check that each tool call has valid JSON arguments and names a tool of the request. A request without
-    tools is not checked for this."""
+    """Whether to check that each tool call names a tool of the request and, for functions, has valid JSON arguments. A
+    request without tools is not checked for this."""
     workers: WorkerPool | None = None
     """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: int = 8

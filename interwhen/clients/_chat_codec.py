@@ -34,7 +34,7 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """The events of the run since the previous chunk, without those for text and without ``Finished``, whose result is
     in ``result``."""
     result: Result | None = None
-    """The result of the run; only on the last chunk."""
+    """The result of the run; only on the last chunk and on a whole answer, and not if the run failed."""
     call_id: str = ""
     """The id of the call, as in its log event and in the audit file; only with a result."""
 
@@ -71,10 +71,10 @@ NO_INFO = SupervisionInfo()
 
 
 class Part(msgspec.Struct):
-    """One chunk for the reader: either the server's own chunk, unchanged, or a chunk that interwhen made."""
+    """One chunk for the reader: either the server's own chunk, or a chunk that interwhen made."""
 
     raw: bytes | None
-    """The server's chunk; ``None`` if interwhen made ``body``."""
+    """The server's chunk, without text that was held back; ``None`` if interwhen made ``body``."""
     body: dict[str, Any] | None = None
     """The chunk that interwhen made, as decoded JSON; ``None`` if ``raw`` is the server's chunk."""
     info: SupervisionInfo = NO_INFO
@@ -114,7 +114,7 @@ class Correction(NamedTuple):
 
 
 class Corrections:
-    """Remembers which text was shown in each field, and returns the words to write after a retraction.
+    """Remembers where the shown text of each field ends, and returns the words to write after a retraction.
 
     After a retraction, the next text begins on a new line. Feedback needs no introduction, because it says itself that
     there was an error. Before other text, the word *correction* (such as "Correction:") is written, and the kept
@@ -155,8 +155,8 @@ class Corrections:
     def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
         """Return the words to write in *field* before *text*, which begins at offset *start* of the trace.
 
-        They are empty if *text* is empty, or if no text in this field was retracted. After this call with a text, that
-        retraction is done. *said* is true if *text* is feedback.
+        They are empty if *text* is empty, if no text in this field was retracted, or if feedback begins on a new line
+        anyway. After this call with a text, that retraction is done. *said* is true if *text* is feedback.
         """
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
@@ -243,10 +243,10 @@ class ChunkTemplate:
         return found
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
-        """Return the server's chunk *data* with its text replaced by *text* in *field*.
+        """Return the server's chunk *data* with *text* in *field* as its only content.
 
         *whole* is true if *text* is the complete text of the chunk. Then its log-probabilities and token ids are kept.
-        Its finish reason and token counts are removed.
+        Its finish reason and token counts are always removed.
         """
         found = self.again(data)
         choice = found["choices"][0]
@@ -296,12 +296,12 @@ class ChunkTemplate:
 class Composer:
     """Converts the events of a run to chunks for the reader. A chunk of the server is shown when its text is released.
 
-    When all text of a chunk is released, it is passed on unchanged, unless it was cut, follows a correction or comes
-    from a later request. Pieces of tool calls, the finish reason and the token counts wait for the end, because they
-    cannot be retracted. *buffer* has the server's chunks. With *hold*, all chunks wait for the end. With *splits*, the
-    released part of a chunk is shown at once. With *wants_usage*, a chunk with token counts follows at the end, if they
-    are known. *chat* is true for the chat API, false for the completions API. *trace* is a function that returns the
-    trace so far. *correction* are the words before a correction.
+    When all text of a chunk is released, it is passed on unchanged, unless it was cut, was shown in part, follows a
+    correction or comes from a later request. Pieces of tool calls, the finish reason and the last token counts wait for
+    the end, because they cannot be retracted. *buffer* has the server's chunks. With *hold*, all chunks wait for the
+    end. With *splits*, the released part of a chunk is shown at once. With *wants_usage*, a chunk with token counts
+    follows at the end, if they are known. *chat* is true for the chat API, false for the completions API. *trace* is a
+    function that returns the trace so far. *correction* are the words before a correction.
     """
 
     def __init__(
@@ -392,7 +392,7 @@ class Composer:
             self._corrections.retract(to)
 
     def _flush(self) -> None:
-        """Show the released chunks at the front of the queue, and take them out of it."""
+        """Take the released chunks from the front of the queue and show them. Pieces of tool calls wait for the end."""
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
@@ -519,7 +519,7 @@ class Composer:
         """Add the chunks that end the answer as the model did.
 
         Its tool calls come first, if its finish reason is ``tool_calls`` or ``stop``; otherwise they are left out.
-        *last* is the server's last chunk; ``None`` if it sent none.
+        *last* is the server's chunk with the finish reason; ``None`` if there is none.
         """
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):

@@ -101,15 +101,15 @@ class BufferedChunk:
 class ChunkBuffer:
     """Decodes the streams of one call, and stores their chunks in ``queue``, in the order of the trace.
 
-    ``queue`` mirrors the trace: a rewind removes chunks, and an insertion adds one. *decode* is a function that decodes
-    one event of a stream. *field* is the chunk's field for text of the answer. With *holds*, text that no monitor reads
-    is removed from the chunks.
+    The composer takes chunks out of ``queue``. When another stream begins, the chunks that the trace has lost are
+    removed, and inserted text is added. *decode* is a function that decodes one event of a stream. *field* is the
+    chunk's field for text of the answer. With *holds*, text that no monitor reads is removed from the chunks.
     """
 
     def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
         self.queue: deque[BufferedChunk] = deque()
         self.calls: list[BufferedChunk] = []
-        """Chunks with pieces of tool calls that were taken from the queue. They are shown at the end."""
+        """Chunks with pieces of tool calls that were taken from the queue. They wait for the end."""
         self.first: bytes = b""
         """The first chunk: the template of the chunks that interwhen makes."""
         self.reasoning: Field | None = None
@@ -120,9 +120,9 @@ class ChunkBuffer:
         self._field: Field = field
         self._at = 0
         self.requests = 0
-        """How many requests have been sent."""
+        """How many streams have begun."""
         self.call_extras: dict[str, Any] = {}
-        """The field ``extra_content`` of all calls, by their ids. Gemini needs it back with the calls."""
+        """The field ``extra_content`` of the calls that have one, by their ids. Gemini needs it back with the calls."""
         self._calls = CallAssembler(self.call_extras)
         self._places: dict[int, int] = {}
         self._shift = 0

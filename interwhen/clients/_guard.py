@@ -86,8 +86,8 @@ class Signature:
         """Return the tool call with the arguments *args* and *options* and all defaults, as a model would write it.
 
         Arguments that the model does not see are left out. Raises :class:`NotJson` if JSON cannot represent one of the
-        others completely or if two arguments have the same name, and
-        :class:`TypeError` if the function would raise it for these arguments.
+        others completely or if two arguments have the same name, and :class:`TypeError` if the arguments do not fit the
+        parameters of the function.
         """
         bound = self._signature.bind(*args, **options)
         bound.apply_defaults()
@@ -146,9 +146,9 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert *value* to values that JSON has. Raises :class:`NotJson` if that is not possible.
+    """Convert *value* to values that JSON has. Raises an error, such as :class:`NotJson`, if that is not possible.
 
-    Unlike ``str`` or many dump methods, this never omits, masks or truncates data. Only fields without a value
+    Unlike ``str`` or many dump methods, this does not omit, mask or truncate a field. Only fields without a value
     (``msgspec.UNSET``) are left out.
     """
     match value:
@@ -217,7 +217,10 @@ def _named(pairs: Any) -> dict[str, Any]:
 
 
 def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:
-    """Return the name of the parameter ``self`` or ``cls`` of *tool*, as a set; empty if *tool* is not a method."""
+    """Return a set with the first parameter of *tool* if it is ``self`` or ``cls`` and *tool* is defined in a class.
+
+    Otherwise, the set is empty.
+    """
     outside = str(getattr(tool, "__qualname__", "")).rpartition(".")[0]
     first = next(iter(signature.parameters), "")
     in_class = bool(outside) and not outside.endswith("<locals>")
@@ -287,9 +290,9 @@ def guard(
     *calls* are monitors (trigger ``ToolCalls``) that check the call before *tool* runs. They read the name of the tool
     and all arguments as JSON, including defaults. *name* is the name of the tool; by default it is the name of the
     function. The parameters in *context* are left out: the program passes them, and the model does not see them.
-    *results* are monitors that check the returned value before the caller gets it. They read a string unchanged and
-    other values as JSON; an awaitable is awaited first. *history* is a function that returns the conversation so far,
-    for monitors that need it. For *results*, the call is added to this conversation.
+    *results* are monitors that check the returned value before the caller gets it. They read a string unchanged, bytes
+    as UTF-8 and other values as JSON; an awaitable is awaited first. *history* is a function that returns the
+    conversation so far, for monitors that need it. For *results*, the call is added to this conversation.
 
     The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
     complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its

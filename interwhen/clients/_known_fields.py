@@ -211,7 +211,7 @@ Stands: TypeAlias = Callable[[str, str], str]
 
 
 def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
-    """Replace unmonitored text in *body* by empty text, and return it with the names of the fields that had such text.
+    """Return *body* without unmonitored text, and the names of the fields that had such text.
 
     It is text in fields that *table* does not list, in fields for numbers, in ids of more than 512 characters, in keys
     of an unusual form, and in fields marked ``copy`` that do not repeat a text which monitors read. *stands* is a
@@ -293,7 +293,9 @@ def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
 
 
 _Number: TypeAlias = int | float | bool | None
-_SMALL: Any = _Number | dict[str, _Number | dict[str, _Number]] | list[int | float | None]
+_Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^(?:{_KEY.pattern})\Z")]
+"""A key of an object for numbers. Text in any other key is unmonitored."""
+_SMALL: Any = _Number | dict[_Name, _Number | dict[_Name, _Number]] | list[int | float | None]
 _TYPES: Mapping[str, Any] = {
     "text": Any,
     "copy": None,
@@ -343,7 +345,7 @@ _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"(?!")')
 """Matches the beginning of a chunk's text, never inside a JSON string, where quotation marks are escaped."""
 _BACKSLASH = 92
 _OFTEN = 16
-"""Each of the first 16 filtered chunks is remembered, then only every 16th: if all chunks differ, it is wasted work."""
+"""Each of the first 16 filtered chunks may be remembered, then only every 16th: if chunks differ, it is wasted work."""
 
 
 class FieldFilter:
@@ -375,7 +377,7 @@ class FieldFilter:
         self.holds = holds
         """Whether unmonitored text is removed."""
         self.unmonitored: dict[str, bool] = {}
-        """The fields with unmonitored text, by name. The value tells whether the text was held back."""
+        """The first 8 fields with unmonitored text, by name. The value tells whether the text was held back."""
         self.before = self.after = b""
         """The bytes of the remembered clean chunk before and after its text; empty until one is remembered."""
         self.begin = self.rest = 0
@@ -385,7 +387,7 @@ class FieldFilter:
         self.looked = 0
         """How many chunks were filtered."""
         self.has_calls = False
-        """Whether the last chunk may hold pieces of tool calls."""
+        """Whether the last filtered chunk may hold pieces of tool calls."""
 
     def note(self, name: str) -> None:
         """Record that the field *name* of the answer has unmonitored text, and whether the text is removed.

@@ -44,7 +44,8 @@ class NamedContext:
     async def ready(self) -> Ready:
         """Return the context. If it is not open yet, a thread reads it.
 
-        Raises :class:`UsageError` if it does not exist. If its store cannot be read now, the context serves nothing.
+        Raises :class:`UsageError` if it does not exist. If its store cannot be read now, the context serves nothing, or
+        :class:`~interwhen.precompute.StoreError` is raised.
         """
         found = self.source.find(self.name)
         return await anyio.to_thread.run_sync(self.source.open, self.name) if found is None else found

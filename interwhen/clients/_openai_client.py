@@ -126,7 +126,7 @@ _FINAL = ("get_final_completion", "get_final_response")
 def with_collected_info(manager: Any) -> Any:
     """Return a copy of *manager*, the context manager that ``client.chat.completions.stream()`` and the like return.
 
-    Its stream attaches supervision info to the events and to the final object that it returns.
+    If the call is supervised, its stream attaches supervision info to the events and to the final object.
     """
     kind: Any = type(manager)
     made = object.__new__(_helper_class(kind))
@@ -256,7 +256,7 @@ class _Supervising:
 
     @cached_property
     def chat(self) -> Any:
-        """The chat resource. Its methods accept ``interwhen=``."""
+        """The chat resource. The methods of its completions accept ``interwhen=``."""
         chat = super().chat  # type: ignore[misc]
         _accept(chat.completions)
         return chat
@@ -273,7 +273,7 @@ class _Supervising:
 
     @cached_property
     def beta(self) -> Any:
-        """The beta resource. Its ``responses`` and ``chat`` are supervised, too."""
+        """The beta resource. Its ``responses`` and ``chat``, if the SDK has them, are supervised, too."""
         beta = super().beta  # type: ignore[misc]
         # Not every version of the SDK has both.
         _accept(getattr(beta, "responses", None))

@@ -118,7 +118,8 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
 def _chat_builder(slow: Build) -> Build:
     """Return a function that converts the JSON of a chunk to an SDK chat chunk.
 
-    If all values are plain, it makes the object directly. Otherwise it calls *slow*, the SDK's own function.
+    If there is one choice and the other values are plain, it makes the object directly. Otherwise it calls *slow*, the
+    SDK's own function.
     """
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta

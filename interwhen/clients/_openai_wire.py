@@ -1,6 +1,6 @@
 """Sends requests through a client of the `openai` package, with the client's keys, retries and connections.
 
-The SDK sends the request. This module reads the response body directly from the connection, without the SDK's decoding.
+The SDK sends the request. This module reads the body of the response itself, without the SDK's decoding of events.
 """
 
 from __future__ import annotations
@@ -139,7 +139,10 @@ class SdkBody:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close the response now, within one second. A pending :meth:`receive` raises :class:`StreamClosed`."""
+        """Close the response, and wait for that at most one second. A pending :meth:`receive` ends.
+
+        It usually raises :class:`StreamClosed`.
+        """
         idle, self._closed = not (self._closed or self._reading), True
         if self._scope is not None:
             self._scope.cancel()
@@ -149,7 +152,7 @@ class SdkBody:
                 await self._run_out()
 
     async def _run_out(self) -> None:
-        """Run the nested generators of the body to their end. On a closed connection they end at once."""
+        """Run the nested generators of the body to their end. On a closed connection they end soon."""
         with suppress(Exception):
             while True:
                 await self._parts.__anext__()

@@ -286,7 +286,7 @@ class OutputItems:
     def close(self, status: Status, *, before: int | None = None) -> Iterator[ItemBody]:
         """Yield the events that end the open items with *status*.
 
-        With *before*, only items of the server with a smaller number than *before* are ended.
+        With *before*, only items whose ``source`` is smaller than *before* are ended.
         """
         for item in tuple(self._open.values()):
             if before is None or item.source < before:
@@ -444,8 +444,8 @@ class ResponsesChunkBuffer(ChunkBuffer):
         """Decode *data*, one event of the stream, store it, and return its content.
 
         *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before; then
-        an object that is not an event raises :class:`~interwhen.models.StreamProtocolError`. Data that is not JSON
-        always raises it, and an error of the server raises :class:`~interwhen.models.UpstreamError`.
+        an object that is not an event raises :class:`~interwhen.models.StreamProtocolError`. Invalid data other than
+        the end mark always raises it, and an error of the server raises :class:`~interwhen.models.UpstreamError`.
         """
         try:
             event = decode_event(data)
@@ -650,7 +650,7 @@ class ResponsesComposer(Composer):
         self._sequence = -1
         """The sequence number of the last event."""
         self._rewrites = False
-        """Whether an event of interwhen was sent. From then on, the server's events are renumbered."""
+        """Whether an event was added or changed. From then on, the events get new sequence numbers."""
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
         if part.raw is not None and not self._rewrites and self._buffer.requests == 1:
@@ -696,7 +696,7 @@ class ResponsesComposer(Composer):
 
 
 def whole_of(parts: list[Part]) -> Body:
-    """Return the complete response, which the last event in *parts* with a response contains; else an empty object."""
+    """Return the response in the last event of *parts* that has one; an empty object if none has."""
     for part in reversed(parts):
         response = part.chunk().get("response")
         if isinstance(response, dict):

@@ -86,13 +86,13 @@ _CALL_PIECES = ("response.function_call_arguments.", "response.custom_tool_call_
 
 
 class ResponsesFieldFilter:
-    """Finds text that no monitor reads in the events of one answer. With *holds*, such text is removed."""
+    """Finds text that no monitor reads in the events of one answer. With *holds*, such text is removed or replaced."""
 
     def __init__(self, *, holds: bool) -> None:
         self.holds = holds
-        """Whether unmonitored text is removed."""
+        """Whether unmonitored text is removed or replaced."""
         self.unmonitored: dict[str, bool] = {}
-        """The fields with unmonitored text, by name. The value tells whether the text was held back."""
+        """The first 8 fields with unmonitored text, by name. The value tells whether the text was held back."""
         self._texts: dict[tuple[int | None, int | None, int | None], list[str]] = {}
         """The texts that monitors read, by item and part."""
         self._calls: dict[int | None, list[str]] = {}
@@ -116,8 +116,8 @@ class ResponsesFieldFilter:
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
         """Return *data*, the bytes of *event*, as the reader gets them, and record fields with unmonitored text.
 
-        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed. Data
-        that is not JSON is returned unchanged.
+        Unmonitored text is removed if ``holds`` is set, or replaced by text that monitors have read. The field
+        ``interwhen`` of a server is always removed. Data that is not JSON is returned unchanged.
         """
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)

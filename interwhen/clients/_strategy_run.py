@@ -53,10 +53,7 @@ _SLICE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """The body of one response, compressed.
-
-    The chunks of a stream repeat each other, so this is much smaller.
-    """
+    """The headers and the body of one response. The body is compressed, because chunks of a stream are alike."""
 
     headers: Mapping[str, str]
     packed: bytes
@@ -185,7 +182,7 @@ class _SampleStream:
 
     @property
     def recording(self) -> RecordedAnswer | None:
-        """The whole answer as the server sent it; ``None`` if the stream was not read to its end."""
+        """The whole answer as the server sent it; ``None`` if the stream was not read to its end. Read this once."""
         return self._response.recorded() if self._is_over and self._response is not None else None
 
     async def receive(self) -> Sequence[Chunk]:
@@ -229,7 +226,7 @@ class CallSampler:
         self.reasoning: Field | None = None
         """The field in which the server sends reasoning; ``None`` if it has not sent any."""
         self.reasoning_tokens = 0
-        """Tokens of reasoning in all samples, as the server counted them."""
+        """Tokens of reasoning in the samples that were read to their end, as far as the server counted them."""
         self.hides_reasoning = False
         """Whether the server did not send all of the reasoning of a sample: it said so, or it counted tokens of
         reasoning and has sent none."""
@@ -240,11 +237,11 @@ class CallSampler:
 
     @property
     def name(self) -> str:
-        """The model and its server: ``model@host:port``."""
+        """The model and its server: ``model@host:port``. A transport may learn host and port by its first request."""
         return f"{self._call.body.get('model', '')}@{self._transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities that are known without sending a request."""
+        """Return the capabilities without sending a request; see :meth:`CallModel.capabilities`."""
         return await self._model(self._call, self._transport, make_buffer(self._call)).capabilities()
 
     async def resume_mode(self) -> ResumeMode:
@@ -270,7 +267,7 @@ class CallSampler:
         """Send *request* as one sample, and return the open stream, once the server has accepted it.
 
         After :meth:`show`, it is a request of the run that the reader sees. Raises :class:`~interwhen.ModelError` if
-        the server refuses it, and :class:`UsageError` if the strategy adds messages to messages with more than text.
+        the request fails, and :class:`UsageError` if the strategy adds messages to messages with more than text.
         """
         if self._shown is not None:
             shown = await self._shown.stream(request)
@@ -289,7 +286,7 @@ class CallSampler:
         """Let the server answer the fork *request*, and return its completion.
 
         The fork has the prompt of the call, because all samples are judged as answers to it. Raises
-        :class:`~interwhen.ModelError` if the server refuses it.
+        :class:`~interwhen.ModelError` if the request fails.
         """
         if self._shown is not None:
             return await self._shown.complete(request)
@@ -320,9 +317,9 @@ class CallSampler:
         return replace(self._call, body=body)
 
     def _ask_again(self, body: dict[str, Any], prompt: Prompt) -> None:
-        """Replace the prompt in *body* by *prompt*, which is the caller's prompt with more text or more messages.
+        """Replace the prompt in *body* by *prompt*: a text, or the caller's messages and more messages after them.
 
-        Raises :class:`UsageError` if the caller's messages have more than text.
+        Raises :class:`UsageError` for another prompt; the caller's messages then have more than text.
         """
         known = self._prompt
         if isinstance(prompt, str) and self._call.api == "completions":
@@ -381,8 +378,8 @@ class _LearningStream:
 class CallMeter(MeteredModel):
     """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
 
-    Beyond a limit, requests raise :class:`~interwhen.models.OutOfTokens`. A fork with a ``side`` that equals one that
-    was answered gets the same answer again, without a request.
+    Requests raise :class:`~interwhen.models.OutOfTokens` when the tokens are used up, and streams also when the samples
+    are. A fork with a ``side`` that equals one that was answered gets the same answer again, without a request.
     """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
@@ -390,7 +387,10 @@ class CallMeter(MeteredModel):
         self._samples = samples
         self._answered: dict[tuple[object, ...], Completion] = {}
         self.answered_tokens = 0
-        """Tokens of the forks that were answered. (``fork_tokens`` also counts forks that were cancelled, in full.)"""
+        """Tokens of the forks that were answered, as far as the server counted them.
+
+        (``fork_tokens`` also counts forks that were cancelled, in full.)
+        """
 
     @property
     def left(self) -> int:
@@ -430,7 +430,7 @@ class CallMeter(MeteredModel):
     def streamed(self) -> int:
         """The number of tokens that servers generated in streams, including those beyond the budget.
 
-        Tokens are counted by chunks, and corrected by the servers' own counts.
+        Tokens are counted by chunks, and corrected by the servers' own counts where there are any.
         """
         return self.generated + self.unseen + self.wasted
 
@@ -469,7 +469,7 @@ class _ChosenModel:
 
 
 class _HidingStream:
-    """Adds to the end of *stream* the information that reasoning was hidden.
+    """Adds to the finish reason of *stream* the information that reasoning was hidden.
 
     A text that is joined from several samples has no token count of its own that would show this.
     """
@@ -506,7 +506,7 @@ def shown_by(monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
 
 
 def _only_corrects(monitor: Monitor) -> bool:
-    """Return whether *monitor* shows all text at once: it holds back neither text, tool calls nor unproven claims."""
+    """Return whether *monitor* holds back no text and no tool calls, and lets unproven claims and errors pass."""
     is_open = monitor.unproven == "open" and monitor.on_error != "closed"
     return monitor.delivery in ("interrupt", "observe") and not isinstance(monitor.trigger, ToolCalls) and is_open
 
@@ -535,7 +535,7 @@ class StrategyRun:
         self._context = context
         self._strategy = strategy
         self._journal = journal
-        """Gets the first run that the reader sees; ``None`` from then on."""
+        """Gets the first run that the reader sees; ``None`` from then on, and without a journal."""
         self._call = call
         self._settings = settings
         self._monitors = monitors
@@ -557,7 +557,7 @@ class StrategyRun:
         self._left: anyio.Event | None = None
         self._leaving = anyio.Event()
         self._began_off = False
-        """Whether supervision was off when the shown run began, which then has no monitors."""
+        """Whether supervision was off when the shown run began, so that its monitors do not run."""
         self._has_begun = False
         self._is_over = False
         self._solved = anyio.Event()
@@ -581,12 +581,12 @@ class StrategyRun:
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether supervision was off when the run that shows the answer began, or was turned off during that run."""
+        """Whether the monitors of the run that shows the answer were off when it began, or turned off during it."""
         return self._began_off or (self._inner is not None and self._inner.is_switched_off)
 
     @property
     def text(self) -> str:
-        """The trace that the reader sees, so far."""
+        """The trace so far of the run that the reader sees; empty before that run and between two of them."""
         return "" if self._inner is None else self._inner.text
 
     @property
@@ -682,10 +682,10 @@ class StrategyRun:
             self._sampler.opened.set()
 
     async def _opened(self) -> list[Event]:
-        """Wait until the server has accepted a request, and return the event that the stream has begun.
+        """Wait until the server has accepted a request or the strategy has ended; return the event for a begun stream.
 
-        If the strategy has failed before, because the server refused a request, return the failed result instead. An
-        error of the strategy itself is raised.
+        If a :class:`~interwhen.ModelError` ended the strategy before the server accepted a request, return the failed
+        result instead. An error of the strategy itself is raised.
         """
         await self._sampler.opened.wait()
         self._has_begun = True

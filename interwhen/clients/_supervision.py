@@ -49,14 +49,14 @@ if TYPE_CHECKING:
 # the task that entered a task group must also leave it. So a separate task enters and leaves each run.
 
 _CLOSE_SECONDS = 10.0
-"""The time limit for closing. It is longer than the time limits of all steps that closing waits for."""
+"""The time limit for closing. It is longer than the time limit of each step that closing waits for."""
 
 _tasks: set[asyncio.Task[None]] = set()
 """The running tasks: a reference keeps them from being garbage-collected."""
 
 
 class RunTask:
-    """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose` is called.
+    """A background task that enters *run*, and leaves it when :meth:`leave` or :meth:`aclose` is called.
 
     :meth:`begin` starts the task. :meth:`leave` does not wait for its end, :meth:`aclose` does. At the end,
     :meth:`CallEnding.publish` of *ending* reports and records the call.
@@ -72,7 +72,7 @@ class RunTask:
         self._soon: Callable[[Callable[[], object]], object] | None = None
 
     def begin(self) -> None:
-        """Start the task. It enters the run at the caller's next ``await``."""
+        """Start the task. It enters the run later, when the caller awaits something."""
         self._soon = _start_task(self._hold)
 
     async def entered(self) -> None:
@@ -95,7 +95,7 @@ class RunTask:
                 self._soon = None
 
     async def aclose(self) -> None:
-        """Leave the run, and wait until the task has left it, for at most 10 seconds.
+        """Ask the task to leave the run, and wait until it has left, for at most 10 seconds.
 
         Cancellation does not shorten this.
         """
@@ -159,7 +159,7 @@ class CallEnding:
                 listener.saw(self._origin.call_id, found)
 
     def publish(self, result: Result | None) -> None:
-        """Tell the listeners that the call has ended, log the call, and add it to the audit file and its journal.
+        """Tell the listeners that the call has ended, log the call, and queue it for the audit file and its journal.
 
         For a call of a gateway, this only tells the listeners: the gateway does the rest itself, because it knows more
         about its calls. *result* is ``None`` if the call raised an exception. Errors are only logged.
@@ -202,7 +202,7 @@ class CallEnding:
         """Return the record of the call, which ended with *result*.
 
         If *outcome* is given, it replaces the result's outcome. If the audit settings ask for texts, the record has
-        them, except for a call whose prompt a monitor refused or failed to check.
+        them, except for a call without a result, or whose prompt a monitor refused or failed to check.
         """
         settings, call = self._settings, self._call
         return record_call(
@@ -222,7 +222,7 @@ class CallEnding:
 def _was_refused(result: Result | None) -> bool:
     """Return whether a monitor refused the prompt, or failed to check it.
 
-    The text of such a prompt is in no record, because it may be confidential.
+    The record of the call then has no texts, because the prompt may be confidential.
     """
     return result is not None and any(one.outcome in ("refused", "failed") for one in result.prompt_findings)
 
@@ -266,9 +266,10 @@ class FormatClaim(Claim):
 
 
 def check(claim: FormatClaim) -> Verdict:
-    """Check that the tool is offered, and that the arguments are valid JSON with all required names.
+    """Check that the tool is offered, and that the arguments are a JSON object with all required names.
 
-    The result is ``Pass`` or ``Violation``. The arguments of custom tools and of code are not JSON, and not checked.
+    The result is ``Pass`` or ``Violation``. Without required names, the arguments may be empty. Those of custom tools
+    and of code are not checked, because they are not JSON.
     """
     call, required = claim.call, claim.required
     if claim.problem:
@@ -354,7 +355,7 @@ class Supervised:
         self.ending = ending
         """Makes the record of the call."""
         self.context_use: ContextUse | None = None
-        """What the call uses of its prepared context; ``None`` if it has no context."""
+        """What the call uses of its prepared context; ``None`` if it has no context, or if this is not reported."""
         self.call_id = call_id
         """The id of the call, as in its log event and in the audit file."""
         self._settings = settings
@@ -368,10 +369,10 @@ class Supervised:
         """Whether the error that ended the run was raised."""
 
     async def start(self, *, ahead: bool, seconds: float | None) -> None:
-        """Send the request and wait until the server has accepted it. Raises the same errors as :meth:`parts`.
+        """Send the request and wait until the server has accepted it.
 
         With *ahead*, the request is sent first, and the run is entered while the server works on it. This waits at most
-        *seconds* for the response to that request.
+        *seconds* for the response to that request. Raises the errors of entering the run, and those of :meth:`parts`.
         """
         try:
             self._run_task.begin()
@@ -396,8 +397,8 @@ class Supervised:
     async def parts(self) -> list[Part]:
         """Wait for the next chunks and return at least one. At the end, return an empty list.
 
-        If a :class:`~interwhen.ModelError` ended the stream, all chunks before it are returned first, and then it is
-        raised.
+        If a :class:`~interwhen.ModelError` ended the stream, the chunks before it are returned first, and then it is
+        raised, once.
         """
         while not self._over:
             events, self._waiting = self._waiting, []
@@ -690,8 +691,8 @@ def _merge_choice(choice: Body, found: Body) -> None:
 def _merge(into: Body, more: Body) -> None:
     """Merge the fields *more* of a chunk into *into*, the fields so far.
 
-    Strings and lists are joined, and tool calls are matched by their index. Other values, and the strings ``role``,
-    ``type`` and ``id``, are replaced.
+    Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values,
+    and the fields ``role``, ``type``, ``id`` and ``index``, are replaced, but not by ``None``.
     """
     for name, value in more.items():
         known = into.get(name)

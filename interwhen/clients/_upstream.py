@@ -131,7 +131,7 @@ class KnownResponse:
 
     def __init__(self, body: bytes) -> None:
         self.event_bytes = max(len(body), DEFAULT_LIMIT)
-        """The most bytes of one event. An event may hold the whole answer, whose size is limited already."""
+        """The most bytes of one event, which may hold the whole answer."""
         self.headers = {"content-type": "text/event-stream"}
         self._body = body
 
@@ -145,10 +145,10 @@ class KnownResponse:
 
 
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
-    """Return *response*. If its body is a whole answer in JSON, read it and convert it to an event stream.
+    """Return *response*. If it says that its body is JSON, read the body and convert it to an event stream.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB, or has another form than
-    that of *api*.
+    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB, or cannot be converted
+    because it has another form than that of *api*.
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
@@ -171,8 +171,9 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
 def as_events(api: Api, data: bytes) -> bytes:
     """Convert *data*, a whole answer of *api* in JSON, to the bytes of an event stream with the same content.
 
-    An error of the server, and data that is not JSON, become one event. Raises
-    :class:`~interwhen.models.StreamProtocolError` if the answer has another form than that of *api*.
+    An error of the server, and data that is not a JSON object, become one event. Raises
+    :class:`~interwhen.models.StreamProtocolError` if the answer cannot be converted because it has another form than
+    that of *api*.
     """
     try:
         body = msgspec.json.decode(data)
@@ -243,8 +244,8 @@ Facts = Literal["models", "slots", "version", "props", "server_info"]
 class CallTransport(Protocol):
     """Sends the requests of one call. The transport determines address, keys, retries and timeouts.
 
-    The parameter *place* of its methods names the path, by default that of the call. If a request fails, each method
-    raises :class:`~interwhen.ModelError`, whose ``retryable`` says whether another try may succeed.
+    The parameter *place* names the path, by default that of the call. If a request fails, a method raises
+    :class:`~interwhen.ModelError`, whose ``retryable`` says whether the run may try again.
     """
 
     @property
@@ -255,8 +256,8 @@ class CallTransport(Protocol):
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* to the path *place*, and return the open response.
 
-        Its body is an event stream, or a whole answer in JSON if the server does not stream. If the server refuses the
-        request, :class:`~interwhen.ModelError` is raised.
+        Its body is usually an event stream, or a whole answer in JSON if the server does not stream. If the server
+        refuses the request, :class:`~interwhen.ModelError` is raised.
         """
         ...
 
@@ -276,7 +277,7 @@ class CallTransport(Protocol):
 
 
 class ResumeSupport:
-    """Remembers for ``REMEMBERED_SECONDS`` how one model of one server continues kept text.
+    """Remembers for a limited time how one model of one server continues kept text.
 
     *place* names both, for the log.
     """
@@ -285,12 +286,12 @@ class ResumeSupport:
         self.place = place
         """The model and its server, for the log."""
         self.tags = KnownTags()
-        """The tags of reasoning, if the model continues from token ids."""
+        """The tags of reasoning, as far as they are known. Only a model that continues from token ids needs them."""
         self._card: ModelCard | None = None
         self.proof = EndpointProof(place)
-        """What the model was shown to do with an unfinished assistant message."""
+        """Remembers what the model was shown to do with an unfinished assistant message."""
         self.why_turn = ""
-        """Why a chat continues by a turn, if the server refused another way."""
+        """Why the server refused another way to continue a chat; empty if it is not known to have refused one."""
         self._mode: ChatMode | None = None
         self._until = self._card_until = 0.0
 
@@ -301,7 +302,10 @@ class ResumeSupport:
 
     @property
     def card(self) -> ModelCard | None:
-        """The entry of the model in the server's list ``GET /models``, as last learned; ``None`` without an entry."""
+        """The entry in ``GET /models`` that was last learned for the model.
+
+        It is the first entry of the list if none has the model's name; ``None`` if none was learned.
+        """
         return self._card
 
     def learn_card(self, card: ModelCard | None) -> None:
@@ -330,12 +334,12 @@ class ResumeSupport:
 class ModelEndpoint:
     """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
 
-    All calls to the model share this object. *model* and *host* name the model and its server, for the log.
+    Calls of one client to the model share this object. *model* and *host* name the model and its server, for the log.
     """
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
-        """The timeouts of streams. By default there are none, because the transport has timeouts."""
+        """The timeouts of streams. By default none of them ends a stream, because the transport has timeouts."""
         place = f"{model:.100}@{host}"
         self.resume = ResumeSupport(place)
         self.slots = SlotRelease()
@@ -394,11 +398,11 @@ class CallModel:
 
     @property
     def name(self) -> str:
-        """The model and its server: ``model@host:port``."""
+        """The model and its server: ``model@host:port``. A transport may learn host and port by its first request."""
         return f"{self._call.body.get('model', '')}@{self.transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities that are known without sending a request."""
+        """Return the capabilities without a request. Without an option for it, a chat is said to resume by ``turn``."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 
@@ -409,16 +413,17 @@ class CallModel:
         return "prefix" if self._call.api == "completions" else "turn"
 
     def answer_first(self, body: dict[str, Any]) -> None:
-        """Use *body*, a whole answer of the API, in place of the server's response to the first request.
+        """Use *body*, a whole answer of the API, in place of the server's response to the request of the first stream.
 
-        Later requests go to the server.
+        Other requests go to the server.
         """
         self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it, and wait for the response for at most *seconds*.
 
-        The response or the error is used by :meth:`stream`. After *seconds*, the request is cancelled.
+        If :meth:`stream` needs the same request, it uses the response or the error. After *seconds* (``None``: no
+        limit), the request is cancelled.
         """
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
@@ -478,10 +483,10 @@ class CallModel:
         return stream
 
     async def _wait_for_slot(self) -> None:
-        """Wait until llama.cpp has released the slot of the previous stream, which has the prefix in its cache.
+        """Wait a limited time for llama.cpp to release the slot of the previous stream, which has the prefix cached.
 
-        This may ask the server for its model list and its slots. It returns at once for other servers, if the server
-        cannot be asked, and if the caller has chosen to continue by an extra turn.
+        This may ask the server for its model list and its slots. It does not wait for a slot of other servers, if the
+        server cannot be asked, and if the caller has chosen to continue by an extra turn.
         """
         if self._resume == "turn":
             return  # the caller's choice, for which no server has to be known
@@ -495,7 +500,8 @@ class CallModel:
     async def complete(self, request: Request) -> Completion:
         """Answer a fork and return its completion. If the request fails, :class:`~interwhen.ModelError` is raised.
 
-        Its request has temperature 0, and leaves out the tools and the response format of the call.
+        Its request has temperature 0, unless the server refuses this option. It leaves out the tools and the response
+        format of the call.
         """
         server, prompt, way = await self._by_ids(request, await self._way(request))
         body = self._first(request.sampling, aside=True) if prompt is not None else self._body(request, way)
@@ -534,7 +540,7 @@ class CallModel:
     ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
         """Return the server, the token ids to continue from, and the way in which *request* continues.
 
-        Server and ids are ``None`` if *way* does not use token ids, or if the server refuses to tokenize. In the latter
+        Server and ids are ``None`` if *way* does not use token ids, or if the server cannot tokenize. In the latter
         case, another way is returned in place of *way*.
         """
         if way is None or way.mode != "tokens":
@@ -566,10 +572,10 @@ class CallModel:
         return self._probe == "always" or known.known == "prefill"
 
     async def prove(self) -> int:
-        """Test by requests how the server continues kept text, if this is not known yet.
+        """Test by requests how the server continues kept text, if this is not known yet and may be tested.
 
-        Return the tokens that this took. The result is remembered for later calls. Only servers that may continue an
-        unfinished message are tested.
+        Return the tokens that this took. The result is remembered for later calls, for a limited time. Only servers
+        that may continue an unfinished message are tested.
         """
         if await self._mode() != "prefill":
             return 0
@@ -603,8 +609,8 @@ class CallModel:
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and return the way with its reason.
 
-        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, asks
-        llama.cpp to render a prompt, and waits for a running probe, for at most ``WAIT_SECONDS``.
+        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, ask llama.cpp
+        to render a prompt, and wait for a running probe, for at most ``WAIT_SECONDS``.
         """
         api = self._call.api
         if api == "completions":
@@ -647,8 +653,8 @@ class CallModel:
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
         """Return the token ids of the prompt and the text of *request*, from which the model continues.
 
-        Return ``None`` if *server* refuses to tokenize, or if its reply has another form. Then later requests use a
-        prefill or an extra turn. An error that may pass with another try is raised.
+        Return ``None`` if *server* refuses to tokenize, or if its reply has another form. Then a prefill or an extra
+        turn is used for a time. An error that may pass with another try is raised.
         """
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
@@ -666,7 +672,7 @@ class CallModel:
             return None
 
     def _take(self, mode: ChatMode, why_turn: str) -> None:
-        """Use the resume mode *mode* for this model from now on, because the server refused another one.
+        """Remember *mode* as the resume mode of this model, because the server refused another one.
 
         *why_turn* is the reason.
         """
@@ -697,9 +703,10 @@ class CallModel:
         return body
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Return the body of the caller's request with the options of *sampling*. It has no kept text.
+        """Return the body of the caller's request, with the token limit, seed and temperature of *sampling*.
 
-        *aside* is true for a fork: then the token limit of *sampling* is sent even if the caller gave none.
+        It has no kept text. A temperature of 0 is left to the caller's request. *aside* is true for a fork: then the
+        token limit of *sampling* is sent even if the caller gave none.
         """
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
@@ -756,8 +763,8 @@ class CallModel:
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* with ``"stream": true``, and return the open response.
 
-        If the server refuses this field and the caller did not ask for a stream, send *body* again with ``false`` and
-        without ``stream_options``, which is also removed from *body*, and remember that. Raises
+        If the server refuses this field, or is known to refuse it, and the caller did not ask for a stream, send *body*
+        with ``false`` and without ``stream_options``, which is also removed from *body*. Raises
         :class:`~interwhen.ModelError` for another refusal, or if the server cannot be reached.
         """
         if self._call.streams:
@@ -780,8 +787,9 @@ class CallModel:
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* and return the open response.
 
-        Also ask for token counts and token ids, if the server accepts these fields. If it refuses a field, send the
-        request again without it, and remember that. Raises :class:`~interwhen.ModelError` for another refusal.
+        Also ask for token counts and, where they are needed, token ids, unless the server is known to refuse these
+        fields. If it refuses one, send the request again without it. Raises :class:`~interwhen.ModelError` for another
+        refusal.
         """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:

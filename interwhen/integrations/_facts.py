@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 def facts_of(call: SupervisedCall) -> dict[str, Any]:
-    """Return the facts of *call* as JSON values. They do not contain the answer, except where a violation quotes it.
+    """Return the facts of *call* as JSON values. They do not contain the answer, except where a reason quotes it.
 
     ``label`` is the label of the result. ``violations`` has the monitor, verifier, reason, wrong text and remedy of
     each violation. ``reasons`` says why the result is not verified, and is empty for a verified one and without a
     result. ``call_id`` is the id of the call in the log and in the audit file. ``model``, ``checks`` and ``tokens`` are
-    the name of the model, the number of checks on the returned text and the number of all tokens; both numbers are 0
-    without a result.
+    the name of the model, the number of checks on the returned text and the number of generated tokens; both numbers
+    are 0 without a result.
     """
     result = call.result
     unverified = getattr(result, "unverified_reasons", ())

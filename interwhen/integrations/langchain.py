@@ -21,9 +21,9 @@ ModelT = TypeVar("ModelT")
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
     """Return a copy of *model*, a ``ChatOpenAI`` or ``AzureChatOpenAI``, whose calls *monitors* supervise.
 
-    Each message has the facts in ``response_metadata["interwhen"]``; a stream has them in its last chunk. *options* are
-    the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the clients of *model* must be wrapped
-    already.
+    The message of a supervised call has the facts in ``response_metadata["interwhen"]``; a stream has them in its last
+    chunk. *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the clients of
+    *model* must be wrapped already.
     """
     made: Any = model.model_copy()  # type: ignore[attr-defined]
     for client, root in (("client", "root_client"), ("async_client", "root_async_client")):

@@ -18,7 +18,7 @@ _CLIENT = "_client"
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
     """Return a copy of *model* whose calls *monitors* supervise.
 
-    *model* is an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``. Each answer adds a custom span named
+    *model* is an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``. A supervised answer adds a span named
     ``interwhen`` to the trace of the agent; if the library repeated the call, the span is that of the last attempt. The
     data of the span are the facts of the call: its id, the label of its result, its violations, the reasons why it is
     not verified, the model, and the numbers of checks and tokens. *options* are the same as for :func:`interwhen.wrap`.
@@ -30,7 +30,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedAgentModel:
-    """A mixin for models. It adds a span with the facts after each of the two methods that give an answer."""
+    """A mixin for models. It adds a span with the facts after the two methods that give an answer."""
 
     async def get_response(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

@@ -19,10 +19,9 @@ ModelT = TypeVar("ModelT")
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
     """Return a copy of *model*, an ``OpenAIChatModel`` or ``OpenAIResponsesModel``, whose calls *monitors* supervise.
 
-    Each response has the facts in ``metadata["interwhen"]``, including the response that a stream builds at its end. A
-    response that a stream builds earlier does not have them.
-    *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must
-    be wrapped already.
+    The response of a supervised call has the facts in ``metadata["interwhen"]``. A response that a stream builds before
+    the call has ended does not have them. *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and
+    *options*, the client of *model* must be wrapped already.
     """
     from pydantic_ai.providers.openai import OpenAIProvider
 

@@ -225,7 +225,7 @@ def sentences(text: str) -> list[str]:
 
 
 def clauses(text: str) -> Iterator[str]:
-    """Yield the clauses of a policy in linear time: the sentences of each paragraph and each list item.
+    """Yield the clauses of a policy: the sentences of each paragraph and each list item.
 
     Headings (lines that begin with ``#``) and sentences of fewer than four words are left out.
     """
@@ -289,7 +289,8 @@ class MutantTally:
 
     killed: int
     equal: int
-    """How many mutants are equivalent to the rule, as Z3 proved (for lists within the bound)."""
+    """How many of the mutants that the examples missed are equivalent to the rule, as Z3 proved (for lists within the
+    bound, with all values known). They are not among the survivors."""
     survivors: tuple[str, ...]
     """The changed condition of each mutant that the examples missed, as text."""
 
@@ -367,12 +368,12 @@ def admit(
     - its id is its own, it quotes the policy word for word, and passes the type check;
     - at least one example keeps it and one breaks it, and each example has the outcome that it expects;
     - it can apply, be kept (unless it is a prohibition) and be broken;
-    - it does not contradict another rule, and makes no tool unreachable;
+    - Z3 finds no contradiction with another rule, and no tool that the rules make unreachable;
     - its examples detect at least 95 % of its mutants, which *seed* selects.
 
-    If Z3 cannot decide the third or the fourth point, the rule is not admitted (the reason is ``open``). A mutant that
-    it cannot decide counts as not detected. If some rules of a conflict also have other problems, only these rules are
-    blamed for the conflict.
+    The fourth point is searched only for rules that judge before a call. If Z3 cannot decide a question about the third
+    or the fourth point, the rule is not admitted (the reason is ``open``). A mutant that it cannot decide counts as not
+    detected. If some rules of a conflict also have other problems, only these rules are blamed for the conflict.
 
     *fired* has the number of violations that each rule found in recorded calls, to be shown in the coverage. Without
     it, the coverage shows the number of examples that expect ``breaks``. *on_progress* is called with the number of
@@ -480,10 +481,10 @@ def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
 
 
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
-    """Judge the examples of *rule* by at most 150 mutants of it, and count the results. Needs the extra ``z3``.
+    """Judge the examples of *rule* by at most 150 mutants of it, and count the results.
 
-    A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. After three
-    questions that Z3 did not answer, it is not asked again. *seed* selects the mutants.
+    Needs the extra ``z3``. A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a
+    survivor. After three questions that Z3 did not answer, it is not asked again. *seed* selects the mutants.
     """
     from interwhen.policy._smt import same_rule
 
@@ -508,8 +509,8 @@ def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
     """Count the violations that each rule of *policy* finds in the recorded situations in the file at *path*.
 
     Rules that judge after the call are left out. Each line is a JSON object with the keys of an example: ``tool``,
-    ``args``, ``state``, ``calls``, ``talk``, ``beside``, ``now``. Raises :class:`UsageError` if the file cannot be
-    read, or if a line is not a situation; then it names the line.
+    ``args``, ``state``, ``calls``, ``talk``, ``beside``, ``now``; blank lines are skipped. Raises :class:`UsageError`
+    if the file cannot be read, or if a line is not a situation; then it names the line.
     """
     counts: Counter[str] = Counter()
     now = policy.now if policy.now != "clock" else None

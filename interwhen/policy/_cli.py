@@ -92,7 +92,7 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
 def show_replayed(found: Replayed) -> None:
     """Print the result of a policy on recorded runs: the counts for each rule, and what they revealed.
 
-    That is the fields and records that no result had, and the rules that decided no call.
+    That is the fields and records that no result had, and the rules that were only undecided.
     """
     table = _table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
     for column in table.columns[1:-1]:
@@ -171,7 +171,7 @@ def lint(
 ) -> int:
     """Run the policy in FOLDER on recorded runs, and list fields that no result has, and rules that never decide.
 
-    Exit codes: 0 no such field or rule, 1 at least one, 2 wrong usage.
+    Exit codes: 0 no such field or rule, 1 at least one, 2 wrong usage. Records that no result has are only listed.
 
     Parameters
     ----------

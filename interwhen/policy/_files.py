@@ -1,6 +1,6 @@
 """Reads a policy folder: ``policy.toml``, ``schema.toml``, the policy's text, ``situations.toml`` and the rule files.
 
-The content is not trusted: only regular files of a limited size are read, and none outside the folder.
+The content of such a folder is not trusted: only regular files of a limited size are read, and none outside the folder.
 """
 
 from __future__ import annotations
@@ -175,9 +175,9 @@ def _index(step: str, count: int, path: str) -> int:
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
     """Build a situation from *parts*, in the format of examples and recorded situations.
 
-    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for an unknown table and
-    for nesting that is too deep, and :class:`ValueError`, :class:`TypeError` or :class:`AttributeError` for another
-    wrong value.
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for an unknown table, for
+    nesting that is too deep and for another value in place of a table, and :class:`ValueError`, :class:`TypeError` or
+    :class:`AttributeError` for another wrong value.
     """
     talk, time, plain = parts.get("talk"), parts.get("now"), _plain(parts, 0)
     return Situation(
@@ -565,9 +565,9 @@ def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | Non
     """Make *folder* a policy folder: copy *text*, *tools* and *schema* into it.
 
     They get the names ``policy.md``, ``tools.json`` or ``tools.py``, and ``schema.toml``. ``policy.toml`` is written,
-    too, unless it exists. No file is overwritten: if the folder has such a file with other content, this raises
-    :class:`UsageError`. It also raises it if a new folder gets neither *tools* nor *schema*, or if a file cannot be
-    read, is too large, or has a type that is not supported, and :class:`OSError` if it cannot write.
+    too, unless it exists. If the folder has a copied file with other content, this raises :class:`UsageError` and does
+    not overwrite it. It also raises it if a new folder gets neither *tools* nor *schema*, or if a file cannot be read,
+    is too large, or has a type that is not supported, and :class:`OSError` if it cannot write.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

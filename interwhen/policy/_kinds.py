@@ -41,8 +41,8 @@ def unit_named(word: str) -> Measure | None:
 def read_amount(text: str, dimension: str) -> Fraction | None:
     """Parse an amount such as ``2.4 GB`` or ``$50``, and return it exactly in the base unit of *dimension*.
 
-    ``None`` if *text* is not an amount of this dimension, or has no space before its unit. The function never guesses a
-    unit or rounds a number.
+    ``None`` if *text* is not an amount of this dimension, or has no space before its unit. No unit is guessed, and no
+    number is rounded.
     """
     text = text.strip()
     if text.startswith("$"):
@@ -137,7 +137,7 @@ class PairsOf:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """A value that the schema does not describe. A rule cannot use it; it can only ask whether an argument is given."""
+    """A value that the schema does not describe. A rule can only ask whether such an argument is given."""
 
 
 Kind: TypeAlias = Bool | Number | Quantity | Text | Date | Moment | ListOf | MapOf | RecordOf | PairsOf | Anything

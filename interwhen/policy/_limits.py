@@ -12,7 +12,7 @@ DEPTH = 60
 NODES = 1_500
 """The most nodes of an expression after its definitions are expanded."""
 DIGITS = 30
-"""The most digits of a number, before the point and after it."""
+"""The most digits of a number in an expression, before the point, and also after it."""
 STEPS = 100_000
 """The most steps of one evaluation. An evaluation that needs more ends as unknown."""
 EXAMPLE_STEPS = 200_000
@@ -39,7 +39,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def name_fits(name: str, pattern: str) -> bool:
-    """Tell whether *name* matches *pattern*, in which ``*`` stands for any text, in linear time.
+    """Tell whether *name* matches *pattern*, in which ``*`` stands for any text.
 
     A pattern may come from an untrusted policy. So it is not compiled to a regular expression, which could backtrack.
     """

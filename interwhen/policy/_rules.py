@@ -15,6 +15,7 @@ from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, PairsOf
 from interwhen.policy._schemas import MadeCall, Schema, Situation, WhenJudged
 from interwhen.policy._state import Learning, State, learn
 from interwhen.policy._syntax import (
+    Apply,
     Compare,
     Constant,
     ExpressionError,
@@ -95,8 +96,8 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
     """Return why *message* reveals more than its *level* allows, or cannot be shown; an empty text if neither is so.
 
     At the level ``why``, a message explains the rule, and it may show only values that the model wrote itself: the
-    arguments. At the level ``witness``, it may also show facts, but never the value that the condition *require*
-    demands for an argument. At both, each expression must have a single value of a known kind. *scope* has the kinds of
+    arguments. At the level ``witness``, it may also show facts, but not an expression to which the condition *require*
+    makes an argument equal. At both, each expression must have a single value of a known kind. *scope* has the kinds of
     the names.
     """
     answers = set(_answers(require))
@@ -112,7 +113,8 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
             )
         bound = {name for part in walk(node) if isinstance(part, Quantified) for name in part.names}
         roots = {part.name for part in walk(node) if isinstance(part, Name)} - bound
-        if level == "why" and not roots <= {"args"}:
+        has_calls = any(isinstance(part, Apply) and part.function == "calls" for part in walk(node))
+        if level == "why" and (has_calls or not roots <= {"args"}):
             return f"'why' must show arguments of the call only, got {{{show(node)}}}: move it to 'witness'"
         if show(node) in answers:
             return (

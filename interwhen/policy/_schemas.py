@@ -27,7 +27,7 @@ TALK: Final = RecordOf(
 
 @dataclass(frozen=True, slots=True)
 class MadeCall:
-    """A tool call that was made before the judged call, and its result."""
+    """A tool call that was made, and its result."""
 
     tool: str
     arguments: Mapping[str, Any]

@@ -1,11 +1,11 @@
 """Translates expressions into formulas of Z3 (extra ``z3``), to ask questions about all situations at once.
 
 Each field of the data becomes a function of its keys and list positions, so that equal keys mean the same entry.
-Numbers, amounts and times are exact reals. Texts are a separate sort, in which different literals are different
-values. All values count as known, except the first argument of ``assume``. Lists are unrolled up to a bound: the answer
-"no such situation" holds only for lists of at most this length. The answer "there is one" may rest on results that no
-data gives, for tests of texts that are not literals (such as ``contains``), and for the lists that ``values``, ``keys``
-and ``flat`` make.
+Numbers, amounts and times are exact reals. Texts are a separate sort, in which different literals are different values.
+All values count as known, except the first argument of ``assume``. Lists are unrolled up to a bound: the answer "no
+such situation" holds only for lists of at most this length. The answer "there is one" may rest on results that no data
+gives: for example, for tests of texts that are not literals (such as ``contains``), and for the lists that ``values``,
+``keys`` and ``flat`` make.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Encoder:
     # Conditions on the data that hold for all rules.
 
     def domain(self) -> list[Term]:
-        """Return the conditions that are true in every situation, for all that was encoded so far.
+        """Return the conditions that each question assumes, for all that was encoded so far.
 
         A text with allowed words is one of them, lengths of lists are within the bound, and different literal texts are
         different values, for which ``starts_with`` and ``contains`` have their true results.
@@ -415,8 +415,8 @@ class Questions:
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
         """Ask Z3 whether all *conditions*, given by name, can be true in one situation, as :meth:`ask` does.
 
-        The second part of the result has the sorted names of conditions that exclude each other. It is empty unless the
-        answer is ``no``.
+        The second part of the result has the sorted names of conditions that cannot be true together. It is empty
+        unless the answer is ``no``, and may be empty then, too.
         """
         solver = self._solver()
         for name, condition in conditions.items():
@@ -463,8 +463,9 @@ def smtlib(rule: Rule, schema: Schema) -> str:
 # Defects that Z3 finds in rules: rules that never decide, rules that contradict each other, unreachable tools.
 
 Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
-"""``vacuous``: a rule can never apply, be broken or be kept. ``contradiction``: no call can keep two rules.
-``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not find out."""
+"""``vacuous``: a rule can never apply, be broken or be kept. ``contradiction``: no call to which two rules apply can
+keep both. ``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not find
+out."""
 _MOST_STATES = 64
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, its remaining pairs are skipped."""
@@ -534,7 +535,7 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 def contradictions(
     rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
 ) -> Iterator[Defect]:
-    """Yield a defect for each pair of *rules* that contradict each other, and for each pair that Z3 cannot decide.
+    """Yield a defect for each pair of *rules* found to contradict each other, and for each pair that Z3 cannot decide.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
     rules that judge before a call are compared. A pair with a formula that is too large is skipped, and after three
@@ -604,9 +605,9 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
 
     The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
     ``calls``), and examines at most 64 sets. All other data is unconstrained. So a tool that is reported as a
-    ``deadlock`` is certainly unreachable (with lists within the bound). The defect is ``open`` if sets were left out,
-    or if Z3 did not answer a question. A tool that is not reported may still be unreachable because of the results of
-    calls, or because a formula is too large. Only rules that judge before a call count.
+    ``deadlock`` is unreachable, for lists within the bound and known values. The defect is ``open`` if sets were left
+    out, or if Z3 did not answer a question. A tool that is not reported may still be unreachable because of the results
+    of calls, or because a formula is too large. Only rules that judge before a call count.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]

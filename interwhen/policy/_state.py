@@ -27,8 +27,8 @@ _MOST = 100_000
 class Learning:
     """A declaration of how a call updates one table of the state.
 
-    The call either sets an entry to a value, which an expression of its arguments and its result gives, or removes an
-    entry that it may have changed, so that the value is unknown.
+    The call either sets entries to values, which an expression of its arguments and its result gives, or forgets
+    entries that it may have changed, so that their values are unknown.
     """
 
     tools: tuple[str, ...]
@@ -83,8 +83,8 @@ class Overlay(Mapping[Key, Any]):
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
     """Return the state after *call*: *state* with the changes that *learnings* declare.
 
-    A change is left out if its key, its condition or its value is unknown. *state* itself does not change; it is
-    returned if there is no change.
+    A change is left out if its condition is not true, or if its key or its value is unknown. *state* itself does not
+    change; it is returned if there is no change.
     """
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
@@ -99,7 +99,7 @@ def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Sch
     """Return the state that *learnings* make of a database.
 
     *records* are the records of the database, each in the form of a call whose result is the record. A change is left
-    out if its key, its condition or its value is unknown.
+    out if its condition is not true, or if its key or its value is unknown.
     """
     state: dict[str, MutableMapping[Key, Any]] = {}
     listed = tuple(learnings)

@@ -283,14 +283,14 @@ class Token(NamedTuple):
     form: Literal["word", "name", "sign", "constant", "end"]
     """``word`` is a reserved word such as ``and``, ``name`` any other word, and ``end`` the end of the expression."""
     text: str
-    """The characters of the token; ``the end`` for the end token."""
+    """The characters of the token, without the unit of an amount; ``the end`` for the end token."""
     at: int
     constant: Constant | None = None
     """The value of a literal; ``None`` for other tokens."""
 
 
 def tokens(text: str) -> list[Token]:
-    """Split *text* into tokens, with an end token last, in linear time.
+    """Split *text* into tokens, with an end token last.
 
     Raises :class:`ExpressionError` if *text* is too long, or has a character, a unit, a date or a number that is not
     allowed.

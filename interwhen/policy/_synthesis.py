@@ -157,7 +157,7 @@ class Draft:
     text: str = ""
     """The text of the last rule that the model wrote; empty if it wrote none, or says that no rule is possible."""
     reason: str = ""
-    """Why there is no rule, in the model's words."""
+    """Why there is no rule, in the model's words; empty unless the status is ``no rule``."""
 
 
 @dataclass(frozen=True, slots=True)

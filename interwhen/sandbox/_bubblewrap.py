@@ -62,11 +62,11 @@ class Bubblewrap:
 
 
 def wrap(plan: RunPlan, python: str, *, as_root: bool) -> Bubblewrap:
-    """Return the options of bubblewrap for *plan*, and set ``user`` and ``outer`` in *plan* for the launcher inside.
+    """Return the options of bubblewrap for *plan*, and complete *plan* for the launcher inside.
 
-    If this process is root and *as_root* is true, bubblewrap runs as root. In all other cases it makes a user
-    namespace, which the kernel must allow. Root without *as_root* starts it under an unused user id, which must be able
-    to read the interpreter *python*.
+    If this process is root, *as_root* is true and an unused user id is known, the program gets this id, and bubblewrap
+    makes no user namespace. Otherwise it makes one, which the kernel must allow. Root without *as_root* starts it under
+    an unused user id (if one is known), which must be able to read the interpreter *python*.
     """
     uid = namespaces.unused_uid(secrets.randbits(22)) if os.geteuid() == 0 else None
     kinds = {*namespaces.KINDS, "user"}

@@ -64,13 +64,13 @@ _FORBIDDEN = ("PermissionError", "ModuleNotFoundError", "ImportError")
 class MontySandbox(BlockingSandbox):
     """Runs functions and scripts in Monty, an interpreter of much of Python that has no files, network or processes.
 
-    A call takes well under a millisecond, because worker processes are kept for later calls. If no worker becomes free
-    within 60 seconds, it ends as :class:`Crashed`. A run raises :class:`UsageError` for a :class:`Command`, and for a
-    program with files or stdin. Entering raises :class:`~interwhen.toolkit.MissingExtraError` without the extra
-    ``sandbox``.
+    A small program usually takes less than a millisecond, because worker processes are kept for later calls. If no
+    worker becomes free within 60 seconds, a call ends as :class:`Crashed`. A run raises :class:`UsageError` for a
+    :class:`Command`, and for a program with files or stdin. Entering raises
+    :class:`~interwhen.toolkit.MissingExtraError` without the extra ``sandbox``.
 
-    Results leave the interpreter as text, not as Python objects: converting objects would use time and memory of our
-    process, and a program can make an object whose conversion never ends.
+    Returned values leave the interpreter as text, not as Python objects: converting objects would use time and memory
+    of our process, and a program can make an object whose conversion never ends.
     """
 
     name = "monty"
@@ -198,7 +198,7 @@ class _Run:
                 os.kill(self._worker, signal.SIGKILL)
 
     def _bound_worker(self) -> None:
-        """On Linux, limit the memory of the worker process, in case the interpreter's count of the memory is wrong."""
+        """On Linux, limit the memory of the worker process if possible: the interpreter's own count may be wrong."""
         if self._worker is None or not sys.platform.startswith("linux"):
             return
         import resource

@@ -51,7 +51,7 @@ from interwhen.sandbox._sandbox import (
 # Start the launcher, read the output of the program within its limits, and end all processes.
 
 _SET_UP_SECONDS = 20.0
-"""The most time for setting up the sandbox, on a busy machine."""
+"""Added to the time limit of a run, for setting up the sandbox on a busy machine."""
 _END_SECONDS = 2.0
 _CHUNK = 65536
 
@@ -68,14 +68,14 @@ def interpreter() -> str:
 
 @dataclass(slots=True)
 class Heard:
-    """What our process received from a run: the keeper's answer, and the output of the program."""
+    """What our process received from a run: the keeper's answer, and the output."""
 
     answer: KeeperAnswer | str
     """The keeper's answer, or why there is none."""
     stdout: bytes
     stderr: bytes
     ended_for: Literal["", "output", "seconds", "aborted"] = ""
-    """Why our process ended the run; empty if it did not."""
+    """Why our process ordered the end of the run; empty if it did not."""
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class _Stream:
     limit: int
     data: bytearray = field(default_factory=bytearray)
     open: bool = True
-    """Whether more data may come: the pipe has not ended."""
+    """Whether more data may come: its end was not read yet."""
 
     @property
     def overfull(self) -> bool:
@@ -123,8 +123,8 @@ class Wrapper(Protocol):
 def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
     """Run *plan*, inside *wrapper* if given, and return what this process received: the answer and the output.
 
-    This blocks until the launcher has ended. In a pid namespace, all other processes of the run have ended then.
-    Another thread can end the run by calling *abort*. Raises :class:`OSError` if the launcher cannot be started.
+    This blocks until the launcher has ended. In a pid namespace, the other processes of the run end with it. Another
+    thread can end the run by calling *abort*. Raises :class:`OSError` if the launcher cannot be started.
     """
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
@@ -177,7 +177,7 @@ def _file_of(content: bytes, stack: contextlib.ExitStack) -> int:
 
 
 class _Closing:
-    """Closes our end of the control pipe once, which ends the sandbox."""
+    """Closes our end of the control pipe once, which tells the keeper to end the sandbox."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -230,9 +230,9 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 
 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
-    """End the sandbox by *closing* and wait for the launcher, *process*; kill it if it does not end in time.
+    """End the sandbox by *closing*, and wait for *process*; kill its process group if it does not end in two seconds.
 
-    The launcher waits for the keeper. In a pid namespace, all other processes of the sandbox end with the keeper.
+    In a pid namespace, the other processes of the sandbox end with the keeper.
     """
     closing()
     try:
@@ -264,13 +264,12 @@ def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
-    """Return the outcomes of *programs*, which ran one after another and share one stdout and one stderr.
+    """Return the outcomes of *programs*, which share one run, one stdout and one stderr.
 
-    *heard* is what our process received from the run. If there was too much output, each program is
-    ``Limited("output")``, except those that were :class:`Denied`. A program that was not tried has the outcome of the
-    last one if that could not be started, and otherwise is :class:`Limited`, because the shared time or output was
-    used up. If the keeper gave no answer, all programs have the same outcome: ``Limited("output")`` or
-    :class:`Crashed`.
+    *heard* is what our process received from the run. If our process ended it because of too much output, each program
+    is ``Limited("output")``, except one that was ended for a forbidden call. A program that was not tried has the
+    outcome of the last one if that could not be started, and otherwise is :class:`Limited`. If the keeper gave no
+    answer, all programs have the same outcome: ``Limited("output")`` or :class:`Crashed`.
     """
     answer = heard.answer
     if isinstance(answer, str):
@@ -325,10 +324,7 @@ def _by_end(answer: KeeperAnswer, program: Program, limits: Limits, record: Reco
 
 
 def _by_report(answer: KeeperAnswer, program: Program, limits: Limits, record: Record) -> Outcome:
-    """Return the outcome of *program*, which is Python code, from the report of its runner in *answer*.
-
-    The report is empty, or has an exception or a value.
-    """
+    """Return the outcome of *program*, which is Python code, from the report of its runner in *answer*."""
     if len(answer["value"]) > limits.output_bytes:
         return Limited("output", record)
     word, _, rest = answer["value"].decode(errors="replace").partition("\0")
@@ -386,7 +382,7 @@ def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | Non
 
 
 def _unless_refused(crashed: Crashed) -> Outcome:
-    """Return ``Denied`` if the sandbox refused an action before the program failed, else *crashed*."""
+    """Return ``Denied`` if the record of *crashed* has a refused action, else *crashed*."""
     refused = crashed.record.refused
     return Denied(refused[0], crashed.record) if refused else crashed
 
@@ -396,7 +392,8 @@ def _text(data: bytes) -> str:
 
 
 Mechanism: TypeAlias = Literal["root", "user", "mount", "pid", "net", "ipc", "uts", "landlock", "seccomp", "notify"]
-"""A mechanism that enforces guarantees: rights of root, kinds of namespaces, and filters."""
+"""A mechanism that a sandbox uses: the rights of root, a kind of namespace, a filter, or (``notify``) the listener of
+the filter of system calls."""
 
 Isolation: TypeAlias = Literal["kernel", "bubblewrap"]
 """What makes the namespaces and the file system: our own system calls, or the program ``bwrap``."""
@@ -425,7 +422,7 @@ class _Setting:
     site: bool
     """Whether Python code may import the packages that are installed here."""
     readable: tuple[tuple[str, str], ...]
-    """What programs may read: pairs of the path of a file or directory and its real path, in which links are
+    """The files and directories that programs may read: pairs of a path and its real path, in which links are
     resolved."""
     required: tuple[Guarantee, ...]
     """The guarantees without which the sandbox refuses to run."""
@@ -442,9 +439,9 @@ class _Setting:
 class ProcessSandbox(BlockingSandbox):
     """Runs programs in separate namespaces, under a filter of system calls, without privileges, and within limits.
 
-    It needs Linux, but no package: it calls the kernel directly or, on request, uses bubblewrap. If it cannot
+    It needs Linux, but no Python package: it calls the kernel directly or, on request, uses bubblewrap. If it cannot
     enforce a guarantee, entering it raises :class:`~interwhen.sandbox.SandboxUnavailable`, unless *allow_missing* names
-    the guarantee. The record of each run has the guarantees that were missing.
+    the guarantee. The record of a run has the guarantees that were missing, if the sandbox reported them.
     """
 
     def __init__(
@@ -466,10 +463,11 @@ class ProcessSandbox(BlockingSandbox):
         :param site: whether Python code may import the packages that are installed here.
         :param python: the path of the interpreter for Python code (default: the one of Python's base installation or,
             with *site*, the one of this process).
-        :param parallel: how many programs run at a time under :meth:`run` (default: the number of processors).
+        :param parallel: the most calls of :meth:`run` and :meth:`run_each` that run at a time (default: the number of
+            processors).
         :param without: mechanisms not to use, to test a machine that lacks them.
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
-            which has to be installed. Limits, the filter of system calls and the report are the same with both.
+            which has to be installed. The limits and the filter of system calls are the same with both.
 
         Raises :class:`UsageError` for an unknown isolation or guarantee, and if *readable* has the path ``/``.
         """
@@ -492,26 +490,26 @@ class ProcessSandbox(BlockingSandbox):
         self._entered = False
 
     def probe(self) -> Guarantees:
-        """Find out which guarantees this machine can enforce, by making a sandbox once.
+        """Find out which guarantees this machine can enforce, by making a sandbox if Linux (and ``bwrap``) is there.
 
-        The result is cached, except for a failure that a busy machine may have caused, and a missing ``bwrap``. Raises
-        :class:`OSError` if this process cannot start another one.
+        The result is cached in this process, except for a failure that a busy machine may have caused, and a missing
+        ``bwrap``. Raises :class:`OSError` if this process cannot start another one.
         """
         return _probe(self._setting)
 
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
 
-        No call can influence another, if the guarantee ``processes`` is enforced: when one has ended, its processes are
-        gone and its directory has only the given files again. The file system is made once, so that each call takes
+        Before the next call starts, the processes of the last one are gone, if the guarantee ``processes`` is enforced,
+        and its directory has only the given files again. The file system is made once, so that starting a call takes
         little more than the start of an interpreter.
 
-        *limits* are those of each call, except that its ``seconds`` and its output to stdout and stderr are for all
-        calls together: the calls that do not start in time are :class:`Limited`, and after too much output all calls
-        are. *calls* share the ``files`` and ``stdin`` of the first; without calls, the result is empty. Raises
-        :class:`UsageError` if the sandbox was not entered with ``async with``, if the files are too large, or if
-        arguments have no JSON form, and :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is
-        missing.
+        *limits* are those of each call, except that ``seconds`` and the output to stdout and stderr are for all calls
+        together: calls that do not start in time are :class:`Limited`, and after too much output so are all calls,
+        except one that was ended for a forbidden system call. *calls* share the ``files`` and ``stdin`` of the first;
+        without calls, the result is empty. Raises :class:`UsageError` if the sandbox was not entered with
+        ``async with``, if the files are too large, or if arguments have no JSON form, and
+        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is missing.
         """
 
         def run(abort: Abort) -> tuple[Outcome, ...]:
@@ -559,7 +557,7 @@ _PROBED: dict[_Setting, Guarantees] = {}
 
 
 def _probe(setting: _Setting) -> Guarantees:
-    """Make the sandbox once without requirements, and return the guarantees that it enforces.
+    """Return the guarantees that a sandbox with *setting* enforces, without requiring any.
 
     The result is cached, except for a failure that a busy machine may have caused, and a missing ``bwrap``.
     """

@@ -23,11 +23,12 @@ Guarantee: TypeAlias = Literal["network", "files", "processes", "memory", "sysca
 """One guarantee of a sandbox:
 
 - ``network``: nothing is sent or received;
-- ``files``: no file outside the program's own directory is changed, and only files that the sandbox makes readable
-  are read: those of the system and of Python, and those that the caller named;
+- ``files``: no file outside the program's own directory is written, made or deleted (except devices such as
+  ``/dev/null``), and only files that the sandbox makes readable are read: mainly those of the system and of Python, and
+  those that the caller named;
 - ``processes``: other processes are not visible, and none of its own outlives the run;
 - ``memory``: no process uses more than the limit;
-- ``syscalls``: system calls that honest programs do not need are refused;
+- ``syscalls``: a list of system calls that honest programs do not need is refused;
 - ``privileges``: it has no rights of an administrator, and cannot gain any.
 """
 
@@ -86,15 +87,15 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The resource limits of one run. A program that fails because of a limit ends as :class:`Limited`.
+    """The resource limits of one run. A program that fails because of a limit usually ends as :class:`Limited`.
 
-    A :class:`Command` that meets a limit and ends with an exit code of its own may end as :class:`Returned`. In
+    One that meets a limit and then ends in its own way may end as :class:`Returned` or :class:`Crashed`. In
     :class:`MontySandbox`, the limits ``disk_bytes``, ``files``, ``open_files`` and ``processes`` have no effect. Raises
     :class:`UsageError` if a limit is not between 0 and 2**60 (both excluded), or ``open_files`` is below 8.
     """
 
     seconds: float = 5.0
-    """Wall-clock time from the start of the program itself."""
+    """Wall-clock time from the start of the program's process."""
     cpu_seconds: float = 5.0
     """Processor time of each process, rounded up to whole seconds. :class:`MontySandbox` does not measure it: there,
     the smaller one of ``seconds`` and ``cpu_seconds`` is the limit on the wall-clock time."""
@@ -103,8 +104,8 @@ class Limits:
     memory of all processes together, measured about ten times a second. In :class:`MontySandbox`, the memory of the
     program, as the interpreter counts it."""
     output_bytes: int = 64 * 1024
-    """The most bytes of stdout, of stderr, and of a returned value as JSON (each; characters in
-    :class:`MontySandbox`)."""
+    """The most bytes of stdout, of stderr, and of a returned value as JSON with a short mark (each; in
+    :class:`MontySandbox`, characters, without the mark)."""
     disk_bytes: int = 16 * MIB
     """The most bytes in any single file and, on a machine with mount namespaces, in the program's own directory."""
     files: int = 512
@@ -178,7 +179,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Run the executable ``argv[0]``, which is looked up in the program's ``PATH``.
+    """Run the executable ``argv[0]``, a path or a name in the program's ``PATH``.
 
     *files* has the contents of files in its current directory, by name. The program gets none of our environment: a few
     fixed variables such as ``PATH``, and those of *environment*, which replace them. :class:`MontySandbox` runs no
@@ -214,7 +215,7 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Raise :class:`UsageError` if a name in *files* is empty or ``.``, is an absolute path, or has ``..`` or a NUL."""
+    """Raise :class:`UsageError` if a name in *files* is empty, ``.`` or absolute, or has a part ``..`` or a NUL."""
     for name in files:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -231,20 +232,22 @@ class Record:
     """What a run printed and used, and what the sandbox refused. Every outcome has one."""
 
     stdout: str = ""
-    """The output of the program, up to the limit; bytes that are not UTF-8 are replaced. After
-    :meth:`ProcessSandbox.run_each`, the output of all calls."""
+    """The output of the program, cut if it is too long; bytes that are not UTF-8 are replaced. After
+    :meth:`ProcessSandbox.run_each`, a call that was tried has the output of all calls."""
     stderr: str = ""
     """The error output of the program, as for ``stdout``."""
     seconds: float = 0.0
-    """Wall-clock time from the start of the program itself to its end; 0 if it did not start."""
+    """Wall-clock time from the start of the program's process to its end; 0 if the sandbox did not measure it."""
     cpu_seconds: float | None = None
-    """The CPU time of the program and its ended children; ``None`` if the sandbox did not measure it."""
+    """The CPU time of the program and the children it waited for; ``None`` if the sandbox did not measure it."""
     peak_memory_bytes: int | None = None
-    """The peak memory of the largest process; ``None`` if the sandbox did not measure it."""
+    """The peak memory of the largest of these processes; ``None`` if the sandbox did not measure it."""
     refused: tuple[str, ...] = ()
-    """Actions that the sandbox refused without ending the program, each once, as far as it can observe them."""
+    """Actions that the sandbox refused without ending the program, each once, as far as it can observe them; at most
+    100."""
     missing: frozenset[Guarantee] = frozenset()
-    """The guarantees that were not enforced in this run, because the caller allowed it."""
+    """The guarantees that were not enforced in this run, because the caller allowed it; empty if the sandbox did not
+    report them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +262,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The program tried a forbidden action. Either the sandbox ended it, or the program failed."""
+    """The sandbox ended the program for a forbidden action, or it failed after one or with a permission error."""
 
     what: str
     """The action, such as the name of a system call, or the message of the program's exception."""
@@ -268,7 +271,10 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """The program reached a limit."""
+    """The program reached a limit, or raised an error that says so.
+
+    A call of :meth:`ProcessSandbox.run_each` that could not start before the limit of all calls ends as this, too.
+    """
 
     which: LimitName
     record: Record
@@ -276,7 +282,7 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The program failed: an exception, a signal, a value that is not JSON, or a program that could not be started.
+    """The program failed, for example by an exception, a signal or a value that is not JSON, or could not be started.
 
     A failure of the sandbox itself ends as this, too.
     """
@@ -344,7 +350,7 @@ class Abort:
 
     @property
     def aborted(self) -> bool:
-        """Whether this object was called to end the run."""
+        """Whether this object was called."""
         return self._aborted
 
     def kill_with(self, kill: Callable[[], None] | None) -> None:
@@ -365,8 +371,8 @@ class Abort:
 async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) -> T:
     """Run *work* in a thread and return its result. A cancellation aborts the work and waits for its end.
 
-    *limiter* bounds how many threads run at a time; a call that is cancelled while it waits for its turn does not start
-    *work*. Raises the exception of *work*.
+    *limiter* bounds how many calls with it work at a time; a call that is cancelled while it waits for its turn does
+    not start *work*. Raises the exception of *work*.
     """
     abort = Abort()
     ended = anyio.Event()
@@ -397,8 +403,8 @@ class BlockingSandbox(abc.ABC):
     """Base class of sandboxes whose runs block a thread.
 
     It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run``, ``probe`` and
-    ``with``. At most *parallel* calls of :meth:`run` run a program at the same time (``None``: one for each processor);
-    calls of :meth:`run_sync` are not counted.
+    ``with``. At most *parallel* calls of :meth:`run` work at the same time (``None``: one for each processor); calls of
+    :meth:`run_sync` are not counted.
     """
 
     def __init__(self, parallel: int | None) -> None:

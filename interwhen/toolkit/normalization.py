@@ -70,9 +70,8 @@ class Normalized:
     def normal(self, start: int, end: int) -> Span:
         """Return the span of the normal form ``text`` that was made from the range ``source[start:end]``.
 
-        ``source`` is the original text. The span is empty if nothing was made from the range, and it includes
-        characters that were made from text that is only partly in the range. Raises :class:`ValueError` if the range is
-        not inside ``source``.
+        ``source`` is the original text. The span includes characters that were made from text that is only partly in
+        the range; it may be empty. Raises :class:`ValueError` if the range is not inside ``source``.
         """
         if not 0 <= start <= end <= len(self.source):
             msg = (
@@ -154,7 +153,7 @@ def _group(text: str, start: int) -> tuple[int, str]:
 
 @lru_cache(maxsize=4096)
 def _alone(character: str) -> str:
-    """Return the normal form of a single *character*; an empty text for an invisible or a control character."""
+    """Return the normal form of a single *character*; an empty text if it is dropped."""
     if _DROPPED.match(character):
         return ""
     if character in _SPACES:

@@ -1,7 +1,8 @@
-"""Parses exact numbers, and units that have only one meaning.
+"""Parses exact numbers, and some common units.
 
-All values are a :class:`~fractions.Fraction`, so 0.1 + 0.2 is 0.3. If it is not certain that a text is a number or a
-unit, the result is ``None``, so that the verifier can answer ``Unknown``. :func:`write_number` writes a value as text.
+All values are a :class:`~fractions.Fraction`, so 0.1 + 0.2 is 0.3. If a text is not a number or unit in a form that is
+read here, the result is ``None``, so that the verifier can answer ``Unknown``. :func:`write_number` writes a value as
+text.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def read_number(text: str, *, digits: int = _MOST_DIGITS) -> Fraction | None:
 
     Spaces around the number are ignored. A comma separates thousands, so ``1,500`` is 1500 and ``1,5`` is not read. The
     result is also ``None`` if the whole part, the decimals or the denominator has more than *digits* digits, and for a
-    leading zero (``007`` is a label), a fraction with decimals (``1.5/2``), and a division by zero.
+    leading zero in the whole part (``007`` is a label), a fraction with decimals (``1.5/2``), and a division by zero.
     """
     text = text.strip()
     if len(text) > 4 * digits + 8:
@@ -56,7 +57,7 @@ def write_number(value: Fraction | int, *, digits: int = _MOST_DIGITS) -> str | 
     """Return *value* as text: as an integer, as a decimal if the decimal is finite, or else as a fraction.
 
     ``None`` if the text would have more than *digits* digits in a row, or if the numerator or denominator needs more
-    than ``4 * digits`` bits. A verifier then offers no repair.
+    than ``4 * digits`` bits.
     """
     value = Fraction(value)
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > 4 * digits:

@@ -1,4 +1,4 @@
-"""Finds the text of claims by regular expressions: each match, with its span in the trace."""
+"""Finds the text of claims by regular expressions: the matches, with their spans in the trace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Quote", "quotes"]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A match of a pattern in a segment. Its text becomes one claim."""
+    """A match of a pattern in a segment, from which a claim can be made."""
 
     match: re.Match[str]
     span: Span

@@ -1,7 +1,7 @@
-"""Solves problems of verifiers with Z3, within the deadline of the check (extra ``z3``).
+"""Solves problems of verifiers with Z3, with limits of time and memory (extra ``z3``).
 
-Each thread has a Z3 context for its problems, and each warm problem has its own. Without the extra, the import of this
-module raises :class:`~interwhen.MissingExtraError`.
+A thread reuses one Z3 context for its problems, and each warm problem has its own. Without the extra, the import of
+this module raises :class:`~interwhen.toolkit.MissingExtraError`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ __all__ = ["Build", "Problem", "WarmProblem", "WarmProblems", "from_smt2", "prob
 
 _SHARE = 0.9
 """The share of the remaining time that Z3 may use. The rest is for reporting the verdict before the deadline."""
+_NO_TIMEOUT = 0xFFFF_FFFF
+"""The timeout of Z3, in milliseconds, that stands for none."""
 _WORDS = 300
-"""The most characters of a list of names or values in a verdict."""
+"""The most characters of a list of names or values, or of a reason of Z3, in a verdict."""
 _FREE = threading.local()
 
 
@@ -38,7 +40,7 @@ class Problem:
 
     *seconds* limits the time of Z3 each time that it solves (``None``: only the deadline of the check does), and
     *memory_mb* the memory of Z3 in this process. Create variables and values in ``context``:
-    ``z3.Int("x", found.context)``. The methods raise :class:`UsageError` in another thread.
+    ``z3.Int("x", found.context)``. A method that needs Z3 raises :class:`UsageError` in another thread.
     """
 
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:
@@ -149,8 +151,8 @@ class Problem:
         """Let Z3 solve the conditions. Return its answer (``sat`` or ``unsat``), or the reason why there is none."""
         self.reasons = ()
         left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
-        if left != float("inf"):
-            self._solver.set("timeout", max(int(left * 1000), 1))
+        # Set each time, because a warm problem keeps the limit of the check before.
+        self._solver.set("timeout", max(int(min(left * 1000, _NO_TIMEOUT)), 1))
         try:
             found = self._solver.check()
             return self._solver.reason_unknown() if found == z3.unknown else found
@@ -176,8 +178,8 @@ def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[
 
     Each time that Z3 solves, it may use nine tenths of the time that the check has left, or of *seconds* if that is
     less; a method may solve several times. Z3 also stops if it uses more than *memory_mb* for all its problems in this
-    process. Both end as ``Unknown``. Cancelling the check interrupts Z3. The thread reuses the Z3 context for its next
-    problem, unless the check was cancelled or the ``with`` block raised.
+    process. Both end as ``Unknown``. Cancelling the check interrupts Z3 if it solves. The thread reuses the Z3 context
+    for its next problem, unless the check was cancelled or the ``with`` block raised.
     """
     context, _FREE.context = getattr(_FREE, "context", None) or z3.Context(), None
     cancelled = threading.Event()
@@ -220,7 +222,13 @@ class WarmProblem(Problem):
         self._verdict: Verdict | None = None
         self._because: tuple[str, ...] = ()
         if ahead:
-            self._verdict, self._because = super().consistent(), self.reasons
+            self.solve_ahead(None)
+
+    def solve_ahead(self, seconds: float | None) -> None:
+        """Let Z3 solve the conditions now, in at most *seconds*, for later checks. ``None`` is as in :meth:`lent`."""
+        self._seconds = seconds
+        self._verdict, self._because = super().consistent(), self.reasons
+        self._seconds = None
 
     @property
     def spent(self) -> int:
@@ -278,8 +286,7 @@ class WarmProblems:
     The parameter *most* is the maximum number of idle problems in the pool; with more, the one that was used least
     recently is dropped. *memory_mb* limits the memory of Z3 in this process.
     Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them, Z3
-    must solve the problem many times, which is the largest remaining cost of a warm problem. Raises
-    :class:`UsageError` if *most* is below 1.
+    may have to solve the problem many times. Raises :class:`UsageError` if *most* is below 1.
 
     Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify everything
     that the conditions are made from, for example by a digest of the policy and the version of the code that reads it.
@@ -303,23 +310,25 @@ class WarmProblems:
     def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
         """Lend a problem with this *key* to the running check, for the ``with`` block.
 
-        If none is idle, a new one is made with *build*, and Z3 solves it once; *seconds* does not limit this. Each time
-        that Z3 solves later, it may use nine tenths of the time that the check has left, or of *seconds* if that is
-        less. If the check is cancelled or the block raises, the problem is not used again.
+        If none is idle, a new one is made with *build*, and Z3 solves it once. Each time that Z3 solves, it may use
+        nine tenths of the time that the check has left, or of *seconds* if that is less. If the check is cancelled or
+        the block raises, the problem is not used again.
         """
-        found = self._take(key)
-        if found is None:
-            found = WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal)
-            with self._lock:
-                self.built += 1
+        idle = self._take(key)
+        found = idle or WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal, ahead=False)
         cancelled = threading.Event()
 
         def interrupt() -> None:
             cancelled.set()
             found.context.interrupt()
 
-        with on_cancel(interrupt), found.lent(seconds):
-            yield found
+        with on_cancel(interrupt):
+            if idle is None:
+                found.solve_ahead(seconds)
+                with self._lock:
+                    self.built += 1
+            with found.lent(seconds):
+                yield found
         if not cancelled.is_set():
             self._give_back(key, found)
 
@@ -337,7 +346,7 @@ class WarmProblems:
 
 
 def to_smt2(conditions: Mapping[str, Any]) -> str:
-    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which other solvers read, too.
+    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2, which other solvers can often read, too.
 
     Raises :class:`UsageError` if there are none.
     """

@@ -22,9 +22,10 @@ class CallReader:
         self._offer = read_offer(task.prompt, {})
 
     def read(self, text: str) -> tuple[tuple[ToolCall, ...], str]:
-        """Return the tool calls in *text*, and the part of *text* before the first of these calls.
+        """Return the tool calls that are found in *text*, and the part of *text* before the first of these calls.
 
-        Calls that cannot be read are left out. If no call is left, the part is the whole *text*.
+        Calls that cannot be read, and usually those that *text* only quotes, are left out. If no call is left, the part
+        is the whole *text*.
         """
         transcript = Transcript("answer")
         transcript.append(text, 0)

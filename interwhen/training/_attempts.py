@@ -1,4 +1,4 @@
-"""Reads the attempts of the model from a journal. A remedy ends each attempt but the last; that is the final trace."""
+"""Reads the attempts of the model from a journal. A remedy ends each attempt but the last, the final trace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SpanKind = Literal["repair", "feedback", "refuted"]
 
 
 class OursSpan(msgspec.Struct, frozen=True):
-    """A span of a trace (character offsets) that a training loss should leave out. *origin* gives the reason."""
+    """A span of a text (character offsets) that a training loss should leave out. *origin* gives the reason."""
 
     start: int
     end: int
@@ -46,7 +46,7 @@ def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> t
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """One attempt of the model, up to a remedy or to the end of the run.
+    """One attempt of the model, up to a remedy or to the end of the journal.
 
     ``pieces`` is the whole trace just before that.
     """
@@ -62,8 +62,7 @@ class RecordedAttempt:
     """The violation that a remedy followed, or the unproven claim at which the run abstained; ``None`` for the last
     attempt."""
     open: tuple[Span, ...] = ()
-    """The spans of checks and extractions that had not ended. Those of monitors with the delivery ``observe`` may still
-    be open at the end of a run, because a run does not wait for them."""
+    """The spans of checks and extractions that had not ended; empty for the last attempt of a run that has ended."""
 
     @property
     def text(self) -> str:
@@ -166,7 +165,7 @@ class _AttemptReader:
     violations: list[ViolationRecord] = field(default_factory=list)
 
     def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
-        """Collect the checks and violations of the last fact of the journal. At a remedy, store the attempt it ends.
+        """Collect the checks and violations of the fact that was read last. At a remedy, store the attempt it ends.
 
         They are read from the events that this fact caused in the core, which are removed there. *before* has the
         pieces of the trace before its first cut. *unsettled* has the spans of the checks and extractions that were open

@@ -27,8 +27,9 @@ def export(
     """Make training data from recorded runs, as one JSON object a line, which TRL and datasets can load.
 
     Unknown text does not count as correct: whole traces are written only for runs with a verified answer, a step is
-    labelled only if a claim in it was judged, and a correction is preferred only if it passed. Text of interwhen is
-    marked by spans of characters, so that a loss can leave it out. Left out rows are counted on stderr.
+    labelled only if a claim that touches it was judged, and a correction is preferred only if it passed. Text of
+    interwhen is marked by spans of characters, so that a loss can leave it out. Without --quiet, left out rows are
+    counted on stderr.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def export(
     output
         The file to write.
     decontaminate
-        A file of test data: one text a line, or all strings in the objects of a .jsonl file. Rows that overlap with it
+        A file of test data: one text a line, or the strings in the values of a .jsonl file. Rows that overlap with it
         are left out. May be given several times.
     overlap
         The number of consecutive words that count as an overlap.

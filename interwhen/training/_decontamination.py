@@ -34,10 +34,7 @@ class Decontaminator:
                 self._sizes.setdefault(width, set()).update(_runs(words, width))
 
     def is_contaminated(self, text: str) -> bool:
-        """Return whether *text* shares enough consecutive words with one of the texts that the constructor got.
-
-        Enough are *size* words of the constructor, or all words of a shorter text.
-        """
+        """Return whether *text* shares enough consecutive words with one of the *texts* of the class."""
         words = words_of(text)
         return any(run in wanted for width, wanted in self._sizes.items() for run in _runs(words, width))
 
@@ -52,7 +49,7 @@ def _runs(words: list[str], width: int) -> Iterator[tuple[str, ...]]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Return the texts in a file: its lines that are not blank, or all strings in the objects of a ``.jsonl`` file.
+    """Return the texts in a file: its lines that are not blank, or the strings in the values of a ``.jsonl`` file.
 
     Raises :class:`UsageError` if the file cannot be read, or a line is not valid JSON.
     """
@@ -77,7 +74,7 @@ def read_texts(path: Path) -> list[str]:
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Yield every string in *value*, a decoded JSON value, at any depth. Keys and the roles of a chat are left out."""
+    """Yield the strings in *value*, a decoded JSON value, at any depth. Keys and the roles of a chat are left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

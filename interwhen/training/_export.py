@@ -49,9 +49,9 @@ def export_journals(
 ) -> Exported:
     """Write the rows of *journals* in *format* to the file *to*, as one JSON object a line; return the counts.
 
-    The same journals in the same order give the same bytes. Duplicate rows, and rows that share *overlap* consecutive
-    words with a text of *keep_out* (all words of a shorter text), are left out. All rows are in memory until the file
-    is written, under the name *to* with ``.part`` added. It replaces *to* only when it is complete.
+    The same journals in the same order, with the same options, give the same bytes. Duplicate rows, and rows that share
+    *overlap* consecutive words with a text of *keep_out* (all words of a shorter text), are left out. All rows are in
+    memory until they are written to a file with the name *to* and ``.part``, which replaces *to* when it is complete.
 
     Raises :class:`~interwhen.JournalError` for a redacted journal or a file that this version cannot read, and
     :class:`UsageError` for an unknown format, an *overlap* below 1, if there are no journals, or if the file cannot be

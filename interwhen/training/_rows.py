@@ -55,7 +55,7 @@ class FieldSpan(msgspec.Struct, frozen=True):
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """A row of the format ``messages``: a chat whose last message is the trace."""
+    """A row of the format ``messages``: a chat whose last message has the trace, without the tags of reasoning."""
 
     id: str
     """A short hash of the prompt of the run."""
@@ -80,7 +80,7 @@ def _said(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(called: dict[str, Any]) -> Iterator[str]:
-    """Yield the arguments of the call *called*: all strings in them if they are JSON, else the whole text."""
+    """Yield the arguments of the call *called*: the strings in them if they are JSON, else the whole text."""
     text = called["input"] if "input" in called else called["arguments"]
     try:
         yield from strings_in(json.loads(text))
@@ -89,7 +89,7 @@ def _arguments(called: dict[str, Any]) -> Iterator[str]:
 
 
 class Steps(msgspec.Struct, frozen=True):
-    """A row of the format ``prm``: labelled steps that follow *prompt*. A label is true if the step is right."""
+    """A row of the format ``prm``: labelled steps that follow *prompt*. A label is true if the line is judged right."""
 
     id: str
     """A short hash of the prompt of the run, the number of the attempt, and the number of the row in it."""
@@ -108,7 +108,7 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 class Preference(msgspec.Struct, frozen=True):
-    """A row of the format ``preference``: two continuations of one prefix. Checks refuted one and passed the other."""
+    """A row of the format ``preference``: two continuations. Checks refuted one, and passed a line of the other."""
 
     id: str
     """A short hash of the prompt of the run, and the number of the attempt that the violation ended."""
@@ -119,7 +119,7 @@ class Preference(msgspec.Struct, frozen=True):
     rejected: str
     """The refuted continuation, up to the end of the wrong line."""
     prefix: str
-    """The part of ``prompt`` after the problem: the text that both continuations follow."""
+    """The part of ``prompt`` after the problem: the trace before the refuted continuation."""
     prompt_spans: tuple[OursSpan, ...]
     """The spans of ``prompt`` that interwhen wrote."""
     chosen_spans: tuple[OursSpan, ...]
@@ -205,8 +205,9 @@ def _spans(history: AttemptHistory) -> Sequence[OursSpan]:
 
 Judgement = Literal["right", "wrong", "open", "plain"]
 """``wrong``: the line has a part of a violation. ``open``: a check of text that has a part of the line did not pass, or
-had not ended. ``right``: all such checks passed, and the claim of one lies in the line. ``plain``: any other line:
-there is no such check, or the claims reach beyond the line or have no span. Only ``right`` counts as correct."""
+such a check or extraction had not ended. ``right``: all such checks passed, and the claim of one lies in the line.
+``plain``: any other line: there is no such check, or the claims reach beyond the line or have no span. Only ``right``
+counts as correct."""
 
 
 class TraceLine(NamedTuple):
@@ -272,11 +273,11 @@ def _passed(check: CheckRecord) -> bool:
 
 
 def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
-    """Yield rows of labelled steps from each attempt of *history*. A step is a line that is judged right or wrong.
+    """Yield rows of labelled steps from the attempts of *history*. A step is a line that is judged right or wrong.
 
-    Consecutive steps form one row. Any other line, or a line with text of interwhen, ends the row. It is counted in
-    *left_out* and belongs to the prompt of the next row. Nothing after the first wrong line of an attempt is a step.
-    Empty lines between steps are left out.
+    Consecutive steps form one row; blank lines between them are left out. Any other line, a line with text of interwhen
+    and the rest of a line that was cut end the row. Such a line is counted in *left_out* and belongs to the prompt of
+    the next row. Nothing after the first wrong line of an attempt is a step.
     """
     for number, attempt in enumerate(history.attempts):
         for place, row in enumerate(_Rows(history, attempt, f"{history.name}-{number}", left_out).all()):
@@ -336,11 +337,12 @@ class _Rows:
 
 
 def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
-    """Yield a preference pair for each interrupt of *history* whose correction passed its checks.
+    """Yield preference pairs for the interrupts of *history* whose correction passed its checks.
 
-    The correction must be in the final trace. The rejected continuation ends with the wrong line. The chosen
-    continuation ends with the first line that is judged right. Feedback before the correction is left out. *left_out*
-    counts the interrupts without a pair, by reason. An attempt that ended at an unproven claim is counted, too.
+    The correction must be in the final trace, and change something. The rejected continuation ends with the wrong line.
+    The chosen continuation ends with the first line that is judged right. Feedback before the correction is left out.
+    *left_out* counts the interrupts without a pair, by reason. An attempt that ended at an unproven claim is counted,
+    too.
     """
     for number, attempt in enumerate(history.attempts):
         violation = attempt.ended_by
@@ -400,7 +402,7 @@ def _after_feedback(last: RecordedAttempt, at: int) -> int:
 def _right_until(last: RecordedAttempt, begin: int) -> int | None:
     """Return the end offset of the first right line of the attempt *last* at or after offset *begin*.
 
-    The result is ``None`` if a wrong line, an open line or feedback comes before a right line.
+    The result is ``None`` if there is none, or if a wrong line, an open line or feedback comes before it.
     """
     text, at = last.text, begin
     while at < len(text):

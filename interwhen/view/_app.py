@@ -35,7 +35,7 @@ _JSON = "application/json"
 _PAGE_ROWS = 200
 _MOST_LIVE = 64
 _LOOK_SECONDS = 0.2
-"""How often a growing journal is read: fast enough to look live, and seldom enough to cost little."""
+"""The pause between two readings for one follower of a journal: it looks live, and costs little."""
 _KEEP_ALIVE_SECONDS = 15.0
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -155,9 +155,9 @@ class PageServer:
     async def _parts(self, path: Path, begin: int) -> AsyncIterator[bytes]:
         """Yield server-sent events with the new parts of the run at *path* until it ends, from the offset *begin* on.
 
-        The id of an event is the record offset after its part. If no record ends at *begin*, the whole run is sent. The
-        last event is ``over``, at the end of the run or with the error if the journal cannot be read. If the server
-        stops, the events end without it.
+        The id of a ``part`` event is the record offset after its part. If no record ends at *begin*, the whole run is
+        sent. The last event is ``over``, at the end of the run or with the error if the journal cannot be read. If the
+        server stops, the events end without it.
         """
         self._live += 1
         try:
@@ -241,8 +241,8 @@ class _AskedMonitor(msgspec.Struct):
 def _refused_command(request: Request, path: Path | None) -> Response | None:
     """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed.
 
-    Only requests with a header that other web pages cannot send are allowed. If *path* is ``None``, there is no such
-    run.
+    Only requests with a header that other web pages cannot send are allowed. *path* is ``None`` if there is no such
+    run; then the request is refused, too.
     """
     # A page of another origin cannot send this header without asking first, and is never allowed to.
     if request.headers.get("x-interwhen") != "page":
@@ -280,7 +280,7 @@ def _no_run() -> Response:
 
 
 def loopback_only(request: Request) -> Response | None:
-    """Refuse every request that does not come from this machine, or that uses another host name than this machine's.
+    """Refuse a request unless it comes from a loopback address, for the host ``localhost`` or a loopback address.
 
     Return the refusing answer (status 403), or ``None``. The host name is checked because any web page can let its own
     name point to this machine (DNS rebinding). The browser would then treat that page as the trace page.
@@ -330,9 +330,9 @@ def _is_loopback(host: str) -> bool:
 def gateway_pages(places: Sequence[str], key: str, closing: Callable[[], bool]) -> ASGIApp:
     """Return the application that a gateway serves below ``/ui``, for the journals at *places*.
 
-    With *key*, each request must contain it. Without *key*, requests must come from this machine. ``/ui`` itself
-    redirects to ``/ui/``. *closing* is a function that returns true when the gateway is stopping. Raises
-    :class:`~interwhen.UsageError` if a place does not exist.
+    With *key*, each request for a page must contain it. Without *key*, requests must be those that
+    :func:`loopback_only` allows. ``/ui`` itself redirects to ``/ui/``. *closing* is a function that returns true when
+    the gateway is stopping. Raises :class:`~interwhen.UsageError` if a place does not exist.
     """
     guard = with_key(key) if key else loopback_only
     pages = PageServer(RunFolder(places), guard, verify=True, closing=closing).app()

@@ -25,7 +25,7 @@ from interwhen.view._recheck import recheck_form, rechecked_id, rechecked_row
 from interwhen.view._runs import RunFolder, RunRow, run_id
 
 _HALVES = 2
-"""How many runs are shown side by side."""
+"""The most runs that are shown side by side."""
 
 
 def view(
@@ -40,8 +40,8 @@ def view(
 ) -> int:
     """Show recorded runs: what was cut, on what evidence, and what it cost.
 
-    Without options, the page is served on this machine alone, at an address that is printed; Ctrl-C ends it. Runs that
-    have not ended are shown as they grow.
+    Without --html, --plain and --json, the page is served on this machine alone, at an address that is printed; Ctrl-C
+    ends it. Runs that have not ended are then shown as they grow.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ def view(
 
 
 def _start(folder: RunFolder, recheck: tuple[str, ...]) -> str:
-    """Return the part of the page's address after ``#`` that shows one run beside its text as rechecked with *recheck*.
+    """Return the end of the page's address, from ``#`` on, that shows two runs side by side; empty without *recheck*.
 
-    *recheck* names monitors. Without them, the result is empty.
+    With one monitor in *recheck*, they are the recorded run and its text as rechecked; with two, the two rechecks.
     """
     if not recheck:
         return ""

@@ -22,9 +22,9 @@ With more data, the value is shown as text."""
 def notebook_frame(shown: Any) -> str | None:
     """Return an HTML frame with the page of *shown*, a result or an object that has one.
 
-    With a journal, the page shows the times; without one, it shows the text, the checks and the token counts. The frame
-    can run only the script of the page: it has no access to the notebook. Returns ``None`` if the run has not ended and
-    has no readable journal, or if the page would be too large for a notebook.
+    With a readable journal file, the page shows the timeline; without one, the text, the checks and the totals of the
+    result. The frame can run only the script of the page: it has no access to the notebook. Returns ``None`` if the run
+    has not ended and has no readable journal, or if the page would be too large for a notebook.
     """
     form = _form_of(shown)
     if form is None or len(form) > _MOST_BYTES:
@@ -57,10 +57,10 @@ def _result_of(shown: Any) -> Result | None:
 
 
 def form_of_result(result: Result) -> dict[str, Any]:
-    """Return the compact form of *result*, which has no journal: the JSON object that the page reads.
+    """Return the compact form of *result* without its journal: the JSON object that the page reads.
 
-    It contains no text that was cut, no remedies, and no times of single checks or tokens, only those of the whole run.
-    Its offsets are UTF-16 code units, as in every compact form.
+    It contains no text that was cut, no list of remedies, and no times of single checks or tokens. Its offsets are
+    UTF-16 code units, as in every compact form.
     """
     units = Units(result.text)
     names = list(dict.fromkeys(check.monitor for check in result.checks))

@@ -47,8 +47,8 @@ def _hash(text: str) -> str:
 def policy(*, connect: bool) -> str:
     """Return the content security policy of the page. With *connect*, the page may send requests to its own server.
 
-    Only the bundled script and style may run; their hashes identify them. The page loads nothing from elsewhere, and
-    trusted types prevent the script from turning text into markup.
+    Only the bundled script and style may run; their hashes identify them. The page loads nothing from other servers.
+    Where the browser supports trusted types, they prevent the script from turning text into markup.
     """
     bundle = _bundle()
     rules = {
@@ -72,9 +72,9 @@ def render_page(
     title: str = "interwhen view",
     config: Mapping[str, object] | None = None,
 ) -> str:
-    """Return the page as HTML that needs no other file. *title* is its title.
+    """Return the page as HTML with its script and style. *title* is its title.
 
-    *runs* maps the id of a run to its data, the JSON ``timeline(journal).compact``. *rows* are the rows of the list of
+    *runs* maps the id of a run to its data, which are JSON in the compact form. *rows* are the rows of the list of
     runs, such as :class:`RunRow`. *config* has settings of the page. Only with ``{"mode": "served"}``, the page may
     send requests, and only to the server that it comes from.
     """

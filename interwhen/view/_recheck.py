@@ -29,9 +29,9 @@ async def recheck_form(path: Path, spec: MonitorSpec) -> bytes:
 
     The compact form is the JSON that the page reads. Text, cuts, requests and their times are those of the record, so
     both forms align. The monitor only observes, and no model runs: an extraction by a fork ends as an error, unless its
-    local parser answers. Each check gets the time at which its segment was complete. Raises
+    local parser answers. Each check gets the time of the last text of its segment. Raises
     :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`~interwhen.UsageError` if it is
-    redacted, if *spec* is not a monitor, or if supervision is switched off.
+    redacted, if *spec* is not a monitor that can be loaded, or if supervision is switched off.
     """
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(spec))
     found = read_journal(path)
@@ -109,7 +109,7 @@ def _name_of(spec: MonitorSpec, watchers: Sequence[Monitor]) -> str:
 
 
 class _Piece(NamedTuple):
-    """A part of the tape that is still in the trace. The tape is all text that was ever written in the run.
+    """A part of the tape that is in the trace of a snapshot. The tape is all text that was ever written in the run.
 
     The offsets are those on the tape, in UTF-16 code units.
     """
@@ -129,7 +129,7 @@ class _Snapshot:
     def on_tape(self, offset: int) -> int:
         """Return the offset on the tape of the character at *offset* of the trace.
 
-        If the trace has no such character, return the end of the trace.
+        If the trace has no such character, return where the trace ends on the tape; 0 if the trace is empty.
         """
         at = 0
         for piece in self.pieces:
@@ -223,8 +223,8 @@ async def _rows(found: Journaled, form: dict[str, Any], watchers: Sequence[Monit
 
 
 def _is_whole(check: CheckRecord, text: str) -> bool:
-    """Tell whether the segment of *check* was complete when a remedy ended its request, which has the trace *text*.
+    """Tell whether more text follows the segment of *check* in the trace *text*, or *text* ends with a newline.
 
-    A line that was still being written is not judged: its last number may be cut.
+    Otherwise the segment may be a line that was still being written, whose last number may be cut.
     """
     return check.segment.end < len(text) or text.endswith("\n")

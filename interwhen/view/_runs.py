@@ -1,4 +1,4 @@
-"""The journals of a folder or of some files, as runs with ids: rows for a list, and timelines."""
+"""The journals in folders or files, as runs with ids: rows for a list, and timelines."""
 
 from __future__ import annotations
 
@@ -27,21 +27,24 @@ _FORMS_KEPT = 8
 _GROWING_KEPT = 4
 """How many journals stay read, for the requests that follow: about a kilobyte of memory for each token."""
 _MARKS_KEPT = 256
-"""How many parts ago a follower may have lost its connection without a second reading: about a minute."""
+"""How many ends of parts are kept, so that a follower that connects again usually needs no second reading."""
 _FOUND = 3
-"""How many refuted claims a row names."""
+"""How many refuted claims a row names at most."""
 _FOUND_CHARACTERS = 120
 
 
 class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One run in the list, with data from the first and the last record of its journal."""
+    """One run in the list. Its data come from its journal, most of them from the header and the result.
+
+    A rechecked run has another row; see ``rechecked_row``.
+    """
 
     id: str
-    """The id of the run in addresses: a hash of ``path``."""
+    """The id of the run in addresses, as :func:`run_id` makes it."""
     path: str
     """The path of the journal."""
     written: float = 0.0
-    """When the journal was begun, in seconds since 1970."""
+    """When the journal was begun, in seconds since 1970; 0 if the journal cannot be read."""
     model: str = ""
     """The name of the model."""
     monitors: tuple[str, ...] = ()
@@ -61,17 +64,17 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     violations: int = 0
     """The number of violations, also in text that was cut; for a redacted journal, of checks that refuted a claim."""
     found: tuple[str, ...] = ()
-    """The first three refuted claims: the readable beginnings of their keys. A redacted journal has none."""
+    """The readable beginnings of the keys of the first violations, at most three; empty for a redacted journal."""
     seconds: float | None = None
-    """The total time of the run; ``None`` as for ``status``."""
+    """The total time of the run, in seconds; ``None`` as for ``status``."""
     size: int = 0
-    """The size of the journal in bytes."""
+    """The size of the journal in bytes; 0 if the journal cannot be read."""
     error: str = ""
     """Why the journal cannot be read; empty if it can."""
 
 
 class JournalStat(NamedTuple):
-    """The size and the modification time of a file. They show whether a cached row or form is still valid."""
+    """The size and the modification time of a file. A cached row or form is used while they are the same."""
 
     size: int
     """In bytes."""
@@ -80,16 +83,16 @@ class JournalStat(NamedTuple):
 
 
 def state_of(path: Path) -> JournalStat:
-    """Return the size and the modification time of the file at *path*. Raises :class:`OSError` if there is no file."""
+    """Return the size and the modification time of the file at *path*. Raises :class:`OSError` if that fails."""
     found = path.stat()
     return JournalStat(found.st_size, found.st_mtime_ns)
 
 
 class RunFolder:
-    """The journals in a folder, or the given files. Some rows and timelines are cached until their file changes."""
+    """The journals in folders, and given files. Some rows and timelines are cached."""
 
     def __init__(self, places: Iterable[str | os.PathLike[str]]) -> None:
-        """Use the journals at *places*. A place is a file, or a folder whose journals are all used.
+        """Use the journals at *places*. A place is a file, or a folder, which is searched with its subfolders.
 
         Raises :class:`~interwhen.UsageError` if a place does not exist.
         """
@@ -107,7 +110,7 @@ class RunFolder:
         self._lock = threading.Lock()
 
     def paths(self) -> list[Path]:
-        """Return the paths of all journals, the most recently changed file first.
+        """Return the paths of the journals, the most recently changed file first.
 
         A given file is returned even if it is not a journal. Files that do not exist any more are left out.
         """
@@ -132,7 +135,7 @@ class RunFolder:
     def path(self, name: str) -> Path | None:
         """Return the path of the run with the id *name*; ``None`` if there is none.
 
-        If the id is not known, the folders are read again.
+        If the id is not known, the folders are searched again. The file may have been removed since the last search.
         """
         if name not in self._ids:
             self.paths()
@@ -157,7 +160,7 @@ class RunFolder:
     def form(self, path: Path) -> bytes:
         """Return the compact form of the timeline of the journal at *path*: the JSON that the page reads.
 
-        Raises :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`OSError` if there is no file.
+        Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
         """
         state = state_of(path)
         kept = self._forms.get(path)
@@ -168,7 +171,7 @@ class RunFolder:
         return found
 
     def growing(self, path: Path) -> GrowingRun:
-        """Return the reader of the journal at *path*. All requests that follow this journal share it.
+        """Return the reader of the journal at *path*. Requests share it as long as it is kept.
 
         At most ``_GROWING_KEPT`` readers are kept; the least recently used one is dropped.
         """
@@ -178,10 +181,10 @@ class RunFolder:
             return found
 
     def spec(self, monitor: str) -> MonitorSpec | None:
-        """Return how to make the monitor with the name *monitor*, as a journal of this folder records it.
+        """Return how to make the monitor with the name *monitor*, as a journal of these folders and files records it.
 
-        Returns ``None`` if no journal does. This reads every journal whose row is not cached. If several journals
-        record it, the one that was read first counts.
+        Returns ``None`` if no journal that can be read does. If several do, the one that was read first counts, even if
+        it was removed since. This reads the journals whose rows are not cached.
         """
         for path in self.paths():
             self.row(path)
@@ -196,7 +199,7 @@ def _keep(kept: OrderedDict[Path, T], path: Path, value: T, most: int) -> None:
 
 
 def run_id(path: Path) -> str:
-    """Return the id of the run at *path*. It is a hash, so that an id in a request cannot name any other file."""
+    """Return the id of the run at *path*: a hash of its absolute path, so that a request cannot name another file."""
     return sha256(os.fsencode(path.absolute())).hexdigest()[:16]
 
 
@@ -313,7 +316,7 @@ def _outlined(row: RunRow, form: bytes) -> RunRow:
 
 
 class GrowingRun:
-    """Reads a journal that may still be growing, once for all its followers.
+    """Reads a journal that may still be growing, for all its followers together.
 
     Its methods may be called in any thread.
     """
@@ -324,14 +327,15 @@ class GrowingRun:
         self._reader = TimelineReader(str(path))
         self._inode = 0
         self._epoch = 0
-        """How often the file was replaced by another one."""
+        """How often the reading began from the start: at first, for a new or shorter file, and after an error."""
         self._marks: OrderedDict[int, PartMark] = OrderedDict()
-        """Where the last parts ended, by offset. So a follower that connects again needs no second reading."""
+        """The marks of recent parts, by the offsets of their ends: a follower that connects there needs no second
+        reading."""
 
     def follower(self, begin: int) -> RunFollower | None:
-        """Read what is new in the file. Return a follower that already has the data up to the offset *begin*.
+        """Read what is new in the file. Return a follower whose first part begins at the offset *begin*.
 
-        The result is ``None`` if no record ends at *begin*.
+        The result is ``None`` if *begin* is inside a record, or after the last complete one.
         Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
         """
         with self._lock:
@@ -350,8 +354,9 @@ class GrowingRun:
     def part(self, follower: RunFollower) -> bytes | None:
         """Read what is new in the file, and return the data that are new for *follower*, as a part in the compact form.
 
-        The result is ``None`` if there are none. *follower* then has these data. If the file was replaced by another
-        one, the part has all data of the new file. Raises the same errors as :meth:`follower`.
+        The result is ``None`` if there are none. *follower* then has these data. If its earlier data are void, because
+        the file was replaced or a resumed run voided its end, the part has all data so far. Raises the same errors as
+        :meth:`follower`.
         """
         with self._lock:
             self._read()
@@ -369,7 +374,7 @@ class GrowingRun:
             return part
 
     def _read(self) -> None:
-        """Read the bytes after the last complete record. If the file was replaced or became shorter, read all of it."""
+        """Read the bytes after the last complete record. If the file was replaced or is shorter, read all of it."""
         with self._path.open("rb") as file:
             found = os.fstat(file.fileno())
             if found.st_ino != self._inode or found.st_size < self._reader.offset:
@@ -394,20 +399,20 @@ class RunFollower:
     """Follows a :class:`GrowingRun` for one consumer, and remembers which of its data the consumer has got."""
 
     def __init__(self, run: GrowingRun, epoch: int = -1, mark: PartMark | None = None) -> None:
-        """Follow *run* from *mark* on; ``None``: from its start. The mark is valid in the *epoch* of *run*."""
+        """Follow *run* from *mark* on; ``None``: from its start. The mark is valid only in this *epoch* of *run*."""
         self._run = run
         self.epoch = epoch
         self.mark = PartMark() if mark is None else replace(mark)
         self.is_over = False
-        """Whether the run had ended when the last part was requested."""
+        """Whether the run, and its call if it has one, had ended when a part was last requested."""
 
     @property
     def offset(self) -> int:
-        """The offset at the end of the last part."""
+        """The offset in the journal up to which the consumer has the data, in bytes."""
         return self.mark.offset
 
     def part(self) -> bytes | None:
-        """Return the new data, as a part in the compact form; ``None`` if there are none.
+        """Read the journal, and return the new data as a part in the compact form; ``None`` if there are none.
 
         Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
         """

@@ -1,4 +1,4 @@
-"""Checks recorded text again, with installed verifiers and without a model: one claim, or the whole text."""
+"""Checks one recorded claim again, with the installed verifier and without a model, and makes rows of checks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
     """The reason for the outcome, or the evidence of a pass: for a violation its witness, if it has one."""
     changed: str = ""
-    """How the verifier differs from the one that made the recorded check; empty if it does not."""
+    """How the version or the code of the verifier differs from that of the recorded check; empty if no difference is
+    known."""
 
 
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
@@ -56,7 +57,8 @@ def words_of(outcome: Outcome) -> tuple[str, str]:
 def check_fields(check: CheckRecord, monitor: int, units: Units) -> dict[str, Any]:
     """Return *check* as a row of the compact form, with 0 for its times. *monitor* is the index of its monitor.
 
-    *units* converts the offsets of the checked text, which the row gives as those of the tape, too.
+    *units* converts the offsets of the checked text, which the row gives as those of the tape, too. A check without a
+    span has no offsets.
     """
     outcome, why = words_of(check.outcome)
     row: dict[str, Any] = {

@@ -8,7 +8,8 @@ import pytest
 from interwhen import JournalError
 from interwhen.journal import TimelineReader
 from interwhen.journal._compact_form import PartMark
-from interwhen.journal._files import frame, frames
+from interwhen.journal._files import frame, frames, preamble
+from interwhen.journal._records import OutlineRecord, encode
 from interwhen.journal._timeline_reading import join_parts, whole_of
 from interwhen.testing import End, ScriptedModel
 from journals import KINDS, borders, goes_on, recorded, taken_apart
@@ -160,6 +161,17 @@ def test_a_reader_without_a_header_has_no_timeline():
         TimelineReader("x").timeline()
     with pytest.raises(JournalError, match="it must begin with"):
         TimelineReader("x").feed(bytes(100))
+
+
+def test_after_bytes_of_no_journal_each_call_says_so():
+    start, chain = preamble()
+    outline, _ = frame(encode(OutlineRecord(0.0, "{}")), chain)
+    for data, why in ((bytes(100), "it must begin with"), (start + outline, "its first record must be the header")):
+        reader = TimelineReader("x")
+        for more in (data, b"", data):
+            with pytest.raises(JournalError, match=rf"^journal 'x': {why}") as error:
+                reader.feed(more)
+            assert str(error.value).count("journal 'x'") == 1
 
 
 async def test_after_a_record_that_cannot_be_read_nothing_is_lost_or_doubled(path):

@@ -222,6 +222,10 @@ WRONG = {
         "must give 'breaks' for the example 'gone'",
     ),
     "why says too much": (RULE.replace('why = "this', 'why = "{order.status}: this'), "'why' must show arguments"),
+    "why says how often tools were called": (
+        RULE.replace('why = "this', "why = \"{length(calls('cancel'))}: this"),
+        "'why' must show arguments",
+    ),
     "a message that does not fit": (RULE.replace("{order.status}", "{order.state}"), "got 'state'"),
 }
 

@@ -16,8 +16,8 @@ from interwhen import Feedback, Pass, Segment, Span, Task, Unknown, UsageError, 
 from interwhen.testing import ScriptedModel
 
 from interwhen_verifiers.puzzles._countdown.expressions import read_whole, tokenize
-from interwhen_verifiers.puzzles._countdown.problem import read_puzzle
-from interwhen_verifiers.puzzles.countdown import countdown, game24, reaches
+from interwhen_verifiers.puzzles._countdown.problem import NumberPuzzle, read_puzzle
+from interwhen_verifiers.puzzles.countdown import countdown, game24, judge_hopeless, reaches
 
 TOT = "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: {}\n"
 
@@ -436,3 +436,15 @@ def test_what_is_repaired_reads_back_as_what_was_meant(seed):
         text = text[:start] + verdict.repair + text[start + len(verdict.where) :]
     [verdict] = verdicts(prompt, text, monitor=countdown(dead_ends=False))
     assert not isinstance(verdict, Violation) or verdict.repair is None, (text, verdict)
+
+
+def test_a_search_that_ran_out_says_nothing_of_all_numbers(monkeypatch):
+    # One number makes the target at once, and the search through all of them is given up.
+    monkeypatch.setattr("interwhen_verifiers.puzzles.countdown._BUDGET", 1)
+    reaches.cache_clear()
+    numbers = tuple(map(Fraction, (3, 5, 7, 11, 13, 17)))
+    try:
+        verdict = judge_hopeless(NumberPuzzle(numbers, Fraction(3), "all"))
+    finally:
+        reaches.cache_clear()
+    assert isinstance(verdict, Unknown)

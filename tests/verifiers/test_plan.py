@@ -18,7 +18,7 @@ from interwhen.testing.complexity import assert_linear, assert_quick, read_and_c
 
 from interwhen_verifiers.puzzles import plan as replay
 from interwhen_verifiers.puzzles._plan import lines, pddl
-from interwhen_verifiers.puzzles._plan.pddl import PddlError, read_domain, read_problem
+from interwhen_verifiers.puzzles._plan.pddl import DEEPEST, PddlError, parse, read_domain, read_problem
 from interwhen_verifiers.puzzles.plan import check_whole, plan
 from interwhen_verifiers.traces.planbench import planbench
 
@@ -214,6 +214,11 @@ class TestPddl:
             read_domain(text)
         with pytest.raises(UsageError):
             plan(domain=text)
+
+    def test_brackets_may_be_as_deep_as_the_message_says(self):
+        assert parse("(" * DEEPEST + ")" * DEEPEST)
+        with pytest.raises(PddlError, match=f"at most {DEEPEST} levels"):
+            parse("(" * (DEEPEST + 1) + ")" * (DEEPEST + 1))
 
     @pytest.mark.parametrize(
         "broken",

@@ -26,7 +26,7 @@ except ImportError:  # without it, every pattern is matched in a worker process,
 _LONGEST = 2_000
 """A longer pattern is not translated."""
 _MEMORY = 1 << 20
-"""The most bytes for the program and the states of one pattern. This also limits its compilation to about 40 ms."""
+"""The most bytes for the program and the states of one pattern. This also limits the time of its compilation."""
 _KEPT = 512
 _SPACE = r"\t-\r\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 _WORD = r"\p{L}\p{N}_"
@@ -108,7 +108,7 @@ class _Tail:
 
 
 class _Translation:
-    """Translates a pattern from Python's syntax to RE2's, with Python's meaning for every character of Unicode."""
+    """Translates a pattern from Python's syntax to RE2's, with Python's meaning of digits, letters and spaces."""
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
@@ -251,7 +251,7 @@ class _Translation:
     def _flags(self) -> str:
         """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them.
 
-        If there are no flags, or RE2 gives one another meaning, return an empty text and do not move.
+        If there are no flags, or others than ``m`` and ``s``, return an empty text and do not move.
         """
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""

@@ -19,7 +19,7 @@ _ALIKE = {
     **dict(zip("0134578|!@$l", "oieastbiiasi", strict=True)),
     "н": "h",
 }
-"""The Latin letter that each letter of Cyrillic or Greek, digit or sign looks like. ``i``, ``l`` and ``1`` count as
+"""The Latin letter that a letter, digit or sign looks like. ``i``, ``l`` and ``1`` count as
 one letter, since they look alike. A selection from the confusables of Unicode (UTS 39)."""
 _SIGNS = frozenset("|!@$")
 """Signs that may stand for a letter, or between two letters."""
@@ -60,7 +60,7 @@ class Skeleton:
 
         In disguise, the letters are replaced by letters, digits or signs that look like them, or have up to three signs
         or spaces between them. Case is ignored. A range without any letter does not count. The result is ``None`` if
-        *word* does not stand there as a separate word, or if it has fewer than ``SHORTEST`` letters.
+        *word* does not stand there as a separate word, or if it has fewer than ``SHORTEST`` letters and digits.
         """
         sought = look_of(word)
         if len(sought) < SHORTEST:

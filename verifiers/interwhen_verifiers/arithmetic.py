@@ -52,7 +52,7 @@ MAX_SEGMENT = 20_000
 MAX_PARTS = 1_000
 """The most lines and windows of a segment that are read: this happens on the event loop. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
-"""The number of characters that are read at the end of a prompt."""
+"""The most characters at the end of a prompt that are searched for announcements and quoted equations."""
 MAX_WINDOW = 2_000
 """An equation over several lines is read up to this length."""
 MAX_GAP = 60
@@ -96,7 +96,7 @@ class Equation(Claim):
     """Between each two sides: ``=``, ``~`` (approximately), ``?`` (either of the two), ``<``, ``>``, ``≤``, ``≥``,
     ``≠``, or ``!`` and ``≡``, which are not judged."""
     doubt: str
-    """Why the text around the chain may not assert it, or why there is no chain. Empty: the text asserts it."""
+    """Why the text around the chain may not assert it, or why there is no chain. Empty: no reason is known."""
     setting: Setting = PLAIN
     """The moduli, bases and operations that the text announced up to its line."""
     answers: bool = False
@@ -140,12 +140,12 @@ class _Source:
 
 @dataclass(slots=True)
 class _Line:
-    """A line that has been parsed, for use by both the extractor and the recognizer."""
+    """A line in normal form with its tokens, for use by both the extractor and the recognizer."""
 
     normalized: Normalized
     tokens: list[Token]
     chains: list[Chain] | None = None
-    """The chains of the line alone; ``None`` before the search for them."""
+    """The chains of the line alone; ``None`` before the search for them, and if the line continues another one."""
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,8 @@
 """The shipped verifier ``command``: an external checker judges what the model wrote.
 
-A compiler, a prover, a type checker, a test runner or a script of your own is started on each code block of its
-language, and its diagnostics become violations. **It runs programs on text that a model wrote**: see
+A compiler, a prover, a type checker, a test runner or a script of your own is started on the code blocks of its
+language or on the answer, and text that it refuses becomes a violation. **It runs programs on text that a model
+wrote**: see
 ``docs/verifiers/command.md`` for what that means, and for the sandbox.
 """
 
@@ -54,7 +55,7 @@ class Source(Claim):
     starts: tuple[int, ...]
     """The offsets of its lines, from the start of the claim."""
     earlier: tuple[str, ...] = ()
-    """The last 16 blocks of the checker's languages before it, oldest first."""
+    """The last blocks of the checker's languages before it, at most 16, oldest first."""
     doubt: str = ""
     """Why it is not checked. Empty: it is checked."""
 
@@ -140,7 +141,7 @@ def command(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "answer",
 ) -> Monitor:
-    """Make a monitor that runs an external checker on the text. Raises :class:`UsageError` on options that cannot work.
+    """Make a monitor that runs an external checker on the text. Raises :class:`UsageError` on an invalid option.
 
     A block that is not accepted alone is checked again together with the blocks before it, at most 16.
 
@@ -153,7 +154,7 @@ def command(
     rights of this process, in a scratch directory or in ``directory``. ``readable``: further paths that the sandbox
     shows. ``scope``: ``answer`` if the command knows the task, so that a text that it accepts is a right answer (a test
     or a proof of the task). ``seconds``: the time limit for one run of all commands; a block that is checked twice gets
-    it twice. If a command is not installed, each verdict is ``Unknown``. ``level``, ``delivery`` and ``phase`` are
+    it twice. A check whose command is not installed is ``Unknown``. ``level``, ``delivery`` and ``phase`` are
     those of :class:`~interwhen.Monitor`.
     """
     require_positive("command", seconds=seconds)

@@ -1,7 +1,7 @@
 """The shipped verifier ``json_schema``: it judges structured output while it streams.
 
-A prefix that can no longer become a valid document is a violation at once: for example a wrong type, an unknown key, or
-the beginning of a string that no ``enum`` allows. The library ``jsonschema`` (extra ``jsonschema``) judges complete
+Many errors are violations before the document ends: for example a wrong type, an unknown key, or the beginning of a
+string that no ``enum`` allows. The library ``jsonschema`` (extra ``jsonschema``) judges complete
 documents; without it, importing this module raises :class:`~interwhen.toolkit.MissingExtraError`. See
 ``docs/verifiers/json_schema.md``.
 """

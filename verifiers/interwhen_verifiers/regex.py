@@ -1,8 +1,8 @@
 """The shipped verifier ``regex``: patterns that must not occur, or of which at least one must occur.
 
-On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns if it can express all of them,
-in time proportional to the text. Otherwise each check runs in a worker process, which is killed at the deadline. A
-killed check is never a pass, and the model keeps writing meanwhile.
+On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns, in time proportional to the
+text, if it is installed and can express all of them (with ``ignore_case`` it cannot). Otherwise each check runs in a
+worker process, which is killed at the deadline. A killed check is never a pass.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from interwhen_verifiers._spelling import Skeleton
 MOST = 1000
 """The most terms of one monitor."""
 LONGEST = 200
-"""The most characters of a term, and how many characters of earlier text are searched together with a new text."""
+"""The most characters of a term, and of earlier text that is searched together with a new text."""
 
 
 @verifier(name="terms", version="2", deadline=5.0, worker="thread")
@@ -93,7 +93,7 @@ class _Border:
 
 
 def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Border]:
-    """Return an extractor that makes the claims of *read*, each with the last 200 characters before it in its phase."""
+    """Return an extractor that makes the claims of *read*, each with up to 200 characters before it in its phase."""
 
     def step(border: _Border, segment: Segment) -> tuple[_Border, Iterable[PatternClaim]]:
         before = border.tail if border.phase == segment.phase else ""
@@ -123,8 +123,9 @@ def terms(
 
     The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. If a
     word of four letters or more may be there in another disguise (other scripts, digits, signs or spaces between the
-    letters), the verdict is ``Unknown``. Raises :class:`UsageError` if there are no terms or more than 1,000, if one is
-    longer than 200 characters or has nothing but blanks and invisible characters, and on an unknown option value.
+    letters; without ``ignore_case`` also in another case), the verdict is ``Unknown``. Raises :class:`UsageError` if
+    there are no terms or more than 1,000, if one is longer than 200 characters or has nothing but blanks and invisible
+    characters, and on an unknown option value.
     """
     if len(terms) > MOST:
         raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")

@@ -1,8 +1,8 @@
 """Measures the inputs of the capacity model on this machine, and the points at which the model is checked.
 
 A load generator in a process of its own sends the streams; where the system allows it, generator and reader run on
-different cores. Costs of the event loop are CPU times of this process. No model is involved. The points are measured at
-other loads than the costs, so the model cannot be fitted to them.
+different cores. Costs of the event loop are CPU times of this process. No language model is involved. The points are
+measured at other loads than the costs, so the model cannot be fitted to them.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ CHECK_SECONDS = 0.02
 """How long the checks of the measured points occupy a worker. They sleep, so that other processes change it little."""
 _LEARNED = 200
 _LOADS = ((10, 20.0), (40, 20.0), (100, 20.0), (200, 30.0), (300, 42.0))
-"""Streams and tokens a second of each, at which the costs of a token are measured. One core carries all of them: a
-loop that is overloaded reads larger batches, which costs less."""
+"""Streams and tokens a second of each, at which the costs of a token are measured. One core should carry each
+of them: a loop that is overloaded reads larger batches, which costs less."""
 _CHECKED = ((60, 20.0), (200, 20.0), (300, 35.0))
 """The same, for the points at which the model is checked."""
 _JOURNALS = ((100, False), (400, False), (400, True))
@@ -118,7 +118,7 @@ def _forking() -> Monitor:
 
 
 def _refuting(count: int) -> Monitor:
-    """Return a monitor that refutes every second line, until it has refuted *count* lines."""
+    """Return a monitor that refutes every second claim, until it has refuted *count* of them."""
     seen = 0
 
     @verifier(name="refute", version="1", worker="inline")
@@ -151,14 +151,15 @@ class _CostReader:
         self._url, self._crowd_url = url, crowd_url
         self._transport, self.workers = transport, workers
         self.on_step: Callable[[], None] = lambda: None
-        """Is called after each measurement."""
+        """To be called after each measurement."""
 
     async def runs(
         self, count: int, chunks: int, monitors: Sequence[Monitor], *, rate: float = 0.0, journal: Path | None = None
     ) -> _RunCosts:
         """Make *count* runs, one after the other, on streams of *chunks* chunks, and return what they cost together.
 
-        *rate* is in chunks per second; 0 sends as fast as possible. *journal* is the file of their journal.
+        *rate* is in chunks per second; 0 sends as fast as possible. *journal* is the file of the journal of a single
+        run.
         """
         model = CompletionsModel(self._url, f"{chunks}@{rate:g}", api_key="", transport=self._transport)
         checks = forks = remedies = tokens = 0
@@ -174,9 +175,9 @@ class _CostReader:
         return _RunCosts(time.process_time() - begun, checks, forks, remedies, tokens)
 
     async def crowd(self, streams: int, rate: float, seconds: float, monitors: Sequence[Monitor]) -> float:
-        """Read *streams* streams at once for *seconds*, at *rate* chunks per second each.
+        """Read *streams* streams of about *seconds* at once, at *rate* chunks per second each.
 
-        Return the CPU time of this process per chunk, in microseconds, while all streams send. Raises
+        Return the CPU time of this process per chunk, in microseconds, while all streams should send. Raises
         :class:`UsageError` if no chunk arrives in that time.
         """
         chunks = max(2, int(seconds * rate))
@@ -204,7 +205,7 @@ class _CostReader:
     async def silent(self, streams: int, seconds: float, monitors: Sequence[Monitor]) -> float:
         """Return the CPU time of this process in one second while *streams* open streams send nothing.
 
-        It is in microseconds. The time is measured for *seconds* seconds.
+        It is in microseconds. The time is measured for *seconds* seconds, which must be well below 20.
         """
         model = CompletionsModel(self._url, f"2@{_SILENT_RATE:g}", api_key="", transport=self._transport)
         silent = anyio.Semaphore(0)
@@ -237,7 +238,7 @@ async def _median(reader: _CostReader, rounds: int, measure: Callable[[], Awaita
 
 
 def steps_of(rounds: int) -> int:
-    """Return how many measurements :func:`measure` makes with *rounds* rounds, if none has to be made once more."""
+    """Return how many measurements :func:`measure` reports as progress with *rounds* rounds."""
     single = ("a run", "few remedies", "more remedies", "most remedies", "checks", "forks", "a silent stream", "many")
     repeated = (*single, *_LOADS, *_CHECKED)
     return rounds * len(repeated) + len(_JOURNALS) + len(_SHARED) + len(("the longest journal", "workers", "memory"))
@@ -253,12 +254,12 @@ async def measure(
 ) -> Measured:
     """Measure all inputs and the points of the check.
 
-    *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often each cost is measured; the
+    *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often most costs are measured; the
     median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
-    ``None`` takes a recorded one. *on_progress* is called after each measurement with its number and the number of all.
-    Raises :class:`UsageError` if a monitor cannot be loaded, or if no chunk of the measured streams arrives in time.
-    Most measurements without a chunk are first made once more. Raises :class:`~interwhen.toolkit.MissingExtraError`
-    without simpy.
+    ``None`` takes a recorded one. *on_progress* is called after most measurements, with their number so far and the
+    number of all. Raises :class:`UsageError` if a monitor cannot be loaded, or if no chunk of the measured streams
+    arrives in time. Most measurements without a chunk are first made once more. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
     environment()  # without simpy, the points could not be computed after the minutes of measurement
     watching = load_monitors(tuple(monitors))
@@ -292,7 +293,7 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Replay a recorded answer under *monitors*, and return its tokens, checks and forks.
+    """Replay a recorded answer under *monitors*, and return its tokens, its forks, and its checks in workers.
 
     Raises :class:`UsageError` if a monitor cannot be loaded.
     """
@@ -412,12 +413,12 @@ class TokenCosts(NamedTuple):
 
 
 def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
-    """Find the three costs of reading tokens that fit the measured points *costs* best.
+    """Find the costs of a token and of a wake-up of the event loop that fit the measured points *costs* best.
 
-    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. The three
-    costs are that of a wake-up of the event loop, that of a token, and ``batch_ms``, the shortest time between two
-    wake-ups. At a higher rate, more tokens share one wake-up, so a token is cheaper. Several values of ``batch_ms`` are
-    tried; for each, the other two costs follow by least squares.
+    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. At a higher
+    rate, more tokens share one wake-up, so a token is cheaper. Several values of ``batch_ms``, the shortest time
+    between two wake-ups, are tried; for each, the two costs follow by least squares. If all of these fits have a
+    negative cost, the costs in the result are 0.
     """
     best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
     for step in _STEPS:
@@ -455,14 +456,14 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 async def _worker_us(reader: _CostReader) -> float:
-    """Return how long a check that does nothing occupies a process of the pool, in microseconds."""
+    """Return how long a check that does nothing takes in a process of the pool, in microseconds."""
     seconds = await _seconds_of_check(reader.workers, at_once, _LEARNED)
     reader.on_step()
     return 1e6 * seconds
 
 
 async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> float:
-    """Make *count* checks with *judge* in *workers*, one after the other, and return their mean time in seconds."""
+    """Make *count* checks with *judge* in *workers*, after one more to start it; return their mean time in seconds."""
     claim, total = Claim(key="k", span=None), 0.0
     for number in range(count + 1):
         begun = time.perf_counter()
@@ -474,7 +475,7 @@ async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> fl
 
 
 async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
-    """Return the resident memory of an open supervised stream in KiB, measured with 600 streams at once."""
+    """Return the resident memory of an open supervised stream in KiB, by 600 of them; 0 if the system reports none."""
     idle = memory_of().resident or 0.0
     peak = idle
 

@@ -108,7 +108,7 @@ class CheckActor:
         self._latest = 0.0
         self._server: asyncio.Server | None = None
         self._secret = b""
-        """Empty when it was used."""
+        """Empty before :meth:`listen`, and once it was used."""
         self._program: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -282,7 +282,7 @@ class CheckActor:
         return await worker.answer(target)
 
     def _ask_ahead(self) -> None:
-        """Give the worker process the next check before it has answered, so that it never waits for this process.
+        """Give the worker process the next check before it has answered, if it can take one, so that it need not wait.
 
         On a busy machine, this process may wait for a processor for as long as a short check takes.
         """

@@ -30,7 +30,7 @@ class Actor(Protocol):
         ...
 
     def open(self, loop: EventLoop, received: Callable[[bytes], object], lost: Callable[[str], object]) -> None:
-        """Begin to receive, on *loop*. *received* gets each message, and *lost* once why the actor is lost."""
+        """Begin to receive, on *loop*. *received* gets each message, and *lost* the reason if the actor is lost."""
         ...
 
     def send(self, message: bytes) -> None:
@@ -59,13 +59,16 @@ class Cluster(Protocol):
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
         """Start *count* actors, each with a processor of its own. Yield each one when it has sent its greeting.
 
-        *memory* limits the address space of their worker processes, in bytes; ``None``: no limit. When *until* returns
-        true, the actors that have not greeted are killed.
+        *memory* limits the address space of their worker processes, in bytes; ``None``: no limit. An actor that dies
+        before is left out. When *until* returns true, the actors that have not greeted are killed.
         """
         ...
 
     def close(self) -> None:
-        """Disconnect from the cluster. This ends the actors that were started over this connection."""
+        """Disconnect from the cluster, if this object has connected.
+
+        This ends the actors that were started over this connection.
+        """
         ...
 
 

@@ -223,7 +223,7 @@ class Channel:
         return self._loop is not None
 
     def open(self, loop: EventLoop, received: Callable[[bytes], object], lost: Callable[[str], object]) -> None:
-        """Begin to read. *received* gets each message, and *lost* once why the connection ended."""
+        """Begin to read. *received* gets each message, and *lost* the reason if it ends before :meth:`close`."""
         self._loop, self._received, self._lost = loop, received, lost
         loop.watch(self._socket, self._read)
 
@@ -241,7 +241,7 @@ class Channel:
             self._write()
 
     def close(self) -> None:
-        """Close the connection. Nothing is called afterwards."""
+        """Close the connection. Nothing is read afterwards."""
         if self._ended and self._socket.fileno() < 0:
             return
         self._ended = True

@@ -185,7 +185,7 @@ def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
 def make(encoded: bytes) -> Verifier:
     """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Its ``prepare`` is run if it has one.
 
-    Raises :class:`CodeDiffers` if the plug-in is not installed here, or if its code or version is another one than in
+    Raises :class:`CodeDiffers` if the plug-in cannot be loaded here, or if its code or version is another one than in
     the program, and :class:`~interwhen.PluginError` if it cannot make the monitor.
     """
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)

@@ -19,7 +19,7 @@ LEAVING_SECONDS = 0.0075
 """The CPU seconds that the checks of a verifier must need before they leave. Higher than ``LEAST_SECONDS``, so that a
 verifier near the limit does not go back and forth."""
 PROOFS = 8
-"""How many checks in a row must need so much before the verifier leaves the machine."""
+"""How many checks in a row must need so much before the verifier leaves the machine for the first time."""
 MOST_PROOFS = 4096
 
 
@@ -38,8 +38,8 @@ class _VerifierCost:
 class CostHistory:
     """Learns what the checks of each verifier cost, and so which of them may leave this machine for the cluster.
 
-    A verifier leaves when its last ``PROOFS`` checks each needed at least ``LEAVING_SECONDS``. It comes back as soon as
-    a check needed less than ``LEAST_SECONDS``, and must then have four times as many such checks in a row (at most
+    A verifier leaves when ``PROOFS`` checks in a row each needed at least ``LEAVING_SECONDS``. It comes back as soon as
+    a check needed less than ``LEAST_SECONDS``, and must then have four times as many expensive checks in a row (at most
     ``MOST_PROOFS``) before it leaves again.
     """
 
@@ -162,7 +162,7 @@ def best(key: str, lanes: Collection[Lane[C]]) -> Lane[C]:
 class Waiting(Generic[C]):
     """The checks that wait for an actor, oldest first, and the lanes of the actors.
 
-    *most* is the largest number of checks that may wait. A check is given to an actor only when that one has room, so
+    With *most* waiting checks, :attr:`is_full` is true. A check is given to an actor only when that one has room, so
     that a slow actor does not collect checks.
     """
 
@@ -176,7 +176,7 @@ class Waiting(Generic[C]):
 
     @property
     def is_full(self) -> bool:
-        """Whether no further check may wait."""
+        """Whether no new check should be added. Checks of a lost actor may still come back."""
         return len(self._checks) >= self.most
 
     def add(self, check: C, *, first: bool = False) -> None:

@@ -57,9 +57,9 @@ _LONGEST_START_PAUSE = 5.0
 """The longest time between two tries to start missing actors on a cluster that answers, in seconds."""
 _TRIES = 2
 _MOST_ALONE = MOST // 4
-"""The largest claim or verifier that leaves, in bytes. A message gets no further check when it has so many bytes."""
+"""The largest claim or verifier that leaves, in bytes. A message with more bytes gets no further check."""
 _KNOWN = 64
-"""How many verifiers an actor keeps. One of them may hold a whole prompt."""
+"""An actor with more verifiers than this forgets them. One of them may hold a whole prompt."""
 _decode = msgspec.msgpack.Decoder(ActorReply).decode
 
 _HOME: Literal["home"] = "home"
@@ -138,19 +138,19 @@ class _Link:
 class RayWorkers:
     """Runs expensive checks on a Ray cluster, and all others on this machine: ``interwhen.run(..., workers=...)``.
 
-    A check leaves this machine if its verifier comes from a plug-in by name, and if its last eight checks (or more,
-    once it has come back) all needed at least 7.5 ms of CPU time. *address* is the address of the cluster (empty:
-    ``RAY_ADDRESS``, or the cluster on this machine). *actors* is the number of actors, each with one processor (0, or
-    more than the cluster has: all its processors). At most *queue* checks are in the queue for an actor, and further
-    ones wait for room in it; a check that waits longer than *patience* seconds in all becomes ``Unknown``. If the
-    cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why. A check whose claim
-    cannot be pickled, or whose verifier has other code on the cluster, ends with an error.
+    A check may leave this machine if its verifier comes from a plug-in by name, and if eight checks of the verifier in
+    a row (or more, once it has come back) all needed at least 7.5 ms of CPU time. *address* is the address of the
+    cluster (empty: ``RAY_ADDRESS``, or the cluster on this machine). *actors* is the number of actors, each with one
+    processor (0, or more than the cluster has: all its processors). New checks wait outside the queue for an actor when
+    it has *queue* checks; a check that waits longer than *patience* seconds for an actor becomes ``Unknown``. If the
+    cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why. A check that would
+    leave ends with an error if its claim cannot be pickled, or if its verifier has other code on the cluster.
 
     *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
     also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,
     and raises :class:`~interwhen.UsageError` if the cluster runs other code. Without it, the first check begins to
     connect, and checks run here until there is an actor. Raises :class:`~interwhen.UsageError` for an invalid value, or
-    if Ray is not installed.
+    if Ray is not installed and *cluster* is not given.
     """
 
     def __init__(
@@ -255,7 +255,10 @@ class RayWorkers:
         return result.verdict, result.failure
 
     async def aclose(self) -> None:
-        """Kill the actors and stop all workers. Checks that are still open end with an error."""
+        """Stop the workers, and let a thread kill the actors; wait for this, at most 10 seconds for the thread.
+
+        Checks that are still open end with an error.
+        """
         if self._closed:
             return
         self._closed, self._is_started = True, False
@@ -580,8 +583,8 @@ class RayWorkers:
     def _lose(self, link: _Link, why: str) -> None:
         """Give up the actor of *link*, and let its checks wait for other actors, before all other waiting checks.
 
-        A check whose time is over ends as late, and one whose second actor ends fails. *why* is the reason, which is
-        logged.
+        Without another actor, they run on this machine. A check whose time is over ends as late, and one whose second
+        actor ends fails. *why* is the reason, which is logged.
         """
         log_warning("ray.actor_lost", actor=link.actor.name[:8], why=why)
         checks = list(link.lane.checks.values())
@@ -686,7 +689,7 @@ def _target(verifier: Verifier) -> _RemoteTarget | None:
 
 
 class _Keeper:
-    """Keeps the wanted number of actors of *pool* alive, in a thread, since calls to a cluster may block."""
+    """Replaces lost actors of *pool*, as far as the cluster allows, in a thread, since calls to a cluster may block."""
 
     def __init__(self, cluster: Cluster, actors: int, memory: int | None, pool: RayWorkers) -> None:
         self._cluster = cluster
@@ -729,7 +732,7 @@ class _Keeper:
         self._news.set()
 
     def stop(self) -> None:
-        """Kill all actors, disconnect, and wait for the thread, for at most 10 seconds."""
+        """Let the thread kill all actors, disconnect and end, and wait for that, for at most 10 seconds."""
         self.is_closed = True
         self._news.set()
         if self._thread is not None:

@@ -1,6 +1,6 @@
-"""Code that runs in a process between ours and an untrusted program. It imports little of the standard library.
+"""Code for the processes between ours and an untrusted program. It imports little of the standard library.
 
 Each import adds to the start time of every program. ``dataclasses``, ``typing``, ``signal`` and ``pathlib`` together
-would double this time, so they are not used here, except in `plan.py`, which only our process imports. Modules set
-``TYPE_CHECKING`` themselves: type checkers recognise the variable by its name.
+would double this time, so they are not used here, except in `plan.py`, which only our process imports. Modules that
+need ``TYPE_CHECKING`` set it themselves: type checkers recognise the variable by its name.
 """

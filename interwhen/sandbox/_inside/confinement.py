@@ -1,4 +1,4 @@
-"""The last steps of a process before it executes the untrusted program. Each step drops rights."""
+"""The last steps of a process before it executes the untrusted program. They drop its rights and set its limits."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def become(
     *entered* are the namespaces of this process, and *enforced* collects which guarantees are enforced. *fds* are the
     descriptors for stdin and, for Python code, for the task and the returned value. *folder* is the program's
     directory. The findings and the listener of the filter are sent over *channel*, which closes when the program
-    starts. Raises OSError if a step fails, or if the program cannot be executed.
+    starts. Raises an error, usually OSError, if a step fails, or if the program cannot be executed.
     """
     stdin, *extra = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for fd in fds]
     os.setsid()

@@ -1,8 +1,8 @@
-"""The keeper: the first process inside the sandbox. It starts and watches the program, and ends all other processes.
+"""The keeper: the process in the sandbox that starts and watches the program, and ends the processes that it leaves.
 
 It can run several tasks one after another. It makes the file system, the slowest part, only once. Each task has a
-process of its own, and a directory with only the files of the plan. In a pid namespace, no process of an earlier task
-is left.
+process of its own, and finds only the files of the plan in its directory. In a pid namespace, no process of an earlier
+task is left.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def answer(descriptor: int) -> seccomp.SyscallRule | None:
     """Read a forbidden system call from *descriptor*, the listener of the filter, and return the rule for the call.
 
     If the rule is ``deny``, the call gets no reply, and the caller of this function must end the program. Otherwise
-    this function replies, and the call fails with EACCES. The result is None if the process that made the call has
-    ended.
+    this function replies, and the call fails with EACCES. The result is None if the kernel reports an error, usually
+    because the process that made the call has ended.
     """
     buffer = bytearray(_QUESTION.size)
     try:
@@ -63,7 +63,7 @@ _SECONDS = 1.0
 
 
 def end_descendants(proc: int) -> None:
-    """Kill the children of this process until none is left, for at most one second.
+    """Kill the children of this process until none is left, for about one second at most.
 
     The orphans of a program become its children, because this process is a subreaper. *proc* is a descriptor of
     /proc. A program that forks faster than it is killed may survive: its number of processes is limited, but without
@@ -98,7 +98,7 @@ def memory_used(proc: int) -> int:
     """Return the memory in bytes of all processes in *proc* (a descriptor of /proc), except the first process.
 
     Shared pages are counted once per process. If several processes have 64 MiB or more together, the proportional share
-    of each is read instead, which takes longer.
+    of each is read instead if it is known, which takes longer.
     """
     pids = [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
     limit_of_rough_count = 64 << 20
@@ -134,18 +134,19 @@ def _read(proc: int, path: str) -> bytes:
 
 
 _FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
-"""Seconds between two measurements of the memory of all processes: short at the start, when it grows fastest."""
+"""The first and the longest time in seconds between two measurements of the memory of all processes, which usually
+grows fastest at the start."""
 _MOST_REFUSED = 100
 _FINAL = ("unavailable", "start")
-"""The kinds of answers after which every further task would fail in the same way."""
+"""The kinds of answers after which no further task is started."""
 _ABORTED = ("limit", "aborted")
 
 
 class Keeper:
-    """Starts the tasks of *plan*, watches each one until it ends, and reports how it ended.
+    """Starts the tasks of *plan*, watches each one until it ends or must be ended, and reports how it ended.
 
-    *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the keeper ends the
-    task and starts no other.
+    *entered* are the namespaces of this process. When the other end of the pipe *control* closes while a task runs, the
+    keeper ends the task and starts no other.
     """
 
     def __init__(self, plan: RunPlan, entered: Entered, control: int) -> None:
@@ -165,11 +166,11 @@ class Keeper:
         self._failure = ""
 
     def keep(self) -> KeeperAnswer:
-        """Run all tasks of the plan; return the answer for the first one, with the answers for the others in ``more``.
+        """Run the tasks of the plan; return the answer for the first one, with those for the next ones in ``more``.
 
         No further task is started after a failure to start, an abort, or the end of the time for all tasks, or if a
         required guarantee is missing. Raises RuntimeError if the file system cannot be made, and OSError if the files
-        of the plan cannot be written.
+        of the plan cannot be written, or those of a task cannot be deleted.
         """
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
@@ -201,7 +202,7 @@ class Keeper:
     def _clear(self) -> None:
         """End the processes of a task, delete its files, and write the files of the plan for the next task.
 
-        Without a pid namespace, the processes were ended already, with the report on the task.
+        Without a pid namespace, the report on the task has ended the processes already, as far as it could.
         """
         if "pid" in self._entered.names:
             # This process is the first of the namespace: -1 means all others of it, and no process outside.
@@ -221,7 +222,7 @@ class Keeper:
         self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
-        """Make the file system of the program with its files, and record which guarantees the namespaces enforce.
+        """Make the file system (in a mount namespace), write the files, and record which guarantees are enforced.
 
         Raises RuntimeError if the file system cannot be made, and OSError if the files cannot be written.
         """
@@ -371,8 +372,8 @@ class Keeper:
     def _answer_kernel(self, notifications: int) -> str | None:
         """Answer the kernel about one forbidden system call. *notifications* is the listener of the filter.
 
-        If the program must be ended because of the call, return the name of the call. Otherwise refuse the call, record
-        its name in ``_refused``, and return ``None``; if the process that made it has ended, only return ``None``.
+        If the program must be ended because of the call, return the name of the call. Otherwise return ``None``; the
+        name of a call that was refused is recorded in ``_refused``, each name once, and at most 100.
         """
         tried = answer(notifications)
         if tried is None:
@@ -454,7 +455,7 @@ class Keeper:
 
 
 def _empty(folder: str) -> None:
-    """Delete the content of *folder*. Links are deleted, never followed."""
+    """Delete the content of *folder*. Links are deleted, not followed."""
     waiting, folders = [folder], []
     while waiting:
         folders.append(waiting.pop())

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def main() -> None:
     """Read a plan from stdin, run it, write the answer to the descriptor ``argv[1]``, and exit.
 
-    When the other end of the pipe ``argv[2]`` closes, all processes of the sandbox end. ``argv[3]`` is the id of the
-    process that started this one: if that process has ended already, nothing runs, and there is no answer. With 0, this
-    is not checked.
+    When the other end of the pipe ``argv[2]`` closes, the keeper ends the run. ``argv[3]`` is the id of the process
+    that started this one: if that process has ended already, nothing runs, and there is no answer. With 0, this is not
+    checked. There is no answer, either, if this process fails before the keeper runs.
     """
     status, control, parent = map(int, sys.argv[1:4])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)

@@ -34,10 +34,11 @@ class View:
 
 
 def build(view: View, *, own_processes: bool) -> str | None:
-    """Mount the file system *view*, and make it the root of this process. Raises OSError if the kernel refuses a mount.
+    """Mount the file system *view*, and make it the root of this process.
 
     Returns None, or the reason why there is no /proc in it. *own_processes*: this process is the first of a pid
-    namespace. Only then is there a /proc, and it shows processes only.
+    namespace. Only then can there be a /proc, and it shows processes only. Raises OSError if the kernel refuses any
+    other mount.
     """
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = next(path for path in _BASES if os.path.isdir(path))

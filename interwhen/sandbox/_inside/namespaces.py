@@ -1,4 +1,4 @@
-"""Enters new namespaces: with the rights of root if this process has them, else inside a user namespace."""
+"""Enters new namespaces: with the rights of root, or inside a user namespace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = {
 }
 NOBODY = 65534
 _UIDS_OF_OUR_OWN = 0x60000000
-"""The first user id that we use. No system assigns ids from here on to accounts."""
+"""The first user id that we use if there are enough. Systems usually do not assign ids from here on to accounts."""
 
 
 class Entered:
@@ -39,13 +39,13 @@ class Entered:
         self.drop = drop
         """Whether the program must still change to the user id ``uid``. In a user namespace, it has this id already."""
         self.failures = failures
-        """The reason why a namespace is missing, by kind."""
+        """The reasons why wanted namespaces are missing, by kind."""
         self.by = by
         """``bubblewrap`` if it made the namespaces; empty if this code made them."""
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:
-    """Enter as many new namespaces as possible, except the kinds in *without*, and return which ones were entered.
+    """Try to enter new namespaces of all kinds that are not in *without*, and return which ones were entered.
 
     If *without* has ``root``, the rights of root are not used for this; if it has ``user``, no user namespace is made.
     If this process is root, the user of the program becomes the owner of *folder*; if root has no other user id to give
@@ -149,10 +149,10 @@ def _write(path: str, text: str) -> None:
 
 
 def unused_uid(number: int) -> int | None:
-    """Return a user id for the program, chosen by *number*: one that systems do not assign to accounts.
+    """Return a user id for the program, chosen by *number*: one that systems usually do not assign to accounts.
 
     If the user namespace of this process has too few ids for that, it is one of its last 1000 ids. The result is None
-    if the namespace has fewer than 65535 ids, or if they cannot be read.
+    if the highest id of the namespace is below 65534, or if its ids cannot be read.
     """
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:

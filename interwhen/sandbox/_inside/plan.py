@@ -34,7 +34,7 @@ class RunPlan(TypedDict):
     files: list[tuple[str, bytes]]
     """Names and contents of the files in the program's directory."""
     readable: list[tuple[str, str]]
-    """What the program may read: each path in the sandbox, and the real path on this machine that is mounted there."""
+    """What the program may read: each path in the sandbox, and the real path on this machine that it shows."""
     folder: str
     """A directory on the host: the program's directory if there is no mount namespace, else not used."""
     seconds: float
@@ -57,11 +57,11 @@ class RunPlan(TypedDict):
     """With bubblewrap: the inode of each of our namespaces, by kind. The namespaces inside must differ. Otherwise
     empty."""
     user: int
-    """With bubblewrap, if our process is root: the user id that the program gets. Otherwise 0."""
+    """With bubblewrap and without a user namespace: the user id that the program gets. Otherwise 0."""
 
 
 class KeeperAnswer(TypedDict):
-    """How a run ended.
+    """How a task ended.
 
     ``kind`` is ``exit``, ``signal``, ``deny`` (a forbidden call), ``limit``, ``start`` (the program could not be
     started) or ``unavailable`` (a required guarantee is missing). ``code`` is the exit code or the number of the
@@ -80,9 +80,9 @@ class KeeperAnswer(TypedDict):
     seconds: float
     """The time from the start of the task to its end."""
     cpu_seconds: float
-    """The CPU time of the program and its ended children."""
+    """The CPU time of the program and the children it waited for."""
     peak_memory_bytes: int
-    """The peak memory of the program's largest process."""
+    """The peak memory of the largest of these processes."""
     full: str
     """``disk`` or ``files`` if the program's directory has no more room; else empty, also without a mount namespace."""
     value: bytes

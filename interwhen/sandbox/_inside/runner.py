@@ -1,7 +1,7 @@
 """Runs Python code inside the sandbox. The interpreter gets this file as text, so it imports no module of the package.
 
 The task comes from descriptor 3; a returned value or an exception goes to descriptor 4. The untrusted program can
-use both descriptors too, so our process does not trust the data that it reads from them.
+write to the latter, too, so our process does not trust the data that it reads from there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _run() -> None:
 
 
 def _written(value: object) -> str:
-    """Return *value* as JSON. Raises TypeError or ValueError if it has no JSON form.
+    """Return *value* as JSON. Raises TypeError, ValueError or RecursionError if it has no JSON form.
 
     A text is encoded without importing ``json``: the import would take as long as the start of the interpreter.
     """

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     Answer = Literal["deny", "refuse", "absent"]
-    """``deny`` ends the program; ``refuse``: the call fails with EACCES, and is recorded; ``absent``: it fails with
-    ENOSYS."""
+    """``deny`` ends the program or the process; ``refuse``: the call fails with EACCES, and a listener records it;
+    ``absent``: it fails with ENOSYS."""
 
 # System call: its number on x86_64, and on aarch64.
 _NUMBERS: dict[str, tuple[int | None, int | None]] = {
@@ -126,8 +126,8 @@ Instruction = tuple[int, int, int, int]
 class SyscallRule:
     """A forbidden system call, and what happens to a program that makes it.
 
-    ``answer`` is ``deny`` (the program is ended), ``refuse`` (the call fails with EACCES) or ``absent`` (it fails with
-    ENOSYS, as if the kernel did not have it).
+    ``answer`` is ``deny`` (the program or the process is ended), ``refuse`` (the call fails with EACCES) or ``absent``
+    (it fails with ENOSYS, as if the kernel did not have it).
     """
 
     __slots__ = ("answer", "name")

@@ -1,4 +1,4 @@
-"""System calls for which Python has no function, made through the C library."""
+"""System calls that are made through the C library."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _checked(result: int, what: str) -> int:
 def syscall(number: int, what: str, *arguments: object) -> int:
     """Make the system call *number* with *arguments*, and return its result.
 
-    Raises OSError, with *what* in its message.
+    Raises OSError, with *what* in its message, if the call fails.
     """
     given = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *given), what)
@@ -64,7 +64,10 @@ def listen_again(signal: int) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Move this process to new namespaces, of the types in *flags*. Raises OSError if the kernel refuses it."""
+    """Make namespaces of the types in *flags* for this process, or (type pid) for its children.
+
+    Raises OSError if the kernel refuses it.
+    """
     _checked(_libc.unshare(flags), "unshare")
 
 

@@ -77,7 +77,7 @@ class VerifierFault(msgspec.Struct, frozen=True):
 
 
 class VerifierSetup(msgspec.Struct, frozen=True):
-    """A verifier that is right about every claim except for its faults (*mishaps*)."""
+    """A verifier that gives each claim the right verdict, unless it has a fault (*mishaps*) or is too slow."""
 
     worker: Worker = "inline"
     deadline: float = 5.0

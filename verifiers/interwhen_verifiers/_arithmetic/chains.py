@@ -24,7 +24,7 @@ class Chain(NamedTuple):
     """A chain of neighbouring sides; ``links`` holds the relation between each side and the next one.
 
     A relation is ``=``, ``~`` (about equal), ``?`` (equal or about equal), a comparison sign, or a sign that is not
-    judged (``!``, ``≡``). ``doubt`` says why the text may not assert the chain; it is empty if the text asserts it.
+    judged (``!``, ``≡``). ``doubt`` says why the text may not assert the chain; it is empty if no reason is known.
     """
 
     sides: tuple[Side, ...]
@@ -33,7 +33,7 @@ class Chain(NamedTuple):
 
 
 def find_chains(tokens: list[Token]) -> Iterator[Chain]:
-    """Yield each chain of two or more sides that has an operation, or that may be a conversion of units.
+    """Yield the chains of two or more sides that can be read, and have an operation or may convert units.
 
     A chain is left out if all its relations are ``!`` or ``≡``, which are not judged.
     """
@@ -70,7 +70,7 @@ class _Run:
 
     @cached_property
     def opening(self) -> dict[int, int]:
-        """A map from the index of each closing bracket to the index of its opening bracket."""
+        """A map from the index of a closing bracket to the index of its opening bracket, if it has one."""
         return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
@@ -161,7 +161,7 @@ class _Run:
 
 
 def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
-    """Return a map from the index of each closing bracket to that of its opening bracket in ``tokens[start:stop]``."""
+    """Return a map from closing brackets in ``tokens[start:stop]`` to their opening brackets, as indices."""
     opening: dict[int, int] = {}
     stack: list[int] = []
     for at, (kind, _, _, _) in enumerate(tokens[start:stop], start):

@@ -35,14 +35,14 @@ from interwhen_verifiers._arithmetic.vocabulary import (
 )
 
 REACH = 60
-"""The number of tokens that are searched on each side. Words farther away say little, and a limit keeps time linear."""
+"""The most tokens that one search covers. Words farther away say little, and a limit keeps time linear."""
 
 
 class Surroundings(NamedTuple):
     """What the text around a chain tells about it: a reason to doubt the chain, and the meaning of ``=`` in it."""
 
     doubt: str
-    """Why the text may not assert the chain. Empty: it asserts it."""
+    """Why the text may not assert the chain. Empty: no reason is known."""
     relation: Literal["=", "~", "?"]
     """The meaning of an equality sign in the chain: equal, approximately equal, or either of the two."""
 

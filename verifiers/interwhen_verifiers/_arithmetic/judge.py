@@ -33,12 +33,12 @@ Rounding: TypeAlias = Literal["shown-digits", "exact"]
 CONVERSIONS = frozenset((7, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 365, 1000, 3600, 5280, 10**6))
 """Factors between units. Beside units, two values that differ by such a factor may be a conversion, not a mistake."""
 FLOATING = 10**9
-"""A relative difference of at most one part in ``FLOATING`` comes from binary floating point."""
+"""A relative difference of at most one part in ``FLOATING`` may come from binary floating point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Differs:
-    """The sides have different values, and nothing explains the difference; ``value`` is the value of the left side."""
+    """The sides have different values, for no known reason; ``value`` is the value of the left side."""
 
     value: Value
 
@@ -80,11 +80,11 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
     """Compare *left* and *right*, two neighbouring sides of a chain. ``None``: the relation between them holds.
 
-    *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if the text
-    asserts it. Sides that differ are then :class:`Unclear`, but a relation that holds is ``None`` all the same.
-    *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a side may be the
-    other side, rounded to the decimals shown; with ``exact``, only if *relation* is ``~``. A comparison or a conversion
-    of units that does not hold is :class:`Unclear`, never :class:`Differs`; so are sides without a value.
+    *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if no
+    reason is known. With a doubt, sides that differ beyond rounding are :class:`Unclear`. *setting* has the modulus and
+    the base that the text announced. *rounding*: with ``shown-digits``, a side may be the other side, rounded to the
+    decimals shown; with ``exact``, only if *relation* is ``~``. A comparison or a conversion of units that does not
+    hold is :class:`Unclear`, never :class:`Differs`; so are sides without a value.
     """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")
@@ -126,7 +126,7 @@ def scales(side: Side) -> dict[int, int] | None:
 def _converted(left: Side, right: Side, relation: str) -> Link:
     """Compare two quantities such as ``90 minutes = 1.5 hours``, with the sign *relation* between them.
 
-    Return ``None`` if the relation holds, also after a conversion of units; otherwise return :class:`Unclear`.
+    Return ``None`` if the relation is known to hold, also after a conversion of units, else :class:`Unclear`.
     """
     sizes, others = scales(left), scales(right)
     value, other = exact(left.node), exact(right.node)
@@ -215,7 +215,7 @@ def _units(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _adds_plain_numbers(left: Side, named: set[str]) -> bool:
-    """Tell whether *left*, with the units *named*, adds measures and numbers without a unit: ``2 hours + 30``."""
+    """Tell whether *left*, with the units *named*, may add measures and numbers without a unit: ``2 hours + 30``."""
     if not any(unit in FAMILY for unit in named) or not any(_is_sum(node) for node in _operations(left.node)):
         return False
     return len(left.units) < sum(1 for _ in numbers(left.node))

@@ -22,7 +22,7 @@ from interwhen_verifiers._arithmetic.parser import Side
 MAX_SHOWN = 100
 """A longer expression is not repeated in a message."""
 MAX_PLACES = 6
-"""A value with at most this many decimals is written exactly."""
+"""A value with at most this many decimals is not rounded."""
 MAX_DIGITS = 30
 """The most characters of a value that :func:`plain` writes."""
 _SEPARATORS = ("{,}", ",\\!", "\\!", "\\,", ",", "'", "’")  # noqa: RUF001 (a mark between thousands)
@@ -91,7 +91,7 @@ def _decimal(value: Value, places: int) -> str:
 
 
 def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exactly: bool) -> Wrong:
-    """Return the wrong part of ``left = right``, which is always *right* or its number, and the repair.
+    """Return the wrong part of ``left = right``, which is *right* or its number with its sign, and the repair.
 
     *value* is the value of *left*, with which *right* is corrected, and *text* is the parsed text. A number gets no
     repair if it has blanks or characters that are not ASCII, if it is in a negated bracket, if the correct value cannot

@@ -48,7 +48,7 @@ class Negative(NamedTuple):
 class Binary(NamedTuple):
     """An operator between two expressions.
 
-    ``sign`` is the text of its token, such as ``*`` or ``of``; empty for a multiplication without a sign.
+    ``sign`` is its sign in normal form, such as ``*`` or ``of``; empty for a multiplication without a sign.
     """
 
     operator: Operator
@@ -83,7 +83,8 @@ def apply(operator: Operator, left: Value, right: Value) -> Value:
     """Return the result of *operator*, such as ``+``, on *left* and *right*.
 
     Raises :class:`NoValueError` for a division by zero, an exponent that is not whole, an exponent of 0 or less on
-    zero, an exponent beyond ``MAX_EXPONENT``, and a value beyond ``MAX_BITS``.
+    zero, an exponent beyond ``MAX_EXPONENT``, and a value beyond ``MAX_BITS``. The bits of a power are estimated from
+    above.
     """
     match operator:
         case "+":
@@ -178,7 +179,7 @@ def ungrouped(node: Node) -> Node:
 
 
 def render(node: Node) -> str:
-    """Return *node* in plain text: numbers, signs, brackets and the word "of", but no other words of the trace."""
+    """Return *node* as text: its numbers, signs, brackets and the word "of", but no other words of the trace."""
     match node:
         case Number():
             return f"{node.text}%" if node.percent else node.text

@@ -11,7 +11,7 @@ from interwhen_verifiers._arithmetic.tokens import SEPARATORS, Token
 from interwhen_verifiers._arithmetic.vocabulary import FAMILY, NOT_UNITS, SCALES, UNIT_LETTERS, UNIT_SUFFIXES, stem
 
 MAX_DEPTH = 40
-"""Brackets and powers nested deeper than this are not read."""
+"""Brackets and powers nested this deep are not read."""
 MAX_TOKENS = 300
 """A side of an equation is not read if more tokens than this follow its start up to where it may end at the latest."""
 MAX_UNIT_WORDS = 5
@@ -55,7 +55,7 @@ class Side(NamedTuple):
     units: tuple[str, ...]
     """The stems of the words of its units."""
     currency: bool
-    """Whether a currency sign stands before one of its numbers."""
+    """Whether a ``$`` or another currency sign stands before one of its operands."""
     remark: bool
     """Whether it holds words in brackets, or a bracket follows it."""
     doubt: str
@@ -67,7 +67,7 @@ class Side(NamedTuple):
     """
 
     def marks(self) -> str:
-        """Return the part of a claim's key that depends on the text around the side; empty if nothing there matters."""
+        """Return the part of a claim's key for the units, remark, doubt and bullet; empty if the side has none."""
         if not (self.units or self.doubt or self.remark or self.bullet):
             return ""
         return f",{self.units},{self.remark},{self.doubt},{self.bullet}"
@@ -208,9 +208,9 @@ class Parser:
         return node
 
     def _plain_number(self) -> Node | None:
-        """Read an operand that is only a number, and move ``index`` after it; return ``None`` for any other operand.
+        """Read a number before an operator or the end, and move ``index`` after it; ``None`` for a longer operand.
 
-        This shortcut is enough for most operands. A number in a notation of other languages is recorded in ``doubt``.
+        This is a shortcut. A number in a notation of other languages is recorded in ``doubt``.
         """
         tokens, index, stop = self.tokens, self.index, self.stop
         if index >= stop or tokens[index].kind != "num":
@@ -365,7 +365,8 @@ class Parser:
     def _remark(self) -> None:
         """Skip a bracket that holds only words and punctuation, as in ``10 (people) * 6``, and set ``remark`` to true.
 
-        A bracket is kept if it has no space before it, or if the expression can neither continue nor end after it.
+        A bracket is not skipped if it has no space before it, or if the expression can neither continue nor end after
+        it.
         """
         token = self._peek()
         if token is None or token.kind != "open" or token.text != "(" or token.start == self.tokens[self.index - 1].end:
@@ -397,7 +398,7 @@ class Parser:
     def _joins(self, at: int) -> bool:
         """Tell whether the expression may continue or end at index *at*.
 
-        It may at an operator before an operand, at a bracket, and at the end of the side.
+        It may at an operator before an operand, at a closing bracket or ``(``, and at the end of the side.
         """
         if at >= self.stop:
             return True
@@ -468,7 +469,7 @@ def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
 
 
 def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:
-    """Return why the word at *at*, which follows a number, may change its value; an empty string if it does not.
+    """Return why the word at *at*, which follows a value, may change it; an empty string if no reason is known.
 
     *unread*: the expression continues after the word. Then a word that is glued to the number may be a variable, whose
     factor is the number, as in ``3fawn + 1``.

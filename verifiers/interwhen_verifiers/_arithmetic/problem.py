@@ -64,13 +64,13 @@ class Problem(NamedTuple):
     read in several ways, or has no value."""
     setting: Setting
     text: str = ""
-    """The prompt. An equation that also occurs in it may be a quotation, and is not refuted."""
+    """The prompt, or the end of a long one. An equation that it contains, too, may be quoted, and is not refuted."""
 
 
 def read_problem(question: str, context: str) -> Problem:
     """Read the computation that *question* asks for, and the arithmetic (such as a modulus) that *context* announces.
 
-    *question* is the last message of the user, and *context* the text of the whole task.
+    *question* is the last message of the user, and *context* the text of the task, or its end.
     """
     return Problem(_computation(question, context), setting_of(context, PLAIN), context)
 
@@ -139,7 +139,7 @@ class Answer(NamedTuple):
 
     side: Side
     said: bool
-    """Whether the line calls it the answer. Otherwise the line may give another value."""
+    """Whether the line marks it as the answer. Otherwise the line may give another value."""
 
 
 def answer_in(text: str) -> Answer | None:

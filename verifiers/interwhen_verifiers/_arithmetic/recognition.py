@@ -1,6 +1,6 @@
 """Finds text that looks like a statement of arithmetic, whether the parser can read it or not.
 
-A statement is a relation between two expressions with digits, in signs or in words. The test accepts too much on
+A statement is a relation, in signs or in words, between two expressions with numbers. The test accepts too much on
 purpose: a statement that no claim covers is reported as not read. So a text with one true equation is not verified if
 it also has a false statement that this test finds and the parser cannot read.
 """
@@ -28,7 +28,7 @@ BINARY = words_of(
 )
 """Words for an operation on two numbers."""
 _BEFORE = words_of("sum product difference quotient")
-"""Those of them that stand before their numbers: ``the sum of 3 and 4``. The others stand between them."""
+"""Some of them that stand before their numbers: ``the sum of 3 and 4``."""
 UNARY = words_of("half twice thrice double triple squared cubed factorial hälfte doppelt mitad doble moitié")
 """Words for an operation on one number."""
 RELATIONS = words_of(
@@ -135,11 +135,11 @@ class _Part(NamedTuple):
     """One side of a relation."""
 
     near: Token | None
-    """The token with digits that is nearest to the relation."""
+    """The token nearest to the relation that is a number, in digits or in words, and no label."""
     far: Token | None
-    """The token with digits that is farthest from the relation."""
+    """The farthest such token."""
     numbers: int
-    """How many numbers there are, in words or digits."""
+    """How many such tokens there are."""
     distance: int
     """How many tokens stand between the relation and the nearest number."""
     words: bool
@@ -147,13 +147,13 @@ class _Part(NamedTuple):
     operates: bool
     """Whether it holds an operation, in words or signs, or a token that is not understood."""
     combines: bool
-    """Whether a word for an operation stands beside two numbers: ``17 times 24``."""
+    """Whether it has two numbers, and a word that may combine them: ``17 times 24``."""
     signs: bool
     """Whether it holds an operation in signs, or a token that is not understood."""
     begins: bool
-    """Whether it begins with a number."""
+    """Whether it begins with a number, a currency sign or a bracket."""
     related: bool
-    """Whether another relation follows it."""
+    """Whether another relation ends it."""
 
 
 def _is_named(tokens: list[Token], at: int) -> bool:
@@ -217,7 +217,7 @@ def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
 def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT) -> _Part:
     """Read one side of the relation at index *at*, up to another relation, the end of the clause or ``REACH`` tokens.
 
-    *step* is -1 for the left side and 1 for the right side. The punctuation marks in *soft* do not end the clause.
+    *step* is -1 for the left side and 1 for the right side. A mark in *soft* usually does not end the clause.
     """
     near: Token | None = None
     far: Token | None = None

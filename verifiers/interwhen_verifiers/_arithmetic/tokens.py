@@ -1,4 +1,4 @@
-"""Splits text into tokens, in one pass.
+"""Splits text into tokens.
 
 Each alternative of the pattern has a bounded length or uses possessive quantifiers, which never backtrack. So the time
 is linear in the length of any text.
@@ -137,7 +137,7 @@ _SETTLED = frozenset(("num", "break", "cur", "open", "close", "pct", "math", "qu
 def tokenize(text: str) -> list[Token]:
     """Return the tokens of *text*, in order and without overlaps.
 
-    White space, emphasis, inline tags and the layout commands of LaTeX produce no token.
+    White space, most marks of emphasis, inline tags and some layout commands of LaTeX produce no token.
     """
     tokens: list[Token] = []
     functions = vocabulary.FUNCTIONS

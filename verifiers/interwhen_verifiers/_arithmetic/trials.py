@@ -25,7 +25,7 @@ _LABEL = re.compile(
     r"|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
     re.IGNORECASE,
 )
-"""The label of a choice (``A)``), or a value that is tried (``x = 3:``), directly before an equation."""
+"""A label such as that of a choice (``A)``), or a value that is tried (``x = 3:``), directly before an equation."""
 _EXERCISE = re.compile(
     r"\btrue ?(?:or|/) ?false\b|\bT ?/ ?F\b|\b(?:correct|fix) (?:this|the following)\b|\bfill in\b|\byes or no\b|~~"
     r"|\b(?:spot|find) (?:the|this) (?:error|mistake)|\binsert (?:brackets|parentheses|signs|operators|digits)"

@@ -132,7 +132,7 @@ SCALES: Final = words_of(
 """Words that may change the value of the number before them: ``3 dozen``."""
 
 JOINING: Final = words_of("and times plus minus divided multiplied by over of")
-"""Words that change the value of the number before them where another amount follows: ``8 and 1/2``."""
+"""Words that may change the value of the number before them where another amount follows: ``8 and 1/2``."""
 
 _FAMILIES: Final = {
     "time": "second seconds sec secs s minute minutes min mins hour hours hr hrs h day days week weeks month months "
@@ -235,13 +235,13 @@ REPORTING: Final = words_of(
 """Words in the clause of an equation which mean that the text may not assert it: ``he says 2 + 2 = 5``."""
 
 CONDITIONAL: Final = words_of("had were say")
-"""Words at the start of a sentence that begin a condition that is not met: ``Were 3 + 3 = 7 true, ...``."""
+"""Words at the start of a sentence that may begin a condition that is not met: ``Were 3 + 3 = 7 true, ...``."""
 
 REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail", "failed", "reject", "rejected", "nope"])
-"""Words and signs after an equation that reject it as a failed trial."""
+"""Words and signs after an equation that may reject it as a failed trial."""
 
 OTHER_SCRIPT: Final = "\u0400"
-"""The text of the token for any word with a letter from U+0400 on: mostly words in scripts other than Latin and
+"""The text of the token for a word with a letter from U+0400 on: mostly words in scripts other than Latin and
 Greek."""
 
 FOREIGN: Final = words_of(

@@ -12,8 +12,8 @@ _ENDS = re.compile(r"(?<=[^\W\d][)\]\"'*_])[.!?;] |(?<=[^\W\d]{2})[.!?;] ")
 def windows(text: str, most: int) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each window of *text*, without gaps between the windows.
 
-    A window holds as many sentences as fit into *most* characters, the limit of its length. A single sentence may be
-    longer.
+    A window holds as many sentences as fit into *most* characters. A single sentence may be longer, and one that ends
+    in a number is not separated from the next.
     """
     if len(text) <= most:
         yield 0, len(text)

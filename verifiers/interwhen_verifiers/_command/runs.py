@@ -1,4 +1,4 @@
-"""Runs the commands of a checker on a file: in a sandbox, or unprotected in a scratch directory. It uses no shell."""
+"""Runs the commands of a checker on a file, in a sandbox or unprotected. It uses no shell."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ sys.stderr.write("\\n{_MARK} %d %s\\n" % (number, code))
 """
 """The program that runs the steps inside the sandbox.
 
-Its last line names the last step and the exit code of that step. The lines before are the output of the steps.
+Its last line names the last step and the exit code of that step, or ``missing`` if the step could not be started. The
+lines before are the output of the steps.
 """
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
@@ -54,12 +55,12 @@ class Ran:
     step: int = 0
     """The index of the last command that ran; 0 if it is not known."""
     code: int | None = None
-    """Its exit code; negative: the signal that ended it; ``None``: it did not finish, or is not installed."""
+    """Its exit code; negative: the signal that ended it; ``None``: it did not start or did not finish."""
     output: str = ""
     """What it printed; of commands in the sandbox, what all of them printed."""
     trouble: str = ""
-    """Why there is no usable result: a command did not finish, or the search for diagnostics failed. Empty if neither
-    is so, also for a command that is not installed."""
+    """Why there is no usable result: a command did not start or finish, or the search for diagnostics failed. Empty if
+    neither is so, also for a command that is not installed."""
     missing: bool = False
     """Whether the last command is not installed; in the sandbox, whether it could not be started."""
     found: tuple[Diagnostic, ...] | None = None
@@ -142,8 +143,9 @@ async def run_outside(checker: Checker, text: bytes, *, seconds: float, director
 
     They run in a scratch directory, or in *directory*, and get only ``PATH`` and a few other variables of the
     environment. *seconds* limits all commands together, and each may print at most 256 KiB. Return how they ended.
-    When this function returns or is cancelled, the process group of each command is gone, and so is the scratch
-    directory. (On Windows, only the command itself is ended.) Raises :class:`OSError` if the file cannot be written.
+    When this function returns or is cancelled, it has killed the process group of each command (on Windows, only the
+    command itself), and has tried to remove the scratch directory. Raises :class:`OSError` if the file cannot be
+    written.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()
@@ -196,9 +198,9 @@ async def _call(number: int, argv: list[str], directory: str, more: dict[str, st
 
 
 async def _end(process: anyio.abc.Process) -> None:
-    """Kill the process group of *process*, even if *process* itself has ended, and close its pipes within two seconds.
+    """Kill the process group of *process*, even if *process* itself has ended, and close its pipes.
 
-    On Windows, only *process* itself is killed.
+    On Windows, only *process* itself is killed. Closing the pipes takes at most two seconds.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":

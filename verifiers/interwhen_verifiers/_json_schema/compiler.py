@@ -19,7 +19,7 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
 }
 ALL_KINDS: frozenset[Kind] = frozenset(("object", "array", "string", "number", "boolean", "null"))
 _OLD = ("draft-03", "draft-04")
-"""Drafts in which keywords have other meanings. With them, only complete documents are judged."""
+"""Drafts in which keywords have other meanings. With them, incomplete documents are judged by their syntax only."""
 _REF_ALONE = ("draft-06", "draft-07")
 """Drafts in which the keywords beside a ``$ref`` have no effect."""
 _DEEPEST = 40

@@ -44,9 +44,9 @@ class Reader:
         """Read *text*, which follows *state*, up to the end of the document.
 
         Returns the next state, the number of characters that were read, and the error or ``None``. After an error,
-        and after a number of more than 400 characters, the mode of the state is ``lost``: nothing more is read. Strings
-        of up to 300 characters that must match a pattern are added to *texts*. They are not matched here, since
-        matching may be slow.
+        and after a number of more than 400 characters, the mode of the state is ``lost``: nothing more is read.
+        Complete strings of up to 300 characters that must match a pattern are added to *texts*. They are not matched
+        here, since matching may be slow.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()

@@ -1,8 +1,8 @@
 """Judges complete documents by the library ``jsonschema``.
 
-The library matches patterns by :mod:`re`, which may take exponential time. So this module replaces its keywords for
-patterns. If all patterns of a schema take linear time, documents are judged in this process. Otherwise they are judged
-in a worker process, which is killed at the deadline.
+The library matches patterns by :mod:`re`, which may take exponential time. So this module replaces most of its keywords
+for patterns. If no pattern can then take exponential time, documents are judged in this process. Otherwise they are
+judged in a worker process, which is killed at the deadline.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ except ImportError as missing:
     raise MissingExtraError("interwhen_verifiers.json_schema", "jsonschema") from missing
 
 _DEEPEST = 64
-"""Documents of this depth can be judged by every schema, except one that refers to itself without end."""
+"""Where the stack is too small for a document of at most this depth, the schema is said to refer to itself."""
 _LARGEST = 1_000_000
 """A longer document is not judged."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")

@@ -203,7 +203,8 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
     *left* are the numbers before the step (``None``: not known). A step may use them, or begin again with all numbers
     of *puzzle*. A correct step with other numbers passes, unless it lists the numbers left. The target is searched for
     only if the step lists them and does not say itself that it leads nowhere, and if *dead_ends* is true. If the search
-    would be too long, the step passes. ``Unknown``: a value is rounded, or numbers that are needed are not known.
+    would be too long, the step passes. ``Unknown``: for example, a value is rounded, or numbers that are needed are not
+    known.
     """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
@@ -227,9 +228,9 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
 def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
     """Judge *final*, an expression or a chain of steps: the numbers that it uses, and its value.
 
-    *line* is the line that contains it. The verdict is ``Unknown`` if *final* has no operation, if a value is rounded,
-    if a step of a chain has more than two sides, or if numbers are not used and the prompt does not say whether they
-    must be.
+    *line* is the line that contains it. The verdict is ``Unknown``, for example, if *final* has no operation, if a
+    value is rounded, if a step of a chain has more than two sides, or if numbers are not used and the prompt does not
+    say whether they must be.
     """
     if final.chain:
         return _judge_chain(puzzle, final)
@@ -252,11 +253,12 @@ def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
     all must be used.
     """
     numbers = tuple(sorted(puzzle.numbers))
-    if reaches(numbers, puzzle.target):
+    whole = reaches(numbers, puzzle.target)
+    if whole:
         why = f"{puzzle.target} can be made from {puzzle.listed}"
         return Violation(why=why, witness=f"{why}: a complete search found a way")
     partly = reaches(numbers, puzzle.target, partly=True)
-    if partly is None:
+    if whole is None or partly is None:
         return Unknown("there are too many numbers for a search")
     if not partly:
         return Pass(f"a complete search found no way to make {puzzle.target} from {puzzle.listed}")
@@ -483,7 +485,7 @@ def countdown(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a monitor for puzzles that make a target from numbers. It does nothing if the prompt has no such puzzle.
+    """Make a monitor for puzzles that make a target from numbers. It does nothing if it can read none in the prompt.
 
     ``target`` is used if the prompt does not name a target. ``use`` says whether all numbers must be used, if the
     prompt does not say it (``prompt``: then it is left open). With ``dead_ends=False``, a correct step passes even if
@@ -508,8 +510,8 @@ def game24(
 ) -> Monitor:
     """Make a ``countdown`` monitor for the game of 24: the target is 24, and each number must be used exactly once.
 
-    If the prompt says that numbers may be left out, they may. The monitor does nothing if the prompt has no such puzzle
-    or names another target. The options are those of :func:`countdown`.
+    If the prompt says that numbers may be left out, they may. The monitor does nothing if it can read no such puzzle in
+    the prompt, or if the prompt names another target. The options are those of :func:`countdown`.
     """
 
     def prepare(task: Task) -> CountdownProblem | None:

@@ -79,7 +79,7 @@ def logic(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a monitor for small logic problems, such as sorting or ordering. It does nothing if the prompt has none.
+    """Make a monitor for small logic problems, such as sorting or ordering. It does nothing if it can read none.
 
     ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """

@@ -128,7 +128,7 @@ def maze(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a monitor that replays moves, turns and counts on a maze. It does nothing if the prompt shows no maze.
+    """Make a monitor that replays moves, turns and counts on a maze. It does nothing if it can read none in the prompt.
 
     ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """

@@ -356,9 +356,9 @@ def plan(
 ) -> Monitor:
     """Make a monitor that carries out a plan action by action. Raises :class:`UsageError` on wrong options or PDDL.
 
-    ``judge``: ``whole`` carries out the complete plan of the answer and tests the goal; ``steps`` tests each action as
-    soon as it is written, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts
-    without one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt, and the monitor does
+    ``judge``: ``whole`` carries out the complete plan of the answer and tests the goal; ``steps`` tests the actions of
+    each complete line, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts without
+    one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt, and the monitor does
     nothing if there is none that can be read. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`;
     ``whole`` ignores ``phase``.
     """

@@ -304,8 +304,8 @@ def spatialmap(
     """Make a monitor that checks statements about the map in the prompt.
 
     A statement that the map contradicts is a violation. One that the map leaves open is ``Unknown``, and so is one that
-    may mean due north (south, east, west). The monitor does nothing if the prompt has no map, or if the map contradicts
-    itself. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    may mean due north (south, east, west). The monitor does nothing if it can read no map in the prompt, or if the map
+    contradicts itself. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     return task_monitor(
         "spatialmap",

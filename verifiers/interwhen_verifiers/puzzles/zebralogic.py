@@ -1,6 +1,6 @@
 """The shipped verifier ``zebralogic``: puzzles of houses, persons and clues in the form of ZebraLogic.
 
-It reads the puzzle from the prompt, solves it with Z3 while the model begins to write, and judges each statement about
+It reads the puzzle from the prompt, solves it with Z3 while the model begins to write, and judges statements about
 the houses: sentences, lists, tables, and the final grid as JSON. A violation names the clues that contradict the
 statement. See ``docs/verifiers/zebralogic.md``.
 """
@@ -336,7 +336,7 @@ class ReadingState:
 
     puzzle: HousePuzzle
     house: int = 0
-    """The number, from 1, of the house whose JSON object is open; 0 if none is."""
+    """The number, from 1, of the house whose JSON object began last; 0 if none has, or the last is not of a house."""
     columns: tuple[str, ...] = ()
     """The header of the table in which the next line may be a row."""
     supposing: bool = False
@@ -467,7 +467,7 @@ class Prepared:
 
 
 def prepare(task: Task) -> Prepared | None:
-    """Read and solve the puzzle of *task*. Return ``None`` if it has none."""
+    """Read and solve the puzzle of *task*. Return ``None`` if it has none that can be read."""
     puzzle = read_puzzle(task.question)
     return None if puzzle is None else Prepared(puzzle, solve(puzzle))
 
@@ -483,7 +483,7 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 
 @verifier(name="zebralogic", version="1", deadline=10.0)
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
-    """Judge a statement by the arrangement that fits the clues; if several fit, by all of them.
+    """Judge a statement by all arrangements that fit the clues that were understood.
 
     *prepared* is the puzzle with its solution. The verdict is ``Unknown`` if the statement neither follows from the
     clues nor is ruled out by them, if the clues contradict each other, or if Z3 does not answer in time.
@@ -539,7 +539,7 @@ def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
 
 
 def zebralogic(*, level: Level = "witness", delivery: Delivery = "interrupt", phase: PhaseFilter = "both") -> Monitor:
-    """Make a monitor for puzzles of houses, persons and clues. It does nothing if the prompt has no such puzzle.
+    """Make a monitor for puzzles of houses, persons and clues. It does nothing if it can read none in the prompt.
 
     It needs the extra ``z3``. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """

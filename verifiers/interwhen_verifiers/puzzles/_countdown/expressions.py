@@ -83,7 +83,7 @@ class Expression:
 
 
 class NumberEquation(NamedTuple):
-    """An equation ``a = b`` or ``a = b = c``: its sides, from left to right."""
+    """An equation such as ``a = b = c``: its sides, from left to right."""
 
     sides: tuple[Expression, ...]
 
@@ -99,7 +99,7 @@ class NumberEquation(NamedTuple):
 
 
 def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
-    """Split ``text[start:end]`` into tokens. White space and the marks of Markdown and LaTeX are skipped.
+    """Split ``text[start:end]`` into tokens. White space and some marks of Markdown and LaTeX are skipped.
 
     A number with more than ``MAX_DIGITS`` characters gets the kind ``other``. A fraction of LaTeX becomes a division in
     brackets.

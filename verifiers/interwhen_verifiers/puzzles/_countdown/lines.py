@@ -185,7 +185,7 @@ def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
 
 
 def _chained(line: str, start: int, end: int) -> list[NumberEquation]:
-    """Return the equations at the start of ``line[start:end]``, separated by commas; none if there are too many."""
+    """Return the equations at the start of ``line[start:end]``, separated by commas or semicolons; none if too many."""
     chain: list[NumberEquation] = []
     at = start
     while at < end:

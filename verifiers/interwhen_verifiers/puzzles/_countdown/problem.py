@@ -72,7 +72,7 @@ class NumberPuzzle:
 def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
     """Read the puzzle of *prompt*; *target* is used if the prompt names no target.
 
-    Return ``None`` if the prompt has no puzzle, more than one list of numbers or target, or more than eight numbers, or
+    Return ``None`` if the prompt has no puzzle or more than eight numbers, if its numbers or target are not clear, or
     if there is no target.
     """
     text = prompt[-MAX_PROMPT:]

@@ -1,4 +1,4 @@
-"""Problems about objects in an order: reads the clues of a prompt, and finds every arrangement that they allow."""
+"""Problems about objects in an order: reads the clues of a prompt, and finds the arrangements that they allow."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class OrderGrammar:
 
 @dataclass(frozen=True, slots=True)
 class ObjectOrder:
-    """An order problem: the names of the objects, and all arrangements that the clues allow."""
+    """An order problem: the names of the objects, and all arrangements that the clues that were understood allow."""
 
     names: tuple[str, ...]
     grammar: OrderGrammar

@@ -98,7 +98,7 @@ class Classes:
     demands: tuple[int, ...]
     """For each premise such as "some A are B": the cases of which one must have a member."""
     people: tuple[tuple[str, int], ...]
-    """For each person's name: the cases that the premises leave for this person."""
+    """For each person's name: the cases that the premises about this person leave."""
     peopled: tuple[int, ...]
     """Further demands, for the school of logic in which each named class has a member."""
 

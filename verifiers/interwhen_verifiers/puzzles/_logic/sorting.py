@@ -261,7 +261,7 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 
 
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
-    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``, from left to right.
+    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``.
 
     *rank* is the position, from 1, of the letter by which the text compares words; 0 if it is not known. A line that
     states the letters of words has no chains.

@@ -117,7 +117,7 @@ TURN_QUESTIONS: dict[str, Asked] = {"right": "right turns", "left": "left turns"
 MAX_PROMPT = 100_000
 """Longer prompts are not read."""
 _MOST = 200
-"""A maze with more rows or columns is not read."""
+"""A maze with more rows is not read."""
 _TURN_WORDS = re.compile(r"how many (right|left|total)?[ -]?turns?\b", re.IGNORECASE)
 _PLACE = re.compile(
     r"\bis the (?:exit|goal|end|destination)\b(?: ?\(.\))? ((?:directly )?(?:to the )?[a-z -]{2,40}?)"

@@ -80,7 +80,7 @@ def parse(text: str) -> list[Node]:
     for word in _TOKEN.findall(text.lower()):
         if word == "(":
             stack.append([])
-            if len(stack) > DEEPEST:
+            if len(stack) - 1 > DEEPEST:
                 raise PddlError(f"brackets must be at most {DEEPEST} levels deep, got more; nest them less")
         elif word == ")":
             done = stack.pop()

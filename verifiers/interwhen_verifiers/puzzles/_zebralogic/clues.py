@@ -129,7 +129,7 @@ class Attribute:
 
 
 def stems(text: str) -> list[str]:
-    """Return the words of *text* in lower case, without their endings, hyphens and quotes."""
+    """Return the words of *text* in lower case, without hyphens, quotes and some endings."""
     plain = _POSSESSIVE.sub("", text.lower())
     return [_stem(word) for word in _TOKEN.findall(_MODEL.sub(r"\1", plain))]
 
@@ -339,10 +339,11 @@ def _house_number(match: re.Match[str], houses: int) -> int | None:
 def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
 ) -> HouseRelation | None:
-    """Return the relation of the kind *kind* between the two values before and after the pattern *between* in *text*.
+    """Return the relation between the two values before and after the pattern *between* in *text*.
 
     *phrases* finds the values. The result is ``None`` unless the text has one meaning. "Eric is the person who is tall"
-    can be split at either "is", with the same result. *number* and *denied* are those of :class:`HouseRelation`.
+    can be split at either "is", with the same result. *kind*, *number* and *denied* are those of
+    :class:`HouseRelation`; words such as "directly" in *text* change the kind.
     """
     found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):

@@ -100,7 +100,7 @@ def _attributes(text: str, houses: int) -> list[Attribute] | None:
 
 
 def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:
-    """Return the numbered clues in *text*, up to the first number that does not follow; ``None`` if there are none.
+    """Return the numbered clues in *text*, up to a heading or a number that does not follow; ``None`` without any.
 
     The numbers begin at 1. *phrases* finds the values, and *houses* is the number of houses.
     """
