@@ -61,7 +61,7 @@ class AuditFile:
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
         self._closed: threading.Thread | None = None
-        """The thread that :meth:`close` ended last. If the disk hangs, it still writes."""
+        """The last thread that :meth:`close` has asked to end. If the disk hangs, it may still write."""
         self._process = 0
         self._descriptor: int | None = None
         self._size = 0

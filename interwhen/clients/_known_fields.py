@@ -293,7 +293,9 @@ def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
 
 
 _Number: TypeAlias = int | float | bool | None
-_SMALL: Any = _Number | dict[str, _Number | dict[str, _Number]] | list[int | float | None]
+_Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^(?:{_KEY.pattern})\Z")]
+"""A key of an object for numbers. Text in any other key is unmonitored."""
+_SMALL: Any = _Number | dict[_Name, _Number | dict[_Name, _Number]] | list[int | float | None]
 _TYPES: Mapping[str, Any] = {
     "text": Any,
     "copy": None,

@@ -163,6 +163,8 @@ OUTSIDE = {
     "created": chunk({"index": 0, "delta": {}}, created="BAD"),
     "key": chunk({"index": 0, "delta": {}}, extra={"BAD is a key": 1}),
     "timings": chunk({"index": 0, "delta": {}}, timings={"note": "BAD"}),
+    "a key of numbers": chunk({"index": 0, "delta": {}}, usage={"BAD is a key": 1}),
+    "a key of inner numbers": chunk({"index": 0, "delta": {}}, timings={"inner": {"BAD is a key": 1}}),
 }
 
 

@@ -78,7 +78,7 @@ class Opinion(Claim):
     reply: _Reply | None
     """``None``: the reply could not be understood."""
     where: Span | None = None
-    """The span of the quoted words, from the start of the piece; ``None`` if there is no unique quotation."""
+    """The span of the quoted words, from the start of the piece; ``None`` without an objection or unique quotation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Piece(Claim):
 
     text: str
     before: str
-    """The end of the text before it, at most 4,000 characters."""
+    """The end of the pieces before it, at most 4,000 characters."""
 
 
 @verifier(name="critic", version="1-unsound", deadline=1.0, worker="inline")
@@ -107,16 +107,16 @@ def critic(
     level: Level = "locate",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a monitor that asks a language model for its opinion of each piece of text. An opinion proves nothing.
+    """Make a monitor that asks a language model for its opinion of pieces of text. An opinion proves nothing.
 
     So the monitor is not required for a verified result, and no opinion is a pass.
 
     ``criterion``: the question for the model. ``model``: an installed model (``local``) or the base URL of a server,
-    with the model's name there as ``served``. It gets the end of the task, each piece, and up to 4,000 characters
-    before the piece. Without ``model``, the model that writes the text is asked, in a fork on the same prefix.
+    with the model's name there as ``served``. It gets the end of the task, a piece, and up to 4,000 characters of the
+    pieces before it. Without ``model``, the model that writes the text is asked, in a fork on the same prefix.
     ``every``: how much text is judged at a time. ``seconds``: the time limit of one opinion. ``level``, ``delivery``
-    and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on options that cannot work, such
-    as an empty criterion.
+    and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` for an unknown ``every``, an
+    empty ``criterion``, ``seconds`` that are not positive, and ``served`` without ``model``.
     """
     require_choice("critic", _TRIGGERS, every=every)
     require_positive("critic", seconds=seconds)
@@ -224,7 +224,7 @@ def _asking(opener: Callable[[], Model], criterion: str, seconds: float) -> Func
 def _messages(criterion: str, task: str, claim: Piece) -> tuple[Message, ...]:
     """Return the messages that ask for an opinion of *claim*: *task* is the task, and *criterion* the question.
 
-    Random marks enclose the text, which cannot imitate them.
+    The tags around the texts have a random mark, which the texts cannot know.
     """
     mark = secrets.token_hex(8)
     parts = (("task", task), ("before", claim.before), ("piece", claim.text))

@@ -1,8 +1,9 @@
-"""The shipped monitor ``early_stopping``: it ends the reasoning when its answer no longer changes.
+"""The shipped monitor ``early_stopping``: it ends the reasoning when its answer seems not to change any more.
 
-It probes the reasoning at regular points: a fork on the same prefix, with the problem, asks the model for its answer at
-once. When the answers, or their probabilities, show that more thinking changes nothing, the monitor ends the reasoning,
-and the model answers. That saves tokens and proves nothing: a result that was stopped early is never ``verified``.
+It probes the reasoning at many points: a fork on the same prefix, with the problem, asks the model for its answer at
+once. When the answers, or their probabilities, suggest that more thinking changes nothing, the monitor ends the
+reasoning, and the model answers. That saves tokens and proves nothing: a result that was stopped early is never
+``verified``.
 """
 
 from __future__ import annotations
@@ -206,17 +207,18 @@ def early_stopping(
     scores: int = 20,
     seconds: float = 30.0,
 ) -> Monitor:
-    """Make a monitor that ends the reasoning early, when its answer no longer changes.
+    """Make a monitor that ends the reasoning early, when its answer seems not to change any more.
 
     At some points, a probe (a fork) asks the model for its answer so far. ``rule``: when to stop. ``stable``: the
     probed answer was the same ``times`` times in a row. ``confident``: the geometric mean of the probabilities of its
     tokens reaches ``threshold`` (0.95). ``entropy``: the running variance of the entropy of the first token after the
-    reasoning is below ``threshold`` (0.001) after ``times`` probes. ``at``: the segments after which to probe.
+    reasoning is below ``threshold`` (0.001) after at least ``times`` probes. ``at``: the segments after which to probe.
     ``probe``: the text that a probe adds after the reasoning (empty: a default for each rule); if it ends with ``{``,
     the answer ends at the closing brace, otherwise with its line. ``tokens``: the largest number of tokens of a probed
-    answer. ``lead``: the text with which the final answer begins. ``scores``: how many of the likeliest tokens the
-    endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not required, and a result
-    that it stopped is never ``verified``. Raises :class:`UsageError` on options that cannot work.
+    answer (not used by ``entropy``). ``lead``: the text with which the final answer begins. ``scores``: how many of the
+    likeliest tokens the endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not
+    required, and a result that it stopped is never ``verified``. Raises :class:`UsageError` for an unknown ``rule`` or
+    ``at``, if ``times`` or ``tokens`` is below 1, and unless ``scores`` is from 2 to 20.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)

@@ -56,9 +56,9 @@ _VARIETY = 8
 
 
 def secrets(action: Action = "refuse") -> PromptMonitor:
-    """Make a monitor that finds keys, tokens and passwords in a prompt.
+    """Make a monitor that looks for keys, tokens and passwords in a prompt.
 
-    It knows them by their published forms, by their place in a URL, or by a name before them such as ``api_key=``.
+    It knows them by published forms, by their place in a URL, or by a name before them such as ``api_key=``.
     *action*: ``observe`` only records a secret, ``refuse`` refuses the prompt, and ``rewrite`` writes ``[removed]`` in
     its place. Raises :class:`~interwhen.UsageError` on another action.
     """
@@ -147,11 +147,11 @@ _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
 
 
 def tool_instructions(action: Action = "refuse") -> PromptMonitor:
-    """Make a monitor that finds instructions to the model in results of tools and in retrieved documents.
+    """Make a monitor that looks for instructions to the model in results of tools and in retrieved documents.
 
-    *action*: ``observe`` only records an instruction, ``refuse`` refuses the prompt, and ``rewrite`` writes a note in
-    place of the element (``<name>...</name>``) around it, or without an element in place of all text from its line on.
-    Raises :class:`~interwhen.UsageError` on another action.
+    It knows some wordings. *action*: ``observe`` only records an instruction, ``refuse`` refuses the prompt, and
+    ``rewrite`` writes a note in place of the element (``<name>...</name>``) around it, or without an element in place
+    of all text from its line on. Raises :class:`~interwhen.UsageError` on another action.
     """
     return PromptMonitor(
         name="tool_instructions",
@@ -177,7 +177,7 @@ def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
 
 
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the range of the innermost element (``<name>...</name>``) that contains the match from *start* to *end*.
+    """Return the range of the nearest element (``<name>...</name>``) around the match from *start* to *end*.
 
     Only opening tags without attributes in the 2,000 characters before *start* are found. An element that is not closed
     extends to the end of the text. If there is no element, the range is from the start of the line to the end of the

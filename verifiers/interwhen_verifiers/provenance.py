@@ -2,7 +2,8 @@
 
 An agent reads web pages, files and messages that others have written, and these may hold instructions. The verifier
 refutes a call that changes something if its destination (an account, an address, a password ...) occurs in earlier
-messages, but only in text that others may have written. See ``docs/verifiers/provenance.md``.
+messages, but only in text that others may have written, and seems not to be an id. See
+``docs/verifiers/provenance.md``.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ _SHOWN_ID = 12
 _LONGEST = 2_000
 """A destination with more characters is ``Unknown``."""
 _QUOTE = 60
-"""The number of characters that are shown before a value. Half as many are shown after it."""
+"""The most characters that are shown before a value. At most half as many are shown after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +222,10 @@ class _Text:
         return said or value in self.ids
 
     def find(self, value: str, sent: int) -> Source | None:
-        """Return the place of *value* in this message; ``None`` if the message does not contain it.
+        """Return the place of *value* in this message; ``None`` if the message is no source of it.
 
         A field of a record is a trusted place. *sent* is the number of the message with the first call that used
-        *value*. A field of a record from then on is ignored, because it may only repeat the call.
+        *value*. A field of a record from then on is no source, because it may only repeat the call.
         """
         field = self.fields.get(value)
         if field is not None:
@@ -248,7 +249,7 @@ class _Conversation:
     messages may only repeat the text, so they are no sources of it."""
 
     def sources(self, value: str) -> Iterator[Source]:
-        """Yield one occurrence of *value*, which is in lower case, for each message that contains it, in order."""
+        """Yield one occurrence of *value*, which is in lower case, for each message that is its source, in order."""
         sent = self.sent.get(value, 1 << 62)
         return (source for text in self.texts if (source := text.find(value, sent)) is not None)
 

@@ -55,14 +55,15 @@ _FRAGMENT = re.compile(
 _NEWER = re.compile(
     r"""\b[rRbB]?[fFtT][rRbB]?["']|^\s*(?:type\s+\w|(?:async\s+)?def\s+\w+\[|class\s+\w+\[|except\b.*,)""", re.MULTILINE
 )
-"""Syntax that newer versions of Python read, and older ones may not."""
+"""Signs of syntax that newer versions of Python read, and older ones may not."""
 _NEWEST = (3, 14)
 _SHELL = re.compile(r"^\s*(?:[!%]|>>> |In \[\d+\]|\$ |\?)", re.MULTILINE)
 """A session of a shell or a notebook, which is not a program."""
 _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
-"""Errors that the sandbox may cause: it has no packages, files or input."""
+"""Errors that the sandbox may cause: it has no installed packages, no files of the user and no input."""
 _IMPORTED = sys.stdlib_module_names | set(typing.__all__)
-"""Names of the standard library. No later block will define them: the block that uses a name must import it."""
+"""Names of standard modules, and those in ``typing``. A later block is not expected to define them: the block that
+uses a name must import it."""
 _WORDS = {
     "Eq": "not what it must be",
     "NotEq": "what it must not be",
@@ -198,7 +199,8 @@ class Code(Claim):
     starts: tuple[int, ...]
     """The offset of each line of ``code``, from the start of the claim; 0 for lines that come from the task."""
     earlier: tuple[str, ...]
-    """The code of the last 16 Python blocks before it, oldest first; empty if the block is too long to be read."""
+    """The code of the last 16 Python blocks that were read before it, oldest first; empty if the block is too long to
+    be read."""
     doubt: str = ""
     """Why it is not checked. Empty: it is checked."""
 
@@ -209,7 +211,7 @@ class Before:
 
     given: Given
     blocks: tuple[str, ...] = ()
-    """The code of the last 16 Python blocks, oldest first."""
+    """The code of the last 16 Python blocks that were read, oldest first."""
 
 
 def start(given: Given | None) -> Before:
@@ -218,10 +220,10 @@ def start(given: Given | None) -> Before:
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
-    """Read one code block; return the next state and the block's claim. Takes time linear in its length.
+    """Read one code block; return the next state and the block's claim.
 
-    *before* is the state before it. A block in another language, or one that quotes the task, has no claim. The claim
-    of a block that is too long has a doubt.
+    *before* is the state before it. A block in another language, or one that quotes the task, has no claim. But a block
+    that is too long has a claim with a doubt, whatever its language.
     """
     if len(segment.text) > LONGEST:
         doubt = f"a block of more than {LONGEST:,} characters is not read"

@@ -131,8 +131,9 @@ class Policy(Generic[StateT]):
 
     *begin* returns the state before the first call. *advance* returns the state after a call, from the state before it
     and the call (with its result, if that is known); it must not change the state before. *load* makes a first state
-    from a text, such as the path of a database, for the command line. Without *begin*, the first state is ``None``;
-    without *advance*, the state never changes; without *load*, no state is made from a text.
+    from a text, such as the path of a database, for the command line. Without *begin*, the first state is ``None``,
+    unless ``tool_policy(state=...)`` gives one; without *advance*, the state never changes; without *load*, no state is
+    made from a text.
     """
 
     name: str
@@ -155,8 +156,8 @@ class Policy(Generic[StateT]):
         """Decorate a function as a rule that judges the result of a call after the call was made.
 
         ``call.result`` is the call as it was made. What the tool returned is ``call.result.result`` as text, and
-        ``call.result.value`` decoded from JSON. Only a monitor of ``tool_policy(..., on="results")`` asks such rules.
-        *tools*, *says* and the errors are those of :meth:`before`.
+        ``call.result.value`` decoded from JSON. A monitor of ``tool_policy`` asks such rules only with
+        ``on="results"``. *tools*, *says* and the errors are those of :meth:`before`.
         """
         return self._adding(tools, says, "after")
 
@@ -277,7 +278,7 @@ def _talk(history: History) -> Talk | None:
 __all__ = ["Call", "History", "PastCall", "Policy", "Rule", "judge", "tool_policy"]
 
 POLICIES = ("airline", "retail")
-"""The policies that ship with interwhen: folders of rules beside this file."""
+"""The policies that ship with interwhen: folders of rules in ``policies/``."""
 _OLD_NAMES = {"tau_airline": "airline", "tau_retail": "retail"}
 _LISTED = 600
 """The most characters of each text of a verdict."""
@@ -380,9 +381,7 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
     """Yield the claim for the result of the last call in the prompt, if there is a call.
 
-    The text of the run is this result.
-
-    :func:`interwhen.guard` passes the results of tools in this way.
+    The text of the run is this result: :func:`interwhen.guard` passes the results of tools in this way.
     """
     if prepared.history.calls:
         last = prepared.history.calls[-1]
@@ -413,7 +412,7 @@ def tool_policy(
     level: Level = "witness",
     delivery: Delivery | None = None,
 ) -> Monitor:
-    """Make a monitor that judges tool calls by a policy. Raises :class:`UsageError` on an option that cannot work.
+    """Make a monitor that judges tool calls by a policy.
 
     ``policy``: a :class:`Policy` or a :class:`interwhen.policy.WrittenPolicy`; or the name of a shipped policy
     (``airline``, ``retail``); or the folder of a written policy (see ``docs/policy.md``); or ``module:NAME`` or
@@ -422,7 +421,8 @@ def tool_policy(
     makes it, such as the path of a database. ``skip``: names of rules that are left out. ``on="results"``: judge the
     results of calls by the rules made with ``Policy.after``; use it in ``interwhen.guard(results=[...])``. ``level``
     and ``delivery`` are those of :class:`~interwhen.Monitor`; the delivery is ``gate_tools`` by default, and
-    ``interrupt`` for results.
+    ``interrupt`` for results. Raises :class:`UsageError` for an unknown policy, rule or ``on``, and for a ``state``
+    that the policy cannot load; other errors in the Python code of a policy are raised unchanged.
     """
     require_choice("tool_policy", ("calls", "results"), on=on)
     chosen = _policy(policy).without([skip] if isinstance(skip, str) else skip)

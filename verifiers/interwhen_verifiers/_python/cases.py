@@ -1,7 +1,7 @@
-"""Takes tests apart into calls, which go into a sandbox as data, and comparisons, which stay outside.
+"""Takes tests apart into calls, which the sandbox makes with the code, and comparisons, which are made without it.
 
 A case of ``assert sorted(f(xs)) == [1, 2]`` is the question ``sorted(f(xs))``, with the statements that define ``xs``,
-and the test ``_v0 == [1, 2]``. The question goes in, its value comes out, and the expected value never goes in.
+and the test ``_v0 == [1, 2]``. The process with the code gets the question, and does not get the expected value.
 """
 
 from __future__ import annotations
@@ -64,27 +64,27 @@ class Case:
     """One test, taken apart: the questions that the sandbox answers, and the condition on their answers."""
 
     shown: str
-    """The tested expression, as the test writes it."""
+    """The tested expression."""
     questions: tuple[Question, ...]
     test: ast.expr
     """The condition on the values ``_v0``, ``_v1`` ... of the questions."""
     relation: str
     """The operator of a test that compares a call with an expected value, such as ``Eq``; empty for any other test."""
     outside: str
-    """Statements that only the comparison needs."""
+    """The statements that the comparison needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """The tests of one program, and the number of its asserts that cannot be taken apart."""
+    """The tests of one program, and a count of what cannot be taken apart."""
 
     cases: tuple[Case, ...] = ()
     unreached: int = 0
-    """The number of asserts that cannot be taken apart, such as those in a loop over unknown items."""
+    """How many asserts cannot be taken apart; a loop over unknown items, for example, counts as one."""
 
 
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
-    """Split *program*, which asserts something about *code_names*, into its tests. It is parsed and never run.
+    """Split *program*, which asserts something about *code_names*, into its tests. It is only parsed here.
 
     Splitting stops after 60 tests or 2,000 statements, and at loops and calls nested more than 12 deep. The rest of the
     program, and an invalid program, each add one to the count ``unreached``.
@@ -140,7 +140,7 @@ class Step:
     binds: frozenset[str]
     """The names that it sets."""
     reads: frozenset[str]
-    """The names that it reads."""
+    """The names that it reads or binds."""
     changes: bool
     """Whether it may change the variables that it reads, as a call of a method may."""
 
@@ -156,7 +156,7 @@ class Reader:
     """The names of the tested code that the program uses."""
     cases: list[Case] = field(default_factory=list)
     unreached: int = 0
-    """The number of asserts that cannot be taken apart."""
+    """How many asserts cannot be taken apart; a loop over unknown items, for example, counts as one."""
     _before: list[Step] = field(default_factory=list)
     """The statements so far that a later test may need."""
     _functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
@@ -167,7 +167,7 @@ class Reader:
     """How many statements were read."""
 
     def read(self, body: Iterable[ast.stmt], values: dict[str, ast.expr], depth: int) -> None:
-        """Read the statements of *body*, add their tests to ``cases``, and record the other statements.
+        """Read the statements of *body*, add their tests to ``cases``, and record statements that later tests may need.
 
         *values* maps the parameters and loop variables that *body* uses to their expressions. *depth* is the number of
         function bodies and loops around *body*. Raises ``_TooLongError`` if there are more than 2,000 statements or 60
@@ -232,7 +232,7 @@ class Reader:
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
         """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code.
 
-        Known are literals, variables with a literal value, and ``zip``, ``range`` and ``.items()`` of these.
+        Known are lists and tuples, variables with such a value, and ``zip``, short ``range`` and ``.items()``.
         """
         match source:
             case ast.Name(id=name):
@@ -321,7 +321,7 @@ class Reader:
             self.keep(ast.Expr(question))
 
     def _judges(self, node: ast.expr) -> bool:
-        """Tell whether *node* is a call that passes the result of the tested code to another function."""
+        """Tell whether *node* seems to be a call that passes a result of the tested code to a function."""
         return isinstance(node, ast.Call) and any(
             read_names(argument) & self.names and any(isinstance(inner, ast.Call) for inner in ast.walk(argument))
             for argument in (*node.args, *(keyword.value for keyword in node.keywords))
@@ -338,7 +338,7 @@ class Reader:
         return found
 
     def _mutable(self) -> frozenset[str]:
-        """Return the names of the test variables whose values the tested code made, such as objects of its classes.
+        """Return the names of the test variables whose values the tested code may have made, such as its objects.
 
         A later call may change such a value.
         """
@@ -382,10 +382,7 @@ class Reader:
 
 
 class _Inside(ast.NodeTransformer):
-    """Replaces the parts of a test that the sandbox must evaluate by the names ``_v0``, ``_v1`` ...
-
-    The replaced parts are as large as possible.
-    """
+    """Replaces the parts of a test that the sandbox must evaluate by the names ``_v0``, ``_v1`` ..."""
 
     def __init__(self, names: frozenset[str], made: frozenset[str]) -> None:
         self._names = names
@@ -448,7 +445,7 @@ class _Folding(ast.NodeTransformer):
     def __init__(self, names: Mapping[str, Any]) -> None:
         self._names = names
         self.used: frozenset[str] = frozenset()
-        """The tables that entries were taken from."""
+        """The variables in the replaced look-ups."""
 
     def visit(self, node: ast.AST) -> ast.AST:
         """Visit *node*, but leave comprehensions and lambdas unchanged, since they have their own variables."""
@@ -480,7 +477,7 @@ def _whole_arguments(node: ast.expr) -> Iterator[str]:
 
 
 def _is_truth(residual: ast.expr) -> bool:
-    """Tell whether the test *residual* asks only for the truth of an answer: ``_v0``, ``not _v0`` or ``_v0 == True``.
+    """Tell whether the test *residual* seems to ask only for truth, such as ``_v0``, ``not _v0`` or ``_v0 == True``.
 
     *residual* is a test in which names such as ``_v0`` stand for the values that the sandbox returns.
     """
@@ -499,7 +496,7 @@ def _is_value(step: Step) -> bool:
 
 
 def read_names(node: ast.AST) -> frozenset[str]:
-    """Return all names that *node* uses as variables: it reads or binds them."""
+    """Return the names of the variables in the expressions and assignments of *node*."""
     return frozenset(inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
 
 

@@ -1,4 +1,4 @@
-"""Runs tests: asks the sandbox for values, and compares them outside of it."""
+"""Runs tests: asks the sandbox for values of the code, and compares them where the code does not run."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ _WORD = re.compile(r"\w+")
 
 
 def names_in(code: str) -> frozenset[str]:
-    """Return the names that *code* may bind. It searches the text, since the model's code is not parsed here."""
+    """Return names that *code* seems to bind. It searches the text, since the model's code is not parsed here."""
     found: set[str] = set()
     for one in _BINDS.finditer(code):
         found |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
@@ -159,9 +159,9 @@ class Tests:
 
 @dataclass
 class _Answers:
-    """The answers of the sandbox. ``told`` has a report for each question.
+    """The answers of the sandbox so far: ``told`` maps questions to their reports.
 
-    ``ended`` has the outcome for each question whose process gave no report.
+    ``ended`` maps questions whose processes gave no report to the outcomes.
     """
 
     told: dict[Question, Told] = field(default_factory=dict)
@@ -336,9 +336,9 @@ class _Found:
     """What the comparison of a block's tests with their answers found."""
 
     first: Told | Outcome | None = None
-    """The report on the first test that fails or that cannot be judged."""
+    """The report on the first test found that fails or has no value."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
-    """How many tests there are of each kind in ``_COUNTS``."""
+    """How many tests of each kind in ``_COUNTS`` were found so far."""
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
     """The tests that need code of their own to compare values: each with its call of the sandbox, and the values."""
 

@@ -24,9 +24,9 @@ class Given:
     programs: tuple[str, ...] = ()
     """Programs with asserts that must all hold."""
     sessions: tuple[str, ...] = ()
-    """Texts with examples such as ``>>> f(2)``, each followed by the expected output."""
+    """Texts with examples such as ``>>> f(2)``, usually followed by the expected output."""
     code: frozenset[str] = frozenset()
-    """The code in the task. An answer may quote it; a quoted block is not judged."""
+    """The fenced blocks in the task. An answer may quote one; a quoted block is not judged."""
     python_2: bool = False
     """Whether the task speaks of Python 2."""
     stub: str = ""
@@ -37,7 +37,7 @@ class Given:
 def read_given(text: str) -> Given:
     """Return the tests and the code in the *text* of a task, and the beginning of the function that it asks for.
 
-    Only the first 200,000 characters are read, in linear time.
+    Only the first 200,000 characters are read.
     """
     text = text[:_LONGEST]
     programs: list[str] = []
@@ -59,7 +59,7 @@ def read_given(text: str) -> Given:
 def _stub_in(text: str) -> str:
     """Return the beginning of an unfinished function in the *text* of a task, to which a body can be added.
 
-    The code before the function is included; its docstring and all comments are left out. The function has only a
+    The code before the function is included; its docstring and all comments are left out. The function has at most a
     docstring, ``...`` or ``pass``, and is the last thing in a fenced block (the last such block is taken) or, without
     fenced blocks, in *text*. If there is no such function, the result is an empty string.
     """
@@ -88,8 +88,8 @@ def _says_nothing(node: ast.stmt) -> bool:
 def completed(stub: str, code: str) -> tuple[str, int]:
     """Return the complete program for *code*, and the number of lines that were put before *code*.
 
-    If *code* is the body of the function *stub*, *stub* is put before it. *stub* is the beginning of a function in the
-    task, or empty. A body is indented by four blanks, as the stub needs.
+    If *code* seems to be the body of the function *stub*, *stub* is put before it. *stub* is the beginning of a
+    function in the task, or empty. A body is indented by four blanks, as the stub needs.
     """
     first = next((line for line in code.split("\n") if line.strip()), "")
     indented = first[:1] in (" ", "\t")
@@ -123,7 +123,7 @@ def _has_asserts(piece: str) -> bool:
 
 
 def _asserts(piece: str) -> Iterator[str]:
-    """Yield the assert statements in *piece*, running text. A statement may take up to 30 lines."""
+    """Yield the valid assert statements that begin a line of *piece*, running text, and have at most 30 lines."""
     reached = 0
     for found in _ASSERT.finditer(piece):
         if found.end() < reached:
@@ -144,7 +144,7 @@ def _may_go_on(statement: str) -> bool:
 
 
 def parsed(code: str) -> ast.Module | None:
-    """Return the tree of *code*; ``None`` where it is not valid Python, or too large to read."""
+    """Return the tree of *code*; ``None`` where it is not valid Python, or may be too large or too deeply nested."""
     # The task comes from the user, but a third party may have written it.
     if code.count("(") + code.count("[") + code.count("{") > 5_000 or re.search(r"[-~+(\[{]{100}", code):
         return None

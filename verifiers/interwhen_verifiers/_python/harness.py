@@ -2,8 +2,7 @@
 
 An interpreter in the sandbox runs the text of this file, and starts again for each call. So the file imports only few
 modules, all of the standard library. The model controls the code, and everything that a process with the code reports.
-Such a process has no test and no expected value, so the worst that the code can do is to choose the value of this one
-call.
+Such a process has no test and no expected value, so the code can choose the value of its own call, but not the verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 _LONGEST = 160
 _REPR = 4_000
 _DEPTH = 5000
-"""The recursion limit: five times the usual one, so that the harness never makes a call fail."""
+"""The recursion limit: five times the usual one, so that the frames of the harness do not make a call fail."""
 _NESTED, _PARTS = 60, 20_000
 _FILE = "solution"
 
@@ -40,8 +39,8 @@ class _Sink:
 def look(code: str) -> str:
     """Compile *code* without running it, and return a report as JSON.
 
-    The report is an error, or it has the names that *code* binds at its top level, the first line of each top-level
-    function and class (of its decorators, if it has any), and up to 20 docstrings that contain ``>>>``.
+    The report is an error, or it has the names that *code* binds at its top level, the first lines of its top-level
+    functions and classes (of their decorators, if there are any), and up to 20 docstrings that contain ``>>>``.
     """
     try:
         compiled = compile(code, _FILE, "exec", dont_inherit=True)
@@ -139,7 +138,7 @@ def _encoded(value: object) -> str:
 
 
 class _Encoding:
-    """Encodes values of the built-in types as JSON. Of any other object, it encodes only the name of the type.
+    """Encodes values of plain built-in types as JSON. Of any other object, it encodes only the name of the type.
 
     It reads their contents by the methods of the built-in types, since a subclass may override these.
     """

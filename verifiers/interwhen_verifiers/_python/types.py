@@ -29,7 +29,7 @@ def need_mypy() -> None:
 async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ...], size: int) -> Verdict:
     """Judge the types of *code* alone. If it does not pass, judge the types of *code* after the *earlier* blocks.
 
-    *starts* are the offsets of the lines of *code*, and *size* is its length in characters. The verdict is ``Unknown``
+    *starts* are the offsets of the lines of *code*, and *size* is the length of the claim. The verdict is ``Unknown``
     if mypy does not end in time, or lacks something. Raises :class:`~interwhen.sandbox.SandboxUnavailable` if this
     machine cannot make the sandbox.
     """

@@ -28,11 +28,11 @@ _NEVER_EQUAL = frozenset(
         "tuple_iterator",
     )
 )
-"""Types of objects that never equal a value of a test, such as functions."""
+"""Names of types whose objects never equal a value of a test, such as functions."""
 
 
 class NotPlainError(Exception):
-    """The expression is more than a plain value, or the data encodes no value."""
+    """An expression cannot be evaluated as plain data, or the data encodes no value."""
 
 
 @dataclass(frozen=True, slots=True)

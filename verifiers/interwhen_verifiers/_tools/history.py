@@ -67,10 +67,7 @@ class History:
 
 
 def read_history(task: Task) -> History:
-    """Read the conversation of *task*: its messages, and its calls, each with its result if there is one.
-
-    Takes time linear in the length of the conversation.
-    """
+    """Read the conversation of *task*: its messages, and its calls, each with its result if one is found."""
     messages = tuple(_structured(task))
     found: list[PastCall] = []
     waiting: list[tuple[ToolCall, int]] = []  # calls without a result, each with its index in *found*
@@ -175,7 +172,7 @@ def fields(text: str) -> Iterator[tuple[str, str]] | None:
     """Return the names and values of the fields of *text*, if *text* consists only of records; otherwise ``None``.
 
     A record may be written as JSON, YAML, a Python literal, a table, CSV or a list of points. An author who controls a
-    value must not be able to add a field. So text inside quotes is never read as a field.
+    value must not be able to add a field, so a quoted value is not searched for fields.
     """
     text = text.strip()
     block = _FENCED.fullmatch(text)
@@ -310,7 +307,7 @@ class _Yaml:
 
 
 def _table(text: str) -> Entries | None:
-    """Return the fields of a table of Markdown, which may have headings above it; ``None`` for any other *text*."""
+    """Return the fields of a table of Markdown, which may have headings around it; ``None`` for any other *text*."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     rows = [line for line in lines if line.startswith("|") and line.endswith("|") and len(line) > 1]
     rest = [line for line in lines if not line.startswith("|")]

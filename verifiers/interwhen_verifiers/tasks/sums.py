@@ -41,7 +41,7 @@ _ORDERS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
 
 
 def read(text: str) -> str | None:
-    """Return the number after the last "Answer" at the start of a line in *text*; ``None`` if there is none.
+    """Return the number after the last "Answer" at the start of a line in *text*; ``None`` if no number can be read.
 
     A colon after "Answer" may be missing. The number is returned as text in a normal form, so that answers can be
     compared.
