@@ -344,15 +344,21 @@ class JournalDirectory:
     def make_room(self, size: int) -> None:
         """Delete the oldest journals until ``max_bytes`` allows *size* more bytes, and count these bytes as used.
 
-        Journals that this process is writing stay. Raises :class:`OSError` if ``max_bytes`` is still too small after
-        all others were deleted.
+        Journals that this process is writing stay. Raises :class:`OSError`, and deletes nothing, if ``max_bytes`` would
+        be too small even without all others.
         """
         if self._scanned < 0:
             self._scan(time.monotonic())
-        while self.bytes + size > self.settings.max_bytes:
+        oldest: list[tuple[str, int]] = []
+        need = self.bytes + size - self.settings.max_bytes
+        while need > 0:
             if not self._files:
+                self._files.extend(oldest)
                 raise OSError(errno.EDQUOT, f"the journals may have {self.settings.max_bytes} bytes together")
-            self._delete(*self._files.popleft())
+            oldest.append(self._files.popleft())
+            need -= oldest[-1][1]
+        for name, its_size in oldest:
+            self._delete(name, its_size)
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:

@@ -449,7 +449,7 @@ _DESCRIBED: deque[tuple[Sequence[Monitor], Sequence[object], object, Described]]
 
 
 def describe_again(monitors: Sequence[Monitor], specs: Sequence[object] = ()) -> Described:
-    """Return what :func:`describe` returns, from memory if one of the last results was for equal arguments.
+    """Return what :func:`describe` returns, from memory if one of the last results was for the same objects.
 
     Monitors do not change. A verifier may, so its name, version, deadline and worker are compared.
     """
