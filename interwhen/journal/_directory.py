@@ -117,7 +117,7 @@ class JournalDirectory:
         self._names: set[str] = set()
         """The files that this process is writing."""
         self._files: deque[tuple[str, int]] = deque()
-        """The other files with their sizes, oldest first."""
+        """The other files with their sizes: oldest first at a scan, and then in the order in which they ended."""
         self._scanned = float("-inf")
         self.alive = self._asked = time.monotonic()
         """When the thread last came around, and when it was last asked to."""
@@ -175,7 +175,7 @@ class JournalDirectory:
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal for the call described by *head*, and start the writing thread if it does not run.
+        """Return the journal for the call described by *head*. The thread that writes it is started if necessary.
 
         The result is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not
         answer; the directory counts both. With *shows_path*, the result of the call contains the full path of the file,
@@ -344,15 +344,21 @@ class JournalDirectory:
     def make_room(self, size: int) -> None:
         """Delete the oldest journals until ``max_bytes`` allows *size* more bytes, and count these bytes as used.
 
-        Journals that this process is writing stay. Raises :class:`OSError` if ``max_bytes`` is still too small after
-        all others were deleted.
+        Journals that this process is writing stay. Raises :class:`OSError`, and deletes nothing, if ``max_bytes`` would
+        be too small even without all others.
         """
         if self._scanned < 0:
             self._scan(time.monotonic())
-        while self.bytes + size > self.settings.max_bytes:
+        oldest: list[tuple[str, int]] = []
+        need = self.bytes + size - self.settings.max_bytes
+        while need > 0:
             if not self._files:
+                self._files.extend(oldest)
                 raise OSError(errno.EDQUOT, f"the journals may have {self.settings.max_bytes} bytes together")
-            self._delete(*self._files.popleft())
+            oldest.append(self._files.popleft())
+            need -= oldest[-1][1]
+        for name, its_size in oldest:
+            self._delete(name, its_size)
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
@@ -460,14 +466,14 @@ class JournalSlot:
         self.has_begun = True
 
     def wake(self) -> None:
-        """Wake the thread, because a record was queued."""
+        """Let the thread of the directory write this journal, because a record was queued."""
         self._directory.wake(self)
 
     def hurry(self) -> None:
         """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        """Record that the run has ended, and wake the thread. A second call does nothing.
+        """Record that the run has ended, and let the thread write the rest. A second call does nothing.
 
         The journal stays open, because the record of the call may still follow.
         """

@@ -41,8 +41,8 @@ class LockedFile:
 
         For an existing one, *found* is its size in bytes when it was read; the first *keep* bytes stay, and the rest,
         which is damaged, is cut off. Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by
-        another run, has another size than *found*, or (for a new journal) is a regular file that is not empty;
-        :class:`OSError` if the cut fails.
+        another run, has another size than *found*, cannot be cut, or (for a new journal) is a regular file that is not
+        empty.
         """
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -70,7 +70,12 @@ class LockedFile:
                 raise JournalError(
                     path, "it must stay the same between reading and resuming, and it changed: read it again"
                 )
-            os.ftruncate(self._fd, keep)
+            try:
+                os.ftruncate(self._fd, keep)
+            except OSError as error:
+                raise JournalError(
+                    path, f"its damaged end must be cut off, and cannot be ({error.strerror}): resume a copy of it"
+                ) from error
         elif stat.S_ISREG(state.st_mode) and state.st_size:
             raise JournalError(
                 path,
