@@ -398,7 +398,7 @@ class AttemptFile:
             ) from error
         if not rest.startswith(_BEGIN[: len(rest)]):  # not written here, so it must not be removed
             raise UsageError(
-                f"--rows must be a file of attempts, got {str(path)!r}, which ends with {rest[:40]!r}; name another file"
+                f"--rows must be a file of attempts, got {str(path)!r}, ending in {rest[:40]!r}; name another file"
             )
         if rest:
             path.write_bytes(whole + end)
