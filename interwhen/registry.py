@@ -335,7 +335,7 @@ _SECRET = re.compile(r"(?:^|_)(?:key|token|secret|password)$", re.IGNORECASE)
 
 
 def _show_option(key: str, value: object) -> str:
-    """Format the *value* of the option *key* for an error message. The value of a secret is not shown."""
+    """Format the *value* of the option *key* for an error message, unless *key* is the name of a secret."""
     return "a secret that is not shown" if _SECRET.search(key) else f"{value!r:.80}"
 
 
@@ -623,10 +623,10 @@ for another object."""
 
 
 def source_of(verifier: Verifier, prepare: object = None) -> MonitorSource | None:
-    """Return the plug-in that made a monitor with exactly this *verifier* and this *prepare*; ``None`` if none did.
+    """Return the plug-in that made a monitor with exactly this *verifier* and *prepare*; ``None`` if none is known.
 
-    A verifier that a program made by itself, or put into a monitor of a plug-in later, has no source. An object to
-    which there can be no weak reference has none, either.
+    Only monitors that were loaded by a name or a mapping have a source. A verifier that a program put into such a
+    monitor later has none, and neither has an object to which there can be no weak reference.
     """
     found = _sources.get((id(verifier), id(prepare)))
     return None if found is None else found[1]
@@ -841,10 +841,10 @@ PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\
 def load_monitor_or_path(spec: str) -> Monitor:
     """Return the monitor for *spec*: a text that :func:`load_monitor` accepts, or ``module:factory:option=value``.
 
-    The second form imports the module, also from the working directory, which runs its code. The working directory is
-    then put first in ``sys.path``, and stays there. Use this function for commands of a developer, never for a *spec*
-    that came over a network. Raises :class:`~interwhen.PluginError` as :func:`load_monitor` does, and if the module
-    cannot be imported or has no such factory.
+    The second form imports the module, also from the working directory, which runs its code. If the working directory
+    is not in ``sys.path``, it is put first there, and stays. Use this function for commands of a developer, never for a
+    *spec* that came over a network. Raises :class:`~interwhen.PluginError` as :func:`load_monitor` does, and if the
+    module cannot be imported or has no such factory.
     """
     path = PATH.fullmatch(spec.strip())
     if path is None:
@@ -977,7 +977,8 @@ def scope_of(name: str) -> Scope:
     """Return the largest scope that a pass of the verifier *name* can have: ``answer``, or only ``steps``.
 
     The scope is ``answer`` if the constant ``SCOPE`` of its module or one of its monitors says so. For a verifier with
-    required options, only the constant counts. Raises :class:`PluginError` if it is not installed or its import fails.
+    required options, or one whose factory fails, only the constant counts. Raises :class:`PluginError` if it is not
+    installed or its import fails.
     """
     factory = load_verifier(name)
     try:
@@ -996,7 +997,7 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 def why_failed(name: str) -> str:
     """Make the monitors of the verifier *name* without options, and return a text for its author: it works, or why not.
 
-    An error is shown with its innermost stack frames, at most six for each exception.
+    An error is shown with its innermost relevant stack frames, at most six for each exception.
     """
     try:
         made = load_monitors(name)

@@ -2,6 +2,6 @@
 
 `run.py` is the run that a caller iterates over. `stream.py` reads the model, `jobs.py` performs checks and forks,
 `monitors.py` prepares monitors, `workers.py` and `worker_child.py` run checks in threads and processes, `timers.py`
-measures times, `journaling.py` writes the journal, and `loop_blocking.py` finds the code that blocks the event loop.
+has the timeouts, `journaling.py` writes the journal, and `loop_blocking.py` finds the code that blocks the event loop.
 Start reading at `Run.__anext__` in `run.py`.
 """

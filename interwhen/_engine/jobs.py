@@ -63,8 +63,7 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
 
     *base* has the prompt, the sampling options and the token ids of the run. The tokens of the fork are added to
     *meter*. The reply is a text, or a :class:`Reply` if ``fork.wants_reply``. If the model or ``fork.summary`` fails,
-    or the reply is cut before its first word, this returns :class:`Errored` and does not raise. Only a cancellation of
-    this task is raised.
+    or the reply is cut before its first word, this returns :class:`Errored`. A cancellation of this task is raised.
     """
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
@@ -90,15 +89,16 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
 
 
 LEAST_VETTING = 0.25
-"""The shortest time limit, in seconds, for the check of a repair. It applies if the refuting check was very fast."""
+"""The shortest time limit, in seconds, for the check of a repair, unless the verifier's deadline is shorter. It applies
+if the refuting check was very fast."""
 
 
 class Jobs:
     """Runs extractions, checks and forks in parallel with the stream.
 
     A fact that is known at once is returned; *tell* gets each fact that comes later. *owns_workers* says that
-    :meth:`close` also closes the pool *workers*. Creating the object starts to watch the event loop for code that
-    blocks it.
+    :meth:`close` also closes the pool *workers*. If *workers* has a limit for it, creating the object
+    starts to watch the event loop for code that blocks it.
     """
 
     def __init__(
@@ -303,18 +303,20 @@ class Jobs:
     async def _vet(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
         """Check the repair of *outcome*; return *outcome*, without the repair if the repaired text is not right.
 
-        *took* is the time of the check that refuted the claim. The check of the repair may take at most twice as long
-        (but at least ``LEAST_VETTING``), because the stream is still open and its text will be cut: a busy worker must
-        not delay the interrupt. An async verifier is not asked again. Instead, the extractor must find exactly the
-        refuted claim with the wrong part replaced by the repair.
+        *took* is the time of the check that refuted the claim. The check of the repair may take twice as long, or
+        ``LEAST_VETTING`` if that is more, but not longer than the verifier's deadline. An async verifier is not asked
+        again. Instead, the extractor must find the refuted claim with the wrong part replaced by the repair.
         """
         violation = repairs(outcome)
         if verifier.worker == "async" and violation is not None:
             sound = any(is_meant(claims, order.claim, violation) for claims in self._reread(order, outcome))
             return outcome if sound else self._unrepaired(order, outcome)
+        # The stream is still open and its text will be cut, so a busy worker must not delay the interrupt.
         seconds = min(verifier.deadline, max(2 * took, LEAST_VETTING))
-        scope = self._scopes[order.job] = anyio.CancelScope(deadline=self._clock() + seconds)
-        with scope:
+        deadline = self._clock() + seconds
+        limit = self._scopes[order.job] = anyio.CancelScope(deadline=deadline)
+        # A pool may extend the deadline of the inner scope while it waits for a free process.
+        with limit, anyio.CancelScope(deadline=deadline) as scope:
             for claims in self._reread(order, outcome):
                 found = [await check_aside(verifier, claim, workers=self._workers, scope=scope) for claim in claims]
                 if are_right(found):

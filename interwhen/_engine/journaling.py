@@ -313,7 +313,7 @@ class OutlineRecorder(CallRecorder):
 
 
 _OUTLINED = 256
-"""After how many facts a part of the outline is written."""
+"""After how many facts, at the latest, a part of the outline is written."""
 
 
 def open_recorder(
@@ -808,7 +808,7 @@ LISTENERS: ContextVar[tuple[Listener, ...] | None] = ContextVar("interwhen_liste
 EVERYWHERE: list[Listener] = []
 """The listeners to the calls of all contexts."""
 ENDED: deque[SupervisedCall] = deque(maxlen=1)
-"""The call that ended last in this process."""
+"""The call that ended last in this process, except those of the gateway."""
 
 
 def last() -> SupervisedCall | None:

@@ -1,7 +1,7 @@
 """The event loop of a run: its clock, its callbacks, and the code that blocks it, which is recorded for each run.
 
 The engine measures the time of the calls that it makes itself (inline checks and extractors). A thread, which watches
-the event loops of the process, finds all other code.
+the event loops of the process, finds other code.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ _LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
 
 
 class BlockListener(Protocol):
-    """Receives a record of each call that blocked its event loop for longer than ``limit`` seconds."""
+    """Receives records of calls that blocked its event loop for longer than ``limit`` seconds."""
 
     limit: float
     """The longest time, in seconds, that is not recorded."""

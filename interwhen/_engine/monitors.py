@@ -668,11 +668,11 @@ _PROMPT_OUTCOMES: dict[PromptAction, PromptOutcome] = {
     "rewrite": "rewritten",
 }
 MOST_FINDINGS = 100
-"""The most findings of one monitor that are recorded. All of them are acted on."""
+"""The most findings of one monitor that are recorded. All findings are acted on."""
 
 
 class CheckedPrompt(msgspec.Struct, frozen=True):
-    """The texts of a prompt after all monitors have read and rewritten them, and the record of the findings."""
+    """The texts of a prompt after its monitors have read and rewritten them, and the records of the findings."""
 
     texts: tuple[PromptText, ...]
     records: tuple[PromptRecord, ...]
@@ -681,7 +681,7 @@ class CheckedPrompt(msgspec.Struct, frozen=True):
 async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMonitor]) -> CheckedPrompt:
     """Run *monitors* over *texts* in order.
 
-    Return the texts that they have rewritten, and the records of their findings.
+    Return all texts, with the changes of the monitors, and the records of the findings and failures.
 
     A later monitor reads the text that an earlier one has rewritten. Raises :class:`PromptRefused` if a monitor refuses
     the prompt, or if a monitor fails whose ``is_closed`` is true. This happens only after all monitors have run, so

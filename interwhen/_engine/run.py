@@ -289,7 +289,7 @@ def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
 
 
 _AHEAD = 512
-"""The largest number of events that wait for the reader before a gated run stops reading the model."""
+"""When this number of events waits for the reader, a gated run stops reading the model."""
 
 
 class Run:
@@ -418,7 +418,7 @@ class Run:
         """The exception that caused the result, if the result is ``failed``; ``None`` otherwise, and for a result that
         a journal recorded."""
         self.is_switched_off = False
-        """Whether supervision was turned off during this run, so that the rest of the text is unchecked."""
+        """Whether supervision was turned off before or during this run, so that the rest of the text is unchecked."""
         self.when_switched_off: Callable[[], object] | None = None
         """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
         self.observation: Observation | None = None

@@ -1,4 +1,4 @@
-"""Opens, reads, times and closes the stream of the model. A read of the stream reads the clock once."""
+"""Opens, reads, times and closes the stream of the model."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Meter:
         self.first: float | None = None
         """The seconds from the start of the run to the first text; ``None`` before it."""
         self.largest_gap = 0.0
-        """The longest time between two texts of one stream, in seconds."""
+        """The longest wait of the reader between two texts of one stream, in seconds."""
         self.paused = 0.0
         """The total time, in seconds, from each close of the stream by the run (most often for a violation) to the next
         text."""
@@ -112,7 +112,7 @@ class Meter:
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
         """Return the measured times of a run that is complete at *now*. *ended_at* is when the model's stream ended.
 
-        *close_latency* has, for each interrupt, the seconds from the verdict until the stream was closed.
+        *close_latency* has, for each stream that the run closed, the seconds from that decision until it was closed.
         """
         return Timing(
             total=now - self.started,
@@ -376,7 +376,7 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
 
 
 class ModelReader:
-    """Opens, reads and closes the stream of the model; at most one is open at a time.
+    """Opens, reads and closes the stream of the model. It reads at most one at a time.
 
     It passes chunks to the core with *step*, and the core's orders to *do*. It passes all other facts to *tell*, which
     performs the core's orders itself.
@@ -462,7 +462,7 @@ class ModelReader:
         self.error: ModelError | None = None
         """The last error of the model."""
         self.close_latency: list[float] = []
-        """For each interrupt, the seconds from the verdict until the stream was closed."""
+        """For each stream that the run closed, the seconds from that decision until it was closed."""
         self.ended_at: float | None = None
         """The time at which the last stream ended, or the core ended it because the text was too long. ``None``: a
         stream is open, the last one broke or was interrupted, or there was none."""
@@ -584,8 +584,8 @@ class ModelReader:
     def start_probe(self) -> None:
         """Find out, if necessary, how the model's endpoint continues kept text.
 
-        This begins with the first text, in parallel with the stream. Its tokens are added to ``probe_tokens``; an error
-        of the model is only logged.
+        This begins with the first text, in parallel with the stream. Its tokens are added to ``probe_tokens``; a
+        :class:`ModelError` is only logged.
         """
         if getattr(self._model, "needs_proof", False):
             self._has_begun = anyio.Event()
@@ -753,7 +753,8 @@ class ModelReader:
     def _release(self, stream: Stream, found: float | None = None) -> None:
         """Close *stream*: at once if this needs no waiting, otherwise in a task.
 
-        If the reader is cancelled, that task continues. *found* is the time of the verdict that caused the close.
+        If the reader is cancelled, that task continues. *found* is the time of the decision to close it, if the run
+        decided it.
         """
         self.stream = None
         settle = getattr(stream, "settle", None)

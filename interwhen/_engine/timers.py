@@ -27,7 +27,7 @@ before the run reconnects."""
 class Timers:
     """Calls the callback of each timer of a run that is due, and computes when the next one is due.
 
-    *on_stall* gets the name and the seconds of a timeout that ran out, at most once per wait for the model. *on_spent*
+    *on_stall* gets the name and the seconds of a timeout that ran out. *on_spent*
     gets *seconds*, the time budget, when it is used up. *look* gets the current time, and returns the time of its next
     call. *on_idle* gets the length of a silence, and whether the stream is probably dead. In each wait for a stream
     that has sent text, it is called once after a short silence, and once after a long one.

@@ -1,4 +1,7 @@
-"""The code of a worker process: it runs checks within resource limits, and ends when its parent process ends."""
+"""The code of a worker process. It runs checks, within resource limits except on Windows.
+
+It ends when its parent process ends.
+"""
 
 from __future__ import annotations
 

@@ -335,10 +335,10 @@ class Workers:
     after its check.
 
     *threads* and *processes* are the largest numbers of each. *memory* limits the address space of each process, in
-    bytes (``None``: no limit). Code that blocks the event loop for longer than *blocked_loop_after* seconds is reported
-    in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is called, in any thread,
-    with the verifier and the CPU seconds of each check that returned a value, if the seconds are known. Raises
-    :class:`~interwhen.UsageError` on wrong values.
+    bytes (``None``, and on Windows: no limit). Code that blocks the event loop for longer than *blocked_loop_after*
+    seconds is reported in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is
+    called, in any thread, with the verifier and the CPU seconds of each check that returned a value, if the seconds are
+    known. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     def __init__(

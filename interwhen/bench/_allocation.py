@@ -124,7 +124,7 @@ class _Solved(NamedTuple):
 def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> MeanScore:
     """Let the adaptive allocator choose the tries on each of *puzzles* in turn, and return its mean score.
 
-    *budget* is the mean number of tokens that it may use for a task. The parameter *after* lists the actions that are
+    *budget* is the mean number of tokens for a task that it aims at. The parameter *after* lists the actions that are
     allowed after a failed try. The allocator learns from the tries, and their tokens are counted.
     """
     allocator = AdaptiveAllocator(budget=budget, after=after, most=32)

@@ -1,10 +1,9 @@
-"""``interwhen bench contexts``: asks questions about contexts on a real endpoint, with and without work ahead of time.
+"""``interwhen bench contexts``: asks questions about contexts on a real model, with and without work ahead of time.
 
-The file has contexts and questions with right answers. Nothing in it is generated, and the grader shares no code with
-the verifiers. The arms are ``bare``: the context and the question; ``facts``: with the facts that precompute verified;
-``answers``: with what precompute prepared for exactly these questions, derived again where no monitor judges it;
-``prefixes``: with the context in the prefix cache of the server; ``notes``: with notes that the same model wrote ahead
-of time, and that nothing has checked.
+A file has contexts and questions with right answers. The arms are ``bare``: the context and the question; ``facts``:
+with the facts that precompute verified; ``answers``: with what precompute prepared for exactly these questions, derived
+again where no monitor judges it; ``prefixes``: with the context in the prefix cache of the server; ``notes``: with
+notes that the same model wrote ahead of time, and that nothing has checked.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ HOW = (
     "Solve the problem in a few short sentences, one for each calculation, without headings or formulas in LaTeX. The "
     'last line must be "Answer: NUMBER".'
 )
-"""The system prompt of each question in all arms. It keeps the answers of small models short."""
+"""The end of the system prompt of each question, in all arms. It is meant to keep answers of small models short."""
 NOTES = (
     "Questions about this text will follow. Write down in short lines what follows from the text and will help to "
     "answer them, with each calculation."
 )
 NOTES_HEADING = "Notes on the text:"
 QUERIES = (1, 3, 10)
-_ANSWER = re.compile(r"answer\W{0,6}:?([^\n]*)", re.IGNORECASE)
+_ANSWER = re.compile(r"answer([^\n]*)", re.IGNORECASE)
 _FACTS = 6
 _DERIVATIONS = 2
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -93,13 +92,13 @@ class ContextRun(msgspec.Struct, frozen=True):
     status: str
     """The label of the result, such as ``answer verified``."""
     items: int
-    """The number of precomputed items that the run used."""
+    """The number of precomputed items that the run used, or of prefixes that were ready for it."""
     served: tuple[str, ...]
     """The prepared lines that could be served, for people to read."""
     text: str
     """The text of the run."""
     cold: bool = False
-    """Whether the server's cache had nothing of the prompt but what was prepared."""
+    """Whether the prompts began with a number of their own (``--cold``), so that no other arm could warm the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ class Prepared:
     tokens: int = 0
     seconds: float = 0.0
     served: tuple[str, ...] = ()
-    """The prepared lines; empty if nothing could be prepared."""
+    """The prepared lines; prefixes have none."""
     precomputer: Precomputer | None = None
     """The precomputer with the items, for the arms ``facts``, ``answers`` and ``prefixes``."""
     notes: str = ""
@@ -135,9 +134,9 @@ async def contexts(
 ) -> Report:
     """Ask questions about contexts with and without work ahead of time: tokens, first token, right answers, cost.
 
-    All arms of a question run one after another, greedily, under the same monitors: first bare, then the others in
-    random order. Where an arm could prepare nothing, its request would be that of bare, and it has the same result.
-    Only with --cold can the times of the arms be compared, and the report has them.
+    For each context, the arms ask their questions one arm after another, greedily, under the same monitors: without
+    --cold first bare, then the others in random order. Where an arm could prepare nothing, the result of bare is then
+    repeated. Only with --cold can the times of the arms be compared, and the report has them.
 
     Parameters
     ----------
@@ -154,7 +153,7 @@ async def contexts(
     threads
         How many threads a local model uses.
     monitor
-        The monitors of every run, which also judge what is prepared. May be given several times.
+        The monitors of every run, which also judge the prepared facts and answers. May be given several times.
     arm
         The arms that are measured; the report has all arms in the file of rows. May be given several times.
     limit
@@ -162,7 +161,7 @@ async def contexts(
     tokens
         The largest number of tokens of one reply.
     cold
-        Begin the prompts of each question and arm with a number of their own, so that the server has nothing of them in
+        Begin the prompts of each context and arm with a number of their own, so that the server has nothing of them in
         its cache from another arm. No result is repeated, and bare is not always the first.
     seed
         The seed that selects the contexts and the order of the arms.
@@ -256,7 +255,7 @@ def read_rows(path: Path | None) -> dict[tuple[str, Arm], ContextRun]:
     for line in path.read_bytes().splitlines():
         try:
             one = msgspec.json.decode(line, type=ContextRun)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             continue
         found[one.id, one.arm] = one
     return found
@@ -276,8 +275,7 @@ def _append(path: Path | None, result: ContextRun) -> None:
 class Instructed(ModelWrapper):
     """Wraps *model*: a request whose prompt is a plain text gets a system message, *start* followed by :data:`HOW`.
 
-    The message comes before the text. If all requests have the same *start*, the server can keep the message in its
-    cache. Precomputed answers are found by the text without this message.
+    The message comes before the text.
     """
 
     def __init__(self, model: Model, start: str = "") -> None:
@@ -317,10 +315,9 @@ class Measuring:
     ) -> AsyncIterator[ContextRun]:
         """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each.
 
-        *plain* has results of the arm ``bare`` by the id of the question. Where nothing could be prepared, the request
-        would be the same as in that arm, so the result in *plain*, if there is one, is repeated. Raises
-        :class:`~interwhen.ModelError` if the model cannot write the notes of the arm ``notes``; a run that fails is a
-        result.
+        *plain* has results of the arm ``bare`` by the id of the question. Where nothing could be prepared, the result
+        in *plain*, if there is one, is repeated. Raises :class:`~interwhen.ModelError` if the model cannot write the
+        notes of the arm ``notes``; a run that fails is a result.
         """
         if not questions:
             return
@@ -409,8 +406,8 @@ def _repeated(bare: ContextRun, arm: Arm, prepared: Prepared) -> ContextRun:
 def is_right(text: str, gold: str) -> bool:
     """Return whether the answer in *text* is the number *gold*.
 
-    The answer is the last number in the last answer line, or in the whole text if it has no answer line. A text without
-    a number is not right.
+    The answer is the last number after the word "answer" in the last line with this word, or in the whole text if no
+    line has it. Without a number there, the text is not right.
     """
     lines = _ANSWER.findall(text)
     numbers = _NUMBER.findall(lines[-1] if lines else text)

@@ -48,9 +48,9 @@ class Reading(msgspec.Struct):
             self.begun = float(text)
 
     def take_bytes(self, data: bytes) -> None:
-        """Record that all chunks in *data* arrive now, the end mark included.
+        """Record that all chunks in *data* arrive now, with the one that has the finish reason.
 
-        The first chunk has the time at which it was sent.
+        The text of the stream's first chunk is the time at which it was sent.
         """
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
@@ -59,7 +59,7 @@ class Reading(msgspec.Struct):
     async def take_all(self, parts: AsyncIterator[bytes]) -> None:
         """Read the whole answer from *parts*, which yields its bytes, and record when its chunks arrive.
 
-        The end mark sets ``ended`` and is not counted as a chunk.
+        The end mark sets ``ended``. Then the chunk with the finish reason is not counted.
         """
         tail = b""
         async for data in parts:
@@ -101,8 +101,7 @@ class Crowd(msgspec.Struct, frozen=True):
 class StreamReader(asyncio.Protocol):
     """A connection to the server at *base_url* that reads one answer after another.
 
-    Of each answer it only records when the chunks arrived, without decoding them: the least work for a reader in
-    Python.
+    Of each answer it only records when the chunks arrived, without decoding them.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -145,7 +144,7 @@ class StreamReader(asyncio.Protocol):
             self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Complete the current reading, because no more data can come. asyncio calls this."""
+        """Complete the current reading, if there is one. asyncio calls this at the end of the connection."""
         del exc
         if self._done is not None and not self._done.done():
             self._done.set_result(None)

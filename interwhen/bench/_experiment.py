@@ -105,7 +105,7 @@ _EXTRAS = {"httptools": "fast", "uvloop": "fast", "starlette": "gateway", "uvico
 
 
 def require(command: str, *modules: str) -> None:
-    """Raise one :class:`MissingExtraError` for *command* that names the extras of all missing *modules*."""
+    """If some of *modules* are missing, raise one :class:`MissingExtraError` for *command* that names their extras."""
     missing = {_EXTRAS[module] for module in modules if find_spec(module) is None}
     if missing:
         advice = " or give it --no-uvloop" if "uvloop" in modules and find_spec("uvloop") is None else ""

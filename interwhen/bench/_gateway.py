@@ -39,7 +39,7 @@ from interwhen.testing._paced_server import LoadTally, loopback_process, paced_s
 GENERATOR_LATE_MS = 2.0
 """The report warns if the 99th percentile of the load generator's own lateness is above this.
 
-The generator waits in whole milliseconds, as epoll does, so it is always late by up to a millisecond."""
+With many streams, it waits in whole milliseconds, as epoll does, so it is late by up to a millisecond."""
 _SERVE = "import sys; from interwhen.cli._main import main; sys.exit(main())"
 _SDK_CHUNKS, _SDK_RATE = 1000, 1000.0
 """One second of a very fast stream: the number of chunks, and chunks per second."""
@@ -47,29 +47,30 @@ _ReadCrowd: TypeAlias = Callable[[str, int, int, float], Awaitable[list[Reading]
 
 
 class CrowdPair(msgspec.Struct, frozen=True):
-    """Two measurements of many streams at once: by one client, and just before by a bare protocol, as the baseline.
+    """Two measurements of many streams at once: by a client or through the gateway, and just before, as the baseline.
 
-    The bare protocol only records when bytes arrive, so no client in Python can be faster.
+    The baseline is a bare protocol that reads directly from the generator, and only records when bytes arrive.
     """
 
     rate: float
     """Chunks per second of each stream."""
     floor: Crowd
-    """The streams as the bare protocol read them."""
+    """The streams as the bare protocol read them directly."""
     crowd: Crowd
-    """The streams as the client read them."""
+    """The streams as the client read them, or as the bare protocol read them through the gateway."""
     generator: LoadTally
     """The tally of the generator while the crowd was read."""
     cpu_microseconds: float | None = None
-    """CPU time per chunk: in the gateway process, or in this process if it reads the chunks itself."""
+    """CPU time per chunk: in the gateway process, or in this process if it reads the chunks itself; ``None``:
+    unknown."""
     floor_cpu_microseconds: float | None = None
     """CPU time per chunk of the bare protocol, if it ran in the measured process."""
     memory_kb: float | None = None
-    """Resident memory per stream in the gateway process, in KiB; ``None`` if there is no gateway."""
+    """Resident memory per stream in the gateway process, in KiB; ``None`` if it was not measured."""
 
     @property
     def added_p99_ms(self) -> float:
-        """How much later the client gets its chunks than the bare protocol, in milliseconds.
+        """How much later the chunks of ``crowd`` come than those of ``floor``, in milliseconds.
 
         This is the difference between their 99th percentiles of lateness.
         """
@@ -79,7 +80,8 @@ class CrowdPair(msgspec.Struct, frozen=True):
 def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
     """Return the round with the median added lateness, changed to show the worst of all rounds in two numbers.
 
-    Its delivered rate is replaced by the lowest, and its number of lost streams by the highest.
+    Of two rounds in the middle, it is the later one. Its delivered rate is replaced by the lowest, and its number of
+    lost streams by the highest.
     """
     middle = sorted(rounds, key=lambda each: each.added_p99_ms)[len(rounds) // 2]
     crowds = [each.crowd for each in rounds]
@@ -119,7 +121,7 @@ async def gateway(
     A load generator in a separate process sends the streams over loopback. First they are read as bytes, directly,
     through the gateway, and through a bare relay. Then they are read in this process through interwhen.run, its
     transport alone, httpx2 and the openai SDK. Just before each of these, a bare protocol that only records when bytes
-    arrive reads them: no reader in Python can be faster on this machine. Finally they are read through the openai SDK,
+    arrive reads them, as the baseline. Finally they are read through the openai SDK,
     bare and wrapped. The lateness of a chunk is relative to the schedule of the generator, which reports how well it
     kept that schedule.
 
@@ -288,10 +290,10 @@ async def sdk_cost(
 ) -> dict[str, list[float]]:
     """Read the same stream through a bare and a wrapped openai client.
 
-    Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. Each chunk is sent in a
-    separate packet, as by a real model. If many chunks arrived at once, the cost of waking up for a single chunk would
-    not be measured. *chunks* and *rate* (chunks per second) describe the stream. Raises :class:`UsageError` if a stream
-    lacks a chunk, or if no check runs on a watched one.
+    Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. The stream has
+    *chunks* chunks, at *rate* a second. With a rate above 0, each is sent in a packet of its own, so that the cost of
+    waking up for it is measured, too. Raises :class:`UsageError` if a stream lacks a chunk, or if no check runs on a
+    watched one.
     """
     import openai
 

@@ -19,14 +19,14 @@ from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing
 from interwhen.registry import Api
 
 PIECES = 2000
-"""Pieces of the context: more than the worker can process during the measurement."""
+"""Pieces of the context: more than the worker should be able to process during the measurement."""
 _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the result?"
 
 
 class AskingProducer:
     """A producer that asks the model about each piece, and stores nothing, because only its requests matter here.
 
-    Each answer has *tokens* tokens.
+    Each answer has *tokens* tokens, if the server can ignore the end token.
     """
 
     name, version = "asking", "1"

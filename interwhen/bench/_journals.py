@@ -31,7 +31,7 @@ Arm: TypeAlias = Literal["off", "on"]
 
 _ARMS: tuple[Arm, ...] = ("off", "on")
 _FLUSHED_SECONDS = 6.0
-"""How long after its last stream a gateway has written all journals. This work is counted, too."""
+"""The wait after the last stream, in which a gateway writes the last journals. This work is counted, too."""
 
 
 class Round(NamedTuple):

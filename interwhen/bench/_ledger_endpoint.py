@@ -67,7 +67,7 @@ class Habits(msgspec.Struct, frozen=True):
     has_end_token: bool = True
     """Whether the endpoint counts the token that ends an answer, although it has no text."""
     broken: float = 0.25
-    """The share of requests with a fault."""
+    """The probability that a request has a fault."""
     rate: float = 50.0
     """Chunks per second."""
 

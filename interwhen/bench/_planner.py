@@ -48,7 +48,7 @@ class SimulatedServer:
     parses: float = 0.3
     """The probability that a local parser finds an answer."""
     busy: float = 1.3
-    """The mean factor by which a main stream slows down a fork."""
+    """The factor by which a main stream slows down reading and writing in a fork, before the noise."""
     noise: float = 0.1
     """Standard deviation of the logarithm of the random factor of each time."""
     timings: bool = True
@@ -102,9 +102,9 @@ class Runner:
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
     def expected(self, route: Route, situation: ForkSituation) -> float:
-        """Return the seconds that a fork in *situation* takes on average if it gets its prefix by *route*.
+        """Return the expected seconds of a fork in *situation* that gets its prefix by *route*.
 
-        The planner does not know these true means. An oracle that knows them is the best possible planner.
+        The planner does not know them. The oracle chooses by them.
         """
         server = self.server
         if route == "parser":

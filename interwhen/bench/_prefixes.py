@@ -33,7 +33,7 @@ _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """How long a run took to its first token, and how much of its prompt the server had in its cache.
+    """How long a run took to its first token (without one, to its end), and how much of its prompt was cached.
 
     The prompt begins with a context, which may have been sent ahead of time.
     """
@@ -46,7 +46,7 @@ class FirstToken:
     confirmed: bool
     """Whether the work ahead of time saw the prefix in the counters."""
     stays: bool
-    """Whether the run saw it, too; false if nothing was sent ahead of time."""
+    """Whether the counters of the run show it, too; false if nothing was sent ahead of time."""
     ahead: int
     """The prompt tokens that the work ahead of time sent."""
     hits: int | None = None
@@ -63,7 +63,7 @@ class CacheCounters(NamedTuple):
 
 
 def counters_in(metrics: str) -> CacheCounters | None:
-    """Return the counters in *metrics*, the text of vLLM's ``/metrics``; ``None`` if they are not in it.
+    """Return the counters in *metrics*, the text of vLLM's ``/metrics``; ``None`` if it has none.
 
     A server with several engines has counters for each one, which are added.
     """
@@ -85,7 +85,7 @@ class CacheMonitor:
         self._transport = transport
 
     async def read(self) -> CacheCounters | None:
-        """Return the counters; ``None`` if the server does not have them, or does not answer."""
+        """Return the counters; ``None`` if the server does not have them, or does not answer without an error."""
         async with httpx2.AsyncClient(transport=self._transport, timeout=10.0) as client:
             try:
                 response = await client.get(self._url)
@@ -113,7 +113,7 @@ class CacheMonitor:
 def context_of(rng: random.Random, size: int) -> str:
     """Return a new context of about *size* characters, made by *rng*, except for the number with which it begins.
 
-    That number does not depend on *rng*, so that no server has the context in its cache.
+    That number does not depend on *rng*, so that a server that has seen earlier contexts does not have it in its cache.
     """
     # With a number by the seed, a second measurement would find the contexts of the first one in the server's cache.
     lines = [f"Report {10**8 + secrets.randbelow(9 * 10**8)}."]

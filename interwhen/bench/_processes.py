@@ -71,9 +71,9 @@ def child(command: Sequence[str], address: str, **environment: str) -> Iterator[
 
 @contextmanager
 def pinned(*, last: bool = False) -> Iterator[None]:
-    """Run this process only on the first CPU core or, with *last*, only on the last one, until the end of the block.
+    """Run this thread only on the first CPU core or, with *last*, only on the last one, until the end of the block.
 
-    If the system does not support this, it is ignored.
+    Threads and processes that it starts in the block do the same. If the system does not support this, it is ignored.
     """
     if not _CORES:
         yield
@@ -98,7 +98,7 @@ def open_transport(name: TransportName) -> Transport:
 
 
 def memory_of(pid: int | None = None) -> Memory:
-    """Return the memory of process *pid*, by default of this one. Without such a process, both fields are ``None``."""
+    """Return the memory of process *pid*, by default of this one. A field that is not known is ``None``."""
     try:
         lines = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""A bare TCP relay in a separate process: the minimum cost of a process between a client and a server.
+"""A bare TCP relay in a separate process, to compare with other processes between a client and a server.
 
 It forwards bytes in both directions and does not parse them. Its only argument is the port of the load generator.
 """
@@ -38,7 +38,7 @@ def serve(listener: socket.socket, *, port: int) -> None:
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> bool:
-    """Read once from *source* and send the bytes to *target*; return false if one of the connections has ended."""
+    """Read once from *source* and send the bytes to *target*; return false if a connection has ended or is broken."""
     try:
         data = source.recv(65536)
         target.sendall(data)

@@ -76,7 +76,7 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     spread: tuple[Point, ...] = ()
     """The interval of each point, from its lower to its upper end."""
     color: int = 0
-    """The index of its colour. Related series have the same colour."""
+    """The index of its colour."""
     dashed: bool = False
     """Whether the line is dashed."""
     joined: bool = True
@@ -100,25 +100,25 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all horizontal values are whole numbers; the ticks are then whole numbers too."""
+        """Whether the horizontal axis is linear and its values are whole numbers. Then its ticks are, too."""
         return not self.log_x and all(x == round(x) for series in self.series for x, _ in series.points)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a benchmark: tables, charts, warnings, and whether it meets its requirements."""
+    """The result of a benchmark: tables, charts, warnings, and whether it passed."""
 
     benchmark: str
     subject: str = ""
-    """The subject of the measurement, such as the name of the model; ``SIMULATION`` if no model was asked."""
+    """The subject of the measurement, such as the name of the model; ``SIMULATION`` for a simulation."""
     tables: tuple[Table, ...]
     charts: tuple[Chart, ...] = ()
     warnings: tuple[str, ...] = ()
     passed: bool = True
-    """Whether the benchmark meets its requirements; otherwise its command exits with 1."""
+    """Whether the command exits with 0; otherwise with 1. A bar in a table that is not met need not change this."""
     observations: tuple[dict[str, Any], ...] = ()
     """The single measurements, if the benchmark keeps them."""
     settings: dict[str, Any] = {}
-    """The options of the command."""
+    """The options of the command; empty before it has ended."""
     machine: str = msgspec.field(default_factory=machine_name)
     """A description of the machine on which the report was made."""
 

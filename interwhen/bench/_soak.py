@@ -1,8 +1,8 @@
 """``interwhen bench soak``: reads many streams for a long time from a server with random faults.
 
 A run must lose no text and pass no wrong claim, and no task or socket may be left over; the growth of memory is
-reported. :func:`judge` compares each text line by line with the story that the server told. The measured code does not
-generate the stories.
+reported. :func:`judge` compares the text of a run line by line with the story that the server told. The measured code
+does not generate the stories.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from interwhen.registry import load_monitors
 _TIMEOUTS = Timeouts(connect=10.0, first_token=8.0, inter_token=8.0)
 _SAMPLE_SECONDS = 5.0
 _WARM = 0.2
-"""The share of the soak that passes before memory is measured."""
+"""The share of the soak in which measurements of memory do not count."""
 _LEAVES = 0.05
-"""The share of the runs whose reader leaves early."""
+"""The probability that the reader of a run leaves early."""
 _SHAKY_DEADLINE = 0.3
 
 
@@ -46,13 +46,14 @@ class MemorySample(NamedTuple):
 
     at: float
     mb: float
-    """Resident memory. It rarely shrinks, and it grows when the allocator has no free block of the right size."""
+    """Resident memory in MB (a million bytes). It rarely shrinks, and it grows when the allocator has no free block of
+    the right size."""
     blocks: float
     """Memory blocks that Python has allocated and not freed, about one per live object."""
 
 
 def judge(told: Story, result: Result, *, left: bool) -> str | None:
-    """Compare *result*, a run that read the story *told*, with this story, and describe what is wrong with it.
+    """Compare *result*, a run that read the story *told*, with this story, and describe the first thing that is wrong.
 
     The description begins with ``lost:`` or ``wrong:``; it is ``None`` if nothing is wrong. With *left*, the reader
     left early.
@@ -175,8 +176,9 @@ async def soak(
 ) -> Report:
     """Supervise many streams for a long time against a server that breaks at random; ends with 1 unless it is clean.
 
-    A server in a separate process streams stories that contain wrong sums, and answers 30 % of the requests with a
-    network fault. One verifier corrects the sums. Another verifier raises, exceeds its deadline or returns nonsense.
+    A server in a separate process streams stories that contain wrong sums, and answers about 30 % of the requests
+    with a network fault. One verifier corrects the sums. Another verifier sometimes raises, exceeds its deadline or
+    returns nonsense.
     Some readers leave early. Each run is compared with its story: it is clean if no text is lost, no wrong claim
     passes, and no task or socket is left over. The growth of memory is reported.
 
@@ -260,8 +262,8 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
     """Return the growth per hour of *sizes* (pairs of seconds and size); ``None`` if there are too few pairs.
 
     *unit* is the unit of the sizes. Neighbouring samples are not independent, so the function fits a line to the means
-    of *stretches* time intervals. At least two pairs for each are needed. The 95 % interval of the result is exact for
-    24 of them.
+    of *stretches* time intervals. At least two pairs for each are needed. The 95 % interval of the result is
+    computed for 24 of them.
     """
     if len(sizes) < 2 * stretches:
         return None

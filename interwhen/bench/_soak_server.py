@@ -1,7 +1,7 @@
 """The server of a soak, which runs in a separate process. It streams stories, with faults at random points.
 
 Its arguments are a seed and a rate (chunks per second). It prints its URL, and stops when its standard input closes.
-The faults and their positions depend only on the seed and on the number of the request.
+The fault of a request depends only on the seed and on the number of the request, its position also on the text.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def asked(prompt: str) -> tuple[Story, str]:
 
 
 _BROKEN = 0.3
-"""The share of requests with a fault."""
+"""The probability that a request gets a fault."""
 _REMEMBERED = 256
 
 _REFUSALS = ("http_429", "http_500", "http_503", "eof_before", "stall_headers")
@@ -147,7 +147,10 @@ FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")
 
 
 class Teller:
-    """Answers each request with its story, at *rate* chunks a second, sometimes with a fault. Counts the faults."""
+    """Answers each request with its story, at about *rate* chunks a second, sometimes with a fault. Counts the faults.
+
+    A fault that is drawn for the end of the text counts, too, and may have no effect.
+    """
 
     def __init__(self, seed: int, rate: float) -> None:
         self._seed = seed
@@ -156,7 +159,7 @@ class Teller:
         self.injected = dict.fromkeys(FAULTS, 0)
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step]:
-        """Return the steps of the answer to *request*, and count the fault if the answer has one."""
+        """Return the steps of the answer to *request*, and count the fault if one is drawn."""
         self._number += 1
         rng = random.Random(f"{self._seed} {self._number}")  # noqa: S311  (a script, no secret)
         told, prefix = asked(request.json["prompt"])

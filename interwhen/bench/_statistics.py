@@ -15,7 +15,7 @@ _RESAMPLES = 2000
 
 
 class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A measured number, with a 95 % interval from *low* to *high* if it comes from several measurements."""
+    """A number, with a 95 % interval from *low* to *high* if one was computed."""
 
     value: float
     unit: str = ""
@@ -23,7 +23,7 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     low: float | None = None
     high: float | None = None
     n: int = 1
-    """The number of measurements."""
+    """The number of measurements; 1 if it was not given."""
     limit: float | None = None
     """The bar: a maximum for *value*, or a minimum if *at_least*."""
     at_least: bool = False

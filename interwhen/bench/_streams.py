@@ -1,4 +1,4 @@
-"""Reads the measured streams, bare or supervised. They come from a replay, the local model, or any endpoint."""
+"""Reads the measured streams, bare or supervised. They come from a replay, a local model, or a server."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ReplayedFile:
     path: Path = RECORDED
     speed: float = 1.0
     tokens: int | None = None
-    """How many chunks of each stream are sent; ``None``: all."""
+    """How many chunks of each stream are sent at most; ``None``: all."""
     transport: TransportName = "httpx2"
     """The HTTP library that reads the streams."""
 
@@ -177,14 +177,15 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
     open: int
     """Checks that neither passed nor refuted."""
     checking: float
-    """The sum of the durations of its checks, which run concurrently with the stream."""
+    """The sum of the durations of its checks."""
     on_loop: float
     """How long it occupied the event loop, with its parser and with inline checks. Text that arrives meanwhile waits.
-    (The time in which forks and trackers parse replies is not measured.)"""
+    (The time of forks, trackers and async verifiers is not measured.)"""
     blocked: float
-    """How long it blocked the event loop in blocks of more than 20 ms, as the watchdog measured them."""
+    """How long it blocked the event loop, in those of the run's 16 longest blocks over 20 ms that are known to be its
+    own."""
     tail: float
-    """The time from the end of the stream to the end of its last check. The run cannot end earlier."""
+    """The time from the end of the stream to the end of its last check; 0 if that ended earlier."""
 
 
 class TimedMonitor:
@@ -199,7 +200,7 @@ class TimedMonitor:
         if not isinstance(monitor.extractor, Fork | Tracker):
             monitor = replace(monitor, extractor=self._parse)
         self.monitor = monitor
-        """The wrapped monitor, for use in a run."""
+        """The monitor to use in the run."""
 
     def _parse(self, segment: Segment, *prepared: Any) -> list[Claim]:
         begun = time.perf_counter()
@@ -233,7 +234,7 @@ class TimedMonitor:
 
 
 class ForkTimer(ModelWrapper):
-    """Wraps *model* and records when its forks run. All other calls go to the model unchanged.
+    """Wraps *model* and records when its forks run. Calls go to the model unchanged.
 
     The caller sets ``begun`` to the start of the run, on the clock ``time.perf_counter()``.
     """
@@ -242,7 +243,7 @@ class ForkTimer(ModelWrapper):
         super().__init__(model)
         self.begun = 0.0
         self.forks: list[tuple[float, float]] = []
-        """For each fork the times of its request and its answer, in seconds since ``begun``."""
+        """For each fork that has ended the times of its request and its end, in seconds since ``begun``."""
 
     async def complete(self, request: Request) -> Completion:
         """Let the model answer a fork, and record when the fork ran."""
@@ -264,7 +265,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     total: float
     """The time at which the reader knew that the run had ended. A supervised run first waits for open checks."""
     tail: float = 0.0
-    """The time from the end of the stream to the end of the run."""
+    """The time from the end of the stream to the end of the run; 0 for a bare run."""
     tokens: int
     """The tokens of the model's text, with discarded ones."""
     text_sha256: str
@@ -382,11 +383,12 @@ def passing(
     forks: bool = False,
     fork_tokens: int = 32,
 ) -> list[Monitor]:
-    """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each segment after *verifier_seconds*.
+    """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each claim after *verifier_seconds*.
 
-    The verifiers wait in a task or in a thread, as *waiting* says. Their triggers alternate: sentences, lines, every
-    400 characters, paragraphs. With *poll_chars*, all of them check every *poll_chars* characters instead. With
-    *forks*, each monitor asks the model for up to *fork_tokens* tokens per segment.
+    The verifiers wait in a task or in a thread, as *waiting* says. A segment with text is a claim. The monitors in turn
+    read sentences, lines, every 400 characters, paragraphs, and again sentences. With *poll_chars*, all of them check
+    every *poll_chars* characters instead. With *forks*, each monitor asks the model for up to *fork_tokens* tokens per
+    segment.
     """
     return [
         Monitor(

@@ -214,7 +214,7 @@ class _AnswerWriter:
     async def stream(self) -> None:
         """Send the chunks to the client as they arrive. An error of the upstream becomes the last event.
 
-        An end mark follows, unless the upstream's stream broke off. The Responses API has no end mark.
+        Otherwise an end mark follows, unless the answer may be cut. The Responses API has no end mark.
         """
         exchange, parts_of = self.exchange, self.supervised.parts
         exchange.last_words = functools.partial(error_event, self.api)

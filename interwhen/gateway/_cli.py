@@ -71,8 +71,8 @@ def serve(
     strategy_tokens
         The most tokens that a strategy may generate for one call.
     locked
-        Let requests only add monitors, and name strategies of --offer-strategy and contexts; refuse every route that no
-        monitor reads.
+        Let requests only add monitors, and name strategies of --offer-strategy and contexts; refuse the other routes,
+        except plain ones such as models and embeddings.
     pass_unsupervised
         Serve the routes that no monitor reads (other routes that generate text, and stored answers), and count these
         calls.

@@ -23,6 +23,7 @@ from interwhen.clients import Reading
 from interwhen.clients._audit import AuditSettings
 from interwhen.gateway._http_errors import HttpError
 from interwhen.journal._directory import JournalSettings
+from interwhen.models._chunks import NOT_JSON
 
 Detail = Literal["off", "brief", "full"]
 """The level of detail of the field ``interwhen`` in chunks and answers."""
@@ -136,7 +137,7 @@ class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """In which order remedies are tried. The gateway learns this for each model and verifier from earlier calls."""
+    """In which order remedies are tried. By default, this is learned for each model and verifier from earlier calls."""
 
     learn: Annotated[bool, Meta(description="Whether the order is learned; otherwise it is that of the default.")] = (
         True
@@ -184,7 +185,7 @@ class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class TenantContexts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which prepared contexts the clients with one of the gateway's keys may use."""
+    """Which further prepared contexts the clients with one of the gateway's keys may use."""
 
     key_env: Annotated[str, Meta(description="The environment variable with the key, which also lets its clients in.")]
     names: Annotated[tuple[str, ...], Meta(description="Patterns of the names that these clients may use.")]
@@ -463,7 +464,8 @@ def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
     The rules for models are changed, too. Each replaced name is logged. If *fields* have the current name, too, the old
     one stays, and is refused later.
     """
-    for table in (fields, *(rule for rule in fields.get("models", ()) if isinstance(rule, dict))):
+    rules = fields.get("models")
+    for table in (fields, *(rule for rule in (rules if isinstance(rules, list) else ()) if isinstance(rule, dict))):
         for old, new in _OLD_NAMES.items():
             if old in table and new not in table:
                 table[new] = table.pop(old)
@@ -496,7 +498,7 @@ def _value(name: str, field: str, text: str) -> Any:
     if text[:1] in ("[", "{"):
         try:
             return msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
+        except (*NOT_JSON, UnicodeEncodeError) as error:
             raise UsageError(
                 f"the value of {name} begins like JSON, so it must be valid JSON, and is not ({error}): correct it"
             ) from error

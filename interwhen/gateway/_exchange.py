@@ -58,7 +58,7 @@ class Exchange:
         self.refusal: Result | None = None
         """The result of a call whose prompt was refused, for its record."""
         self.started = False
-        """Whether the head of the answer was sent."""
+        """Whether the head of the answer was sent, or is being sent."""
         self.ended = False
         """Whether the whole answer was sent."""
         self.blocked_since: float | None = None
@@ -76,7 +76,7 @@ class Exchange:
 
     @property
     def head_size(self) -> int:
-        """The size of the request head in bytes: path, query and headers."""
+        """The size of the request head in bytes: path, query and headers, without separators."""
         return len(self.path) + len(self.query) + sum([len(name) + len(value) for name, value in self.raw_headers])
 
     def onward(self, path: str) -> str:
@@ -119,7 +119,7 @@ class Exchange:
             await self.end(self.last_words(http_error))
 
     def leave(self, reason: Reason) -> None:
-        """Cancel the call for *reason*. If it is being cancelled already, or has ended, this does nothing."""
+        """Cancel the call for *reason*. If it is not running, or is being cancelled already, this does nothing."""
         if not self.reason and self._scope is not None:
             self.reason = reason
             self._scope.cancel()
@@ -151,14 +151,11 @@ class Exchange:
 
 
 class ClientGone(Exception):
-    """Raised if the client closes the connection before the request body has been read.
-
-    If it does so later, the call is cancelled for the reason ``left``.
-    """
+    """Raised if the client closes the connection before the request body has been read."""
 
 
 class _Form(msgspec.Struct):
-    """The types of those fields of a supervised body that the gateway reads. The upstream checks all other fields."""
+    """The types of fields of a supervised body that the gateway reads. Other fields are left to the upstream."""
 
     model: str | None = None
     messages: list[dict[str, Any]] | None = None
@@ -382,8 +379,8 @@ def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
     """Return those of the upstream's *headers* that the client gets.
 
     Left out are hop-by-hop headers, ``content-length``, ``date``, ``server``, ``set-cookie`` and ``x-interwhen-...``.
-    With *new_body*, the headers that describe the upstream's body are left out, too, because the client gets another
-    body.
+    With *new_body*, ``content-type``, ``content-encoding`` and ``cache-control`` are left out, too, because the client
+    gets another body.
     """
     left_out = _NOT_RETURNED | _OF_THE_BODY if new_body else _NOT_RETURNED
     if "connection" in headers:

@@ -187,9 +187,9 @@ class _SlotsCollector:
 class Gateway:
     """The state of one gateway. Enter it with ``async with`` before it serves calls.
 
-    The constructor loads the monitors, the keys and the prepared contexts; the audit file and the journals are opened
-    when a call first needs them. *transport* sends the requests to the upstreams, and is closed with the gateway; with
-    ``None``, it is the one that *config* names. Raises :class:`UsageError` on an invalid configuration.
+    The constructor loads the monitors, the keys and the prepared contexts; the audit file and the journals are written
+    from the first call that needs them. *transport* sends the requests to the upstreams, and is closed with the
+    gateway; with ``None``, it is the one that *config* names. Raises :class:`UsageError` on an invalid configuration.
     """
 
     def __init__(self, config: Config, *, transport: Transport | None = None) -> None:

@@ -65,7 +65,7 @@ class HttpError(InterwhenError):
 
     @property
     def body(self) -> bytes:
-        """The error body in JSON. If the upstream sent one, it is passed on."""
+        """The error body in JSON: the given *body*, or else one made from the other values."""
         return self._body or msgspec.json.encode(self.error())
 
     def error(self) -> dict[str, Any]:

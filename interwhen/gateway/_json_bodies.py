@@ -17,7 +17,7 @@ import anyio.to_process
 import msgspec
 
 INLINE = 1 << 20
-"""The largest body that is decoded in place, which takes at most 2 ms."""
+"""The largest body that is decoded in place, which takes about 2 ms."""
 SECONDS = 15.0
 """How long the process may take. The work is linear, so only a machine with too much load needs longer."""
 _PIECE = 1000
@@ -38,7 +38,7 @@ class TooManyValues(Exception):
 
 
 async def decode_object(data: bytes, most: int) -> dict[str, Any]:
-    """Decode *data* as a JSON object with at most *most* values.
+    """Decode *data* as a JSON object with at most about *most* values.
 
     Another process decodes data of more than 1 MiB, and data with so many commas and brackets that it may have too many
     values.
@@ -60,7 +60,7 @@ def in_pieces(data: bytes, most: int) -> Pieces:
 
     A list is divided into pieces of at most 1000 items, with a pickle for each; any other value has one pickle.
 
-    Raises :class:`TooManyValues` if it has more than *most* values, and the errors of msgspec.
+    Raises :class:`TooManyValues` if it has more than *most* :func:`values`, and the errors of msgspec.
     """
     if values(data) > most:
         raise TooManyValues

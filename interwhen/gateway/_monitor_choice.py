@@ -1,6 +1,7 @@
 """Chooses the monitors and the strategy for a request.
 
-They are those that the request names, else those of its model's rule, else the configured ones.
+They are those that the request names, else those of its model's rule, else the configured ones. On a locked gateway, a
+request can only add monitors.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class MonitorChoice:
     def is_supervised(self) -> bool:
         """Whether the call has monitors (of the answer or the prompt), a strategy or a context.
 
-        If not, it passes through unchanged.
+        If not, it passes through without supervision.
         """
         return self.settings.is_active
 
@@ -269,7 +270,8 @@ class MonitorChooser:
     def _split(self, model: str) -> tuple[str | None, str]:
         """Split *model*, a name such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest.
 
-        Model names may contain the sign ``@``, too. So the part before it counts only if it is the name of a strategy.
+        Model names may contain the sign ``@``, too. So the part before it counts only if it is the name of a strategy,
+        or ``none``.
         """
         head, at, rest = model.partition(_AT)
         if not at or not rest:

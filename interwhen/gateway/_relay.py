@@ -1,4 +1,4 @@
-"""Requests that pass to the upstream unchanged, and their answers."""
+"""Requests that pass to the upstream without supervision, and their answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Unsupervised = Literal["unmonitored", "off", "stored", "generated", "unknown"]
 
 
 SUPERVISION_OFF = (b"x-interwhen-supervision", b"off")
-"""The header of an answer that passes because supervision is switched off."""
+"""The header of an answer that is not supervised, or not to its end, because supervision is switched off."""
 
 
 async def relay(
@@ -56,14 +56,15 @@ async def relay(
     *,
     unsupervised: Unsupervised | None = None,
 ) -> str:
-    """Pass the request in *exchange* and its answer on, with unchanged bodies. Return ``passed`` or ``failed``.
+    """Pass the request in *exchange* and its answer on. Return ``passed`` or ``failed``.
 
-    *path* and *body* are those of the request. Some headers are left out, and headers about the supervision are added.
-    The upstream gets ``GET`` for ``HEAD``, and the body of its answer is then left out. The outcome is ``failed``, too,
-    for a status of 500 or more. *unsupervised* is the reason why no monitor reads the answer; the metrics count it. The
-    head of the answer is sent only with the first bytes of its body. So if an upstream sends no body in time, the
-    client still gets the error 504. Raises :class:`HttpError` if the upstream fails before that. If it fails later, the
-    answer stays incomplete, and the outcome is ``failed``.
+    The upstream gets *path* and *body*; the body of its answer is not changed. Some headers are left out, and headers
+    about the supervision are added. The upstream gets ``GET`` for ``HEAD``, and the body of its answer is then left
+    out. The outcome is ``failed``, too, for a status of 500 or more. *unsupervised* is the reason why no monitor reads
+    the answer; the metrics count it unless the answer is an error. The head of the answer is sent only with the first
+    bytes of its body. So if an upstream sends no body in time, the client still gets the error 504. Raises
+    :class:`HttpError` if the upstream fails before that. If it fails later, the answer stays incomplete, and the
+    outcome is ``failed``.
     """
     patience = gateway.timeouts
     outcome = ""
@@ -130,7 +131,7 @@ _ALL = ("*",)
 
 
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
-    """Answer ``GET /v1/models`` with the models of all upstreams, and return the outcome for the metrics.
+    """Answer ``GET /v1/models`` with the models of the upstreams that answer, and return the outcome for the metrics.
 
     If several upstreams have a model, only the upstream that gets the calls to it lists it. If the only upstream serves
     all models, the body of its answer is passed on unchanged. Raises :class:`HttpError` if no upstream answers.

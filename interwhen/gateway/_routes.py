@@ -121,14 +121,14 @@ ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
         "GET": ("realtime",),
     },
 }
-"""The routes of the OpenAI API and of the servers that speak it. ``{id}``: one segment; ``{path}``: at least one.
+"""Known routes of the OpenAI API and of servers that speak it. ``{id}``: one segment; ``{path}``: at least one.
 
 Literal routes take precedence over routes with a placeholder: ``chat/completions/batch`` is not a stored answer whose
 id is *batch*.
 """
 
 _PLACES = {"{id}": r"[\w.:@~+-]+", "{path}": r"[\w.:@~+-]+(?:/[\w.:@~+-]+)*"}
-"""The characters that a placeholder matches. All servers interpret them alike, escaped or not."""
+"""The characters that a placeholder matches. They mean the same escaped or not."""
 
 
 class RouteMatch(NamedTuple):

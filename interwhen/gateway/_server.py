@@ -109,7 +109,7 @@ class _HeadLimits(_Base):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, http_error: HttpError) -> None:
-        """Count *http_error*, answer with it, and close the connection. If another answer has begun, send no answer."""
+        """Count *http_error*, answer with it, and close the connection. If another answer is open, send no answer."""
         self.gateway.metrics.http_errors.labels(http_error.code).inc()
         if not self._is_answering:
             lines = [b"HTTP/1.1 %d %b" % (http_error.status, HTTPStatus(http_error.status).phrase.encode())]
@@ -173,7 +173,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SWITCHES = {signal.SIGUSR1: True, signal.SIGUSR2: False} if hasattr(signal, "SIGUSR1") else {}
 """The signals that switch supervision off and on."""
 _KEEP_ALIVE_SECONDS = 75
-"""How long an idle connection is kept: longer than clients keep theirs, so that clients close it first."""
+"""How long an idle connection is kept: longer than most clients keep theirs, so that they close it first."""
 _READ = 1 << 18
 """The most bytes of one read from a socket."""
 _LAST_SECONDS = 5
@@ -310,7 +310,7 @@ async def _call_when_ready(server: GatewayServer, ready: Callable[[], None]) -> 
 
 
 def _raise_file_limit() -> None:
-    """Raise the limit of open files as far as the system allows, because each call needs two."""
+    """Raise the limit of open files as far as the system allows, because each call needs about two."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows

@@ -41,7 +41,7 @@ Work = Callable[[], Awaitable[str]]
 
 
 class ApiApp:
-    """An ASGI application that serves all requests below ``/v1``."""
+    """An ASGI application that serves the requests below ``/v1``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -122,7 +122,8 @@ class ApiApp:
     async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
         """Return the upstream for a request that is not a call to a model.
 
-        This is the upstream of the model in *path* or *body*. If neither names a model, it is the first upstream.
+        This is the upstream of the model that *path* names, or, with several upstreams, the JSON object *body*. Without
+        such a name, it is the first upstream.
         Raises :class:`HttpError` if no upstream has the model, or if *body* cannot be decoded.
         """
         gateway = self._gateway
@@ -135,8 +136,8 @@ class ApiApp:
         """Wait for a slot, run *work* in it, and return the outcome.
 
         *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
-        reason: ``left``, ``slow`` or ``cut``. At a shutdown, the client gets an error, if that is still possible.
-        Raises :class:`HttpError` if no slot becomes free, and the exceptions of *work*.
+        reason, unless the answer was complete: ``left``, ``slow`` or ``cut``. At a shutdown, the client gets an error,
+        if that is still possible. Raises :class:`HttpError` if no slot becomes free, and the exceptions of *work*.
         """
         gateway = self._gateway
         outcome = ""
@@ -155,7 +156,7 @@ class ApiApp:
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
-        """Send *error* to the client as an HTTP error, and return the outcome for the metrics.
+        """Send *error* to the client as an HTTP error, if that is possible, and return the outcome for the metrics.
 
         Refusals are counted, and unexpected exceptions are logged.
         """

@@ -53,7 +53,7 @@ class UpstreamServer:
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send *request*. Return the response, of any status, as soon as its status and headers have arrived.
 
-        If the server had just closed the kept connection, the request is sent once more. Raises
+        If the server had probably closed the kept connection, the request is sent once more. Raises
         :class:`~interwhen.ModelError` if the server cannot be reached.
         """
         return await send_again(self._transport, request, self._timeouts)

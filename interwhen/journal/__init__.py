@@ -1,4 +1,4 @@
-"""The journal: the append-only record of a run, from which the run can be replayed or resumed.
+"""The journal: the append-only record of a run, from which the run can be replayed or resumed unless it is redacted.
 
 `_files.py` defines the file and its format, `_records.py` the records, `_writer.py` the thread that writes them, and
 `_directory.py` the thread that writes the journals of all calls.

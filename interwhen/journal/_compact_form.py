@@ -29,7 +29,7 @@ OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "can
 class PartMark:
     """Stores how much of a timeline was already returned as parts: how many entries of each list, and their last times.
 
-    The times are in microseconds. Each consumer of one timeline has a mark of its own.
+    The times are in microseconds. Each consumer of one timeline needs a mark of its own.
     """
 
     begun: bool = False
@@ -41,7 +41,7 @@ class PartMark:
     outlines: int = 0
     """How many parts of a redacted journal were returned."""
     changes: int = 0
-    """How many changes of entries were returned."""
+    """How many changes of entries the timeline had when the last part was made."""
     entries: int = 0
     styles: int = 0
     cuts: int = 0
@@ -78,10 +78,10 @@ class CompactForm:
         return found
 
     def part(self, path: str, mark: PartMark | None = None) -> dict[str, Any]:
-        """Return what is new in the compact form since *mark*, as an object for JSON, and move *mark* to the present.
+        """Return what is new or changed in the compact form since *mark*, as an object for JSON. Move *mark* to now.
 
         Without *mark*, return what is new since the last part that was made without one. Only the first part has the
-        version and the settings of the run, with *path*, the journal's path. Each part after the end has the result.
+        version and the settings of the run, with *path*, the journal's path. Parts have the result once it is recorded.
         """
         mark = self._mark if mark is None else mark
         found: dict[str, Any] = {}
@@ -349,8 +349,8 @@ class CompactForm:
 def called_fields(header: Header, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields for the compact form that describe the call: *record* and the call data in *header*.
 
-    Checks, violations, monitors, content, ledger and timing of *record* are left out, because the form has them
-    elsewhere.
+    Checks, violations, monitors, content, ledger and timing of *record* are left out; most of them are elsewhere in the
+    form.
     """
     known = {} if header.call is None else msgspec.to_builtins(header.call)
     apart = ("checks", "violations", "monitors", "content", "ledger", "timing")

@@ -1,6 +1,6 @@
-"""A directory of journals: one file a call, written by one thread for all calls of a process.
+"""A directory of journals: one file a call, written by one thread for all calls of a process that use the directory.
 
-No call waits for the disk. A journal that the disk does not take is given up, counted and logged; its call continues.
+No call waits for the disk. A journal that the disk does not take is given up and counted; its call continues.
 Why: docs/decisions/0061-journals-of-calls.md.
 """
 
@@ -28,20 +28,20 @@ from interwhen.journal._settings import CallHead, CallJournal, read_settings
 from interwhen.journal._writer import JournalWriter
 
 FLUSH_SECONDS = 2.0
-"""How long records wait in memory. A write costs as much as the records of ten chunks, so it must have many of them."""
+"""The pause between two writes. A write costs as much as the records of ten chunks, so it must have many of them."""
 BUSY_SECONDS = 5.0
-"""How long records wait in memory while more than :data:`MANY` journals are written."""
+"""The pause between two writes while more than :data:`MANY` journals are written."""
 MANY = 100
 """With more journals than this, the writes of all together would take a noticeable share of a core."""
 QUEUED_BYTES = 1 << 20
-"""The most bytes of one call that wait for the disk. With more, its journal is given up."""
+"""About how many bytes of one call may wait for the disk. With more, its journal is given up."""
 STUCK_SECONDS = 5.0
 """When the disk has not answered for so long after records were due, new calls get no journal, so that memory stays
 bounded."""
 _HELD_BYTES = 256 << 10
 """The most bytes of one call that are held in memory until it is known whether its journal is kept."""
 _RECORD_SECONDS = 10.0
-"""How long a run that has ended waits for the record of its call."""
+"""How long the journal of a run that has ended waits at least for the record of its call."""
 _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
 _LINGER_SECONDS = 60.0
@@ -107,7 +107,7 @@ class JournalDirectory:
         self.dropped = 0
         """How many journals were given up, or never begun, usually because the disk did not take them."""
         self.deleted = 0
-        """How many journals were deleted because of ``max_bytes`` or ``max_days``."""
+        """How many journals were deleted because of ``max_bytes`` or ``max_days``, also if deleting failed."""
         self.bytes = 0
         """The bytes of all journals in the directory, as far as this process knows."""
         self._folder = Path(settings.path)
@@ -115,9 +115,9 @@ class JournalDirectory:
         self._ended: list[JournalSlot] = []
         """The slots whose run has ended, which wait for the record of their call."""
         self._names: set[str] = set()
-        """The files that are being written."""
+        """The files that this process is writing."""
         self._files: deque[tuple[str, int]] = deque()
-        """The other files with their sizes, oldest first."""
+        """The other files with their sizes: oldest first at a scan, and then in the order in which they ended."""
         self._scanned = float("-inf")
         self.alive = self._asked = time.monotonic()
         """When the thread last came around, and when it was last asked to."""
@@ -143,7 +143,7 @@ class JournalDirectory:
 
     @classmethod
     def at(cls, settings: JournalSettings) -> JournalDirectory:
-        """Return the journal directory for *settings*: one object per path in this process. The folder is created.
+        """Return the journal directory for *settings*: an open one with the same path, or a new one with its folder.
 
         Raises :class:`~interwhen.UsageError` if it is open with other settings, or cannot be created or written.
         """
@@ -175,7 +175,7 @@ class JournalDirectory:
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal for the call described by *head*. The writing thread is started if it does not run.
+        """Return the journal for the call described by *head*. The thread that writes it is started if necessary.
 
         The result is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not
         answer; the directory counts both. With *shows_path*, the result of the call contains the full path of the file,
@@ -226,7 +226,7 @@ class JournalDirectory:
             log_warning("journal.failed", path=self.settings.path, why=why)
 
     def close(self) -> None:
-        """Write all queued records, for at most five seconds, and stop the thread.
+        """Let the thread write all queued records and end. Wait for it for at most five seconds.
 
         Records that are queued later wait in memory until :meth:`begin` starts a thread again. Does nothing in a forked
         process that has not begun a journal.
@@ -335,7 +335,7 @@ class JournalDirectory:
     def open(self, name: str) -> int:
         """Open the file *name* to append to it, and return its descriptor. The file is created if it does not exist.
 
-        From now on, the file counts as being written, so it is not deleted to make room. Raises :class:`OSError`.
+        From now on, this process does not delete the file to make room. Raises :class:`OSError`.
         """
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
@@ -344,15 +344,21 @@ class JournalDirectory:
     def make_room(self, size: int) -> None:
         """Delete the oldest journals until ``max_bytes`` allows *size* more bytes, and count these bytes as used.
 
-        Journals that are being written stay. Raises :class:`OSError` if ``max_bytes`` is still too small after all
-        others were deleted.
+        Journals that this process is writing stay. Raises :class:`OSError`, and deletes nothing, if ``max_bytes`` would
+        be too small even without all others.
         """
         if self._scanned < 0:
             self._scan(time.monotonic())
-        while self.bytes + size > self.settings.max_bytes:
+        oldest: list[tuple[str, int]] = []
+        need = self.bytes + size - self.settings.max_bytes
+        while need > 0:
             if not self._files:
+                self._files.extend(oldest)
                 raise OSError(errno.EDQUOT, f"the journals may have {self.settings.max_bytes} bytes together")
-            self._delete(*self._files.popleft())
+            oldest.append(self._files.popleft())
+            need -= oldest[-1][1]
+        for name, its_size in oldest:
+            self._delete(name, its_size)
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
@@ -405,17 +411,17 @@ class JournalSlot:
     """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
 
     *name* is the name of the file in *directory*. With *is_kept*, the journal is kept however the call ends; otherwise
-    it is kept only if the call had a problem.
+    it is not kept if the record of the call says that the call had no problem.
     """
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
         self.ended_at = 0.0
-        """When the run ended, on the monotonic clock; 0 before."""
+        """When :meth:`end` was called first, on the monotonic clock; 0 before."""
         self.has_begun = False
-        """Whether a run is writing to this journal, or has written to it."""
+        """Whether a run has begun to write this journal."""
         self.is_called = False
-        """Whether the record of the call is there, or will not come."""
+        """Whether :meth:`called` was called."""
         self._directory = directory
         self._is_kept = is_kept
         """Whether the journal is kept in any case, however the call ends."""
@@ -443,7 +449,7 @@ class JournalSlot:
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. The thread opens the file at the first write, so that the call does not wait.
+        """Return this slot itself. The thread opens the file when it first needs it, so that the call does not wait.
 
         *keep* and *found* must be 0, because a call has a new file.
         """
@@ -460,14 +466,14 @@ class JournalSlot:
         self.has_begun = True
 
     def wake(self) -> None:
-        """Wake the thread, because a record was queued."""
+        """Let the thread of the directory write this journal, because a record was queued."""
         self._directory.wake(self)
 
     def hurry(self) -> None:
         """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        """Record that the run has ended, and wake the thread. A second call does nothing.
+        """Record that the run has ended, and let the thread write the rest. A second call does nothing.
 
         The journal stays open, because the record of the call may still follow.
         """
@@ -483,7 +489,7 @@ class JournalSlot:
         """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
 
         *has_problem* is true if the call had a violation, a reason for doubt or a failure. If it is false, the journal
-        is deleted at its end, unless the slot was made with ``is_kept``.
+        is not kept, unless the slot was made with ``is_kept``.
         """
         self._has_problem = has_problem
         if self._writing is not None:
@@ -495,14 +501,14 @@ class JournalSlot:
     def gave_up(self, why: str) -> None:
         """Add one to the number of lost journals of the directory.
 
-        The reason *why* is logged, unless the last journal failed, too.
+        The reason *why* is logged, but not again until a journal could be written.
         """
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread
 
     def step(self) -> bool:
-        """Write all queued records. Return true if the run has ended and the journal is still open."""
+        """Write the queued records. Return true if the run has ended and :meth:`finish` was not called yet."""
         if self._is_over or self._writing is None:
             return False
         self._writing.write()
@@ -511,7 +517,7 @@ class JournalSlot:
     def finish(self) -> int | None:
         """Write the last records and close the file; return its size in bytes.
 
-        If the journal is not kept, its file is deleted, and the result is ``None``.
+        If the journal is not kept, its file (if there is one) is deleted, and the result is ``None``.
         """
         assert self._writing is not None
         self._writing.write()

@@ -1,4 +1,7 @@
-"""Checks a recorded result against its certificate and its hashes. No verifier runs."""
+"""Checks a recorded result against its certificate and its hashes, and hashes the code of verifiers.
+
+No verifier runs.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ __all__ = ["flaws"]
 
 
 def flaws(result: Result) -> tuple[str, ...]:
-    """Return the contradictions between the text of *result*, its certificate and its checks; empty if there are none.
+    """Return the contradictions between the text of *result*, its certificate and its checks; empty if none is found.
 
-    A contradiction shows that somebody changed the record, even if the checksums of the file were updated too. Records
-    of earlier versions have fewer hashes; a missing hash is not a contradiction.
+    A contradiction usually means that somebody changed the record, even if the checksums of the file are right. Records
+    of earlier versions have fewer hashes; a missing hash of a claim is not a contradiction.
     """
     return tuple(_flaws(result))
 

@@ -1,4 +1,4 @@
-"""The file of a journal: created once, locked while it is written, never overwritten."""
+"""The file of a journal: its format, and how it is opened and locked so that no other run overwrites it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ class Files:
         return Path(name).read_bytes()
 
     def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:
-        """Open a new file at the path *name* (*keep* is 0), or an existing one to append to; lock it.
+        """Open a file at the path *name* for a new journal (*keep* is 0), or an existing one to append to; lock it.
 
-        *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest is cut off.
-        Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, is not empty
-        (for a new journal), or has another size than *found*; :class:`OSError` if the cut fails.
+        For an existing one, *found* is its size in bytes when it was read; the first *keep* bytes stay, and the rest is
+        cut off. See :class:`LockedFile` for the errors.
         """
         return LockedFile(name, keep=keep, found=found)
 
@@ -34,15 +33,16 @@ class Files:
 class LockedFile:
     """An append-only file, locked while it is open if the system supports locks.
 
-    A new file can be read only by its owner, because it holds prompt and text.
+    On POSIX systems, only its owner can read a file that this class creates, because it holds prompt and text.
     """
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
         """Open *path* for a new journal (*keep* is 0), or to append to an existing one.
 
-        *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest, which is
-        damaged, is cut off. Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another
-        run, is not empty (for a new journal), or has another size than *found*; :class:`OSError` if the cut fails.
+        For an existing one, *found* is its size in bytes when it was read; the first *keep* bytes stay, and the rest,
+        which is damaged, is cut off. Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by
+        another run, has another size than *found*, cannot be cut, or (for a new journal) is a regular file that is not
+        empty.
         """
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -70,7 +70,12 @@ class LockedFile:
                 raise JournalError(
                     path, "it must stay the same between reading and resuming, and it changed: read it again"
                 )
-            os.ftruncate(self._fd, keep)
+            try:
+                os.ftruncate(self._fd, keep)
+            except OSError as error:
+                raise JournalError(
+                    path, f"its damaged end must be cut off, and cannot be ({error.strerror}): resume a copy of it"
+                ) from error
         elif stat.S_ISREG(state.st_mode) and state.st_size:
             raise JournalError(
                 path,
@@ -86,7 +91,7 @@ class LockedFile:
         return os.write(self._fd, data)
 
     def sync(self) -> None:
-        """Wait until all written data is on the disk. Raises :class:`OSError` if it cannot be written there."""
+        """Call ``os.fsync``, which waits until the written data is on the disk. May raise :class:`OSError`."""
         os.fsync(self._fd)
 
     def close(self) -> None:
@@ -247,11 +252,11 @@ class JournalFile(Protocol):
     """The file to which a journal is written."""
 
     def write(self, data: bytes, /) -> int:
-        """Pass *data* to the operating system; return how many bytes it accepted. May raise :class:`OSError`."""
+        """Accept *data*, or a first part of it that is not empty; return its length. May raise :class:`OSError`."""
         ...
 
     def sync(self) -> None:
-        """Wait until all written data is on the disk. May raise :class:`OSError`."""
+        """Wait until the written data is stored safely; called only with ``fsync``. May raise :class:`OSError`."""
         ...
 
     def close(self) -> None:
@@ -269,8 +274,8 @@ class JournalStore(Protocol):
     def open(self, name: str, /, *, keep: int, found: int) -> JournalFile:
         """Return the file of the journal *name*: a new one (*keep* is 0), or an existing one to append to.
 
-        *found* is the size of the journal in bytes when it was read. Keep its first *keep* bytes and cut off the rest.
-        May raise :class:`~interwhen.JournalError`.
+        For an existing one, *found* is its size in bytes when it was read: keep its first *keep* bytes, and cut off the
+        rest. May raise :class:`~interwhen.JournalError`.
         """
         ...
 
@@ -279,11 +284,11 @@ class Writing(Protocol):
     """The queue of one journal. A :class:`Clerk` calls :meth:`write` to empty it into the file."""
 
     def write(self) -> bool:
-        """Write all queued records. Return false after a failure: then the clerk must stop. Raises nothing."""
+        """Write the queued records. Return false after a failure: then the clerk must stop. Raises nothing."""
         ...
 
     def shut(self) -> None:
-        """Drop the queued records and close the file. Nothing is called after this. Raises nothing."""
+        """Drop the queued records and close the file. The clerk calls this last. Raises nothing."""
         ...
 
 
@@ -291,21 +296,21 @@ class Clerk(Protocol):
     """Writes one journal in the background, so that the stream of a run never waits for a disk."""
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Start to write the records of *writing*: each at most *seconds* after it was queued."""
+        """Start to write the records of *writing*: each should be written within *seconds* after it was queued."""
         ...
 
     def wake(self) -> None:
-        """Tell the clerk that a record was queued. It must be written within the *seconds* of :meth:`start`."""
+        """Tell the clerk that a record was queued. It should be written within the *seconds* of :meth:`start`."""
         ...
 
     def hurry(self) -> None:
-        """Tell the clerk to write all queued records now, without the delay. Does not wait."""
+        """Ask the clerk to write the queued records without the delay. Does not wait."""
         ...
 
     def end(self) -> None:
-        """Tell the clerk to write all queued records and then close the file. May be called more than once."""
+        """Ask the clerk to write the queued records and then close the file. May be called more than once."""
         ...
 
     async def ended(self, seconds: float) -> bool:
-        """Wait at most *seconds* until the file is closed; return whether it is. If false, the journal is given up."""
+        """Wait at most *seconds* for the file to be closed. If the result is false, the run gives the journal up."""
         ...

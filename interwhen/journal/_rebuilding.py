@@ -67,18 +67,18 @@ class Journaled(msgspec.Struct, frozen=True):
     size: int
     """The size in bytes of the readable part of the file, which ends after the last complete record."""
     left_out: int
-    """How many bytes follow the readable part. A crash cut them off in the middle of a record, or they are damaged."""
+    """How many bytes follow the readable part: an incomplete or damaged record, and all bytes after it."""
     chain: int
-    """The checksum of the last record. The checksum of the next record is computed from it."""
+    """The checksum of the last complete record. The checksum of the next record is computed from it."""
     schema: int = SCHEMA
     """The schema of the file."""
 
     @property
     def result(self) -> Result | None:
-        """The result of the run, as its last record has it; the record of a call does not count.
+        """The result in the last record of the run; the record of a call does not count.
 
-        It is ``None`` if the run has not ended. It is also ``None`` if a resumed run has not ended again, and if the
-        journal is redacted.
+        It is ``None`` if the journal does not end with the end of the run: the run has not ended, or not again after a
+        resume, or the journal is incomplete. It is also ``None`` if the journal is redacted.
         """
         last = next((record for record in reversed(self.records) if not isinstance(record, CalledRecord)), None)
         return last.result if isinstance(last, EndRecord) else None
@@ -188,32 +188,33 @@ class ShownSegment(NamedTuple):
 
 @dataclass(slots=True)
 class RebuiltRun:
-    """The state of a run after the last record of its journal. A resumed run continues with this core."""
+    """The state of a run after the records of its journal that were read. A resumed run continues with this core."""
 
     journaled: Journaled
     core: Core
     at: float = 0.0
-    """The time of the last record, in seconds since the run began."""
+    """The time of the last fact, or of the end of the run, in seconds since the run began."""
     pending: dict[int, Extract | Check] = field(default_factory=dict)
     """The unfinished extractions and checks, by job number."""
     wanted: Open | None = None
-    """The request that the core ordered and the model has not accepted yet; ``None`` if there is none."""
+    """The request that the core ordered last, if the model has not accepted it and the core has not closed it."""
     history: list[ShownSegment | Invalidate] = field(default_factory=list)
     """The segments that extractors received and the invalidations of text, in order. Trackers restore their state from
     them."""
     sources: dict[int, ClaimSource] = field(default_factory=dict)
     """How each recorded claim was found, by the ``id()`` of the claim object."""
     usages: dict[int, Usage] = field(default_factory=dict)
-    """The token counts of the server, by request number."""
+    """The token counts of the server, as far as it sent them, by request number."""
     spent: SpentRecord = field(default_factory=SpentRecord)
     """The latest counters of the engine."""
     stopped_at: float | None = None
-    """When the run closed the stream, most often for a violation; ``None`` if it never did, or if the model has written
-    text since then."""
+    """When the run closed the stream, most often for a violation; ``None`` if it never did, or if a chunk came after
+    that."""
     ended_at: float | None = None
-    """When the last stream ended; ``None`` while a stream is open, and after the run closed one for a violation."""
+    """When the last stream ended, or the run closed it because it needs no more text; ``None`` before, and also if the
+    stream broke or the run closed it for a violation."""
     first_text: float | None = None
-    """When the first chunk came; ``None`` if none came."""
+    """When the first chunk came that the core did not ignore; ``None`` if there was none."""
     summary: RunSummary | None = None
     """The core's summary of the run; ``None`` if the run had not ended."""
     finished_at: float = 0.0
@@ -224,8 +225,8 @@ class RebuiltRun:
     def read(self, record: Record) -> None:
         """Give the facts in *record* to the core, and store the counters in it.
 
-        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, which shows that another
-        version of interwhen wrote the journal, if the journal is redacted, and for a second header.
+        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, as with a journal of
+        another version of interwhen; for an outline, which only a redacted journal has; and for a second header.
         """
         match record:
             case FactRecord(length=length):
@@ -256,7 +257,7 @@ class RebuiltRun:
             self.tell(at, fact)
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact*, which happened at the time *at*, to the core. Store the orders of the core and return them."""
+        """Pass *fact*, which happened at the time *at*, to the core, and :meth:`take` its orders. Return them."""
         self.at = at
         match fact:
             case Chunk():
@@ -278,7 +279,7 @@ class RebuiltRun:
         return orders
 
     def take(self, orders: Iterable[Order]) -> None:
-        """Store the *orders* of the core: add the work that they ask for, and remove the work that they drop."""
+        """Note the work that the *orders* of the core ask for, and forget the work that they drop."""
         for order in orders:
             if isinstance(order, Invalidate):
                 self.history.append(order)
@@ -323,10 +324,7 @@ class RebuiltRun:
 
 
 def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core) -> Core:
-    """Return a new core, of the class *kind*, for *monitors* with the settings in *header*.
-
-    It has not received a fact yet.
-    """
+    """Return a new core, of the class *kind*, for *monitors* with the settings in *header*."""
     return kind(
         monitors,
         budgets=header.budgets,
@@ -349,7 +347,7 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
     """Rebuild the run in *found*: give its recorded facts to a new core, and return the state after the last one.
 
     Records of an end after which the run was resumed are left out; with *until*, only the first *until* of the others
-    are used. The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if the journal is
+    are used. No verifier or extractor of *monitors* runs. Raises :class:`~interwhen.JournalError` if the journal is
     redacted or has a second header, or if this version of the core builds another trace from the same facts.
     """
     refuse_redacted(found)

@@ -1,7 +1,7 @@
 """The records of a journal.
 
-Times are in seconds since the run began. When another process resumes a run, the time between the two processes does
-not count.
+Unless a field says otherwise, times are in seconds since the run began. When a run is resumed, the time between its
+last record and the resume does not count.
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ class VerifierRecord(msgspec.Struct, frozen=True):
 
 
 class MonitorRecord(msgspec.Struct, frozen=True):
-    """The data that the core needs of a monitor, without the monitor's functions."""
+    """A monitor as data, without its functions."""
 
     verifier: int
-    """The index of its verifier in ``Header.verifiers``. Monitors with the same verifier share its verdicts."""
+    """The index of its verifier in ``Header.verifiers``."""
     forks: bool
     """Whether its extractor is a fork."""
     fields: dict[str, Any]
     """The values of the monitor's fields that are data, by field name."""
     code: tuple[str, ...] = ()
-    """The names of the monitor's fields that are functions."""
+    """The names of its other fields that are functions, without ``verifier`` and ``extractor``."""
     spec: str | dict[str, Any] | None = None
-    """The name and options of the monitor; ``None`` if it was given as an object, or if an option may be a secret or
-    has no form in a journal."""
+    """The name and options of the monitor; ``None`` if they are not known, or if an option may be a secret or has no
+    form in a journal."""
     tracks: bool = False
-    """Whether its extractor, or the parser of its fork, is a tracker. Trackers do not get a line that a cut ended."""
+    """Whether its extractor, or the parser of its fork, is a tracker."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only=True):
@@ -89,14 +89,14 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     model: str
     """The name of the model."""
     reference: ModelReference | None
-    """How a resume opens the model again; ``None`` if the model was given as an object."""
+    """How a resume opens the model again; ``None`` if that is not known."""
     prompt: Prompt
     prompt_sha256: str
     sampling: Sampling
     budgets: Budgets
     template: FeedbackTemplate
     think_tags: tuple[str, str] | None
-    """The tags around reasoning in the text; ``None`` if the model writes none."""
+    """The tags around reasoning in the text; ``None`` if the run did not look for tags."""
     context_tokens: int | None
     """The size of the model's context in tokens; ``None`` if it is not known."""
     starts_in: Phase
@@ -104,19 +104,20 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
     offline: Offline = Offline()
-    """The prepared items that the run used. ``prompt`` already contains their text."""
+    """The prepared items that the run used. If they add text to the prompt, ``prompt`` already contains it."""
     rules: int = 0
     """The version of the core's rules; 0 in journals that are older than this field."""
     resume: ResumeMode | None = None
     """How the model continues text, if that was known when the run began."""
     min_coverage: float = 0.0
-    """The smallest share of the text (0 to 1) that checked claims must cover."""
+    """The smallest coverage (0 to 1) with which the result can be verified."""
     call: CallHead | None = None
     """The call to which the run belongs; ``None`` for a run without a client or a gateway."""
     redacted: bool = False
     """Whether the journal has an outline in place of the text. Then ``prompt`` is empty, and only its hash is there."""
     prompt_findings: tuple[PromptRecord, ...] = ()
-    """What the monitors of the prompt observed or rewrote. ``prompt`` is what they allowed."""
+    """What the monitors of the prompt observed or rewrote, and which of them failed; empty in the journal of a call.
+    ``prompt`` is the rewritten prompt."""
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
@@ -134,8 +135,8 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
         """Return the time of each chunk, in seconds since the run began.
 
         Times that were stored as bytes are rounded down to microseconds, so that no chunk seems to be later than what
-        it caused. Raises :class:`ValueError` if there are not as many times as texts, or if one is infinite or not a
-        number.
+        it caused. Raises :class:`ValueError` if there are not as many times as texts, or if a time that was stored as
+        bytes is infinite or not a number.
         """
         if isinstance(self.gaps, bytes):
             clock = array("d", self.gaps)
@@ -172,9 +173,9 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     """Counters and times that the engine measured. The core does not know them, so a replay needs this record."""
 
     fork_tokens: int = 0
-    """The tokens that all forks so far generated."""
+    """The tokens that the forks generated which the model has answered so far, by its count."""
     fork_prompt_tokens: int = 0
-    """The prompt tokens of all forks so far; the next field has those of them that were cached."""
+    """The prompt tokens of these forks; the next field has those of them that were cached."""
     fork_cached_tokens: int = 0
     first_token: float | None = None
     """This and the next three fields are those of :class:`~interwhen.Timing` with the same names."""
@@ -182,17 +183,16 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     paused: float = 0.0
     close_latency: tuple[float, ...] = ()
     unread: int = 0
-    """Tokens that arrived after the end of the run. Only the last ``SpentRecord`` has them."""
+    """Tokens that arrived after the end of the run, in the same read; 0 in records before the end."""
     wire: WireReport | None = None
     """``None`` if there was nothing to report."""
     wasted: int = 0
     """As :attr:`~interwhen.Ledger.wasted_tokens`."""
     behind: Usage | None = None
-    """The server's token counts, if they arrived after the end of the run in the same read. Only the last
-    ``SpentRecord`` has them."""
+    """The server's token counts, if they arrived after the end of the run in the same read."""
     resumes: tuple[tuple[int, float | None], ...] = ()
-    """For each request that continued kept text: its number, and the seconds until its first text (``None``: it sent
-    none)."""
+    """For each request that continued kept text: its number, and the seconds until its first text (``None``: none has
+    arrived)."""
     probe_tokens: int = 0
     """As :attr:`~interwhen.Ledger.probe_tokens`."""
 
@@ -214,7 +214,7 @@ class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline")
 class CalledRecord(msgspec.Struct, frozen=True, array_like=True, tag="called"):
     """The :class:`CallRecord` of a supervised call: outcome, checks, ledger and times, without prompt and text.
 
-    It is the last record in the journal of a call.
+    It is usually the last record in the journal of a call.
     """
 
     record: Any
@@ -230,14 +230,14 @@ class EscapedRecord(msgspec.Struct, frozen=True, array_like=True, tag="escaped")
 Record: TypeAlias = (
     Header | TextRecord | ChunkRecord | FactRecord | SpentRecord | EndRecord | OutlineRecord | CalledRecord
 )
-"""A closed union of the record types."""
+"""A closed union of the record types, without :class:`EscapedRecord`, which only encodes one of them."""
 
 
 def encode(record: Record) -> bytes:
     """Encode *record*, and return the bytes, which are the payload of a frame of the journal.
 
     A record with lone surrogates becomes an :class:`EscapedRecord`. Raises :class:`TypeError` for a value that has no
-    form in a journal.
+    form in a journal, and the errors of the encoder, such as :class:`OverflowError` for an integer of over 64 bits.
     """
     try:
         return _encoder().encode(record)
@@ -275,7 +275,7 @@ _RENAMED = (
 
 
 def with_current_names(result: Any) -> Any:
-    """Rename the fields of *result*, which an earlier version may have written, to the names of this version.
+    """Give the fields of *result*, which an earlier version may have written, their present names and forms.
 
     *result* is a result as decoded JSON or MessagePack; it is changed in place and returned. The structs do not keep
     the old names (``msgspec.field(name=...)``), because the gateway and ``--json`` write the same structs with the new
@@ -301,9 +301,9 @@ def _convert(plain: Any) -> Record:
 
 
 class TextColumns:
-    """Collects consecutive plain chunks of one phase, which become a :class:`TextRecord`.
+    """Collects consecutive plain chunks of one phase, which become one or more :class:`TextRecord`.
 
-    One thread adds chunks while another takes them. With ``None`` as *phase*, nothing is collected.
+    One thread may add chunks while another takes them. With ``None`` as *phase*, there are never any to take.
     """
 
     __slots__ = ("began", "cost", "is_awake", "items", "phase", "taken")
@@ -319,14 +319,14 @@ class TextColumns:
         self.taken = 0
         """How many items were taken."""
         self.cost = 0
-        """The approximate memory of the complete columns in bytes."""
+        """The approximate memory of the columns in bytes; 0 before they are complete."""
         self.is_awake = False
-        """Whether the other thread will look again. If not, it must be woken after a chunk was added."""
+        """Whether the thread that takes chunks will look again. If not, it must be woken after a chunk was added."""
 
     def take(self) -> TextRecord | None:
         """Return the record of the chunks that were not taken yet; ``None`` if there are none.
 
-        From now on, the other thread is not awake: a chunk that is added later must wake it.
+        ``is_awake`` becomes false: a chunk that is added later must wake the thread that takes chunks.
         """
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
         items = self.items[self.taken :]
@@ -352,7 +352,7 @@ def is_plain(chunk: Chunk) -> bool:
 
 
 def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
-    """Return the record of *fact*, which must not be a chunk. It contains only the key and span of each claim.
+    """Return the record of *fact*, which must not be a chunk. Of an extracted claim, it has only the key and the span.
 
     *at* is the time, and *length* the length of the trace in characters before the fact.
     """
@@ -388,7 +388,7 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
 # Monitors as data, and back, so that the core can be rebuilt without their code.
 
 _CODE = ("verifier", "extractor", "spec")
-"""The fields of a monitor that are not data, or that a record has elsewhere."""
+"""The fields of a monitor that its record has in another form."""
 _CHOSEN = ("remedy", "scope", "trigger")
 """The fields whose default the plug-in chooses. Another version of the plug-in may choose another default."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
@@ -445,11 +445,11 @@ def describe(
 Described: TypeAlias = tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]
 
 _DESCRIBED: deque[tuple[Sequence[Monitor], Sequence[object], object, Described]] = deque(maxlen=8)
-"""The last monitors that were described. The calls of a gateway have the same ones."""
+"""The last monitors that were described. The calls of a gateway usually have the same ones."""
 
 
 def describe_again(monitors: Sequence[Monitor], specs: Sequence[object] = ()) -> Described:
-    """Return what :func:`describe` returns, from memory if the last calls had the same *monitors* and *specs*.
+    """Return what :func:`describe` returns, from memory if one of the last results was for the same objects.
 
     Monitors do not change. A verifier may, so its name, version, deadline and worker are compared.
     """
@@ -473,7 +473,7 @@ def _extractor_of(record: MonitorRecord) -> Extractor:
 def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
     """Return monitors with the recorded settings in *header*, but without the code of the originals.
 
-    With them, the core makes the same decisions from the recorded facts.
+    The core needs no more of them to process the recorded facts.
     """
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
@@ -523,8 +523,8 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
     """Raise :class:`JournalError` if *monitors* differ from those in *header*, that of the journal at *path*.
 
-    Their recorded fields and the names and versions of their verifiers are compared, but not the code. The recorded
-    facts are valid only for the recorded monitors.
+    Their recorded fields, the names and versions of their verifiers, which of them share a verifier, and which ask a
+    fork are compared, but not the code. The recorded facts are valid only for the recorded monitors.
     """
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)

@@ -23,16 +23,16 @@ class RecheckFinding(msgspec.Struct, frozen=True):
 class Recheck(msgspec.Struct, frozen=True):
     """The result of checking the recorded text of a run with other monitors.
 
-    The text is that of the original run. With these monitors, the run would have continued differently after the first
-    violation that they interrupt or gate, so later findings are only hints.
+    The text is that of the original run. With these monitors, the run would probably have continued differently after
+    the first violation that they interrupt or gate, so later findings are only hints.
     """
 
     journaled: Journaled
     traces: tuple[str, ...]
     """The trace at the end of each request that added text, before a remedy cut it."""
     findings: tuple[RecheckFinding, ...]
-    """The violations, in the order of the requests. A violation in several requests is listed once, and violations in
-    text that interwhen inserted are left out."""
+    """The violations, in the order of the requests. A violation is listed once, even if several requests have it after
+    the same text. Violations in text that interwhen inserted are left out."""
     unproven: tuple[CheckRecord, ...]
     """Checks of the last trace whose outcome is neither a pass nor a violation."""
 
@@ -44,12 +44,13 @@ class Replay(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
     """The recomputed events for its reader, in order."""
     text: str
-    """The trace at the end."""
+    """The trace after the last record. If a gate held text back at the end, the result has less."""
     result: Result | None
-    """The recomputed result; ``None`` if the run had not ended."""
+    """The recomputed result; ``None`` if the journal does not have the end of the run."""
     differences: tuple[str, ...]
-    """The names of the fields in which the recomputed result differs from the recorded one. There are none, unless
-    this version of interwhen decides differently from the version that wrote the journal."""
+    """The names of the fields in which the recomputed result differs from the recorded one, without those that a replay
+    cannot reproduce, such as ``timing``; ``status`` alone if the status differs. Usually there are none, unless another
+    version of interwhen wrote the journal."""
 
     def __repr__(self) -> str:
         """Return one short line: the journal, and how the run ended."""

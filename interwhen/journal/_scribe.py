@@ -41,7 +41,7 @@ from interwhen.journal._tape import Tape
 from interwhen.journal._timeline import Incident
 
 UPSERTED = ("requests", "checks", "forks", "remedies", "incidents")
-"""The lists whose entries change after they were added."""
+"""The lists whose entries a part gives by their index, because most of them can change after they were added."""
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class _Check:
     tape: int | None
     """The offset of the span on the tape."""
     wide: tuple[Span | None, Span | None] | None = None
-    """Span and segment in UTF-16 units, if they differ."""
+    """Span and segment in UTF-16 units; ``None`` if these are the same as characters."""
     segment: Span | None = None
     job: int = 0
     began: float | None = None
@@ -145,9 +145,9 @@ class Scribe:
         self.header = header
         self.result: Result | None = None
         self.called: Mapping[str, Any] | None = None
-        """The record of the call; ``None`` before its end, and without a call."""
+        """The record of the call, if one was read from the journal."""
         self.at = 0.0
-        """The time of the last fact, in seconds since the run began."""
+        """The time of the last fact, or of the end of the run, in seconds since the run began."""
         self.schema = schema
         self.numbers = {str(one.fields["name"]): number for number, one in enumerate(header.monitors)}
         self._workers = [header.verifiers[one.verifier].worker for one in header.monitors]
@@ -243,7 +243,7 @@ class Scribe:
     def spent(self, record: SpentRecord) -> None:
         """Store the counters in *record*, and add the times of closed streams to requests and remedies.
 
-        Token counts that came after the end of the run are added to the last request.
+        Token counts that came after the end of the run become those of the last request.
         """
         self._latencies = record.close_latency
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):

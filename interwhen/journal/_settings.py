@@ -25,25 +25,25 @@ class ModelReference(msgspec.Struct, frozen=True):
 class Journal:
     """Sets where a run writes its journal, and how durable each write is.
 
-    Records go to the operating system within ``flush_seconds``, and at once at each request, each remedy and the end of
-    the run. If the process is killed, only records that were not written yet are lost. A power failure may lose more,
-    unless ``fsync`` is set. Raises :class:`~interwhen.UsageError` on a negative value.
+    Records usually go to the operating system within ``flush_seconds``, and without this delay at each request and at
+    the end of the run. If the process is killed, only records that were not written yet are lost. A power failure may
+    lose more, unless ``fsync`` is set. Raises :class:`~interwhen.UsageError` if a number is negative.
     """
 
     path: str | os.PathLike[str]
-    """The path of the file, which a new run creates; it may exist only if it is empty. With ``store``, the name of the
-    journal in it."""
+    """The path of the file, which a new run creates; if a regular file exists there, it must be empty. With ``store``,
+    the name of the journal in it."""
     fsync: bool = False
-    """Whether to call ``fsync`` after each write. Only the thread of the journal waits for it, never the stream."""
+    """Whether to call ``fsync`` after each write. The thread of the journal waits for it, not the stream."""
     flush_seconds: float = 0.05
     buffer_bytes: int = 8 << 20
-    """How many bytes may be queued when the disk is slow. With more, the journal ends and is marked incomplete."""
+    """About how many bytes may be queued when the disk is slow. With more, the journal ends, marked as incomplete."""
     close_seconds: float = 1.0
-    """How many seconds the end of the run waits for the last writes."""
+    """How many seconds the end of the run waits at most for the last writes."""
     model: ModelReference | None = None
-    """How ``resume`` opens the model again. The run sets it if its model was given by name."""
+    """How ``resume`` opens the model again. If it is ``None`` and the model is given by name, the run sets it."""
     monitors: tuple[object, ...] = ()
-    """The specifications from which ``resume`` makes the monitors, in order. The run sets them."""
+    """The specifications from which ``resume`` makes the monitors, in order. If it is empty, the run sets it."""
     store: JournalStore | None = None
     """Where the journal is stored; ``None`` for a file."""
     clerk: Callable[[], Clerk] | None = None
@@ -90,18 +90,18 @@ class CallSlot(Clerk, JournalFile, Protocol):
 
     @property
     def has_begun(self) -> bool:
-        """Whether a run is writing to this journal, or has written to it."""
+        """Whether a run has begun to write this journal."""
         ...
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal.
+        """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
 
         *has_problem* is true if the call had a violation, a reason for doubt or a failure.
         """
         ...
 
     def gave_up(self, why: str) -> None:
-        """Add one to the number of lost journals. The reason *why* is logged, unless the last journal failed, too."""
+        """Add one to the number of lost journals. The reason *why* may be logged."""
         ...
 
 
@@ -123,11 +123,11 @@ class CallJournal(Journal):
 
     @property
     def has_begun(self) -> bool:
-        """Whether a run is writing to this journal, or has written to it."""
+        """Whether a run has begun to write this journal."""
         return self.slot is not None and self.slot.has_begun
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record. The thread of the directory writes it later.
+        """Queue *record*, the record of the call, as the last record, if a run has begun to write this journal.
 
         *has_problem* is true if the call had a violation, a reason for doubt or a failure. The directory may be set to
         keep only the journals of such calls.
@@ -144,8 +144,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 def read_settings(option: str, wanted: object, kind: type[S]) -> S:
     """Return the settings that *wanted* gives for *option*, as a value of *kind*.
 
-    *wanted* is such a value, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` for anything
-    else, and for a path or mapping whose path is empty or whose values are invalid.
+    *wanted* is such a value, which is returned unchanged, a path, or a mapping of the fields of *kind*. Raises
+    :class:`UsageError` for anything else, and for a path or mapping whose path is empty or whose values are invalid.
     """
     if isinstance(wanted, kind):
         return wanted

@@ -31,7 +31,7 @@ class TapeCut(NamedTuple):
 
 
 class Tape:
-    """Records what is added to *transcript* and cut from it: one entry for each text.
+    """Records what is added to *transcript* and cut from it. Each entry is a text of one phase and one origin.
 
     Offsets of the trace are in characters. :meth:`u16` converts them to UTF-16 units, in which browsers count.
     """
@@ -47,7 +47,7 @@ class Tape:
         """The entries at which phase or origin change, with the new ones."""
         self.cuts: list[TapeCut] = []
         self.model_tokens = 0
-        """The tokens of the model so far."""
+        """The tokens of the texts of the model so far, also of those that were cut."""
         self._standing: list[tuple[int, int]] = []
         """For each entry that is in the trace: its index, and how many of its characters stand."""
         self._places: list[int] = []
@@ -65,7 +65,7 @@ class Tape:
     def owe(self, tokens: int) -> None:
         """Count *tokens* of a chunk whose text the core has held back, because it may be half a tag.
 
-        They are added to the tokens of the next text.
+        They are added to the tokens of the next text of the model.
         """
         self._owed += tokens
 

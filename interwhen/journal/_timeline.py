@@ -20,7 +20,7 @@ from interwhen.journal._records import Header
 
 
 class TextWritten(msgspec.Struct, frozen=True, gc=False):
-    """Text was added to the trace: a chunk of the model, or text that a remedy inserted."""
+    """Text was added to the trace: text of the model, or text that a remedy inserted."""
 
     at: float
     start: int
@@ -32,8 +32,8 @@ class TextWritten(msgspec.Struct, frozen=True, gc=False):
     phase: Phase
     origin: Origin
     tokens: int
-    """The tokens of the model in the text; 0 for text that a remedy inserted. The tokens of a chunk that is split into
-    several texts, such as a tag and an answer, are those of the last one."""
+    """The tokens of the model that are counted with this text; 0 for text that a remedy inserted. The tokens of a chunk
+    that is split into several texts, such as a tag and an answer, are counted with the last one."""
 
 
 class TextCut(msgspec.Struct, frozen=True, gc=False):
@@ -44,14 +44,14 @@ class TextCut(msgspec.Struct, frozen=True, gc=False):
     length: int
     """How many characters were taken back; 0 if the journal is redacted."""
     remedy: int | None
-    """The index of the remedy that cut; ``None`` after a reconnect, the end of the run, or a resume."""
+    """The index of the remedy that cut; ``None`` if none did, for example after a reconnect or a resume."""
 
 
 class TextShown(msgspec.Struct, frozen=True, gc=False):
-    """The reader has now received the trace up to offset ``to``. If ``to`` is smaller than before, text was retracted.
+    """The reader may now have the trace up to offset ``to``. If ``to`` is smaller than before, text was retracted.
 
-    These events exist only while the reader lags behind the trace. Before the first of them, and after one whose ``to``
-    is ``None``, the reader gets each text and each cut immediately.
+    These events exist only while text is held back. Before the first of them, and after one whose ``to`` is ``None``,
+    each text is released when it is added.
     """
 
     at: float
@@ -59,7 +59,7 @@ class TextShown(msgspec.Struct, frozen=True, gc=False):
 
 
 class FrontierStep(msgspec.Struct, frozen=True, gc=False):
-    """The frontier moved to offset ``to``."""
+    """The frontier moved forward to offset ``to``. A cut moves it back without an event."""
 
     at: float
     to: int
@@ -85,15 +85,15 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     error: str
     """Why it was refused or broke; else empty, and empty if the journal is redacted."""
     resume: ResumeMode | None
-    """How it continues kept text; ``None`` for the first request, and for one that was refused."""
+    """How it continues kept text; ``None`` if there was no text to continue, or if it was refused."""
     reason: str
-    """Why it continues the text in this way; empty for the first request, and for one that was refused."""
+    """Why it continues the text in this way; empty if ``resume`` is ``None``, or if an older version wrote this."""
     start: int
     """The length of the trace when it began."""
     usage: Usage | None
     """The server's token counts; ``None`` if it sent none."""
     remedy: int | None
-    """The index of the remedy after which it was made; ``None`` if there was none, or if the request was refused."""
+    """The index of the remedy after which it was the first accepted request; ``None`` if there is no such remedy."""
 
     @property
     def at(self) -> float:
@@ -107,14 +107,14 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
 class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     """One check of one claim: when it was ordered, began and ended, and its outcome.
 
-    A failed extraction has an entry, too, with an empty ``key``.
+    A failed extraction and text that could not be read have entries, too, without the key of a claim.
     """
 
     monitor: str
     verifier: str
     version: str
     key: str
-    """The key of the claim; if the journal is redacted, the hash of the claim's text, or empty if it is not known."""
+    """The key of the claim; if the journal is redacted, the hash of the text at ``span``, if that is known."""
     span: Span | None
     """The span of the claim; ``None`` if its position is not known."""
     segment: Span | None
@@ -132,7 +132,7 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     tries: int
     """How often the verifier was tried; 1 if the check has not ended."""
     lag: int
-    """How many tokens of the model arrived between ``ordered`` and ``ended``."""
+    """How many tokens of the model arrived between ``ordered`` and ``ended``; 0 if the check has not ended."""
     cut: int | None
     """The index of the cut that removed its span or the end of it; ``None`` if the span was not cut."""
     remedy: int | None
@@ -140,7 +140,7 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     interrupted: bool
     """Whether its violation could interrupt the run."""
     fork: int | None
-    """The index of the fork that found the claim; ``None`` if a parser found it."""
+    """The index of the fork that found the claim; ``None`` if a parser found it, or if it is not known."""
 
     @property
     def at(self) -> float:
@@ -163,9 +163,9 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
     """``model`` or ``local`` (a local parser); empty if the fork never began, or if this is not known."""
     claims: int
     outcome: Outcome | None
-    """Why there are no claims, if it failed; ``None`` if it found ``claims`` claims, or it is open."""
+    """Why there are no claims, if it failed or was cancelled; ``None`` if it found ``claims`` claims, or is open."""
     tokens: int
-    """The tokens that it generated. This and the next two counts include other forks that ran at the same time."""
+    """The tokens that it generated. This and the next two counts may include forks that ran at the same time."""
     prompt_tokens: int
     cached_tokens: int
 
@@ -176,7 +176,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
 
 
 class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
-    """One remedy, from the verdict to the first token after it.
+    """One remedy, from the verdict to the first text after it.
 
     A time is ``None`` if the step did not happen, or if the time is not known.
     """
@@ -201,7 +201,7 @@ class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
     first: float | None
     """When the first text of that request arrived."""
     request: int | None
-    """The index of the request after it; ``None`` if there was none."""
+    """The index of the first accepted request between it and the next remedy; ``None`` if there was none."""
     removed: int
     """How many characters were cut."""
     removed_tokens: int
@@ -214,7 +214,7 @@ class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
 
 
 class Incident(msgspec.Struct, frozen=True, gc=False):
-    """A rare event: a broken stream, a silence, a spent time budget, or a resume by a new process."""
+    """A rare event, such as a broken stream, a silence, a spent time budget, or a resume."""
 
     at: float
     what: Literal["broken", "idle", "out_of_time", "abandoned", "resumed", "switched_off", "suspended", "restored"]
@@ -232,7 +232,7 @@ TimelineEvent: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All events of a run with their times, as read from its journal.
+    """The events of a run with their times, as far as its journal has them.
 
     Times are in seconds since the run began. Offsets are in characters of the trace at that time; if the journal is
     redacted, they are in UTF-16 code units.
@@ -241,19 +241,19 @@ class Timeline:
     path: str
     header: Header
     result: Result | None
-    """The recorded result; ``None`` if the run has not ended, or the journal is redacted."""
+    """The recorded result; ``None`` if the journal has none, as before the end of the run, or is redacted."""
     texts: tuple[TextWritten, ...]
     cuts: tuple[TextCut, ...]
     shown: tuple[TextShown, ...]
     frontier: tuple[FrontierStep, ...]
     requests: tuple[RequestTimes, ...]
     checks: tuple[CheckTimes, ...]
-    """The checks of claims, also of text that was cut, in the order in which they were ordered."""
+    """The checks, also of text that was cut, in the order in which the core ordered them."""
     forks: tuple[ForkTimes, ...]
     remedies: tuple[RemedyTimes, ...]
     incidents: tuple[Incident, ...]
     end: float
-    """The last time that is known."""
+    """The time of the last fact, or of the end of the run."""
     size: int
     """The bytes of the journal that were read."""
     left_out: int
@@ -263,7 +263,7 @@ class Timeline:
 
     @property
     def events(self) -> tuple[TimelineEvent, ...]:
-        """All events, sorted by time. An event with several times is sorted by its first one."""
+        """All events, sorted by their ``at``, which is the first known time of an event with several times."""
         parts: tuple[Sequence[TimelineEvent], ...] = (
             self.requests,
             self.texts,

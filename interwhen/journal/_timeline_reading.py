@@ -49,8 +49,8 @@ from interwhen.journal._timeline import (
 def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     """Return the timeline of the run in *journal* (a path or a :class:`Journal`).
 
-    No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if the journal cannot be read, is
-    damaged before its second record, contradicts itself, or needs another version of interwhen.
+    No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if the journal cannot be read, has no
+    complete header, contradicts itself, or needs another version of interwhen.
     """
     found = read_journal(journal)
     if found.header.redacted:
@@ -210,8 +210,8 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
 def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
     """Add the part *second* of a timeline to the part *first*, which comes directly before it. Changes *first*.
 
-    The lists of *first* are extended in place, so joining many parts takes time in proportion to their size. *first*
-    must have been joined from an empty object, because it must not share its lists with a part.
+    The lists of *first* are extended in place. *first* must have been joined from an empty object, because it must not
+    share its lists with a part.
     """
     for name, value in second.items():
         if name == "text":
@@ -454,11 +454,14 @@ class TimelineReader:
         self._mark = PartMark()
         self._restarts = 0
         self._failure = ""
-        """Why a record could not be read; empty if all could."""
+        """Why a record could not be decoded or read; empty if there was no such record."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has ended, and also its call if it has one. The run may still be resumed later."""
+        """Whether the last record is that of the end: of the call if the run belongs to one, otherwise of the run.
+
+        The run may still be resumed later.
+        """
         last = self._records[-1] if self._records else None
         has_call = self._header is not None and self._header.call is not None
         return isinstance(last, CalledRecord) or (isinstance(last, EndRecord) and not has_call)
@@ -467,7 +470,7 @@ class TimelineReader:
         """Read *data*, the next bytes of the file. They may end anywhere, also inside a record.
 
         Raises :class:`~interwhen.JournalError` if they are not those of a journal that this version knows. The timeline
-        then ends at ``offset``, before the record that cannot be read, and each later call raises the same error.
+        then ends at ``offset``, before the record that cannot be read, and later calls raise the same error.
         """
         if self._failure:
             raise JournalError(self.path, self._failure)
@@ -520,8 +523,8 @@ class TimelineReader:
     def part_after(self, mark: PartMark) -> bytes:
         """Return the data that are new since *mark*, as :meth:`part` does, and move *mark* to the present.
 
-        With a new mark, the result is the whole timeline, and also after a resumed run has voided its recorded end. So
-        several consumers, with a mark each, can share one reader.
+        With a new mark, the result is the whole timeline; so is the first result after a resumed run has voided its
+        recorded end. Several consumers, with a mark each, can share one reader.
         """
         if mark.restarts != self._restarts:
             for name, value in asdict(PartMark(restarts=self._restarts)).items():

@@ -1,6 +1,6 @@
 """Queues records and writes them to a journal in the background.
 
-A run waits for the disk only at its end, for at most ``close_seconds``.
+While it streams, a run does not wait for the writes. At its end, it waits for at most ``close_seconds``.
 """
 
 from __future__ import annotations
@@ -42,17 +42,16 @@ class JournalWriter:
         first: Callable[[], Record] | None = None,
         on_give_up: Callable[[str], None] | None = None,
     ) -> None:
-        """Append records to *file*, which has *size* bytes. *chain* is the checksum of the last record in it.
+        """Append records to *file*, which has *size* bytes. This starts *clerk*, with the delay in *settings*.
 
-        This starts *clerk*, which writes with the delay and the limits in *settings*.
-        *head* is written before the first record: the first bytes of a new file. *first* is a function that returns the
-        first record; the clerk calls it. If the journal must be given up, *on_give_up* gets the reason; with ``None``,
-        the reason is logged.
+        *head* is written first: the first bytes of a new file. *chain* is the value from which the checksum of the next
+        record is computed. *first* is a function that returns the first record; the clerk calls it. If the journal must
+        be given up, *on_give_up* gets the reason; with ``None``, the reason is logged.
         """
         self.size = size
-        """The size of the file in bytes."""
+        """The number of bytes that the file has accepted, with those that it had before."""
         self.incomplete = ""
-        """Why the journal is incomplete and nothing more is written; empty if it is complete."""
+        """Why the journal is incomplete and nothing more is written; empty if nothing has failed."""
         self._settings = settings
         self._file = file
         self._clerk = clerk
@@ -62,12 +61,12 @@ class JournalWriter:
         self._on_give_up = on_give_up
         self._items: deque[Record | TextColumns] = deque()
         self._columns = COMPLETE
-        """The columns that get the run's next plain chunk; they are the last item of the queue."""
+        """The columns that get the run's next plain chunk, which are the last item of the queue; or ``COMPLETE``."""
         # Only the run's thread changes _put, only the clerk's changes _taken: their difference needs no lock.
         self._put = 0
         self._taken = 0
         self._passed = 0
-        """What the clerk has taken from the queue, and the disk does not have yet."""
+        """How many bytes the items count for that the clerk has taken from the queue, and that are not written yet."""
         self._most = settings.buffer_bytes
         """The value of ``_put`` above which nothing is queued; -1 if the journal was given up."""
         self._awake = False
@@ -76,7 +75,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, record: Record) -> None:
-        """Queue *record* for writing. Does not wait.
+        """Queue *record* for writing, unless the journal was given up. Does not wait.
 
         If more than ``buffer_bytes`` are waiting, the journal is given up, because the disk is too slow.
         """
@@ -119,11 +118,11 @@ class JournalWriter:
             self._clerk.wake()
 
     def urge(self) -> None:
-        """Tell the clerk to write all queued records now, without its delay."""
+        """Ask the clerk to write the queued records without its delay."""
         self._clerk.hurry()
 
     async def finish(self) -> None:
-        """Wait until all records are written and the file is closed, for at most ``close_seconds``.
+        """Ask the clerk to write all records and to close the file, and wait for it for at most ``close_seconds``.
 
         If this takes longer, the journal is given up. May be called more than once.
         """
@@ -133,11 +132,11 @@ class JournalWriter:
             self.give_up(f"the disk did not accept the last records within {seconds:g} s")
 
     def close(self) -> None:
-        """Tell the clerk to write all queued records and then close the file. Does not wait."""
+        """Ask the clerk to write all queued records and then close the file. Does not wait."""
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
-        """Stop writing this journal, for the reason *why*.
+        """Queue and write nothing more, for the reason *why*; a write that has begun may end.
 
         The reason goes to *on_give_up*, or to the log without it. Later calls do nothing.
         """
@@ -152,9 +151,9 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write all queued records to the file. Return false after a failure: then the clerk must stop.
+        """Write the queued records to the file. Return false after a failure: then the clerk must stop.
 
-        A failure gives the journal up. Nothing is raised.
+        A failure gives the journal up. It is not raised.
         """
         self._awake = False  # the next item wakes the clerk again
         try:
@@ -179,7 +178,7 @@ class JournalWriter:
             self.give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
     def _drain(self, parts: list[bytes]) -> None:
-        """Take all records out of the queue and write them after *parts*, with one call for all of them.
+        """Take the records out of the queue and write them after *parts*, all together.
 
         Columns at the end of the queue, which the run may still fill, stay there. Their chunks so far are written.
         """
@@ -219,7 +218,7 @@ class JournalWriter:
 def _cost(item: Record | TextColumns) -> int:
     """Return how many bytes *item* counts for while it is queued.
 
-    For columns and outlines, this is about their memory; for any other record, a constant.
+    For complete columns and outlines, this is about their memory; for any other record, a constant.
     """
     if type(item) is TextColumns:
         return item.cost
@@ -239,16 +238,16 @@ class ThreadClerk:
         self._ended = threading.Event()
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Start the thread, which writes each record of *writing* at most *seconds* after it was queued."""
+        """Start the thread, which usually writes each record of *writing* at most *seconds* after it was queued."""
         # A daemon thread: a disk that does not answer must not keep the process alive.
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 
     def wake(self) -> None:
-        """Wake the thread, which writes all queued records within the *seconds* of :meth:`start`."""
+        """Wake the thread, which then waits for the *seconds* of :meth:`start` and writes all queued records."""
         self._wake.set()
 
     def hurry(self) -> None:
-        """Tell the thread to write all queued records now, without the delay. Does not wait."""
+        """Let the thread write without the delay, now or the next time that it is woken. Does not wait."""
         self._hurry.set()
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs a model in a child process on this machine, without a server to set up, a key or a network.
+"""Runs a model in a child process on this machine, without a server to set up or a key.
 
 ``open_local()`` opens the tiny model of this package, ``open_local("path/to/weights.gguf")`` any other. Needs the extra
 ``local``.
@@ -52,7 +52,7 @@ from interwhen.models._transport import HttpRequest, Transport, exchange
 # The slots of a llama.cpp server, and their saved states. A fork can get its prefix from a slot or a saved state.
 
 MOST_SAVED = 16
-"""How many saved states are kept. A further one overwrites the least recently used one."""
+"""How many saved states are kept, at most. A further one overwrites the least recently used one."""
 ROUTES: frozenset[Route] = frozenset({"live", "restored", "prefill"})
 
 Exchange = Callable[[Literal["GET", "POST"], str, bytes], Awaitable[bytes]]
@@ -135,7 +135,7 @@ class Slots:
     async def _free(self, prompt: Prompt) -> int | None:
         """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` if all are busy.
 
-        Slots that no prompt has used yet come first.
+        Slots that do not contain the last fork of a prompt come first.
         """
         states = read_json(await self._exchange("GET", "/slots", b""), _states)
         free = [state.id for state in states if not state.is_processing]
@@ -188,7 +188,7 @@ class LocalModel:
     """A model whose server runs in a child process. :func:`open_local` creates it, and explains the options.
 
     The child process starts when it is first used, or when ``async with`` is entered. It ends with :meth:`aclose`, or
-    with this process at the latest, even if this process is killed. Use a model only in the event loop that started it.
+    soon after this process, even if this process is killed. Use a model only in the event loop that started it.
     """
 
     def __init__(self, spec: str, weights: Weights, options: ServerOptions, api: Api, timeouts: Timeouts) -> None:
@@ -198,7 +198,7 @@ class LocalModel:
         self._api: Api = api
         self.timeouts = timeouts
         """The timeouts. For a stream, the server's client enforces ``connect``, and ``first_token`` until the head of
-        the response has arrived. The reader of the stream enforces the others."""
+        the response has arrived. The reader of the stream, such as a run, enforces the rest."""
         self.feedback: FeedbackTemplate | None = None
         """The wording of feedback to this model, unless a run has its own."""
         self._running: _Running | None = None
@@ -257,7 +257,7 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. Starts the server if necessary.
+        """Send *request* and return its answer. Starts the server if necessary.
 
         Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
         closed.
@@ -289,8 +289,8 @@ class LocalModel:
         """Save the state of the model after *request*, so that later forks can restore it.
 
         Starts the server if necessary. Nothing is saved without a shelf (a folder for saved states), if *request* is
-        not the last fork of its prompt, or if its slot is busy. Raises :class:`~interwhen.ModelError` if the server
-        fails.
+        not the last fork of its prompt, or if its slot is busy or has since served another fork. Raises
+        :class:`~interwhen.ModelError` if the server fails.
         """
         running = await self._ready()
         if running.slots is not None:
@@ -383,7 +383,7 @@ class _Running:
         return replace(request, prompt=self._last[1])
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer.
+        """Send *request* and return its answer.
 
         With a shelf, a fork with a route gets a free slot, if there is one.
         """
@@ -454,12 +454,13 @@ def open_local(
     prompt the model reads at once. *threads* defaults to the number of cores minus one, which leaves a core for
     verifiers. *api* chooses the API: with ``"chat"``, the model uses the chat API, and resumes by assistant prefill
     instead of the raw prefix. *start_seconds* is the longest time for loading the weights. *shelf* is an existing
-    folder for saved states of the model (some kilobytes per token, deleted at the end); with it, forks can choose how
-    they get their prefix (``interwhen.strategies``). *timeouts* are those of the model, and of a run that uses it.
+    folder for saved states of the model (some kilobytes per token, deleted by ``aclose``); with it, forks can choose
+    how they get their prefix (``interwhen.strategies``). *timeouts* are those of the model, and of a run that uses it.
 
-    Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing, damaged or not GGUF, and
-    :class:`~interwhen.toolkit.MissingExtraError` if the package of ``smollm2`` is missing. The first use raises
-    :class:`~interwhen.models.UpstreamError` or :class:`~interwhen.models.ConnectError` if the server cannot start, and
+    Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing or does not begin like a
+    GGUF file (for ``hf:`` at the first use), and :class:`~interwhen.toolkit.MissingExtraError` if the package of
+    ``smollm2`` is missing. The first use raises :class:`~interwhen.models.UpstreamError` or
+    :class:`~interwhen.models.ConnectError` if the server cannot start, and
     :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
     if api not in _RESUME:

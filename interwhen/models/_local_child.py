@@ -22,7 +22,7 @@ import time
 from typing import Any, NoReturn
 
 LOG_LIMIT = 1 << 20
-"""The size in bytes above which the log is emptied."""
+"""The size in bytes above which the log is emptied, except on Windows."""
 
 CACHE_MIB = 64
 """Memory in MiB for the cached states of prompts that have no slot. The default of llama.cpp, 8 GiB, fills up over many
@@ -36,8 +36,7 @@ _LOOK_SECONDS, _LOOKS, _QUIET_LOOKS = 0.05, 20, 3
 def main() -> None:
     """Read the settings, watch the lifeline, start the server, report its URL, and wait for the end.
 
-    The lifeline is a pipe from the parent. It closes when the parent stops this process or dies. If the server cannot
-    start, report the error and end with the exit status 1.
+    The lifeline is a pipe from the parent. If the server cannot start, report the error and end with the exit status 1.
     """
     parent = os.getppid()
     report = _claim_stdout()
@@ -93,10 +92,10 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def _arm(parent: int) -> None:
-    """Make this process end as soon as the lifeline (stdin, a pipe from the parent) closes.
+    """Make this process end when the lifeline (stdin, a pipe from the parent) closes.
 
-    Except on Windows, it ends even while native code holds the GIL, and also when the parent ends. *parent* is the
-    process id of the parent.
+    On Linux, it ends even while native code holds the GIL. Except on Windows, it also ends after the parent has ended.
+    *parent* is the process id of the parent.
     """
     # Not PR_SET_PDEATHSIG: it fires when the *thread* that forked this process ends, and trio forks in a worker thread
     # that ends after ten idle seconds. With O_ASYNC the kernel sends SIGIO, which ends a process by default, when the

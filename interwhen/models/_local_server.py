@@ -28,13 +28,13 @@ _TAIL = 4096
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Options of the server. Raises :class:`~interwhen.UsageError` for a number that is not positive.
+    """Options of the server. Raises :class:`~interwhen.UsageError` for an invalid number.
 
     ``context`` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
     wait. ``batch`` is how many prompt tokens the model reads in one step. Other streams and cancellations wait until
-    the step ends. ``threads=None`` means the number of cores minus one. With all cores, a busy process on one of them
-    (such as a verifier) would cost two thirds of the speed, because the threads wait for each other in busy loops.
-    ``start_seconds`` is the longest time for loading the weights.
+    the step ends. ``threads=None`` means the number of cores minus one, and at least one. With all cores, a busy
+    process on one of them (such as a verifier) would cost two thirds of the speed, because the threads wait for each
+    other in busy loops. ``start_seconds`` is the longest time for loading the weights.
     """
 
     context: int = 4096
@@ -100,7 +100,7 @@ class LocalServer:
 
         Raises :class:`~interwhen.models.UpstreamError` with the end of the server's log if the start fails,
         :class:`~interwhen.models.ConnectError` if the server does not answer in time or no process can be started, and
-        ``MissingExtraError`` without the extra ``local``. After a failed or cancelled start, no process is left.
+        ``MissingExtraError`` without the extra ``local``. A failed or cancelled start ends the process.
         """
         if find_spec("xllamacpp") is None:
             raise MissingExtraError("the local model", "local")
@@ -178,7 +178,7 @@ class LocalServer:
             )
 
     async def diagnose(self) -> None:
-        """Raise the error of :meth:`check` if the child dies within :data:`STOP_SECONDS`.
+        """Raise the error of :meth:`check` if the child has died, or dies within :data:`STOP_SECONDS`.
 
         Call this after a connection broke, because the reason may be that the child has died.
         """
@@ -234,7 +234,7 @@ def _read_report(line: bytes) -> _ChildReport:
 
 
 def _open_log() -> IO[bytes]:
-    """Open an unnamed file for the log of the child.
+    """Open a temporary file for the log of the child.
 
     Unlike a pipe, a file needs no reader and survives a crash of the child. It is deleted when both processes close it.
     """

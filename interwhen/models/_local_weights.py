@@ -77,9 +77,9 @@ def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
     """Return the path of the GGUF file with *weights*. A file on the hub is downloaded unless it is in the cache.
 
     The call blocks. *endpoint* is the URL of the hub; ``None`` means the default of ``huggingface_hub``. Raises
-    :class:`~interwhen.UsageError` if the file is missing, damaged or not GGUF,
-    :class:`~interwhen.toolkit.MissingExtraError` if a package is missing, and :class:`~interwhen.ModelError` for errors
-    of the hub.
+    :class:`~interwhen.UsageError` if the file is missing or not GGUF, or if the file of the tiny model is damaged,
+    :class:`~interwhen.toolkit.MissingExtraError` if a package is missing, and :class:`~interwhen.ModelError` for other
+    errors of the hub.
     """
     match weights:
         case FileWeights(path):

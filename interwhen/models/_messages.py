@@ -137,7 +137,8 @@ def call_turn(call: ToolCall) -> dict[str, Any]:
 def _content(content: object) -> str:
     """Return the text of *content*, a string or a list of parts, which are joined by line ends.
 
-    A part without text becomes its type in brackets, such as ``[image_url]``. For any other value, the text is empty.
+    An object without text becomes its type in brackets, such as ``[image_url]``. For any other value, the text is
+    empty.
     """
     if isinstance(content, str):
         return content
@@ -198,8 +199,8 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
     """Return the chat turns of *request*. The text so far becomes finished turns.
 
     Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
-    because chat templates remove the reasoning field of finished turns, and the model would not see it. Each tool call
-    gets a result. For a fork, its side text is the last user turn, or is added to the user turn at the end. Otherwise a
+    because many chat templates remove the reasoning field of finished turns, and the model would not see it. Tool calls
+    get a result. For a fork, its side text is the last user turn, or is added to the user turn at the end. Otherwise a
     last user turn asks the model to continue, unless there is no text, or the text ends with feedback or refused tool
     calls. *extras* has the ``extra_content`` of tool calls by their ids, which is sent back.
     """

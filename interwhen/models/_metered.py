@@ -17,16 +17,16 @@ from interwhen.models._wrapper import ModelWrapper
 
 
 class MeteredModel(ModelWrapper):
-    """Generates at most *budget* tokens with *model*, and counts the tokens of all requests.
+    """Limits the tokens that *model* generates to *budget*, and counts the tokens of its requests.
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
-    Tokens are counted by the chunks of a stream, and by the server's ``usage`` for a fork. Only forks can exceed the
-    budget: if a server ignores their ``max_tokens``, or does not count their tokens, which are then estimated. With
+    Tokens are counted by the chunks of a stream, and by the server's ``usage`` for a fork. Forks can exceed the budget:
+    if a server ignores their ``max_tokens``, or does not count their tokens, which are then estimated. With
     *counts_prompts*, prompt tokens use up the budget, too, and can exceed it, because they are counted after the
     request was sent. They are estimated for streams whose prompt the server did not count.
 
-    *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
+    *when_used* is called before each request and after reads of a stream; it may raise to stop the work.
     :meth:`aclose` does not close *model*.
     """
 
@@ -58,8 +58,8 @@ class MeteredModel(ModelWrapper):
         self.counted = 0
         """The number of streams for which the server reported the size of the prompt."""
         self.unseen = 0
-        """Tokens of streams that the server counted and no chunk brought, such as the token that ends a text. They are
-        no part of the budget, so that equal texts cost the same in every strategy."""
+        """Tokens of streams that the server counted and no chunk brought, such as the token that ends a text; negative
+        if chunks brought more. They are no part of the budget, so that equal texts cost the same in every strategy."""
         self._counted_bytes = 0
         """The size of the prompts that the server counted, in bytes."""
         self._uncounted_bytes = 0
@@ -69,8 +69,8 @@ class MeteredModel(ModelWrapper):
     def spent(self) -> int:
         """The number of tokens that use up the budget.
 
-        These are generated tokens, tokens of forks, and prompts if the budget counts them. While a fork runs, its whole
-        ``max_tokens`` are counted.
+        These are generated tokens, tokens of forks, and prompts if the budget counts them. While a fork runs, and after
+        it was cancelled or timed out, its whole ``max_tokens`` are counted.
         """
         generated = self.generated + self.fork_tokens
         if not self._counts_prompts:
@@ -106,7 +106,7 @@ class MeteredModel(ModelWrapper):
         return self.requests - self.counted
 
     def ledger(self, kept: int, *, remedies: int = 0, reconnects: int = 0, inserted_chars: int = 0) -> Ledger:
-        """Return the ledger of all requests. *kept* is the number of generated tokens in the final text.
+        """Return the ledger of the requests so far. *kept* is the number of generated tokens in the final text.
 
         *remedies*, *reconnects* and *inserted_chars* are copied to the ledger. If the server counts the token that ends
         a text, a run counts it too. This class does not, so that equal texts cost the same in every strategy.
@@ -151,8 +151,8 @@ class MeteredModel(ModelWrapper):
     async def complete(self, request: Request) -> Completion:
         """Let the metered model answer *request*, a fork, limited to the remaining tokens; count its tokens.
 
-        After a timeout or a cancellation, the whole limit of the fork is counted; after another error, nothing. Tokens
-        that the server does not count are estimated. Raises :class:`OutOfTokens` if no tokens remain.
+        After a timeout or a cancellation, the whole limit of the fork is counted; after another ``ModelError``,
+        nothing. Tokens that the server does not count are estimated. Raises :class:`OutOfTokens` if no tokens remain.
         """
         capped, most = await self._cap(request)
         self.forks += 1

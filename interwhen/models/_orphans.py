@@ -2,7 +2,7 @@
 
 Some servers do not notice a closed connection, and a client cannot see this. So a stream that was closed early counts
 as orphaned until its ``max_tokens`` would be generated at the rate that it had, or until the server confirms that it
-stopped.
+stopped, at most for ``ORPHAN_SECONDS``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class OrphanedStream:
 
 
 class OrphanedStreams:
-    """The streams of one server that were closed early and whose text it may still be generating.
+    """The streams of one model adapter that were closed early and whose text the server may still be generating.
 
     :meth:`wait_for_room` waits until there are fewer than *limit*. Call it before a new stream, because :meth:`add`
     does not check the limit. *clock* returns the current time in seconds. Raises :class:`~interwhen.UsageError` if
@@ -114,7 +114,7 @@ _TIMEOUTS = Timeouts(connect=1.0, first_token=1.0, inter_token=None, total=2.0)
 class AbortCall:
     """An API call that stops a generation on the server.
 
-    Each request contains an id in its field *field*. A POST to *path* with the same id stops the request. *path* is
+    Each streamed request contains an id in its field *field*. A POST to *path* with the same id stops it. *path* is
     resolved like a relative link on the base URL. The defaults are those of SGLang.
     """
 

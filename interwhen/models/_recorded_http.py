@@ -1,7 +1,7 @@
 """Records the HTTP exchanges with a server in a file, and plays such a file back without the server.
 
 `interwhen doctor --contract --record FILE` writes a recording. Tests play it back to the adapters, so that they read
-what a real server of a known version sent. A recording has no headers and so no API key.
+what a real server of a known version sent. A recording has no headers of requests, and so no API key.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class RecordingTransport:
         await self._transport.aclose()
 
     def exchanges(self) -> tuple[RecordedExchange, ...]:
-        """Return all recorded exchanges so far, in the order in which their answers began."""
+        """Return the recorded exchanges so far, in the order in which they were answered or failed."""
         return tuple(each if isinstance(each, RecordedExchange) else each.exchange() for each in self._responses)
 
 

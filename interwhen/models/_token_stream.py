@@ -346,6 +346,7 @@ class TokenStream:
             self._end(chunks, "other")
         else:
             chunks.extend(found)
+            self._first = False
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:

@@ -61,6 +61,8 @@ from interwhen.toolkit.quantities import write_number
 # Values while an expression is evaluated: exact, of a known kind, or missing.
 
 _MOST_BITS = 4 * _limits.DIGITS
+_MOST_COMPUTED_BITS = 1_000
+"""The most bits of a computed number. With more, the conversion to a float or a text may raise an exception."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,9 +407,10 @@ class _Evaluator:
         for value in bodies:
             if isinstance(value, Missing):
                 return value
-            total += (
-                (Fraction(value) if isinstance(value, bool) else value) if isinstance(value, bool | Fraction) else 0
-            )
+            added = _bounded(total + (Fraction(value) if isinstance(value, bool | Fraction) else 0))
+            if isinstance(added, Missing):
+                return added
+            total = added
         return total
 
     def _bodies(self, node: Quantified, source: Value, names: Mapping[str, Value]) -> Iterator[Value]:
@@ -517,7 +520,7 @@ def _added(op: str, left: Value, right: Value) -> Value:
         case (Missing() as missing, _) | (_, Missing() as missing):
             return missing
         case Fraction(), Fraction():
-            return left * right if op == "*" else left + right if op == "+" else left - right
+            return _bounded(left * right if op == "*" else left + right if op == "+" else left - right)
         case dt.datetime(), Fraction():
             return _moved(left, right if op == "+" else -right)
         case dt.date(), dt.date():
@@ -525,6 +528,13 @@ def _added(op: str, left: Value, right: Value) -> Value:
             return Fraction(gap.days * 86_400 + gap.seconds) + Fraction(gap.microseconds, 1_000_000)
         case _:
             return Missing("these cannot be added")
+
+
+def _bounded(number: Fraction) -> Fraction | Missing:
+    """Return *number*; a missing value if its numerator or denominator has more than 1,000 bits."""
+    if max(number.numerator.bit_length(), number.denominator.bit_length()) > _MOST_COMPUTED_BITS:
+        return Missing("a computed number is too long")
+    return number
 
 
 def _moved(moment: dt.datetime, seconds: Fraction) -> Value:

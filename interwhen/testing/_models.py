@@ -32,10 +32,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """End the stream with the finish reason *reason*; with ``None``, the stream has no finish reason.
-
-    Later steps are not performed.
-    """
+    """End the stream with the finish reason *reason*, or with ``None`` without one. Later steps are not performed."""
 
     reason: FinishReason | None = "stop"
 
@@ -64,7 +61,7 @@ class ScriptedModel:
     *capabilities* is by default that of a model that continues a raw prefix, and *timeouts* those of ``Timeouts()``.
 
     ``requests`` lists the requests for streams, and ``fork_requests`` lists the forks. ``closed`` counts the streams
-    that were closed before they were read to their end.
+    that were closed before their end or an error of the script.
     """
 
     def __init__(
@@ -109,7 +106,7 @@ class ScriptedModel:
         Each word of the text counts as one token, and so does the whole prompt.
 
         The fork is recorded in ``fork_requests``, even if it fails. Raises :class:`~interwhen.ModelError` if the model
-        was made without *forks*.
+        was made without *forks*, and the exceptions of *forks*.
         """
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)
@@ -144,8 +141,8 @@ class ScriptedStream(GuardedStream):
     async def fetch(self) -> Sequence[Chunk]:
         """Wait for the delay of the model, perform the script up to the next chunk, and return this chunk.
 
-        After the end, the result is an empty sequence. A script that has no :class:`End` ends with the finish reason
-        ``stop``. A step that is a ``ModelError`` is raised, and ends the stream.
+        After the end, the result is an empty sequence. After the last step of a script without :class:`End`, the finish
+        reason is ``stop``. A step that is a ``ModelError`` is raised, and ends the stream.
         """
         await anyio.sleep(self._delay)
         for step in self._steps:
@@ -172,5 +169,5 @@ class ScriptedStream(GuardedStream):
         return (Chunk("", tokens=0, finish_reason="stop"),)
 
     async def release(self) -> None:
-        """Increment ``closed`` of the model if the stream was not read to its end."""
+        """Increment ``closed`` of the model if the stream has not ended and has not raised an error of the script."""
         self._model.closed += not self._over

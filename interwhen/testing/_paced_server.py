@@ -1,12 +1,12 @@
-"""A load generator: an OpenAI server on loopback in a separate process that sends many streams, each packet on time.
+"""A load generator: an OpenAI server on loopback in a separate process that sends many streams on a schedule.
 
 :func:`paced_server` starts the server. No model is involved. The field ``model`` of a request selects what is sent:
 
 - ``CHUNKS@PER_SECOND``: CHUNKS chunks of a fixed text, at PER_SECOND chunks a second; 0 sends all of them at once.
-- ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS``, if the server was started with a file of recordings: recording NUMBER,
-  or its first CHUNKS chunks, at the recorded times divided by SPEED. The ``prompt`` of the request counts as the
-  beginning of the recorded text: chunks within its length are left out, and the first of the others is sent at once.
-  The texts are not compared. A request of the chat API has no ``prompt`` and gets the whole recording.
+- ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS`` instead, if the server was started with a file of recordings: recording
+  NUMBER, or its first CHUNKS chunks, at the recorded times divided by SPEED. The ``prompt`` of the request counts as
+  the beginning of the recorded text: chunks within its length are left out, and the first of the others is sent at
+  once. The texts are not compared. A request of the chat API has no ``prompt``, so no chunk is left out.
 
 A request with ``"stream": false`` is answered at once with an empty text. ``GET /log`` returns the :class:`SentLog` of
 the stream that began last, ``GET /tally`` a :class:`LoadTally`, and any other GET request a list of one model.
@@ -70,18 +70,18 @@ class LoadTally(msgspec.Struct, frozen=True):
     """
 
     sent: int
-    """Packets that were due."""
+    """Packets that were sent, or queued after unsent bytes."""
     late_p99_ms: float
     """The delay from the due time of a packet until the server sent it: the 99th percentile, in milliseconds.
 
     It is rounded down to a tenth, and is at most 100.
     """
     late_max_ms: float
-    """The longest of these delays, without these limits."""
+    """The longest of these delays in milliseconds, neither rounded nor limited."""
     held: int
     """Packets that had to wait because the client had not read earlier ones."""
     busy: float
-    """The share of time in which the process used its core."""
+    """The CPU time of the process, as a share of the time since the last tally."""
 
 
 class Schedule(NamedTuple):
@@ -199,7 +199,7 @@ class _PacedConnection:
         ready.register(sock, selectors.EVENT_READ, self)
 
     def read(self) -> tuple[bytes, bytes] | None:
-        """Read bytes from the socket; return the head and body of a request if it is complete, and ``None`` if not.
+        """Read bytes from the socket; return the head and body of a request if these complete one, else ``None``.
 
         If the client has closed the connection, close it here, too, and return ``None``.
         """
@@ -248,7 +248,7 @@ class _PacedConnection:
         return bool(self._unsent)
 
     def send_next(self) -> None:
-        """Send the next packet of the stream, and record the time in ``log``."""
+        """Send the next packet of the stream, or queue it after unsent bytes, and record the time in ``log``."""
         packet = self._schedule.packets[self._next]
         self._next += 1
         self.log.sent.append(time.monotonic())
@@ -450,7 +450,7 @@ def loopback_process(module: str, *arguments: str) -> Iterator[str]:
 
 @contextmanager
 def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> Iterator[str]:
-    """Run this server in a separate process on the last CPU core, and yield its base URL.
+    """Run this server in a separate process, on the last CPU core if the system supports this; yield its base URL.
 
     The server replays the file *recordings*; without this file, it sends the fixed text. With *stamped*, the text of
     the first chunk of each stream is the ``time.monotonic()`` at which the server began the answer; requests must then

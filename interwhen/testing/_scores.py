@@ -79,7 +79,7 @@ class Spread(msgspec.Struct, frozen=True):
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """The scores of a monitor on labelled traces.
 
-    A trace is *flagged* if a verifier refuted a claim that has a span, because this would interrupt a run.
+    A trace is *flagged* if a verifier refuted a claim that has a span, because this could interrupt a run.
     """
 
     traces: int
@@ -90,7 +90,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     false_interrupts: Rate
     """The share of flagged traces among the right traces."""
     verified: Rate
-    """The share of right traces whose text would be verified: see :attr:`TrialResult.is_verified`."""
+    """The share of right traces whose text could be verified: see :attr:`TrialResult.is_verified`."""
     unclear: Rate
     """The share of flagged traces among the unclear traces."""
     located: Rate
@@ -107,22 +107,22 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     remaining: Spread
     """The share of a flagged wrong trace that was not written yet when the check of the first violation could start."""
     claims: int
-    """Claims with a verdict: the sum of the next three."""
+    """Claims with a verdict, and recognized text that no claim covers: the sum of the next three."""
     passed: int
     violated: int
     unknown: int
     troubles: int
-    """Checks, extractions and preparations that failed."""
+    """Checks, extractions, preparations and runs that failed."""
     silent: int
-    """Traces without a claim that got a verdict."""
+    """Traces whose ``claims`` are 0."""
     aside: int
     """Traces to which the monitor does not apply in any turn."""
     check_ms: Spread
-    """Milliseconds per check that gave a verdict."""
+    """Milliseconds per check that gave a verdict; see :attr:`TrialResult.check_seconds`."""
     extract_ms: Spread
     """Milliseconds of extraction on the event loop per 1,000 characters of a trace."""
     prepare_ms: Spread
-    """Milliseconds per call of ``prepare``, which runs once per turn."""
+    """Milliseconds per call of ``prepare``, which is called once per turn."""
     reasons: tuple[tuple[str, int], ...] = ()
     """The 20 most frequent reasons of ``Unknown`` verdicts, each with its count."""
 
@@ -137,7 +137,7 @@ class Cases(msgspec.Struct, frozen=True, kw_only=True):
     early: tuple[TrialResult, ...]
     """Wrong traces that were flagged before the labelled mistake."""
     troubled: tuple[TrialResult, ...]
-    """Traces with a check, an extraction or a preparation that failed, whatever their label."""
+    """Traces with a check, an extraction, a preparation or a run that failed, whatever their label."""
 
 
 def score(tried: Iterable[TrialResult]) -> Score:
@@ -186,7 +186,7 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 def place(tried: TrialResult) -> Place:
     """Tell whether the first violation of a flagged trace is before, at or after the labelled mistake.
 
-    The result is ``unknown`` if the trace has no labelled mistake. If the span of the mistake is not known, each
+    The result is ``unknown`` if the trace has no labelled mistake. If the span of the mistake is not known, a first
     violation in its turn counts as ``at`` the mistake.
     """
     mistake, first = tried.trace.mistake, tried.found[0]
@@ -287,9 +287,9 @@ def assert_trial(
 
     *recall*, *precision* and *located* are minima, and *false_interrupts* is a maximum, for the rates of the same name
     in :class:`Score`; each is from 0 to 1. A limit is also not met if there are no traces from which to compute its
-    rate. :class:`AssertionError` is also raised if a check, an extraction or a preparation fails. The message shows up
-    to *show* cases of each kind. *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`, whose errors
-    are raised, too.
+    rate. :class:`AssertionError` is also raised if a check, an extraction, a preparation or a run fails. The message
+    shows up to *show* cases of each kind. *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`, whose
+    errors are raised, too.
     """
     tried = try_monitor_sync(monitor, traces, seed=seed, model=model)
     total = score(tried)

@@ -1,4 +1,4 @@
-"""Scripts of a scripted server for every network fault, by name."""
+"""Scripts of a scripted server for network faults, by name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HTML = b"<!doctype html><title>Bad gateway</title>"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A kind of wrong server behaviour: a script for it, and how many requests of a run get this script."""
+    """A kind of wrong server behaviour: a script for it, and how many requests to the server get this script."""
 
     says: str
     """A description of the fault."""

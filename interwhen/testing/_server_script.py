@@ -27,7 +27,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send bytes of the body, framed as one chunk if the body is chunked."""
+    """Send bytes of the body, framed as one chunk if the body is chunked. Empty bytes end a chunked body."""
 
     data: bytes
 
@@ -48,7 +48,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Send nothing until the client closes the connection or aborts the request."""
+    """Send nothing more. The steps after it are not reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +63,27 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Forever:
-    """Repeat *steps* until the client closes the connection or aborts the request. Steps after it are not reached."""
+    """Repeat *steps*, which must not be empty, without end. The steps after it are not reached."""
 
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Deaf:
-    """A step after which the server ignores a close by the client. Only an abort call ends the answer early.
+    """A step after which the server ignores a close by the client, but not an abort call.
 
     The scripted transport ignores this step.
     """
 
 
 Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | Forever | Deaf
-"""A script is a sequence of steps. After the last step, the server ends the body correctly."""
+"""A script is a sequence of steps. After the last step, the server ends a chunked body correctly."""
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
     """Return the steps of a complete response with the status *status*, the body *body* and a ``content-length``.
 
-    The body is JSON unless *headers* say otherwise.
+    The ``content-type`` is JSON unless *headers*, whose names are in lower case, say otherwise.
     """
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))

@@ -29,7 +29,7 @@ __all__ = ["Label", "LabelledTrace", "Mistake", "Turn", "read_traces", "write_tr
 
 Label: TypeAlias = Literal["right", "wrong", "unclear"]
 """The correct judgement of a trace. ``right``: a violation is a false alarm. ``wrong``: the trace has a mistake that a
-verifier must find. ``unclear``: precision and recall ignore the trace."""
+verifier should find. ``unclear``: precision and recall ignore the trace."""
 _SHOWN = 200
 """The maximum length of the reason in an error about an invalid line, in characters."""
 
@@ -52,7 +52,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The position of the first mistake in a wrong trace."""
+    """The position of the first mistake in a trace."""
 
     turn: int
     """The index of the turn with the mistake, from 0."""
@@ -104,10 +104,11 @@ _DECODER = msgspec.json.Decoder(LabelledTrace)
 def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iterator[LabelledTrace]:  # noqa: A002
     """Yield the traces in the file at *path*. *format* names an installed reader for other formats and folders.
 
-    Blank lines are skipped. Raises :class:`~interwhen.UsageError` at the call if the file does not exist, or is a
-    folder without a *format*; and during the iteration if the file cannot be read or has an invalid line, which the
-    error names. Raises :class:`~interwhen.PluginError` during the iteration if the reader is not installed or fails. An
-    error of interwhen that the reader raises is passed on.
+    Raises :class:`~interwhen.UsageError` at the call if the file does not exist, or is a folder without a *format*.
+    Without *format*, blank lines are skipped, and :class:`~interwhen.UsageError` is raised during the iteration if the
+    file cannot be read or has an invalid line, which the error names. With *format*, :class:`~interwhen.PluginError` is
+    raised during the iteration if the reader is not installed or fails; an error of interwhen that the reader raises is
+    passed on.
     """
     where = Path(path)
     if not where.exists():

@@ -6,7 +6,7 @@
     print(score(tried).recall)
 
 Each turn of a trace is one run. Its model replays the turn in chunks of random sizes. The monitor only observes,
-whatever its delivery and remedy are, so that the trial finds all violations in a trace and not only the first.
+whatever its delivery and remedy are, so that the trial finds violations after the first one, too.
 
 Why: docs/decisions/0019-trying-verifiers.md.
 """
@@ -145,7 +145,7 @@ _UNLIMITED = 1_000_000
 
 
 class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
-    """A refuted claim that has a span. In a real run, it would interrupt, unless the monitor only observes.
+    """A refuted claim that has a span. In a real run, it could interrupt, unless the monitor only observes.
 
     ``why``, ``witness`` and ``repair`` are those of its violation.
     """
@@ -192,20 +192,20 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     aside: int = 0
     """The number of turns to which the monitor does not apply: its ``prepare`` returned ``None``."""
     check_seconds: tuple[float, ...] = ()
-    """The seconds of each check that gave a verdict. Equal claims of one turn are checked only once."""
+    """The seconds of each check that gave a verdict. Verdicts from the cache are left out."""
     extract_seconds: float = 0.0
-    """The seconds of all extractions on the event loop, without the time that a model takes to answer forks."""
+    """The seconds of all extractions on the event loop, without the time that the model takes to answer forks."""
     prepare_seconds: tuple[float, ...] = ()
     """The seconds of ``prepare`` for each turn; empty if the monitor has no ``prepare``."""
 
     @property
     def is_flagged(self) -> bool:
-        """Whether a verifier refuted a claim that has a span, so that a run would have been interrupted."""
+        """Whether a verifier refuted a claim that has a span, so that a run could have been interrupted."""
         return bool(self.found)
 
     @property
     def is_verified(self) -> bool:
-        """Whether this text would be verified: a claim passed, and none was refuted, unknown or failed."""
+        """Whether a claim passed, none was refuted or unknown, and nothing failed, so that a run could be verified."""
         return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
 
     @property
@@ -217,7 +217,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 def recut(text: str, seed: object = 0) -> list[str]:
     """Return *text* in chunks of random lengths, most of them short; empty for an empty *text*.
 
-    The same *seed* gives the same chunks.
+    The same *text* and *seed* give the same chunks.
     """
     rng = random.Random(str(seed))  # noqa: S311  not for security
     chunks, at = [], 0
@@ -229,7 +229,7 @@ def recut(text: str, seed: object = 0) -> list[str]:
 
 
 def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
-    """Return the segments of *text* that *trigger* gives to a monitor. All of *text* belongs to *phase*.
+    """Return the segments that *trigger* finds in *text*, as at the end of a run. All of *text* belongs to *phase*.
 
     Raises :class:`~interwhen.UsageError` if *trigger* has an invalid value.
     """
@@ -266,9 +266,9 @@ def try_monitor_sync(
 ) -> list[TrialResult]:
     """Do the same as :func:`try_monitor`, for synchronous code: return the results of all traces as a list.
 
-    After each trace, the function *on_trial* is called with its result. If this thread runs an event loop already, as
-    in a notebook, another thread does the work, and this call blocks the loop. Raises the errors of
-    :func:`try_monitor`.
+    After each trace, the function *on_trial* is called with its result. If this thread runs an asyncio event loop
+    already, as in a notebook, another thread does the work, and this call blocks the loop. Raises the errors of
+    :func:`try_monitor` and of *on_trial*.
     """
     done: list[TrialResult] = []
 

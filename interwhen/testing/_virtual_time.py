@@ -1,4 +1,4 @@
-"""Virtual time: an asyncio event loop on which hours take milliseconds, with the same steps each time."""
+"""Virtual time: an asyncio event loop on which waiting takes no real time, and which makes the same steps each time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class VirtualTimeError(InterwhenError):
 
 
 class DeadlockError(VirtualTimeError):
-    """All tasks wait and no timer is set: on a real loop this would hang forever.
+    """All tasks wait and no timer is set: without events from outside, this would hang forever on a real loop.
 
-    ``waiting`` has the name of each task, with the file and the line at which it waits.
+    ``waiting`` has the name of each task, with the file and the line at which it waits, if these are known.
     """
 
     def __init__(self, waiting: tuple[str, ...]) -> None:
@@ -182,7 +182,7 @@ def _run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """Return the name of *task*, with the file and the line at which it waits.
+    """Return the name of *task*, with the file and the line at which it waits, if these are known.
 
     This is the innermost line outside of asyncio and anyio. The chain of awaits ends at an asynchronous generator,
     whose frame cannot be read.
@@ -214,8 +214,8 @@ class VirtualWorkers:
     """Replaces the threads and processes of a run: ``interwhen.run(..., workers=VirtualWorkers(...))``.
 
     *shift* returns how long each check takes and whether its worker dies. The check itself runs on the event loop and
-    takes no virtual time. As with real workers, at most *threads* and *processes* checks run at once, others wait, and
-    the deadline of a check in a process begins when a process is free.
+    takes no virtual time. As with real workers, at most *threads* checks in threads and *processes* checks in processes
+    run at once, others wait, and the deadline of a check in a process begins when a process is free.
     """
 
     def __init__(

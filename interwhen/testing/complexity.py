@@ -8,7 +8,7 @@
         assert_linear(my_monitor())
 
 An extractor runs on the event loop, and a verifier has a deadline. Text that makes them slow delays the stream or
-leaves it unverified. :data:`BAITS` are texts that make careless code slow.
+leaves it unverified. :data:`BAITS` are kinds of text that may make careless code slow.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def count_steps(function: Callable[..., object], *arguments: Any) -> int:
 
     C code inside one instruction (a slice, ``str.find``, a regex) is not counted: use :func:`cpu_seconds` for that. The
     garbage collector is off during the call. Raises the exceptions of *function*. The numbers differ between versions
-    of Python, but their growth does not.
+    of Python, so compare their growth.
     """
     counted = _monitored if sys.version_info >= (3, 12) else _traced
     # A garbage collection would run unrelated finalizers.
@@ -223,7 +223,7 @@ Reader: TypeAlias = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The number of steps of a function for texts of *bait*, each twice as long as the previous one.
+    """The number of steps of a function for texts of *bait*, whose repeated part doubles from text to text.
 
     ``sizes`` are the lengths of their repeated parts in characters, and ``steps`` the numbers of steps.
     """
@@ -243,12 +243,12 @@ class Growth:
 
 
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
-    """Return a function that runs *monitor* on a text as one segment: recognizer, extractor, and verifier.
+    """Return a function that runs *monitor* on a text as one segment, with its recognizer, extractor and verifier.
 
     The function returns the list of the verdicts. A monitor with ``prepare`` is prepared for *prompt* now; if it does
     not apply, the function returns an empty list. If the extractor is a fork, the text is also the reply of the fork.
-    Asynchronous verifiers are not run. Raises the errors of :func:`prepared_for`; the function raises those of the
-    monitor.
+    Asynchronous verifiers are not run, and give no verdict. Raises the errors of :func:`prepared_for`; the function
+    raises those of the monitor.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -286,8 +286,8 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
     """Count the steps of *target* for a text of *bait* with *size* characters, then for *doublings* longer texts.
 
-    Each text is twice as long as the previous one. *target* is a function of a text, or a monitor (see
-    :func:`read_and_check`). It is called once before, with a short text, to fill its caches.
+    *size* is that of the repeated part, which doubles from text to text. *target* is a function of a text, or a monitor
+    (see :func:`read_and_check`). It is called once before, with a short text, to fill its caches.
     """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     read(bait.of(8))  # fills caches, which do not count
@@ -303,10 +303,10 @@ def assert_linear(
     limit: float = 2.5,
     slack: int = 2000,
 ) -> None:
-    """Raise :class:`AssertionError` if a text twice as long multiplies the steps of *target* by *limit* or more.
+    """Raise :class:`AssertionError` if doubling a text multiplies the steps of *target* by *limit* or more on average.
 
-    *baits* are the kinds of text, and *size* is the length of the shortest one in characters. *slack* steps are not
-    counted, for work that happens once, such as filling a table. See :meth:`Growth.ratio`.
+    *baits* are the kinds of text, and *size* is the length of the shortest repeated part in characters. *slack* steps
+    are not counted, for work that happens once, such as filling a table. See :meth:`Growth.ratio`.
     """
     grown = [measure(target, bait, size=size) for bait in baits]
     bad = [f"{each.bait}: {each.sizes} characters: {each.steps} steps" for each in grown if each.ratio(slack) >= limit]
@@ -363,7 +363,7 @@ _NOT = {
 def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
     """Return the reasons why the regex *pattern* may need more than linear time; empty if none is found.
 
-    Three common forms are found: a repetition inside a repetition that can match the same text in several ways,
+    It looks for three common forms: a repetition inside a repetition that can match the same text in several ways,
     alternatives inside a repetition that can match the same text, and two unbounded repetitions that can match the same
     text. Some reported patterns are linear all the same, and some slow ones are not found. Raises :class:`re.error` if
     *pattern* is not valid.
@@ -410,7 +410,7 @@ def _repetition(items: _Items, at: int, after: frozenset[str], *, looped: bool) 
 
 
 def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
-    """Return whether the unbounded repetition at index *at* and a later one can match the same text.
+    """Return whether the unbounded repetition at index *at* and a later one may match the same text.
 
     *start* has the characters with which a match of the repetition at *at* can begin.
     """
@@ -424,7 +424,7 @@ def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
 
 
 def _first(items: _Items) -> tuple[frozenset[str], bool]:
-    """Return the characters with which a match of *items* can begin, and whether a match can be empty."""
+    """Return with which characters of the sample a match of *items* can begin, and whether a match can be empty."""
     found: frozenset[str] = frozenset()
     for kind, value in items:
         chars, empty = _head(kind, value)

@@ -65,9 +65,9 @@ class ScriptedTransport(ScriptedEndpoint):
         transport = ScriptedTransport(faulty("stall"))
         model = CompletionsModel("http://scripted/v1", "scripted", transport=transport)
 
-    Each ``Send`` is one read. A body that ends early or has wrong framing raises
+    Each ``Send`` is one read. A step that breaks the connection or the framing raises
     :class:`~interwhen.models.ConnectError`, as with the real transports. An abort call only sets ``aborted`` of the
-    request: it does not end the answer, as it does with :class:`ScriptedServer`.
+    request; with :class:`ScriptedServer`, it also ends the answer.
     """
 
     open_responses = 0
@@ -136,7 +136,7 @@ class ScriptedResponse:
         """Return the bytes of the next ``Send`` step; empty bytes at the end of the body.
 
         Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection or has a second head, and
-        ``StreamClosed`` after :meth:`aclose`, or if it is called meanwhile.
+        ``StreamClosed`` if :meth:`aclose` was called before, or is called while this waits.
         """
         if self._is_closed:
             raise StreamClosed

@@ -4,10 +4,12 @@ import itertools
 import re
 from dataclasses import replace
 
+import anyio
+import interwhen
 import pytest
 from interwhen import Auto, Claim, Fork, Monitor, Pass, Repair, Resample, Span, Tracker, Unknown, Violation, verifier
-from interwhen.testing import ScriptedModel
-from sums import Sum, adds_up, slow, sums, supervise, watch
+from interwhen.testing import ScriptedModel, Shift, VirtualWorkers
+from sums import Sum, adds_up, judge, slow, sums, supervise, watch
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +116,19 @@ async def test_an_async_verifier_is_not_asked_once_more_while_the_stream_runs():
     assert found == ["repair"]
     assert calls == ["2+2=5", "2+2=4"]
     assert result.text == "2+2=4\n"
+
+
+async def test_the_check_of_a_repair_does_not_wait_for_a_busy_process():
+    """The stream is still open, and its text will be cut."""
+    workers = VirtualWorkers(lambda _verifier, claim: Shift(4.0 if claim.left == 3 else 1.0), processes=1)
+    watcher = watch(verifier(name="sums", worker="process")(judge), remedy=REMEDY)
+    model = ScriptedModel(["2+2=5\n3+3=6\n", "2+2=4\n"])
+    begun = anyio.current_time()
+    async with interwhen.run(model, "Q", monitors=[watcher], workers=workers) as run:
+        async for event in run:
+            if isinstance(event, interwhen.ViolationFound):
+                assert anyio.current_time() - begun <= 3.0
+    assert [record.remedy for record in run.result.violations if record.interrupted] == ["resample"]
 
 
 def asked_elsewhere(repair):

@@ -101,6 +101,7 @@ def test_a_file_can_be_named_by_a_variable_and_lies_in_the_working_directory(fil
         ("[budgets]\nremedies = -1", r"budgets\.remedies"),
         ("reading = 'upside down'", "upside down"),
         ("keys = ['short']", "keys"),
+        ("models = 5", r"models"),
         ("port = ", "TOML"),
     ],
 )
@@ -110,6 +111,12 @@ def test_what_is_wrong_is_said_by_its_place(text, said, tmp_path):
     with pytest.raises(UsageError, match=said) as caught:
         load_config({}, path=path, environment={})
     assert "bad.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "[\udc80"])
+def test_a_variable_with_damaged_json_is_named(value):
+    with pytest.raises(UsageError, match="INTERWHEN_MONITORS begins like JSON"):
+        load_config({}, environment={"INTERWHEN_MONITORS": value})
 
 
 def test_a_file_that_is_not_there_is_an_error_if_it_was_named(tmp_path):

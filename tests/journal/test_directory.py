@@ -144,6 +144,20 @@ async def test_the_oldest_journals_go_when_there_are_too_many_bytes(directory):
     assert here.deleted == 40 - len(left) > 0
 
 
+async def test_no_journal_goes_for_one_that_would_have_no_room_anyway(directory):
+    here = directory(max_bytes=1 << 16)
+    for number in range(3):
+        await call(here, number)
+    here.close()
+    before = names(here)
+    with pytest.raises(OSError, match="the journals may have 65536 bytes together"):
+        here.make_room(1 << 17)
+    assert names(here) == before
+    assert here.deleted == 0
+    here.make_room((1 << 16) - here.bytes + 1)  # one more than there is room for
+    assert names(here) == before[1:]
+
+
 async def test_old_journals_go_and_other_files_stay(directory, tmp_path):
     folder = tmp_path / "journals"
     folder.mkdir()

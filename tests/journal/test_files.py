@@ -1,5 +1,7 @@
 """The file: framed, chained, versioned, and read up to its first bad byte."""
 
+import errno
+import os
 import stat
 import struct
 from dataclasses import replace
@@ -22,7 +24,7 @@ from interwhen import (
 )
 from interwhen._core.messages import Ended, Extracted, Opened, Settled
 from interwhen.journal import _records as records
-from interwhen.journal._files import MAGIC, SCHEMA, START, frame, frames, preamble
+from interwhen.journal._files import MAGIC, SCHEMA, START, LockedFile, frame, frames, preamble
 from journals import KINDS, borders, goes_on, recorded, taken_apart
 from sums import watch
 
@@ -106,6 +108,19 @@ def test_a_first_record_that_is_no_header_is_refused(path):
     path.write_bytes(data + frame(b"\x93\xa3odd\x01\x02", chain)[0])
     with pytest.raises(JournalError, match="record 0 must be one that this version knows"):
         read_journal(path)
+
+
+def test_a_damaged_end_that_cannot_be_cut_off_is_named(path, monkeypatch):
+    def full(descriptor, size):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path.write_bytes(bytes(20))
+    monkeypatch.setattr(os, "ftruncate", full)
+    with pytest.raises(JournalError, match=r"its damaged end must be cut off, and cannot be \(Input/output error\)"):
+        LockedFile(str(path), keep=10, found=20)
+    monkeypatch.undo()
+    LockedFile(str(path), keep=10, found=20).close()  # it is not left locked
+    assert path.stat().st_size == 10
 
 
 @given(st.lists(st.binary(max_size=20), max_size=6), st.binary(max_size=12))

@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen.models import ChatModel, CompletionsModel, Request, StreamClosed
-from interwhen.models._chunks import decode_completion
+from interwhen.models._chunks import decode_chat, decode_completion
 from interwhen.models._token_stream import TokenStream
 from interwhen.testing.server import ScriptedTransport, Send, Sleep, data, events, fault, faulty
 from tests.fuzz.stream_property import Body, finish, read
@@ -19,6 +19,13 @@ def anyio_backend():
 
 WHOLE_BODY = b"".join(step.data for step in events(STORY))
 JUNK = b'data: {"choices":[{"text":"junk"}]}\n\ndata: [DONE]\n\n'
+
+
+def test_after_an_event_with_several_chunks_an_event_of_unknown_form_is_ignored():
+    both = data({"choices": [{"index": 0, "delta": {"reasoning": "so", "content": "a"}}]})
+    stream = TokenStream(Body([both, data({"type": "ping"}), data({"choices": [{"index": 0}]})]), decode_chat)
+    assert "".join(chunk.text for chunk in finish(stream.receive())) == "soa"
+    assert [chunk.finish_reason for chunk in finish(stream.receive())] == ["truncated"]
 
 
 def after_end(parts):

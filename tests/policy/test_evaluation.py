@@ -152,6 +152,26 @@ def test_an_evaluation_ends() -> None:
     assert "steps" in found.why
 
 
+LONG = "9" * 30
+
+
+def test_a_computed_number_that_is_very_long_is_not_known() -> None:
+    # Its text or its float would raise, and to add many of them would take very long.
+    for text in (" * ".join([LONG] * 50), f"0.5 hours * {' * '.join([LONG] * 50)}"):
+        found = value(text)
+        assert isinstance(found, Missing)
+        assert "long" in found.why
+    assert value(f"{LONG} * {LONG}") == int(LONG) ** 2
+
+
+def test_a_sum_of_amounts_that_becomes_very_long_is_not_known() -> None:
+    items = [{"name": "Mug", "price": f"1/{10**20 + number} USD"} for number in range(40)]
+    state = {"orders": {"A": {**ORDER, "items": items}}}
+    assert isinstance(value(f"sum i in {A}.items: i.price", state=state), Missing)
+    state["orders"]["A"]["items"] = items[:3]
+    assert value(f"(sum i in {A}.items: i.price) < $1", state=state) is True
+
+
 def test_a_missing_time_is_missing() -> None:
     bare = Situation("cancel", {"id": "A"})
     assert isinstance(evaluate(parse("now > 2024-01-01T00:00"), bare, SCHEMA), Missing)

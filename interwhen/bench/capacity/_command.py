@@ -48,7 +48,7 @@ def measure(
     """Measure what tokens, checks, forks and remedies cost on this machine, for `interwhen plan capacity`.
 
     The capacity model takes all its inputs from this file. The command also measures the points at which the model is
-    checked. It needs an otherwise idle machine, and about five minutes.
+    checked. It needs an otherwise idle machine, and by default about five minutes.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def measure(
         A folder of `interwhen eval`: its mean answer is the load. Without it, the load is one recorded answer, which
         has no remedies.
     rounds
-        How often each cost is measured. The median counts.
+        How often most costs are measured. The median counts.
     seconds
         The length of the streams that are read at the same time.
     """

@@ -1,4 +1,4 @@
-"""The inputs of the capacity model. Each value is measured by a command, never given by hand."""
+"""The inputs of the capacity model, and the file of ``interwhen plan measure`` that holds them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from interwhen.bench.evaluation._results import read_rows
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What one unit of each kind of work costs on one machine. ``interwhen plan measure`` measures all of them.
 
-    The names end in the unit: ``_us`` is microseconds, ``_ms`` milliseconds, ``_kb`` KiB.
+    The names end in the unit: ``_us`` is microseconds, ``_ms`` milliseconds, ``_kb`` KiB, ``_bytes`` bytes.
     """
 
     process_us: float
@@ -56,7 +56,7 @@ class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
     """What one answer asks for on average: tokens, checks, forks, remedies. Measured, or from ``interwhen eval``."""
 
     source: str
-    """Where the numbers come from."""
+    """A description of where the numbers come from."""
     tokens: float
     """Generated tokens of the stream, with those that were discarded."""
     seconds: float
@@ -64,7 +64,7 @@ class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
     checks: float = 0.0
     """Checks in worker processes or threads."""
     check_ms: float = 0.0
-    """How long one of them takes in its worker. From an evaluation it is an upper bound: it includes waiting."""
+    """How long one of them takes. It may include waiting for a worker, so it is an upper bound for the work."""
     forks: float = 0.0
     fork_tokens: float = 0.0
     """Tokens that all forks of an answer generate."""
@@ -144,7 +144,7 @@ def read_measured(path: Path) -> Measured:
     """Read the file *path* of ``interwhen plan measure``. Raises :class:`~interwhen.UsageError` if that fails."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Measured)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(
             f"--measured must be a file that `interwhen plan measure` wrote, got {str(path)!r} ({error}); measure again"
         ) from error
@@ -153,8 +153,8 @@ def read_measured(path: Path) -> Measured:
 def load_of_results(folder: Path) -> AnswerLoad:
     """Return the mean answer of the evaluation in *folder*.
 
-    Rows without a generated token do not count. Raises :class:`~interwhen.UsageError` if no other row is left, or if a
-    row cannot be read.
+    Rows without a generated token or a time do not count. Raises :class:`~interwhen.UsageError` if no other row is
+    left, or if a row cannot be read.
     """
     rows = [row for row in read_rows(folder) if row.tokens and row.seconds]
     if not rows:

@@ -30,7 +30,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     machines: int
     """Machines like the measured one, by cores and memory."""
     memory_mb: float
-    """The memory of all streams, in MB (a million bytes)."""
+    """The memory of all streams, in MB (a million bytes), without that of a process without streams."""
     tokens_per_second: float
     """What the model servers generate for the answers."""
     fork_tokens_per_second: float
@@ -52,7 +52,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     """What the capacity model says: streams per core, the needs of many streams, and the limits that they reach."""
 
     streams_per_core: int
-    """How many streams one event loop carries."""
+    """About how many streams one event loop carries."""
     workers_per_thousand: float
     """Worker processes for a thousand streams."""
     fork_tokens_per_answer: float
@@ -89,11 +89,10 @@ def streams_per_core(
 ) -> tuple[int, Simulated]:
     """Return about how many streams one event loop carries (at least 1), and the simulation of these streams.
 
-    *measured* has the costs and the mean answer, and *seed* is that of the simulation.
-    The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
-    The first is computed, the second is simulated, with a tenth fewer streams each time until it holds. *on_simulated*
-    is called with the number of streams of each simulation. Raises :class:`~interwhen.toolkit.MissingExtraError`
-    without simpy.
+    *measured* has the costs and the mean answer, and *seed* is that of the simulation. The loop may be busy for
+    :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile. The first is computed, the
+    second is simulated, with a tenth fewer streams each time until it holds or one is left. *on_simulated* is called
+    with the number of streams of each simulation. Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
     """
     low, high = 1, 2
     while cpu_share(measured, high) <= BUSY:

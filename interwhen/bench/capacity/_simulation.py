@@ -2,8 +2,8 @@
 
 A *station* has servers and one queue, first come, first served. The event loop is a station with one server. Tokens
 reach it in steps, as the senders and the system deliver them, and it wakes up once for each step. The workers are a
-station with as many servers. With random arrivals and service times, a station is the M/M/c queue of the textbooks, and
-tests compare both.
+station with as many servers. With exponentially distributed times between arrivals and for service, a
+station is the M/M/c queue of the textbooks, and tests compare both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Simulated(NamedTuple):
     loop_busy: float
     """The share of time in which the event loop uses its core."""
     late_mean_ms: float
-    """From the arrival of a token until the event loop has handled it: the mean."""
+    """From the step with which a token reaches the event loop until the loop has handled it: the mean."""
     late_p99_ms: float
     """The 99th percentile of the same time."""
     workers_busy: float
@@ -59,7 +59,7 @@ class Station:
         self.waits: list[float] = []
         """How long each job waited before it began, in seconds."""
         self.busy = 0.0
-        """The seconds that all servers worked."""
+        """The seconds that all servers worked on jobs that have ended."""
 
     def reset(self) -> None:
         """Forget the waiting times and the busy time so far, at the end of the warm-up."""

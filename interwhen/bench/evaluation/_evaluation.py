@@ -39,53 +39,53 @@ _EACH = 1.0
 """The time between two writes of what running rows have spent, in seconds."""
 _REFUSED = (429, 503)
 _MISSET = (401, 402, 403, 404, 405, 407)
-"""Statuses that say that the key, the URL or the model is wrong. All rows would fail so, none by its own fault."""
+"""Statuses that say that the key, the URL or the model is wrong. They end the evaluation."""
 _NO_RECONNECTS = 0
-"""A run does not ask a server again that refused or broke off: the fleet learns from it, and chooses the next one."""
+"""A run does not reconnect to a server that refused or broke off: the fleet learns from it, and chooses a server."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """How many rows of an evaluation are done, and what they have cost."""
+    """How many rows of an evaluation are done, and what they have cost.
+
+    With Ray, ``running`` counts tasks, ``tokens`` those of finished rows, and some other counts are of ended tasks.
+    """
 
     known: int | None
     """The number of rows; ``None``: not known yet."""
     before: int = 0
-    """Rows that earlier starts have finished."""
+    """Rows that earlier starts have finished, as far as the source was read."""
     rows: int = 0
     """Rows that this start has finished."""
     running: int = 0
     """Rows that are running now."""
     tokens: int = 0
-    """Tokens of this start: of finished rows, of running ones, and of attempts that failed."""
+    """Generated tokens of this start: of finished rows, of running ones (at least), and of attempts that failed."""
     prompt_tokens: int = 0
     """Prompt tokens of the rows that this start has finished."""
     tokens_again: int = 0
     """Tokens of attempts of this start that ended without a row."""
     moved: int = 0
-    """How often a row began again on another server, because the last one failed or refused it."""
+    """How often a row began again on another server than the one that failed or refused it."""
     requests: int = 0
     """Requests of this start to all servers, with those of forks, in runs that have ended."""
     left: list[int] = field(default_factory=list)
-    """Rows that failed too often in this start. The next start tries them again."""
+    """The numbers of rows that failed too often in this start. The next start tries them again."""
     is_budget_spent: bool = False
     """Whether no further row begins, because the budget of tokens is used up."""
     seconds: float = 0.0
-    """The time since this start."""
+    """The time since this start, at the last report."""
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The seconds that the rest of the rows needs at the speed so far; ``None`` if it cannot be known yet."""
+        """About how many seconds the rest of the rows needs at the speed so far; ``None`` if it cannot be known yet."""
         if self.known is None or not self.rows or not self.seconds:
             return None
         return max(self.known - self.before - self.rows, 0) * self.seconds / self.rows
 
     @property
     def affinity(self) -> float | None:
-        """The share of requests that went to the server that has their prefix in its cache.
-
-        If a row begins again on another server, that request does not count as one of them. ``None`` without a request.
-        """
+        """The share of requests that did not move a row to another server; ``None`` without a request."""
         return None if not self.requests else 1 - self.moved / self.requests
 
 
@@ -111,7 +111,8 @@ class _Attempt:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     """The id of the try in the files of results."""
     tokens: int = 0
-    """Tokens so far: one for each piece of text until the run has ended, then those of its ledger."""
+    """Generated tokens so far: one for each piece of the model's text until the run has ended, then those of its
+    ledger."""
     first: float | None = None
     """The time from the beginning to the first token, in seconds; ``None`` before it."""
     is_counted: bool = False
@@ -120,12 +121,12 @@ class _Attempt:
 
 @dataclass(slots=True, kw_only=True)
 class Evaluation:
-    """Runs the rows of an evaluation until all have results or have failed too often, or until the budget is spent.
+    """Runs the rows of an evaluation until each has a result or has failed too often, or until the budget is spent.
 
     *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
     the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is
     tried *tries* times; refusals of a busy server do not count. *budget_tokens* stops new rows when this start and the
-    earlier ones have generated so many tokens.
+    earlier ones have generated so many tokens, with those that running rows are expected to need.
     """
 
     prompts: Prompts
@@ -154,7 +155,7 @@ class Evaluation:
     _ended: anyio.Event = field(init=False)
 
     async def run(self) -> Progress:
-        """Run all rows that have no result yet, write their results, and return the progress at the end.
+        """Run the rows that have no result yet, write their results, and return the progress at the end.
 
         Raises :class:`~interwhen.UsageError` if the prompts cannot be read, if results cannot be written, if a server
         answers that the key, the URL or the model is wrong, or if no server answers any more, and

@@ -1,12 +1,12 @@
 """Shares the prompts of an evaluation among several servers: health, weights, and limits that adapt.
 
 Each run keeps the server that it began on, for its resumes and forks too, because that server has its prefix in the
-cache. Only a run whose server fails begins again on another one.
+cache. Only a row whose server fails or refuses it begins again, perhaps on another server.
 
-The limit of each server follows AIMD, as TCP does: it grows by one for each round of successes while it is used up, and
-shrinks by a factor when the server refuses (429, 503) or lets first tokens wait much longer than before. A server that
-fails is left alone for a while, and then tried with one run. (Chiu and Jain, "Analysis of the increase and decrease
-algorithms for congestion avoidance in computer networks", 1989.)
+The limit of each server follows AIMD, as TCP does: it grows by about one for each round of successes while it is used
+up, and shrinks by a factor when the server refuses (429, 503) or lets first tokens wait much longer than before. A
+server that fails is left alone for a while, and then tried with one run. (Chiu and Jain, "Analysis of the increase and
+decrease algorithms for congestion avoidance in computer networks", 1989.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SLOW = 4.0
 _SLOW_SECONDS = 1.0
 """... and at least this many seconds more than that."""
 _FIRST_REST, _LONGEST_REST = 0.5, 60.0
-"""How long a server that failed is left alone, in seconds: at first, and at most. Each failure doubles the time."""
+"""How long a server that failed is left alone, in seconds: at first, and at most. Each failure in a row doubles it."""
 
 
 class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
     refusals: int
     """Runs that the server refused because it was overloaded."""
     limit: float
-    """The most simultaneous runs that the server gets now."""
+    """The most simultaneous runs that the server gets; after a failure it gets fewer."""
     busy: int
     """Runs that the server has now."""
     usual_first_token: float | None
@@ -58,7 +58,7 @@ class Endpoint:
     weight: float = 1.0
     """The share of runs that it gets, relative to the other servers."""
     limit: float = 8.0
-    """How many runs it may have at the same time."""
+    """How many runs it may have at the same time, except after a failure."""
     most: float = 256.0
     """The highest value of ``limit``."""
     busy: int = 0
@@ -83,14 +83,14 @@ class Endpoint:
     """The time of the last decrease. Runs that began before it say nothing about the new limit."""
 
     def has_room(self, now: float) -> bool:
-        """Return whether a run may begin at the time *now*. After a failure, only one run at a time is allowed."""
+        """Return whether a run may begin at the time *now*. After a failure, one run at a time may."""
         if now < self.rests_until:
             return False
         return self.busy < (1 if self._in_a_row else max(1, int(self.limit)))
 
     @property
     def load(self) -> float:
-        """How busy the server is, as a share of its limit, divided by its weight.
+        """How busy the server would be with one more run, as a share of its limit, divided by its weight.
 
         The next run goes to the server with the lowest load.
         """
@@ -104,7 +104,8 @@ class Endpoint:
         """Record that a run ended with a result, and adapt the limit and the usual time to the first token.
 
         The run began at the time *begun*, and it is *now* now. *first_token* is the time to its first token, in
-        seconds. The limit shrinks after a slow first token, and else grows if it was used up.
+        seconds. After a slow first token, the limit shrinks, unless it has shrunk since *begun*; else it
+        grows if it was used up.
         """
         used_up = self.busy >= int(self.limit)
         self.busy -= 1
@@ -120,7 +121,7 @@ class Endpoint:
             )
 
     def refuse(self, begun: float, now: float, after: float | None, trouble: str = "") -> None:
-        """Record that the server refused a run because it is overloaded, and shrink the limit.
+        """Record that the server refused a run because it is overloaded; shrink the limit if it has not since *begun*.
 
         The run began at the time *begun*. The parameter *after* is how many seconds the server asked to wait before the
         next request; no run begins for this time, but at most for 60 seconds. *trouble* is the error.

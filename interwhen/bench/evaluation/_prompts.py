@@ -1,7 +1,8 @@
 """Reads the prompts of an evaluation: from a file, a URL, a dataset of the Hugging Face hub, or an installed task.
 
-Rows are numbered from 0 in the order of the source. They are read one after another, so that a million prompts need
-no more memory than one. Only the exercises of an installed task are all in memory.
+Rows are numbered from 0 in the order of the source. Most sources are read row by row, so that a million prompts need
+little more memory than one. The exercises of an installed task, and a Parquet file from a URL that cannot seek, are in
+memory as a whole.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class PromptRow(NamedTuple):
     """The name that the source gives, or ``row-`` and the number."""
     prompt: Prompt
     monitors: tuple[MonitorSpec, ...] = ()
-    """The monitors of this row, in addition to those of the command."""
+    """The monitors of this row. Those of the command are added, and replace monitors with the same name."""
     grade: Callable[[str], bool] | None = None
     """Tells whether a final text has the right answer; ``None``: the source has no right answer for this row."""
 
@@ -57,7 +58,7 @@ class Prompts:
     spec: str
     """The text from which :func:`open_prompts` made it."""
     digest: str
-    """Changes when the content of the source changes, so that results are never continued with other prompts."""
+    """Changes with the prompts of the source, so that results are not continued with other prompts."""
     rows: Callable[[], Iterator[PromptRow]]
     count: int | None = None
     """The number of rows; ``None``: it is known only at the end."""
@@ -92,7 +93,7 @@ def open_prompts(
     limits the rows of files. *prompt_field* and *answer_field* are the fields of a row; a row without an answer is not
     graded. The first group of *answer_pattern* is the answer in a text of the model.
 
-    All rows of a file are read and checked now; a dataset of the hub is downloaded. Raises
+    The rows of a file (the first *count*) are read and checked now; a dataset of the hub is downloaded. Raises
     :class:`~interwhen.UsageError` if the source cannot be read, if a file has no row or a wrong one, or if
     *answer_pattern* is no regex with a group, and :class:`~interwhen.toolkit.MissingExtraError` if the package for the
     source is missing. Wrong rows of the hub raise it when they are read.

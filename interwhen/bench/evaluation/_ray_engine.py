@@ -1,8 +1,8 @@
 """``interwhen eval --engine ray``: tasks of a Ray cluster run the shards, with the code that runs them in one process.
 
 Each task gets neighbouring shards. It writes their files in the shared folder of results, so a task whose process or
-node is killed loses no row: Ray starts it again, and it skips the rows that have a result. This process only reads what
-the tasks have written.
+node is killed loses no finished row: Ray starts it again, and it skips the rows that have a result. This process reads
+the progress from the files.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -
 def groups_of(shards: int, tasks: int) -> list[tuple[int, ...]]:
     """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, and return the groups.
 
-    Each group is run by one Ray task. *tasks* tasks run at the same time, and each of these places gets about four
-    groups in turn.
+    Each group is run by one Ray task. *tasks* tasks may run at the same time, and there are at most four groups for
+    each of them.
     """
     size = max(1, math.ceil(shards / (tasks * _GROUPS)))
     return [tuple(range(start, min(start + size, shards))) for start in range(0, shards, size)]
@@ -92,7 +92,7 @@ class ResultTail:
             for line in text[:whole].splitlines(keepends=True):
                 try:
                     row = self._decode(line)
-                except msgspec.MsgspecError as error:
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise unreadable_row(path, f"the line at byte {at}", error) from error
                 at += len(line)
                 yield row
@@ -105,12 +105,12 @@ async def run_on_ray(
     tasks: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> EvaluationEnd:
-    """Run all shards of the evaluation *settings* in tasks of the Ray cluster at *address*.
+    """Run the shards of the evaluation *settings* in tasks of the Ray cluster at *address*.
 
     At most *tasks* run at the same time; ``None``: one for each CPU of the cluster. Without *address*, Ray takes a
-    running cluster or starts one here. *on_progress* is called about once a second with the progress of all. Raises
-    :class:`~interwhen.UsageError` if the cluster cannot be reached, if a task ends with an error, or if Ray cannot
-    finish it, and :class:`~interwhen.toolkit.MissingExtraError` without Ray. The other tasks are cancelled then.
+    running cluster or starts one here. *on_progress* is called about once a second with the progress of all tasks.
+    Raises :class:`~interwhen.UsageError` if the cluster cannot be reached, if a task ends with an error, or if Ray
+    cannot finish it, and :class:`~interwhen.toolkit.MissingExtraError` without Ray. The other tasks are cancelled then.
     """
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.

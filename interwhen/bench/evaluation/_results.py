@@ -1,8 +1,8 @@
 """Keeps the results of an evaluation in a folder: a manifest, and append-only files of rows, a file for each shard.
 
 A row is written once, with one ``write``, when its run has ended. A process that is killed therefore leaves whole rows
-and at most one torn line, which the next start removes. What running rows have spent so far is written beside them once
-a second, so that tokens that a kill makes the next start spend again are counted.
+and at most one torn line in a file, which the next start removes. What running rows have spent so far is written beside
+them once a second, so that tokens that a kill makes the next start spend again are counted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = ""
     """``answer`` or ``steps`` for a verified row."""
     why: str = ""
-    """The reasons against ``verified``, or the error."""
+    """The reasons against ``verified``, or the error; empty for a verified row."""
     grade: str = ""
     """``right`` or ``wrong``, compared with the answer that the source gives; empty: the source gives none."""
     answer: str = ""
@@ -78,7 +78,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     checks: int = 0
     """Checks on the returned text."""
     worker_checks: int = 0
-    """Checks that ran in worker threads or processes."""
+    """Those of them whose verifiers run in worker threads or processes."""
     worker_seconds: float = 0.0
     """How long these took, with the time that they waited for a worker."""
     forks: int = 0
@@ -119,7 +119,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     rows: int = 0
     statuses: dict[str, int] = msgspec.field(default_factory=dict)
     graded: int = 0
-    """Rows whose source gives an answer to compare with."""
+    """Rows with a grade."""
     right: int = 0
     verified_right: int = 0
     """Rows that are verified and graded as right."""
@@ -252,12 +252,12 @@ class Results:
         return True
 
     def leave(self, shard: int) -> None:
-        """Mark the file of *shard* as complete, so that the next flush closes it."""
+        """If the file of *shard* is open, mark it as complete, so that the next flush closes it."""
         if (found := self._open.pop(shard, None)) is not None:
             self._left.append(found)
 
     def flush(self) -> None:
-        """Make sure that all rows so far survive a crash of the machine, and close the files of complete shards.
+        """Wait until the rows so far are on the disk, and close the files of complete shards.
 
         It may take long, so call it in a thread. Raises :class:`UsageError` if the disk does not take the rows.
         """
@@ -332,14 +332,14 @@ def read_manifest(place: str | os.PathLike[str]) -> Manifest:
     path = Path(place) / _MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{str(path)!r} must be the manifest of an evaluation, got an error: {error}; name another folder"
         ) from error
 
 
 def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
-    """Yield all rows in the folder *place*, in the order of the files. A file's incomplete last line is left out.
+    """Yield the rows in the folder *place*, in the order of the files. A file's incomplete last line is left out.
 
     Raises :class:`~interwhen.UsageError` if another line cannot be read.
     """
@@ -378,7 +378,7 @@ def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
                     return
                 try:
                     yield decode(line)
-                except msgspec.MsgspecError as error:
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise unreadable_row(path, f"line {number}", error) from error
     except FileNotFoundError:
         return

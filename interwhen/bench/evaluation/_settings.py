@@ -26,13 +26,13 @@ _CLOSE_SECONDS = 5.0
 class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the command ``interwhen eval``, whose help explains them.
 
-    They hold only names and numbers, so another process can use them.
+    They are plain data, so another process can use them.
     """
 
     task: str
     """The source of the prompts as the user named it."""
     source: str
-    """The same with an absolute path, for processes with another current folder."""
+    """The same, for a path with the absolute path, for processes with another current folder."""
     out: str
     count: int | None = None
     task_seed: int = 0
@@ -109,7 +109,7 @@ async def run_shards(
     part: str = "",
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> EvaluationEnd:
-    """Run the prompts of *shards* (``None``: all) that have no result yet, on all servers of *settings*.
+    """Run the prompts of *shards* (``None``: all) that have no result yet, on the servers of *settings*.
 
     *part* names the file of spending of this process, if several processes work in the folder. *on_progress* is called
     about once a second, and at the end. Raises :class:`~interwhen.UsageError` for wrong settings, while supervision is

@@ -79,7 +79,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "prompt counted",
     ),
 }
-"""All labels, so that the table shows those that were never reached."""
+"""The labels of the table, which shows also those that were never reached."""
 
 
 def reached(played: PlayedWorld) -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Generates a world from a seed (the same world on every machine), and shrinks a failing world.
+"""Generates a world from a seed, which gives the same world each time, and shrinks a failing world.
 
 Swarm testing (Groce et al., 2012): the generator first draws which kinds of faults a world has. With all kinds in every
 world, one fault would hide another.
@@ -197,7 +197,7 @@ def _enriched_watch(dice: Random, watch: MonitorSetup, has: dict[str, bool]) -> 
 
 
 def _concluding(dice: Random, name: str, judges: int) -> MonitorSetup:
-    """Return a monitor *name* that ends the reasoning at the first wrong claim in it.
+    """Return a monitor *name* that ends the reasoning when it finds a wrong claim in it.
 
     *dice* chooses its trigger and its verifier, one of *judges* verifiers.
     """
@@ -387,7 +387,7 @@ def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1
 
 
 def simpler_worlds(world: World) -> Iterator[World]:
-    """Yield worlds that are one step simpler than *world*, with the largest steps first."""
+    """Yield worlds that are one step simpler than *world*, roughly with the largest steps first."""
     change = msgspec.structs.replace
     for name, plain in (
         ("deaths", ()),

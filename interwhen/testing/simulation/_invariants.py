@@ -57,7 +57,7 @@ from interwhen.testing.simulation._worlds import (
 
 
 def judge(played: PlayedWorld) -> list[BrokenInvariant]:
-    """Return every invariant that *played* breaks."""
+    """Return what *played* breaks: one entry for each contradiction, so an invariant may have several."""
     case = case_of(played)
     return [BrokenInvariant(name, detail) for name, function in INVARIANTS for detail in function(case)]
 

@@ -31,7 +31,7 @@ _ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filte
 
 @dataclass(slots=True)
 class SentRequest:
-    """A request to the simulated model, and the chunks that it sent. The engine does not write this record."""
+    """A request to the simulated model, and the chunks that the model sent for it. The engine does not write this."""
 
     request: Request
     generation: int
@@ -71,7 +71,7 @@ class SentRequest:
 
 
 class SimulatedModel:
-    """The model of one world. ``sent`` records all its streams.
+    """The model of one world. ``sent`` records the requests for streams, also those that were refused.
 
     The model outlives the processes that use it. When a process is killed, only the streams and chunks in the journal
     remain in ``sent``.
@@ -91,7 +91,7 @@ class SimulatedModel:
         self.fork_prompt_tokens = 0
         """Prompt tokens of these forks; 0 if the server of this world does not count them."""
         self.fork_faults = 0
-        """How many forks had a fault."""
+        """How many forks met the fault of the world."""
         self.open_forks = 0
         """How many forks wait for an answer now."""
         self.closed = False
@@ -299,7 +299,7 @@ class SimulatedStream(GuardedStream):
         return chunks
 
     async def release(self) -> None:
-        """Record that the stream was closed; with the fault ``deaf``, closing never returns.
+        """Record that the stream was closed; with the fault ``deaf``, wait until this call is cancelled instead.
 
         Nothing happens if the process is dead.
         """

@@ -288,7 +288,7 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
 
 
 def concludes(watch: MonitorSetup) -> bool:
-    """Return whether *watch* has the remedy ``Conclude``, which ends the reasoning. If it may not, it has ``Stop``.
+    """Return whether *watch* gets the remedy ``Conclude``, which ends the reasoning. Where it cannot, it gets ``Stop``.
 
     Such a monitor reads only unfinished reasoning. A verified result does not require it, because its checks say
     nothing about the answer.

@@ -153,7 +153,7 @@ class LoopClerk:
 
 
 class FileState(msgspec.Struct, frozen=True):
-    """The numbers that the file of a journal shows, read without the engine: its size, chunks, tokens and times."""
+    """The numbers that the file of a journal shows, without a replay: its size, chunks, tokens and times."""
 
     size: int = 0
     """The size of the file in bytes."""
@@ -170,7 +170,7 @@ class FileState(msgspec.Struct, frozen=True):
     slow_seconds: float = 0.0
     """Seconds during which the model was slower than its minimum rate."""
     at: float = 0.0
-    """Time of the last record, in seconds since the run began."""
+    """The latest time with which a record begins, in seconds since the run began."""
     is_over: bool = False
     """Whether the file has the result of the run, with no later part of the run after it."""
 
@@ -287,7 +287,7 @@ class PlayedWorld:
     world: World
     model: SimulatedModel
     processes: list[ProcessLog] = field(default_factory=list)
-    """The logs of all processes, in order. The last one contains the whole run, since it replayed the earlier part."""
+    """The logs of all processes, in order. A process that resumed the run has the events of the earlier part, too."""
     disk: Disk | None = None
     """The disk with the journal; ``None`` if the world has no deaths."""
 
@@ -298,7 +298,7 @@ class PlayedWorld:
 
     @property
     def seen(self) -> list[SeenEvent]:
-        """The events of the whole run. A resume sends all earlier events again, so the last process has all."""
+        """The events of the last process. A resume sends the recorded events again, so these are of the whole run."""
         return self.last.seen
 
     @property
@@ -313,7 +313,7 @@ class PlayedWorld:
 
     @property
     def stuck(self) -> VirtualTimeError | None:
-        """The error that stopped a run which did not end; ``None`` if the run ended."""
+        """The error of the virtual event loop that stopped the last process; ``None`` if there was none."""
         return self.last.stuck
 
     @property

@@ -77,7 +77,7 @@ class VerifierFault(msgspec.Struct, frozen=True):
 
 
 class VerifierSetup(msgspec.Struct, frozen=True):
-    """A verifier that is right about every claim except for its faults (*mishaps*)."""
+    """A verifier that gives each claim the right verdict, unless it has a fault (*mishaps*) or is too slow."""
 
     worker: Worker = "inline"
     deadline: float = 5.0
@@ -244,7 +244,8 @@ class RunLimits(msgspec.Struct, frozen=True):
 class ProcessDeath(msgspec.Struct, frozen=True):
     """The process is killed after *turn* iterations of its event loop.
 
-    Another process resumes the run from the journal, also if this process ends before.
+    Then another process resumes the run from the journal, also if this process ends before; or it begins the run again
+    if the journal has no complete header.
     """
 
     turn: int
