@@ -200,9 +200,10 @@ def run(
     questions
         A file with questions to answer in advance: one a line, or JSON lines with the field "question", or a journal
         of a run, whose question counts; or a folder of journals, such as that of a gateway. What they are about is
-        prepared first, too. May be given several times.
+        prepared earlier, too. May be given several times.
     token_budget
-        The largest number of generated tokens for one context, in all its generations and processes together.
+        How many generated tokens one context may cost in all its generations. Processes that work on it at the same
+        time can exceed this.
     slices
         The largest number of steps.
     json

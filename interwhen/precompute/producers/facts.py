@@ -1,4 +1,4 @@
-"""Facts: verified statements that follow from a context, derived in several passes in advance."""
+"""Facts: statements that follow from a context, derived in several passes in advance, and verified or derived again."""
 
 from __future__ import annotations
 
