@@ -71,9 +71,11 @@ def answer(arguments: Sequence[str]) -> str | None:
     """Return the general help or the version, if *arguments* ask for one of them; else None.
 
     They ask for the help if they are empty or have ``--help`` or ``-h``, and for the version if they begin with
-    ``--version``. The result is None, too, if one of them is the name of a shipped command.
+    ``--version``. The result is None, too, if one of them is neither an option nor a log level: it may be a command.
     """
-    if not COMMANDS.keys().isdisjoint(arguments):
+    # Not only the shipped commands: those of other distributions have their own help, too.
+    before = ("", *arguments)
+    if any(not one.startswith("-") and before[at] != "--log-level" for at, one in enumerate(arguments)):
         return None
     if not arguments or "--help" in arguments or "-h" in arguments:
         return _help(_columns())

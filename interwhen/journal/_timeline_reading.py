@@ -210,8 +210,8 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
 def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
     """Add the part *second* of a timeline to the part *first*, which comes directly before it. Changes *first*.
 
-    The lists of *first* are extended in place, so joining many parts takes time in proportion to their size. *first*
-    must have been joined from an empty object, because it must not share its lists with a part.
+    The lists of *first* are extended in place. *first* must have been joined from an empty object, because it must not
+    share its lists with a part.
     """
     for name, value in second.items():
         if name == "text":

@@ -469,7 +469,8 @@ class ProcessSandbox(BlockingSandbox):
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
             which has to be installed. The limits and the filter of system calls are the same with both.
 
-        Raises :class:`UsageError` for an unknown isolation or guarantee, and if *readable* has the path ``/``.
+        Raises :class:`UsageError` for an unknown isolation or guarantee, and if *readable* has the path ``/`` or a link
+        to it.
         """
         if isolation not in get_args(Isolation):
             raise UsageError(f"isolation must be one of {', '.join(get_args(Isolation))}, got {isolation!r:.80}")
@@ -663,15 +664,17 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return pairs of an absolute path and its real path, sorted, without missing paths.
 
-    A path inside another one is left out, unless it contains links. Raises :class:`UsageError` for the path ``/``.
+    A path inside another one is left out, unless it contains links. Raises :class:`UsageError` for the path ``/`` or a
+    link to it.
     """
     pairs: list[tuple[str, str]] = []
     for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)
-        if path == "/":
-            raise UsageError(
-                "readable must not hold '/', because the whole machine would be readable: name single directories"
-            )
         real = os.path.realpath(path)
+        if real == "/":
+            raise UsageError(
+                "readable must not hold '/' or a link to it, because the whole machine would be readable, got "
+                f"{path!r}: name single directories"
+            )
         inside = any(path.startswith(f"{shown}/") and real == path for shown, _ in pairs)
         if Path(real).exists() and not inside:
             pairs.append((path, real))

@@ -61,10 +61,25 @@ def test_help_fits_the_terminal(columns, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run", "--help"], ["--debug", "run", "-h"], ["verifiers", "--version"], ["nonsense"], ["--debug"]]
+    "arguments",
+    [
+        ["run", "--help"],
+        ["--debug", "run", "-h"],
+        ["verifiers", "--version"],
+        ["nonsense"],
+        ["--debug"],
+        # A command of another distribution has its own help.
+        ["theirs", "--help"],
+        ["--log-level", "debug", "theirs", "-h"],
+    ],
 )
 def test_all_else_is_left_to_the_commands(arguments):
     assert answer(arguments) is None
+
+
+@pytest.mark.parametrize("arguments", [["--log-level", "debug", "--help"], ["--debug", "-h"]])
+def test_options_without_a_command_may_come_before_help(arguments):
+    assert answer(arguments) == answer([])
 
 
 def test_a_reader_that_leaves_early_is_no_error():

@@ -274,13 +274,16 @@ def test_calls_after_a_failure_to_start_have_the_same_outcome():
     assert all("could not be started" in outcome.reason for outcome in found)
 
 
-def test_bad_settings_are_the_callers_fault(sandbox):
+def test_bad_settings_are_the_callers_fault(sandbox, tmp_path):
     with pytest.raises(UsageError, match="isolation must be one of kernel, bubblewrap, got 'docker'"):
         ProcessSandbox(isolation="docker")
     with pytest.raises(UsageError, match=r"allow_missing must name guarantees .*, got \['walls'\]"):
         ProcessSandbox(allow_missing={"walls"})
     with pytest.raises(UsageError, match="whole machine"):
         ProcessSandbox(readable=["/"])
+    (tmp_path / "link").symlink_to("/")
+    with pytest.raises(UsageError, match="whole machine"):
+        ProcessSandbox(readable=[tmp_path / "link"])
     with pytest.raises(UsageError, match="on its disk of 5 bytes, got 10 bytes"):
         sandbox.run_sync(Script(source="", files={"x": bytes(10)}), Limits(disk_bytes=5))
     with pytest.raises(UsageError, match="must have a JSON form"):

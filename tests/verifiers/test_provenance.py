@@ -22,6 +22,7 @@ from interwhen import (
     Task,
     ToolCall,
     Unknown,
+    UsageError,
     Verdict,
     Violation,
     load_monitor,
@@ -255,6 +256,8 @@ def test_options_say_what_is_trusted_judged_and_read() -> None:
     assert isinstance(verdicts(monitor, prompt, ToolCall("c", "send_money", json.dumps({"recipient": EVIL})))[0], Pass)
     with pytest.raises(PluginError, match="document"):
         load_monitor("provenance:document=3")
+    with pytest.raises(UsageError, match="trusted must be a list of names"):
+        provenance(trusted=None)  # type: ignore[arg-type]
     (entry,) = entry_points(group="interwhen.verifiers", name="provenance")
     assert entry.load() is provenance
 

@@ -38,7 +38,7 @@ def simulate(
 
     Each world is generated from its seed: a model that writes right and wrong claims, monitors, faults of verifiers and
     of the network, budgets, a reader. The real engine runs in it. The simulator knows which claims are right, and
-    checks every promise.
+    checks the promises.
 
     Exit codes: 0 every promise held, 1 a promise was broken, 2 wrong usage.
 
@@ -49,13 +49,13 @@ def simulate(
     first
         The seed of the first world.
     seed
-        Play only the world of this seed, and print everything that happens in it.
+        Play only the world of this seed, and print its events (without --json).
     world
         Play only this world, given as JSON in the form that is printed for a failure.
     jobs
         The number of processor cores to use.
     shrink
-        Make the first failing world as small as possible.
+        Look for a smaller world that breaks the same promise as the first failing one (without --json).
     json
         Write the counts and the failures as one JSON object, with the world of each failure, and nothing else on
         stdout.

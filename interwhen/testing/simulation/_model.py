@@ -31,7 +31,7 @@ _ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filte
 
 @dataclass(slots=True)
 class SentRequest:
-    """A request to the simulated model, and the chunks that it sent. The engine does not write this record."""
+    """A request to the simulated model, and the chunks that the model sent for it. The engine does not write this."""
 
     request: Request
     generation: int

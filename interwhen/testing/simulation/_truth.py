@@ -298,8 +298,8 @@ def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int
 def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
     """Return the kind of fault that the verifier *judge* has when it checks *claim*; ``""`` if it has none.
 
-    A check that takes as long as the deadline has the fault ``hangs``. A fault that the worker of *judge* cannot have
-    is ignored: only threads and processes die, and an inline check does not hang.
+    A check that takes at least as long as the deadline has the fault ``hangs``. A fault that the worker of *judge*
+    cannot have is ignored: only threads and processes die, and an inline check does not hang.
     """
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:

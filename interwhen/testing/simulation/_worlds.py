@@ -139,7 +139,7 @@ class MonitorSetup(msgspec.Struct, frozen=True):
     fork: bool = False
     """Whether its extractor asks a fork which claims the text has."""
     extractor_fails_on: str = ""
-    """The extractor raises on each segment that has a claim with this left side."""
+    """The extractor raises on each segment that has this text before an equals sign; empty: on none."""
     key: Keys = "text"
     prepares: Preparing = "no"
     prepare_seconds: float = 0.0
@@ -244,7 +244,8 @@ class RunLimits(msgspec.Struct, frozen=True):
 class ProcessDeath(msgspec.Struct, frozen=True):
     """The process is killed after *turn* iterations of its event loop.
 
-    Another process resumes the run from the journal, also if this process ends before.
+    Then another process resumes the run from the journal, also if this process ends before; or it begins the run again
+    if the journal has no complete header.
     """
 
     turn: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +60,9 @@ def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[st
     """Return a function that tells whether a name is one of *patterns*, in which ``*`` stands for any text.
 
     Capitals and small letters are the same. Raises :class:`UsageError`, which names the *verifier* and its *option*, if
-    *patterns* is no list of names.
+    *patterns* is neither a name nor a list of names.
     """
-    listed = [patterns] if isinstance(patterns, str) else list(patterns)
+    listed = list(patterns) if isinstance(patterns, Iterable) and not isinstance(patterns, str) else [patterns]
     if not all(isinstance(pattern, str) and pattern for pattern in listed):
         raise UsageError(f"{verifier}: {option} must be a list of names that are not empty, got {patterns!r:.200}")
     lowered = [pattern.lower() for pattern in listed]
