@@ -173,7 +173,7 @@ class WorkerPool(Protocol):
     def bind(self) -> None:
         """Bind the pool to the running event loop.
 
-        Raises :class:`~interwhen.UsageError` if the pool is closed or belongs to another event loop.
+        It may raise :class:`~interwhen.UsageError` if the pool is closed or belongs to another event loop.
         """
         ...
 
@@ -189,7 +189,7 @@ class WorkerPool(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Stop the workers, and take no further checks. A run closes only a pool that it owns."""
+        """Close the pool, and stop its idle workers. A run closes only a pool that it owns."""
         ...
 
 
@@ -224,11 +224,11 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """Upper limits for the budgets of one run. It can only lower a budget; ``None`` leaves the budget unchanged."""
 
     remedies: int | None = None
-    """The largest number of remedies. The next violation ends the run, as in :class:`~interwhen.Budgets`."""
+    """The largest number of remedies, as in :class:`~interwhen.Budgets`."""
     forks: int | None = None
     """The largest number of forks. Further forks are skipped."""
     discarded_tokens: int | None = None
-    """How many tokens may be cut in total."""
+    """How many tokens may be discarded in total, as in :class:`~interwhen.Budgets`."""
 
     def within(self, budgets: Budgets) -> Budgets:
         """Return *budgets*, with each field above its limit in this allowance lowered to it. Others do not change."""
