@@ -127,8 +127,8 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 def reader(pattern: str) -> Callable[[str], str | None]:
     """Return a function that reads the answer in a text: the last match of the first group of *pattern*, normalised.
 
-    It returns ``None`` without a match of the group, or if the answer is empty. Raises :class:`~interwhen.UsageError` if *pattern*
-    is no regex with a group.
+    It returns ``None`` without a match of the group, or if the answer is empty. Raises :class:`~interwhen.UsageError`
+    if *pattern* is no regex with a group.
     """
     compiled = _compiled("answer", pattern)
 
