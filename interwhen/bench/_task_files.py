@@ -167,7 +167,7 @@ def _lines(path: Path) -> Iterator[tuple[int, ExerciseLine]]:
         if text.strip():
             try:
                 yield number, msgspec.json.decode(text, type=ExerciseLine)
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UsageError(
                     f"{str(path)!r}, line {number} must be an exercise with prompt and answer, got an error: "
                     f"{error}; correct the line"

@@ -120,7 +120,7 @@ class JournalDirectory(BackgroundWriter):
         self._names: set[str] = set()
         """The files that this process is writing."""
         self._files: deque[tuple[str, int]] = deque()
-        """The other files with their sizes, oldest first."""
+        """The other files with their sizes: oldest first at a scan, and then in the order in which they ended."""
         self._scanned = float("-inf")
         self.alive = self._asked = time.monotonic()
         """When the thread last came around, and when it was last asked to."""
@@ -174,7 +174,7 @@ class JournalDirectory(BackgroundWriter):
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal for the call described by *head*, and start the writing thread if it does not run.
+        """Return the journal for the call described by *head*. The thread that writes it is started if necessary.
 
         The result is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not
         answer; the directory counts both. With *shows_path*, the result of the call contains the full path of the file,
@@ -440,14 +440,14 @@ class JournalSlot:
         self.has_begun = True
 
     def wake(self) -> None:
-        """Wake the thread, because a record was queued."""
+        """Let the thread of the directory write this journal, because a record was queued."""
         self._directory.wake(self)
 
     def hurry(self) -> None:
         """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        """Record that the run has ended, and wake the thread. A second call does nothing.
+        """Record that the run has ended, and let the thread write the rest. A second call does nothing.
 
         The journal stays open, because the record of the call may still follow.
         """

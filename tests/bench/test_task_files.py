@@ -67,6 +67,13 @@ def test_a_bad_file_is_named(tmp_path, content, spec, message):
         load(path, spec)
 
 
+def test_a_line_that_is_not_utf_8_is_named(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b'{"prompt": "\xff", "answer": "b"}\n')
+    with pytest.raises(UsageError, match="line 1 must be an exercise"):
+        load(path)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match="must be a readable file of exercises"):
         load(tmp_path / "none.jsonl")
