@@ -364,7 +364,7 @@ class Gateway:
             exchange.leave("cut")
 
     async def _end_stalled(self) -> None:
-        """End calls whose client reads nothing, and relayed answers whose upstream sends nothing."""
+        """End calls whose client reads nothing for too long, and relayed answers whose upstream sends nothing."""
         takes, silent = self.config.limits.write_seconds, self.timeouts.inter_token
         while True:
             await anyio.sleep(min(1.0, takes / 4, (silent or takes) / 4))
