@@ -40,9 +40,9 @@ from interwhen._types.verdicts import LEVELS, Level, Violation
 # Why: docs/decisions/0043-the-ladder-of-remedies.md.
 
 FEEDBACKS = 2
-"""How often feedback is given at one place. The second one says more, unless the level of the monitor is ``flag``."""
+"""How often feedback is given at one place, at most. The second one may say more."""
 RESTARTS = 2
-"""How often the text before one place is sampled again from an earlier point."""
+"""How often, at most, the text before one place is sampled again from an earlier point."""
 FEW = 4
 """How many steps the first restart removes at least, if there are so many."""
 

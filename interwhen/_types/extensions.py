@@ -51,16 +51,16 @@ class Served:
 
 @runtime_checkable
 class Ready(Protocol):
-    """A prepared context, as a run uses it. Its methods do not block, and they do not raise if an item is not ready."""
+    """A prepared context, as a run uses it. Its methods are quick, and they do not raise if an item is not ready."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt that the run must use: *model* and *prompt* unchanged if no item helps."""
+        """Return the model and the prompt that the run must use: *model* and *prompt* unchanged if nothing fits."""
         ...
 
     def begin(self) -> None:
         """Signal that a run needs the model from now on.
 
-        Background work of this process on the model stops: at once, or at its next token.
+        Background work of this process on the model usually stops at once, or at its next token.
         """
         ...
 
@@ -116,10 +116,11 @@ class ContextSource(Protocol):
         ...
 
     def load(self, names: Sequence[str]) -> None:
-        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
+        """Open all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
 
-        :meth:`recognize` finds only contexts that were read. Raises :class:`~interwhen.precompute.StoreError` if the
-        store cannot be read, and :class:`~interwhen.UsageError` if there is no store at its place.
+        :meth:`recognize` finds only contexts that this method has read. Raises
+        :class:`~interwhen.precompute.StoreError` if the store cannot be read, and :class:`~interwhen.UsageError` if
+        there is no store at its place.
         """
         ...
 

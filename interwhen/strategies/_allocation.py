@@ -1,4 +1,4 @@
-"""Allocates tokens to the tasks where it expects the largest gain, and keeps the mean per task at a budget.
+"""Allocates tokens to the tasks where it expects the largest gain, and keeps the mean per task near a budget.
 
 Why: docs/decisions/0026-allocation-by-price.md.
 """
@@ -235,8 +235,8 @@ CLASS_PRIOR = 40.0
 """The least weight, in tries, that the curve of the pool has in the estimates of a class. The curve is scaled to the
 success rate of the class."""
 TRIAL = 40.0
-"""The number of tries after which the chance of an action is estimated from its results. Until then its chance counts
-as slightly above the best one, because otherwise it might never be tried."""
+"""The number of tries after which the chance of a correction is estimated from its results. Until then its chance
+counts as slightly above the best one, because otherwise it might never be tried."""
 COST_PRIOR = 3.0
 """The weight, in tries, that the mean tokens of the pool have in the estimate of a class."""
 MOST_ALIKE = 1e6
@@ -448,7 +448,7 @@ def by_length(task: Task) -> str:
 
 @dataclass(slots=True)
 class Spending:
-    """Counts tasks and their tokens, so that the mean tokens per task can be kept at a budget."""
+    """Counts tasks and their tokens, so that the mean tokens per task can be kept near a budget."""
 
     tasks: int = 0
     """The number of finished tasks."""
@@ -603,7 +603,7 @@ class AdaptiveAllocator:
         """Record the result and the tokens of the run on *task*, and count the task as finished.
 
         The first text and each remedy count as a try, with equal shares of the tokens. All but the last one failed; the
-        last one worked if the answer is verified. A failed run adds only its tokens.
+        last one worked if the answer is verified. A failed run adds no try, only its tokens.
         """
         ledger = result.ledger
         if result.status == "failed":  # a failure of the model is not evidence about the task

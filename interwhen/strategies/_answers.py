@@ -34,9 +34,9 @@ def normal(answer: str) -> str:
 def read_answer(text: str) -> str | None:
     r"""Find the answer in *text*, and return it in normal form; ``None`` if the text after the reasoning is blank.
 
-    The answer is what follows "Answer:" in the last line that begins so. Without such a line, it is the content of the
-    last ``\boxed{...}``; without that, what follows ``####`` in the last line that begins so; otherwise the last line
-    that is not blank. Text up to the last ``</think>`` is reasoning and is ignored.
+    The answer is the first of these that is more than marks: what follows "Answer:" in the last line that begins so;
+    the content of the last ``\boxed{...}`` without braces in it; what follows ``####`` in the last line that begins so.
+    Otherwise it is the last line that is not blank. Text up to the last ``</think>`` is reasoning and is ignored.
     """
     said = text.rpartition(_THOUGHT)[2]
     for pattern in (_LINE, _BOXED, _HASHES):

@@ -53,9 +53,9 @@ async def attempt(
 ) -> Outcome:
     """Let *strategy* answer *question* with at most *budget* generated tokens of *model*, and return the outcome.
 
-    Only forks can exceed the budget, if the server ignores their limit. With *counts_prompts*, the prompt tokens of all
-    requests use up the budget, too, and can exceed it. If the strategy did not let the monitors judge its text, this
-    function does so at the end, so that the status means the same for all strategies. If judging would cost tokens, the
+    Only forks can exceed the budget, if the server ignores their limit or does not count their tokens. With
+    *counts_prompts*, the prompt tokens of all requests use up the budget, too, and can exceed it. If the strategy gives
+    a text that it did not let the monitors judge, this function does so at the end. If judging would cost tokens, the
     answer stays unverified instead. *seed* is the seed of the comparison (see :func:`seed_of`), and *sampling* has the
     options of samples (default: temperature 0.7). *workers* run the checks, and *clock* gives the time in seconds.
 

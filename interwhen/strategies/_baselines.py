@@ -254,7 +254,7 @@ class BudgetForcing:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Generate a trace whose thinking has the forced length, let the model answer, and return the trace.
+        """Generate a trace whose thinking is made longer or shorter, let the model answer, and return the trace.
 
         Raises :class:`UsageError` if the model cannot continue a partial text, and :class:`~interwhen.ModelError` if it
         fails.
@@ -275,7 +275,7 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Let the model continue *trace* until it has given its answer, and return the longer trace.
+        """Let the model continue *trace* to its end or that of the budget, and return the longer trace.
 
         If *trace* stopped at its own token limit, the text of the field ``lead`` is appended first. If the model is
         still thinking, the tag *closing* is written before it. A trace that the model has ended is returned unchanged.

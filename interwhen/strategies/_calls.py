@@ -139,7 +139,7 @@ class CatalogStrategy:
 
 
 def _rates(strategy: Strategy) -> bool:
-    """Return whether *strategy* chooses or tests its texts by the verdicts of monitors."""
+    """Return whether *strategy* is a shipped one that chooses or tests samples by the verdicts of monitors."""
     if isinstance(strategy, Vote):
         return strategy.weighted != "not"
     return isinstance(strategy, BestOf | Adaptive | Revision | StepSearch)

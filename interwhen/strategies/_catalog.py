@@ -242,17 +242,18 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
 def load_strategy(spec: str) -> Strategy:
     """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``.
 
-    The name of a shipped strategy with options is *spec*. A *spec* of the form ``module:factory`` imports that module.
-    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, if an option is unknown, or if the
-    value of an option does not have the type of that option. An error of interwhen that the factory raises is passed
-    on, such as a :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
+    The name of a shipped strategy with options is *spec*, without blanks around it. A *spec* of the form
+    ``module:factory`` imports that module. Raises :class:`~interwhen.PluginError` if the strategy is missing or broken,
+    if an option is unknown, or if the value of an option does not fit it. An error of interwhen that the factory raises
+    is passed on, such as a :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
     """
+    spec = spec.strip()
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):
         raise PluginError(spec, f"its factory must return a Strategy, got {made!r:.200}; correct the factory")
     if ":" in spec and spec.partition(":")[0] in SHIPPED and dataclasses.is_dataclass(made):
         # The name shows the options, so that two variants of one strategy have different names.
-        return dataclasses.replace(made, name=spec.strip())
+        return dataclasses.replace(made, name=spec)
     return made
 
 

@@ -35,13 +35,13 @@ class ForkSituation:
     side: int
     """The length of the question that the fork asks."""
     reply: int
-    """The expected length of the answer."""
+    """The assumed length of the answer."""
     held: int = 0
-    """The part of the prefix that was in the server's cache after the last request. It may have been evicted since."""
+    """The part of the prefix that was in the server's cache after the last fork. It may have been evicted since."""
     stored: int = 0
     """The part of the prefix that a saved state covers."""
     summary: int = 0
-    """The length of the prompt and the summary, if a summary replaces the trace; otherwise 0."""
+    """The length of the prompt and the summary. It has no meaning without the route ``summary``."""
     routes: frozenset[Route] = field(default_factory=lambda: frozenset({"live"}))
     """The routes that the endpoint and the fork support; :data:`Route` explains their names."""
 
@@ -261,7 +261,7 @@ class Tracking:
 GUESS = Rates(request=0.005, prefill=0.001, decode=0.02, restore=0.005, restored=0.00005)
 """Assumed rates for a planner that was not calibrated. They are corrected after a few forks."""
 TRIALS: tuple[Route, ...] = ("restored", "live")
-"""The routes whose cost cannot be derived from other routes. Each is tried once, early, and again when it is stale."""
+"""The routes whose cost cannot be derived from other routes. Each is tried early and later again, if not dear."""
 TRIAL_EVERY = 4
 """At most one of this many forks is a trial."""
 TRIAL_COST = 4.0

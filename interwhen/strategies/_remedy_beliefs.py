@@ -85,7 +85,7 @@ def _worked(act: ViolationRecord, later: Sequence[ViolationRecord], result: Resu
 # Beta beliefs about the rungs, and the order that follows from them.
 
 PRIOR: Mapping[Rung, float] = {"repair": 0.8, "resample": 0.5, "feedback": 0.4, "restart": 0.3}
-"""The chance that a rung works, before anything is known. It gives the order of the ladder."""
+"""The chance that a rung works, before anything is known."""
 COST: Mapping[Rung, float] = {"repair": 1.0, "resample": 1.0, "feedback": 3.0, "restart": 3.0}
 """What the model writes in vain if a rung fails, compared with a new sample, before anything is known."""
 WEIGHT = 6.0

@@ -94,7 +94,7 @@ class Solution:
     remedies: int = 0
     """The number of remedies after which the model continued, in all runs of the strategy."""
     given: tuple[str, ...] = ()
-    """The texts that the strategy gave to the model, such as feedback. Insertions of a run are not included."""
+    """Texts of the strategy that may tell the model the answer: feedback. Insertions of a run are not included."""
 
 
 @runtime_checkable
@@ -119,7 +119,7 @@ class Strategy(Protocol):
         """Answer *question* with the resources of *context*. When these are used up, return the best answer so far.
 
         The strategy must use only ``context.model``, ``context.judge``, and random numbers from ``context``. Then equal
-        seeds give equal solutions, if the model obeys seeds. It may raise :class:`~interwhen.ModelError`, and
+        seeds usually give equal solutions, if the model obeys seeds. It may raise :class:`~interwhen.ModelError`, and
         :class:`~interwhen.UsageError` if it cannot work with this model.
         """
         ...
@@ -155,7 +155,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     """The name of the question."""
     budget: int
-    """The limit of generated tokens."""
+    """The budget in tokens, as :func:`~interwhen.strategies.attempt` counts it."""
     seed: int
     """The seed of the comparison."""
     status: Claimed
@@ -164,26 +164,26 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """The text of the trace that the strategy returned."""
     ledger: Ledger
-    """All tokens. ``kept`` are the tokens of ``text``; ``discarded`` those of other samples, branches and cut text."""
+    """The tokens. ``kept`` are those of ``text``; ``discarded`` those of other samples, branches and cut text."""
     seconds: float
-    """The wall time that the attempt would take if no text were shared with other attempts."""
+    """The time of the attempt by its clock. In a comparison this includes the time that shared text saved."""
     checks: CheckCounts = msgspec.field(default_factory=CheckCounts)
     uncounted: int = 0
     """The number of requests whose prompt the server did not count, for example because they were cut short. Their
-    prompts are missing in ``prompt_tokens``."""
+    prompts are not in ``ledger.prompt_tokens``, but estimated."""
     warm: int = 0
     """The cached tokens of the first prompt that the server counted: earlier requests, such as those of other
     strategies, left them in its cache."""
     handed: bool = False
     """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.given``."""
     why: str = ""
-    """The reason why the strategy gave up or failed; empty if it did not."""
+    """The reason why there is no answer: what failed, or why the strategy abstained. Empty if there is one."""
     scope: Scope | None = None
     """The scope of the certificate; ``None`` if the text is not verified."""
 
     @property
     def answer_verified(self) -> bool:
-        """Whether a check that knows the task verified the answer itself. Only this counts as a right answer."""
+        """Whether a check that knows the task verified the answer itself. Checks of steps alone do not."""
         return self.status == "verified" and self.scope == "answer"
 
     @property
@@ -223,7 +223,7 @@ class StrategyContext:
     def sampled(self, number: int) -> Sampling:
         """Return the settings for sample *number* (from 0), whose seed is that of the question plus *number*.
 
-        So equal numbers give equal samples in every strategy, if the server obeys seeds.
+        So requests with equal numbers and texts give equal samples, if the server obeys seeds.
         """
         return replace(self.sampling, seed=self.seed + number)
 
@@ -248,8 +248,9 @@ class StrategyContext:
     ) -> Trace:
         """Let the model write a trace for *question*, or continue *trace*, and return it.
 
-        With *until*, stop after that text at the latest. ``sampling.max_tokens`` limits the whole trace,
-        including the tokens that *trace* already has. If the model fails, :class:`~interwhen.ModelError` is raised.
+        With *until*, stop after that text, unless only white space comes before it. ``sampling.max_tokens`` limits the
+        whole trace, including the tokens that *trace* already has; at least one more token is asked for. If the model
+        fails, or no token is left, :class:`~interwhen.ModelError` is raised.
         """
         begun = trace or Trace()
         most = sampling.max_tokens
@@ -371,5 +372,5 @@ def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, boo
 
 
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:
-    """Tell whether any of *monitors* asks the model in a fork, so that judging costs tokens."""
+    """Tell whether any of *monitors* finds its claims by a fork, so that judging costs tokens."""
     return any(isinstance(monitor.extractor, Fork) for monitor in monitors)

@@ -30,7 +30,7 @@ class Trace:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens that the model generated. Text that the strategy inserted is not counted."""
+        """The generated tokens of the chunks. Inserted text counts none; a chunk that was cut counts whole."""
         return sum(chunk.tokens for chunk in self.chunks)
 
     @property
@@ -87,8 +87,8 @@ async def go_on(
     *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. If the model writes
     *until*, the trace ends with it and has no finish reason. An *until* that only white space precedes in the new text
     does not count, and text that arrives after it in the same chunk is dropped. *most* limits the new tokens (``None``:
-    the limit of *sampling*). If the stream ends without a finish reason, that of the trace is ``truncated``. The stream
-    is always closed. Raises :class:`~interwhen.ModelError` if the model fails.
+    the limit of *sampling*). If the stream ends without a finish reason, that of the trace is ``truncated``. Raises
+    :class:`~interwhen.ModelError` if the model fails.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)

@@ -54,3 +54,7 @@ def test_what_cannot_be_is_named(spec, message):
 def test_two_of_one_name_are_refused():
     with pytest.raises(UsageError, match="must have its own name, got greedy, greedy"):
         load_strategies("greedy,greedy")
+
+
+def test_blanks_around_a_strategy_change_nothing():
+    assert load_strategy(" dvts:trees=3 ") == load_strategy("dvts:trees=3")
