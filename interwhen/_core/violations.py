@@ -457,7 +457,7 @@ class Violations:
         self._place: int | None = None
         """The place of the last violation that was planned for."""
         self._passed_over: set[int] = set()
-        """The monitors that interrupt no more, because their ladder has ended."""
+        """The monitors that interrupt no more, because no remedy was left for them."""
         self._written: dict[tuple[int, str], int] = {}
         """How often the same text was written at the same cut. Only version 0 of the rules uses this, to detect
         repetition."""
