@@ -284,7 +284,7 @@ class TokenStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether the stream goes on: no finish reason, end or error has arrived, and it was not closed."""
+        """Whether more may come: no finish reason, end or error has arrived, and it was not closed."""
         return not (self._ended or self._closed or self._finished or self._error is not None)
 
     @property

@@ -8,7 +8,7 @@ from interwhen.journal._background_writer import BackgroundWriter
 
 
 class Numbers(BackgroundWriter):
-    """Notes which threads run at the same time. Each runs until it is told to end and *may_end* is set."""
+    """Notes which threads run at the same time. Each runs until it must end and *may_end* is set."""
 
     def __init__(self, *, can_be_told=True):
         super().__init__("numbers", 30.0)
