@@ -524,7 +524,8 @@ class Running:
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Await ``function(*args)`` on the loop and return its result. This blocks the calling thread.
 
-        Raises :class:`RuntimeError` if the loop has ended, and the exceptions of *function*.
+        Raises :class:`RuntimeError` if the loop has ended, :class:`concurrent.futures.CancelledError` if it ends
+        meanwhile, and the exceptions of *function*.
         """
         return self._portal.call(function, *args)
 

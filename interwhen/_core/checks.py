@@ -316,8 +316,8 @@ class CheckTable:
         """Start the extraction for the complete segments *dues*. Returns the orders, and the jobs to :meth:`skip`.
 
         Nothing starts for a segment that is already open or checked, or for a monitor that need not run.
-        Skip these jobs only after all segments of the same text are open, because the run ends when its last open job
-        is settled.
+        Skip these jobs only after all segments of the same text are open, because the run may end when its last open
+        job is settled.
         """
         orders: list[Order] = []
         skipped = []
@@ -416,9 +416,9 @@ class CheckTable:
     def extracted(self, fact: Extracted) -> list[Order]:
         """Process *fact*: the claims that an extractor found in a segment.
 
-        Claims with a cached verdict are judged at once. Return the orders to check the others. If a claim lies outside
-        the segment, the extraction has failed. If the job of *fact* is a check, that check has failed. The job must be
-        open.
+        Claims with a cached verdict are judged at once. Return the orders for the checks that must start. If a claim
+        lies outside the segment, the extraction has failed. If the job of *fact* is a check, that check has failed. The
+        job must be open.
         """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
@@ -790,9 +790,9 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
 
 
 def _stops(monitor: Monitor, kind: Kind) -> bool:
-    """Tell whether a check of *monitor* that ended as *kind* (``unknown`` or ``failure``) ends the run.
+    """Tell whether a check of *monitor* that ended as *kind* (``unknown`` or ``failure``) may end the run.
 
-    It does if the release rule then holds or retracts the text.
+    It may if the release rule then holds or retracts the text.
     """
     fate = fate_of(kind, way_of(monitor.delivery), unproven=monitor.unproven, on_error=monitor.on_error)
     return fate in ("held", "retracted")
@@ -820,7 +820,8 @@ def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: i
 # A verifier that keeps failing is suspended. From time to time, one check runs as a trial.
 
 FIRST_TRIAL = 8
-"""How many checks are skipped before the first trial. The number doubles after each failed trial."""
+"""How many checks are skipped before the first trial. The number doubles with each trial, until one
+returns a verdict."""
 LAST_TRIAL = 128
 """The largest number of checks that are skipped between two trials."""
 

@@ -1,4 +1,4 @@
-"""The pure core of a run: it takes facts, and returns orders and events.
+"""The pure core of a run: it takes facts, returns orders, and queues events.
 
 It does no I/O, as in h11: no await, clock, randomness, log or network. The same facts in the same order always give the
 same orders and events. The core is mutable, because copying the trace for each token would take quadratic time.
@@ -175,7 +175,7 @@ class PromptCounts:
         """The size of the last counted request."""
         self._counted = 0
         self._uncounted = 0
-        """The number of requests without a count, the current one included."""
+        """The number of requests without a count; the current one may be among them."""
         self._uncounted_size = 0
         self._error = 0
         """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
@@ -332,7 +332,8 @@ class Counts:
 WRITTEN_AS_TEXT = (
     "the request gave the tools in a field, and the model wrote a call as text, which is no tool call of the API"
 )
-"""The beginning of the reason for such a call."""
+"""The beginning of the reason for a call that the model wrote as text, although the request gave the tools in a
+field."""
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
 """``opening``: a request was ordered. ``streaming``: the model writes. ``deciding``: a violation, or an unproven claim
@@ -449,7 +450,7 @@ class Core:
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
         self._frontier_is_due = False
         self.released = 0
-        """The offset up to which the reader has seen the trace."""
+        """The offset up to which the trace was sent to the reader."""
         self._shown_whole = 0
         """The offset up to which a run with gates has shown text that no cut has torn since the gates released it."""
         self._most_characters = self.budgets.characters

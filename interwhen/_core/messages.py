@@ -22,7 +22,7 @@ from interwhen._types.verdicts import Outcome
 class ToolOffer(msgspec.Struct, frozen=True):
     """The tools of one request, and the unmarked formats in which its prompt shows calls.
 
-    An unmarked format has no special tags, so it is read only if the request shows that such calls may come.
+    An unmarked format has no special tags, so by default it is read only if the request shows that such calls may come.
     """
 
     tools: Mapping[str, Mapping[str, str]] = {}
@@ -77,7 +77,7 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     job: int
     claims: tuple[Claim, ...]
     seconds: float = 0.0
-    """The time that the extraction took."""
+    """The time that a fork took; 0 for a parser."""
     reply: str | Reply | None = None
     """The reply of the fork that the claims were read from, which a resumed run reads again; ``None``: a parser read
     the segment."""
@@ -91,7 +91,7 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
 
 
 class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
-    """Job number ``job`` ended: a check with any outcome, or an extraction that failed, timed out or was skipped."""
+    """Job number ``job`` ended: a check with any outcome, or an extraction that failed or timed out."""
 
     job: int
     outcome: Outcome
@@ -158,7 +158,7 @@ class Open(msgspec.Struct, frozen=True, gc=False):
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
-    """Close the stream at once: a violation was found, the run ends, or no more text is wanted."""
+    """Close the stream at once, for example because a violation was found or the run ends."""
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
@@ -241,7 +241,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     remedies: int
     """The number of remedies after which the run continued."""
     reconnects: int
-    """How often the stream broke and was opened again."""
+    """How often the run tried again after its stream broke or its request failed."""
     forks: int
     """The number of forks that were ordered."""
 

@@ -37,10 +37,11 @@ Kind = Literal["pass", "unknown", "failure", "violation"]
 cancelled or skipped, or its extractor or ``prepare`` failed."""
 Way = Literal["gating", "live", "observe"]
 """How a monitor delivers text. ``gating``: it holds the text back until its checks have ended. ``live``: it shows the
-text at once, and a violation cuts it. ``observe``: it shows the text at once, and a violation changes nothing."""
+text at once, and a violation may cut it. ``observe``: it shows the text at once, and a violation cuts nothing."""
 Fate = Literal["released", "shown", "held", "retracted"]
-"""What happens to checked text. ``released``: a gate shows it now. ``shown``: it was shown before, and stays.
-``held``: it is never shown. ``retracted``: it was shown before, and the reader learns that it is void."""
+"""What happens to checked text. ``released``: this monitor lets it be shown. ``shown``: it was not held back, and
+stays. ``held``: it is not shown. ``retracted``: it was not held back, and is cut. Refuted text that feedback then
+answers is neither held nor cut."""
 
 
 class ReleaseRule(NamedTuple):
@@ -75,7 +76,7 @@ TABLE: Table = {
     ("violation", "observe"): ReleaseRule("shown"),
 }
 """The release rule. If text is ``held`` or ``retracted``, the remedy follows a violation. After any other kind of
-outcome, the run ends as ``abstained``."""
+outcome, the run usually ends as ``abstained``."""
 
 _WAYS: Mapping[Delivery, Way] = {
     "observe": "observe",
@@ -174,9 +175,9 @@ class OpenChecks(Protocol):
         ...
 
     def first_unclear(self, monitor: int, /) -> int | None:
-        """Return the start of the first segment of *monitor* whose checks have all ended and did not all pass.
+        """Return the start of the first segment of *monitor* whose checks have all ended, and that is not clear.
 
-        ``None``: there is none.
+        It is not clear if a check did not pass and no feedback in the trace answers its claim. ``None``: there is none.
         """
         ...
 
@@ -217,7 +218,8 @@ class Gates:
         slowest monitor found no segment, until a check of that monitor ended.
         """
         self.frontier = 0
-        """The offset up to which every due check of a required monitor has passed."""
+        """The offset up to which every due check of a required monitor has passed, or feedback answers the refuted
+        text."""
         self._intake = intake
         self._transcript = intake.transcript
         self._checks = checks
@@ -243,7 +245,7 @@ class Gates:
 
     @property
     def shows_checked_text(self) -> bool:
-        """Whether all text is shown piece by piece after its checks, because a monitor has the delivery ``gate``."""
+        """Whether text is shown piece by piece after its checks, because a monitor has the delivery ``gate``."""
         return self._gates_text and bool(self._gating)
 
     def limit(self) -> int:

@@ -79,8 +79,8 @@ class ToolCalls(msgspec.Struct, frozen=True, tag=True):
     formats: tuple[CallFormat, ...] | None = None
     """The formats that are read, whatever the request shows. ``None``: they are chosen from the request."""
     unreadable: Literal["fail", "extract"] = "fail"
-    """What happens to text that looks like a call and cannot be read. ``fail``: its check ends as an error, which holds
-    it back under ``gate_tools``. ``extract``: the extractor gets it, with ``Segment.written.problem``.
+    """What happens to text that looks like a call and cannot be read. ``fail``: its check ends as an error, which by
+    default holds it back under ``gate_tools``. ``extract``: the extractor gets it, with ``Segment.written.problem``.
     """
 
 

@@ -37,6 +37,8 @@ from interwhen.testing import Rate
 
 Arm = tuple[int, str]
 """A budget and the name of a strategy."""
+_BEGIN = b'{"task":'
+"""The beginning of each line of a file of attempts."""
 
 
 class GradedAttempt(msgspec.Struct, frozen=True):
@@ -388,14 +390,18 @@ class AttemptFile:
         self._settings = settings
         content = path.read_bytes() if path.exists() else b""
         whole, end, rest = content.rpartition(b"\n")
-        if rest:
-            path.write_bytes(whole + end)
         try:
             rows = [msgspec.json.decode(line, type=AttemptRow) for line in whole.split(b"\n") if line]
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UsageError(
                 f"--rows must be a file of attempts, got {str(path)!r}: {error}; name another file"
             ) from error
+        if not rest.startswith(_BEGIN[: len(rest)]):  # not written here, so it must not be removed
+            raise UsageError(
+                f"--rows must be a file of attempts, got {str(path)!r}, ending in {rest[:40]!r}; name another file"
+            )
+        if rest:
+            path.write_bytes(whole + end)
         self._rows = [row for row in rows if row.settings == settings]
 
     def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:

@@ -50,7 +50,7 @@ NOTES = (
 )
 NOTES_HEADING = "Notes on the text:"
 QUERIES = (1, 3, 10)
-_ANSWER = re.compile(r"answer\W{0,6}:?([^\n]*)", re.IGNORECASE)
+_ANSWER = re.compile(r"answer([^\n]*)", re.IGNORECASE)
 _FACTS = 6
 _DERIVATIONS = 2
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -255,7 +255,7 @@ def read_rows(path: Path | None) -> dict[tuple[str, Arm], ContextRun]:
     for line in path.read_bytes().splitlines():
         try:
             one = msgspec.json.decode(line, type=ContextRun)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             continue
         found[one.id, one.arm] = one
     return found

@@ -143,15 +143,15 @@ def demo(
 ) -> int:
     """Watch interwhen at work: a tiny model solves three problems, and a verifier checks each of its steps.
 
-    The model has 2.7 million parameters and comes with interwhen: no server, no key, no download. The exit code is 5
-    if the model failed, else 0.
+    By default, the model has 2.7 million parameters and comes with interwhen: no server, no key, no download. The exit
+    code is 5 if the model failed.
 
     Parameters
     ----------
     plain
         Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
     speed
-        The most tokens a second that are shown, because the model writes faster than people read. 0: no limit.
+        About how many tokens a second are shown, because the model writes faster than people read. 0: no limit.
     """
     if not 0 <= speed < math.inf:
         raise UsageError(f"--speed must be at least 0 and finite, got {speed}: use 0 for no limit")

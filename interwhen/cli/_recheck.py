@@ -28,8 +28,8 @@ def recheck(
 ) -> int:
     """Check the result in FILE again with the installed verifiers; no model is asked.
 
-    FILE is a journal, or a result as JSON. Its hashes are compared first: a record that was changed is refused. Exit
-    codes: 0 if there are checks that passed and all of them pass again, 2 wrong usage or a changed record, else 3.
+    FILE is a journal, or a result as JSON. Its hashes are compared first: a record that contradicts them is refused.
+    Exit codes: 0 if there are checks that passed and all of them pass again, 2 wrong usage or a refused record, else 3.
 
     Parameters
     ----------

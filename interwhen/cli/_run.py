@@ -63,7 +63,7 @@ def run(
     starts_in
         "reasoning" for models whose chat template has opened the reasoning already.
     min_coverage
-        The share of the text, from 0 to 1, that checked claims must cover; with less, the run ends unverified.
+        The share of the text, from 0 to 1, that passed claims must cover; with less, the result is not verified.
     workers
         A pool for the checks, by its name and options: "ray", "ray:actors=8". See docs/ray.md.
     journal

@@ -142,7 +142,7 @@ REPAIR = "bold cyan"
 FEEDBACK = "bold magenta"
 RETRACTED = "red strike"
 AHEAD = "dim"
-"""Text that no check has reached yet."""
+"""Text after the frontier without a mark."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class ViewState:
     frontier: int = 0
     """The offset up to which every due check has passed."""
     tokens: int = 0
-    """Arrivals of model text: the number of its tokens, unless the server sends several at once."""
+    """The number of parts in which model text arrived. Without a gate, a part is often one token."""
     passed: int = 0
     """The number of checks that passed, also of text that was cut later."""
     unproven: int = 0

@@ -70,7 +70,7 @@ class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
-    """The result of one check of the returned text. The text itself is not in the record, only its hash."""
+    """The result of one check of the returned text, with the hash of the claim in place of its text."""
 
     monitor: str
     verifier: str
@@ -82,8 +82,8 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
     span: Span | None
     """The span of the claim in the trace; ``None`` if its position is not known."""
     milliseconds: float
-    """The total time of all tries of the check; 0 if the verdict was cached, or was that of a check for an equal
-    claim."""
+    """The total time of all tries of the check; 0 if it was cancelled, if the verdict was cached, or if it was that of
+    a check for an equal claim."""
     claim_sha256: str
     """The hash of the claim's text; empty if the claim has no span."""
     code_sha256: str
@@ -93,7 +93,7 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
     """A violation in the record of a call: monitor, verifier, place, and the remedy that followed.
 
-    Its text may have been cut from the answer, and is not in the record.
+    The wrong text itself is left out.
     """
 
     monitor: str
@@ -103,7 +103,7 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
     interrupted: bool
     """Whether the violation could interrupt the run."""
     remedy: RemedyName | None
-    """The remedy that followed; ``None`` if there was none."""
+    """The remedy that followed; ``None`` if there was none, or if another violation got it."""
 
 
 class CallContent(msgspec.Struct, frozen=True, gc=False):
@@ -120,7 +120,7 @@ class CallContent(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of one call. Unless ``content`` is set, it has no text of the prompt or of the model."""
+    """The record of one call. Unless ``content`` is set, the texts of the prompt and of the model are left out."""
 
     schema: int = SCHEMA
     """The version of the form of the record."""
@@ -147,9 +147,9 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope | None = None
     """The scope of the certificate; ``None`` if the result is not verified."""
     finish_reason: FinishReason | None = None
-    """Why the model's last stream ended; ``None`` if the call ended before."""
+    """Why the model's last stream ended; ``None`` if the call ended before, or cut the end of its text."""
     resume: ResumeMode | None = None
-    """How the model continued kept text; ``None`` if it did not."""
+    """How the last request that continued kept text did so; ``None`` if no request did."""
     reasons: int = 0
     """How many reasons an unverified result has; 0 for every other result."""
     checks: tuple[RecordedCheck, ...] = ()

@@ -102,7 +102,7 @@ class ApiCall:
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """The named tools that the model may call, in the format of the chat API (``name``, ``parameters``).
+        """The named tools that the request offers, in the format of the chat API (``name``, ``parameters``).
 
         These are the fields ``tools`` and ``functions`` of the request. Tools without a name are left out.
         """
@@ -231,9 +231,9 @@ class Settings:
     processes: int = 2
     """The most processes for the checks of one call, if there is no pool in ``workers``."""
     allocator: Allocator | None = None
-    """Limits the budget of each call to its expected benefit, which it learns from the results of earlier calls."""
+    """Limits the budget of each call without a strategy to its expected benefit, which it learns from earlier calls."""
     learner: RemedyLearner | None = None
-    """Sets the order in which remedies are tried, and learns from the results of earlier calls."""
+    """Sets the order of the remedies of a ladder in calls without a strategy, and learns from their results."""
     strategy: CallStrategy | None = None
     """Answers the calls with several requests, or with other remedies. ``None`` for no strategy."""
     strategy_tokens: int = 16_384
@@ -250,7 +250,7 @@ class Settings:
     on_event: EventCallback | None = None
     """Called with each event, except those for text, and the id of the call, in the same way as ``on_result``."""
     journal: JournalDirectory | None = None
-    """The directory that gets a journal for each call; ``None`` for no journals."""
+    """The directory for the journals of the calls; ``None`` for no journals."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 

@@ -43,11 +43,11 @@ class BufferedChunk:
         self.field: Field = field
         self.later = later
         """Whether it is not from the first request but from a later one or from interwhen, so that the id of the first
-        chunk must replace its own."""
+        chunk must replace its own. Always false for the Responses API."""
         self.calls: tuple[int, ...] = ()
         """For each of its pieces of tool calls, the number of the call."""
         self.places: Mapping[int, int] = _NO_PLACES
-        """The trace offset of each complete call, by its number. Incomplete calls have none and are never shown."""
+        """The trace offset of each complete call, by its number. Incomplete calls have none."""
         self.shift = 0
         """How many calls of earlier requests were kept. The reader's number of a call is its own number plus this."""
         self.cut = False

@@ -1,7 +1,8 @@
 """The known fields of each API, in one table for all codecs, and the filter for unmonitored text.
 
-A reader may see any field of a chunk. Monitors read the fields of kind ``text``; the other fields of the table hold no
-text of a model. Any other string is unmonitored text: it makes the result unverified, and a gate holds it back.
+A reader may see any field of a chunk. Monitors read the fields of kind ``text``; the other fields of the table repeat
+such text or hold no text of a model. Any other string is unmonitored text: a result with it is not verified, and a gate
+holds it back.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> 
 
 @dataclass(frozen=True, slots=True)
 class NamedContext:
-    """A prepared context that is identified by its name. The *source* reads it when the first call needs it."""
+    """A prepared context that is identified by its name. The *source* reads it when it is needed first."""
 
     name: str
     source: ContextSource

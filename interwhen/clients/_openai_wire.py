@@ -162,6 +162,7 @@ class SdkTransport:
     """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`.
 
     *options* are those of the caller's request. *send* sends a request, and *list_models* asks for ``GET /models``.
+    Paths outside of the version of the API are known only after :meth:`open` has succeeded once.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Answers one call with a strategy: several requests to the caller's server, and one text for the reader.
 
 `CallSampler` sends the caller's request as often as the strategy asks for it, and records each answer as it came over
-the wire. `StrategyRun` has the interface of a `Run`. It replays the chosen answer in a supervised run of its own, so
-that gates, tool calls and certificates follow the same rules as without a strategy. A strategy that answers with one
-run (`interrupt`, `greedy`) is not replayed: its run is shown while the model writes.
+the wire. `StrategyRun` takes the place of a `Run`. It replays the chosen answer in a supervised run of its own, so that
+gates, tool calls and certificates follow the same rules as without a strategy. A strategy that answers with one run
+(`interrupt`, `greedy`) is not replayed: its run is shown while the model writes.
 
 Why: docs/decisions/0044-strategies-behind-the-url.md.
 """

@@ -250,7 +250,7 @@ class CallTransport(Protocol):
 
     @property
     def host(self) -> str:
-        """Host and port of the server, for messages."""
+        """Host and port of the server, for messages; may be empty before the first request."""
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:

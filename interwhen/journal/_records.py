@@ -173,9 +173,9 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     """Counters and times that the engine measured. The core does not know them, so a replay needs this record."""
 
     fork_tokens: int = 0
-    """The tokens that all forks so far generated."""
+    """The tokens that the forks generated which the model has answered so far, by its count."""
     fork_prompt_tokens: int = 0
-    """The prompt tokens of all forks so far; the next field has those of them that were cached."""
+    """The prompt tokens of these forks; the next field has those of them that were cached."""
     fork_cached_tokens: int = 0
     first_token: float | None = None
     """This and the next three fields are those of :class:`~interwhen.Timing` with the same names."""

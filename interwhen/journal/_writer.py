@@ -46,8 +46,7 @@ class JournalWriter:
 
         *head* is written first: the first bytes of a new file. *chain* is the value from which the checksum of the next
         record is computed. *first* is a function that returns the first record; the clerk calls it. If the journal must
-        be given up, *on_give_up* gets the reason; with ``None``,
-        the reason is logged.
+        be given up, *on_give_up* gets the reason; with ``None``, the reason is logged.
         """
         self.size = size
         """The number of bytes that the file has accepted, with those that it had before."""

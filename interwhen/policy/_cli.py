@@ -144,7 +144,7 @@ def check(
         The folder of the policy.
     situations
         A file of recorded situations, one JSON object a line, in the form of examples. For each rule, the situations
-        that it refutes are counted.
+        that break it are counted.
     json
         Print the findings as JSON.
     """

@@ -314,6 +314,7 @@ class WrittenPolicy:
     def learn(self, state: State, call: MadeCall) -> State:
         """Return the state after *call*: *state* with the changes that the policy's learnings declare.
 
-        A change is left out if its key, its condition or its value is unknown. *state* stays the same.
+        A change is left out if its condition is not true, or if its key or its value is unknown. *state* stays the
+        same.
         """
         return learn(state, call, self.learnings, self.schema)

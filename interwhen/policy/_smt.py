@@ -351,7 +351,7 @@ _LONGEST_LIST = 8
 def bound_for(nodes: Iterable[Node]) -> int:
     """Return the bound on the length of lists: one more than the largest integer below 8 in *nodes*, and at least 3.
 
-    With shorter lists, comparing a count with this integer would always have the same outcome.
+    With shorter lists, comparing a count with this integer could always have the same outcome.
     """
     numbers = [
         int(part.value)  # type: ignore[arg-type]

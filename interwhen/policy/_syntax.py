@@ -383,7 +383,8 @@ _COUNTING = get_args(Counting)
 def parse(text: str) -> Node:
     """Parse *text* into a tree.
 
-    Raises :class:`ExpressionError`, with the offset of the error, if *text* is not an expression or exceeds a limit.
+    Raises :class:`ExpressionError`, with the offset of the error where it is known, if *text* is not an expression or
+    exceeds a limit.
     """
     reader = _Reader(tokens(text))
     found = reader.expression()

@@ -311,7 +311,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
     """Record *worker* in *store* as the last worker on the context *name*.
 
-    Nothing is written if it is recorded already. If two workers start at once, only one is recorded.
+    Nothing is written if it is recorded already. If two workers start at once, one of them may not be recorded.
     """
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")

@@ -1,7 +1,8 @@
 """Keeps the text of requests that were cut off, so that the next slice of the same step continues it.
 
 A slice ends early when a run needs the model, or after ``step_seconds``. Its step is made again later and usually sends
-the same requests. What a request had generated is then streamed from the draft, and the model continues it.
+the same requests. What a request had generated is then streamed from the draft, and the model continues it if it is
+unfinished.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keeps the entries of a store on any file system of fsspec, so that machines can share it (extra ``precompute``).
+"""Keeps the entries of a store on a file system of fsspec, so that machines can share it (extra ``precompute``).
 
 Two writers are safe only if the file system can create a file exclusively in one request. Local folders (by a hard
 link), memory, and the object stores whose fsspec classes support it (S3, Google Cloud Storage, Azure) can. On other

@@ -235,7 +235,7 @@ class GateRule(msgspec.Struct, frozen=True):
     alpha: float = 0.05
     """The largest probability that the gate ever moves an item to a wrong stage."""
     trial: float = 0.5
-    """The share of the queries that run both with and without the item while it is on trial."""
+    """The share of the queries on trial that run both with and without the item, after the first pairs."""
     holdout: float = 0.02
     """The same share after the trial."""
     share: float = 0.03

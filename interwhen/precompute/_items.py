@@ -26,9 +26,9 @@ answers to likely questions. ``prefixes``: records that a context was in the ser
 
 Basis = Literal["judged", "agreed", "derived", "observed", "guess"]
 """The reason to trust a proposal. ``judged``: the monitors passed its text. ``agreed``: the model derived it again by
-other words; this is weaker than a check, and no monitor refuted it. ``derived``: code computed it from the
-sources, without a model. ``observed``: a counter of the server confirmed it. ``guess``: there is no such reason. A
-guess is never served. Later steps of the same producer may read it; other producers cannot."""
+other words; this is weaker than a check. ``derived``: code computed it from the sources, without a model. ``observed``:
+a counter of the server confirmed it. ``guess``: there is no such reason. A guess is never served. Later steps of the
+same producer may read it; other producers cannot."""
 
 BASES: dict[Kind, tuple[Basis, ...]] = {
     "facts": ("judged", "agreed"),
@@ -174,7 +174,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def content(self) -> Digest:
-        """The digest of the status, the text and the data, which are the parts that later steps can read.
+        """The digest of the status, the text and the data, which are the parts that later steps may use.
 
         If an item is made again and this digest is the same as before, later steps stay current.
         """

@@ -392,7 +392,7 @@ class Precomputer:
         return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*, changed so that the run uses ready items of *ref*.
+        """Return the model and the prompt for a run on *prompt*, changed to use ready items of *ref* that fit.
 
         The policy ``serving`` chooses the items; if it fails, no item is used. With the option ``passages``, passages
         of the context that fit the question and are not in the prompt are added to the prompt, unless a whole answer is
@@ -715,7 +715,7 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until no run needs the model, then make the item of one due step, and return the outcome.
+        """Wait until no run needs the model, then work on one due step, and return the outcome.
 
         It is one of the most urgent due steps of the context whose turn it is. Return ``None`` if no work is due. A
         context that cannot be read is logged and left out. Raises :class:`UsageError` if another task is in a slice,

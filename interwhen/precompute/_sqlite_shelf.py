@@ -32,7 +32,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB N
 
 
 class SqliteShelf:
-    """Keeps entries in the SQLite file at *path*. A missing file is created, and only its owner can read it.
+    """Keeps entries in the SQLite file at *path*. A missing file is created with the mode 0600.
 
     Do not use it on network file systems, where the locks of SQLite are not reliable. *page_size* is the page size of
     new files in bytes. Raises :class:`StoreError` if the file cannot be opened or belongs to another program. Its

@@ -248,8 +248,8 @@ class Store:
     def evict(self, id_: ItemId) -> None:
         """Delete the item *id_*, if it is in the store. Items that were made from it are kept.
 
-        They are still valid for their inputs. A process that has the item in memory uses it until it reads the context
-        again, which it does when the generation of the context changes.
+        They are still valid for their inputs. A process that has the item in memory may use it until the generation of
+        the context changes.
         """
         self.shelf.delete(f"{_ITEMS}/{id_}")
 

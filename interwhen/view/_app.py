@@ -195,7 +195,7 @@ class PageServer:
         try:
             asked = msgspec.json.decode(await request.body(), type=_Asked)
             found = await verify_claim(path, asked.check)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return _error(400, f'the body must be {{"check": INDEX}}, got something else ({error}): correct it')
         except InterwhenError as error:
             return _error(422, str(error))
@@ -208,7 +208,7 @@ class PageServer:
         assert path is not None
         try:
             asked = msgspec.json.decode(await request.body(), type=_AskedMonitor)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return _error(400, f'the body must be {{"monitor": NAME}}, got something else ({error}): correct it')
         spec = await anyio.to_thread.run_sync(self._folder.spec, asked.monitor)
         if spec is None and self._any_monitor:

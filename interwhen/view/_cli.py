@@ -59,6 +59,8 @@ def view(
     port
         The port to listen on; default: a free one.
     """
+    if (html is not None) + plain + json > 1:
+        raise UsageError("only one of --html, --plain and --json may be given, got more: leave the others out")
     folder = RunFolder(places)
     paths = folder.paths()
     if recheck and (plain or json):
@@ -70,7 +72,7 @@ def view(
             f"--recheck must be used with one journal and at most {_HALVES} monitors, got {len(paths)} journals and "
             f"{len(recheck)} monitors: name one journal"
         )
-    if plain and len(paths) == 1 and not json:
+    if plain and len(paths) == 1:
         return replay(paths[0])
     if plain or json or html is not None:
         found = [(path, folder.row(path)) for path in each(paths, "runs")]

@@ -288,9 +288,11 @@ def test_attempts_at_other_exercises_are_refused(tmp_path):
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"a": 1}\n')
-    with pytest.raises(UsageError, match="--rows must be a file of attempts"):
-        AttemptFile(path, SETTINGS)
+    for content in (b'{"a": 1}\n', b'{"task": "\xff"}\n', b'{"a": 1}', b'{"a": 1}\nnotes', b"notes"):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="--rows must be a file of attempts"):
+            AttemptFile(path, SETTINGS)
+        assert path.read_bytes() == content
 
 
 # ---------------------------------------------------------------------- the command

@@ -81,6 +81,9 @@ async def test_arms_are_compared_and_rows_are_kept(data, tmp_path, scripted):
     text = rows.read_bytes()
     rows.write_bytes(text[:-20])
     assert len(read_rows(rows)) == len(kept) - 1
+    rows.write_bytes(text + b'{"id": "\xff"}\n')
+    assert read_rows(rows) == kept
+    rows.write_bytes(text[:-20])
     await contexts(data=data, rows=rows, arm=("bare", "facts", "notes"))
     assert read_rows(rows).keys() == kept.keys()
 
@@ -151,6 +154,8 @@ def test_questions_with_one_context_stay_together_and_a_larger_draw_adds_context
         ("so it is 37.5", "37.5", True),
         ("Answer: none", "0", False),
         ("", "0", False),
+        ("Answer: -5", "-5", True),
+        ("Answer: -5", "5", False),
         ("Answer: 007", "x", False),  # neither is a number that can be read
     ],
 )

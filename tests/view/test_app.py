@@ -164,6 +164,8 @@ async def test_a_run_is_checked_with_a_monitor_that_the_server_allows(folder):
                 if status == 200:
                     assert answer.json()["rechecked"] == monitor
             assert (await http.post(f"/runs/{name}/recheck", json={}, headers=headers)).status_code == 400
+            garbled = b'{"monitor": "\xff"}'
+            assert (await http.post(f"/runs/{name}/recheck", content=garbled, headers=headers)).status_code == 400
             assert (
                 await http.post("/runs/0/recheck", json={"monitor": "arithmetic"}, headers=headers)
             ).status_code == 404

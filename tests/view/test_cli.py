@@ -52,6 +52,14 @@ def test_the_terminal_and_programs(folder, capsys):
     assert sorted(row.get("violations", 0) for row in rows) == [0, 1]
 
 
+def test_only_one_form_is_chosen(folder, tmp_path, capsys):
+    out = tmp_path / "x.html"
+    for options in (["--html", out, "--json"], ["--html", out, "--plain"], ["--plain", "--json"]):
+        assert view(folder / "repaired.journal", *options) == 2
+        assert "only one of --html, --plain and --json" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_what_cannot_be_read(tmp_path, capsys):
     path = tmp_path / "a.journal"
     path.write_text("no journal")

@@ -144,7 +144,7 @@ def read_measured(path: Path) -> Measured:
     """Read the file *path* of ``interwhen plan measure``. Raises :class:`~interwhen.UsageError` if that fails."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Measured)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(
             f"--measured must be a file that `interwhen plan measure` wrote, got {str(path)!r} ({error}); measure again"
         ) from error

@@ -92,7 +92,7 @@ class ResultTail:
             for line in text[:whole].splitlines(keepends=True):
                 try:
                     row = self._decode(line)
-                except msgspec.MsgspecError as error:
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise unreadable_row(path, f"the line at byte {at}", error) from error
                 at += len(line)
                 yield row

@@ -60,7 +60,7 @@ class Cluster(Protocol):
         """Start *count* actors, each with a processor of its own. Yield each one when it has sent its greeting.
 
         *memory* limits the address space of their worker processes, in bytes; ``None``: no limit. An actor that dies
-        before is left out. When *until* returns true, the actors that have not greeted are killed.
+        before, or cannot be reached, is left out. When *until* returns true, actors that have not greeted are killed.
         """
         ...
 
@@ -148,7 +148,7 @@ class RayCluster:
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
         """Start *count* actors, and yield each one when it has greeted; see :meth:`Cluster.start`.
 
-        If an actor dies before it has greeted, this is logged, and it is left out.
+        If an actor dies before it has greeted, or cannot be reached, this is logged, and it is left out.
         """
         import ray
 

@@ -102,13 +102,13 @@ class EventLoop:
         self._loop = cast("Any", current_loop())
         self._is_asyncio = hasattr(self._loop, "call_soon_threadsafe")
         self.later: Callable[..., object]
-        """Call a function in the next turn of the loop."""
+        """Call a function in a later turn of the loop."""
         self.from_thread: Callable[..., object]
         """The same, from any thread. Raises :class:`RuntimeError` if the loop has ended."""
         self.now: Callable[[], float]
         """The clock of the loop."""
         self.wakeup: Callable[[], TaskWakeup]
-        """Make a :class:`TaskWakeup`. An event of anyio costs eight times as much, and each check waits for one."""
+        """Make a :class:`TaskWakeup`, on which a check waits. An event of anyio costs several times as much."""
         if self._is_asyncio:
             import asyncio
 

@@ -1,4 +1,4 @@
-"""Answers to likely questions, generated and verified in advance."""
+"""Answers to likely questions, generated in advance, and verified or derived again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts: verified statements that follow from a context, derived in several passes in advance."""
+"""Facts: statements that follow from a context, derived in several passes in advance, and verified or derived again."""
 
 from __future__ import annotations
 
@@ -246,6 +246,11 @@ def facts(
         agreeing=agreeing,
         structured=structured,
     )
+
+
+def pass_of(step: Step) -> int:
+    """Return the number of the pass that *step* makes, from 1; 0 for a step that derives statements again."""
+    return msgspec.json.decode(step.params, type=_FactParams).number
 
 
 def notes_of(item: Item) -> Notes:

@@ -15,11 +15,11 @@ def test_a_written_measurement_is_read_again(tmp_path):
     assert read_measured(path) == MEASURED
 
 
-@pytest.mark.parametrize("text", [None, "{}", "no JSON"])
-def test_another_file_is_refused(tmp_path, text):
+@pytest.mark.parametrize("content", [None, b"{}", b"no JSON", b'{"interwhen": "\xff"}'])
+def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "measured.json"
-    if text is not None:
-        path.write_text(text)
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(UsageError, match="interwhen plan measure"):
         read_measured(path)
 

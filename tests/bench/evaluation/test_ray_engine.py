@@ -146,8 +146,9 @@ def test_the_tail_reads_whole_new_lines_only(tmp_path):
         assert sorted(row.row for row in tail.rows()) == [3, 4, 5]
 
 
-def test_a_line_that_is_no_row_is_named(tmp_path):
+@pytest.mark.parametrize("line", [b'{"row":0}', b'{"row":0,"name":"\xff"}'])
+def test_a_line_that_is_no_row_is_named(tmp_path, line):
     path = tmp_path / "shard-00000.jsonl"
-    path.write_bytes(b'{"row":0}\n')
+    path.write_bytes(line + b"\n")
     with pytest.raises(UsageError, match=r"shard-00000\.jsonl', the line at byte 0 must be a row of results"):
         list(ResultTail(str(tmp_path), 1).rows())

@@ -79,11 +79,12 @@ def test_two_processes_cannot_write_the_same_shard(tmp_path):
         assert two.commit(row(15))
 
 
-def test_a_damaged_line_is_named(tmp_path):
+@pytest.mark.parametrize("line", [b"garbage", b'{"row": 1, "name": "\xff"}'])
+def test_a_damaged_line_is_named(tmp_path, line):
     with Results(tmp_path / "out", MANIFEST) as results:
         results.commit(row(1))
     path = tmp_path / "out" / shard_name(0)
-    path.write_bytes(b"garbage\n" + path.read_bytes())
+    path.write_bytes(line + b"\n" + path.read_bytes())
     with pytest.raises(UsageError, match="line 1 must be a row of results"):
         list(read_rows(tmp_path / "out"))
 
