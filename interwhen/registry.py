@@ -788,8 +788,8 @@ def load_model(
     *spec* is a model, the name of a plug-in, optionally followed by an argument for its factory (``"local"``,
     ``"local:tiny"``), or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL,
     *name* is the model on that server (required), *api* the API to use and *api_key* the key; a plug-in does not get
-    these three. Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL
-    without *name* or without a host. An :class:`InterwhenError` of the factory is passed on.
+    these three. Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for an
+    invalid URL and for one without *name*. An :class:`InterwhenError` of the factory is passed on.
     """
     if not isinstance(spec, str):
         return spec
@@ -941,7 +941,7 @@ class VerifierReport(msgspec.Struct, frozen=True):
     monitors: tuple[Monitor, ...]
     """The monitors that it makes without options; empty if it cannot make any, for example for want of an option."""
     scope: Scope
-    """The largest scope that its passes may have: ``answer``, or only ``steps``."""
+    """The largest scope that its passes are declared to have: ``answer``, or only ``steps``."""
 
 
 def describe(name: str) -> VerifierReport:
@@ -974,7 +974,7 @@ def _plain(text: str) -> str:
 
 
 def scope_of(name: str) -> Scope:
-    """Return the largest scope that a pass of the verifier *name* can have: ``answer``, or only ``steps``.
+    """Return the largest scope that passes of the verifier *name* are declared to have: ``answer``, or only ``steps``.
 
     The scope is ``answer`` if the constant ``SCOPE`` of its module or one of its monitors says so. For a verifier with
     required options, or one whose factory fails, only the constant counts. Raises :class:`PluginError` if it is not

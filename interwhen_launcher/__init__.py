@@ -38,8 +38,8 @@ COMMANDS = {
     "verifiers": "List, describe and try the installed verifiers, or create one.",
     "view": "Show recorded runs as a page: what was cut, why, and what it cost.",
 }
-"""The shipped commands, for the general help: importing the commands for it would take half a second. The commands are
-the entry points of the group ``interwhen.commands``; other distributions can add some."""
+"""The shipped commands, for the general help: it does not import them. The commands are the entry points of the group
+``interwhen.commands``; other distributions can add some."""
 _OPTIONS = {
     "--log-level": "Which log events go to stderr: debug, info, warning or error. They never hold text of a trace.",
     "--debug": "Show a traceback if an error ends the command.",
@@ -83,8 +83,8 @@ def answer(arguments: Sequence[str]) -> str | None:
 
 
 def version() -> str:
-    """Return the version of interwhen, read from its source. To read it from the package's metadata takes 40 ms."""
-    # Importing pathlib would double the time of this function.
+    """Return the version of interwhen, read from its source."""
+    # To read it from the package's metadata takes 40 ms. Importing pathlib would double the time of this function.
     place = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interwhen", "_version.py")
     with open(place, encoding="utf-8") as source:
         return source.read().rpartition("= ")[2].strip().strip('"')
@@ -114,8 +114,9 @@ def _wrapped(text: str, columns: int) -> list[str]:
 def _columns() -> int:
     """Return the width of the help in characters, from 40 to 100: ``COLUMNS``, or the width of the terminal.
 
-    It is 100 if ``COLUMNS`` is not a number, or if neither is known. ``shutil`` takes 10 ms to import.
+    It is 100 if ``COLUMNS`` is not a number, or if neither is known.
     """
+    # ``shutil`` can find it, too, but takes 10 ms to import.
     try:
         found = int(os.environ.get("COLUMNS", "")) if os.environ.get("COLUMNS") else os.get_terminal_size().columns
     except (OSError, ValueError):

@@ -25,7 +25,7 @@ _SEEDS = 2**32
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option ``--interwhen-seed N``, which repeats the chunks of an earlier test run.
 
-    The report of a failed test that used a seed shows its *N*.
+    The report of a failed test that used a seed usually shows its *N*.
     """
     parser.getgroup("interwhen").addoption(
         _OPTION,
@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def interwhen_seed(request: pytest.FixtureRequest) -> int:
     """Return the seed of the chunks in this test: that of ``--interwhen-seed``, or a random one below 2**32.
 
-    If the test fails, its report shows the seed.
+    If the test fails, its report shows the seed, unless an option of pytest hides such sections.
     """
     given: int | None = request.config.getoption(_OPTION)
     seed = random.SystemRandom().randrange(_SEEDS) if given is None else given

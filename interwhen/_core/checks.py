@@ -316,8 +316,8 @@ class CheckTable:
         """Start the extraction for the complete segments *dues*. Returns the orders, and the jobs to :meth:`skip`.
 
         Nothing starts for a segment that is already open or checked, or for a monitor that need not run.
-        Skip these jobs only after all segments of the same text are open, because the run ends when its last open job
-        is settled.
+        Skip these jobs only after all segments of the same text are open, because the run may end when its last open
+        job is settled.
         """
         orders: list[Order] = []
         skipped = []
@@ -820,7 +820,8 @@ def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: i
 # A verifier that keeps failing is suspended. From time to time, one check runs as a trial.
 
 FIRST_TRIAL = 8
-"""How many checks are skipped before the first trial. The number doubles after each failed trial."""
+"""How many checks are skipped before the first trial. The number doubles with each trial, until one
+returns a verdict."""
 LAST_TRIAL = 128
 """The largest number of checks that are skipped between two trials."""
 

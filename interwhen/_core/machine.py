@@ -450,7 +450,7 @@ class Core:
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
         self._frontier_is_due = False
         self.released = 0
-        """The offset up to which the reader has seen the trace."""
+        """The offset up to which the trace was sent to the reader."""
         self._shown_whole = 0
         """The offset up to which a run with gates has shown text that no cut has torn since the gates released it."""
         self._most_characters = self.budgets.characters

@@ -37,7 +37,7 @@ Kind = Literal["pass", "unknown", "failure", "violation"]
 cancelled or skipped, or its extractor or ``prepare`` failed."""
 Way = Literal["gating", "live", "observe"]
 """How a monitor delivers text. ``gating``: it holds the text back until its checks have ended. ``live``: it shows the
-text at once, and a violation cuts it. ``observe``: it shows the text at once, and a violation changes nothing."""
+text at once, and a violation may cut it. ``observe``: it shows the text at once, and a violation cuts nothing."""
 Fate = Literal["released", "shown", "held", "retracted"]
 """What happens to checked text. ``released``: this monitor lets it be shown. ``shown``: it was not held back, and
 stays. ``held``: it is not shown. ``retracted``: it was not held back, and is cut. Refuted text that feedback then

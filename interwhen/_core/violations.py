@@ -281,7 +281,7 @@ class RemedyPlan(NamedTuple):
     """For the remedy ``conclude``: the text to send, in place of ``insert``, to a model that continues by an extra
     turn. Empty for all other remedies."""
     torn: bool = False
-    """Whether ``cut`` is in the middle of a line."""
+    """Whether ``cut`` is in the middle of a line. Known only for :class:`EveryChars` and :class:`Polls`."""
     heat: int | None = None
     """For a new sample that the ladder orders: how many there were at this place, this one included; 1 if the cut is
     before the refuted segment, as in a restart. ``None``: count the resamples in a row."""
@@ -457,7 +457,7 @@ class Violations:
         self._place: int | None = None
         """The place of the last violation that was planned for."""
         self._passed_over: set[int] = set()
-        """The monitors that interrupt no more, because their ladder has ended."""
+        """The monitors that interrupt no more, because no remedy was left for them."""
         self._written: dict[tuple[int, str], int] = {}
         """How often the same text was written at the same cut. Only version 0 of the rules uses this, to detect
         repetition."""

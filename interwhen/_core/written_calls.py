@@ -731,14 +731,15 @@ class Opening(NamedTuple):
     text: str
     form: CallFormat
     closings: tuple[str, ...] = ()
-    """The texts that end the call, including themselves. Empty: a closing bracket ends it."""
+    """The texts that end the call. They belong to it, except in the format ``react``. Empty: a closing bracket ends
+    it."""
     head: str = ""
     """A pattern for the text after the opening. If a bracket ends the call, the pattern stops before the first
     bracket."""
     begun: str = ""
     """A pattern for an incomplete head: text that may still become one when more text comes."""
     marked: bool = True
-    """Whether ordinary text does not have this opening. If not, it counts only at the start of a line."""
+    """Whether this opening counts anywhere. If not, it counts only at the start of a line."""
     python: bool = False
     """Whether the brackets are those of Python, where quotes are strings, too."""
 

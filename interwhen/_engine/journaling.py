@@ -67,7 +67,7 @@ from interwhen.journal._settings import CallJournal, Journal
 from interwhen.journal._writer import COMPLETE, JournalWriter, ThreadClerk
 
 _TURNS = (Open, Close, Finish)
-"""Orders after which the journal is written at once, because a crash is most likely near a request or the end."""
+"""Orders after which the journal is written without delay, because a crash is most likely near a request or the end."""
 _PLAIN = WireReport()
 _COLUMN = 128
 """The most items of columns, two for each chunk. The bytes of columns count as queued when they are complete."""

@@ -111,8 +111,8 @@ def _owner(frame: FrameType) -> str | None:
 class LoopTurn:
     """Records which code a loop runs while it does not answer the watching thread.
 
-    A turn begins when the watching thread asks the loop to run a callback, and ends with this callback. Only the
-    watching thread writes to the turn. The loop reports the turn when it answers; later writes are lost.
+    A turn begins when the watching thread asks the loop to run a callback, and ends with this callback. The watching
+    thread records what it sees in the turn. The loop reports the turn when it answers; later records are lost.
     """
 
     __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")
@@ -309,7 +309,7 @@ class WatchedLoop:
 
 
 class _LoopWatcher:
-    """The thread that watches all event loops of the process."""
+    """The thread that watches the event loops of the process that have a run."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

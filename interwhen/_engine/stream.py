@@ -135,7 +135,8 @@ class Meter:
 # Measure how fast the model writes while the reader waits for it. A slow model is logged and reported; it is no error.
 
 WINDOW = 10.0
-"""Seconds between two measurements. The rate counts only the time in which the reader waited for the model."""
+"""The shortest time between two measurements, in seconds. The rate counts only the time in which the reader waited for
+the model."""
 
 
 class Pace:
@@ -467,7 +468,7 @@ class ModelReader:
         """The time at which the last stream ended, or the core ended it because the text was too long. ``None``: a
         stream is open, the last one broke or was interrupted, or there was none."""
         self._foreseen = 0
-        """The token count after all chunks of the current read; 0: the current read has only one chunk."""
+        """The token count after all chunks of the current read; 0 if no read with several chunks is being processed."""
         self.behind: Usage | None = None
         """The ``usage`` of a later chunk of the current read. The run may end before that chunk is processed."""
 

@@ -57,7 +57,7 @@ class WorkerAnswer(NamedTuple):
 class WorkerProcess:
     """One child process that runs one check at a time. :meth:`start` starts it.
 
-    *memory* limits its address space, in bytes (``None``: no limit).
+    *memory* limits its address space, in bytes (``None``, and on Windows: no limit).
     """
 
     def __init__(self, memory: int | None = None) -> None:
@@ -201,8 +201,8 @@ class ProcessPool:
     """A pool of at most *size* worker processes.
 
     A process starts when it is first needed; if it dies, another replaces it. *memory* limits the address space of each
-    process in bytes (``None``: no limit). *when_measured* is called with the verifier and the CPU seconds of each check
-    that returned a value.
+    process in bytes (``None``, and on Windows: no limit). *when_measured* is called with the verifier and the CPU
+    seconds of each check that returned a value.
     """
 
     def __init__(

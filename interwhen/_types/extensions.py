@@ -51,16 +51,16 @@ class Served:
 
 @runtime_checkable
 class Ready(Protocol):
-    """A prepared context, as a run uses it. Its methods do not block, and they do not raise if an item is not ready."""
+    """A prepared context, as a run uses it. Its methods are quick, and they do not raise if an item is not ready."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt that the run must use: *model* and *prompt* unchanged if no item helps."""
+        """Return the model and the prompt that the run must use: *model* and *prompt* unchanged if nothing fits."""
         ...
 
     def begin(self) -> None:
         """Signal that a run needs the model from now on.
 
-        Background work of this process on the model stops: at once, or at its next token.
+        Background work of this process on the model usually stops at once, or at its next token.
         """
         ...
 
@@ -116,10 +116,11 @@ class ContextSource(Protocol):
         ...
 
     def load(self, names: Sequence[str]) -> None:
-        """Read all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
+        """Open all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
 
-        :meth:`recognize` finds only contexts that were read. Raises :class:`~interwhen.precompute.StoreError` if the
-        store cannot be read, and :class:`~interwhen.UsageError` if there is no store at its place.
+        :meth:`recognize` finds only contexts that this method has read. Raises
+        :class:`~interwhen.precompute.StoreError` if the store cannot be read, and :class:`~interwhen.UsageError` if
+        there is no store at its place.
         """
         ...
 
@@ -172,7 +173,7 @@ class WorkerPool(Protocol):
     def bind(self) -> None:
         """Bind the pool to the running event loop.
 
-        Raises :class:`~interwhen.UsageError` if the pool is closed or belongs to another event loop.
+        It may raise :class:`~interwhen.UsageError` if the pool is closed or belongs to another event loop.
         """
         ...
 
@@ -188,7 +189,7 @@ class WorkerPool(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Stop the workers, and take no further checks. A run closes only a pool that it owns."""
+        """Close the pool, and stop its idle workers. A run closes only a pool that it owns."""
         ...
 
 
@@ -223,11 +224,11 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """Upper limits for the budgets of one run. It can only lower a budget; ``None`` leaves the budget unchanged."""
 
     remedies: int | None = None
-    """The largest number of remedies. The next violation ends the run, as in :class:`~interwhen.Budgets`."""
+    """The largest number of remedies, as in :class:`~interwhen.Budgets`."""
     forks: int | None = None
     """The largest number of forks. Further forks are skipped."""
     discarded_tokens: int | None = None
-    """How many tokens may be cut in total."""
+    """How many tokens may be discarded in total, as in :class:`~interwhen.Budgets`."""
 
     def within(self, budgets: Budgets) -> Budgets:
         """Return *budgets*, with each field above its limit in this allowance lowered to it. Others do not change."""

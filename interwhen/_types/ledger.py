@@ -37,16 +37,18 @@ class ResumeCost(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ledger(msgspec.Struct, frozen=True, gc=False):
-    """Counts the tokens of a run, as far as they are known. ``kept + discarded`` is the total of the main stream.
+    """Counts the tokens of a run or of a call with a strategy, as far as they are known.
 
     The counts come from the server's ``usage`` if it sends one, because a chunk may hold several tokens and some tokens
-    have no text. Otherwise they are an estimate: usually one token for each chunk of text.
+    have no text. Otherwise they are an estimate: usually one token for each chunk of text. ``kept + discarded`` is the
+    total of the main streams.
     """
 
     kept: int = 0
     """Tokens of the model that are in the returned trace."""
     discarded: int = 0
-    """Tokens of the model that were cut, or that came after the stream was closed for a cut."""
+    """Tokens of the model that were cut, or that came after the stream was closed for a cut; with a strategy, also
+    those of other samples."""
     late: int = 0
     """The part of ``discarded`` that arrived after the run had decided to close the stream, or to end."""
     fork_tokens: int = 0
@@ -65,7 +67,8 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     """Tokens of reasoning, as the server counted them, whether or not it sent their text. Most servers count them as
     generated tokens, too, so they are part of ``kept`` and ``discarded``."""
     requests: int = 0
-    """Requests of the main stream that the server accepted: the first one, resumes and reconnects."""
+    """Requests of the main stream: the first one, resumes and reconnects. A run counts those that the server
+    accepted."""
     forks: int = 0
     """Forks that the run ordered. A fork whose parser ``Fork.local`` found the claims counts too, but it cost no
     token."""
@@ -75,7 +78,8 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     """How often the run tried again after its stream broke or its request failed."""
     wasted_tokens: int = 0
     """An estimate, from the rate of each stream, of the tokens that the server generated after we closed a connection,
-    until the run ended. It is made for models opened with ``max_orphans``. 0 if the server is known to stop."""
+    until the run ended. It is made for models opened with ``max_orphans``. 0 if the server is known to stop.
+    With a strategy, also tokens that arrived beyond its budget."""
     inserted_chars: int = 0
     """Characters of the returned trace that we wrote (repairs and feedback)."""
     offline_tokens: int = 0

@@ -118,7 +118,7 @@ class Request:
     summary: str | None = None
     """A shorter text that may replace all ``pieces`` in a fork. interwhen does not check that it is right."""
     trail: object | None = None
-    """The ``trail`` of the previous stream of this run: token ids, which only the model adapter reads."""
+    """The ``trail`` of the latest stream of this run: token ids, which only the model adapter reads."""
 
     @property
     def prefix(self) -> str:
@@ -146,7 +146,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
-    """The content of one event of the stream.
+    """A part of a stream, usually the content of one event.
 
     ``tokens`` is the number of tokens in the text, as far as it is known: the number of log-probabilities if the server
     sends them, otherwise 1 (for a tool call: the number of its events), and 0 without text. ``logprob`` is the sum of

@@ -22,8 +22,9 @@ class Repair(msgspec.Struct, frozen=True, tag=True):
 
     * The monitor has the level ``witness``, and the violation has a ``repair`` that is not empty and changes the text.
     * The repair has at most 200 characters, and no control characters, invisible characters or chat-template tokens.
-    * The extractor finds claims in the repaired text, and the verifier passes them. (An async verifier is not asked
-      again: its extractor must find the refuted claim with the wrong part replaced by the repair.)
+    * The extractor finds claims in the repaired text, and the verifier passes them. (Equal claims share the answer. An
+      async verifier is not asked again: its extractor must find the refuted claim with the wrong part replaced by the
+      repair.)
     * The wrong part does not end inside a number or a name.
     * The claim can be read without the model. A ``Fork`` without ``local`` is never repaired.
     * The claim is not in a structured tool call, and the same words were not refuted at the same place before.

@@ -43,7 +43,7 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     """The total time of all tries of the check; 0 if it was cancelled, if the verdict was cached, or if it was that of
     a check for an equal claim."""
     tries: int = 1
-    """The number of tries; ``outcome`` is the outcome of the last one."""
+    """The number of tries; ``outcome`` is the outcome of the last one. 1 if the check was cancelled."""
     claim_sha256: str = ""
     """The hash of the claim's text in the trace; empty if the claim has no span, and in records of older versions."""
     code_sha256: str = ""

@@ -91,7 +91,8 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     def values(self) -> dict[str, Any]:
         """Return the arguments as a mapping.
 
-        Raises :class:`ValueError` if they are not a JSON object, or are known only when the code runs (kind ``code``).
+        Raises :class:`ValueError` if they are not a JSON object, or are known only when the code runs (kind ``code``),
+        and :class:`RecursionError` if they are nested too deeply.
         """
         if self.kind == "code":
             raise ValueError(f"the arguments of {self.name!r} are known only when the code runs")

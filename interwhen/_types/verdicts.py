@@ -43,8 +43,8 @@ class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     witness: str = ""
     """The counterexample or the right value, as a statement (level ``witness``). Empty: there is none."""
     where: Span | None = None
-    """The wrong part, relative to the start of the claim's span. ``None``: the whole claim. If it ends after the claim,
-    the outcome of the check is :class:`Errored`."""
+    """The wrong part, relative to the start of the claim's span. ``None``: the whole claim. If it ends after that
+    span, the outcome of the check is :class:`Errored`."""
     repair: str | None = None
     """The right text to write in place of ``where``; :class:`~interwhen.Repair` lists the conditions. ``None``: this
     violation cannot be repaired."""

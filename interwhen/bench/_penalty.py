@@ -87,15 +87,15 @@ class Setup:
     monitors: int = 5
     """The number of artificial monitors."""
     verifier_ms: float = 100.0
-    """How long each check of an artificial monitor takes, in milliseconds."""
+    """How long each check of an artificial monitor waits, in milliseconds."""
     waiting: Waiting = "async"
     """How a check of an artificial monitor waits for this time."""
     poll_chars: int | None = None
     """The size of the parts that artificial monitors check, in characters; ``None``: sentences, lines and so on."""
     forks: bool = False
-    """Whether artificial monitors ask the model in a fork for each part."""
+    """Whether artificial monitors ask the model in a fork for each part. The answer is ignored."""
     pairs: int = 20
-    """How many pairs are counted, after one that warms up."""
+    """How many pairs are measured, after one that warms up; fewer if *minutes* have passed."""
     concurrency: int = 1
     """How many streams of an arm run at once. A pair compares these groups of streams."""
     control: bool = False
@@ -357,7 +357,7 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
     """Return points of a curve over the gaps of *flows*: a gap in milliseconds, and the share of gaps that are longer.
 
-    The shortest 5 % of the gaps are left out, because they are between chunks of one read and no reader waits for them.
+    The shortest 5 % of the gaps are left out, because most are between chunks of one read, for which no reader waits.
     """
     gaps = _gaps(flows)
     return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
@@ -376,7 +376,7 @@ def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ..
 
 
 def fork_rows(flows: Sequence[Flow]) -> list[Row]:
-    """Return table rows with the number of forks in *flows*, and the gaps of the streams beside a fork and without."""
+    """Return table rows on the forks in *flows*, and on the gaps of the streams beside a fork and without one."""
     gaps: dict[bool, list[float]] = {False: [], True: []}
     shares: list[float] = []
     for flow in flows:
@@ -495,10 +495,11 @@ async def penalty(
 
     By default, a separate process replays a recorded stream, each token at its recorded time. Five monitors watch the
     stream, and each of their checks takes 100 ms. The runs of a pair get the same request and seed, one after the other
-    in random order. Only pairs in which no violation interrupted and no run failed count as correct runs; the others
-    are listed.
+    in random order. Only pairs in which no violation interrupted and no run failed or abstained count as correct runs;
+    the others are listed.
 
-    Exit codes: 0; with --fail-above 1, if the total is above it or fewer than 80 % of the pairs were correct runs.
+    Exit codes: 0; with --fail-above 1, if the added total is above it or fewer than 80 % of the pairs were correct
+    runs.
 
     Parameters
     ----------

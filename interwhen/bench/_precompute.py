@@ -254,7 +254,7 @@ async def _verified(
 
     Return the accepted facts of each pass, by its number.
 
-    *misses* is the share of wrong statements that the monitor wrongly passes.
+    *misses* is about the share of wrong statements that the monitor wrongly passes.
     """
     setting = await prepare(case, "facts", seed=seed, passes=passes, rates=rates, min_gain=0.0, misses=misses)
     found: dict[int, list[str]] = {}

@@ -112,7 +112,7 @@ class OpenSource:
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
     """Open *source*, and close it at the end of the block. *seed* is the seed of the requests.
 
-    A replay starts a separate process that sends the streams, and pins this process to one core. Raises
+    A replay starts a separate process that sends the streams, and pins this thread to one core if it can. Raises
     :class:`UsageError` if the source cannot be opened, and :class:`~interwhen.toolkit.MissingExtraError` for a local
     model without its extra.
     """

@@ -111,7 +111,7 @@ def from_rows(
                     f"{', '.join(sorted(row))}; choose one of these"
                 )
         found = pattern.search(str(row[target]))
-        if found is None:
+        if found is None or found[1] is None:
             raise UsageError(
                 f"row {number}: target_pattern must find the answer in {str(row[target])!r:.200}, got no "
                 f"match of {target_pattern!r}; change it"
@@ -127,13 +127,13 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 def reader(pattern: str) -> Callable[[str], str | None]:
     """Return a function that reads the answer in a text: the last match of the first group of *pattern*, normalised.
 
-    It returns ``None`` without a match, or if the answer is empty. Raises :class:`~interwhen.UsageError` if *pattern*
-    is no regex with a group.
+    It returns ``None`` without a match of the group, or if the answer is empty. Raises :class:`~interwhen.UsageError`
+    if *pattern* is no regex with a group.
     """
     compiled = _compiled("answer", pattern)
 
     def read(text: str) -> str | None:
-        found = [match[1] for match in compiled.finditer(text)]
+        found = [match[1] for match in compiled.finditer(text) if match[1] is not None]
         return normal(found[-1]) or None if found else None
 
     return read

@@ -6,12 +6,13 @@ that begins, and when records are written again.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import queue
 import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -21,6 +22,7 @@ from msgspec import Meta
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import UsageError
 from interwhen.clients._call_record import CallRecord
+from interwhen.journal._background_writer import BackgroundWriter
 from interwhen.journal._settings import read_settings
 
 _QUEUED = 1000
@@ -44,7 +46,7 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = False
 
 
-class AuditFile:
+class AuditFile(BackgroundWriter):
     """Appends the records of calls to a file. All clients of a process that use the same path share one object.
 
     One thread writes for all calls. If the file would become too large, it is rotated: older files get a number, and
@@ -55,14 +57,11 @@ class AuditFile:
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, settings: AuditSettings) -> None:
+        super().__init__("interwhen audit", _CLOSE_SECONDS)
         self.settings = settings
         self.dropped = 0
         """How many records were not written, because the queue was full or the disk failed."""
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
-        self._thread: threading.Thread | None = None
-        self._closed: threading.Thread | None = None
-        """The last thread that :meth:`close` has asked to end. If the disk hangs, it may still write."""
-        self._process = 0
         self._descriptor: int | None = None
         self._size = 0
         self._is_torn = False
@@ -90,54 +89,26 @@ class AuditFile:
         If 1,000 records are waiting already, the record is dropped and counted in ``dropped``.
         """
         line = msgspec.json.encode(record, enc_hook=str) + b"\n"
-        self._start()
+        self.start()
         try:
             self._queue.put_nowait(line)
         except queue.Full:
             self._drop("queue_full")
 
-    def close(self) -> None:
-        """Let the thread write the queued records and close the file, and wait for that at most ten seconds.
+    def _begin(self) -> Callable[[], None]:
+        return partial(self._write_all, self._queue)
 
-        A later record opens the file again.
-        """
-        thread, self._thread = self._thread, None
-        if thread is None or self._process != os.getpid():
-            return
-        atexit.unregister(self.close)
-        self._closed = thread
+    def _tell_to_end(self) -> bool:
         try:
-            self._queue.put(None, timeout=_CLOSE_SECONDS)
+            self._queue.put(None, timeout=self.close_seconds)
         except queue.Full:
-            # The disk hangs, and the thread with it. It was not told to end, so it writes on if the disk does.
-            self._thread = self._thread or thread
-            return
-        thread.join(_CLOSE_SECONDS)
+            return False
+        return True
 
-    def _start(self) -> None:
-        """Start the writing thread unless it is running, and make the end of the program call :meth:`close`.
+    def _forget(self) -> None:
+        self._queue, self._descriptor = queue.Queue(_QUEUED), None
 
-        In a forked process, which has no threads of its parent, the queue of the parent is dropped first.
-        """
-        if self._thread is not None and self._process == os.getpid():
-            return
-        with self._lock:
-            if self._thread is not None and self._process == os.getpid():
-                return
-            if self._process != os.getpid():
-                self._queue, self._descriptor, self._closed = queue.Queue(_QUEUED), None, None
-            self._process = os.getpid()
-            self._thread = threading.Thread(
-                target=self._write_all, args=(self._closed,), name="interwhen audit", daemon=True
-            )
-            self._thread.start()
-            atexit.register(self.close)
-
-    def _write_all(self, before: threading.Thread | None) -> None:
-        """Write the queued records, after the thread *before* has ended, until :meth:`close` ends it."""
-        if before is not None:
-            before.join()
-        lines = self._queue
+    def _write_all(self, lines: queue.Queue[bytes | None]) -> None:
         while (line := lines.get()) is not None:
             try:
                 self._append(line)

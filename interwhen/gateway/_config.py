@@ -125,7 +125,7 @@ class CallBudgets(Budgets, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much each call may spend on corrections. The gateway learns this from earlier calls."""
+    """An allocator learns from earlier calls how much each call may spend on corrections; by default there is none."""
 
     tokens: Annotated[
         Count, Meta(description="The target for the mean of generated tokens per call; 0 for no allocator.")
@@ -228,8 +228,8 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long the gateway waits for an upstream, in seconds; null: without limit.
 
-    ``connect``: until the connection is open. ``first_token``: until the head of the answer, and again until its first
-    text. ``inter_token``: between two texts.
+    ``connect``: until the connection is open. ``first_token``: until the head of the answer, and until its first text
+    (a supervised call begins to count again at the head). ``inter_token``: between two texts.
     """
 
     connect: Seconds | None = 10.0

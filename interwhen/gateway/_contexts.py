@@ -34,8 +34,8 @@ def unknown_context(name: str) -> HttpError:
 class GatewayContexts:
     """The prepared contexts that *config* allows. The constructor reads them, if the store can be read.
 
-    If it cannot be read now, this is logged. Raises :class:`~interwhen.UsageError` if the store does not exist, or has
-    no context with the name of the default.
+    If it cannot be read now, this is logged. Raises :class:`~interwhen.UsageError` if the store or its key file does
+    not exist, or if the store has no context with the name of the default.
     """
 
     def __init__(self, config: ContextsConfig) -> None:

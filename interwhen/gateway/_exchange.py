@@ -174,7 +174,7 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads request bodies, and limits the size of each, of all together, their number, and the time to receive one.
+    """Reads request bodies. Limits the size of each and of all, how many arrive in parts, and the time to receive one.
 
     A request waits for its slot only after its body has been read. So bodies that are still arriving need a limit of
     their own.
@@ -188,7 +188,7 @@ class Bodies:
         self.parted = 0
         """How many bodies are being read in parts."""
         self.bytes = 0
-        """The bytes of all bodies that are being read, or whose requests are being served."""
+        """The arrived bytes of all bodies that are being read, or whose requests are being served."""
 
     async def read(self, exchange: Exchange) -> bytes:
         """Return the body of a request. Its bytes count as in flight until :meth:`release` is called.

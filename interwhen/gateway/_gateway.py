@@ -342,9 +342,8 @@ class Gateway:
     def switch(self, *, off: bool) -> None:
         """Turn supervision off (true) or on (false), for this gateway and its process, and log it.
 
-        If it is turned off, running calls stop checking at once, release the text that their gates hold, and stay
-        unchecked to their end. If it is turned on, this affects only calls that begin later, and demoted monitors are
-        restored.
+        If it is turned off, running calls stop checking, release the text that their gates hold, and stay unchecked to
+        their end. If it is turned on, this affects only calls that do not run yet, and demoted monitors are restored.
         """
         if not off and self.chooser.demotion is not None:
             self.chooser.demotion.restore()
@@ -364,7 +363,7 @@ class Gateway:
             exchange.leave("cut")
 
     async def _end_stalled(self) -> None:
-        """End calls whose client reads nothing, and relayed answers whose upstream sends nothing."""
+        """End calls whose client reads nothing for too long, and relayed answers whose upstream sends nothing."""
         takes, silent = self.config.limits.write_seconds, self.timeouts.inter_token
         while True:
             await anyio.sleep(min(1.0, takes / 4, (silent or takes) / 4))

@@ -209,7 +209,7 @@ def address(listener: socket.socket) -> str:
 
 
 async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[], None] = lambda: None) -> int:
-    """Serve until a signal arrives, then let running calls end. Return the signal, or 0 if there was none.
+    """Serve until a signal arrives, then let running calls end. Return the signal; 0 without one, and on Windows.
 
     *ready* is called when the server accepts connections. A second SIGTERM or SIGINT ends all calls at once. This also
     raises the limit of open files and sets the garbage collector to few full collections, for the whole process.

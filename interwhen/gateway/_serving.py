@@ -271,8 +271,8 @@ class ReadinessProbe:
     async def state(self) -> tuple[int, bytes]:
         """Return the status and the body of the answer to ``/readyz``.
 
-        The status is 200 if an upstream answers, and 503 if none does or the gateway shuts down. The upstreams are
-        asked if that was not done within the last two seconds.
+        The status is 200 if an upstream answers (with a status below 500), and 503 if none does or the gateway shuts
+        down. The upstreams are asked if that was not done within the last two seconds.
         """
         gateway = self._gateway
         if gateway.unready or gateway.closing:

@@ -6,7 +6,6 @@ Why: docs/decisions/0061-journals-of-calls.md.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import re
@@ -14,6 +13,8 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,6 +23,7 @@ from msgspec import Meta
 
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import UsageError
+from interwhen.journal._background_writer import BackgroundWriter
 from interwhen.journal._files import JournalFile
 from interwhen.journal._records import CalledRecord
 from interwhen.journal._settings import CallHead, CallJournal, read_settings
@@ -92,13 +94,14 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     max_days: Annotated[float, Meta(gt=0, description="After how many days a journal is deleted.")] = 30.0
 
 
-class JournalDirectory:
+class JournalDirectory(BackgroundWriter):
     """Writes the journals of all calls of a process that use the same directory."""
 
     _open: ClassVar[weakref.WeakValueDictionary[str, JournalDirectory]] = weakref.WeakValueDictionary()
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, settings: JournalSettings) -> None:
+        super().__init__("interwhen journals", _CLOSE_SECONDS)
         self.settings = settings
         self.kept = 0
         """How many journals have been written to their end."""
@@ -133,12 +136,8 @@ class JournalDirectory:
         self._hurry = threading.Event()
         self._sleeps = False
         """Whether the thread waits until it is woken, because there was no record for a while."""
-        self._thread: threading.Thread | None = None
-        self._closed: threading.Thread | None = None
-        """The thread that :meth:`close` ended last. If the disk hangs, it still writes."""
         self._is_closing = threading.Event()
         """Tells the thread to end."""
-        self._process = 0
         self._is_failing = False
 
     @classmethod
@@ -186,7 +185,7 @@ class JournalDirectory:
         if settings.keep == "share" and not chosen:
             self.passed_over += 1
             return None
-        self._start()
+        self.start()
         if self._woken and time.monotonic() - max(self.alive, self._asked) > self._pause + STUCK_SECONDS:
             self.lose("the disk does not answer")
             return None
@@ -225,48 +224,23 @@ class JournalDirectory:
             self._is_failing = True
             log_warning("journal.failed", path=self.settings.path, why=why)
 
-    def close(self) -> None:
-        """Let the thread write all queued records and end. Wait for it for at most five seconds.
-
-        Records that are queued later wait in memory until :meth:`begin` starts a thread again. Does nothing in a forked
-        process that has not begun a journal.
-        """
-        thread, self._thread = self._thread, None
-        if thread is None or self._process != os.getpid():
-            return
-        atexit.unregister(self.close)
-        self._closed = thread
-        self._is_closing.set()
-        self.hurry()
-        thread.join(_CLOSE_SECONDS)
-
     # ------------------------------------------------------------------ the thread
 
-    def _start(self) -> None:
-        """Start the writing thread unless it is running, and make the end of the program call :meth:`close`.
+    def _begin(self) -> Callable[[], None]:
+        self._is_closing, self.alive = threading.Event(), time.monotonic()
+        self._hurry.clear()
+        return partial(self._run_until, self._is_closing)
 
-        In a forked process, which has no threads of its parent, the queues of the parent are dropped first.
-        """
-        if self._thread is not None and self._process == os.getpid():
-            return
-        with self._lock:
-            if self._thread is not None and self._process == os.getpid():
-                return
-            if self._process != os.getpid():
-                self._woken, self._ended, self._names, self._closed = deque(), [], set(), None
-                self._wake, self._hurry, self._sleeps = threading.Event(), threading.Event(), False
-            self._process, self._is_closing, self.alive = os.getpid(), threading.Event(), time.monotonic()
-            self._hurry.clear()
-            self._thread = threading.Thread(
-                target=self._run, args=(self._is_closing, self._closed), name="interwhen journals", daemon=True
-            )
-            self._thread.start()
-            atexit.register(self.close)
+    def _tell_to_end(self) -> bool:
+        self._is_closing.set()
+        self.hurry()
+        return True
 
-    def _run(self, is_closing: threading.Event, before: threading.Thread | None) -> None:
-        """Write the queued records, after the thread *before* has ended, until *is_closing* is set."""
-        if before is not None:
-            before.join()
+    def _forget(self) -> None:
+        self._woken, self._ended, self._names = deque(), [], set()
+        self._wake, self._hurry, self._sleeps = threading.Event(), threading.Event(), False
+
+    def _run_until(self, is_closing: threading.Event) -> None:
         last = time.monotonic()
         while not is_closing.is_set():
             if time.monotonic() - last > _LINGER_SECONDS:

@@ -154,13 +154,13 @@ class ModelList(msgspec.Struct, frozen=True, gc=False):
 
 
 class SlotState(msgspec.Struct, frozen=True, gc=False):
-    """An entry of llama.cpp's ``GET /slots``: whether a slot (the memory for one prompt) is generating now."""
+    """An entry of llama.cpp's ``GET /slots``: whether a slot (the memory for one prompt) serves a request now."""
 
     id: int = 0
     """The number of the slot, from 0."""
     is_processing: bool = False
     id_task: int | None = None
-    """The number of the request that the slot serves."""
+    """The number of the request that the slot serves, or served last."""
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):

@@ -139,7 +139,7 @@ class FastResponse:
 
     @property
     def has_begun(self) -> bool:
-        """Whether any byte of the response has arrived, including its head."""
+        """Whether valid bytes of the response have arrived, including its head."""
         return bool(self.status or self._bodiless or self._size)
 
     async def receive(self) -> bytes:

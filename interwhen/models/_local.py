@@ -127,7 +127,7 @@ class Slots:
         self._saved[request.prompt] = _Saved(file, request.prefix)
 
     def clear(self) -> None:
-        """Delete the files of all saved states of slots."""
+        """Delete the files of the saved states of slots that this object knows."""
         for saved in self._saved.values():
             (self._shelf / saved.file).unlink(missing_ok=True)
         self._saved.clear()
@@ -219,7 +219,7 @@ class LocalModel:
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. This starts the server, to ask for the context length.
+        """Return the capabilities. Starts the server if necessary, to ask for the context length.
 
         Raises :class:`~interwhen.ModelError` if the server cannot start or has died, and :class:`~interwhen.UsageError`
         if the model is closed.
@@ -451,11 +451,12 @@ def open_local(
 
     *slots* is how many streams and forks run at the same time; further ones wait. *context* is the context length in
     tokens per slot: 4096 by default, 1024 for ``tiny``, and at most that of the model. *batch* is how many tokens of a
-    prompt the model reads at once. *threads* defaults to the number of cores minus one, which leaves a core for
-    verifiers. *api* chooses the API: with ``"chat"``, the model uses the chat API, and resumes by assistant prefill
-    instead of the raw prefix. *start_seconds* is the longest time for loading the weights. *shelf* is an existing
-    folder for saved states of the model (some kilobytes per token, deleted by ``aclose``); with it, forks can choose
-    how they get their prefix (``interwhen.strategies``). *timeouts* are those of the model, and of a run that uses it.
+    prompt the model reads at once. *threads* defaults to the number of cores minus one, and at least one, which
+    leaves a core for verifiers. *api* chooses the API: with ``"chat"``, the model uses the chat API, and resumes by
+    assistant prefill instead of the raw prefix. *start_seconds* is the longest time for loading the weights. *shelf* is
+    an existing folder for saved states of the model (some kilobytes per token, deleted by ``aclose``); with it, forks
+    can choose how they get their prefix (``interwhen.strategies``). *timeouts* are those of the model, and of a run
+    that uses it.
 
     Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing or does not begin like a
     GGUF file (for ``hf:`` at the first use), and :class:`~interwhen.toolkit.MissingExtraError` if the package of

@@ -1,14 +1,14 @@
 """The child process of the ``local`` model. It runs the HTTP server of llama.cpp and ends when its parent ends.
 
-The parent runs this file by its path. It imports only the standard library and ``xllamacpp``, nothing of this package,
-so that the server starts fast.
+The parent runs this file by its path. The file imports only the standard library and ``xllamacpp``, nothing of this
+package, so that the server starts fast.
 
 The two processes communicate by:
 
 * stdin, the *lifeline*: the parent writes one line, the settings as JSON, and keeps the pipe open as long as it needs
   the server. When the pipe closes, for any reason, this process ends.
 * stdout: this process writes one line of JSON, ``{"url": ...}`` when the server answers, or ``{"error": ...}``.
-* stderr: the native code writes its log into an unnamed file, which the parent provides.
+* stderr: the native code writes its log into a temporary file, which the parent provides.
 """
 
 from __future__ import annotations

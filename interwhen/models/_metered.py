@@ -45,7 +45,7 @@ class MeteredModel(ModelWrapper):
         self.generated = 0
         """Tokens of streams, without those beyond the budget (``wasted``)."""
         self.fork_tokens = 0
-        """Tokens of forks. Until a fork has answered, its ``max_tokens`` are counted."""
+        """Tokens of forks. While a fork has no answer, also after a timeout, its ``max_tokens`` are counted."""
         self.wasted = 0
         """Tokens of streams that arrived beyond the budget or the ``max_tokens`` of their request."""
         self.prompt_tokens = 0

@@ -548,8 +548,8 @@ class ChatModel(OpenAICompatible):
     generation after the connection was closed.
 
     *probe* says whether the endpoint may be asked how it continues kept text, if *resume* is ``auto``. With ``"auto"``,
-    only a server whose model list names vLLM, SGLang or llama.cpp gets such requests that generate tokens. With
-    ``"always"``, any server may get them. With ``"never"``, no endpoint is asked.
+    requests for this that generate tokens are sent only to a server whose model list names vLLM, SGLang or llama.cpp.
+    With ``"always"``, they may be sent to any server. With ``"never"``, no endpoint is asked.
 
     Raises :class:`~interwhen.UsageError` for an invalid option or *base_url*, and ``MissingExtraError`` if ``"fast"``
     needs an extra that is not installed.
@@ -821,8 +821,8 @@ class ChatModel(OpenAICompatible):
 
         If the kept text is continued by token ids, the answer is the raw text of the model. Otherwise it ends before
         the first stop sequence of *request*, even if the server has not stopped there, and a fork is repeated without
-        the sampling options that the server refuses. Raises :class:`~interwhen.ModelError` if the server refuses the
-        request or cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
+        optional sampling options that the server refuses. Raises :class:`~interwhen.ModelError` if the server refuses
+        the request or cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":

@@ -73,11 +73,11 @@ def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
 class ReplayModel:
     """A :class:`~interwhen.Model` that streams known text.
 
-    *recordings* is a list or a function. From a list, each recording is used once: a request gets the first unused one
-    with the same prefix, else the first unused one. A function returns the recording for each request. *forks* is a
-    model that answers the forks of :meth:`complete`. *then* is used with a list only: it is a model that answers each
-    request that continues text or has a side text, and each request after the last recording. If a monitor cuts a
-    stored answer, *then* continues from the cut.
+    *recordings* is a list or a function. From a list, each recording is used at most once: a request gets the first
+    unused one with the same prefix, else the first unused one. A function returns the recording for each request.
+    *forks* is a model that answers the forks of :meth:`complete`. *then* is used with a list only: it is a model that
+    answers each request that continues text or has a side text, and each request after the last recording. If a monitor
+    cuts a stored answer, *then* continues the kept text.
 
     *speed* scales time: 0 replays without waiting, 1 at the recorded speed, 2 twice as fast. *capabilities* defaults to
     those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given. Raises

@@ -128,7 +128,7 @@ class StreamNotes:
     replaced_events: int = 0
     """How many events were used after their invalid UTF-8 was replaced."""
     bytes_after_end: int = 0
-    """How many bytes arrived after the end mark."""
+    """About how many bytes arrived after the end mark."""
     orphan: OrphanedStream | None = None
     """The generation that the server may continue after the stream was closed; ``None`` if none is known."""
 
@@ -180,8 +180,9 @@ class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
     If a read gets chunks and then an error of the server or the connection, :meth:`receive` first returns the chunks,
-    and its next call raises the error. :meth:`receive` does not return if only token counts arrive, except for the
-    first ones after the finish reason. So a stream that sends nothing else runs into its timeout.
+    and its next call raises the error; a connection that breaks after the finish reason is no error. :meth:`receive`
+    does not return if only token counts arrive, except for the first ones after the finish reason. So a stream that
+    sends nothing else runs into its timeout.
 
     *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
     generation; :meth:`abort` calls it. If the stream is closed before a finish reason or its end, it is added to
@@ -283,7 +284,7 @@ class TokenStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether the stream goes on: no finish reason, end or error has arrived, and it was not closed."""
+        """Whether more may come: no finish reason, end or error has arrived, and it was not closed."""
         return not (self._ended or self._closed or self._finished or self._error is not None)
 
     @property

@@ -372,10 +372,11 @@ async def open_stream(
 async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> bytes:
     """Send *request* with *transport*, and return the whole body of its response.
 
-    Raises :class:`~interwhen.models.UpstreamError` for a status other than 2xx, :class:`~interwhen.models.ConnectError`
-    if the connection fails, :class:`~interwhen.models.StreamProtocolError` for a body that is compressed or has more
-    than 16 MiB, and :class:`~interwhen.models.StreamTimeout` if the head takes longer than ``timeouts.first_token``
-    seconds, or the body after it longer than ``timeouts.total`` (if that is ``None``: than ``first_token``).
+    Raises :class:`~interwhen.models.UpstreamError` for a final status other than 2xx,
+    :class:`~interwhen.models.ConnectError` if the connection fails, :class:`~interwhen.models.StreamProtocolError` for
+    a body that is compressed or has more than 16 MiB, and :class:`~interwhen.models.StreamTimeout` if the head takes
+    longer than ``timeouts.first_token`` seconds, or the body after it longer than ``timeouts.total`` (if that is
+    ``None``: than ``first_token``).
     """
     response = await _send(transport, request, timeouts)
     limit = timeouts.first_token if timeouts.total is None else timeouts.total
@@ -570,7 +571,7 @@ def refuses(error: UpstreamError, field: str) -> bool:
 
     This is so only for the statuses 400 and 422. Only structured fields of the error are read: ``error.param`` or
     ``param`` (OpenAI, vLLM) and ``detail[].loc`` (FastAPI). The message is ignored, because it may quote the request,
-    which is untrusted.
+    which is untrusted. Of a body, only the first 2,000 bytes are known; a longer one names no field.
     """
     if error.status not in _REFUSING:
         return False

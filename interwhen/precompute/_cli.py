@@ -41,7 +41,7 @@ from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute._usage import note_questions
 from interwhen.precompute.producers.answers import compose
-from interwhen.precompute.producers.facts import notes_of
+from interwhen.precompute.producers.facts import notes_of, pass_of
 from interwhen.registry import load_monitors
 
 # Tables for ``interwhen precompute status``: the savings of items, and facts by pass.
@@ -79,10 +79,10 @@ def pass_table(prepared: PreparedContext) -> Table | None:
     Only current items of *prepared* count. ``None`` if none of them is from such a pass.
     """
     passes: dict[int, list[Item]] = {}
-    for item in prepared.current.items.values():
-        number = item.step.rpartition("/")[2]
-        if item.key.producer == "facts" and number.isdecimal():
-            passes.setdefault(int(number), []).append(item)
+    for each in prepared.plan:
+        item = prepared.current.items.get(each.name)
+        if item is not None and item.key.producer == "facts" and (number := pass_of(each.step)):
+            passes.setdefault(number, []).append(item)
     if not passes:
         return None
     table = _table("Facts by pass", "pass", "facts", "tokens", "facts per 1,000 tokens")

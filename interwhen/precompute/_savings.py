@@ -184,14 +184,16 @@ class Savings:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Let *precomputer* make second runs until *most* pairs are complete, or none is left or a run interrupts.
+        """Let *precomputer* make the second run of at most *most* pairs, while no other run needs the model.
 
-        It waits until no other run needs the model. Return how many pairs were completed. *options* go to these runs,
-        and must be the same as for the readers' runs (such as ``sampling``). If a foreground run cancels a second run,
-        the next call tries it again. A pair whose second run fails is dropped.
+        Return how many pairs were completed. *options* go to these runs, and must be the same as for the readers' runs
+        (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again. A pair whose
+        second run fails is dropped.
         """
         done = 0
-        while self._halves and done < most:
+        for _ in range(most):
+            if not self._halves:
+                break
             await precomputer.foreground_gate.quiet()
             half = self._halves[0]
             result: Result | None = None

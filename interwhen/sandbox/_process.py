@@ -491,7 +491,7 @@ class ProcessSandbox(BlockingSandbox):
         self._entered = False
 
     def probe(self) -> Guarantees:
-        """Find out which guarantees this machine can enforce, by making a sandbox if Linux (and ``bwrap``) is there.
+        """Find out which guarantees this machine can enforce, if possible by making a sandbox.
 
         The result is cached in this process, except for a failure that a busy machine may have caused, and a missing
         ``bwrap``. Raises :class:`OSError` if this process cannot start another one.

@@ -139,7 +139,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | tuple[Json, ...] | di
 class Call:
     """Run *source*, call its *function* with *arguments*, and return the value.
 
-    *arguments* and the value are passed as JSON, so a tuple becomes a list. A value without a JSON form ends as
+    *arguments* and the value are passed as JSON, so a tuple becomes a list. A value without a JSON form usually ends as
     ``Crashed``; for arguments without one, the run raises :class:`UsageError`. Raises :class:`UsageError` if *function*
     is not an identifier, or if a name in *files* is outside the program's directory. :class:`MontySandbox` takes
     neither *files* nor *stdin*.

@@ -40,7 +40,8 @@ class Problem:
 
     *seconds* limits the time of Z3 each time that it solves (``None``: only the deadline of the check does), and
     *memory_mb* the memory of Z3 in this process. Create variables and values in ``context``:
-    ``z3.Int("x", found.context)``. A method that needs Z3 raises :class:`UsageError` in another thread.
+    ``z3.Int("x", found.context)``. A method that adds a condition or solves raises :class:`UsageError` in another
+    thread.
     """
 
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:

@@ -1,4 +1,4 @@
-"""Reads the tool calls that an assistant wrote as text in earlier messages, in all formats of ``ToolCalls``."""
+"""Reads the tool calls that an assistant wrote as text in earlier messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports training data from journals of verified runs.
+"""Exports training data from journals of runs.
 
 `export_journals` in `_export.py` writes rows in one of `FORMATS`. `_attempts.py` reads a journal as the attempts of
 the model, `_rows.py` makes documents, chats, labelled steps and preference pairs from them, and `_decontamination.py`

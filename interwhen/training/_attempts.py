@@ -53,7 +53,7 @@ class RecordedAttempt:
 
     pieces: tuple[Piece, ...]
     start: int
-    """The offset at which the new text of this attempt starts. The text before it belongs to earlier attempts."""
+    """The offset at which the new text of this attempt starts. The text before it was kept, or written by interwhen."""
     checks: tuple[CheckRecord, ...]
     """The checks of this trace that had ended."""
     violations: tuple[ViolationRecord, ...]

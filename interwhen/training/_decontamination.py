@@ -34,7 +34,7 @@ class Decontaminator:
                 self._sizes.setdefault(width, set()).update(_runs(words, width))
 
     def is_contaminated(self, text: str) -> bool:
-        """Return whether *text* shares enough consecutive words with one of the *texts* of the class."""
+        """Return whether *text* shares enough consecutive words with one of the texts that the constructor got."""
         words = words_of(text)
         return any(run in wanted for width, wanted in self._sizes.items() for run in _runs(words, width))
 

@@ -295,7 +295,7 @@ class _Rows:
     labels: list[bool] = field(default_factory=list)
 
     def all(self) -> Iterator[Steps]:
-        """Yield the rows of labelled steps of the attempt, and count the lines that are not steps in ``left_out``."""
+        """Yield the rows of labelled steps of the attempt, and count other lines before a wrong one in ``left_out``."""
         for line in lines_of(self.attempt, self.attempt.start):
             text = self.attempt.text[line.start : line.end]
             if not text.strip():

@@ -25,7 +25,7 @@ T = TypeVar("T")
 _ROWS_KEPT = 20_000
 _FORMS_KEPT = 8
 _GROWING_KEPT = 4
-"""How many journals stay read, for the requests that follow: about a kilobyte of memory for each token."""
+"""The most journals that stay read, for later requests: about a kilobyte of memory for each token."""
 _MARKS_KEPT = 256
 """How many ends of parts are kept, so that a follower that connects again usually needs no second reading."""
 _FOUND = 3

@@ -32,8 +32,9 @@ async def verify_claim(path: Path, number: int) -> ClaimVerdict:
     """Check again the claim with the index *number* (from 0) in the timeline of the journal at *path*.
 
     Raises :class:`~interwhen.JournalError` if the journal cannot be read or is redacted. Raises
-    :class:`~interwhen.UsageError` if there is no such claim, if it cannot be found again (a fork found it, the journal
-    does not say how to make its monitor, or the monitor cannot be loaded), or if supervision is switched off.
+    :class:`~interwhen.UsageError` if there is no such claim, if it cannot be found again (for example: a fork found it,
+    the journal does not say how to make its monitor, or the monitor cannot be loaded), or if supervision is switched
+    off.
     """
     checks = timeline(path).checks
     if not 0 <= number < len(checks):

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from interwhen import Message, UsageError
-from interwhen.bench._task_files import SHIPPED, ExerciseLine, from_rows, normal
+from interwhen.bench._task_files import SHIPPED, ExerciseLine, from_rows, normal, reader
 from interwhen.strategies import load_exercises
 from interwhen.toolkit import MissingExtraError
 
@@ -99,11 +99,18 @@ def test_rows_of_a_dataset_become_exercises():
     [
         ({"prompt": "problem"}, "must have the column 'problem', got answer, question"),
         ({"target_pattern": "(no)"}, "row 0: target_pattern must find the answer in .* got no match of '\\(no\\)'"),
+        ({"target_pattern": "(no)?4"}, "row 0: target_pattern must find the answer"),
     ],
 )
 def test_other_columns_are_named(options, message):
     with pytest.raises(UsageError, match=message):
         rows(**options)
+
+
+def test_a_match_without_its_group_is_no_answer():
+    read = reader(r"answer: (\d+)?")
+    assert read("answer: ") is None
+    assert read("answer: 4, or answer: none") == "4"
 
 
 def test_the_hub_needs_its_extra(monkeypatch):

@@ -127,10 +127,10 @@ def test_a_file_that_is_closed_while_the_disk_hangs_is_still_written_by_one_thre
         seen.append(json.loads(line)["call_id"])
         appending.remove(line)
 
-    monkeypatch.setattr(_audit, "_CLOSE_SECONDS", 0.05)
     monkeypatch.setattr(_audit, "_QUEUED", 3 if is_full else 9)
     monkeypatch.setattr(AuditFile, "_append", append)
     file = audit()
+    file.close_seconds = 0.05
     file.write(record(0))
     while not appending:
         time.sleep(0.001)
@@ -141,7 +141,7 @@ def test_a_file_that_is_closed_while_the_disk_hangs_is_still_written_by_one_thre
         file.write(record(4))
     time.sleep(0.05)
     go_on.set()
-    monkeypatch.setattr(_audit, "_CLOSE_SECONDS", 30.0)
+    file.close_seconds = 30.0
     file.close()
     assert max(most) == 1
     assert seen == [f"{number:032x}" for number in range(4 if is_full else 5)]

@@ -347,9 +347,9 @@ async def test_a_directory_that_is_closed_while_the_disk_hangs_is_still_written_
         return written
 
     monkeypatch.setattr(_directory.os, "write", write)
-    monkeypatch.setattr(_directory, "_CLOSE_SECONDS", 0.05)
     monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
     here = directory()
+    here.close_seconds = 0.05
     try:
         await call(here, 1)
         until(lambda: writing)
@@ -358,7 +358,7 @@ async def test_a_directory_that_is_closed_while_the_disk_hangs_is_still_written_
         time.sleep(0.05)
     finally:
         freed.set()
-    monkeypatch.setattr(_directory, "_CLOSE_SECONDS", 30.0)
+    here.close_seconds = 30.0
     here.close()
     assert max(most) == 1
     assert here.kept == 2
@@ -391,7 +391,7 @@ async def test_many_journals_are_written_less_often_and_are_not_taken_for_a_disk
         time.sleep(0.01)
     assert here._pause == 0.01
     here.close()  # three journals for the thread at once
-    monkeypatch.setattr(here, "_start", lambda: None)
+    monkeypatch.setattr(here, "start", lambda: None)
     for number in range(2, 5):
         await call(here, number)
     here._write()
@@ -445,7 +445,7 @@ async def test_a_file_is_opened_once_unless_few_descriptors_are_left(directory, 
     for most, times in ((1, 1), (0, 2)):
         here = directory(path=f"{directory().settings.path}{most}")
         real = here.open
-        monkeypatch.setattr(here, "_start", lambda: None)
+        monkeypatch.setattr(here, "start", lambda: None)
         monkeypatch.setattr(here, "open", lambda name, real=real: opened.append(name) or real(name))
         head = CallHead(new_id(1), "wrap", "chat", "m")
         journal = here.begin(head, shows_path=True)

@@ -2,10 +2,17 @@
 
 import io
 
+import msgspec
 import pytest
 from interwhen.bench._precompute import ask, make_case, prepare
 from interwhen.precompute._cli import pass_table, worth_table
+from interwhen.precompute._contexts import PreparedContext
+from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, planned
 from interwhen.precompute._gate import Arm, Gate, Pair
+from interwhen.precompute._items import Cost, Item, Payload
+from interwhen.precompute._producer import Context, ContextPiece
+from interwhen.precompute.producers._statements import Statement
+from interwhen.precompute.producers.facts import Notes, facts
 from rich.console import Console
 from tests.precompute.world import MistakeRates
 
@@ -41,6 +48,17 @@ async def test_savings_passes_and_break_even_are_shown():
     lines = [line.split() for line in shown(pass_table(prepared)).splitlines() if line[:1].isdigit()]
     assert [line[0] for line in lines] == ["1", "2"]
     assert all(int(line[1]) > 0 for line in lines)
+
+
+async def test_facts_that_were_derived_again_belong_to_no_pass_also_of_a_piece_with_a_number_for_a_name():
+    plan = planned([facts(derivations=2)], Context("case", (ContextPiece("1", "Tom has 3 cups."),), passes=1))
+    inputs = PlanInputs.of(plan, {}, KeySettings())
+    notes = msgspec.json.encode(Notes((Statement("Tom has 3 cups.", ()),), pays=True))
+    made = {"status": "accepted", "payload": Payload(data=notes), "cost": Cost(10)}
+    items = {name: Item(key=inputs.keys[name], step=name, **made) for name in ("facts::1/1", "facts::agreed/1")}
+    prepared = PreparedContext("case", plan_inputs=inputs, current=CurrentItems(items))
+    lines = [line.split() for line in shown(pass_table(prepared)).splitlines() if line[:1].isdigit()]
+    assert lines == [["1", "1", "10", "100.0"]]
 
 
 async def test_nothing_is_shown_where_nothing_is_known():

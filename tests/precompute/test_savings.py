@@ -145,6 +145,26 @@ async def test_a_server_that_fails_says_nothing_about_an_item():
     assert (record.queries, record.pairs, books.waiting) == (1, [], 0)
 
 
+async def test_settle_makes_no_more_second_runs_than_asked_for_if_the_server_fails():
+    fails = [False]
+    usual = model(helps=True)
+
+    def reply(request):
+        if fails[0]:
+            raise ConnectError("gone")
+        return usual._script(request)
+
+    books, precomputer, ref = await prepared(ScriptedModel(reply), Store(MemoryShelf()))
+    await ask(books, precomputer, ref)
+    await ask(books, precomputer, ref)
+    fails[0] = True
+    assert await books.settle(precomputer, most=1, budgets=Budgets(reconnects=0)) == 0
+    assert books.waiting == 1
+    fails[0] = False
+    assert await books.settle(precomputer, most=5) == 1
+    assert books.waiting == 0
+
+
 async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():
     books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()), rule=GateRule(share=1.0))
     await live(books, precomputer, ref, 30)

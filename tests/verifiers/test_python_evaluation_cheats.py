@@ -183,6 +183,12 @@ def test_what_is_expected_never_goes_in(program: str) -> None:
             assert str(SECRET) not in question.setup + question.expression
 
 
+def test_a_loop_over_a_zip_with_an_empty_list_asks_nothing() -> None:
+    found = cases_of("for pair in zip([], [1, 2]):\n    assert f(pair) == 0\nassert f(3) == 3\n", frozenset("f"))
+    assert [case.shown for case in found.cases] == ["f(3)"]
+    assert not found.unreached
+
+
 @pytest.mark.parametrize("program", LEAKING)
 def test_what_cannot_be_taken_apart_is_not_asked(program: str) -> None:
     found = cases_of(program, frozenset("f"))

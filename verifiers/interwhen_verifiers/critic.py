@@ -58,7 +58,7 @@ _FORM = (
     'or {"verdict": "wrong", "quote": "the wrong words, exactly as they stand there", "why": "one short sentence"}.'
 )
 _BEFORE = 4000
-"""The number of characters before a piece that a separate model gets."""
+"""The most characters before a piece that a separate model gets."""
 _TASK = 8000
 _WHY = 300
 _TOKENS = 200

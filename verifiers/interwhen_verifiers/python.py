@@ -58,7 +58,7 @@ _NEWER = re.compile(
 """Signs of syntax that newer versions of Python read, and older ones may not."""
 _NEWEST = (3, 14)
 _SHELL = re.compile(r"^\s*(?:[!%]|>>> |In \[\d+\]|\$ |\?)", re.MULTILINE)
-"""A session of a shell or a notebook, which is not a program."""
+"""Signs of a session of a shell or a notebook, which is not a program."""
 _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
 """Errors that the sandbox may cause: it has no installed packages, no files of the user and no input."""
 _IMPORTED = sys.stdlib_module_names | set(typing.__all__)
@@ -194,8 +194,8 @@ class Code(Claim):
     """A code block that declares Python."""
 
     code: str
-    """The program to check. If the block is only the body of the function that the task begins, the beginning of this
-    function comes first. Empty if the block is too long to be read."""
+    """The program to check. If the block seems to be only the body of the function that the task begins, the beginning
+    of this function comes first. Empty if the block is too long to be read."""
     starts: tuple[int, ...]
     """The offset of each line of ``code``, from the start of the claim; 0 for lines that come from the task."""
     earlier: tuple[str, ...]

@@ -318,8 +318,7 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
     """Judge *call* by all rules of *policy* that apply to it at *moment*.
 
     A violation has the reasons of all broken rules, cut to 600 characters. If no rule is broken, the verdict is
-    ``Unknown`` if any rule is undecided, and otherwise a pass. Raises :class:`RuntimeError` if a rule raises, or
-    returns something that is no verdict.
+    ``Unknown`` if any rule is undecided, and otherwise a pass. Raises :class:`RuntimeError` as :meth:`Rule.judge` does.
     """
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []

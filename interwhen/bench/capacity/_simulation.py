@@ -27,7 +27,7 @@ _IDLE_SECONDS = 0.01
 
 
 class Simulated(NamedTuple):
-    """What the model says about one process with its streams and workers, in the steady state."""
+    """What the model says about one process with its streams and workers, after a warm-up. 0 stands for no data."""
 
     loop_busy: float
     """The share of time in which the event loop uses its core."""

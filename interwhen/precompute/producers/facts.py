@@ -248,6 +248,11 @@ def facts(
     )
 
 
+def pass_of(step: Step) -> int:
+    """Return the number of the pass that *step* makes, from 1; 0 for a step that derives statements again."""
+    return msgspec.json.decode(step.params, type=_FactParams).number
+
+
 def notes_of(item: Item) -> Notes:
     """Return the decoded data of *item*, which a :class:`FactProducer` must have made."""
     return _notes(item.payload.data)

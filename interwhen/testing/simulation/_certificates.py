@@ -157,7 +157,7 @@ def _built_upon(case: PlayedCase) -> Iterator[str]:
 
 
 def _is_followed(world: World, watch: MonitorSetup) -> bool:
-    """Return whether the tracker of *watch* gets every segment of the trace.
+    """Return whether the tracker of *watch* is sure to get every segment of the trace.
 
     A monitor whose only remedy ends the reasoning does not get the text after the reasoning.
     """

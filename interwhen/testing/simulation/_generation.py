@@ -55,7 +55,7 @@ _DELIVERIES: tuple[Delivery, ...] = ("interrupt", "interrupt", "interrupt", "gat
 
 
 _DEADLY = 0.15
-"""The share of worlds in which processes die."""
+"""The share of seeds whose worlds have deaths of processes, in the long run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,10 @@ def _enriched(dice: Random, world: World) -> World:
 
 
 def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
-    """Return *world* with a wrong sum that the model repeats, changes and repeats again.
+    """Return *world* with a wrong sum that the model repeats, changes and repeats again, if it has a sum and a monitor.
 
-    Its verifiers offer no repair. Only such a model makes a ladder of remedies reach its last remedies. *dice* makes
-    the random choices.
+    Its verifiers offer no repair. Such a model makes a ladder of remedies reach its last remedies. *dice* makes the
+    random choices.
     """
     sums = [at for at, item in enumerate(world.items) if isinstance(item, SumItem) and not item.call]
     if not sums or not world.watches:
@@ -158,7 +158,7 @@ def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
 
 
 def _with_words(dice: Random, world: World) -> World:
-    """Return *world* with added sums in words, such as "3 plus 4 is 7", and monitors that recognize them.
+    """Return *world*, perhaps with added sums in words, such as "3 plus 4 is 7", and monitors that recognize them.
 
     *dice* makes the random choices.
     """

@@ -288,10 +288,10 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
 
 
 def concludes(watch: MonitorSetup) -> bool:
-    """Return whether *watch* gets the remedy ``Conclude``, which ends the reasoning. Where it cannot, it gets ``Stop``.
+    """Return whether *watch* gets the remedy ``Conclude``, which ends the reasoning.
 
-    Such a monitor reads only unfinished reasoning. A verified result does not require it, because its checks say
-    nothing about the answer.
+    If its setup says ``conclude`` and this is false, it gets ``Stop``. A verified result does not require a monitor for
+    which this is true, because its checks say nothing about the answer.
     """
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
     return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")

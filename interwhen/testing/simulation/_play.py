@@ -233,7 +233,8 @@ class ProcessLog:
     reader: SimulatedReader
     seen: list[SeenEvent] = field(default_factory=list)
     book: list[tuple[int, str]] = field(default_factory=list)
-    """Finished checks in order, as number of the judge and text of the claim, including earlier processes."""
+    """Finished checks in order, as number of the judge and text of the claim. Those of earlier processes that may be on
+    file come first."""
     is_resumed: bool = False
     """Whether the process resumed the run from a journal."""
     result: Result | None = None
@@ -270,7 +271,7 @@ class ProcessLog:
     before: FileState = field(default_factory=FileState)
     """The file when the process began."""
     filed: FileState | None = None
-    """The file when the process ended; ``None`` without a journal or without a complete first record."""
+    """The file when the process ended; ``None`` without a journal, or if it cannot be read."""
     lost_chunks: int = 0
     """Chunks that the process received and that are not on file."""
 
@@ -303,7 +304,7 @@ class PlayedWorld:
 
     @property
     def book(self) -> list[tuple[int, str]]:
-        """The finished checks of all processes: the number of the verifier and the text of the claim."""
+        """The list of finished checks of the last process; see :attr:`ProcessLog.book`."""
         return self.last.book
 
     @property
@@ -577,8 +578,8 @@ def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
 def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
     """Record the state of the journal file in *log* at the end of a process.
 
-    If the process was killed, remove from the record of the model what the file lacks. A file without a complete first
-    record is removed, and the list of finished checks in *log* is emptied.
+    If the process was killed, remove from the record of the model what the file lacks. A file that cannot be read, such
+    as one without a complete first record, is removed, and the list of finished checks in *log* is emptied.
     """
     assert played.disk is not None
     try:

@@ -139,7 +139,7 @@ class MonitorSetup(msgspec.Struct, frozen=True):
     fork: bool = False
     """Whether its extractor asks a fork which claims the text has."""
     extractor_fails_on: str = ""
-    """The extractor raises on each segment that has a claim with this left side."""
+    """The extractor raises on each segment that has this text before an equals sign; empty: on none."""
     key: Keys = "text"
     prepares: Preparing = "no"
     prepare_seconds: float = 0.0

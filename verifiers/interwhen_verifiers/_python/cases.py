@@ -1,7 +1,8 @@
 """Takes tests apart into calls, which the sandbox makes with the code, and comparisons, which are made without it.
 
 A case of ``assert sorted(f(xs)) == [1, 2]`` is the question ``sorted(f(xs))``, with the statements that define ``xs``,
-and the test ``_v0 == [1, 2]``. The process with the code gets the question, and does not get the expected value.
+and the test ``_v0 == [1, 2]``. The process with the code gets the question, but neither the test nor the list ``[1,
+2]``.
 """
 
 from __future__ import annotations
@@ -241,10 +242,10 @@ class Reader:
             case ast.List(elts=elts) | ast.Tuple(elts=elts):
                 return elts
             case ast.Call(func=ast.Name(id="zip"), args=args, keywords=[]) if args:
-                columns = [self._items(one) for one in args]
-                if any(column is None for column in columns):
+                columns = [items for one in args if (items := self._items(one)) is not None]
+                if len(columns) < len(args):
                     return None
-                return [ast.Tuple(list(row), ast.Load()) for row in zip(*(one for one in columns if one), strict=False)]
+                return [ast.Tuple(list(row), ast.Load()) for row in zip(*columns, strict=False)]
             case ast.Call(func=ast.Attribute(value=inner, attr="items"), args=[], keywords=[]):
                 found = self._literal(inner.id) if isinstance(inner, ast.Name) else inner
                 if not isinstance(found, ast.Dict) or any(key is None for key in found.keys):

@@ -2,7 +2,8 @@
 
 An interpreter in the sandbox runs the text of this file, and starts again for each call. So the file imports only few
 modules, all of the standard library. The model controls the code, and everything that a process with the code reports.
-Such a process has no test and no expected value, so the code can choose the value of its own call, but not the verdict.
+Such a process has no test, and it has an expected value only if the test passes it to the code. So the code can choose
+the value of its own call, but does not know which value is right.
 """
 
 from __future__ import annotations

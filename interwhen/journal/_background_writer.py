@@ -1,0 +1,78 @@
+"""One thread per process that writes to a file, so that no call waits for the disk."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+
+class BackgroundWriter(ABC):
+    """Base class of what writes with one thread: it starts the thread when it is needed, and ends it with the program.
+
+    A forked process has no threads of its parent, and starts its own. *thread_name* is the name of the thread, and
+    *close_seconds* how long :meth:`close` waits for it.
+    """
+
+    _starting: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, thread_name: str, close_seconds: float) -> None:
+        self._thread_name = thread_name
+        self.close_seconds = close_seconds
+        self._thread: threading.Thread | None = None
+        self._closed: threading.Thread | None = None
+        """The thread that :meth:`close` ended last. If the disk hangs, it still writes."""
+        self._process = 0
+
+    @abstractmethod
+    def _begin(self) -> Callable[[], None]:
+        """Return the function that the new thread calls: it writes what is queued until :meth:`_tell_to_end`."""
+
+    @abstractmethod
+    def _tell_to_end(self) -> bool:
+        """Let the thread write what is queued and end. Return false if it cannot be told, because the disk hangs."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Drop what the parent process has queued: this process was forked from it."""
+
+    def close(self) -> None:
+        """Let the thread write all queued records and end. Wait for it, but for a limited time.
+
+        Records that are queued later are written by a new thread. Does nothing in a forked process that has not
+        written.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None or self._process != os.getpid():
+            return
+        atexit.unregister(self.close)
+        self._closed = thread
+        if self._tell_to_end():
+            thread.join(self.close_seconds)
+        else:
+            self._thread = self._thread or thread  # it writes on if the disk does
+
+    def start(self) -> None:
+        """Start the thread unless it runs, and make the end of the program call :meth:`close`."""
+        if self._thread is not None and self._process == os.getpid():
+            return
+        with self._starting:
+            if self._thread is not None and self._process == os.getpid():
+                return
+            if self._process != os.getpid():
+                self._process, self._closed = os.getpid(), None
+                self._forget()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._begin(), self._closed), name=self._thread_name, daemon=True
+            )
+            self._thread.start()
+            atexit.register(self.close)
+
+    @staticmethod
+    def _run(write: Callable[[], None], before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()  # the disk hangs, and two threads would write to one file
+        write()
