@@ -230,12 +230,10 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
 
 
 def _read(path: Path) -> str:
-    if str(path) == "-":
-        import sys
+    import sys
 
-        return sys.stdin.read()
     try:
-        return path.read_text(encoding="utf-8")
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"the file of the prompt must be readable UTF-8 text, got {str(path)!r} ({error}): name a readable file"

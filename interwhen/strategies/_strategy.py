@@ -86,7 +86,7 @@ class Solution:
     trace: Trace = field(default_factory=Trace)
     """The trace with the answer. If the strategy gave up, the last trace that it had; perhaps an empty one."""
     result: Result | None = None
-    """The result of the engine for this text; ``None`` if it was not judged."""
+    """The result of the engine for this text; ``None`` if the strategy has none."""
     gave_up: str = ""
     """The reason why the strategy gives no answer; empty if it gives one."""
     failed: str = ""

@@ -89,6 +89,13 @@ def test_what_would_mean_something_else_is_not_translated(pattern: str) -> None:
     assert problems_of([pattern]) == {}
 
 
+@pytest.mark.parametrize("pattern", ["^*", "\\A+", "\\Z{2}", "(?m)$?", "(?P<1>a)", "(?P<a b>a)"])
+def test_what_python_refuses_is_refused(pattern: str) -> None:
+    assert pattern in problems_of([pattern])
+    with pytest.raises(UsageError, match="must be a regular expression"):
+        regex(patterns=(pattern,))
+
+
 def test_a_large_pattern_is_refused_soon() -> None:
     begun = time.thread_time()
     assert linear(r"\w{900}" * 10) is None

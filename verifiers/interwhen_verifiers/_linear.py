@@ -117,6 +117,8 @@ class _Translation:
         self._names: set[str] = set()
         self._multiline = False
         self._ends = False
+        self._is_place = False
+        """Whether the last part matches a place and no character, such as ``^``."""
         self._is_whole = False
         """Whether the pattern has a ``\\Z``, which never matches before a line end."""
         self._tails: list[_Tail] = [_Tail()]
@@ -131,8 +133,7 @@ class _Translation:
         while self._at < len(pattern):
             char = pattern[self._at]
             self._at += 1
-            if self._tails[-1].is_ended and char not in ")|":
-                raise _InexpressibleError  # something may follow the end of the text
+            self._vet(char)
             match char:
                 case "\\":
                     self._escape(inside=False)
@@ -151,6 +152,14 @@ class _Translation:
         if self._ends and self._is_whole:
             raise _InexpressibleError
         return "".join(self._written), self._ends
+
+    def _vet(self, char: str) -> None:
+        """Raise :class:`_InexpressibleError` if *char* cannot follow what comes before it outside of a set."""
+        if self._tails[-1].is_ended and char not in ")|":
+            raise _InexpressibleError  # something may follow the end of the text
+        if self._is_place and char in "*+?{":
+            raise _InexpressibleError  # RE2 repeats a place such as "^", and Python refuses to
+        self._is_place = char in "^$" or (char == "\\" and self._pattern[self._at : self._at + 1] in ("A", "Z"))
 
     def _escape(self, *, inside: bool) -> None:
         """Translate what follows a backslash to RE2's syntax. *inside*: it stands in a set (``[...]``).
@@ -236,7 +245,7 @@ class _Translation:
             self._written.append("?:")
         elif self._pattern.startswith("P<", self._at):
             name = self._pattern[self._at + 2 :].partition(">")[0]
-            if name in self._names:
+            if name in self._names or not name.isidentifier():
                 raise _InexpressibleError
             self._names.add(name)
             self._at += 2

@@ -63,7 +63,7 @@ class State:
     text: str = ""
     """The part of the current string, number or word that was read; of a long string, only its beginning."""
     length: int = 0
-    """The number of characters of the current string so far."""
+    """The number of characters of the current string so far, or less after halves of surrogate pairs."""
     escape: str = ""
     """The beginning of an escape sequence that is not complete."""
     token: int = 0

@@ -102,8 +102,9 @@ def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
 def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
     """Judge the statement in *claim* by the maze: moves are replayed, and turns and places are compared.
 
-    The verdict is ``Unknown`` if it is not known where the walk is or how the text counts rows and columns, or if the
-    question or the answer is not understood. If the final answer passes, the scope is ``answer``.
+    Positions and moves that are right in one way in which the text may count rows and columns pass. Without certainty
+    about that way or the place of the walk, wrong ones are ``Unknown``, and so are questions and answers that are not
+    understood. If the final answer passes, the scope is ``answer``.
     """
     match claim.said:
         case Located() as located:

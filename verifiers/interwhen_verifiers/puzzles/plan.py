@@ -306,8 +306,8 @@ def _whole(segment: Segment, _problem: PlanningProblem) -> Iterable[WholePlan]:
 def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
     """Carry out the plan from the initial state, and test whether the goal holds at the end.
 
-    The verdict is ``Unknown`` if the answer is too long, if its plan is not understood or can be read in several ways,
-    or if the text after an action that fails may take it back.
+    The verdict is ``Unknown`` if the answer is too long, if its plan is not understood, if only some of its readings
+    reach the goal, or if the text after an action that fails may take it back.
     """
     if len(claim.text) > MAX_ANSWER:
         return Unknown(f"an answer of more than {MAX_ANSWER:,} characters is not carried out")

@@ -101,9 +101,9 @@ class Words:
     def judge(self, said: Sorted) -> Verdict:
         """Judge *said*, a statement about letters or the order, or the answer, by comparing the words.
 
-        The verdict is ``Unknown`` for an order in a problem that sorts descending; for an answer that is not only a
-        list; and for one that lists a repeated word less often. It is also ``Unknown`` for an order with words that are
-        not to be sorted, unless these are less than half of its words and the order is wrong.
+        The verdict is ``Unknown`` for an order in a problem that sorts descending; for an answer that is no list or has
+        other words in it; and for one that lists a repeated word less often. It is also ``Unknown`` for an order with
+        words that are not to be sorted, unless these are less than half of its words and the order is wrong.
         """
         match said:
             case Letter():

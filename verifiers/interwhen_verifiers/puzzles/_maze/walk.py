@@ -94,7 +94,8 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
     """Compare the stated position *said* with the maze, and learn from it how the text writes coordinates.
 
     *place* is the state before the statement. The returned state contains what was learned about the coordinates. The
-    verdict is ``Unknown`` if it is not certain how the text writes coordinates, or where the walk is.
+    start or exit passes if the position is right in one way in which the text may write coordinates. A wrong position
+    is a violation only if that way is certain, and otherwise ``Unknown``.
     """
     maze = problem.maze
     if said.what == "here":
@@ -127,8 +128,9 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
     *place* is the state before the moves. *whole*: the moves must lead from the start to the exit; this has no effect
-    on moves that name cells. The verdict is ``Unknown`` if it is not known where the walk is, or how the text writes
-    coordinates. Unless it is a pass, the returned state does not know any more where the walk is.
+    on moves that name cells. The moves pass if they are possible in one way in which the text may write coordinates.
+    The verdict is ``Unknown`` if they are not and that way is not certain, or if it is not known where the walk is.
+    Unless it is a pass, the returned state does not know any more where the walk is.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
