@@ -5,6 +5,7 @@ The console script is ``interwhen_launcher``, which calls this for all but the g
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from types import TracebackType
@@ -58,7 +59,7 @@ def _exit_code(arguments: list[str]) -> int:
     from interwhen.cli._text import print_error
 
     try:
-        code: int = app.meta(arguments)
+        code: int = app.meta(_with_dashes(arguments))
     except KeyboardInterrupt as interrupt:
         print_error("interrupted")
         if str(interrupt):
@@ -77,6 +78,18 @@ def _exit_code(arguments: list[str]) -> int:
         print_error(str(error))
         return _exits.of_error(error)
     return code or 0
+
+
+def _with_dashes(arguments: list[str]) -> list[str]:
+    """Return *arguments* with ``--option -`` written as ``--option=-``, where ``-`` is a file (stdin or stdout)."""
+    # cyclopts takes a lone "-" for an option.
+    found: list[str] = []
+    for argument in arguments:
+        if argument == "-" and "--" not in found and found and re.fullmatch("--[^=]+", found[-1]):
+            found[-1] += "=-"
+        else:
+            found.append(argument)
+    return found
 
 
 def _pipe_closed() -> int:

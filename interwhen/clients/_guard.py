@@ -139,7 +139,7 @@ def as_json(value: object) -> str:
         ) from error
     except NotJson:
         raise
-    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+    except Exception as error:  # reading a value may run code of its class
         raise NotJson(
             f"the value must have a JSON form, got a {type(value).__name__}: convert it to plain values"
         ) from error

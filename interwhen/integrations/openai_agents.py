@@ -18,7 +18,7 @@ _CLIENT = "_client"
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
     """Return a copy of *model* whose calls *monitors* supervise.
 
-    *model* is an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``. A supervised answer adds a span named
+    *model* is an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``. A supervised call adds a span named
     ``interwhen`` to the trace of the agent; if the library repeated the call, the span is that of the last attempt. The
     data of the span are the facts of the call: its id, the label of its result, its violations, the reasons why it is
     not verified, the model, and the numbers of checks and tokens. *options* are the same as for :func:`interwhen.wrap`.
@@ -41,10 +41,11 @@ class _SupervisedAgentModel:
 
     async def stream_response(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
         events = super().stream_response(*args, **options)  # type: ignore[misc]
-        # The call begins with the first event. Between events the caller's own code runs in this context.
-        with watching() as seen:
-            first = await anext(events, None)
+        seen: WatchedCalls | None = None
         try:
+            # The call begins with the first event. Between events the caller's own code runs in this context.
+            with watching() as seen:
+                first = await anext(events, None)
             if first is not None:
                 yield first
                 async for event in events:
@@ -53,7 +54,7 @@ class _SupervisedAgentModel:
             _add_span(seen)
 
 
-def _add_span(seen: WatchedCalls) -> None:
+def _add_span(seen: WatchedCalls | None) -> None:
     from agents import custom_span
 
     if seen:

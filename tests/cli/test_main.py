@@ -1,5 +1,6 @@
 """The console script: exit codes, machine-readable output, clear errors."""
 
+import io
 import json
 import re
 import signal
@@ -118,6 +119,18 @@ class TestUsage:
         err = capsys.readouterr().err
         assert "\x1b" not in err
         assert "\x9b" not in err
+
+    @pytest.mark.parametrize("option", ["--prompt-file", "--chat"])
+    def test_stdin_that_is_not_utf_8(self, option, monkeypatch, capsys):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
+        assert run("run", option, "-") == 2
+        assert "must be readable UTF-8 text, got '-'" in capsys.readouterr().err
+
+    def test_a_prompt_on_stdin(self, monkeypatch, scripted):
+        monkeypatch.setattr("sys.stdin", io.StringIO("once upon\n"))
+        model = scripted()
+        run("run", "--prompt-file", "-", "--json")
+        assert model.requests[0].prompt == "once upon\n"
 
     def test_a_chat_file_that_is_none(self, tmp_path, capsys):
         path = tmp_path / "chat.json"

@@ -35,6 +35,16 @@ class Name(str, enum.Enum):  # noqa: UP042  what many programs have
 
 
 @dataclasses.dataclass
+class Unset:
+    a: str = dataclasses.field(init=False)
+
+
+class Broken(collections.UserList):
+    def __iter__(self):
+        raise RuntimeError("BAD")
+
+
+@dataclasses.dataclass
 class Record:
     _to: str
 
@@ -111,6 +121,8 @@ HIDDEN = {
     "bytes": b"BAD\xff",
     "secret": pydantic.SecretStr("BAD"),
     "generator": (letter for letter in "BAD"),
+    "field without a value": Unset(),
+    "values that cannot be read": Broken(),
 }
 
 

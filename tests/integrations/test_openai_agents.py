@@ -2,6 +2,7 @@
 
 import openai
 import pytest
+from interwhen.testing.server import ScriptedServer, reply
 from tests.integrations.conftest import SOUND, is_caught
 
 pytest.importorskip("agents", reason="openai-agents is not installed")
@@ -63,3 +64,22 @@ async def test_a_stream(agent, spans):
     assert result.final_output.endswith(SOUND)
     [facts] = spans.facts
     assert is_caught(facts)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_call_that_fails(streams, spans):
+    async with (
+        ScriptedServer(lambda _: reply(400, b'{"error": {"message": "no"}}')) as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="k", max_retries=0) as bare,
+    ):
+        model = agents.OpenAIChatCompletionsModel(model="m", openai_client=bare)
+        agent = agents.Agent(name="Calculator", model=supervise(model, ["arithmetic"]))
+
+        async def ask():
+            if not streams:
+                return await agents.Runner.run(agent, "17 * 24?")
+            return [each async for each in agents.Runner.run_streamed(agent, "17 * 24?").stream_events()]
+
+        with pytest.raises(openai.BadRequestError):
+            await ask()
+    assert [facts["label"] for facts in spans.facts] == ["failed"]
