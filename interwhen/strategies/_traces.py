@@ -86,7 +86,7 @@ async def go_on(
 
     *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. If the model writes
     *until*, the trace ends with it and has no finish reason. An *until* that only white space precedes in the new text
-    does not count, and text that arrives after it in the same chunk is dropped. *most* limits the new tokens (``None``:
+    does not count, and text that has arrived after it is dropped. *most* limits the new tokens (``None``:
     the limit of *sampling*). If the stream ends without a finish reason, that of the trace is ``truncated``. Raises
     :class:`~interwhen.ModelError` if the model fails.
     """
