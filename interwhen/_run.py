@@ -33,7 +33,7 @@ from interwhen._engine.journaling import (
 from interwhen._engine.run import ObservedRun, Run, is_off, switched_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
-from interwhen._types.errors import JournalError, MissingExtraError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, JournalError, MissingExtraError, UsageError
 from interwhen._types.events import CheckSettled, CheckStarted, Delta, Event, Finished, Remedied, StreamBroken
 from interwhen._types.extensions import Allocator, OnProgress, Ready, RemedyLearner, Unprepared, WorkerPool, fits
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
@@ -308,7 +308,7 @@ def _recorded(
         return journaled.result, _recorded_traces(journaled)[-1].chunks, header.prompt, begins
     try:
         result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         raise UsageError(
             f"{os.fspath(path)!r} must be a journal, or a result as JSON, got something else ({error}): "
             "correct the path"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from interwhen._types.errors import InterwhenError, PluginError, UsageError, without_user
+from interwhen._types.errors import DECODE_ERRORS, InterwhenError, PluginError, UsageError, without_user
 from interwhen._types.extensions import WorkerPool, fits
 from interwhen._types.models import Model
 from interwhen._types.monitors import Delivery, Monitor
@@ -393,7 +393,7 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
         if isinstance(value, str):
             try:
                 return msgspec.json.decode(value, type=annotation, strict=False)
-            except msgspec.MsgspecError:
+            except DECODE_ERRORS:
                 pass
             if _is_list(annotation) and not value.lstrip().startswith("["):
                 try:

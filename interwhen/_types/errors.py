@@ -30,6 +30,12 @@ from __future__ import annotations
 
 import re
 import reprlib
+from typing import Final
+
+import msgspec
+
+DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What msgspec raises for data that it cannot decode: also for bytes that are not UTF-8, and for too deep nesting."""
 
 
 class InterwhenError(Exception):

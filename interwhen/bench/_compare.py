@@ -16,6 +16,7 @@ import msgspec
 from cyclopts import Parameter
 
 from interwhen import Model, Sampling, UsageError, Workers, load_model
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.extensions import WorkerPool
 from interwhen.bench._experiment import Experiment, check_files, command_of
 from interwhen.bench._report import Chart, Report, Row, Series, Table
@@ -392,7 +393,7 @@ class AttemptFile:
         whole, end, rest = content.rpartition(b"\n")
         try:
             rows = [msgspec.json.decode(line, type=AttemptRow) for line in whole.split(b"\n") if line]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except DECODE_ERRORS as error:
             raise UsageError(
                 f"--rows must be a file of attempts, got {str(path)!r}: {error}; name another file"
             ) from error

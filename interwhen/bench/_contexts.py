@@ -25,6 +25,7 @@ import msgspec
 from cyclopts import Parameter
 
 from interwhen import Message, Model, Sampling, UsageError, run
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar, paired
@@ -223,7 +224,7 @@ def read_questions(path: Path) -> list[DatedQuestion]:
                     found.append(one if one.id else msgspec.structs.replace(one, id=f"line-{number}"))
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"--data must be a readable file, got {str(path)!r} ({error}); name another file") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         raise UsageError(
             f"each line of --data must be an object with context, question and gold, got an error in "
             f"line {number} ({error}); correct it"
@@ -255,7 +256,7 @@ def read_rows(path: Path | None) -> dict[tuple[str, Arm], ContextRun]:
     for line in path.read_bytes().splitlines():
         try:
             one = msgspec.json.decode(line, type=ContextRun)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except DECODE_ERRORS:
             continue
         found[one.id, one.arm] = one
     return found

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from interwhen import Message, UsageError
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen.models import Prompt
 from interwhen.strategies import Exercise, Question
 from interwhen.strategies._answers import ANSWER, normal
@@ -167,7 +168,7 @@ def _lines(path: Path) -> Iterator[tuple[int, ExerciseLine]]:
         if text.strip():
             try:
                 yield number, msgspec.json.decode(text, type=ExerciseLine)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except DECODE_ERRORS as error:
                 raise UsageError(
                     f"{str(path)!r}, line {number} must be an exercise with prompt and answer, got an error: "
                     f"{error}; correct the line"

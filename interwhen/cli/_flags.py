@@ -12,6 +12,7 @@ import msgspec
 from cyclopts import Group, Parameter
 
 from interwhen import Budgets, Model, Sampling, UsageError
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.extensions import ContextOpener, Ready
 from interwhen.journal import ModelReference
 from interwhen.models import Prompt
@@ -221,7 +222,7 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
         if data.lstrip().startswith("["):
             return tuple(map(as_message, msgspec.json.decode(data, type=list[dict[str, Any]])))
         return tuple(map(as_message, msgspec.json.decode(data, type=_Conversation).messages))
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise UsageError(
             f'--chat must name a file with a chat as JSON, got {str(chat)!r} ({error}): write [{{"role": '
             '"user", "content": "..."}]'

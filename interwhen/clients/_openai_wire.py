@@ -21,7 +21,7 @@ from openai._base_client import AsyncHttpxClientWrapper, SyncHttpxClientWrapper
 from openai._models import FinalRequestOptions
 
 from interwhen._run import Running
-from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError
+from interwhen._types.errors import DECODE_ERRORS, ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError
 from interwhen.clients._upstream import Facts
 from interwhen.models._token_servers import Place
 
@@ -84,7 +84,7 @@ def _as_sdk_error(error: ModelError, request: httpx2.Request | None) -> Exceptio
 def _error_body(text: str) -> Any:
     try:
         found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return text or None
     return found.get("error", found) if isinstance(found, dict) else found
 

@@ -10,7 +10,14 @@ import anyio
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import ModelError, StreamProtocolError, StreamTimeout, UnexpectedForm, UpstreamError
+from interwhen._types.errors import (
+    DECODE_ERRORS,
+    ModelError,
+    StreamProtocolError,
+    StreamTimeout,
+    UnexpectedForm,
+    UpstreamError,
+)
 from interwhen._types.models import (
     Capabilities,
     Chunk,
@@ -177,7 +184,7 @@ def as_events(api: Api, data: bytes) -> bytes:
     """
     try:
         body = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         body = None
     if not isinstance(body, dict) or (body.get("error") and not body.get("choices")):
         return b"data: " + data.strip() + b"\n\n"  # an error: the decoder of the stream raises it

@@ -12,6 +12,7 @@ import anyio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.results import Result
 from interwhen.clients._call_record import CallOrigin, trace_id_of
 from interwhen.clients._supervision import Supervised
@@ -249,7 +250,7 @@ class Bodies:
                 "malformed_body",
                 f"the request body must be a JSON object, got another value ({error}): correct the request",
             ) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise HttpError(
                 400, "malformed_body", f"the request body must be valid JSON, and is not ({error}): correct the request"
             ) from error

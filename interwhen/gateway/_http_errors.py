@@ -8,7 +8,15 @@ from typing import Any
 
 import msgspec
 
-from interwhen._types.errors import ConnectError, InterwhenError, ModelError, StreamTimeout, UpstreamError, UsageError
+from interwhen._types.errors import (
+    DECODE_ERRORS,
+    ConnectError,
+    InterwhenError,
+    ModelError,
+    StreamTimeout,
+    UpstreamError,
+    UsageError,
+)
 from interwhen._types.prompts import PromptRefused
 
 Headers = list[tuple[bytes, bytes]]
@@ -171,6 +179,6 @@ def _upstream_body(body: str) -> bytes | None:
     """Return the error *body* of an upstream if it has the form that clients understand; ``None`` if not."""
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     return body.encode() if isinstance(found, dict) and found.get("error") else None

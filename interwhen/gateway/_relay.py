@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from interwhen._log import log_warning
-from interwhen._types.errors import ModelError, StreamTimeout
+from interwhen._types.errors import DECODE_ERRORS, ModelError, StreamTimeout
 from interwhen.gateway._exchange import Exchange, returned, sent
 from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import Headers, HttpError, http_error_of
@@ -163,6 +163,6 @@ async def list_models(gateway: Gateway, exchange: Exchange) -> str:
 def _cards(body: bytes) -> list[dict[str, Any]]:
     try:
         data = msgspec.json.decode(body)["data"]
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (KeyError, TypeError, *DECODE_ERRORS):
         return []
     return [card for card in data if isinstance(card, dict)] if isinstance(data, list) else []

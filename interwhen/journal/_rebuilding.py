@@ -32,7 +32,7 @@ from interwhen._core.messages import (
 )
 from interwhen._core.segmenter import offer_for
 from interwhen._core.violations import READS_CALLS
-from interwhen._types.errors import JournalError
+from interwhen._types.errors import DECODE_ERRORS, JournalError
 from interwhen._types.models import Chunk, Reply, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result, Verified, prompt_bytes, prompt_sha256
@@ -112,7 +112,7 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     for found in frames_after(data, START, chain):
         try:
             record = decode(found.payload)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (ValueError, *DECODE_ERRORS) as error:
             raise JournalError(
                 name,
                 f"its record {len(records)} must be one that this version knows, and is not ({error}): use "

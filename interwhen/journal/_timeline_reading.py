@@ -11,7 +11,7 @@ import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Fact, Order, Resumed
-from interwhen._types.errors import JournalError
+from interwhen._types.errors import DECODE_ERRORS, JournalError
 from interwhen._types.models import Usage
 from interwhen._types.results import ViolationRecord
 from interwhen._types.segments import Span
@@ -495,7 +495,7 @@ class TimelineReader:
                 known = len(self._records)
                 try:
                     self._take(decode(found.payload))
-                except (msgspec.MsgspecError, ValueError) as error:
+                except (ValueError, *DECODE_ERRORS) as error:
                     del self._records[known:]
                     if isinstance(error, JournalError):
                         raise

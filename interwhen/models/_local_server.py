@@ -17,7 +17,7 @@ import anyio
 import anyio.abc
 import msgspec
 
-from interwhen._types.errors import ConnectError, MissingExtraError, UpstreamError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, ConnectError, MissingExtraError, UpstreamError, UsageError
 from interwhen.models import _local_child
 
 STOP_SECONDS = 0.3
@@ -229,7 +229,7 @@ def _cores() -> int:
 def _read_report(line: bytes) -> _ChildReport:
     try:
         return msgspec.json.decode(line, type=_ChildReport) if line else _ChildReport()
-    except msgspec.DecodeError:
+    except DECODE_ERRORS:
         return _ChildReport(error=f"unexpected output {line[:200]!r}")  # something printed to stdout at its start
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import anyio
 import msgspec
 
-from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
+from interwhen._types.errors import DECODE_ERRORS, ConnectError, ModelError, StreamTimeout, UpstreamError
 from interwhen._types.extensions import OnProgress
 from interwhen._types.models import (
     Chunk,
@@ -199,7 +199,7 @@ async def _reachable(prober: Prober) -> _Observation:
 async def _models(prober: Prober) -> _Observation:
     try:
         cards = msgspec.json.decode(await prober.get(f"{prober.base_url}/models"), type=ModelList).data
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         return _Observation("no", f"/models did not return a model list: {error}")
     prober.card = next((card for card in cards if card.id == prober.model), None)
     if prober.card is not None:
@@ -379,7 +379,7 @@ async def _context(prober: Prober) -> _Observation:
         return _Observation("ok", f"{prober.context} tokens")
     try:
         props = msgspec.json.decode(await prober.get(f"{prober.root}/props"), type=ServerProps)
-    except (ModelError, msgspec.MsgspecError):
+    except (ModelError, *DECODE_ERRORS):
         return _Observation("unknown", "neither /models nor /props has it")
     prober.context = size = props.default_generation_settings.n_ctx
     return _Observation("ok", f"{size} tokens") if size else _Observation("unknown", "/props does not have it")
@@ -500,7 +500,7 @@ async def _busy(prober: Prober) -> bool | None:
     try:
         slots = msgspec.json.decode(await prober.get(f"{prober.root}/slots"), type=list[SlotState])
         return any(slot.is_processing for slot in slots)
-    except (UpstreamError, msgspec.MsgspecError):
+    except (UpstreamError, *DECODE_ERRORS):
         pass
     try:
         metrics = (await prober.get(f"{prober.root}/metrics")).decode(errors="replace")

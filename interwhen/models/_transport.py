@@ -22,6 +22,7 @@ import msgspec
 
 from interwhen._log import log_info
 from interwhen._types.errors import (
+    DECODE_ERRORS,
     ConnectError,
     ContextOverflow,
     ModelError,
@@ -305,7 +306,7 @@ def _describe(body: bytes) -> tuple[str, str | None]:
             error = _ErrorBody(message=error.error)
         elif error.error is not None:
             error = msgspec.convert(error.error, _ErrorBody)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return body[:EXCERPT].decode(errors="replace").strip(), None
     code = error.code if error.code is not None else error.type
     if isinstance(code, int) and error.type in _OVERFLOW_CODES:
@@ -579,7 +580,7 @@ def refuses(error: UpstreamError, field: str) -> bool:
         body = _decode(error.body)
         inner = msgspec.convert(body.error, _ErrorParam) if isinstance(body.error, Mapping) else _ErrorParam()
         details = msgspec.convert(body.detail, list[_RefusalDetail]) if isinstance(body.detail, list) else []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return False
     params = {re.split(r"[.\[]", param, maxsplit=1)[0] for param in (inner.param, body.param) if param}
     params |= {str(detail.loc[1]) for detail in details if len(detail.loc) > 1 and detail.loc[0] == "body"}

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Message
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
@@ -530,7 +530,7 @@ def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
 def _fired_in_recording(policy: WrittenPolicy, line: str, now: Any, where: str) -> list[str]:
     try:
         situation = read_situation(msgspec.json.decode(line, type=dict[str, Any]), policy.schema, now)
-    except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, *DECODE_ERRORS) as error:
         raise UsageError(
             f"{where}: must be a situation as JSON, got something else ({str(error)[:200]}): correct or "
             "remove this line"
@@ -682,7 +682,7 @@ def _results(later: list[Message], turn: Message) -> list[Any]:
 def _data(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except DECODE_ERRORS:
         return text
 
 

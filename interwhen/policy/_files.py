@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, get_args
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Definitions, read_definitions, write_out
 from interwhen.policy._kinds import Kind, MapOf
@@ -551,7 +551,7 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
         path = plain if plain.exists() else packed
         data = path.read_bytes()
         return msgspec.json.decode(gzip.decompress(data) if path == packed else data, type=dict[str, Any])
-    except (OSError, EOFError, zlib.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, EOFError, zlib.error, *DECODE_ERRORS) as error:
         raise UsageError(
             f"the table {name!r:.80} in {str(folder)!r} must be a JSON object in a readable file, and is not "
             f"({str(error)[:200]}): correct it"

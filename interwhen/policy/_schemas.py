@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Scope
 from interwhen.policy._kinds import Anything, Bool, Date, Kind, ListOf, MapOf, Moment, Number, RecordOf, Text, read_kind
@@ -235,7 +235,7 @@ def read_tools(text: str, name: str) -> tuple[Tool, ...]:
             with warnings.catch_warnings():  # ignore warnings about invalid escapes in the source
                 warnings.simplefilter("ignore")
                 return tuple(_from_python(ast.parse(text)))
-    except (msgspec.DecodeError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, MemoryError, *DECODE_ERRORS) as error:
         raise UsageError(
             f"the file of tools {name!r:.80} must be valid JSON or Python, and is not "
             f"({str(error)[:200] or type(error).__name__}): correct this place"

@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.models import Message, Model, Request, Sampling
 from interwhen.policy import _limits
 from interwhen.policy._admission import Admission, admit, clauses, sentences, squeezed
@@ -375,7 +375,7 @@ def read_queued(folder: Path, name: str) -> Queued:
     text = read_file(folder / "review", f"{name}.json")
     try:
         return msgspec.json.decode(text, type=Queued)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise UsageError(
             f"review/{name}.json must be an entry of the review queue as JSON, and is not ({error}): remove it"
         ) from error

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from interwhen._types.errors import InterwhenError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, InterwhenError, UsageError
 from interwhen._types.extensions import Task
 from interwhen.journal import read_journal
 from interwhen.journal._files import MAGIC
@@ -82,7 +82,7 @@ def _in_lines(path: Path) -> list[str]:
         return lines
     try:
         return [msgspec.json.decode(line, type=_Line).question.strip() for line in lines]
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise UsageError(
             f'each line of {str(path)!r} must be a JSON object with the field "question", got another value ({error}); '
             "correct it, or name a text file with a question on each line"

@@ -17,7 +17,7 @@ from operator import mul
 
 import msgspec
 
-from interwhen._types.errors import UpstreamError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, UpstreamError, UsageError
 from interwhen._types.models import Timeouts
 from interwhen.models._transport import HttpRequest, Transport, exchange
 from interwhen.precompute._items import Digest, digest
@@ -250,7 +250,7 @@ class Embedder:
         answer = await exchange(self._transport, request, self._timeouts)
         try:
             found = msgspec.json.decode(answer, type=_Embeddings).data
-        except msgspec.DecodeError:
+        except DECODE_ERRORS:
             found = []
         if len(found) != len(texts):
             raise UpstreamError(

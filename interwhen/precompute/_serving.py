@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.extensions import Served, Task
 from interwhen._types.models import Chunk, Message, Model, Prompt
 from interwhen.models._replay import Recording, ReplayModel
@@ -128,7 +129,7 @@ def questions_of(item: Item) -> tuple[Digest, ...]:
     """Return the digests of the prompts that *item* answers (see :func:`asked`); empty if they cannot be decoded."""
     try:
         return answer_of(item).asked
-    except msgspec.MsgspecError:
+    except DECODE_ERRORS:
         return ()
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import anyio
 import msgspec
 
-from interwhen._types.errors import StreamTimeout, UpstreamError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, StreamTimeout, UpstreamError, UsageError
 from interwhen.models._transport import HttpRequest, Transport
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
@@ -88,7 +88,7 @@ class LlamaSlots:
             )
         try:
             return msgspec.json.decode(answer, type=SlotFile)
-        except msgspec.DecodeError as error:
+        except DECODE_ERRORS as error:
             raise UpstreamError(
                 f"the server {self._root} must answer in llama.cpp's format when asked to {action} slot "
                 f"{slot}, got {answer[:80]!r} ({error}); use a llama.cpp server"

@@ -23,7 +23,7 @@ from typing import TypeVar
 import msgspec
 
 from interwhen._log import log_warning
-from interwhen._types.errors import StoreConflict, StoreError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, StoreConflict, StoreError, UsageError
 from interwhen.precompute._items import Item, ItemId, SlotId, digest
 from interwhen.precompute._shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
 
@@ -198,7 +198,7 @@ class Store:
             return None
         try:
             item = msgspec.msgpack.decode(payload, type=Item)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except DECODE_ERRORS as error:
             self._isolate(name, f"it cannot be decoded as an item: {error}")
             return None
         if item.id != id_:
@@ -268,7 +268,7 @@ class Store:
             try:
                 payload = unseal(name, entry or b"", self._key)
                 found.append(msgspec.msgpack.decode(payload, type=Quarantined))
-            except (Damaged, Foreign, Locked, msgspec.DecodeError):
+            except (Damaged, Foreign, Locked, *DECODE_ERRORS):
                 continue
         return tuple(sorted(found, key=lambda each: each.at))
 
@@ -374,7 +374,7 @@ class Store:
     def _decoded(self, entry: str, payload: bytes) -> _Entry | None:
         try:
             return msgspec.msgpack.decode(payload, type=_Entry)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except DECODE_ERRORS as error:
             self._isolate(entry, f"it cannot be decoded as a document: {error}", stays=True)
             return None
 

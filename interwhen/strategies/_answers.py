@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen.toolkit.quantities import read_number
 
 ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
@@ -54,6 +55,6 @@ def read_json(text: str) -> str | None:
     """
     try:
         value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     return msgspec.json.encode(value, order="deterministic").decode()

@@ -332,11 +332,12 @@ def _has_thought(trace: Trace, question: Question) -> bool:
 class StepSearch:
     """Beam search over steps, in one or several independent trees.
 
-    A beam is a partial text. Each round samples ``expansions`` next steps (lines) for each beam, and keeps in each tree
-    the ``width`` beams that the verifiers rate best: first those with the fewest refuted claims. One tree is step-level
-    beam search (Snell et al. 2024, arXiv 2408.03314); several trees with ``width=1`` are diverse verifier tree search
-    (Beeching, Tunstall, Rush 2024). Until a beam is finished, a quarter of the budget is reserved to finish the best
-    one. The strategy answers with the best finished text, also if it is refuted.
+    A beam is a partial text. Each round samples ``expansions`` next steps (lines) for each unfinished beam, as
+    far as the budget allows, and keeps in each tree the ``width`` beams that the verifiers rate best: first those with
+    the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv 2408.03314); several trees
+    with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). Until a beam is finished, a
+    quarter of the budget is reserved to finish the best one. The strategy answers with the best finished text, also if
+    it is refuted.
     """
 
     name: str = "step-beam"

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self, get_args
 import msgspec
 
 from interwhen._log import log_warning
-from interwhen._types.errors import StoreError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, StoreError, UsageError
 from interwhen._types.remedies import RUNGS, Rung
 from interwhen._types.results import Abstained, Result, Verified, ViolationRecord
 
@@ -348,7 +348,7 @@ class RemedyBeliefs:
             try:
                 with _opened(self._path) as connection:
                     self._known = _all(connection)
-            except (sqlite3.Error, msgspec.MsgspecError) as error:
+            except (sqlite3.Error, *DECODE_ERRORS) as error:
                 raise StoreError(self._path, f"the beliefs cannot be read: {error}; give another file") from error
 
     def __enter__(self) -> Self:
@@ -466,7 +466,7 @@ class RemedyBeliefs:
                 with _opened(self._path) as connection:
                     _add(connection, *job)
                     fresh = _all(connection)
-            except (sqlite3.Error, msgspec.MsgspecError) as error:
+            except (sqlite3.Error, *DECODE_ERRORS) as error:
                 log_warning("remedies.not_written", error=type(error).__name__)
                 continue
             with self._lock:

@@ -1,4 +1,4 @@
-"""Shares text between attempts: identical requests are generated only once, and each attempt is charged for them."""
+"""Shares text between attempts: equal requests get the same recorded text, and each attempt is charged for it."""
 
 from __future__ import annotations
 

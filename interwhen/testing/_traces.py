@@ -20,7 +20,7 @@ from typing import IO, Literal, TypeAlias
 
 import msgspec
 
-from interwhen._types.errors import InterwhenError, PluginError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, InterwhenError, PluginError, UsageError
 from interwhen._types.models import Prompt
 from interwhen._types.segments import Span, ToolCall
 from interwhen.registry import load_trace_format
@@ -170,7 +170,7 @@ def _decoded(where: Path, number: int, line: bytes) -> LabelledTrace:
         return _DECODER.decode(line)
     except msgspec.ValidationError as error:
         said = f"other JSON ({error}"
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         said = f"something else ({error}"
     raise UsageError(
         f"{str(where)!r}, line {number}: must be a labelled trace as JSON, got {said[:_SHOWN]}): correct or "

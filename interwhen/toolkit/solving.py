@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, MissingExtraError, UsageError
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen._types.verifiers import on_cancel, time_left
 
@@ -393,7 +393,7 @@ def from_smt2(text: str) -> Build:
 def _names(text: str) -> list[str]:
     try:
         found = [msgspec.json.decode(name, type=str) for name in _NAME.findall(text)]
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise UsageError(
             f"from_smt2: the name of a condition must be a JSON string, got an error: {error}; use a "
             "text that to_smt2 wrote"

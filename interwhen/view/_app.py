@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from interwhen._types.errors import InterwhenError
+from interwhen._types.errors import DECODE_ERRORS, InterwhenError
 from interwhen.registry import VERIFIERS, names_of
 from interwhen.view._page import policy, render_page
 from interwhen.view._recheck import recheck_form
@@ -195,7 +195,7 @@ class PageServer:
         try:
             asked = msgspec.json.decode(await request.body(), type=_Asked)
             found = await verify_claim(path, asked.check)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except DECODE_ERRORS as error:
             return _error(400, f'the body must be {{"check": INDEX}}, got something else ({error}): correct it')
         except InterwhenError as error:
             return _error(422, str(error))
@@ -208,7 +208,7 @@ class PageServer:
         assert path is not None
         try:
             asked = msgspec.json.decode(await request.body(), type=_AskedMonitor)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except DECODE_ERRORS as error:
             return _error(400, f'the body must be {{"monitor": NAME}}, got something else ({error}): correct it')
         spec = await anyio.to_thread.run_sync(self._folder.spec, asked.monitor)
         if spec is None and self._any_monitor:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from interwhen._types.errors import JournalError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, JournalError, UsageError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
 from interwhen.journal._compact_form import PartMark
@@ -222,7 +222,7 @@ def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
     try:
         header = decode(first.payload)
         ends = [record for found in last if isinstance(record := decode(found.payload), EndRecord)]
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (ValueError, *DECODE_ERRORS) as error:
         raise JournalError(str(path), f"its records must be known to this version, and one is not: {error}") from error
     if not isinstance(header, Header):
         raise JournalError(str(path), "its first record must be the header, and is another: restore it from a copy")

@@ -7,6 +7,7 @@ import pytest
 from helpers import ASK, post, refused
 from hypothesis import given
 from hypothesis import strategies as st
+from interwhen.gateway import _relay
 from interwhen.gateway._exchange import returned, sent
 from interwhen.testing.server import Head, SendRaw, Sleep, Stall, delta, events, reply
 from watchers import passing
@@ -99,3 +100,8 @@ def test_each_name_that_connection_lists_is_hop_by_hop(names, upper):
 
 def host(server):
     return server.base_url.partition("//")[2].partition("/")[0]
+
+
+@pytest.mark.parametrize("body", [b'{"data": "\xff"}', b"[" * 100_000, b"[]", b"<html>"])
+def test_a_list_of_models_that_cannot_be_read_has_none(body):
+    assert _relay._cards(body) == []

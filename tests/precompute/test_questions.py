@@ -25,6 +25,9 @@ def test_json_lines_have_the_field_question(tmp_path):
     path.write_text('{"question": "How many?"}\n{"query": "How much?"}\n')
     with pytest.raises(UsageError, match='must be a JSON object with the field "question"'):
         read_questions(path)
+    path.write_text('{"question": "How many?"}\n' + "[" * 100_000)
+    with pytest.raises(UsageError, match='must be a JSON object with the field "question"'):
+        read_questions(path)
     with pytest.raises(UsageError, match="must be readable"):
         read_questions(tmp_path / "none.txt")
 

@@ -168,3 +168,10 @@ async def test_embeddings_find_what_shares_no_word_and_are_kept_in_the_store():
 async def test_a_server_that_returns_too_few_embeddings_is_named():
     with pytest.raises(UpstreamError, match="must return an embedding for each of 2 texts"):
         await Embedder("http://h:1/v1", "m", embedding(short=True)[0]).embed(["a", "b"])
+
+
+@pytest.mark.parametrize("body", [b'{"data": "\xff"}', b"[" * 100_000, b"<html>"], ids=["bytes", "deep", "page"])
+async def test_a_server_that_returns_something_else_is_named(body):
+    transport = ScriptedTransport(lambda request: [Head(200, {}, chunked=False), Send(body)])
+    with pytest.raises(UpstreamError, match="must return an embedding for each of 1 texts"):
+        await Embedder("http://h:1/v1", "m", transport).embed(["a"])

@@ -33,7 +33,7 @@ class Disguise(NamedTuple):
 
 
 class Skeleton:
-    """The letters and digits of a text with their offsets, where each is replaced by a Latin letter that looks like it.
+    """The letters and digits of a text with their offsets, replaced by the Latin letters that they look like, if any.
 
     Signs that look like a letter are read as this letter or left out: a search tries both. All else is left out.
     """

@@ -172,7 +172,7 @@ def _understood(reply: str) -> _Reply | None:
     start, end = reply.find("{"), reply.rfind("}")
     try:
         return msgspec.json.decode(reply[start : end + 1], type=_Reply)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 

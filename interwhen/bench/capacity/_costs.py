@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 
 from interwhen import UsageError
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen.bench.evaluation._results import read_rows
 
 
@@ -144,7 +145,7 @@ def read_measured(path: Path) -> Measured:
     """Read the file *path* of ``interwhen plan measure``. Raises :class:`~interwhen.UsageError` if that fails."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Measured)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, *DECODE_ERRORS) as error:
         raise UsageError(
             f"--measured must be a file that `interwhen plan measure` wrote, got {str(path)!r} ({error}); measure again"
         ) from error

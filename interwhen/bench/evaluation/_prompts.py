@@ -23,6 +23,7 @@ from typing import IO, Any, NamedTuple, TypeAlias
 import msgspec
 
 from interwhen import InterwhenError, Message, UsageError
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen.bench._task_files import SHIPPED, reader
 from interwhen.models import Prompt
 from interwhen.registry import MonitorSpec
@@ -234,7 +235,7 @@ def _json_rows(spec: str) -> _RawRows:
             where = f"{spec!r}, line {line}"
             try:
                 yield where, decoder.decode(text)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except DECODE_ERRORS as error:
                 raise UsageError(f"{where} must be a JSON object, got an error: {error}; correct the line") from error
 
 

@@ -18,6 +18,7 @@ import anyio.to_thread
 import msgspec
 
 from interwhen import InterwhenError, UsageError
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._fleet import EndpointReport
 from interwhen.bench.evaluation._results import ResultRow, Results, shard_name, unreadable_row
@@ -92,7 +93,7 @@ class ResultTail:
             for line in text[:whole].splitlines(keepends=True):
                 try:
                     row = self._decode(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                except DECODE_ERRORS as error:
                     raise unreadable_row(path, f"the line at byte {at}", error) from error
                 at += len(line)
                 yield row

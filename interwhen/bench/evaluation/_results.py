@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from interwhen import UsageError
+from interwhen._types.errors import DECODE_ERRORS
 
 _MANIFEST = "manifest.json"
 _SPENDING = "spending{}.jsonl"
@@ -332,7 +333,7 @@ def read_manifest(place: str | os.PathLike[str]) -> Manifest:
     path = Path(place) / _MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, *DECODE_ERRORS) as error:
         raise UsageError(
             f"{str(path)!r} must be the manifest of an evaluation, got an error: {error}; name another folder"
         ) from error
@@ -378,7 +379,7 @@ def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
                     return
                 try:
                     yield decode(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                except DECODE_ERRORS as error:
                     raise unreadable_row(path, f"line {number}", error) from error
     except FileNotFoundError:
         return

@@ -16,7 +16,7 @@ import msgspec
 from interwhen._engine.monitors import as_outcome
 from interwhen._engine.worker_child import HEAD_SIZE, MOST, GarbledMessage, framed, length_of
 from interwhen._engine.workers import BOOT_SECONDS, WorkerAnswer, WorkerDied, WorkerProcess
-from interwhen._types.errors import name_error
+from interwhen._types.errors import DECODE_ERRORS, name_error
 from interwhen._types.verdicts import Errored, Judged, Outcome
 from interwhen._types.verifiers import Verifier
 from interwhen.integrations.ray._connection import HALF, HANDSHAKE_SECONDS, set_options
@@ -148,7 +148,7 @@ class CheckActor:
             while True:
                 head = await reader.readexactly(HEAD_SIZE)
                 self._take(_decode(await reader.readexactly(length_of(head))))
-        except (EOFError, OSError, GarbledMessage, msgspec.MsgspecError):
+        except (EOFError, OSError, GarbledMessage, *DECODE_ERRORS):
             pass  # the program ended, gave this actor up, or was none of ours
         finally:
             writer.close()

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from interwhen._engine.monitors import BoundVerifier
-from interwhen._types.errors import InterwhenError
+from interwhen._types.errors import DECODE_ERRORS, InterwhenError
 from interwhen._types.extensions import Task
 from interwhen._types.models import Prompt
 from interwhen._types.verdicts import Verdict
@@ -177,7 +177,7 @@ def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
     given = dict(options)
     try:
         found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(given))
-    except (TypeError, ValueError, msgspec.MsgspecError):
+    except (TypeError, ValueError, *DECODE_ERRORS):
         return None
     return found if found == given else None
 

@@ -25,7 +25,7 @@ import msgspec
 from interwhen._engine.worker_child import KEPT, MOST
 from interwhen._engine.workers import Workers
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import InterwhenError, UsageError, name_error
+from interwhen._types.errors import DECODE_ERRORS, InterwhenError, UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Verifier, note_cluster_away, note_work
@@ -560,7 +560,7 @@ class RayWorkers:
             return
         try:
             results = _decode(data).results
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             self._lose(link, f"the actor {name[:8]} sent an invalid message: {error}")
             return
         now, remove = self._now(), link.lane.remove

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.models import Completion, Message, Sampling
 from interwhen.precompute._producer import StepContext
 
@@ -152,7 +152,7 @@ def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
     """
     try:
         found = msgspec.json.decode(reply, type=_StructuredReply).statements
-    except (msgspec.MsgspecError, RecursionError):
+    except DECODE_ERRORS:
         return None
     # The same rules as for lines of text: no control characters, only known numbers, nothing twice.
     lines = (f"{' '.join(each.statement.split())} [{' '.join(each.lines)}]" for each in found)

@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import as_json, stdout_console
@@ -74,7 +73,7 @@ def simulate(
 def _parse(text: str) -> World:
     try:
         return from_json(text)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise UsageError(
             f"--world must be a world as JSON, got something else ({error}): give what a failed run printed"
         ) from error

@@ -100,7 +100,7 @@ def _relation(tokens: list[Token], first: int, last: int, sentence: set[str]) ->
 
 
 def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
-    """Return why the text around ``tokens[first:last]`` may not assert it; an empty string if it does.
+    """Return why the text around ``tokens[first:last]`` may not assert it; an empty string if no reason is known.
 
     *reach* has the words around it, by clause and by sentence.
     """
@@ -182,7 +182,7 @@ def is_bullet(tokens: list[Token], at: int) -> bool:
 
 
 def joins_left(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
-    """Return why the text before the expression at *first* may change its meaning; an empty string if it does not.
+    """Return why the text before the expression at *first* may change its meaning; empty if no reason is known.
 
     The result is ``None`` if that text belongs to the expression. *is_bare*: the expression is a plain number.
     """
@@ -305,7 +305,7 @@ _NOTHING: tuple[tuple[str, ...], str] = ((), "")
 def right_of(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
     """Return the units after the value that ends before *at*, and why the text there may change the value.
 
-    The reason is empty if the text does not change the value. The result is ``None`` if the text belongs to the value,
+    The reason is empty if none is known. The result is ``None`` if the text belongs to the value,
     so that the value is not known.
     """
     if at >= len(tokens):

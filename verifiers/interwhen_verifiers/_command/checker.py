@@ -58,7 +58,8 @@ class Checker:
     column_from: int = 1
     """The number of the first column."""
     refutes: frozenset[int] = frozenset((1,))
-    """The exit codes which mean that the file is wrong. 0 means that it is right; any other code proves nothing."""
+    """The exit codes which mean that the file is wrong. 0 means that it is right. Any other code proves nothing, except
+    a crash with ``crash_refutes``."""
     needs_diagnostic: bool = True
     """Whether an exit code in ``refutes`` is a violation only with a diagnostic that names a line of the file."""
     crash_refutes: bool = False

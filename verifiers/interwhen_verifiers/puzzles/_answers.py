@@ -8,7 +8,7 @@ from typing import NamedTuple
 from interwhen import Pass, Verdict
 
 MAX_LINE = 4000
-"""Longer lines are not read, and only so many characters at the end of a prompt are searched for options."""
+"""Longer lines are not searched for an answer, and only so many last characters of a prompt for options."""
 
 _BOX = "\\boxed{"
 _MARK = re.compile(

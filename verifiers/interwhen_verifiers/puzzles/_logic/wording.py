@@ -60,7 +60,10 @@ class FinalAnswer(Spanned):
 
 
 def read_final(line: str) -> FinalAnswer | None:
-    """Find the final answer in *line*. Return ``None`` if there is none. Takes time linear in the length of *line*."""
+    """Find the final answer in *line*; ``None`` if there is none, or *line* is too long for :func:`find_answer`.
+
+    Takes time linear in the length of *line*.
+    """
     if found := list(_SO.finditer(line)):
         start = found[-1].end()
         text = line[start:].rstrip().rstrip(".").rstrip()

@@ -1,0 +1,49 @@
+"""Data that cannot be decoded is one kind of fault, whatever msgspec raises for it."""
+
+import ast
+from pathlib import Path
+
+import msgspec
+import pytest
+from interwhen._types.errors import DECODE_ERRORS
+
+BAD_BYTES = ({"UnicodeError"}, {"UnicodeDecodeError"}, {"ValueError"})
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("interwhen", "interwhen_pytest", "interwhen_launcher", "verifiers/interwhen_verifiers")
+DELIBERATE = {
+    "interwhen/clients/_guard.py": "an earlier handler names what is nested too deeply",
+    "interwhen/_types/segments.py": "a check of arguments that cannot be read must fail, and not come to Unknown",
+}
+HANDLERS = {"MsgspecError", "DecodeError"}
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b'"\xff"', b"[" * 100_000, '"\ud800"', b"[]"], ids=["cut", "not UTF-8", "deep", "surrogate", "type"]
+)
+def test_every_sort_of_undecodable_data_is_named(data):
+    with pytest.raises(DECODE_ERRORS):
+        msgspec.json.decode(data, type=dict)
+    with pytest.raises(DECODE_ERRORS):
+        msgspec.json.decode(data, type=dict[str, int])
+
+
+def names(handler):
+    return {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(handler.type)
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+
+
+@pytest.mark.source
+def test_no_handler_forgets_one_of_them():
+    found = []
+    for path in (path for folder in PACKAGES for path in sorted((ROOT / folder).rglob("*.py"))):
+        if str(path.relative_to(ROOT)) in DELIBERATE:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ExceptHandler) and node.type is not None and names(node) & HANDLERS:
+                caught = names(node)
+                if "RecursionError" not in caught or not any(each <= caught for each in BAD_BYTES):
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == [], "catch *DECODE_ERRORS, or these three: msgspec.DecodeError, UnicodeError, RecursionError"
