@@ -180,7 +180,7 @@ _NONE: Body = {"id": "interwhen", "created": 0, "model": ""}
 """The common fields of chunks if the server sent no chunk."""
 
 BLOCKED = "content_filter"
-"""The finish reason of an answer that a monitor withheld or ended, in the API's terms."""
+"""The finish reason of an answer that interwhen withheld or ended, in the API's terms."""
 
 _FINISH: dict[FinishReason, str] = {
     "stop": "stop",
@@ -512,7 +512,7 @@ class Composer:
         self._parts[-1].info = SupervisionInfo(start, info.lead, (*info.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
-        """Add the chunk that ends an answer which a monitor has withheld or stopped."""
+        """Add the chunk that ends an answer which interwhen has withheld or stopped."""
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:

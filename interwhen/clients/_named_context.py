@@ -44,8 +44,8 @@ class NamedContext:
     async def ready(self) -> Ready:
         """Return the context. If it is not open yet, a thread reads it.
 
-        Raises :class:`UsageError` if it does not exist. If its store cannot be read now, the context serves nothing, or
-        :class:`~interwhen.precompute.StoreError` is raised.
+        Raises :class:`UsageError` if it or the file of its store does not exist. If its store cannot be read now, the
+        context serves nothing.
         """
         found = self.source.find(self.name)
         return await anyio.to_thread.run_sync(self.source.open, self.name) if found is None else found
@@ -89,7 +89,7 @@ def _named(fields: Mapping[Any, Any]) -> NamedContext:
 def vet_context(context: Ready | NamedContext | None) -> None:
     """Open *context* if it is a named one, so that an error is raised now and not only at the first call.
 
-    Raises :class:`UsageError` if it does not exist. This reads files, so it can block.
+    Raises :class:`UsageError` if it or the file of its store does not exist. This reads files, so it can block.
     """
     if isinstance(context, NamedContext):
         context.source.open(context.name)

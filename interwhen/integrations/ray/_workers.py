@@ -407,7 +407,7 @@ class RayWorkers:
     def _is_encoded(self, target: _RemoteTarget) -> bool:
         """Tell whether *target* can be sent to an actor.
 
-        If the code of its plug-in was not read yet, a thread reads it now, and the answer is no.
+        If the code of its plug-in was not read yet, a thread is asked to read it, and the answer is no.
         """
         if target.encoded:
             return True
@@ -445,7 +445,7 @@ class RayWorkers:
             self._begin(link, check)
 
     def _pump_soon(self) -> None:
-        """Arrange that checks are sent to actors in the next turn of the event loop.
+        """Arrange that checks are sent to actors in a later turn of the event loop.
 
         So checks that come at the same moment are sent in one message.
         """
@@ -689,7 +689,7 @@ def _target(verifier: Verifier) -> _RemoteTarget | None:
 
 
 class _Keeper:
-    """Replaces lost actors of *pool*, as far as the cluster allows, in a thread, since calls to a cluster may block."""
+    """Starts the actors of *pool* and replaces lost ones, as far as the cluster allows. A thread does this."""
 
     def __init__(self, cluster: Cluster, actors: int, memory: int | None, pool: RayWorkers) -> None:
         self._cluster = cluster
