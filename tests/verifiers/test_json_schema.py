@@ -196,3 +196,8 @@ def test_the_work_is_linear_in_the_document(bait: Bait) -> None:
 
     assert measure(judge, bait).ratio(2000) < 2.5
     assert_quick(judge, baits=[bait], size=10_000)
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(UsageError, match="must be valid JSON"):
+        json_schema(schema="[" * 100_000)

@@ -375,7 +375,7 @@ def read_schema(schema: Any) -> Any:
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(
                 f"json_schema: schema must be valid JSON where it is a text, got an error: {error}; "
                 "correct it, or give the path of a file that ends in .json"
