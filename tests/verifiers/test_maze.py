@@ -15,6 +15,7 @@ from interwhen import Feedback, Pass, Segment, Span, Task, Unknown, Verified, Vi
 from interwhen.testing import ScriptedModel
 
 from interwhen_verifiers.puzzles._maze.grid import read_problem
+from interwhen_verifiers.puzzles._maze.lines import read_line
 from interwhen_verifiers.puzzles.maze import maze
 
 GRID = ["#######", "#E#XXS#", "#X#X# #", "#XXX# #", "##### #", "#     #", "#######"]
@@ -391,3 +392,9 @@ def test_feedback_on_an_answer_does_not_tell_it():
         result = running.drain()
     assert isinstance(result, Verified)
     assert "Wait, the marked path does not have 3 right turns." in result.text
+
+
+@pytest.mark.parametrize("word", ["up", "upward", "upwards", "Upwardward", "upwardswards"])
+def test_endings_of_a_direction_change_nothing(word):
+    (moves,) = read_line(f"Move {word} to (1,2)")
+    assert moves.steps[0].way == "up"

@@ -24,6 +24,7 @@ _NAMES: dict[Direction, str] = {
     "left": "left west l ←",
 }
 _WAYS = {name: way for way, names in _NAMES.items() for name in names.split()}
+_ENDING = re.compile(r"(?:wards?)+$")
 _PAIR = r"\(\s?(?P<{0}1>-?\d{{1,3}})\s?,\s?(?P<{0}2>-?\d{{1,3}})\s?\)"
 _ROWCOL = r"row\s?=?\s?(?P<row>\d{1,3})\s?,?\s(?:and\s)?col(?:umn)?\s?=?\s?(?P<col>\d{1,3})"
 _LOCATED = re.compile(
@@ -264,7 +265,7 @@ def _listed(match: re.Match[str], base: int) -> Move:
 def way_of(word: str) -> Direction:
     """Return the direction that *word* names."""
     plain = word.lower()
-    return _WAYS[plain if plain in _WAYS else plain.removesuffix("s").removesuffix("ward")]
+    return _WAYS[plain if plain in _WAYS else _ENDING.sub("", plain)]
 
 
 def _is_enumeration(steps: list[Move], label: str) -> bool:
