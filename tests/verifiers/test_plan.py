@@ -201,6 +201,7 @@ class TestPddl:
             "(define (domain d) (:requirements :adl) (:action a :effect (p)))",
             "(define (domain d) (:action a :effect (p ?x)))",
             "(define (domain d) (:action a :precondition (or (p) (q)) :effect (p)))",
+            "(define (domain d) (:predicates ()) (:action a :effect (p)))",
             "(define (domain d) (:functions (cost)) (:action a :effect (p)))",
             "(define (domain d) (:types a - (either b c)) (:action a :effect (p)))",
             "(" * 200_000,

@@ -37,7 +37,7 @@ def read_domain(text: str) -> Domain:
     return Domain(
         name=_word(sections["domain"][0][0]),
         operators=operators,
-        predicates=frozenset(_word(_list(each)[0]) for each in _joined(sections, ":predicates")),
+        predicates=frozenset(_word(next(iter(_list(each)), [])) for each in _joined(sections, ":predicates")),
         above=above,
         constants=dict(_typed(_joined(sections, ":constants"))),
     )
