@@ -305,7 +305,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0,
             le=1,
-            description="The share of an answer that checked claims must cover; with less, it is unverified.",
+            description="The share of an answer that passed claims must cover; with less, it is not verified.",
         ),
     ] = 0.0
     resume: Annotated[

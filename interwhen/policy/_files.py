@@ -31,7 +31,8 @@ from interwhen.policy._syntax import Node, parse
 EXPECTED = ("keeps", "breaks", "unknown", "not applicable")
 """The outcomes that an example may expect."""
 _PARTS = ("tool", "args", "state", "calls", "talk", "beside", "now", "result")
-_EXAMPLE_KEYS = frozenset((*_PARTS, "name", "expect", "base", "set", "unset"))
+_BASE_KEYS = frozenset((*_PARTS, "base", "set", "unset"))
+_EXAMPLE_KEYS = _BASE_KEYS | {"name", "expect"}
 _DEEPEST = 12
 
 
@@ -90,13 +91,7 @@ def _example(
     check_keys(entry, _EXAMPLE_KEYS, f"example {name!r:.80}: ")
     try:
         parts = _parts(entry.get("base", base), situations, 0)
-        for part in _PARTS:
-            if part in entry:
-                parts[part] = copy.deepcopy(entry[part])
-        for path, value in _table(entry, "set").items():
-            _put(parts, path, copy.deepcopy(value))
-        for path in entry.get("unset", ()):
-            _put(parts, path, None)
+        _change(parts, entry)
         return Example(name, expect, read_situation(parts, schema, now, tools[0] if tools else ""))
     except (UsageError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"in the example {name!r:.80}: {error}"[:400]) from error
@@ -119,11 +114,22 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
         base = situations[base]
     if not isinstance(base, Mapping):
         raise UsageError(f"base must be a situation (a table) or the name of one, got {base!r:.80}: write one of them")
+    check_keys(base, _BASE_KEYS, "base: ")
     found = _parts(base.get("base"), situations, depth + 1)
-    found.update({part: copy.deepcopy(value) for part, value in base.items() if part in _PARTS})
-    for path, value in _table(base, "set").items():
-        _put(found, path, copy.deepcopy(value))
+    _change(found, base)
     return found
+
+
+def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
+    """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``.
+
+    Raises :class:`UsageError` for a wrong path.
+    """
+    parts.update({part: copy.deepcopy(written[part]) for part in _PARTS if part in written})
+    for path, value in _table(written, "set").items():
+        _put(parts, path, copy.deepcopy(value))
+    for path in written.get("unset", ()):
+        _put(parts, path, None)
 
 
 def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:

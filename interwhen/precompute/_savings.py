@@ -205,7 +205,8 @@ class Savings:
                     result = await supervised.drain()
             if result is None:
                 break
-            self._halves.popleft()
+            if self._halves and self._halves[0] is half:  # not if newer pairs have pushed it out meanwhile
+                self._halves.popleft()
             if result.status != "failed":
                 self._compare(half, result)
                 done += 1

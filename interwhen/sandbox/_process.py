@@ -198,9 +198,18 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
     # The keeper is trusted; the size of its answer is bounded by the part of the value that it reads.
     answer = _Stream(status, (8 * limit + (1 << 20)) * (1 + len(plan["more"])))
     ended_for = _listen((stdout, stderr, answer), plan["total_seconds"] + _SET_UP_SECONDS, closing)
-    heard: KeeperAnswer | str = marshal.loads(bytes(answer.data)) if answer.data else "the sandbox died"  # noqa: S302
+    heard = _heard(bytes(answer.data))
     why = "aborted" if abort.aborted else ended_for
     return Heard(heard, bytes(stdout.data[:limit]), bytes(stderr.data[:limit]), why)
+
+
+def _heard(data: bytes) -> KeeperAnswer | str:
+    """Return the answer of the keeper in *data*, or that the sandbox died: then nothing came, or only a part."""
+    try:
+        found: KeeperAnswer | str = marshal.loads(data)  # noqa: S302  (the keeper is trusted)
+    except (EOFError, ValueError, TypeError):
+        return "the sandbox died"
+    return found
 
 
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,22 @@ def test_a_hostile_rule_is_an_error_or_harmless(what: str) -> None:
         return
     with pytest.raises(UsageError, match=said):
         read_rule(text, AROUND)
+
+
+def with_situation(text: str) -> Surroundings:
+    return dataclasses.replace(AROUND, situations={**AROUND.situations, **tomllib.loads(text)})
+
+
+def test_an_unknown_key_of_a_situation_is_named() -> None:
+    around = with_situation("[there]\nbase = 'world'\nargument = {id = 'A'}")
+    with pytest.raises(UsageError, match=r"base: .*argument"):
+        read_rule(RULE.replace('base = "world"', 'base = "there"'), around)
+
+
+def test_a_situation_may_unset_a_value() -> None:
+    around = with_situation("[there]\nbase = 'world'\nunset = ['args.id']")
+    rule = read_rule(RULE.replace('base = "world"', 'base = "there"'), around)
+    assert [dict(example.situation.arguments) for example in rule.examples] == [{}] * 3
 
 
 def test_ids_are_names_of_files() -> None:

@@ -1,9 +1,11 @@
 """The books of the gate: real runs put items to the test, and what does not pay is not used any more."""
 
+import dataclasses
+
 import pytest
 from interwhen import Budgets, UsageError
 from interwhen.models import ConnectError
-from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Store
+from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Store, _savings
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
@@ -187,3 +189,21 @@ async def test_nothing_is_known_of_an_item_before_its_first_pair():
 def test_a_run_without_a_limit_cannot_be_weighed():
     with pytest.raises(UsageError, match="limit"):
         Savings(Store(MemoryShelf()), limit=0)
+
+
+async def test_newer_pairs_that_push_one_out_while_it_is_settled_stay(monkeypatch):
+    monkeypatch.setattr(_savings, "_PENDING", 1)
+    usual, newer = model(helps=True), []
+
+    def reply(request):
+        while newer:
+            books._halves.append(newer.pop())  # as if a reader's run ended meanwhile
+        return usual._script(request)
+
+    books, precomputer, ref = await prepared(ScriptedModel(reply), Store(MemoryShelf()))
+    await ask(books, precomputer, ref)
+    newer.append(dataclasses.replace(books._halves[0]))
+    assert await books.settle(precomputer) == 1
+    assert books.waiting == 1
+    assert await books.settle(precomputer) == 1
+    assert books.waiting == 0

@@ -1,5 +1,6 @@
 """What the process sandbox does for honest programs, and what it leaves behind when it is stopped: nothing."""
 
+import marshal
 import shutil
 import subprocess
 import sys
@@ -296,3 +297,9 @@ def test_elsewhere_nothing_is_promised(monkeypatch):
     with pytest.raises(SandboxUnavailable, match="needs Linux, and this is darwin") as raised, ProcessSandbox():
         pytest.fail("entered")
     assert raised.value.missing == {"network", "files", "processes", "memory", "syscalls", "privileges"}
+
+
+def test_a_part_of_an_answer_means_that_the_sandbox_died():
+    whole = marshal.dumps({"exit": (0, "\xfc"), "value": [b"x", 2.5, None, {"a": 1 << 70}]})
+    assert module._heard(whole)["exit"] == (0, "\xfc")
+    assert {module._heard(whole[:size]) for size in range(len(whole))} == {"the sandbox died"}
