@@ -1,7 +1,9 @@
 """Errors: by whose fault they are, with the value in the message, and foreign words bounded."""
 
+import msgspec
+import pytest
 from interwhen import InterwhenError, ModelError, PluginError, UsageError
-from interwhen._types.errors import name_error, name_value
+from interwhen._types.errors import DECODE_ERRORS, name_error, name_value
 from interwhen.models import RateLimited, UpstreamError
 
 
@@ -61,3 +63,13 @@ def test_each_error_is_caught_by_whose_fault_it_is():
     for kind in (UsageError, ModelError):
         assert issubclass(kind, InterwhenError)
     assert not issubclass(ModelError, UsageError)
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b'"\xff"', b"[" * 100_000, '"\ud800"', b"[]"], ids=["cut", "not UTF-8", "deep", "surrogate", "type"]
+)
+def test_every_sort_of_undecodable_data_is_named(data):
+    with pytest.raises(DECODE_ERRORS):
+        msgspec.json.decode(data, type=dict)
+    with pytest.raises(DECODE_ERRORS):
+        msgspec.json.decode(data, type=dict[str, int])
