@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.results import Result, Unverified, UnverifiedReason, Verified
 from interwhen.clients._calls import Api
-from interwhen.models._chunks import NOT_JSON
 
 Kind = Literal["text", "copy", "id", "number", "opaque"]
 """The kinds of fields:
@@ -409,7 +409,7 @@ class FieldFilter:
         self.looked += 1
         try:
             chunk = self._decode(data)
-        except NOT_JSON:
+        except DECODE_ERRORS:
             shown, is_sound = self._sifted(data)
         else:
             shown, is_sound = data, not _says_two_things(chunk)
@@ -426,7 +426,7 @@ class FieldFilter:
         """
         try:
             body: dict[str, Any] = msgspec.json.decode(data)
-        except NOT_JSON:
+        except DECODE_ERRORS:
             return data, False  # the decoder raises an error for such a chunk
         ours = body.pop(OURS, None) is not None
         choices = body.get("choices") or [{}]

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from interwhen._types.errors import StreamProtocolError, UnexpectedForm, UpstreamError
+from interwhen._types.errors import DECODE_ERRORS, StreamProtocolError, UnexpectedForm, UpstreamError
 from interwhen._types.models import Chunk, FinishReason, Piece, Usage
 from interwhen._types.results import Result
 from interwhen._types.segments import ToolCall
@@ -25,7 +25,7 @@ from interwhen.clients._responses_fields import (
     decode_event,
 )
 from interwhen.clients._responses_fields import RESPONSE_DONE as ITEM_DONE
-from interwhen.models._chunks import DONE, NOT_JSON, Decoded, count_of
+from interwhen.models._chunks import DONE, Decoded, count_of
 from interwhen.models._transport import refusal
 
 # One output item of a response, as the reader has received it.
@@ -449,7 +449,7 @@ class ResponsesChunkBuffer(ChunkBuffer):
         """
         try:
             event = decode_event(data)
-        except NOT_JSON as error:
+        except DECODE_ERRORS as error:
             if data.strip() == b"[DONE]":
                 return DONE
             raise StreamProtocolError(

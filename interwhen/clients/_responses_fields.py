@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen.clients._known_fields import FIELDS, NAMES_KEPT, OURS, READ_EVENTS, Table, sift, strict_decoder
-from interwhen.models._chunks import NOT_JSON
 
 ADDED: Final = "response.output_item.added"
 RESPONSE_DONE: Final = "response.output_item.done"
@@ -125,13 +125,13 @@ class ResponsesFieldFilter:
             self._read(event, delta)
             try:
                 _decode_piece(data)
-            except NOT_JSON:
+            except DECODE_ERRORS:
                 pass
             else:
                 return data
         try:
             body: dict[str, Any] = msgspec.json.decode(data)
-        except NOT_JSON:
+        except DECODE_ERRORS:
             return data  # the decoder raises an error for such an event
         ours = body.pop(OURS, None) is not None
         if kind == RESPONSE_DONE and event.item is not None and event.item.type in CALLS:

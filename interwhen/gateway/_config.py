@@ -17,13 +17,12 @@ from msgspec import Meta
 from interwhen._engine.run import means_off
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets, Count
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.segments import Phase
 from interwhen.clients import Reading
 from interwhen.clients._audit import AuditSettings
 from interwhen.gateway._http_errors import HttpError
 from interwhen.journal._directory import JournalSettings
-from interwhen.models._chunks import NOT_JSON
 
 Detail = Literal["off", "brief", "full"]
 """The level of detail of the field ``interwhen`` in chunks and answers."""
@@ -498,7 +497,7 @@ def _value(name: str, field: str, text: str) -> Any:
     if text[:1] in ("[", "{"):
         try:
             return msgspec.json.decode(text)
-        except (*NOT_JSON, UnicodeEncodeError) as error:
+        except DECODE_ERRORS as error:
             raise UsageError(
                 f"the value of {name} begins like JSON, so it must be valid JSON, and is not ({error}): correct it"
             ) from error

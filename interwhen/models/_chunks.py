@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from interwhen._types.errors import MalformedEvent, StreamProtocolError, UnexpectedForm, UpstreamError
+from interwhen._types.errors import DECODE_ERRORS, MalformedEvent, StreamProtocolError, UnexpectedForm, UpstreamError
 from interwhen._types.models import Chunk, Completion, FinishReason, ScoredToken, Usage
 from interwhen._types.segments import ToolCall
 from interwhen.models._transport import refusal
@@ -201,8 +201,6 @@ Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
 """``decode(data, offset, first)``: the data of an event, its byte offset in the body (for errors), and whether no valid
 chunk came before it. Only then is an event of unknown form an error; later ones are ignored."""
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The exceptions of msgspec for data that is not JSON of the expected type, is not UTF-8, or is nested too deeply."""
 
 _FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",
@@ -361,7 +359,7 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
     """Return the answer tokens with log-probabilities in *data*, an event of a chat stream; empty for invalid data."""
     try:
         choices = chat_decoder.decode(data).choices
-    except NOT_JSON:
+    except DECODE_ERRORS:
         return ()
     return tuple(token for choice in choices or () for token in scored_tokens(choice.logprobs))
 
@@ -377,7 +375,7 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
     """
     try:
         body = completion_decoder.decode(data)
-    except NOT_JSON as exc:
+    except DECODE_ERRORS as exc:
         return _done_or_raise(data, offset, exc)
     choices = body.choices
     if not choices:
@@ -407,7 +405,7 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     """
     try:
         body = chat_decoder.decode(data)
-    except NOT_JSON as exc:
+    except DECODE_ERRORS as exc:
         return _done_or_raise(data, offset, exc)
     choices = body.choices
     if not choices:
@@ -462,7 +460,7 @@ def reasoning_field(data: bytes) -> str:
     """Return the name of the field that holds the reasoning in the chat chunk *data*.
 
     It is ``reasoning_content`` if the first ``delta`` has text there or there is no ``delta``, and ``reasoning``
-    otherwise. Raises one of :data:`NOT_JSON` if *data* is invalid.
+    otherwise. Raises one of ``DECODE_ERRORS`` if *data* is invalid.
     """
     choices = chat_decoder.decode(data).choices or []
     names = [
@@ -550,7 +548,7 @@ def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
 def _shape_of(data: bytes) -> list[dict[str, Any]]:
     try:
         choices = msgspec.json.decode(data)["choices"]
-    except (*NOT_JSON, KeyError, TypeError):
+    except (*DECODE_ERRORS, KeyError, TypeError):
         return []
     return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
@@ -691,7 +689,7 @@ class CallAssembler:
     def feed(self, data: bytes) -> AssembledCalls:
         """Add the pieces of tool calls in the chunk *data*.
 
-        Return the number of each piece's call, and the calls that are now complete. Raises one of :data:`NOT_JSON` if
+        Return the number of each piece's call, and the calls that are now complete. Raises one of ``DECODE_ERRORS`` if
         *data* is invalid.
         """
         choices = _call_decoder.decode(data).choices
@@ -727,7 +725,7 @@ class CallAssembler:
         """
         try:
             pieces, whole = self.feed(data)
-        except NOT_JSON as exc:
+        except DECODE_ERRORS as exc:
             raise invalid_event(data, offset, exc) from exc
         chunks = list(found) if isinstance(found, tuple) else [found] if isinstance(found, Chunk) else []
         reason = chunks[-1].finish_reason if chunks else None

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from interwhen._types.errors import (
+    DECODE_ERRORS,
     ConnectError,
     ContextOverflow,
     ModelError,
@@ -23,7 +24,6 @@ from interwhen._types.errors import (
 from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Chunk, Message, Piece, Request, ResumeMode, Sampling, Timeouts, Usage
 from interwhen._types.segments import Phase
-from interwhen.models._chunks import NOT_JSON
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel
 from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, ProbedChat, Prober, chunks_of
@@ -307,7 +307,7 @@ async def _version(examiner: _Examiner) -> str:
     for path, field in (("version", "version"), ("server_info", "version"), ("props", "build_info")):
         try:
             found = msgspec.json.decode(await examiner.get(f"{examiner.root}/{path}"))
-        except (ModelError, *NOT_JSON):
+        except (ModelError, *DECODE_ERRORS):
             continue
         if isinstance(found, dict) and isinstance(found.get(field), str):
             return str(found[field])[:80]
@@ -517,7 +517,7 @@ async def _calls_tools(examiner: _Examiner) -> _Evidence:
 def _tool_call(names: Sequence[str], arguments: str, reason: str | None) -> _Evidence:
     try:
         found = msgspec.json.decode(arguments)
-    except NOT_JSON:
+    except DECODE_ERRORS:
         return _Evidence("broken", f"the arguments of {names[0]!r} are not JSON: {arguments[:60]!r}")
     return _Evidence("holds", f"{names[0]!r} with {msgspec.json.encode(found).decode()[:60]}, finish reason {reason!r}")
 
@@ -526,7 +526,7 @@ def _delta_of(event: bytes) -> tuple[dict[str, Any], str | None]:
     try:
         choice = msgspec.json.decode(event)["choices"][0]
         return choice.get("delta") or {}, choice.get("finish_reason")
-    except (*NOT_JSON, LookupError, TypeError, AttributeError):
+    except (*DECODE_ERRORS, LookupError, TypeError, AttributeError):
         return {}, None  # the end mark, or token counts
 
 

@@ -18,10 +18,10 @@ import anyio.to_thread
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import ModelError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, ModelError, UsageError
 from interwhen._types.models import Chunk, Piece, ResumeWay
 from interwhen._types.segments import Phase, sha256
-from interwhen.models._chunks import NOT_JSON, ModelCard
+from interwhen.models._chunks import ModelCard
 
 
 def asks_to_reason(body: Mapping[str, Any]) -> bool:
@@ -261,7 +261,7 @@ async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
         return owner
     try:
         found = msgspec.json.decode(await wire.get(path))
-    except (ModelError, *NOT_JSON):
+    except (ModelError, *DECODE_ERRORS):
         return owner
     version = found.get(field) if isinstance(found, dict) else None
     return f"{owner} {version:.80}" if isinstance(version, str) else owner
@@ -277,7 +277,7 @@ async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) ->
     if server.partition(" ")[0] == LLAMACPP:
         try:
             return Proven(await _by_template(wire, server), 0)
-        except (ModelError, *NOT_JSON) as error:
+        except (ModelError, *DECODE_ERRORS) as error:
             log_info("probe.template_unknown", server=server, error=type(error).__name__)
     if not generates:
         return Proven(None, 0)
@@ -551,7 +551,7 @@ def load_proof(path: Path) -> _StoredProof | None:
                 log_warning("probe.file_ignored", path=str(path), why=why)
                 return None
             found = _stored.decode(file.read(_MOST_BYTES))
-    except (OSError, *NOT_JSON) as error:
+    except (OSError, *DECODE_ERRORS) as error:
         log_warning("probe.file_ignored", path=str(path), why=type(error).__name__)
         return None
     now = time.time()

@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from interwhen._log import log_warning
 from interwhen._types.errors import (
+    DECODE_ERRORS,
     ContextOverflow,
     MissingExtraError,
     ModelError,
@@ -38,7 +39,6 @@ from interwhen._types.models import (
 )
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import (
-    NOT_JSON,
     ChatText,
     Decode,
     Decoded,
@@ -343,7 +343,7 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Decode *data*, a complete answer. Raises :class:`~interwhen.models.StreamProtocolError` if it is invalid."""
     try:
         return decoder.decode(data)
-    except NOT_JSON as exc:
+    except DECODE_ERRORS as exc:
         raise StreamProtocolError(
             f"the answer must be JSON of the OpenAI API, got something else ({exc})",
             offset=0,

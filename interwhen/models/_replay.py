@@ -12,9 +12,8 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._types.errors import ModelError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, ModelError, UsageError
 from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream, Timeouts
-from interwhen.models._chunks import NOT_JSON
 from interwhen.models._token_stream import GuardedStream
 from interwhen.models._wrapper import ModelWrapper
 
@@ -62,7 +61,7 @@ def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
         if line.strip():
             try:
                 recordings.append(msgspec.json.decode(line, type=Recording))
-            except NOT_JSON as error:
+            except DECODE_ERRORS as error:
                 raise UsageError(
                     f"{os.fspath(path)!r}, line {number}: must be a recording as JSON, got something else "
                     f"({error}): record the run again, or remove the line"

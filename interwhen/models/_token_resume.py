@@ -23,9 +23,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.models import Chunk, Piece, Usage
 from interwhen._types.segments import Phase
-from interwhen.models._chunks import NOT_JSON, Decode, Decoded
+from interwhen.models._chunks import Decode, Decoded
 from interwhen.models._raw_calls import RawCalls, has_call, may_begin_call, wire_calls
 from interwhen.models._sse import SseDecoder
 from interwhen.models._transport import HttpResponse
@@ -234,7 +235,7 @@ class TokenTrail:
         chunks = found if isinstance(found, tuple) else (found,) if isinstance(found, Chunk) else ()
         try:
             event = _events.decode(data)
-        except NOT_JSON:
+        except DECODE_ERRORS:
             return
         choice = event.choices[0] if event.choices else _EventChoice()
         if not self.prompt:
@@ -661,7 +662,7 @@ class ChatEvents:
         """Return the chat events for *data*. Without a finish reason, the text that waits precedes the end mark."""
         try:
             body = msgspec.json.decode(data)
-        except NOT_JSON:
+        except DECODE_ERRORS:
             return self._rest() + _framed(data)  # the end mark, or invalid data, which the decoder reports
         return _framed(self._event(data, body))
 

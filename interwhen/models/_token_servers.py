@@ -18,9 +18,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from interwhen._types.errors import UnexpectedForm
+from interwhen._types.errors import DECODE_ERRORS, UnexpectedForm
 from interwhen._types.models import Completion
-from interwhen.models._chunks import NOT_JSON, CompletionBody, ModelCard, completion_of
+from interwhen.models._chunks import CompletionBody, ModelCard, completion_of
 from interwhen.models._raw_calls import CALL_TOKENS, RawCalls
 from interwhen.models._token_resume import ChatEvents, Ids, TokenPrompt, completion_body
 from interwhen.models._transport import HttpResponse
@@ -408,7 +408,7 @@ _HINT = "choose another way to resume with resume="
 def _decoded(data: bytes, kind: Any, wanted: str) -> Any:
     try:
         return msgspec.json.decode(data, type=kind)
-    except NOT_JSON as error:
+    except DECODE_ERRORS as error:
         raise UnexpectedForm(f"{wanted}, got something else ({error})", offset=0, sample=data, hint=_HINT) from error
 
 

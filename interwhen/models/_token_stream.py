@@ -10,10 +10,10 @@ import anyio
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import ConnectError, MalformedEvent, ModelError, StreamClosed
+from interwhen._types.errors import DECODE_ERRORS, ConnectError, MalformedEvent, ModelError, StreamClosed
 from interwhen._types.ledger import SkippedEvent
 from interwhen._types.models import Chunk, Completion, FinishReason, ResumeWay, Stream, Usage
-from interwhen.models._chunks import NOT_JSON, Decode, Decoded, EndMark, SlotState
+from interwhen.models._chunks import Decode, Decoded, EndMark, SlotState
 from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
 from interwhen.models._transport import REMEMBERED_SECONDS, HttpResponse
@@ -489,7 +489,7 @@ class SlotRelease:
         try:
             with anyio.move_on_after(MOST_SECONDS):
                 await self._released(ask)
-        except (ModelError, *NOT_JSON) as error:
+        except (ModelError, *DECODE_ERRORS) as error:
             self._unknown_until = anyio.current_time() + REMEMBERED_SECONDS
             log_info("endpoint.slots_unknown", error=type(error).__name__, seconds=REMEMBERED_SECONDS)
 

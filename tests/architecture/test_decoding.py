@@ -9,7 +9,6 @@ BAD_BYTES = ({"UnicodeError"}, {"UnicodeDecodeError"}, {"ValueError"})
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("interwhen", "interwhen_pytest", "interwhen_launcher", "verifiers/interwhen_verifiers")
 DELIBERATE = {
-    "interwhen/clients/_guard.py": "an earlier handler names what is nested too deeply",
     "interwhen/_types/segments.py": "a check of arguments that cannot be read must fail, and not come to Unknown",
 }
 HANDLERS = {"MsgspecError", "DecodeError"}
