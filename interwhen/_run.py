@@ -944,11 +944,12 @@ def resume(
     gets the events of the run from the first one on. A finished run returns its result without a request. A run whose
     reader left, or that ended as ``failed``, is not finished and continues.
 
-    Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
-    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` as :func:`replay` does, if *monitors* are
-    not those of the run, or if they or *model* are missing, and :class:`~interwhen.UsageError` if one of the arguments
-    cannot be loaded. Entering the run raises :class:`~interwhen.JournalError` if another run writes to the file, if the
-    file has changed, or if its result is not the one that its facts give.
+    Give *model* and *monitors* if the run did not get them by name; whether *model* is that of the run is not checked.
+    *workers*, *threads* and *processes* are the same as for :func:`~interwhen.run`. Raises
+    :class:`~interwhen.JournalError` as :func:`replay` does, if *monitors* are not those of the run, or if they or
+    *model* are missing, and :class:`~interwhen.UsageError` if one of the arguments cannot be loaded. Entering the run
+    raises :class:`~interwhen.JournalError` if another run writes to the file, if the file has changed, or if its result
+    is not the one that its facts give.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)

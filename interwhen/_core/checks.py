@@ -54,7 +54,7 @@ class OpenSegment(msgspec.Struct, eq=False):
     pending: int = 1
     """The number of its checks that have not ended. The extraction of its claims counts as one check."""
     clear: bool = True
-    """Whether each check that has ended so far passed, or feedback in the trace answers its claim."""
+    """Whether each check that has ended so far passed, or its claim is in reasoning that feedback answers."""
     certain: int | None = None
     """For a segment that the model has not finished: the offset up to which its words are certain. ``None``: the
     segment is complete."""
@@ -186,8 +186,8 @@ class _MonitorSegments:
     def close(self, home: OpenSegment) -> None:
         """Remove *home*, whose checks have all ended, from the open segments, and record it if it is not ``clear``.
 
-        It is ``clear`` if each check passed, or feedback in the trace answers its claim. If *home* is not the open
-        segment at its span any more, nothing happens.
+        It is ``clear`` if each check passed, or its claim is in reasoning that feedback answers. If *home* is not the
+        open segment at its span any more, nothing happens.
         """
         if self.open.get(home.span) is home:
             del self.open[home.span]
@@ -302,7 +302,8 @@ class CheckTable:
     def first_unclear(self, monitor: int) -> int | None:
         """Return the start of the first segment of *monitor* whose checks have all ended, and that is not clear.
 
-        It is not clear if a check did not pass and no feedback in the trace answers its claim. ``None``: there is none.
+        It is clear if each check passed, or its claim is in reasoning that feedback in the trace answers. ``None``:
+        there is none.
         """
         return self._segments[monitor].first_unclear()
 
@@ -394,7 +395,7 @@ class CheckTable:
     def forgive(self, span: Span) -> None:
         """Treat the ended checks of every monitor in *span* as passed, so that the frontier can pass this text.
 
-        *span* is refuted text that feedback in the trace answers.
+        *span* is refuted reasoning that feedback in the trace answers.
         """
         self.changed = True
         for segments in self._segments:

@@ -177,7 +177,8 @@ class OpenChecks(Protocol):
     def first_unclear(self, monitor: int, /) -> int | None:
         """Return the start of the first segment of *monitor* whose checks have all ended, and that is not clear.
 
-        It is not clear if a check did not pass and no feedback in the trace answers its claim. ``None``: there is none.
+        It is clear if each check passed, or its claim is in reasoning that feedback in the trace answers. ``None``:
+        there is none.
         """
         ...
 

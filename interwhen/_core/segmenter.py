@@ -278,8 +278,8 @@ class Intake:
     def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
         """Add *call*, a structured tool call of the model with *tokens* tokens; return the segments that are complete.
 
-        They are the segments before the call, which end here, and the call itself. The call also ends the reasoning,
-        and no think tag is recognised after it.
+        They are the segments before the call, which end here, and the call itself if a monitor reads calls. The call
+        also ends the reasoning, and no think tag is recognised after it.
         """
         self.plain = False
         dues: list[Due] = []

@@ -97,7 +97,8 @@ def _is_span(value: object) -> bool:
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
     """Check *claim* with *verifier* directly on the event loop, and return the outcome.
 
-    Any exception but KeyboardInterrupt becomes ``Errored``, and so does a verifier that is async. Use it only for pure
+    Any exception but KeyboardInterrupt becomes ``Errored``, and so do a value that is no verdict and a verifier that is
+    async. Use it only for pure
     checks that take microseconds.
     """
     try:

@@ -1,4 +1,4 @@
-"""Budgets: how much a run may spend before it ends."""
+"""Budgets: how much a run may spend."""
 
 from __future__ import annotations
 

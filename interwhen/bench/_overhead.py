@@ -129,12 +129,13 @@ async def overhead(
     transport
         The HTTP library that reads the stream.
     chunks
-        How many chunks each measured stream has.
+        How many chunks a stream of the rounds has. Growth, memory and interrupts are measured with other streams.
     per_second
-        The rate of the stream in chunks per second, each chunk in a packet of its own. 0 sends as fast as the reader
-        reads, which shows the work of the code without the cost of waking up.
+        The rate of these streams in chunks per second, each chunk in a packet of its own. 0 sends as fast as the
+        reader reads, which shows the work of the code without the cost of waking up.
     pairs
-        How many rounds are run. A round runs all arms in random order; differences are taken within a round.
+        How many rounds are measured, after one that warms up. A round runs all arms in random order; differences are
+        taken within a round.
     closes
         How many interrupts are timed until the stream is closed.
     seed

@@ -180,7 +180,7 @@ async def prefixes(
     threads
         How many threads a local model uses.
     pairs
-        How many pairs of questions are asked.
+        How many pairs are measured, after one pair that warms up.
     characters
         The size of a context in characters. It must fit into the context window.
     seed

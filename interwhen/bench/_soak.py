@@ -282,10 +282,11 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
 async def _watch(
     samples: array[float], begun: float, readers: _Readers, minutes: float, progress: ProgressLine
 ) -> None:
-    """Append the time and the memory of this process to *samples* every few seconds, and show the progress.
+    """Append three numbers to *samples* every few seconds, and show the progress, until it is cancelled.
 
-    Once a minute, it also collects garbage and prints a line. Plain numbers are stored, because objects would count as
-    memory in use.
+    They are the seconds since *begun*, the memory of this process in MB, and its allocated blocks; none are appended
+    if the memory is not known. Once a minute, it also collects garbage and prints a line. Plain numbers are stored,
+    because objects would count as memory in use.
     """
     shown = 0.0
     while True:

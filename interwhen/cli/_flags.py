@@ -21,7 +21,9 @@ from interwhen.registry import CONTEXTS, Api, load, load_model
 
 _MODEL = Group("Model", sort_key=1)
 _SAMPLING = Group("Sampling", sort_key=2)
-_BUDGETS = Group("Budgets", sort_key=3, help="The budgets of the run; when one is used up, the run ends as abstained.")
+_BUDGETS = Group(
+    "Budgets", sort_key=3, help="The budgets of the run; when one is used up, the run usually ends as abstained."
+)
 _CONTEXT = Group("Context", sort_key=4)
 _DEFAULTS = Budgets()
 
@@ -161,7 +163,8 @@ class ContextFlags:
         """Open the prepared context for runs of *model*. Without --context, the block gets ``None``.
 
         Raises :class:`UsageError` if other options of the context are given without --context, or if --passages is
-        negative. Entering the block raises the errors of the store.
+        negative. Entering the block raises the errors of the store, and :class:`UsageError` for a context that it does
+        not have or that is of another model, and for an unusable key file.
         """
         if self.context is None:
             if self.store is not None or self.key_file is not None or self.passages:

@@ -153,9 +153,9 @@ def _facts(monitor: Monitor) -> tuple[str, ...]:
 
 @app.command(name="why-failed")
 def why_failed(name: str) -> int:
-    """Show why a verifier does not load or work, with the place in its code.
+    """Show why a verifier does not load or work without options, with the place in its code, or that it works.
 
-    Exit codes: 0, or 2 if no such verifier is installed.
+    Exit codes: 0 (also if it does not work), or 2 if no such verifier is installed.
 
     Parameters
     ----------

@@ -109,7 +109,8 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
 class CallContent(msgspec.Struct, frozen=True, gc=False):
     """The texts of a call: its prompt, its text, and what was wrong.
 
-    A record has them only if the settings ask for them and the call has a result.
+    A record has them only if the settings ask for them, the call has a result, and no prompt monitor refused the prompt
+    or failed to check it.
     """
 
     prompt: Prompt

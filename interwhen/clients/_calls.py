@@ -80,6 +80,8 @@ class ApiCall:
         """
         if self.api == "completions":
             prompt = self.body.get("prompt")
+            if isinstance(prompt, list) and len(prompt) == 1:
+                prompt = prompt[0]
             return prompt if isinstance(prompt, str) else _json(prompt)
         if self.api == "chat":
             messages = read_messages(self.body.get("messages"))
@@ -115,8 +117,8 @@ def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
     """Parse the request *body* of *api*.
 
     Raises :class:`Unsupported` if the request cannot be supervised: for several answers or audio; in the completions
-    API for ``echo``, ``suffix`` and a prompt that is not one string; in the Responses API for ``multi_agent`` and
-    ``background``.
+    API for ``echo``, ``suffix`` and a prompt that is neither a string nor a list of exactly one; in the Responses API
+    for ``multi_agent`` and ``background``.
     """
     _refuse(api, body)
     options = body.get("stream_options")

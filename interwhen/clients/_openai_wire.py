@@ -162,7 +162,8 @@ class SdkTransport:
     """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`.
 
     *options* are those of the caller's request. *send* sends a request, and *list_models* asks for ``GET /models``.
-    Paths outside of the version of the API are known only after :meth:`open` has succeeded once.
+    Paths outside of the version of the API are known only after :meth:`open` has succeeded once. Before that, requests
+    for them go to the path of the caller's request, and :meth:`get` returns the list of models.
     """
 
     def __init__(

@@ -286,12 +286,12 @@ class CallTransport(Protocol):
 class ResumeSupport:
     """Remembers for a limited time how one model of one server continues kept text.
 
-    *place* names both, for the log.
+    *place* names both, for the log and the stored proof.
     """
 
     def __init__(self, place: str) -> None:
         self.place = place
-        """The model and its server, for the log."""
+        """The model and its server, for the log and the stored proof."""
         self.tags = KnownTags()
         """The tags of reasoning, as far as they are known. Only a model that continues from token ids needs them."""
         self._card: ModelCard | None = None
@@ -694,8 +694,7 @@ class CallModel:
         if way is None or not (request.pieces or request.side):
             return body
         if call.api == "completions":
-            prompt = body["prompt"]
-            body["prompt"] = (prompt if isinstance(prompt, str) else prompt[0]) + request.prefix + (request.side or "")
+            body["prompt"] = f"{call.prompt}{request.prefix}{request.side or ''}"
         elif call.api == "responses":
             body["input"] = in_items(body.get("input"), request.pieces, request.side)
         elif way.mode == "turn":

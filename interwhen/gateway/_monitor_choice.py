@@ -94,7 +94,7 @@ class _RequestOptions:
     strategy: Any = None
     """The strategy as the client sent it, not checked; ``None`` if the request does not set it."""
     reading: Any = None
-    """What the client wants to see of the text, not checked; ``None`` as for ``strategy``."""
+    """When the client gets the text (``live``, ``gate`` or ``final``), not checked; ``None`` as for ``strategy``."""
     detail: Any = None
     """How much the answer says about the checks, not checked; ``None`` as for ``strategy``."""
     context: Any = None

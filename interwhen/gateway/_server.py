@@ -36,7 +36,7 @@ else:
 class _HeadLimits(_Base):
     """Enforces the limits of size and time for request heads that arrive in several parts.
 
-    Most heads arrive whole; for them this costs one comparison.
+    Most heads arrive whole; for them this costs a few comparisons.
     """
 
     gateway: ClassVar[Gateway]

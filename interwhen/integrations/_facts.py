@@ -72,7 +72,7 @@ def with_facts(metadata: Mapping[str, Any] | None, calls: Sequence[SupervisedCal
 def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> T:
     """Return *client* wrapped with *monitors* and *options* (see :func:`interwhen.wrap`).
 
-    Without both, return *client* itself, which must be wrapped already.
+    Without both, return *client* itself. It should be wrapped already; this is not checked.
     """
     specs = tuple(monitors)
     return wrap(client, specs, **options) if specs or options else client

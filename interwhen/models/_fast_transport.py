@@ -627,11 +627,12 @@ class FastTransport:
         connection, :class:`~interwhen.models.ConnectError` if the connection fails,
         :class:`~interwhen.models.StreamProtocolError` if the response is not HTTP/1, :class:`StreamClosed` if the
         transport is closed while it waits for the head, and :class:`~interwhen.UsageError` for an invalid URL or
-        header, and outside asyncio.
+        header, and outside asyncio. A ``ConnectError`` is ``stale`` if only a reused connection had broken, so that the
+        request can be sent again.
         """
+        place = _parse_url(request.url)
         if self._trust_env and self._has_proxy(request.url):
             return await self._proxied_transport().send(request, connect_timeout=connect_timeout)
-        place = _parse_url(request.url)
         data = _encode(request, place)
         pool = self._pool()
         kept = pool.take_idle(place.server)

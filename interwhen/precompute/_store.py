@@ -178,7 +178,10 @@ class Store:
 
     @property
     def blocks(self) -> bool:
-        """Whether methods of this store may block. If so, call them in a thread."""
+        """Whether each method may take long, as over a network, so that an event loop must call it in a thread.
+
+        False for a file of SQLite, although its methods may wait up to five seconds for the lock of another process.
+        """
         return self.shelf.blocks
 
     def close(self) -> None:

@@ -4,9 +4,9 @@
 
 - ``CHUNKS@PER_SECOND``: CHUNKS chunks of a fixed text, at PER_SECOND chunks a second; 0 sends all of them at once.
 - ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS`` instead, if the server was started with a file of recordings: recording
-  NUMBER, or its first CHUNKS chunks, at the recorded times divided by SPEED. The ``prompt`` of the request counts as
-  the beginning of the recorded text: chunks within its length are left out, and the first of the others is sent at
-  once. The texts are not compared. A request of the chat API has no ``prompt``, so no chunk is left out.
+  NUMBER (from 0), or its first CHUNKS chunks, at the recorded times divided by SPEED. The ``prompt`` of the request
+  counts as the beginning of the recorded text: chunks within its length are left out, and the first of the others is
+  sent at once. The texts are not compared. A request of the chat API has no ``prompt``, so no chunk is left out.
 
 A request with ``"stream": false`` is answered at once with an empty text. ``GET /log`` returns the :class:`SentLog` of
 the stream that began last, ``GET /tally`` a :class:`LoadTally`, and any other GET request a list of one model.

@@ -35,3 +35,8 @@ def test_items_of_the_responses_api_are_the_same_conversation() -> None:
     prompt = read_call("responses", {"instructions": "Be brief.", "input": items}).prompt
     assert prompt == (*MESSAGES[:3], Message("tool", "nothing", call_id="c1"))
     assert read_call("responses", {"input": "Hi"}).prompt == (Message("user", "Hi"),)
+
+
+def test_a_list_of_one_string_is_that_string() -> None:
+    assert read_call("completions", {"prompt": ["How much is 1 + 1?"]}).prompt == "How much is 1 + 1?"
+    assert read_call("completions", {"prompt": "How much is 1 + 1?"}).prompt == "How much is 1 + 1?"

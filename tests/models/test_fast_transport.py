@@ -87,6 +87,8 @@ def test_what_cannot_be_sent_is_refused_before_it_is():
                 await transport.send(HttpRequest("GET", "http://127.0.0.1:9/", headers), connect_timeout=5)
         for url in ("ftp://h/", "http://", "http://h:port/", "http:///x", "nonsense"):
             with pytest.raises(UsageError, match="must begin with http:// or https://"):
+                await transport.send(HttpRequest("GET", "http://[::1"), connect_timeout=None)
+            with pytest.raises(UsageError, match="must begin with http:// or https://"):
                 await transport.send(HttpRequest("GET", url), connect_timeout=5)
 
     on_asyncio(main)

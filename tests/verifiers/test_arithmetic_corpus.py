@@ -201,6 +201,12 @@ def test_a_word_elsewhere_in_the_sentence_rounds_nothing() -> None:
     [
         ("We work modulo 7.", "5 + 4 = 2", True),
         ("We work modulo 7.", "5 + 4 = 3", False),
+        ("We work modulo 7.", "4 / 3 = 6", True),
+        ("We work modulo 7.", "4 / 3 = 5", False),
+        ("We reduce modulo p.", "1 / 3 = 5", True),
+        ("Write it in binary.", "100011 / 101 = 111", True),
+        ("Write it in binary.", "100011 / 101 = 110", False),
+        ("Write it in base 8.", "17 / 3 = 5", True),
         ("Write it in base 8.", "15 + 3 = 20", True),
         ("Write it in base 8.", "15 + 3 = 21", False),
         ("Define a * b = a + 2b.", "3 * 4 = 11", True),

@@ -201,3 +201,11 @@ def test_the_work_is_linear_in_the_document(bait: Bait) -> None:
 def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(UsageError, match="must be valid JSON"):
         json_schema(schema="[" * 100_000)
+
+
+def test_a_long_key_that_the_schema_names_is_known() -> None:
+    key = "k" * 400
+    monitor = json_schema(schema={"type": "object", "required": [key], "properties": {key: {"type": "integer"}}})
+    assert not any(isinstance(each, Violation) for each in verdicts(monitor, json.dumps({key: 1})))
+    assert any(isinstance(each, Violation) for each in verdicts(monitor, json.dumps({key: "1"})))
+    assert any(isinstance(each, Violation) for each in verdicts(monitor, json.dumps({key + "k": 1})))

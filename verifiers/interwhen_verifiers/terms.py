@@ -121,11 +121,11 @@ def terms(
     ``whole_words``: a term inside a longer word is not found. ``delivery`` and ``phase`` are those of
     :class:`~interwhen.Monitor`.
 
-    The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. If a
-    word of four letters or more may be there in another disguise (other scripts, digits, signs or spaces between the
-    letters; without ``ignore_case`` also in another case), the verdict is ``Unknown``. Raises :class:`UsageError` if
-    there are no terms or more than 1,000, if one is longer than 200 characters or has nothing but blanks and invisible
-    characters, and on an unknown option value.
+    The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped (with
+    ``present``, a term that occurs only then is ``Unknown``). If a word of four letters or more may be there in another
+    disguise (other scripts, digits, signs or spaces between the letters; without ``ignore_case`` also in another case),
+    the verdict is ``Unknown``. Raises :class:`UsageError` if there are no terms or more than 1,000, if one is longer
+    than 200 characters or has nothing but blanks and invisible characters, and on an unknown option value.
     """
     if len(terms) > MOST:
         raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")

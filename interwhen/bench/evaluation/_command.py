@@ -61,8 +61,8 @@ def evaluate(
     The same command continues where an earlier one was stopped or killed: rows with a result are not run again. A run
     stays on the server that it began on, which has its prefix in the cache.
 
-    Exit codes: 0 all rows have results, 3 some rows are left (a budget was spent, or their servers failed; the same
-    command continues), 2 wrong usage, 130 interrupted.
+    Exit codes: 0 all rows have results, 3 some rows are left (a budget was spent, or they failed on the servers; the
+    same command continues), 2 wrong usage, or no server answers any more, 130 interrupted.
 
     Parameters
     ----------

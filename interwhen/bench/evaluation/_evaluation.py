@@ -192,15 +192,15 @@ class Evaluation:
             self._ended = anyio.Event()
             if self._failed is not None:
                 raise self._failed
-            if self._is_budget_spent():
-                self.progress.is_budget_spent = True
-                return
             todo = self._again.popleft() if self._again else None
             if todo is None and not exhausted:
                 row = next(rows, None)
                 exhausted = row is None
                 todo = None if row is None else _Try(row)
             if todo is not None:
+                if self._is_budget_spent():
+                    self.progress.is_budget_spent = True
+                    return
                 endpoint = await self.fleet.take()
                 if self._is_budget_spent():  # others have spent it while this row waited for a server
                     endpoint.drop()

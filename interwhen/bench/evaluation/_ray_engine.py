@@ -184,6 +184,8 @@ class _Tasks:
             for one in self._running:
                 self._ray.cancel(one, force=True)
         self._look(begun)
+        if progress.before + progress.rows == progress.known:
+            progress.is_budget_spent = False  # by the last row
         return EvaluationEnd(progress, list(self._reports.values()))
 
     def _start(self, shards: tuple[int, ...]) -> None:

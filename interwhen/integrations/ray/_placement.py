@@ -38,7 +38,8 @@ class _VerifierCost:
 class CostHistory:
     """Learns what the checks of each verifier cost, and so which of them may leave this machine for the cluster.
 
-    A verifier leaves when ``PROOFS`` checks in a row each needed at least ``LEAVING_SECONDS``. It comes back as soon as
+    All seconds are CPU seconds, so a check that only waits costs nothing. A verifier leaves when ``PROOFS`` checks in a
+    row each needed at least ``LEAVING_SECONDS``. It comes back as soon as
     a check needed less than ``LEAST_SECONDS``, and must then have four times as many expensive checks in a row (at most
     ``MOST_PROOFS``) before it leaves again.
     """

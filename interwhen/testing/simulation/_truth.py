@@ -99,10 +99,10 @@ class SimulatedTrace:
     """Whether a monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
-        """Append *text*, which the model wrote in *phase*.
+        """Append *text* of the model.
 
-        *call*: the text is a structured tool call, whose span is recorded. With reasoning in a separate field, the
-        first text of the answer sets ``answer_at``.
+        *call*: the text is a structured tool call, whose span is recorded. *phase* is used only with reasoning in a
+        separate field: the first text that is not empty and is a call or in the phase ``answer`` sets ``answer_at``.
         """
         # A call belongs to the answer, so it ends the reasoning.
         if self.thinking == "field" and (phase == "answer" or call) and self.answer_at is None and text:
@@ -161,7 +161,7 @@ class SimulatedTrace:
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
         """Yield the parts of the trace that lie within one phase and contain no tag, call or feedback.
 
-        With *through_feedback*, they may contain feedback.
+        With *through_feedback*, they may contain feedback. A part may be empty.
         """
         walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
         spans = self.phases()

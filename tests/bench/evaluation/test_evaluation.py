@@ -191,6 +191,14 @@ def test_the_budget_of_tokens_starts_no_more_rows(tmp_path):
     assert progress.tokens < 60
 
 
+def test_a_budget_that_the_last_row_spends_leaves_nothing(tmp_path):
+    written(tmp_path, 3)
+    _, progress = run(tmp_path, [doubling], budget_tokens=9, limit=3)
+    assert (progress.rows, progress.is_budget_spent) == (3, False)
+    _, progress = run(tmp_path, [doubling], budget_tokens=9)
+    assert (progress.before, progress.rows, progress.is_budget_spent) == (3, 0, False)
+
+
 def test_servers_that_all_fail_end_the_evaluation_with_their_names(tmp_path, monkeypatch):
     monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.01)
     written(tmp_path, 3)

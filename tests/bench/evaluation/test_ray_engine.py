@@ -104,6 +104,15 @@ def test_the_budget_of_tokens_ends_the_tasks_too(tmp_path, ray):
     assert given.spent_tokens() < 120
 
 
+def test_a_budget_of_tokens_that_is_spent_by_the_last_row_leaves_nothing(tmp_path, ray):
+    written(tmp_path, 5)
+    with serving() as url:
+        first = anyio.run(lambda: run_on_ray(settings(tmp_path, url, shard_size=5)))
+        given = settings(tmp_path, url, shard_size=5, budget_tokens=first.progress.tokens)
+        again = anyio.run(lambda: run_on_ray(given))
+    assert (again.progress.before, again.progress.rows, again.progress.is_budget_spent) == (5, 0, False)
+
+
 def test_an_error_of_a_task_ends_all_and_names_itself(tmp_path, ray, monkeypatch):
     written(tmp_path, 20)
     monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.01)

@@ -69,7 +69,7 @@ def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
     """Read the sentence around the chain ``tokens[first:last]``, and the text after the sentence.
 
     Return the reason to doubt the chain, and the meaning of ``=`` in it. At most ``REACH`` tokens before the chain are
-    read, and 8 more after it, where a sentence may comment on it.
+    read, and ``REACH`` after it, or 8 more where the next sentence may comment on it.
     """
     if _TELLING.isdisjoint([text for _, text, _, _ in tokens[max(0, first - REACH) : last + REACH]]):
         return _NEUTRAL

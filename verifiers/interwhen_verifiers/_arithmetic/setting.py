@@ -122,7 +122,7 @@ def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
 
 
 def in_setting(left: Node, right: Node, setting: Setting) -> str:
-    """Return why *left* and *right* may be equal in the arithmetic that *setting* describes; an empty string if not.
+    """Return why *left* and *right* may be equal in the arithmetic that *setting* describes; empty if nothing says so.
 
     If all numbers consist of the digits 0 and 1, they may always be binary or Boolean, whatever *setting* says.
     """
@@ -131,10 +131,13 @@ def in_setting(left: Node, right: Node, setting: Setting) -> str:
     difference = _difference(left, right)
     if difference is None:
         return ""
+    written = [number for side in (left, right) for number in numbers(side)]
+    may_be_modular = difference.denominator == 1 or all(Fraction(number.value).denominator == 1 for number in written)
     for modulus in setting.moduli:
-        if modulus == ANY or (modulus > 1 and difference % modulus == 0):
+        # A fraction in lowest terms is zero modulo a number that divides its numerator: 4 / 3 is 6 modulo 7.
+        if may_be_modular if modulus == ANY else modulus > 1 and difference.numerator % modulus == 0:
             return "the values may be meant modulo a number"
-    digits = {number.text for side in (left, right) for number in numbers(side)}
+    digits = {number.text for number in written}
     for base in setting.bases | ({2} if all(set(text) <= {"0", "1"} for text in digits) else set()):
         if _agree_in(base, left, right):
             return "the numbers may be written in another base"
@@ -143,10 +146,9 @@ def in_setting(left: Node, right: Node, setting: Setting) -> str:
     return ""
 
 
-def _difference(left: Node, right: Node) -> int | None:
+def _difference(left: Node, right: Node) -> Fraction | None:
     value, other = value_of(left), value_of(right)
-    found = None if value is None or other is None else Fraction(value - other)
-    return found.numerator if found is not None and found.denominator == 1 else None
+    return None if value is None or other is None else Fraction(value - other)
 
 
 def _agree_in(base: int, left: Node, right: Node) -> bool:

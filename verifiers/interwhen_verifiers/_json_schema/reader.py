@@ -21,7 +21,7 @@ _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r"
 _HEX = frozenset("0123456789abcdefABCDEF")
 _WORDS = {"t": "true", "f": "false", "n": "null"}
 _KEPT = 300
-"""The number of characters kept from a string, for comparison with allowed values."""
+"""The least number of characters that are kept from a string, for comparison with allowed values."""
 _DIGITS = 400
 """A document is not followed any further after a number with more characters."""
 _DEEPEST = 64
@@ -35,6 +35,8 @@ class Reader:
         self._compiler = Compiler(schema)
         self._root = self._compiler.node(schema) if self._compiler.judges_prefixes else Node(())
         self._bits = {name: 1 << at for at, name in enumerate(sorted(constraints.names_in(schema)))}
+        self.kept = max((_KEPT, *map(len, self._bits)))
+        """How many characters of a string are kept: enough to know each key that the schema names."""
 
     def begin(self) -> State:
         """Return the state before a document."""
@@ -45,8 +47,8 @@ class Reader:
 
         Returns the next state, the number of characters that were read, and the error or ``None``. After an error,
         and after a number of more than 400 characters, the mode of the state is ``lost``: nothing more is read.
-        Complete strings of up to 300 characters that must match a pattern are added to *texts*. They are not matched
-        here, since matching may be slow.
+        Complete strings of up to ``kept`` characters that must match a pattern are added to *texts*. They are not
+        matched here, since matching may be slow.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()
@@ -73,8 +75,8 @@ class _Step:
     """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*.
 
     Call :meth:`run` once: it returns the error, or ``None`` if there is none. Then :meth:`state` returns the state
-    after the text, and ``at`` is the number of characters that were read. Complete strings of up to 300 characters that
-    must match a pattern are added to *texts*; nothing matches them here.
+    after the text, and ``at`` is the number of characters that were read. Complete strings of up to ``reader.kept``
+    characters that must match a pattern are added to *texts*; nothing matches them here.
     """
 
     def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
@@ -90,6 +92,7 @@ class _Step:
         self._length = state.length
         self._escape = state.escape
         self._token = -state.token
+        self._kept = reader.kept
 
     def state(self) -> State:
         return State(
@@ -274,8 +277,8 @@ class _Step:
 
     def _add(self, text: str) -> None:
         self._length += len(text)
-        if len(self._read) < _KEPT:
-            self._read += text[: _KEPT - len(self._read)]
+        if len(self._read) < self._kept:
+            self._read += text[: self._kept - len(self._read)]
 
     def _go_on_escaping(self, char: str) -> None:
         so_far = self._escape

@@ -220,7 +220,7 @@ _APART = "the schema holds a pattern that is matched in a worker process only"
 
 @functools.lru_cache(maxsize=64)
 def _built(text: str) -> Any:
-    """Return the library's validator for a schema.
+    """Return the library's validator for a schema, with our functions for patterns and additional properties.
 
     *text* is a JSON array of two items: the schema, and an object that maps addresses to the schemas that it refers to.
     """

@@ -1,1 +1,1 @@
-"""The recognizer that the puzzle verifiers share."""
+"""Makes the recognizers of four puzzle verifiers: countdown, logic, maze and spatialmap."""

@@ -425,10 +425,11 @@ def _holding(case: Case, told: list[Told]) -> Call:
 
 
 def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
-    """Return the report on a test that has no value, because the code or the call *shown* raised, or did not end.
+    """Return the report on a test that has no value; *told* says why.
 
-    *told* is what the sandbox reported about it; if the call itself did not raise, *told* is returned unchanged.
-    *example*: the test is an example of a docstring or of the task.
+    If the call *shown* of the test raised, the result is a report of the kind ``failed`` with this error. Otherwise
+    (the code raised, its process gave no report, or the test was not run) it is *told*. *example*: the message calls
+    the test an example.
     """
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told

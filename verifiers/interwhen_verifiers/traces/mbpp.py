@@ -43,7 +43,10 @@ def _label(record: dict[str, Any], hidden: set[str]) -> Label:
 
 
 def _defined(code: str) -> set[str]:
-    """Return the names of the builtins that *code* redefines."""
+    """Return the names of builtins that *code* defines as functions, also nested ones and methods.
+
+    Empty if *code* cannot be parsed.
+    """
     names = {node.name for node in _nodes(code) if isinstance(node, ast.FunctionDef)}
     return {name for name in names if hasattr(builtins, name)}
 

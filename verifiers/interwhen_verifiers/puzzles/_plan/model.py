@@ -88,7 +88,10 @@ def unmet(literals: Literals, state: State, bound: Mapping[str, str] | None = No
 
 
 def bind(operator: Operator, values: Iterable[str]) -> dict[str, str]:
-    """Return a map from each parameter of *operator* to its value."""
+    """Return a map from each parameter of *operator* to its value in *values*, which have the order of the parameters.
+
+    Raises :class:`ValueError` for another number of values.
+    """
     return {variable: value for (variable, _), value in zip(operator.parameters, values, strict=True)}
 
 
