@@ -364,7 +364,7 @@ class Reader:
             if _is_value(step)
         }
         wanted = {name for name in read_names(residual) if not name.startswith("_v")}
-        outer = self._needed(wanted)
+        outer = self._needed(frozenset(wanted))
         # The expected values must not go in with the call: a table of inputs and outputs, for example. A variable that
         # is an argument as a whole is an input.
         compared = {name for step in outer for name in step.binds if _is_value(step)} | wanted | tables
@@ -400,7 +400,7 @@ class Reader:
             wanted = more
 
     def _parts_of(self, names: frozenset[str]) -> frozenset[str]:
-        """Return *names*, and the variables that may hold the same objects or parts of them, such as a row of a grid."""
+        """Return *names*, and the variables that may hold the same objects or parts of them, such as rows of a grid."""
         found = names
         for step in self._before:
             match step.node:
