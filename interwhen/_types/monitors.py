@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
+from interwhen._types.models import Sampling
 from interwhen._types.remedies import Auto, Conclude, Remedy
 from interwhen._types.segments import Claim, Span
 from interwhen._types.triggers import Answer, Lines, PhaseFilter, ThinkEnd, ToolCalls, Trigger
@@ -79,7 +80,7 @@ class Fork:
     ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a :class:`~interwhen.models.Reply`)
     and the segment. A tracker reads the replies in the order of their segments, even if they arrive in another order.
     If the model, ``summary`` or ``parse`` fails, the segment stays unproven, and the monitor's ``on_error`` decides.
-    Raises :class:`UsageError` for a tracker together with ``local``.
+    Raises :class:`UsageError` for a tracker together with ``local``, and for a ``stop`` that is no tuple of texts.
     """
 
     prompt: str
@@ -105,6 +106,7 @@ class Fork:
     (:class:`~interwhen.strategies.PlannedModel`)."""
 
     def __post_init__(self) -> None:
+        Sampling(stop=self.stop)  # raises on wrong stop sequences
         if self.local is not None and isinstance(self.parse, Tracker):
             raise UsageError(
                 "Fork: local= must not be used with a tracker, which reads every reply in the order of the text, got "
