@@ -101,7 +101,7 @@ class Sampling:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str) or "" in self.stop:
+        if not isinstance(self.stop, tuple | list) or not all(isinstance(each, str) and each for each in self.stop):
             raise UsageError(f"stop must be a tuple of texts that are not empty, got {self.stop!r:.60}: correct it")
 
 

@@ -22,7 +22,7 @@ def test_a_message_is_written_without_what_it_leaves_out():
     assert msgspec.json.encode(Message("user", "hi")) == b'{"role":"user","content":"hi"}'
 
 
-@pytest.mark.parametrize("stop", ["END", ("",), ("a", "")])
+@pytest.mark.parametrize("stop", ["END", ("",), ("a", ""), (5,)])
 def test_stop_sequences_are_texts_in_a_tuple(stop):
     with pytest.raises(UsageError, match="stop must be a tuple of texts"):
         Sampling(stop=stop)
