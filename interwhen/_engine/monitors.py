@@ -332,13 +332,16 @@ class Watcher:
         its error. If it returns ``None``, they find no claims.
         """
         monitor, outcome = self.monitor, None
-        assert monitor.prepare is not None
+        call = monitor.prepare
+        assert call is not None
         with anyio.move_on_after(monitor.prepare_deadline) as scope:
             try:
-                if inspect.iscoroutinefunction(monitor.prepare):
-                    prepared = await monitor.prepare(task)
-                else:
-                    prepared = await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
+                if inspect.iscoroutinefunction(call):
+                    prepared = call(task)
+                else:  # in a tuple, because trio refuses a coroutine
+                    (prepared,) = await anyio.to_thread.run_sync(lambda: (call(task),), abandon_on_cancel=True)
+                if inspect.isawaitable(prepared):  # also that of an object whose __call__ is async
+                    prepared = await prepared
                 self._prepared(prepared, task)
             except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
                 raise

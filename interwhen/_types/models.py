@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
+from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError, UsageError
 from interwhen._types.segments import Phase, ToolCall
 
 Origin = Literal["model", "repair", "feedback"]
@@ -99,6 +99,10 @@ class Sampling:
     top_logprobs: int | None = None
     """With ``logprobs``: the number of most likely tokens to return at each position, with their log-probabilities."""
     extra: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.stop, tuple | list) or not all(isinstance(each, str) and each for each in self.stop):
+            raise UsageError(f"stop must be a tuple of texts that are not empty, got {self.stop!r:.60}: correct it")
 
 
 @dataclass(frozen=True, slots=True)

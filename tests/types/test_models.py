@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from interwhen import Message
+from interwhen import Fork, Message, Sampling, UsageError
 from interwhen.models import Chunk, Piece, Request, Usage
 
 
@@ -20,3 +20,11 @@ def test_a_record_survives_json(value):
 
 def test_a_message_is_written_without_what_it_leaves_out():
     assert msgspec.json.encode(Message("user", "hi")) == b'{"role":"user","content":"hi"}'
+
+
+@pytest.mark.parametrize("stop", ["END", ("",), ("a", ""), (5,)])
+def test_stop_sequences_are_texts_in_a_tuple(stop):
+    with pytest.raises(UsageError, match="stop must be a tuple of texts"):
+        Sampling(stop=stop)
+    with pytest.raises(UsageError, match="stop must be a tuple of texts"):
+        Fork("Which sums?", parse=lambda reply, segment: (), stop=stop)
