@@ -717,6 +717,8 @@ class CallAssembler:
         for piece in delta.tool_calls or ():
             kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
             numbers.append(self._take(piece.index or 0, kind, piece.id or "", piece.function or piece.custom, fed))
+            if piece.function is not None and _says_something(piece.custom):  # both: the reader sees both
+                self._take(piece.index or 0, kind, piece.id or "", piece.custom, fed)
             if piece.extra_content is not None and piece.id:
                 self._extras[piece.id] = piece.extra_content
         if delta.function_call is not None:
