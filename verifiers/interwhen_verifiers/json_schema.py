@@ -33,7 +33,7 @@ from interwhen import (
     verifier,
 )
 
-from interwhen_verifiers._factories import require_choice
+from interwhen_verifiers._factories import require_choice, require_positive, require_texts
 from interwhen_verifiers._json_schema.reader import Reader
 from interwhen_verifiers._json_schema.states import State, Text, Wrong
 from interwhen_verifiers._json_schema.validator import Judge, read_schema
@@ -352,6 +352,8 @@ def json_schema(
     or fetched.
     """
     require_choice("json_schema", get_args(Where), where=where)
+    require_positive("json_schema", every=every)
+    require_texts("json_schema", remote=remote)
     if (schema is None) == (tools is None):
         raise UsageError(
             "json_schema: needs schema or tools and not both, got "
@@ -409,7 +411,7 @@ def _loaded(schema: Any) -> Any:
     if isinstance(schema, str) and schema.endswith(".json"):
         try:
             return Path(schema).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # also a name with a NUL character
             raise UsageError(
                 f"json_schema: {schema!r} must be a readable file, got an error: {error}; name another file"
             ) from error

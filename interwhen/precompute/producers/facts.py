@@ -90,7 +90,7 @@ class FactProducer:
     """
 
     name = "facts"
-    version = "4"
+    version = "5"
     kind: Kind = "facts"
 
     def __init__(
