@@ -112,8 +112,8 @@ class Fork:
                 "Fork: local= must not be used with a tracker, which reads every reply in the order of the text, got "
                 "both; leave one of them out"
             )
-        if not isinstance(self.prompt, str) or not self.prompt:
-            raise UsageError(f"Fork: prompt must be a text that is not empty, got {self.prompt!r:.200}")
+        if not isinstance(self.prompt, str):
+            raise UsageError(f"Fork: prompt must be a text, got {self.prompt!r:.200}")
         if type(self.max_tokens) is not int or self.max_tokens < 1:
             raise UsageError(f"Fork: max_tokens must be a whole number of at least 1, got {self.max_tokens!r}")
         if not is_seconds(self.deadline):
