@@ -112,14 +112,14 @@ class Fork:
                 "Fork: local= must not be used with a tracker, which reads every reply in the order of the text, got "
                 "both; leave one of them out"
             )
-        if not isinstance(self.prompt, str) or not self.prompt:
-            raise UsageError(f"Fork: prompt must be a text that is not empty, got {self.prompt!r:.200}")
+        if not isinstance(self.prompt, str):
+            raise UsageError(f"Fork: prompt must be a text, got {self.prompt!r:.200}")
         if type(self.max_tokens) is not int or self.max_tokens < 1:
             raise UsageError(f"Fork: max_tokens must be a whole number of at least 1, got {self.max_tokens!r}")
         if not is_seconds(self.deadline):
             raise UsageError(f"Fork: deadline must be positive seconds, got {self.deadline!r}")
-        if isinstance(self.stop, str) or not all(isinstance(each, str) for each in self.stop):
-            raise UsageError(f"Fork: stop must be a tuple of texts, got {self.stop!r:.200}")
+        if isinstance(self.stop, str) or not all(isinstance(each, str) and each for each in self.stop):
+            raise UsageError(f"Fork: stop must be a tuple of texts that are not empty, got {self.stop!r:.200}")
         if self.scores is not None and (type(self.scores) is not int or not 0 <= self.scores <= MOST_SCORES):
             raise UsageError(f"Fork: scores must be a whole number from 0 to {MOST_SCORES}, got {self.scores!r}")
         for label, function in (("local", self.local), ("summary", self.summary)):

@@ -18,18 +18,29 @@ _LINE = re.compile(ANSWER, re.IGNORECASE)
 # The forms of published mathematics tasks: MATH, and GSM8K.
 _BOXED = re.compile(r"\\boxed\{([^{}\n]{1,200})\}")
 _HASHES = re.compile(r"(?:^|\n)####[ \t]*([^\n]+)")
-_THOUGHT = "</think>"
+THOUGHT = "</think>"
+"""The end of the reasoning, in texts of models that mark it themselves."""
+_WRAPPED = re.compile(r"\\\((.*)\\\)|\\boxed\{([^{}]*)\}")
+_DOLLARS = re.compile(r"([-+\u2212] ?)\$")
 
 
 def normal(answer: str) -> str:
-    """Return *answer* in a form for comparison: an exact number as text, or else its words in lower case.
+    r"""Return *answer* in a form for comparison: an exact number as text, or else its words in lower case.
 
-    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, and a full stop at
-    the end, are removed. So the result may be empty.
+    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, a full stop at the
+    end, the ``$`` of ``-$5``, and ``\(...\)`` and ``\boxed{...}`` around all of it are removed. So the result may be
+    empty.
     """
-    plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
+    plain = _plain(answer)
+    while wrapped := _WRAPPED.fullmatch(plain):
+        plain = _plain(wrapped[1] or wrapped[2] or "")
+    plain = _DOLLARS.sub(r"\1", plain, count=1) if _DOLLARS.match(plain) else plain
     value = read_number(plain)
     return " ".join(plain.casefold().split()) if value is None else str(value)
+
+
+def _plain(answer: str) -> str:
+    return answer.strip().lstrip("`*$ ").rstrip("`*$. ")
 
 
 def read_answer(text: str) -> str | None:
@@ -39,7 +50,7 @@ def read_answer(text: str) -> str | None:
     the content of the last ``\boxed{...}`` without braces in it; what follows ``####`` in the last line that begins so.
     Otherwise it is the last line that is not blank. Text up to the last ``</think>`` is reasoning and is ignored.
     """
-    said = text.rpartition(_THOUGHT)[2]
+    said = text.rpartition(THOUGHT)[2]
     for pattern in (_LINE, _BOXED, _HASHES):
         found = [match[1] for match in pattern.finditer(said)]
         if found and (answer := normal(found[-1])):
@@ -54,7 +65,7 @@ def read_json(text: str) -> str | None:
     Text up to the last ``</think>`` is ignored.
     """
     try:
-        value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])
+        value = msgspec.json.decode(text.rpartition(THOUGHT)[2])
     except DECODE_ERRORS:
         return None
     return msgspec.json.encode(value, order="deterministic").decode()

@@ -63,7 +63,6 @@ def test_the_name_of_a_monitor_is_a_text(name):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"prompt": ""}, "prompt must be a text"),
         ({"prompt": None}, "prompt must be a text"),
         ({"max_tokens": 0}, "max_tokens must be a whole number of at least 1"),
         ({"max_tokens": 1.5}, "max_tokens must be a whole number of at least 1"),
