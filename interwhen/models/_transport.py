@@ -80,6 +80,8 @@ class HttpRequest:
                     f"headers={{...}} must not have {name!r:.100}: the transport sets this header, or the name "
                     "is invalid; remove it"
                 )
+            if not isinstance(value, str):
+                raise UsageError(f"the header {name!r:.100} must be a text, got {value!r:.60}: correct or remove it")
             if (found := _NOT_IN_A_VALUE.search(value)) is not None:
                 raise UsageError(
                     f"the header {name!r:.100} must be one line of Latin-1 text without NUL, got {found[0]!r} in it: "

@@ -222,6 +222,13 @@ async def test_a_request_that_is_no_json_is_refused(request_):
             await model.stream(request_)
 
 
+@pytest.mark.parametrize("value", [None, 5])
+async def test_a_header_that_is_no_text_is_refused(value):
+    async with ChatModel("http://localhost:1/v1", "m", headers={"x-own": value}) as model:
+        with pytest.raises(UsageError, match="the header 'x-own' must be a text"):
+            await model.stream(Request("q"))
+
+
 async def test_an_option_n_of_null_is_the_default(transport):
     async with ScriptedServer(both) as server, ChatModel(server.base_url, "m", transport=transport) as model:
         await (await model.stream(Request("q", sampling=Sampling(extra={"n": None})))).aclose()

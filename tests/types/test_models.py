@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 from interwhen import Fork, Message, Sampling, UsageError
-from interwhen.models import Chunk, Piece, Request, Usage
+from interwhen.models import Chunk, Piece, Request, Retries, Timeouts, Usage
 
 
 def test_the_prefix_of_a_request_is_the_text_of_its_pieces():
@@ -28,3 +28,13 @@ def test_stop_sequences_are_texts_in_a_tuple(stop):
         Sampling(stop=stop)
     with pytest.raises(UsageError, match="stop must be a tuple of texts"):
         Fork("Which sums?", parse=lambda reply, segment: (), stop=stop)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), "5"])
+def test_times_are_numbers_of_at_least_0(value):
+    for name in ("connect", "first_token", "inter_token", "total", "min_rate", "idle"):
+        with pytest.raises(UsageError, match=f"the timeout {name} must be"):
+            Timeouts(**{name: value})
+    for name in ("attempts", "base", "cap", "budget"):
+        with pytest.raises(UsageError, match=f"{name} of Retries must be"):
+            Retries(**{name: value})
