@@ -47,10 +47,9 @@ class LockedFile:
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(path, flags if keep else flags | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise JournalError(
-                path, f"it must be a writable file, and is not ({error.strerror}): choose another path"
-            ) from error
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", error)
+            raise JournalError(path, f"it must be a writable file, and is not ({why}): choose another path") from error
         try:
             self._take(path, keep, found)
         except BaseException:
