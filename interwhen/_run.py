@@ -42,7 +42,7 @@ from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, notebook_page, prompt_sha256
 from interwhen._types.segments import Phase, Span
 from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
-from interwhen._types.verifiers import Worker
+from interwhen._types.verifiers import Worker, is_seconds
 from interwhen.journal import Journal, ModelReference
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import MAGIC
@@ -800,7 +800,7 @@ def _vet(watchers: Sequence[Monitor]) -> None:
                 f"the worker of verifier {who.name!r:.80} must be one of {', '.join(get_args(Worker))}, got "
                 f"{who.worker!r:.80}"
             )
-        if not isinstance(who.deadline, int | float) or not who.deadline > 0:
+        if not is_seconds(who.deadline):
             raise UsageError(
                 f"the deadline of verifier {who.name!r:.80} must be a positive number of seconds, got "
                 f"{who.deadline!r:.80}"

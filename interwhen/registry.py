@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -389,17 +389,13 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
         return msgspec.convert(value, annotation, strict=False)
     except TypeError:
         return value  # msgspec does not know the annotation, such as a callable.
-    except msgspec.ValidationError as error:
+    except DECODE_ERRORS as error:
         if isinstance(value, str):
-            try:
+            with suppress(*DECODE_ERRORS):
                 return msgspec.json.decode(value, type=annotation, strict=False)
-            except DECODE_ERRORS:
-                pass
             if _is_list(annotation) and not value.lstrip().startswith("["):
-                try:
+                with suppress(*DECODE_ERRORS):
                     return msgspec.convert([value], annotation, strict=False)  # a list of one
-                except msgspec.ValidationError:
-                    pass
         raise PluginError(
             name,
             f"its option {key} must have a value that fits, got {_show_option(key, value)}: {error}",
@@ -418,6 +414,8 @@ def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) ->
     """
     fields: dict[str, Any] = {k: v for k, v in options.items() if k not in _APART}
     if "label" in options:
+        if not options["label"]:
+            raise PluginError(name, "label must be a name, got ''", "give a name, or leave it out")
         fields["name"] = options["label"]
     if "on_error" in options:
         fields["on_error"] = _on_error(name, options["on_error"])
@@ -437,6 +435,9 @@ def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) ->
 
 
 def _on_error(name: str, wanted: object) -> OnError:
+    if isinstance(wanted, Mapping):
+        for key in wanted.keys() - {*Retry.__struct_fields__, "type"}:
+            raise _unknown(name, f"on_error.{key}", [f"on_error.{each}" for each in Retry.__struct_fields__])
     try:
         if isinstance(wanted, Mapping):
             return msgspec.convert(wanted, Retry)
@@ -483,10 +484,14 @@ def _with_deadline(name: str, verifier: Any, seconds: object) -> Any:
     return dataclasses.replace(verifier, deadline=seconds)
 
 
+_UNRESOLVED = (NameError, TypeError, AttributeError, SyntaxError)
+"""What an annotation raises that cannot be resolved."""
+
+
 def annotation_of(factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     """Return the annotated type of the parameter *parameter* of *factory*; ``Any`` if it has no annotation.
 
-    Raises :class:`NameError`, :class:`TypeError` or :class:`AttributeError` if the annotation cannot be resolved.
+    Raises an exception of ``_UNRESOLVED`` if the annotation cannot be resolved.
     """
     if parameter.annotation is parameter.empty:
         return Any
@@ -497,7 +502,7 @@ def annotation_of(factory: Callable[..., Any], parameter: inspect.Parameter) -> 
 def _annotation(name: str, factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     try:
         return annotation_of(factory, parameter)
-    except (NameError, TypeError, AttributeError) as error:
+    except _UNRESOLVED as error:
         raise PluginError(
             name,
             f"the annotation of its option {parameter.name!r} must be resolvable, got "
@@ -506,8 +511,8 @@ def _annotation(name: str, factory: Callable[..., Any], parameter: inspect.Param
         ) from error
 
 
-def _unknown(name: str, key: str, known: list[str]) -> PluginError:
-    close = _close_matches(key, known, 1)
+def _unknown(name: str, key: object, known: list[str]) -> PluginError:
+    close = _close_matches(str(key), known, 1)
     meant = f"did you mean {close[0]!r}?" if close else ""
     return PluginError(
         name, f"its options must be among {', '.join(known)}, got {key!r:.80}", meant or "correct or remove it"
@@ -535,7 +540,7 @@ def _is_list(annotation: Any) -> bool:
 def _is_record(key: str, value: object) -> bool:
     if key == "on_error":
         return isinstance(value, Retry | Mapping)
-    return key == "remedy" and isinstance(value, Repair | Feedback | Resample | Conclude | Stop | Abstain)
+    return key == "remedy" and isinstance(value, Auto | Repair | Feedback | Resample | Conclude | Stop | Abstain)
 
 
 # Monitors from a name with options, a mapping, a factory, or a monitor.
@@ -704,7 +709,7 @@ def call_factory(
         return factory(*given, **options)
     except passes:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         values = (
             *(f"{value!r:.80}" for value in given),
             *(f"{key}={_show_option(key, value)}" for key, value in options.items()),
@@ -794,7 +799,7 @@ def load_model(
     if not isinstance(spec, str):
         return spec
     if spec.lstrip()[:8].lower().startswith(("http://", "https://")):
-        return _served(spec, name=name, api=api, api_key=api_key)
+        return _served(spec.strip(), name=name, api=api, api_key=api_key)
     plugin, _, text = spec.strip().partition(":")
     model = call_factory(plugin, load(MODELS, plugin), text)
     if not isinstance(model, Model):
@@ -808,6 +813,8 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
             f"the name of a model must be given for {without_user(base_url)!r:.200}, which may serve "
             "several, got none: name one of them"
         )
+    if api not in get_args(Api):
+        raise UsageError(f"api must be one of {', '.join(get_args(Api))}, got {api!r:.60}: choose one of them")
     if api == "chat":
         from interwhen.models._openai_api import ChatModel
 
@@ -1003,7 +1010,7 @@ def why_failed(name: str) -> str:
         made = load_monitors(name)
     except UsageError as error:
         return _explained(error)
-    plugin = described(find(VERIFIERS, name))
+    plugin = described(find(VERIFIERS, name.partition(":")[0].strip()))
     source = f"{plugin.target} of {plugin.distribution} {plugin.version}"
     return f"plug-in {name!r} works: {source} makes {_named(made)}"
 
@@ -1018,7 +1025,7 @@ def _option(factory: Callable[..., Any], parameter: inspect.Parameter) -> str:
         return "any others"
     try:
         annotation = annotation_of(factory, parameter)
-    except (NameError, TypeError, AttributeError):
+    except _UNRESOLVED:
         annotation = parameter.annotation
     if typing.get_origin(annotation) is typing.Literal:
         kind = " | ".join(map(str, typing.get_args(annotation)))

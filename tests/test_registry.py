@@ -71,6 +71,12 @@ GOOD = """
     def hidden(*, when: datetime = None) -> Monitor:
         raise AssertionError
 
+    def unclosed(*, when: "list[" = None) -> Monitor:
+        raise AssertionError
+
+    def leaves() -> Monitor:
+        raise SystemExit("no licence")
+
     def raises() -> Monitor:
         raise RuntimeError("no table")
 
@@ -97,6 +103,8 @@ POINTS = """
     needs = acme_dates:needs
     open_rest = acme_dates:open_rest
     hidden = acme_dates:hidden
+    unclosed = acme_dates:unclosed
+    leaves = acme_dates:leaves
     raises = acme_dates:raises
     nothing = acme_dates:nothing
     pair = acme_dates:pair
@@ -252,9 +260,12 @@ class TestSpecs:
     def test_on_error_as_a_record(self, acme: Path) -> None:
         for value in (Retry(4), {"times": 4}):
             assert r.load_monitor({"name": "dates", "on_error": value}).on_error == Retry(4)
-        for value in ("ajar", "retry:x", 3, {"times": -1}, {"times": "x"}):
+        for value in ("ajar", "retry:x", 3, {"times": -1}, {"times": "x"}, {"attempts": 3}):
             with pytest.raises(PluginError, match=r"'dates'.*(on_error|times)"):
                 r.load_monitor({"name": "dates", "on_error": value})
+
+    def test_a_ladder_as_a_record(self, acme: Path) -> None:
+        assert r.load_monitor({"name": "dates", "remedy": Auto(samples=3)}).remedy == Auto(samples=3)
 
     def test_the_deadline_is_the_verifiers(self, acme: Path) -> None:
         assert r.load_monitor("dates:deadline=0.25").verifier.deadline == 0.25
@@ -278,6 +289,7 @@ class TestSpecs:
         with pytest.raises(UsageError, match="must differ, got 'julian-a' twice"):
             r.load_monitors(["pair", "pair"])
         assert [monitor.name for monitor in r.describe("pair").monitors] == ["julian-a", "julian-b"]
+        assert r.why_failed(" pair:calendar=mayan").endswith("makes the monitors 'mayan-a', 'mayan-b'")
         assert r.why_failed("pair").endswith("makes the monitors 'julian-a', 'julian-b'")
         assert "must differ, got 'same' twice" in r.why_failed("twins")
 
@@ -312,6 +324,10 @@ class TestFaults:
             ("mixed", r"its factory must return a Monitor, got 'two'"),
             ("nothing", r"its factory must return a Monitor, got None"),
             ("hidden:when=today", r"the annotation of its option 'when' must be resolvable, got 'datetime'"),
+            ("unclosed:when=today", r"the annotation of its option 'when' must be resolvable, got .*list\["),
+            ("leaves", r"and raised SystemExit: no licence"),
+            ("dates:label=", r"label must be a name, got ''"),
+            ("dates:tolerance=\ud800", r"option tolerance must have a value that fits"),
         ],
     )
     def test_a_plug_in_error_says_what_and_what_to_do(self, acme: Path, spec: str, message: str) -> None:
@@ -324,6 +340,10 @@ class TestFaults:
             PluginError, match=r"the annotation of its option 'when' must be resolvable, got 'datetime'"
         ):
             r.make("interwhen.verifiers", "hidden:when=today", {})
+
+    def test_a_key_that_is_no_text(self, acme: Path) -> None:
+        with pytest.raises(PluginError, match=r"must be among .*, got 5"):
+            r.load_monitor({"name": "dates", 5: "x"})  # type: ignore[dict-item]
 
     def test_the_original_error_is_chained(self, acme: Path) -> None:
         with pytest.raises(PluginError) as caught:
@@ -400,6 +420,13 @@ class TestModels:
     def test_an_unknown_one(self) -> None:
         with pytest.raises(PluginError, match=r"did you mean 'local'"):
             r.load_model("locla")
+
+    def test_an_unknown_api(self) -> None:
+        with pytest.raises(UsageError, match="api must be one of completions, chat, got 'chats'"):
+            r.load_model("http://localhost:1/v1", name="m", api="chats")  # type: ignore[arg-type]
+
+    def test_spaces_around_an_address(self) -> None:
+        assert r.load_model(" http://localhost:1/v1\n", name="m").name == "m@localhost:1"
 
     def test_a_server_needs_a_name(self) -> None:
         with pytest.raises(InterwhenError, match="may serve several, got none: name one of them"):

@@ -27,11 +27,12 @@ from interwhen._core.messages import (
 )
 from interwhen._engine.loop_blocking import LoopBlocking, is_own_cancellation
 from interwhen._engine.monitors import (
+    RepairReading,
     Watcher,
-    are_right,
     check_aside,
     check_inline,
     is_meant,
+    is_mended,
     repaired_claims,
     repairs,
     without_repair,
@@ -43,7 +44,6 @@ from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Model, Prompt, Reply, Request, ResumeMode, Sampling
 from interwhen._types.monitors import Fork
 from interwhen._types.remedies import Auto, Remedy, Repair
-from interwhen._types.segments import Claim
 from interwhen._types.verdicts import Cancelled, Errored, Outcome, TimedOut
 from interwhen._types.verifiers import Verifier, WorkNote, take_note
 
@@ -262,7 +262,8 @@ class Jobs:
         begun = self._clock()
         outcome = check_inline(verifier, order.claim)
         if self._would_write(order, outcome) and not any(
-            are_right(check_inline(verifier, claim) for claim in claims) for claims in self._reread(order, outcome)
+            is_mended(reading, [check_inline(verifier, claim) for claim in reading.claims])
+            for reading in self._reread(order, outcome)
         ):
             outcome = self._unrepaired(order, outcome)
         seconds = self._clock() - begun
@@ -284,7 +285,7 @@ class Jobs:
             _writes_repairs(each.remedy) and each.delivery != "observe" for each in sharing
         )
 
-    def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
+    def _reread(self, order: Check, outcome: Outcome) -> Iterable[RepairReading]:
         """Read the repaired text with the extractor; return the claims at the position of the repair, for each reading.
 
         There are up to two readings: the text up to the end of the repair, and the whole segment. There is none if only
@@ -309,7 +310,7 @@ class Jobs:
         """
         violation = repairs(outcome)
         if verifier.worker == "async" and violation is not None:
-            sound = any(is_meant(claims, order.claim, violation) for claims in self._reread(order, outcome))
+            sound = any(is_meant(each.claims, order.claim, violation) for each in self._reread(order, outcome))
             return outcome if sound else self._unrepaired(order, outcome)
         # The stream is still open and its text will be cut, so a busy worker must not delay the interrupt.
         seconds = min(verifier.deadline, max(2 * took, LEAST_VETTING))
@@ -317,9 +318,10 @@ class Jobs:
         limit = self._scopes[order.job] = anyio.CancelScope(deadline=deadline)
         # A pool may extend the deadline of the inner scope while it waits for a free process.
         with limit, anyio.CancelScope(deadline=deadline) as scope:
-            for claims in self._reread(order, outcome):
+            for reading in self._reread(order, outcome):
+                claims = reading.claims
                 found = [await check_aside(verifier, claim, workers=self._workers, scope=scope) for claim in claims]
-                if are_right(found):
+                if is_mended(reading, found):
                     return outcome
         return self._unrepaired(order, outcome)
 

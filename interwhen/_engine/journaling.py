@@ -934,7 +934,7 @@ _EXIT_SECONDS = 5.0
 
 def vet_callback(label: str, function: object) -> None:
     """Raise :class:`UsageError` if *function* is not callable or is async. *label* is the option that set it."""
-    if not callable(function) or iscoroutinefunction(function):
+    if not callable(function) or iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
         raise UsageError(
             f"{label} must be a function that is not async, got {function!r:.200}: it runs in a thread, so write "
             "def, and start async work with asyncio.run_coroutine_threadsafe"

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from types import CoroutineType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import anyio
 import anyio.to_thread
@@ -332,13 +332,16 @@ class Watcher:
         its error. If it returns ``None``, they find no claims.
         """
         monitor, outcome = self.monitor, None
-        assert monitor.prepare is not None
+        call = monitor.prepare
+        assert call is not None
         with anyio.move_on_after(monitor.prepare_deadline) as scope:
             try:
-                if inspect.iscoroutinefunction(monitor.prepare):
-                    prepared = await monitor.prepare(task)
-                else:
-                    prepared = await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
+                if inspect.iscoroutinefunction(call):
+                    prepared = call(task)
+                else:  # in a tuple, because trio refuses a coroutine
+                    (prepared,) = await anyio.to_thread.run_sync(lambda: (call(task),), abandon_on_cancel=True)
+                if inspect.isawaitable(prepared):  # also that of an object whose __call__ is async
+                    prepared = await prepared
                 self._prepared(prepared, task)
             except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
                 raise
@@ -598,13 +601,20 @@ def without_repair(outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, verdict=msgspec.structs.replace(violation, repair=None))
 
 
-def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
+class RepairReading(NamedTuple):
+    """What an extractor finds in repaired text: the claims that cover the repair, and the offset at which it ends."""
+
+    claims: tuple[Claim, ...]
+    end: int
+
+
+def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[RepairReading]:
     """Yield the claims that cover the repair, for two readings: *segment* up to the end of the repair, and all of it.
 
-    The repair may be written if all claims of one reading pass. A reading is skipped if *read* cannot read the original
-    or the repaired text, if its claims before the repair differ from those of the original text, or if none of its
-    claims covers the repair. If the repair is empty or does not change the text, or *claim* has no span, there are no
-    readings.
+    The repair may be written if one reading is mended by it (see :func:`is_mended`). A reading is skipped if *read*
+    cannot read the original or the repaired text, if its claims before the repair differ from those of the original
+    text, or if none of its claims covers the repair. If the repair is empty or does not change the text, or *claim* has
+    no span, there are no readings.
     """
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:
@@ -624,7 +634,7 @@ def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: 
         place = Span(start + where.start, start + where.start + len(repair))
         covering = tuple(one for one in found if one.span is not None and one.span.covers(place))
         if covering:
-            yield covering
+            yield RepairReading(covering, place.end)
 
 
 def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> bool:
@@ -641,9 +651,25 @@ def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> b
     return any(claim.span == meant for claim in claims)
 
 
-def are_right(outcomes: Iterable[Outcome]) -> bool:
-    """Return whether all *outcomes* are passes; true if there are none."""
-    return all(isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) for outcome in outcomes)
+def is_mended(reading: RepairReading, outcomes: Iterable[Outcome]) -> bool:
+    """Return whether nothing up to the end of the repair is wrong, by the *outcomes* of the claims of *reading*.
+
+    What comes after the repair is cut, so it may be wrong: a verifier that corrects the left side of an equation
+    refutes its right side next.
+    """
+    return all(
+        isinstance(outcome, Judged)
+        and (
+            isinstance(outcome.verdict, Pass)
+            or (isinstance(outcome.verdict, Violation) and _is_after(reading.end, claim, outcome.verdict))
+        )
+        for claim, outcome in zip(reading.claims, outcomes, strict=True)
+    )
+
+
+def _is_after(end: int, claim: Claim, violation: Violation) -> bool:
+    """Return whether the wrong part of *claim* begins at the offset *end* or later."""
+    return claim.span is not None and violation.where is not None and claim.span.start + violation.where.start >= end
 
 
 def _place(segment: Segment, claim: Claim, violation: Violation) -> Span | None:

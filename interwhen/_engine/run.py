@@ -181,13 +181,15 @@ class RunLearning:
 
     def __init__(self, learner: RemedyLearner | None) -> None:
         self._learner = learner
-        self._orders: dict[str, tuple[Rung, ...]] = {}
+        self._orders: dict[tuple[str, tuple[Rung, ...]], tuple[Rung, ...]] = {}
+        """The orders that were set, by verifier and the rungs to order."""
 
     def ordered(self, model: str, monitors: tuple[Monitor, ...], *, is_resumed: bool) -> tuple[Monitor, ...]:
         """Return *monitors*, in which each ladder (the remedy ``Auto``) has the order that the learner sets.
 
-        The learner sets one order for each verifier. The ladders stay unchanged for a resumed run, and if the learner
-        raises or returns no order. An error is only logged.
+        Monitors with the same verifier and the same rungs have the same order. The ladders stay unchanged for a resumed
+        run, and if the learner raises, or returns no order or a rung that the ladder does not have. An error is only
+        logged.
         """
         if self._learner is None or is_resumed:
             return monitors
@@ -198,14 +200,18 @@ class RunLearning:
         remedy, verifier = monitor.remedy, str(monitor.verifier.name)
         if not isinstance(remedy, Auto):
             return monitor
+        key = verifier, tuple(remedy.order)
         try:
-            order = self._orders.get(verifier) or tuple(self._learner.order(model, verifier, remedy.order))
+            order = self._orders.get(key) or tuple(self._learner.order(model, *key))
             # A monitor is vetted when it is made, which costs time, so it is made only if it differs.
             changed = remedy if order == remedy.order else msgspec.structs.replace(remedy, order=order)
         except Exception as error:  # noqa: BLE001  (it is a plug-in)
             log_warning("learner.failed", error=type(error).__name__)
             return monitor
-        self._orders[verifier] = order
+        if not set(order) <= set(remedy.order):
+            log_warning("learner.failed", error="an order with other rungs")
+            return monitor
+        self._orders[key] = order
         return monitor if changed is remedy else dataclasses.replace(monitor, remedy=changed)
 
     def learn(self, model: str, result: Result) -> None:
@@ -213,7 +219,9 @@ class RunLearning:
         if self._learner is None or not self._orders:
             return
         try:
-            self._learner.learn(model, self._orders, result)
+            # Of several ladders with one verifier, the first one counts.
+            orders = {verifier: order for (verifier, _), order in reversed(self._orders.items())}
+            self._learner.learn(model, orders, result)
         except Exception as error:  # noqa: BLE001  (it is a plug-in, and the run is over)
             log_warning("learner.failed", error=type(error).__name__)
 

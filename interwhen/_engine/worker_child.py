@@ -144,6 +144,9 @@ def exactly_blocking(sock: socket.socket, count: int) -> bytes:
 EXTRA_SECONDS = 1.0
 """CPU seconds, per CPU, that a check may use beyond its deadline. Usually the parent kills the process before that."""
 
+_ENDLESS = 2.0**62
+"""CPU seconds that are no limit."""
+
 KEPT = 128
 """The largest number of verifiers that a worker keeps loaded."""
 
@@ -266,13 +269,15 @@ def _limit_processor_time(seconds: float) -> None:
 
     *seconds* is the deadline of the check. Without a deadline (``inf``), and on Windows, nothing is limited.
     """
-    if sys.platform == "win32" or seconds == float("inf"):
+    if sys.platform == "win32":
         return
     import resource
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
     each = (seconds + EXTRA_SECONDS) * (os.cpu_count() or 1)
-    _lower(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + each) + 1)
+    wanted = usage.ru_utime + usage.ru_stime + each + 1
+    # The limit of an earlier check must not hold for a check without a deadline.
+    _lower(resource.RLIMIT_CPU, int(wanted) if wanted < _ENDLESS else resource.RLIM_INFINITY)
 
 
 if sys.platform != "win32":
@@ -281,6 +286,9 @@ if sys.platform != "win32":
         import resource
 
         hard = resource.getrlimit(kind)[1]
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # if the system has no such limit, the deadline still applies
+        if wanted == resource.RLIM_INFINITY:
+            limit = hard
+        else:
+            limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError, OverflowError):  # without such a limit, the deadline still applies
             resource.setrlimit(kind, (limit, hard))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,8 @@ from msgspec import Meta
 from interwhen._types.errors import UsageError
 
 Count = Annotated[int, Meta(ge=0)]
+_OPTIONAL = ("prompt_tokens", "seconds", "failures")
+"""The budgets that may be ``None``."""
 
 
 class Budgets(msgspec.Struct, frozen=True):
@@ -17,7 +20,8 @@ class Budgets(msgspec.Struct, frozen=True):
 
     If ``remedies``, ``repeats`` or ``discarded_tokens`` is spent, the remedy ``Auto(end="unverified")`` leaves the
     refuted text in place instead (in a monitor that does not hold text back). If a budget forbids the remedy
-    ``Conclude``, the reasoning continues. Raises :class:`~interwhen.UsageError` on a negative value.
+    ``Conclude``, the reasoning continues. Raises :class:`~interwhen.UsageError` on a negative value, and on a value of
+    another type.
     """
 
     remedies: Count = 16
@@ -55,5 +59,11 @@ class Budgets(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and value < 0:
+            if value is None and name in _OPTIONAL:
+                continue
+            is_float = name == "seconds" and type(value) is float and not math.isnan(value)
+            if not is_float and type(value) is not int:
+                kind = "number" if name == "seconds" else "whole number"
+                raise UsageError(f"Budgets: {name} must be a {kind}, got {value!r}; give 0 or more")
+            if value < 0:
                 raise UsageError(f"Budgets: {name} must not be negative, got {value!r}; give 0 or more")

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
+from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError, UsageError
 from interwhen._types.segments import Phase, ToolCall
 
 Origin = Literal["model", "repair", "feedback"]
@@ -99,6 +99,10 @@ class Sampling:
     top_logprobs: int | None = None
     """With ``logprobs``: the number of most likely tokens to return at each position, with their log-probabilities."""
     extra: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.stop, tuple | list) or not all(isinstance(each, str) and each for each in self.stop):
+            raise UsageError(f"stop must be a tuple of texts that are not empty, got {self.stop!r:.60}: correct it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +302,7 @@ class Timeouts:
     that is shorter), monitors check the unfinished line, sentence or paragraph.
 
     ``min_rate`` (tokens per second) does not end a stream either. If a model is slower, its run reports this in the log
-    and in ``result.wire``.
+    and in ``result.wire``. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     connect: float | None = 10.0
@@ -307,6 +311,12 @@ class Timeouts:
     total: float | None = None
     min_rate: float | None = 1.0
     idle: float | None = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "first_token", "inter_token", "total", "min_rate", "idle"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and value >= 0):
+                raise UsageError(f"the timeout {name} must be a number of at least 0 or None, got {value!r:.60}")
 
 
 _RNG = random.Random()  # noqa: S311  (shared: seeding one takes longer than the rest of the start of a run)
@@ -319,6 +329,7 @@ class Retries:
     The upper limit of the random wait doubles from *base* to *cap* seconds. If the server sends ``Retry-After``, that
     time is used instead. When all waits of a request would exceed *budget* seconds in total, its error is raised.
     Method: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     attempts: int = 2
@@ -327,6 +338,12 @@ class Retries:
     budget: float = 30.0
     rng: random.Random = field(default=_RNG, repr=False, compare=False)
     """The source of the random waits."""
+
+    def __post_init__(self) -> None:
+        for name in ("attempts", "base", "cap", "budget"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and value >= 0):
+                raise UsageError(f"{name} of Retries must be a number of at least 0, got {value!r:.60}")
 
     def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
         """Return how many seconds to wait after failure number *attempt* (from 0); ``None`` to give up.

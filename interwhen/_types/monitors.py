@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
+import msgspec
+
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
 from interwhen._types.remedies import Auto, Conclude, Remedy
 from interwhen._types.segments import Claim, Span
 from interwhen._types.triggers import Answer, Lines, PhaseFilter, ThinkEnd, ToolCalls, Trigger
 from interwhen._types.verdicts import Ending, Level, OnError, Retry, Scope
-from interwhen._types.verifiers import Verifier
+from interwhen._types.verifiers import Verifier, is_seconds
 
 # A tracker: an extractor that carries a state from segment to segment.
 
@@ -79,7 +81,7 @@ class Fork:
     ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a :class:`~interwhen.models.Reply`)
     and the segment. A tracker reads the replies in the order of their segments, even if they arrive in another order.
     If the model, ``summary`` or ``parse`` fails, the segment stays unproven, and the monitor's ``on_error`` decides.
-    Raises :class:`UsageError` for a tracker together with ``local``.
+    Raises :class:`UsageError` for a tracker together with ``local``, and on wrong values.
     """
 
     prompt: str
@@ -110,6 +112,19 @@ class Fork:
                 "Fork: local= must not be used with a tracker, which reads every reply in the order of the text, got "
                 "both; leave one of them out"
             )
+        if not isinstance(self.prompt, str):
+            raise UsageError(f"Fork: prompt must be a text, got {self.prompt!r:.200}")
+        if type(self.max_tokens) is not int or self.max_tokens < 1:
+            raise UsageError(f"Fork: max_tokens must be a whole number of at least 1, got {self.max_tokens!r}")
+        if not is_seconds(self.deadline):
+            raise UsageError(f"Fork: deadline must be positive seconds, got {self.deadline!r}")
+        if isinstance(self.stop, str) or not all(isinstance(each, str) and each for each in self.stop):
+            raise UsageError(f"Fork: stop must be a tuple of texts that are not empty, got {self.stop!r:.200}")
+        if self.scores is not None and (type(self.scores) is not int or not 0 <= self.scores <= MOST_SCORES):
+            raise UsageError(f"Fork: scores must be a whole number from 0 to {MOST_SCORES}, got {self.scores!r}")
+        for label, function in (("local", self.local), ("summary", self.summary)):
+            if function is not None and not callable(function):
+                raise UsageError(f"Fork: {label} must be a function, got {function!r:.200}")
 
     @property
     def wants_reply(self) -> bool:
@@ -174,11 +189,7 @@ class Monitor:
     Journals contain it, so that the checks can be repeated."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.verifier, Verifier):
-            raise UsageError(
-                f"monitor {self.name!r}: the verifier must have name, version, deadline, worker and check, got "
-                f"{self.verifier!r}; decorate a function with @interwhen.verifier(name=...)"
-            )
+        self._vet_identity()
         for label, value, allowed in (
             ("delivery", self.delivery, get_args(Delivery)),
             ("level", self.level, get_args(Level)),
@@ -198,13 +209,38 @@ class Monitor:
                 f"monitor {self.name!r}: delivery='gate_tools' needs trigger=ToolCalls(), got "
                 f"{self.trigger!r:.100}; change one of the two"
             )
+        self._vet_records()
+        if isinstance(self.remedy, Conclude):
+            self._vet_conclude()
+
+    def _vet_identity(self) -> None:
+        if type(self.name) is not str or not self.name:
+            raise UsageError(f"monitor {self.name!r}: name must be a text that is not empty")
+        if not isinstance(self.verifier, Verifier):
+            raise UsageError(
+                f"monitor {self.name!r}: the verifier must have name, version, deadline, worker and check, got "
+                f"{self.verifier!r}; decorate a function with @interwhen.verifier(name=...)"
+            )
+        for label, text in (("name", self.verifier.name), ("version", self.verifier.version)):
+            # A journal with a value of another type could not be read.
+            if type(text) is not str:
+                raise UsageError(f"monitor {self.name!r}: {label} of its verifier must be a text, got {text!r:.200}")
+        if type(self.required) is not bool:
+            raise UsageError(f"monitor {self.name!r}: required must be True or False, got {self.required!r}")
+
+    def _vet_records(self) -> None:
         for label, record, kinds in (("trigger", self.trigger, Trigger), ("remedy", self.remedy, Remedy)):
             if not isinstance(record, kinds):
                 choices = ", ".join(f"{kind.__name__}()" for kind in get_args(kinds))
                 raise UsageError(f"monitor {self.name!r}: {label} must be one of {choices}, got {record!r}")
-
-        if isinstance(self.remedy, Conclude):
-            self._vet_conclude()
+            try:
+                msgspec.convert(msgspec.to_builtins(record), type(record))
+                if label == "trigger":
+                    hash(record)  # equal triggers share one scanner
+            except (TypeError, msgspec.ValidationError) as error:
+                raise UsageError(
+                    f"monitor {self.name!r}: {label} must have values of the right types, got {record!r}: {error}"
+                ) from error
 
     def _vet_conclude(self) -> None:
         if self.phase != "reasoning" or isinstance(self.trigger, ThinkEnd | Answer | ToolCalls):
@@ -229,16 +265,10 @@ class Monitor:
             raise UsageError(f"monitor {self.name!r}: prepare must be a function, got {self.prepare!r}")
         if self.recognizer is not None and not callable(self.recognizer):
             raise UsageError(f"monitor {self.name!r}: recognizer must be a function, got {self.recognizer!r}")
-        if not self.prepare_deadline > 0:
+        if not is_seconds(self.prepare_deadline):
             raise UsageError(
                 f"monitor {self.name!r}: prepare_deadline must be positive seconds, got {self.prepare_deadline!r}"
             )
-        if isinstance(self.extractor, Fork):
-            if not isinstance(self.extractor.parse, Tracker) and not callable(self.extractor.parse):
-                raise UsageError(
-                    f"monitor {self.name!r}: parse of its Fork must be a function, got {self.extractor.parse!r}"
-                )
-            if self.extractor.scores is not None and not 0 <= self.extractor.scores <= MOST_SCORES:
-                raise UsageError(
-                    f"monitor {self.name!r}: scores must be from 0 to {MOST_SCORES}, got {self.extractor.scores!r}"
-                )
+        parse = self.extractor.parse if isinstance(self.extractor, Fork) else self.extractor
+        if not (isinstance(parse, Tracker) or callable(parse)):
+            raise UsageError(f"monitor {self.name!r}: parse of its Fork must be a function, got {parse!r}")

@@ -88,8 +88,9 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     abstain."""
 
     def __post_init__(self) -> None:
-        others = [rung for rung in self.order if rung != "resample"]
-        if not self.order or len(set(others)) < len(others) or not set(self.order) <= set(RUNGS):
+        order = self.order if isinstance(self.order, tuple | list) else ()
+        others = [rung for rung in order if rung != "resample"]
+        if not order or not all(rung in RUNGS for rung in order) or len(set(others)) < len(others):
             raise UsageError(
                 f"Auto: order must be some of {', '.join(RUNGS)}, each once but resample; got {self.order!r}"
             )
@@ -183,6 +184,11 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
                         f"FeedbackTemplate: the template for level {level!r} must not use {{{name}}}, which says "
                         f"more than this level may; got {template!r}; remove it"
                     )
+
+        if not isinstance(self.again, tuple | list) or not all(isinstance(one, FeedbackTemplate) for one in self.again):
+            raise UsageError(
+                f"FeedbackTemplate: again must be a tuple of FeedbackTemplate(...), got {self.again!r:.200}; give one"
+            )
 
     def render(self, level: Level, violation: Violation, wrong_text: str, number: int = 0) -> str:
         """Return the sentence for *violation* at *level*. *wrong_text* is the text that ``{quote}`` shows.

@@ -101,6 +101,9 @@ class EveryChars(msgspec.Struct, frozen=True, tag=True):
     """The length of a segment, at least 1."""
 
 
+_MOST = 1e100  # beyond it, a length could not be computed
+
+
 class Polls(msgspec.Struct, frozen=True, tag=True):
     """Divides the text into segments without gaps, for expensive checks such as forks.
 
@@ -125,8 +128,10 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
     """The longest length of a segment, in characters."""
 
     def __post_init__(self) -> None:
-        if not (self.cost > 0 and self.found > 0 and self.seen > 0 and 1 <= self.least <= self.most):
-            raise UsageError(f"Polls: cost, found and seen must be above 0, and 1 <= least <= most, got {self!r}")
+        if not all(1 / _MOST <= each <= _MOST for each in (self.cost, self.found, self.seen)):
+            raise UsageError(f"Polls: cost, found and seen must be above 0 and at most {_MOST:g}, got {self!r}")
+        if not 1 <= self.least <= self.most:
+            raise UsageError(f"Polls: least must be at least 1 and not above most, got {self!r}")
 
     def length(self, start: int, remedies: int) -> int:
         """Return the length of the segment that begins at offset *start*.

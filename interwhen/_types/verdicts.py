@@ -154,9 +154,13 @@ def read_on_error(text: str) -> OnError:
             return "closed"
         case ["retry"]:
             return Retry()
-        case ["retry", times] if times.isdecimal():
+        case ["retry", times] if _is_count(times):
             return Retry(int(times))
-        case ["retry", times, ("open" | "closed") as then] if times.isdecimal():
+        case ["retry", times, ("open" | "closed") as then] if _is_count(times):
             return Retry(int(times), then)
         case _:
-            raise UsageError(f"on_error must be open, closed, retry, retry:2 or retry:2:closed, got {text!r}")
+            raise UsageError(f"on_error must be open, closed, retry, retry:2 or retry:2:closed, got {text!r:.200}")
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10  # int() raises on thousands of digits

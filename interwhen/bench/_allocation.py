@@ -214,7 +214,8 @@ def allocation(
         "Medians over the draws with 95 % intervals. N: the budget is what stop-on-verified with N samples takes. "
         "Times fewer (than best-of-N) and saved (over stopping) are at equal accuracy, points over at equal tokens."
     )
-    table = Table(f"{pairs} times {tasks:,} tasks, seed {seed}", tuple(rows), caption)
+    draws = len(next(iter(found.values())))
+    table = Table(f"{draws} times {tasks:,} tasks, seed {seed}", tuple(rows), caption)
     return Report(benchmark="allocation", subject="SIMULATION", tables=(table,))
 
 

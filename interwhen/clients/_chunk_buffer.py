@@ -209,9 +209,11 @@ class ChunkBuffer:
         at, later = self._at, self.requests > 1
         if type(found) is Chunk:
             text = found.text
-            kind: Kind = "call" if calls else "text"
+            kind: Kind = "text"
             if found.finish_reason is not None:
                 kind = "end"
+            elif calls:
+                kind = "call"
             elif not text and found.usage is not None:
                 kind = "usage"
             field = self._field if found.phase == "answer" else self._reasoning_field(data)
@@ -219,7 +221,7 @@ class ChunkBuffer:
             self._at = at + len(text)
         elif isinstance(found, tuple):
             text = "".join(chunk.text for chunk in found)
-            kind = "end" if found[-1].finish_reason is not None else "text"
+            kind = "end" if found[-1].finish_reason is not None else "call" if calls else "text"
             arrival = BufferedChunk(kind, at, text, data, self._reasoning_field(data), later=later)
             arrival.split = len(found[0].text)
             self.queue.append(arrival)

@@ -96,7 +96,7 @@ _ITEM: Final[Table] = {
     "content": (_PART,),
     "summary": (_PART,),
     "encrypted_content": "opaque",
-    "name": "text",
+    "name": "copy",
     "arguments": "copy",
     "input": "copy",
 }
@@ -150,7 +150,7 @@ _EVENT: Final[Table] = {
     "summary_index": "number",
     "logprobs": "opaque",
     "obfuscation": "opaque",
-    "name": "text",
+    "name": "copy",
     "text": "copy",
     "arguments": "copy",
     "input": "copy",
@@ -404,7 +404,6 @@ class FieldFilter:
         Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed. Data
         that is not JSON is returned unchanged.
         """
-        self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
         self.least = 1 << 62
         self.looked += 1
         try:
@@ -412,7 +411,9 @@ class FieldFilter:
         except DECODE_ERRORS:
             shown, is_sound = self._sifted(data)
         else:
-            shown, is_sound = data, not _says_two_things(chunk)
+            delta = getattr(chunk.choices[0], "delta", None) if chunk.choices else None
+            self.has_calls = bool(delta and (delta.tool_calls or delta.function_call))
+            shown, is_sound = data, not _says_two_things(delta)
             if not is_sound:
                 shown, is_sound = self._sifted(data)
         if is_sound and (self.looked <= _OFTEN or not self.looked % _OFTEN):
@@ -431,6 +432,7 @@ class FieldFilter:
         ours = body.pop(OURS, None) is not None
         choices = body.get("choices") or [{}]
         delta = choices[0].get("delta") if self._api == "chat" else None
+        self.has_calls = bool(delta and (delta.get("tool_calls") or delta.get("function_call")))
         reasoning = (delta.get("reasoning_content") or delta.get("reasoning") or "") if delta else ""
 
         def stands(place: str, text: str) -> str:
@@ -461,12 +463,11 @@ class FieldFilter:
         self.least = self.begin + self.rest
 
 
-def _says_two_things(chunk: Any) -> bool:
-    """Return whether a chat chunk has different reasoning in its two reasoning fields.
+def _says_two_things(delta: Any) -> bool:
+    """Return whether *delta*, of a chat chunk, has different reasoning in its two reasoning fields.
 
-    Monitors read only one of them.
+    Monitors read only one of them. *delta* is ``None`` for another chunk.
     """
-    delta = getattr(chunk.choices[0], "delta", None) if chunk.choices else None
     return bool(delta and delta.reasoning_content and delta.reasoning and delta.reasoning != delta.reasoning_content)
 
 

@@ -16,6 +16,7 @@ from interwhen.clients._chat_codec import BLOCKED, Composer, Part
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field, Kind
 from interwhen.clients._responses_fields import (
     ADDED,
+    CALL_PIECES,
     CALLS,
     RESPONSE_DONE,
     ResponsesFieldFilter,
@@ -423,7 +424,9 @@ class ResponsesChunkBuffer(ChunkBuffer):
         """The number of output items so far."""
         self._starts: list[int] = []
         self._called = False
-        self._calls_of: set[int] = set()
+        self._calls_of: set[int | None] = set()
+        self.whole_calls: set[int] = set()
+        """The numbers of the items of complete calls, which monitors have read. Only these calls may be shown."""
         self._thoughts: set[int] = set()
         """The reasoning items of this request that have no text yet, or only a summary."""
 
@@ -491,18 +494,14 @@ class ResponsesChunkBuffer(ChunkBuffer):
                 self._thoughts.discard(event.output_index)
             return self._text(delta, data, "reasoning")
         item, index = event.item, event.output_index
-        if item is not None and item.type in CALLS and index is not None:
+        is_call = kind.startswith(CALL_PIECES) or (item is not None and item.type in CALLS)
+        if is_call:
             self._calls_of.add(index)
         if kind == ADDED and item is not None and item.type == "reasoning" and index is not None:
             self._thoughts.add(index)
-        if index in self._calls_of:
+        if is_call or (index is not None and index in self._calls_of):
             self._add("call", "", data)
-            if kind == ITEM_DONE and item is not None:
-                call = _call(item)
-                self._called = True
-                self._at += len(call.text)
-                return Chunk(call.text, tokens=1, call=call)
-            return None
+            return self._whole_call(item, index) if kind == ITEM_DONE and item is not None else None
         if kind in ("response.completed", "response.incomplete"):
             self._add("end", "", data)
             return self._end(kind, event.response or WireResponse())
@@ -517,7 +516,18 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self.queue.append(BufferedChunk(kind, self._at, text, data, field, later=False))
         self._at += len(text)
 
+    def _whole_call(self, item: WireItem, index: int | None) -> Chunk:
+        """Return the chunk of the complete call *item*, whose item has the number *index*."""
+        call = _call(item)
+        self._called = True
+        if index is not None and index not in self._events.differing:
+            self.whole_calls.add(index + self._starts[-1])
+        self._at += len(call.text)
+        return Chunk(call.text, tokens=1, call=call)
+
     def _end(self, kind: str, response: WireResponse) -> Chunk:
+        if any(index is None or index + self._starts[-1] not in self.whole_calls for index in self._calls_of):
+            self._events.unmonitored.setdefault("item of a call that is not whole", True)
         reason: FinishReason = "tool_calls" if self._called else "stop"
         if kind == "response.incomplete":
             details = response.incomplete_details
@@ -575,7 +585,7 @@ class ResponsesTemplate:
     """
 
     def __init__(self, buffer: ResponsesChunkBuffer) -> None:
-        self._buffer = buffer
+        self.buffer = buffer
 
     def text(self, field: Field, text: str) -> Body:
         """Return an event with *text* for the reasoning or the answer, as *field* says.
@@ -629,7 +639,7 @@ class ResponsesTemplate:
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 
     def _first(self) -> Body:
-        first = self._buffer.first
+        first = self.buffer.first
         return (msgspec.json.decode(first).get("response") if first else None) or dict(_NONE)
 
 
@@ -683,16 +693,26 @@ class ResponsesComposer(Composer):
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
         stand = result.finish_reason in ("tool_calls", "stop")
+        whole = self._own.buffer.whole_calls
         for arrival in self._buffer.calls if stand else ():
-            self._add(Part(arrival.data))
+            if decode_event(arrival.data).output_index in whole:
+                self._add(Part(arrival.data))
         if last is None:
             if self._hold:
                 self._send([*self._items.close("incomplete"), self._own.cut(result, self._items)])
             return
-        if self._buffer.requests > 1 or self._items.corrected or (self._buffer.calls and not stand):
+        is_plain = self._buffer.requests == 1 and not self._items.corrected and self._has_calls_of(last.data)
+        if not is_plain:
             self._send([*self._items.close("completed"), self._own.end(last.data, result, self._items)])
         else:
             self._add(Part(last.data))
+
+    def _has_calls_of(self, data: bytes) -> bool:
+        """Return whether the reader got all calls in the output of the response in the event *data*."""
+        output = (msgspec.json.decode(data).get("response") or {}).get("output") or ()
+        names = ("call_id", "name", "arguments", "input")
+        shown = [[call.get(name) for name in names] for call in self._items.calls]
+        return all([item.get(name) for name in names] in shown for item in output if item.get("type") in CALLS)
 
 
 def whole_of(parts: list[Part]) -> Body:

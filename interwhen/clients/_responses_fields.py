@@ -82,7 +82,8 @@ decode_event = msgspec.json.Decoder(WireEvent).decode
 _PIECE: Table = {name: kind for name, kind in FIELDS["responses"].items() if not isinstance(kind, dict)}
 _decode_piece = strict_decoder(_PIECE, "event").decode
 _UNREAD: Table = {name: kind for name, kind in FIELDS["responses"].items() if name != "delta"}
-_CALL_PIECES = ("response.function_call_arguments.", "response.custom_tool_call_input.")
+CALL_PIECES: Final = ("response.function_call_arguments.", "response.custom_tool_call_input.")
+"""The prefixes of events with the arguments of a call."""
 
 
 class ResponsesFieldFilter:
@@ -97,16 +98,19 @@ class ResponsesFieldFilter:
         """The texts that monitors read, by item and part."""
         self._calls: dict[int | None, list[str]] = {}
         """The pieces of calls, by item."""
-        self._said: dict[int | None, str] = {}
-        """The arguments in the announcement of each call, by item."""
+        self._said: dict[tuple[int | None, str], str] = {}
+        """The name and the arguments in the announcement of each call, by item and field."""
         self._made: list[str] = []
-        """The arguments of complete calls."""
+        """The names and arguments of complete calls."""
+        self.differing: set[int | None] = set()
+        """The items of calls whose pieces or announcement differ from the complete call, which monitors read."""
 
     def begin(self) -> None:
         """Forget the texts of the last request, because the items of the next one are numbered from 0 again."""
         for known in (self._texts, self._calls, self._said):
             known.clear()
         self._made.clear()
+        self.differing.clear()
 
     def note(self, name: str) -> None:
         """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
@@ -148,7 +152,7 @@ class ResponsesFieldFilter:
         return msgspec.json.encode(body) if ours else data
 
     def _read(self, event: WireEvent, delta: str) -> None:
-        if event.type.startswith(_CALL_PIECES):
+        if event.type.startswith(CALL_PIECES):
             self._calls.setdefault(event.output_index, []).append(delta)
         else:
             place = (event.output_index, event.content_index, event.summary_index)
@@ -161,20 +165,30 @@ class ResponsesFieldFilter:
         """
         item, index = event.item, event.output_index
         assert item is not None
-        made = item.arguments or item.input or ""
-        self._made.append(made)
-        pieces, said = self._calls.get(index), self._said.get(index, "")
-        if (pieces is not None and "".join(pieces) != made) or (said and said != made):
-            self.note(f"arguments of {event.type}")
+        name, made = item.name or "", (item.input if item.type == "custom_tool_call" else item.arguments) or ""
+        self._made += (name, made)
+        pieces = self._calls.get(index)
+        for field, text in (("name", name), ("arguments", made)):
+            said = self._said.get((index, field), "")
+            if (said and said != text) or (field == "arguments" and pieces is not None and "".join(pieces) != made):
+                self.note(f"{field} of {event.type}")
+                self.differing.add(index)
 
     def _stands(self, event: WireEvent, place: str, text: str) -> bool:
-        if place.endswith((".arguments", ".input")) or place in ("arguments", "input"):
-            if event.type == ADDED and event.item is not None and event.item.type in CALLS:
-                self._said[event.output_index] = text  # compared when the call is complete
-                return True
-            if event.type.startswith(_CALL_PIECES):
-                return "".join(self._calls.get(event.output_index, ())) == text
-            return text in self._made
+        field = place.rpartition(".")[2]
+        if field in ("name", "arguments", "input"):
+            is_name, index = field == "name", event.output_index
+            is_piece = event.type.startswith(CALL_PIECES)
+            if is_piece and not is_name and index in self._calls:
+                known = "".join(self._calls[index])
+            elif is_piece or (event.type == ADDED and event.item is not None and event.item.type in CALLS):
+                # Compared when the call is complete, too.
+                known = self._said.setdefault((index, "name" if is_name else "arguments"), text)
+            else:
+                return text in self._made
+            if known != text:
+                self.differing.add(index)
+            return known == text
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:

@@ -47,8 +47,8 @@ class LockedFile:
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(path, flags if keep else flags | os.O_CREAT, 0o600)
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", error)
+        except (OSError, ValueError) as error:  # ValueError: the path has a NUL character
+            why = error.strerror if isinstance(error, OSError) else error
             raise JournalError(path, f"it must be a writable file, and is not ({why}): choose another path") from error
         try:
             self._take(path, keep, found)

@@ -61,7 +61,7 @@ class ChatText(msgspec.Struct, frozen=True, gc=False):
 class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
     """One of the answers (``choices``) in a chunk or a whole answer of ``/v1/completions``."""
 
-    index: int = 0
+    index: int | None = 0
     text: str | UnsetType | None = UNSET
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
@@ -73,25 +73,19 @@ class ChatChoice(msgspec.Struct, frozen=True, gc=False):
     Its text is in ``delta`` if it is streamed, and in ``message`` if it is whole.
     """
 
-    index: int = 0
+    index: int | None = 0
     delta: ChatText | UnsetType | None = UNSET
     message: ChatText | UnsetType | None = UNSET
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
 
 
-class PromptDetails(msgspec.Struct, frozen=True, gc=False):
-    """Details of the prompt's token count: how many tokens came from the cache."""
-
-    cached_tokens: int | None = None
-
-
 class ServerUsage(msgspec.Struct, frozen=True, gc=False):
     """The field ``usage`` of an answer: the token counts that the server reports, not yet validated."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+    prompt_tokens_details: Any = None
     total_tokens: Any = None
     completion_tokens_details: Any = None
 
@@ -218,6 +212,10 @@ def finish_reason(reason: str) -> FinishReason:
     return _FINISH.get(reason, "other")
 
 
+_UNFINISHED = (None, "", "null")
+"""The finish reason in events before the last one. Older versions of SGLang and Ollama send an empty text, and those of
+KoboldCpp the text ``null``."""
+
 _MOST_TOKENS = 1 << 53
 """The limit for token counts. A parser with 64-bit floats reads smaller integers exactly."""
 
@@ -230,7 +228,7 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
     if usage is None:
         return None
     details = usage.prompt_tokens_details
-    cached = details.cached_tokens if details else None
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
     prompt, completion = count_of(usage.prompt_tokens), count_of(usage.completion_tokens)
     return Usage(prompt, count_of(cached), completion, reasoning_tokens=_reasoning_tokens(usage, prompt, completion))
 
@@ -383,14 +381,16 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
     choice = choices[0]
     if choice.index or len(choices) > 1:
         raise _several(data, offset)
-    text = choice.text
+    text, reason = choice.text, choice.finish_reason
+    if reason is not None or body.error is not None:
+        reason = _reason_of(choice, body)
     if text is UNSET:
-        if first and choice.finish_reason is None:
+        if first and (reason is None or _texts_of(data)):
             raise unknown_shape(data, offset)
         text = None
-    if text and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
+    if text and reason is None and choice.logprobs is None and body.usage is None:
         return Chunk(text)  # nearly every event: no further call
-    return _chunk(text or "", choice.finish_reason, choice.logprobs, _counted(body))
+    return _chunk(text or "", reason, choice.logprobs, _counted(body))
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
@@ -413,24 +413,33 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     choice = choices[0]
     if choice.index or len(choices) > 1:
         raise _several(data, offset)
-    delta = choice.delta
+    delta, reason = choice.delta, choice.finish_reason
+    if reason is not None or body.error is not None:
+        reason = _reason_of(choice, body)
     if not isinstance(delta, ChatText):
-        if delta is UNSET and first and choice.finish_reason is None:
+        if delta is UNSET and first and (reason is None or _texts_of(data)):
             raise unknown_shape(data, offset)
-        return _chunk("", choice.finish_reason, None, _counted(body))
+        return _chunk("", reason, None, _counted(body))
     reasoning = delta.reasoning_content or delta.reasoning
     if not reasoning:
-        if delta.content and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
+        if delta.content and reason is None and choice.logprobs is None and body.usage is None:
             return Chunk(delta.content)  # nearly every event: no further call
-        return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, _counted(body))
+        return _chunk(delta.content or "", reason, choice.logprobs, _counted(body))
     hidden = Usage(hides_reasoning=True) if delta.reasoning_details and _is_summary(delta.reasoning_details) else None
     thought = Chunk(reasoning, "reasoning", usage=hidden)
     if not delta.content:
         tokens, logprob = scored(choice.logprobs)
-        reason = None if choice.finish_reason is None else finish_reason(choice.finish_reason)
-        return Chunk(reasoning, "reasoning", tokens or 1, logprob, reason, usage_of(body.usage) or hidden)
-    answer = _chunk(delta.content, choice.finish_reason, choice.logprobs, usage_of(body.usage))
+        finish = None if reason is None else finish_reason(reason)
+        return Chunk(reasoning, "reasoning", tokens or 1, logprob, finish, usage_of(body.usage) or hidden)
+    answer = _chunk(delta.content, reason, choice.logprobs, usage_of(body.usage))
     return (thought, answer) if answer else thought
+
+
+def _reason_of(choice: CompletionChoice | ChatChoice, body: CompletionBody | ChatBody) -> str | None:
+    """Return the finish reason of *choice*; ``None`` if more may follow. Raises the error that *body* may also have."""
+    if body.error and (error := error_of(body)) is not None:
+        raise error  # OpenRouter sends it beside a choice
+    return None if choice.finish_reason in _UNFINISHED else choice.finish_reason
 
 
 def _is_summary(details: Any) -> bool:
@@ -534,7 +543,9 @@ def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
     The error names the right API, if known.
     """
     keys = {key for choice in _shape_of(data) for key in choice}
-    if keys & {"delta", "message"}:
+    if "message" in keys:
+        hint = "it is a whole answer of /chat/completions: use ChatModel, and check that the server can stream"
+    elif "delta" in keys:
         hint = "it is one of /chat/completions: use ChatModel"
     elif "text" in keys:
         hint = "it is one of /completions: use CompletionsModel"
@@ -543,6 +554,11 @@ def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
     return UnexpectedForm(
         "an event of the stream must be a chunk of this API, got something else", offset=offset, sample=data, hint=hint
     )
+
+
+def _texts_of(data: bytes) -> bool:
+    """Return whether a choice in *data* has its text in a field of another API, or of a whole answer."""
+    return any(choice.get(name) for choice in _shape_of(data) for name in ("delta", "message", "text"))
 
 
 def _shape_of(data: bytes) -> list[dict[str, Any]]:
@@ -701,6 +717,8 @@ class CallAssembler:
         for piece in delta.tool_calls or ():
             kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
             numbers.append(self._take(piece.index or 0, kind, piece.id or "", piece.function or piece.custom, fed))
+            if piece.function is not None and _says_something(piece.custom):  # both: the reader sees both
+                self._take(piece.index or 0, kind, piece.id or "", piece.custom, fed)
             if piece.extra_content is not None and piece.id:
                 self._extras[piece.id] = piece.extra_content
         if delta.function_call is not None:

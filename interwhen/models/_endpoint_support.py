@@ -9,9 +9,11 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
+from uuid import uuid4
 
 import anyio
 import anyio.to_thread
@@ -573,7 +575,8 @@ def save_proof(path: Path, stored: _StoredProof) -> None:
 
     The folder of *path* is created if it is missing.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # A new name each time: a file that a killed process or a full disk left is not in the way.
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
@@ -581,4 +584,6 @@ def save_proof(path: Path, stored: _StoredProof) -> None:
             file.write(msgspec.json.encode(stored))
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         log_warning("probe.file_not_written", path=str(path), why=error.strerror or type(error).__name__)

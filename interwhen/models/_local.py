@@ -45,7 +45,7 @@ from interwhen.models._local_weights import (
     parse_weights,
 )
 from interwhen.models._messages import prompt_turns
-from interwhen.models._openai_api import ChatModel, CompletionsModel, read_json
+from interwhen.models._openai_api import ChatModel, CompletionsModel, read_json, write_json
 from interwhen.models._token_resume import shared
 from interwhen.models._transport import HttpRequest, Transport, exchange
 
@@ -377,7 +377,7 @@ class _Running:
             return request
         # The last prompt is cached: all resumes and forks of a run have the same one.
         if self._last is None or self._last[0] != turns:
-            body = msgspec.json.encode({"messages": prompt_turns(request)})
+            body = write_json({"messages": prompt_turns(request)})
             rendered = read_json(await self._exchange("POST", "/apply-template", body), _rendered_decoder)
             self._last = (turns, rendered.prompt)
         return replace(request, prompt=self._last[1])

@@ -58,7 +58,7 @@ Weights: TypeAlias = FileWeights | TinyWeights | SmolLM2Weights | HubWeights
 def parse_weights(spec: str) -> Weights:
     """Parse *spec*: ``tiny`` or an empty text, ``smollm2``, a path, or ``hf:OWNER/NAME/FILE``.
 
-    Raises :class:`~interwhen.UsageError` if a part of the ``hf:`` form is missing.
+    Raises :class:`~interwhen.UsageError` if a part of the ``hf:`` form is missing, or for ``~user`` of an unknown user.
     """
     if spec in {"", TINY}:
         return TinyWeights()
@@ -70,7 +70,10 @@ def parse_weights(spec: str) -> Weights:
                 return HubWeights(f"{owner}/{name}", file)
             case _:
                 raise UsageError(f"a file on the hub must be given as hf:OWNER/NAME/FILE.gguf, got {spec!r:.200}")
-    return FileWeights(Path(spec).expanduser())
+    try:
+        return FileWeights(Path(spec).expanduser())
+    except RuntimeError as error:  # no such user
+        raise UsageError(f"the weights must be a GGUF file, got {spec!r:.200} ({error}): {_FORMS}") from error
 
 
 def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
@@ -101,8 +104,9 @@ def check_gguf(path: Path) -> Path:
         raise UsageError(
             f"the weights must be a GGUF file, got {str(path)!r}, which does not exist: {_FORMS}"
         ) from error
-    except OSError as error:
-        raise UsageError(f"cannot read the weights at {str(path)!r} ({error.strerror}): {_FORMS}") from error
+    except (OSError, ValueError) as error:  # ValueError: no path, such as one with NUL
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read the weights at {str(path)!r} ({why}): {_FORMS}") from error
     if magic != _MAGIC:
         raise UsageError(
             f"the weights must be a GGUF file, which begins with {_MAGIC!r}, got {str(path)!r}, which "

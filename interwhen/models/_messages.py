@@ -38,7 +38,7 @@ def read_item(item: Mapping[str, Any]) -> Message | None:
 
     Returns ``None`` for items of other types, and for a message without a known role.
     """
-    match item.get("type", "message"):
+    match item.get("type") or "message":
         case "message":
             return read_turn(item) if "role" in item else None
         case "function_call" | "custom_tool_call" as kind:

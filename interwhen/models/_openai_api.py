@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
@@ -201,7 +202,7 @@ class OpenAICompatible:
         if stop := own.stop or default.stop:
             body["stop"] = list(stop)
         body |= {**default.extra, **own.extra}
-        if body.get("n", 1) != 1:
+        if body.get("n") not in (None, 1):
             raise UsageError(
                 f"the request option n must be 1, got {body['n']!r:.60}: send several requests for several "
                 "continuations"
@@ -210,6 +211,10 @@ class OpenAICompatible:
 
     def _wants_logprobs(self, request: Request) -> bool:
         return request.sampling.logprobs or self._sampling.logprobs
+
+    def _top_logprobs(self, request: Request) -> int | None:
+        own = request.sampling.top_logprobs
+        return self._sampling.top_logprobs if own is None else own
 
     async def _known_card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
@@ -249,7 +254,7 @@ class OpenAICompatible:
         """
         url = f"{self._base_url.removesuffix('/v1')}/{path}"
         headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
-        data = b"" if body is None else msgspec.json.encode(body)
+        data = b"" if body is None else write_json(body)
         return await exchange(self._transport, HttpRequest(method, url, headers, data), self.timeouts)
 
     async def _open(
@@ -336,7 +341,17 @@ class OpenAICompatible:
         root = self._base_url.removesuffix("/v1") if path.startswith("/") else f"{self._base_url}/"
         accept = "text/event-stream" if body["stream"] else "application/json"
         headers = {**self._headers, "content-type": "application/json", "accept": accept}
-        return HttpRequest("POST", f"{root}{path}", headers, msgspec.json.encode(body))
+        return HttpRequest("POST", f"{root}{path}", headers, write_json(body))
+
+
+def write_json(body: object) -> bytes:
+    """Encode *body*, the body of a request. Raises :class:`~interwhen.UsageError` if it cannot be JSON."""
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, OverflowError, *DECODE_ERRORS) as exc:
+        raise UsageError(
+            f"a request must be JSON in UTF-8, got a value that is not ({exc}): correct the prompt or the options"
+        ) from exc
 
 
 def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -353,14 +368,30 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def _parse_base_url(base_url: str) -> SplitResult:
-    """Parse *base_url*. Raises :class:`~interwhen.UsageError` if it is not an HTTP URL, or has no valid port."""
+    """Parse *base_url*. Raises :class:`~interwhen.UsageError` if it is not an HTTP URL to which paths can be added.
+
+    So it must not have a query or a fragment. A user would not be sent, and is refused, too.
+    """
     try:
         parts = urlsplit(base_url)
-        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
-            return parts
+        is_base = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:  # an invalid host or port
-        pass
-    raise UsageError(f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}")
+        is_base = False
+    if not is_base or _NOT_IN_A_BASE.search(base_url):
+        # A query may hold a key.
+        raise UsageError(
+            "base_url must be a URL such as 'http://host:port/v1', got "
+            f"{without_user(base_url).partition('?')[0]!r:.200}: remove spaces, a query and a fragment"
+        )
+    if "@" in parts.netloc:
+        raise UsageError(
+            f"base_url must not have a user, got one for {without_user(base_url)!r:.200}: give it in "
+            "headers={'authorization': ...}"
+        )
+    return parts
+
+
+_NOT_IN_A_BASE = re.compile(r"[\s?#]")
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
@@ -437,6 +468,11 @@ class CompletionsModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
+        if context_tokens not in (None, "ask") and not (isinstance(context_tokens, int) and context_tokens > 0):
+            raise UsageError(
+                f"context_tokens must be at least 1, 'ask' or None, got {context_tokens!r:.60}: give the length of "
+                "the context window in tokens"
+            )
         self._template = template
         self._context_tokens = context_tokens
 
@@ -469,7 +505,8 @@ class CompletionsModel(OpenAICompatible):
         body = self._body(request)
         body["prompt"] = self._prompt(request) + request.prefix + (request.side or "")
         if self._wants_logprobs(request):
-            body.setdefault("logprobs", 1 if request.sampling.top_logprobs is None else request.sampling.top_logprobs)
+            top = self._top_logprobs(request)
+            body.setdefault("logprobs", 1 if top is None else top)
         return body
 
     def _prompt(self, request: Request) -> str:
@@ -809,7 +846,7 @@ class ChatModel(OpenAICompatible):
         """Return the body for the chat API with the prompt and the options of *request*, without the kept text."""
         chat = {**self._body(request), "messages": prompt_turns(request)}
         if self._wants_logprobs(request):
-            chat |= {"logprobs": True, "top_logprobs": request.sampling.top_logprobs}
+            chat |= {"logprobs": True, "top_logprobs": self._top_logprobs(request)}
         return chat
 
     async def _ask_place(self, body: dict[str, Any], place: Place) -> bytes:
@@ -873,8 +910,8 @@ class ChatModel(OpenAICompatible):
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True
-            if request.sampling.top_logprobs:
-                body.setdefault("top_logprobs", request.sampling.top_logprobs)
+            if top := self._top_logprobs(request):
+                body.setdefault("top_logprobs", top)
         return body
 
     def _payload(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:

@@ -511,9 +511,11 @@ async def _busy(prober: Prober) -> bool | None:
 
 
 def _first_words(text: str) -> str:
-    """Return at most half of *text*. It ends before a space if possible, because tokens usually begin there."""
-    space = text.rfind(" ", 1, len(text) // 2 + 1)
-    return text[: space if space > 0 else len(text) // 2]
+    """Return the beginning of *text*: to the last space in its first half, because tokens usually begin there.
+
+    If the first space comes later, this is all but the last character; without a space, it is half of *text*.
+    """
+    return text[: text.rfind(" ", 1, max(2, len(text) // 2 + 1))] if " " in text[1:] else text[: len(text) // 2]
 
 
 def _continued(whole: str, kept: str, rest: str) -> _Observation:

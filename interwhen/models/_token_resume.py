@@ -670,11 +670,15 @@ class ChatEvents:
         if isinstance(body, dict) and self._read is not None:
             body = self._read(body)
             data = msgspec.json.encode(body)
-        if not isinstance(body, dict) or not body.get("choices"):
-            return data
-        choice = body["choices"][0]
+        choices = body.get("choices") if isinstance(body, dict) else None
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return data  # the decoder reports an event of another form
+        text = choice.get("text") or ""
+        if not isinstance(text, str):
+            return msgspec.json.encode({"choices": [{"delta": {"content": text}}]})  # reported, too
         parts = self._waiting
-        parts += self._text.feed(choice.get("text") or "")
+        parts += self._text.feed(text)
         self._waiting = []
         if choice.get("finish_reason") is not None:
             parts += self._text.finish()

@@ -327,6 +327,8 @@ class _SglangEvents:
         if not isinstance(meta, dict):
             return body  # an error
         text, ids = body.get("text") or "", body.get("output_ids") or []
+        if not isinstance(text, str) or not isinstance(ids, list):
+            return {**body, "choices": [None]}  # the decoder reports this form
         count = meta.get("completion_tokens")
         # The count is of all tokens so far. If the event has fewer ids, it has only the new ones.
         is_whole = not isinstance(count, int) or len(ids) >= count
@@ -335,13 +337,14 @@ class _SglangEvents:
         self._ids = len(ids) if is_whole else self._ids + len(ids)
         choice: Body = {"index": 0, "text": new, "finish_reason": None, "token_ids": new_ids}
         if isinstance(rows := meta.get("output_token_logprobs"), list):
-            tops = meta.get("output_top_logprobs") or [None] * len(rows)
+            tops = meta.get("output_top_logprobs")
             start = self._scores if is_whole else 0
             self._scores = len(rows)
+            scores = _scores(rows[start:])
             choice["logprobs"] = {
-                "token_logprobs": [row[0] for row in rows[start:]],
-                "tokens": [row[2] for row in rows[start:]],
-                "top_logprobs": [{top[2]: top[0] for top in each or ()} for each in tops[start:]],
+                "token_logprobs": [score for _, score in scores],
+                "tokens": [token for token, _ in scores],
+                "top_logprobs": [dict(_scores(each)) for each in (tops[start:] if isinstance(tops, list) else ())],
             }
         found: Body = {"id": str(meta.get("id", "")), "choices": [choice]}
         reason = meta.get("finish_reason")
@@ -355,6 +358,16 @@ class _SglangEvents:
                 "prompt_tokens_details": {"cached_tokens": meta.get("cached_tokens")},
             }
         return found
+
+
+def _scores(rows: object) -> list[tuple[str, Any]]:
+    """Return the text and the log-probability in each of *rows*, a list of ``[logprob, token id, text]``."""
+    wide = [row if isinstance(row, list) and len(row) > 2 else (None, 0, "") for row in _list(rows)]
+    return [(row[2] if isinstance(row[2], str) else "", row[0]) for row in wide]
+
+
+def _list(found: object) -> list[Any]:
+    return found if isinstance(found, list) else []
 
 
 def _llamacpp_event(body: Body) -> Body:

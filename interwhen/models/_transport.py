@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -79,6 +80,8 @@ class HttpRequest:
                     f"headers={{...}} must not have {name!r:.100}: the transport sets this header, or the name "
                     "is invalid; remove it"
                 )
+            if not isinstance(value, str):
+                raise UsageError(f"the header {name!r:.100} must be a text, got {value!r:.60}: correct or remove it")
             if (found := _NOT_IN_A_VALUE.search(value)) is not None:
                 raise UsageError(
                     f"the header {name!r:.100} must be one line of Latin-1 text without NUL, got {found[0]!r} in it: "
@@ -329,8 +332,10 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
         from email.utils import parsedate_to_datetime
 
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    if date.tzinfo is None:  # the old form of asctime, which is also in UTC (RFC 9110, section 5.6.7)
+        date = date.replace(tzinfo=UTC)
     return max(0.0, date.timestamp() - (time.time() if now is None else now))
 
 
@@ -464,8 +469,12 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     and the key. An upgrade from http to https, on the default ports, is the same server.
     """
     location = response.headers.get("location", "")
-    url = urljoin(request.url, location)
-    if not location or not _same_server(request.url, url):
+    try:
+        url = urljoin(request.url, location)
+        is_same = bool(location) and _same_server(request.url, url)
+    except ValueError:  # an invalid host or port
+        is_same = False
+    if not is_same:
         raise UpstreamError(
             f"{request.name!r} redirects to {_redacted(request, location)}, and the key must not go there: "
             "if it is the right one, give it as base_url",

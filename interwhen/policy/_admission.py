@@ -22,7 +22,7 @@ from interwhen._types.models import Message
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
 from interwhen.policy._evaluation import steps_of
-from interwhen.policy._files import read_situation
+from interwhen.policy._files import PARTS, check_keys, read_situation
 from interwhen.policy._kind_check import Scope, kind_of
 from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, PairsOf, Quantity, RecordOf, Text, parts_of
 from interwhen.policy._limits import name_fits
@@ -529,7 +529,9 @@ def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
 
 def _fired_in_recording(policy: WrittenPolicy, line: str, now: Any, where: str) -> list[str]:
     try:
-        situation = read_situation(msgspec.json.decode(line, type=dict[str, Any]), policy.schema, now)
+        parts = msgspec.json.decode(line, type=dict[str, Any])
+        check_keys(parts, (*PARTS, "name", "expect"))
+        situation = read_situation(parts, policy.schema, now)
     except (ValueError, TypeError, AttributeError, *DECODE_ERRORS) as error:
         raise UsageError(
             f"{where}: must be a situation as JSON, got something else ({str(error)[:200]}): correct or "

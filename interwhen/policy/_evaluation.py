@@ -261,7 +261,7 @@ def _holds(text: str, stem: str, *, may_go_on: bool) -> bool:
 def _mentions(text: str, words: Held) -> Value:
     if len(text) > _LONGEST:
         return Missing(f"a text of more than {_LONGEST:,} characters is not searched")
-    flat = "".join(" " if char.isspace() else char for char in text.lower())
+    flat = " ".join(text.lower().split())
     listed = _listed(tuple(str(word) for word in words.raw))
     if any(_holds(flat, stem, may_go_on=may_go_on) for stem, may_go_on in listed):
         return True
@@ -372,7 +372,10 @@ class _Evaluator:
             case "beside":
                 return Fraction(situation.beside)
             case _:
-                return Missing("the time is not known") if situation.now is None else situation.now
+                if situation.now is None:
+                    return Missing("the time is not known")
+                # Times of the data have no zone, and Python refuses to compare them with a time that has one.
+                return situation.now if situation.now.tzinfo is None else Missing("the time must have no time zone")
 
     def _among(self, item: Value, among: Node, names: Mapping[str, Value]) -> Value:
         if isinstance(item, Missing):
@@ -462,6 +465,8 @@ class _Evaluator:
         for item in self._items(value):
             if isinstance(item, Missing):  # it may hold any number of items
                 return item
+            if isinstance(item, Held) and item.open:
+                return Missing(f"whether {item.where} has more is not known")
             inner += self._items(item)
         return Held(HeldItems(inner), ListOf(Bool()), "the list")
 

@@ -30,8 +30,9 @@ from interwhen.policy._syntax import Node, parse
 
 EXPECTED = ("keeps", "breaks", "unknown", "not applicable")
 """The outcomes that an example may expect."""
-_PARTS = ("tool", "args", "state", "calls", "talk", "beside", "now", "result")
-_BASE_KEYS = frozenset((*_PARTS, "base", "set", "unset"))
+PARTS = ("tool", "args", "state", "calls", "talk", "beside", "now", "result")
+"""The keys of a situation."""
+_BASE_KEYS = frozenset((*PARTS, "base", "set", "unset"))
 _EXAMPLE_KEYS = _BASE_KEYS | {"name", "expect"}
 _DEEPEST = 12
 
@@ -125,10 +126,10 @@ def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
 
     Raises :class:`UsageError` for a wrong path.
     """
-    parts.update({part: copy.deepcopy(written[part]) for part in _PARTS if part in written})
+    parts.update({part: copy.deepcopy(written[part]) for part in PARTS if part in written})
     for path, value in _table(written, "set").items():
         _put(parts, path, copy.deepcopy(value))
-    for path in written.get("unset", ()):
+    for path in _texts(written.get("unset", []), "unset"):
         _put(parts, path, None)
 
 
@@ -181,24 +182,43 @@ def _index(step: str, count: int, path: str) -> int:
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
     """Build a situation from *parts*, in the format of examples and recorded situations.
 
-    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for an unknown table, for
-    nesting that is too deep and for another value in place of a table, and :class:`ValueError`, :class:`TypeError` or
-    :class:`AttributeError` for another wrong value.
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for an unknown table or
+    entry, for nesting that is too deep and for another wrong value, and :class:`ValueError` for a time that cannot be
+    read, or :class:`AttributeError` for a call or an entry of a table that is a single value.
     """
-    talk, time, plain = parts.get("talk"), parts.get("now"), _plain(parts, 0)
+    time, plain, beside = parts.get("now"), _plain(parts, 0), parts.get("beside", 0)
+    if not isinstance(beside, int) or isinstance(beside, bool) or beside < 0:
+        raise UsageError(f"'beside' must be how many calls the turn has made before, from 0, got {beside!r:.80}")
+    moment = now if time is None else dt.datetime.fromisoformat(str(time))
+    if moment is not None and moment.tzinfo is not None:  # times of the data have none, and the two cannot be compared
+        raise UsageError(f"'now' must have no time zone, got {str(time)!r:.80}: write it in the time zone of the data")
     return Situation(
         tool=str(parts.get("tool", tool)),
         arguments=_mapping(plain, "args"),
         state=_state(_mapping(plain, "state"), schema),
-        calls=tuple(
-            MadeCall(str(call.get("tool")), _mapping(call, "args"), call.get("result"))
-            for call in plain.get("calls") or ()
-        ),
-        talk=None if talk is None else Talk(tuple(map(str, talk.get("user", ()))), bool(talk.get("told", False))),
-        beside=int(parts.get("beside", 0)),
-        now=now if time is None else dt.datetime.fromisoformat(str(time)),
+        calls=tuple(map(_call, plain.get("calls") or ())),
+        talk=_talk(parts.get("talk")),
+        beside=beside,
+        now=moment,
         result=plain.get("result"),
     )
+
+
+def _call(written: Mapping[str, Any]) -> MadeCall:
+    check_keys(written, ("tool", "args", "result"), "a call in 'calls': ")
+    return MadeCall(_text(written, "tool"), _mapping(written, "args"), written.get("result"))
+
+
+def _talk(written: Any) -> Talk | None:
+    if written is None:
+        return None
+    if not isinstance(written, Mapping):
+        raise UsageError(f"'talk' must be a table with 'user' and 'told', got {written!r:.80}: write it as one")
+    check_keys(written, ("user", "told"), "talk: ")
+    told = written.get("told", False)
+    if not isinstance(told, bool):
+        raise UsageError(f"'told' of 'talk' must be true or false, got {told!r:.80}: write it without quotes")
+    return Talk(_texts(written.get("user", []), "user"), told)
 
 
 def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:

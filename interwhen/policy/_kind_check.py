@@ -380,6 +380,11 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
                 raise ExpressionError(
                     f"the head of a definition must be 'name' or 'name(x, y)', got {head!r:.80}: write it so"
                 )
+        if name in FUNCTIONS or name == "calls" or len(set(parameters)) < len(parameters):
+            raise ExpressionError(
+                "the name of a definition must not be that of a function, and its parameters must differ, got "
+                f"{head!r:.80}: choose other names"
+            )
         found[name] = Definition(name, parameters, parse(body))
     return found
 
@@ -397,7 +402,8 @@ def write_out(node: Node, definitions: Definitions) -> Node:
 class _Writer:
     definitions: Definitions
     nodes: int = 0
-    sizes: dict[int, tuple[Node, int]] = field(default_factory=dict)
+    level: int = 0
+    sizes: dict[int, tuple[Node, int, int]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def expand(self, node: Node, bound: Mapping[str, Node], depth: int) -> Node:
@@ -407,9 +413,18 @@ class _Writer:
         :func:`write_out`.
         """
         self._count(1)
+        self._descend(1)
+        self.level += 1
+        found = self._expanded(node, bound, depth)
+        self.level -= 1
+        return found
+
+    def _expanded(self, node: Node, bound: Mapping[str, Node], depth: int) -> Node:
         match node:
             case Name(name=name) if name in bound:
-                self._count(self._size(bound[name]) - 1)  # it is counted once for each use
+                size, height = self._measured(bound[name])
+                self._count(size - 1)  # it is counted once for each use
+                self._descend(height - 1)
                 return bound[name]
             case Name(name=name) if name in self.definitions:
                 return self._body(name, (), depth)
@@ -427,11 +442,20 @@ class _Writer:
             case _:
                 return rebuild(node, tuple(self.expand(child, bound, depth) for child in children(node)))
 
-    def _size(self, node: Node) -> int:
-        """Return the number of nodes in *node*. Sizes are cached, because one node may occur many times."""
+    def _measured(self, node: Node) -> tuple[int, int]:
+        """Return the number of nodes in *node*, and its height. They are cached: one node may occur many times."""
         if id(node) not in self.sizes:
-            self.sizes[id(node)] = (node, 1 + sum(map(self._size, children(node))))  # kept: its id is not reused
-        return self.sizes[id(node)][1]
+            below = [self._measured(child) for child in children(node)]
+            size, height = 1 + sum(size for size, _ in below), 1 + max((height for _, height in below), default=0)
+            self.sizes[id(node)] = (node, size, height)  # the node is kept, so that its id is not reused
+        return self.sizes[id(node)][1:]
+
+    def _descend(self, levels: int) -> None:
+        if self.level + levels > _limits.WRITTEN_OUT_DEPTH:
+            raise ExpressionError(
+                f"an expression must be nested at most {_limits.WRITTEN_OUT_DEPTH} levels deep with its definitions "
+                "written out, got more: make it flatter"
+            )
 
     def _count(self, nodes: int) -> None:
         self.nodes += nodes

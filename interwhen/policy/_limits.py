@@ -9,6 +9,8 @@ EXPRESSION_CHARACTERS = 6_000
 DEPTH = 60
 """The deepest nesting of an expression. It also limits the terms of a sum or product, the parts of a path such as
 ``a.b[c]``, and the negations in a row."""
+WRITTEN_OUT_DEPTH = 120
+"""The deepest tree of an expression after its definitions are expanded: all work on trees is recursive."""
 NODES = 1_500
 """The most nodes of an expression after its definitions are expanded."""
 DIGITS = 30

@@ -57,7 +57,7 @@ Term: TypeAlias = Any
 
 
 class TooLargeError(UsageError):
-    """The formula of a rule would have too many terms."""
+    """The formula of a rule would have too many terms, or terms that have no encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,13 @@ class Encoder:
             case Apply():
                 return self._applied(node, names)
             case If(condition=condition, then=then, otherwise=otherwise):
-                return z3.If(self.encode(condition, names), self.encode(then, names), self.encode(otherwise, names))
+                found = self.encode(then, names), self.encode(otherwise, names)
+                if not all(map(z3.is_expr, found)):
+                    raise TooLargeError(
+                        "'if' must choose between single values, so that Z3 can examine the rule, got "
+                        f"{show(node)[:160]}: move 'if' out of it"
+                    )
+                return z3.If(self.encode(condition, names), *found)
             case _:
                 assert_never(node)
 
@@ -191,7 +197,7 @@ class Encoder:
                 since = value - dt.datetime(1, 1, 1)  # noqa: DTZ001  # times of the data have no zone
                 return z3.RealVal(since.days * _DAY + since.seconds, self.context)
             case dt.date():
-                return z3.RealVal(value.toordinal(), self.context)
+                return z3.RealVal(value.toordinal() * _DAY, self.context)
             case _:
                 assert_never(value)
 
@@ -217,7 +223,8 @@ class Encoder:
                 self._domains["words", term.get_id()] = z3.Or(*words)
             return term
         if (isinstance(kind, Number) and kind.whole) or isinstance(kind, Date):
-            return z3.ToReal(self._function(path, keys, z3.IntSort(self.context)))
+            whole = z3.ToReal(self._function(path, keys, z3.IntSort(self.context)))
+            return whole * _DAY if isinstance(kind, Date) else whole
         return self._function(path, keys, z3.RealSort(self.context))
 
     def _items(self, listed: Encoded) -> tuple[ListItem, ...]:
@@ -240,26 +247,7 @@ class Encoder:
         one, other = self.encode(left, names), self.encode(right, names)
         if op == "*":
             return one * other
-        if op == "+":
-            return one + other
-        days = isinstance(self._kind(left, names), Date)
-        return (one - other) * _DAY if days else one - other
-
-    def _kind(self, node: Node, names: Mapping[str, Encoded]) -> Kind | None:
-        """Return the kind of *node* if it is easily known, else ``None``.
-
-        It is needed to recognise dates: they are encoded as days, so their difference is converted to seconds.
-        """
-        match node:
-            case Constant(kind=kind):
-                return kind
-            case Apply(function="day"):
-                return Date()
-            case Field(of=of, name=name):
-                place = self.encode(of, names)
-                return place.kind.field(name) if isinstance(place.kind, RecordOf) else None
-            case _:
-                return None
+        return one + other if op == "+" else one - other
 
     def _quantified(self, node: Quantified, names: Mapping[str, Encoded]) -> Term:
         bodies = []
@@ -301,9 +289,10 @@ class Encoder:
         first = values[0]
         match function:
             case "length":
-                return (
-                    z3.ToReal(self.length(first)) if isinstance(first, Place) else z3.RealVal(len(first), self.context)
-                )
+                if isinstance(first, Place):
+                    return z3.ToReal(self.length(first))
+                zero, one = z3.RealVal(0, self.context), z3.RealVal(1, self.context)
+                return z3.Sum(zero, *(z3.If(item.there, one, zero) for item in first))
             case "first":
                 return self._item(first, z3.IntVal(0, self.context)) if isinstance(first, Place) else first[0].value
             case "last":
@@ -312,9 +301,14 @@ class Encoder:
                 larger = first >= values[1]
                 return z3.If(larger if function == "max" else z3.Not(larger), first, values[1])
             case "day":
-                return z3.ToReal(z3.ToInt(first / _DAY)) + 1
+                return (z3.ToReal(z3.ToInt(first / _DAY)) + 1) * _DAY
             case "zip" | "consecutive":
                 return tuple(self._pairs(values))
+            case "flat" if not isinstance(first, Place):
+                raise TooLargeError(
+                    "flat(...) must have a list of the data, so that Z3 can examine the rule, got a list that is "
+                    "written out: ask each list by itself"
+                )
             case _:  # values, keys, flat: a list without further conditions
                 return Place(f"{function}({first.path})", first.keys, _listed(function, first.kind))
 

@@ -9,7 +9,7 @@ from typing import Any
 from interwhen._types.errors import UsageError
 from interwhen.policy._evaluation import Held, HeldItems, Missing, Value, evaluate, hold, raw_of
 from interwhen.policy._kind_check import Definitions, Scope, joined, kind_of, write_out
-from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, RecordOf, describe
+from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, Quantity, RecordOf, describe
 from interwhen.policy._limits import name_fits
 from interwhen.policy._schemas import MadeCall, Schema, Situation
 from interwhen.policy._syntax import ExpressionError, Node, parse, plain_text
@@ -206,6 +206,9 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
             raise UsageError(f"an expression must be a text, got {text!r:.80}: write it in quotes")
         return write_out(parse(text), definitions)
 
+    for name in ("unanswered", "keep"):
+        if not isinstance(entry.get(name, False), bool):
+            raise UsageError(f"{name!r} must be true or false, got {entry[name]!r:.80}: write it without quotes")
     keys = entry["key"]
     return Learning(
         tools=tuple(map(str, entry["from"])),
@@ -214,8 +217,8 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
         value=read(entry["value"]) if "value" in entry else None,
         each=read(entry["each"]) if "each" in entry else None,
         when=read(entry["when"]) if "when" in entry else None,
-        unanswered=bool(entry.get("unanswered", False)),
-        keep=bool(entry.get("keep", False)),
+        unanswered=entry.get("unanswered", False),
+        keep=entry.get("keep", False),
         changes=tuple((name, read(text)) for name, text in entry.get("with", {}).items()),
     )
 
@@ -266,14 +269,24 @@ def _fits(found: Kind, wanted: Kind, what: str) -> None:
         case RecordOf(fields=fields), RecordOf():
             # A table reads only its own fields: the records must share some fields, and these must have the same kinds.
             shared = [(kind, wanted.field(name)) for name, kind in fields if wanted.field(name) is not None]
-            if shared and all(other is not None and _alike(kind, other) for kind, other in shared):
+            if shared and all(other is not None and _same_data(kind, other) for kind, other in shared):
                 return
-        case _ if _alike(found, wanted):
+        case (ListOf() | MapOf(), _):
+            if _same_data(found, wanted):
+                return
+        case _ if joined(found, wanted) is not None:
             return
         case _:
             pass
     raise ExpressionError(f"{what} must be {describe(wanted)} for this table, got {describe(found)}: correct it")
 
 
-def _alike(one: Kind, other: Kind) -> bool:
-    return joined(one, other) is not None
+def _same_data(one: Kind, other: Kind) -> bool:
+    """Tell whether the raw data of *one* means the same as data of *other*: the numbers of amounts have one unit."""
+    match one, other:
+        case Quantity(factor=mine), Quantity(factor=yours) if mine != yours:
+            return False
+        case ListOf(item=mine), ListOf(item=yours):
+            return _same_data(mine, yours)
+        case _:
+            return joined(one, other) is not None

@@ -39,7 +39,7 @@ from interwhen.precompute._drafts import Drafts
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, ProducerSpec, load_producers
+from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, ProducerSpec, is_whole, load_producers
 from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
 from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
@@ -176,8 +176,8 @@ class Precomputer:
     explained at :meth:`ready`. *clock* returns the time of creation that items get, in seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
-    :class:`UsageError` if *model* is no :class:`~interwhen.Model`, if *passes*, *step_tokens* or *token_budget* is out
-    of range, or if a producer or monitor cannot be loaded, and :class:`StoreError` if the store cannot be opened.
+    :class:`UsageError` if *model* is no :class:`~interwhen.Model`, if a number is out of range, or if a producer or
+    monitor cannot be loaded, and :class:`StoreError` if the store cannot be opened.
     """
 
     def __init__(
@@ -206,10 +206,18 @@ class Precomputer:
                 f"model must be a Model, got {model!r:.200}; give an adapter, such as CompletionsModel(...)"
             )
         for label, value in (("passes", passes), ("step_tokens", step_tokens)):
-            if type(value) is not int or value < 1:
+            if not is_whole(value) or value < 1:
                 raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}; correct it")
-        if type(token_budget) is not int or token_budget < 0:
-            raise UsageError(f"token_budget must be a whole number of at least 0, got {token_budget!r}; correct it")
+        for label, value in (("token_budget", token_budget), ("passages", passages)):
+            if not is_whole(value) or value < 0:
+                raise UsageError(f"{label} must be a whole number of at least 0, got {value!r}; correct it")
+        for label, seconds in (("debounce", debounce), ("fresh_seconds", fresh_seconds)):
+            if not seconds >= 0:
+                raise UsageError(f"{label} must be at least 0 seconds, got {seconds!r}; correct it")
+        if not step_seconds > 0:
+            raise UsageError(f"step_seconds must be more than 0, got {step_seconds!r}; give for example 120.0")
+        if not 0 <= least_coverage <= 1:
+            raise UsageError(f"least_coverage must be from 0 to 1, got {least_coverage!r}; correct it")
         self.store = store if isinstance(store, Store) else open_store(store)
         self.model = model
         self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)

@@ -294,6 +294,11 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
     return found
 
 
+def is_whole(value: object) -> bool:
+    """Return whether *value* is a whole number: an ``int``, and no ``bool``."""
+    return type(value) is int
+
+
 def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Split *spec* (``"answers:anticipate=4"``, or a mapping with ``name``) into the producer's name and options.
 

@@ -19,9 +19,9 @@ LONGEST = 400
 """Longer questions are never taken for another one."""
 Words = tuple[str, ...]
 
-_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\S")
-_DROPPED = frozenset("?.,;:!\"'\u2018\u2019\u201c\u201d()")
-"""Punctuation without a meaning of its own, except "!" after a number."""
+_TOKEN = re.compile(r"\.?\d[\d,]*(?:[.:]\d+)*|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\S")
+_DROPPED = frozenset("?.,;:\"'\u2018\u2019\u201c\u201d")
+"""Punctuation without a meaning of its own. Brackets have one, as in "(2 + 3) * 4"."""
 _CONTRACTIONS = {
     "what's": ("what", "is"),
     "how's": ("how", "is"),
@@ -65,7 +65,7 @@ _PREPOSITIONS = frozenset("in after on at for during by with before per".split()
 _ASKING = frozenset("how what which who when where".split())  # noqa: SIM905
 _FORMS = {"has": "have", "are": "is", "were": "was", "an": "a", "costs": "cost", "weighs": "weigh", "earns": "earn"}
 _SYNONYMS = {"purchase": "buy", "purchases": "buys", "purchased": "bought", "kilograms": "kg", "kilogram": "kg"}
-_PAID = frozenset("cost weigh earn pay spend save owe".split())  # noqa: SIM905
+_PAID = frozenset("cost weigh earn pay spend owe".split())  # noqa: SIM905
 """Verbs after which "what" asks for the same amount as "how much"."""
 _NAMED = {"cost": "cost", "price": "cost", "weight": "weigh"}
 """Nouns for the amount that a verb gives: the price of a pen is what it costs."""
@@ -112,8 +112,9 @@ def _read(text: str) -> Words:
     found: list[str] = []
     for match in _TOKEN.finditer(text):
         part = match[0]
-        before, after = text[: match.start()][-1:], text[match.end() : match.end() + 1]
-        if part[0].isdigit():
+        # "!" ends a sentence after a word, and "-" joins two words. Beside a number or "n", they calculate.
+        after_word = text[max(match.start() - 2, 0) : match.start()].isalpha() and match.start() > 1
+        if part.lstrip(".")[:1].isdigit():
             found.append(_number(part))
         elif part[0].isalpha():
             plain = part.replace("\u2019", "'")
@@ -122,20 +123,21 @@ def _read(text: str) -> Words:
                 found.extend(_CONTRACTIONS[lower])
             else:
                 is_first = not found
-                keeps = (len(plain) > 1 and plain.isupper()) or (lower in _CASE_MATTERS and not is_first)
+                is_title = plain in ("A", "I") and (is_first or plain == "I")
+                keeps = (plain.isupper() and not is_title) or (lower in _CASE_MATTERS and not is_first)
                 found.append(plain if keeps else _NUMBERS.get(lower, lower))
         elif part == "-":
-            # Between words it joins them; before a number it is a minus.
-            if not (before.isalnum() and after.isalnum()):
+            if not (after_word and text[match.end() : match.end() + 2].isalpha()):
                 found.append(part)
-        elif part not in _DROPPED or (before.isdigit() and part == "!"):
+        elif part not in _DROPPED and not (part == "!" and after_word):
             found.append(part)
     return tuple(found)
 
 
 def _number(part: str) -> str:
-    value = read_number(part.rstrip(","))
-    return part if value is None else str(value)
+    # Decimals stay as they are: 3.10 is not 3.1 if it is a version.
+    value = None if "." in part else read_number(part.rstrip(","))
+    return part.rstrip(",") if value is None else str(value)
 
 
 # Each rule keeps the meaning of a question. What it does not know, it leaves as it is.
@@ -167,7 +169,8 @@ def _move_phrase_to_end(words: Words) -> Words:
 def _name_totals(words: Words) -> Words:
     for total in _TOTALS:
         for at in range(len(words) - len(total) + 1):
-            if words[at : at + len(total)] == total:
+            # "In all" is no total in "in all boxes".
+            if words[at : at + len(total)] == total and (total != ("in", "all") or at + 2 == len(words)):
                 return (*words[:at], *words[at + len(total) :], "TOTAL")
     return words
 
@@ -196,7 +199,7 @@ def _measure(words: Words) -> Words:
     asks = words[:2] if words[:2] == ("how", "much") else words[:1] if words[:1] == ("what",) else ()
     rest = words[len(asks) :]
     if asks and rest[:1] in (("do",), ("does",)):
-        if set(rest) & _PAID or len(asks) == 2:
+        if len(asks) == 2 or _asks_for_amount(rest):
             return ("how", "much", *rest[1:])
     elif words[:2] == ("what", "is") and words[2:3] and words[3:4] == ("of",):
         noun, thing = words[2], words[4:]
@@ -205,6 +208,20 @@ def _measure(words: Words) -> Words:
         if noun in _ADJECTIVES and thing and not set(thing) & _PREPOSITIONS:
             return ("how", _ADJECTIVES[noun], "is", *thing)
     return words
+
+
+def _asks_for_amount(words: Words) -> bool:
+    """Return whether the verb of *words*, which follow "what", is one such as "cost", and nothing but times follow it.
+
+    "What does Jo eat to spend less?" and "What does Jo pay with?" do not ask for an amount.
+    """
+    at = next((at for at, word in enumerate(words) if word in _PAID), None)
+    if at is None or set(words[:at]) & {"to", "that", *_ASKING}:
+        return False
+    following = words[at + 1 :]
+    return not following or (
+        following[0] in {"TOTAL", *_PREPOSITIONS} - {"with"} and following[-1] not in _PREPOSITIONS
+    )
 
 
 def _left(words: Words) -> Words:

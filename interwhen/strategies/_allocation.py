@@ -482,8 +482,8 @@ class AdaptiveAllocator:
     observation a try is assumed to take *first_tokens*, by default a quarter of the budget.
 
     A try counts as a success only if its answer was verified; passed steps do not count. So a run whose monitors cannot
-    judge the answer never counts as a success. Raises :class:`UsageError` if *budget*, *most*, *window*, *least* or
-    *after* has a value out of range.
+    judge the answer never counts as a success. Raises :class:`UsageError` if one of the numbers or *after* has a value
+    out of range.
     """
 
     def __init__(
@@ -498,9 +498,13 @@ class AdaptiveAllocator:
         window: int = 100,
         first_tokens: float | None = None,
     ) -> None:
-        for name, value in (("budget", budget), ("most", most), ("window", window)):
-            if not value > 0:
+        first_tokens = budget / 4.0 if first_tokens is None else first_tokens
+        numbers = (("budget", budget), ("most", most), ("window", window), ("first_tokens", first_tokens))
+        for name, value in numbers:
+            if not 0 < value < math.inf:
                 raise UsageError(f"allocator: {name} must be above 0, got {value!r}; give a positive number")
+        if not 0 <= hopeless <= 1:
+            raise UsageError(f"allocator: hopeless must be a chance from 0 to 1, got {hopeless!r}; change it")
         if least < 0 or least > most:
             raise UsageError(f"allocator: least must be from 0 to most={most!r}, got {least!r}; change one of the two")
         if not after or not set(after) <= {"sample", "correct"}:
@@ -508,7 +512,7 @@ class AdaptiveAllocator:
                 f"allocator: after must be one or both of 'sample' and 'correct', got {after!r}; correct it"
             )
         self.budget = budget
-        self.beliefs = Beliefs(first_tokens=first_tokens or budget / 4.0, most=most, after=after)
+        self.beliefs = Beliefs(first_tokens=first_tokens, most=most, after=after)
         self.spending = Spending()
         self.price = Price(0.0, 0.0, 1.0)
         """The present price of a token in verified answers."""

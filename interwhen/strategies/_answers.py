@@ -19,17 +19,27 @@ _LINE = re.compile(ANSWER, re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{([^{}\n]{1,200})\}")
 _HASHES = re.compile(r"(?:^|\n)####[ \t]*([^\n]+)")
 _THOUGHT = "</think>"
+_WRAPPED = re.compile(r"\\\((.*)\\\)|\\boxed\{([^{}]*)\}")
+_DOLLARS = re.compile(r"([-+\u2212] ?)\$")
 
 
 def normal(answer: str) -> str:
-    """Return *answer* in a form for comparison: an exact number as text, or else its words in lower case.
+    r"""Return *answer* in a form for comparison: an exact number as text, or else its words in lower case.
 
-    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, and a full stop at
-    the end, are removed. So the result may be empty.
+    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, a full stop at the
+    end, the ``$`` of ``-$5``, and ``\(...\)`` and ``\boxed{...}`` around all of it are removed. So the result may be
+    empty.
     """
-    plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
+    plain = _plain(answer)
+    while wrapped := _WRAPPED.fullmatch(plain):
+        plain = _plain(wrapped[1] or wrapped[2] or "")
+    plain = _DOLLARS.sub(r"\1", plain, count=1) if _DOLLARS.match(plain) else plain
     value = read_number(plain)
     return " ".join(plain.casefold().split()) if value is None else str(value)
+
+
+def _plain(answer: str) -> str:
+    return answer.strip().lstrip("`*$ ").rstrip("`*$. ")
 
 
 def read_answer(text: str) -> str | None:

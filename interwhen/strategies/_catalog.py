@@ -43,7 +43,7 @@ class Adaptive:
     At most 32 samples are drawn. The allocator aims at a mean of *share* (above 0, at most 1) of the budget per
     question. It learns from each question, so results depend on the order of the questions. *classify* returns the
     class of a question. Use one object for each task (a set of questions of one kind); it keeps one allocator for each
-    budget.
+    budget. Raises :class:`UsageError` if *share* is out of range.
     """
 
     name: str = "adaptive"
@@ -52,12 +52,15 @@ class Adaptive:
     meets_model: ClassVar[bool] = False
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise UsageError(f"adaptive: share must be above 0 and at most 1, got {self.share!r}; correct it")
+
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Draw the samples that the allocator has planned, until one is verified. The allocator learns from each.
 
         Answer with the verified one, or else the best. Fewer samples are drawn if the budget does not allow more, or if
-        the model fails at a later one. Raises :class:`~interwhen.ModelError` if the model fails at the first sample,
-        and :class:`UsageError` if ``share`` is not above 0.
+        the model fails at a later one. Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
         """
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
@@ -96,6 +99,8 @@ Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]
 """A number of samples, rounds, trees or branches. A client of a gateway may choose it, so it has a limit."""
 Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
 """How often something may be repeated."""
+Tokens = Annotated[int, Meta(ge=1)]
+"""A number of tokens."""
 
 
 def best_of_n(*, n: Samples = MOST_SAMPLES) -> BestOf:
@@ -137,7 +142,9 @@ def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
     return StepSearch("dvts", trees, 1, expansions)
 
 
-def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
+def budget_forcing(
+    *, waits: Repeats = 2, minimum: Tokens | None = None, maximum: Tokens | None = None
+) -> BudgetForcing:
     """Make the strategy "budget forcing": it appends "Wait" up to *waits* times, so that the model thinks longer.
 
     With *minimum*, "Wait" is appended only while fewer thinking tokens were generated. *maximum* is the largest number

@@ -179,7 +179,7 @@ class _SharedStream:
             self._shared.generated += chunk.tokens
             sample.usage = _of_prompt(chunk.usage) or sample.usage
             reason = None if chunk.finish_reason == "length" else chunk.finish_reason
-            if chunk.text or reason:
+            if chunk.text or chunk.tokens or reason:
                 sample.chunks.append((seconds, msgspec.structs.replace(chunk, finish_reason=reason, usage=None)))
                 sample.tokens += chunk.tokens
                 seconds = 0.0

@@ -109,3 +109,8 @@ def test_a_small_simulation_gives_a_whole_report():
     assert 0 < row["accuracy"].value < 100
     assert row["times fewer"].n == 2
     assert report.subject == "SIMULATION"
+
+
+def test_the_title_counts_the_draws_that_were_made():
+    (table,) = allocation(tasks=20, pairs=3, depths=(2,), minutes=1e-9).tables
+    assert table.title == "1 times 20 tasks, seed 0"

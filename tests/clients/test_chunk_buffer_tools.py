@@ -10,7 +10,7 @@ from both import KINDS, ask, read
 from interwhen import Budgets, Resample, wrap
 from interwhen.testing.server import Send, delta, tool_call
 from watchers import no_call_with, passing, word
-from wires import MemoryWire, collect, said, texts
+from wires import MemoryWire, collect, event, said, texts
 
 pytestmark = pytest.mark.anyio
 
@@ -232,6 +232,54 @@ async def test_a_stream_without_an_end_has_no_whole_call():
     transport = MemoryWire(lambda *_: called(GOOD)[:-2])
     parts, _ = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == []
+
+
+BAD_CALL = {"index": 0, "id": "c0", "type": "function", "function": {"name": "move", "arguments": '{"to": "BAD"}'}}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param(
+            [said({"tool_calls": [BAD_CALL]}).replace(b"tool_calls", b"tool\\u005fcalls")], id="a key with an escape"
+        ),
+        pytest.param(
+            [
+                event({"choices": [{"index": 0, "delta": {"tool_calls": [BAD_CALL]}}], "usage": {"prompt_tokens": 3}}),
+                said({"content": "more\n"}),
+                said({"content": "more\n"}),
+            ],
+            id="token counts beside the call",
+        ),
+        pytest.param(
+            [said({"reasoning": "hm\n", "content": "so\n", "tool_calls": [BAD_CALL]})], id="reasoning, answer and call"
+        ),
+        pytest.param(
+            [
+                said(
+                    {
+                        "tool_calls": [
+                            BAD_CALL
+                            | {
+                                "function": {"name": "move", "arguments": '{"to": "home"}'},
+                                "custom": {"name": "move", "input": "BAD"},
+                            }
+                        ]
+                    }
+                )
+            ],
+            id="two calls in one piece",
+        ),
+    ],
+)
+async def test_a_refused_call_in_a_chunk_of_unusual_form_never_reaches_the_caller(chunks, stream):
+    script = [said({"content": "ok\n"}), *chunks, said({}, "tool_calls"), DONE]
+    transport = MemoryWire(lambda number, _: texts(["no\n"]) if number else script)
+    parts, result = await collect(transport, [no_call_with()], stream=stream, tools=TOOLS)
+    assert len(transport.bodies) == 2
+    assert "BAD" not in json.dumps([part.chunk() for part in parts])
+    assert result.status != "verified"
 
 
 async def test_a_call_that_is_refused_again_and_again_ends_without_one():

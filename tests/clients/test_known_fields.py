@@ -17,7 +17,7 @@ from interwhen.models import MalformedEvent
 from interwhen.models._chunks import decode_chat
 from interwhen.testing.server import Send, data, delta, events, reply
 from responses_writer import TOOL, Writer
-from watchers import passing, word
+from watchers import no_call_with, passing, word
 from wires import MemoryWire, collect, said, texts
 
 pytestmark = pytest.mark.anyio
@@ -456,3 +456,79 @@ async def test_a_call_whose_pieces_say_something_else_leaves_a_doubt(serve, clie
     client = wrap(clients(KINDS["async"], serve(script)), [passing()])
     found = await read(await ask(client, "responses", stream=True, tools=[TOOL]))
     assert found[-1].interwhen.result.status == "unverified"
+
+
+def _changed(writer, kind, item=None, **fields):
+    """Change *fields* of all events of *kind*, and the fields *item* of their items."""
+    for event in writer.events:
+        if event["type"] == kind:
+            event.update(fields)
+            event.get("item", {}).update(item or {})
+
+
+def _without(writer, kind):
+    writer.events[:] = [event for event in writer.events if event["type"] != kind]
+
+
+ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
+BAD_CALLS = {
+    "the item never ends": lambda w: _without(w, ITEM_DONE),
+    "the item is not announced and never ends": lambda w: _without(w, ITEM_ADDED) or _without(w, ITEM_DONE),
+    "no item has a number": lambda w: [event.pop("output_index", None) for event in w.events],
+    "the announcement has another name": lambda w: _changed(w, ITEM_ADDED, {"name": "BAD"}),
+    "the end of the arguments has another name": lambda w: _changed(
+        w, "response.function_call_arguments.done", name="BAD"
+    ),
+    "the announcement has other arguments": lambda w: _changed(w, ITEM_ADDED, {"arguments": "BAD"}),
+    "only the response has it": lambda w: (
+        _without(w, ITEM_ADDED)
+        or _without(w, ITEM_DONE)
+        or _without(w, "response.function_call_arguments.delta")
+        or _without(w, "response.function_call_arguments.done")
+    ),
+}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("how", BAD_CALLS)
+async def test_a_call_of_which_monitors_did_not_read_all_never_reaches_the_caller(how, gate, stream, serve, clients):
+    def script(_):
+        writer = Writer().call('{"to": "BAD"}' if "name" not in how and "other" not in how else '{"to": "home"}')
+        writer.steps()
+        BAD_CALLS[how](writer)
+        return [Send(data(event)) for event in writer.events]
+
+    monitor = no_call_with() if gate else passing()
+    client = wrap(clients(KINDS["async"], serve(script)), [monitor])
+    found = await ask(client, "responses", stream=stream, tools=[TOOL])
+    found = await read(found) if stream else [found]
+    assert found[-1].interwhen.result.status != "verified"
+    assert "BAD" not in "".join(event.to_json() for event in found)
+
+
+async def test_a_call_without_pieces_reaches_the_caller(serve, clients):
+    def script(_):
+        writer = Writer().call('{"to": "home"}')
+        writer.steps()
+        _without(writer, "response.function_call_arguments.delta")
+        return [Send(data(event)) for event in writer.events]
+
+    client = wrap(clients(KINDS["async"], serve(script)), [no_call_with()])
+    found = await read(await ask(client, "responses", stream=True, tools=[TOOL]))
+    assert found[-1].interwhen.result.status == "verified"
+    assert found[-1].response.output[0].arguments == '{"to": "home"}'
+
+
+@pytest.mark.parametrize("reading", ["live", "gate"])
+async def test_the_name_of_an_item_that_is_no_call_is_read_by_no_monitor(reading, serve, clients):
+    def script(_):
+        writer = Writer().text("ok\n")
+        writer.steps()
+        _changed(writer, ITEM_ADDED, {"name": "BAD"})
+        return [Send(data(event)) for event in writer.events]
+
+    client = wrap(clients(KINDS["async"], serve(script)), [passing()], reading=reading)
+    found = await read(await ask(client, "responses", stream=True))
+    assert found[-1].interwhen.result.status == "unverified"
+    assert ("BAD" in "".join(event.to_json() for event in found)) == (reading == "live")

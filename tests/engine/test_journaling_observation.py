@@ -243,7 +243,14 @@ async def later(_):
     """An async function."""
 
 
-@pytest.mark.parametrize("function", [later, "print"])
+class Later:
+    """An object that is called like an async function."""
+
+    async def __call__(self, _):
+        pass
+
+
+@pytest.mark.parametrize("function", [later, Later(), "print"])
 def test_functions_that_cannot_be_called_from_a_thread_are_refused(function):
     with pytest.raises(interwhen.UsageError, match="on_result must be a function that is not async"):
         interwhen.run(ScriptedModel(["x"]), "q", on_result=function)

@@ -63,6 +63,17 @@ async def test_extractor_and_verifier_get_what_was_read_from_the_prompt():
     assert result.status == "verified"
 
 
+class ReadLimit:
+    async def __call__(self, task):
+        return await read_limit(task)
+
+
+async def test_an_object_whose_call_is_async_is_awaited():
+    model = ScriptedModel(["3\n40\n", "\n5\n"])
+    result, _ = await supervise(model, limit(prepare=ReadLimit()), prompt="Say at most 9.")
+    assert (result.text, result.status) == ("3\n9\n5\n", "verified")
+
+
 async def test_a_problem_of_another_kind_is_left_alone():
     result, _ = await supervise(ScriptedModel(["3\n40\n"]), limit(), watch(), prompt="Say something.")
     assert (result.text, result.checks) == ("3\n40\n", ())

@@ -65,6 +65,28 @@ async def test_what_follows_the_number_decides(remedy):
     assert (found, result.text) == (["repair"], "2+2=4\n")
 
 
+@pytest.mark.parametrize("remedy", [REMEDY, Auto()], ids=["repair", "auto"])
+@pytest.mark.parametrize("worker", ["inline", "thread"])
+@pytest.mark.parametrize(("repair", "expected"), [("1", ["repair"]), ("8", ["resample"])])
+async def test_what_comes_after_the_repair_may_be_wrong_since_it_is_cut(repair, expected, worker, remedy):
+    def check(claim):
+        left, right, total = map(int, re.split(r"[+=]", claim.key))
+        if left != 1:
+            return Violation("the left side must be 1", where=Span(0, 1), repair=repair)
+        at = claim.key.index("=") + 1
+        return Pass() if left + right == total else Violation("no", where=Span(at, len(claim.key)))
+
+    def lines(segment):
+        text = segment.text.rstrip()
+        if re.fullmatch(r"\d+\+\d+=\d+", text):
+            yield Claim(key=text, span=segment.at(0, len(text)))
+
+    watcher = Monitor(name="m", verifier=verifier(name="ones", worker=worker)(check), extractor=lines, remedy=remedy)
+    found, result = await remedies(watcher, "9+2=12\n", "+2=3\n" if expected == ["repair"] else "1+2=3\n")
+    assert found == expected
+    assert (result.status, result.text) == ("verified", "1+2=3\n")
+
+
 async def test_an_equal_claim_in_another_line_is_not_repaired_unread():
     found, result = await remedies(watch(remedy=REMEDY), "2+2=5\n", "\n2+2=5,\\!000\n", "2+2=4\n")
     assert found == ["repair", "resample"]

@@ -212,6 +212,20 @@ async def test_a_worker_that_spins_is_killed_and_other_runs_go_on():
     assert found["sums"].status == "verified"
 
 
+async def test_a_huge_deadline_is_no_error():
+    async with Workers(processes=1) as pool:
+        for check in (workers.short, workers.far, workers.farther):
+            with anyio.CancelScope(deadline=anyio.current_time() + check.deadline) as scope:
+                assert await pool.check(check, CLAIM, scope) == (Pass(), None)
+
+
+async def test_a_check_without_a_deadline_is_not_ended_by_the_limit_of_an_earlier_one():
+    async with Workers(processes=1) as pool:
+        for check in (workers.short, workers.endless):
+            with anyio.CancelScope(deadline=anyio.current_time() + check.deadline) as scope:
+                assert await pool.check(check, CLAIM, scope) == (Pass(), None)
+
+
 @pytest.mark.fault("V4", injected="a worker that has children, and is killed or dies", happens="all of them are gone")
 @pytest.mark.parametrize("left", [1, 2])
 async def test_what_a_worker_has_started_goes_with_it(left, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """One thread per process writes, whatever ends, hangs or forks."""
 
-import os
 import threading
 
 import pytest
@@ -80,19 +79,3 @@ def test_a_thread_that_cannot_be_told_writes_on(numbers):
     numbers.close()
     numbers.start()
     assert numbers._thread is first
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_starts_a_thread_of_its_own(numbers):
-    numbers.start()
-    if not (child := os.fork()):
-        try:
-            numbers.close()  # does nothing: the thread is the parent's
-            numbers.start()
-            numbers.may_end.set()
-            numbers.close()
-        finally:
-            os._exit(10 * (numbers.forgotten == 2) + (not numbers._closed.is_alive()))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 11
-    assert numbers.forgotten == 1

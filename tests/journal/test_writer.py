@@ -398,6 +398,9 @@ async def test_a_place_that_cannot_be_had_is_said_at_once(tmp_path):
     with pytest.raises(JournalError, match=r"must be a writable file, and is not .No such file or directory"):
         async with interwhen.run(goes_on(), "Q", journal=tmp_path / "none" / "j"):
             pass
+    with pytest.raises(JournalError, match=r"must be a writable file, and is not .embedded null"):
+        async with interwhen.run(goes_on(), "Q", journal=tmp_path / "a\0b"):
+            pass
 
 
 async def test_what_has_no_form_is_said_at_once(path):

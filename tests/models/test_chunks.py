@@ -1,8 +1,9 @@
 import json
 
 import pytest
+from interwhen import ToolCall
 from interwhen.models import Chunk, ContextOverflow, RateLimited, StreamProtocolError, UpstreamError, Usage
-from interwhen.models._chunks import DONE, decode_chat, decode_completion
+from interwhen.models._chunks import DONE, UnexpectedForm, decode_chat, decode_completion, reading_calls
 
 BOTH = pytest.mark.parametrize(("decode", "content"), [(decode_completion, "text"), (decode_chat, "delta")])
 
@@ -76,10 +77,61 @@ def test_usage_alone_is_kept(decode):
 
 
 @pytest.mark.parametrize("decode", [decode_completion, decode_chat])
-@pytest.mark.parametrize("count", [-1, 1 << 53, 10**30])
+@pytest.mark.parametrize("count", [-1, 1 << 53, 10**30, 7.5, "7", [7], True])
 def test_what_is_no_number_of_tokens_was_not_said(decode, count):
     counts = {"prompt_tokens": count, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": count}}
     assert decode(json.dumps({"usage": counts}).encode(), 0, True).usage == Usage(None, None, 3)
+
+
+@pytest.mark.parametrize("decode", [decode_completion, decode_chat])
+def test_details_of_another_form_were_not_said(decode):
+    data = json.dumps({"usage": {"prompt_tokens": 7, "prompt_tokens_details": [5]}}).encode()
+    assert decode(data, 0, True).usage == Usage(7)
+
+
+@pytest.mark.parametrize("word", ["", "null", None])
+def test_a_finish_reason_that_says_nothing_is_none(word):
+    assert decode_completion(completion("a", finish_reason=word), 0, True) == Chunk("a")
+    assert decode_chat(chat({"content": "a"}, finish_reason=word), 0, True) == Chunk("a")
+    assert decode_chat(chat({"reasoning": "a"}, finish_reason=word), 0, True) == Chunk("a", "reasoning")
+    assert decode_chat(chat({}, finish_reason=word), 0, True) is None
+    read = reading_calls(decode_chat)
+    for piece in ({"id": "c", "function": {"name": "f", "arguments": "{"}}, {"function": {"arguments": "}"}}):
+        assert read(chat({"tool_calls": [{"index": 0, **piece}]}, finish_reason=word), 0, True) is None
+    (called, _) = read(chat({}, finish_reason="tool_calls"), 0, False)
+    assert called.call == ToolCall("c", "f", "{}")
+
+
+@pytest.mark.parametrize("decode", [decode_completion, decode_chat])
+def test_an_error_beside_a_choice_is_raised(decode):
+    choice = {"index": 0, "delta": {"content": ""}, "text": "", "finish_reason": "error"}
+    for reason in ("error", None):
+        data = {"choices": [{**choice, "finish_reason": reason}], "error": {"code": 502, "message": "gone"}}
+        with pytest.raises(UpstreamError, match="status 502: 'gone'"):
+            decode(json.dumps(data).encode(), 0, False)
+    for none in (None, {}, ""):
+        data = {"choices": [{**choice, "finish_reason": "stop"}], "error": none}
+        assert decode(json.dumps(data).encode(), 0, False).finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("decode", "choice"),
+    [
+        (decode_completion, {"delta": {"content": "a"}}),
+        (decode_completion, {"message": {"content": "a"}}),
+        (decode_chat, {"message": {"content": "a"}}),
+        (decode_chat, {"text": "a"}),
+    ],
+)
+def test_a_whole_answer_of_another_form_is_no_empty_answer(decode, choice):
+    data = json.dumps({"choices": [{**choice, "finish_reason": "stop"}]}).encode()
+    with pytest.raises(UnexpectedForm):
+        decode(data, 0, True)
+    assert decode(data, 0, False) == Chunk("", tokens=0, finish_reason="stop")
+
+
+def test_an_index_of_null_is_the_first():
+    assert decode_chat(b'{"choices": [{"index": null, "delta": {"content": "a"}}]}', 0, True) == Chunk("a")
 
 
 def test_usage_beside_text_is_kept():

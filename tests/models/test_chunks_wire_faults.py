@@ -204,6 +204,16 @@ async def test_a_redirect_on_the_same_host_is_followed_with_the_request(api, tra
         assert server.posts[0].body == server.posts[1].body
 
 
+@pytest.mark.parametrize("location", ["http://localhost:99999/", "http://[::1", "//localhost:port/"])
+async def test_a_redirect_to_no_address_is_refused(location, transport):
+    def script(_):
+        return reply(307, b"", {"location": location})
+
+    async with ScriptedServer(script) as server, CompletionsModel(server.base_url, "m", transport=transport) as model:
+        with pytest.raises(UpstreamError, match="redirects to another server"):
+            await model.stream(Request("q"))
+
+
 async def test_a_circle_of_redirects_ends(transport):
     with pytest.raises(UpstreamError, match="more than 3 times"):
         await play("http_307", "completions", transport)

@@ -165,10 +165,3 @@ def test_a_generation_that_goes_on_is_seen(monkeypatch):
 def test_names_are_unique_and_promises_are_said():
     assert len(set(NAMES)) == len(NAMES)
     assert all(promise.words for promise in PROMISES)
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"), [("Abcdefghij k", "Abcdef"), ("one two three", "one"), ("one", "o"), ("", ""), ("a b", "a")]
-)
-def test_a_probe_keeps_at_most_half_of_a_text(text, kept):
-    assert probing._first_words(text) == kept

@@ -1,8 +1,10 @@
 """What an endpoint was shown to do with kept text decides how a chat continues, and is remembered with care."""
 
+import errno
 import json
 import os
 import time
+from pathlib import Path
 
 import anyio
 import interwhen
@@ -353,6 +355,15 @@ def test_links_pipes_and_folders_are_ignored(path):
     pipe = path.with_name("pipe.json")
     os.mkfifo(pipe, 0o600)
     assert [load_proof(each) for each in (link, pipe, path.parent, path / "below")] == [None] * 4
+
+
+def test_a_full_disk_leaves_no_part_of_a_file_and_is_not_in_the_way_later(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        save_proof(path, stored())
+    assert list(path.parent.iterdir()) == []
+    save_proof(path, one := stored())
+    assert load_proof(path) == one
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):

@@ -55,6 +55,12 @@ def test_weights_that_are_not_there_are_the_callers_fault(tmp_path):
         find_weights(FileWeights(tmp_path / "none.gguf"))
 
 
+@pytest.mark.parametrize("spec", ["~no such user/x.gguf", "a\0b", "\ud800"])
+def test_what_can_be_no_path_is_refused(spec):
+    with pytest.raises(UsageError, match="weights"):
+        find_weights(parse_weights(spec))
+
+
 def test_a_folder_is_no_weights(tmp_path):
     with pytest.raises(UsageError, match="cannot read"):
         find_weights(FileWeights(tmp_path))

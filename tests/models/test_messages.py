@@ -37,6 +37,10 @@ def test_calls_and_results_of_a_chat_are_read() -> None:
     assert read_messages(CHAT) == MESSAGES
 
 
+def test_a_type_of_null_is_a_message() -> None:
+    assert read_messages([{"type": None, "role": "user", "content": "hi"}]) == (Message("user", "hi"),)
+
+
 def test_calls_in_a_row_are_those_of_one_turn() -> None:
     one, two = ({"type": "function_call", "call_id": n, "name": "f", "arguments": "{}"} for n in "ab")
     (message,) = read_messages([{"role": "assistant", "content": "I look."}, one, two])

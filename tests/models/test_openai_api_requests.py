@@ -173,15 +173,66 @@ async def test_the_key_is_sent_and_never_shown(monkeypatch):
             assert "sk-" not in repr(model._post("x", {"stream": True}))
 
 
-async def test_a_user_in_the_url_is_not_shown():
-    model = ChatModel("http://user:secret@h/v1", "m")
-    assert "secret" not in repr(model) + model.name
+async def test_a_user_in_the_url_would_not_be_sent_and_is_not_shown():
+    with pytest.raises(UsageError, match="must not have a user") as caught:
+        ChatModel("http://user:secret@h/v1", "m")
+    assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http://", "", "http://h:port/v1", "http://h:0/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("localhost:8000/v1", "ftp://h/v1", "http://", "", "http://h:port/v1", "http://h:0/v1"),
+        *("http://h/v1?key=secret", "http://h/v1#part", "http://h/v1 ", "http://h/v 1"),
+    ],
+)
 async def test_an_address_that_cannot_work_is_refused_with_an_example(url):
-    with pytest.raises(UsageError, match="http://host:port/v1"):
+    with pytest.raises(UsageError, match="http://host:port/v1") as caught:
         ChatModel(url, "m")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tokens", [0, -5, "aks", 1.5])
+async def test_a_context_of_no_tokens_is_refused(tokens):
+    with pytest.raises(UsageError, match="context_tokens must be at least 1"):
+        CompletionsModel("http://h/v1", "m", context_tokens=tokens)
+
+
+async def test_the_default_of_top_logprobs_is_sent(transport):
+    default = Sampling(logprobs=True, top_logprobs=5)
+    for api, one, other in ((ChatModel, 5, 2), (CompletionsModel, 5, 2)):
+        async with (
+            ScriptedServer(both) as server,
+            api(server.base_url, "m", transport=transport, sampling=default) as model,
+        ):
+            await (await model.stream(Request("q"))).aclose()
+            await (await model.stream(Request("q", sampling=Sampling(top_logprobs=2)))).aclose()
+            name = "top_logprobs" if api is ChatModel else "logprobs"
+            assert [post.json[name] for post in server.posts] == [one, other]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [Request("\ud800"), Request("q", sampling=Sampling(extra={"x": object()}))],
+    ids=["surrogate", "object"],
+)
+async def test_a_request_that_is_no_json_is_refused(request_):
+    async with ChatModel("http://localhost:1/v1", "m") as model:
+        with pytest.raises(UsageError, match="a request must be JSON in UTF-8"):
+            await model.stream(request_)
+
+
+@pytest.mark.parametrize("value", [None, 5])
+async def test_a_header_that_is_no_text_is_refused(value):
+    async with ChatModel("http://localhost:1/v1", "m", headers={"x-own": value}) as model:
+        with pytest.raises(UsageError, match="the header 'x-own' must be a text"):
+            await model.stream(Request("q"))
+
+
+async def test_an_option_n_of_null_is_the_default(transport):
+    async with ScriptedServer(both) as server, ChatModel(server.base_url, "m", transport=transport) as model:
+        await (await model.stream(Request("q", sampling=Sampling(extra={"n": None})))).aclose()
+        assert server.posts[0].json["n"] is None
 
 
 async def test_a_server_that_refuses_stream_options_is_asked_without(transport):

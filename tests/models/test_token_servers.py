@@ -1,11 +1,14 @@
 """The requests of llama.cpp and SGLang for token ids, with scripts that answer as their documentation says."""
 
 import interwhen
+import msgspec
 import pytest
 from interwhen import Sampling
-from interwhen.models import ChatModel, Piece, Request, UpstreamError
+from interwhen.models import ChatModel, Piece, Request, ScoredToken, StreamProtocolError, UpstreamError
+from interwhen.models._chunks import decode_chat
 from interwhen.models._token_resume import FAMILIES, TokenPrompt, TokenTrail
 from interwhen.models._token_servers import LlamaCppTokens, SglangTokens, VllmTokens, token_server
+from interwhen.models._token_stream import TokenStream
 from interwhen.testing.server import ScriptedServer
 from tests.token_server import LlamaCpp, Sglang, Vllm, ids_of
 
@@ -167,6 +170,61 @@ async def test_an_error_inside_the_stream_of_each_server_is_an_error():
             with pytest.raises(UpstreamError):
                 await stream.receive()
             await stream.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kind", "event"),
+    [
+        ("vllm", {"choices": ["x"]}),
+        ("vllm", {"choices": {"a": 1}}),
+        ("vllm", {"choices": [{"text": 5}]}),
+        ("llamacpp", {"content": 5}),
+        ("sglang", {"text": 5, "output_ids": [1], "meta_info": {}}),
+        ("sglang", {"text": "a", "output_ids": 5, "meta_info": {"completion_tokens": 1}}),
+    ],
+)
+async def test_an_event_of_another_form_breaks_the_stream_and_the_whole_answer(kind, event):
+    server = token_server(kind, "m", None)
+    data = msgspec.json.encode(event)
+    stream = TokenStream(server.events(Arrived(b"data: " + data + b"\n\n"), PROMPT, "reasoning"), decode_chat)
+    with pytest.raises(StreamProtocolError, match="must be a chunk"):
+        await stream.receive()
+    with pytest.raises(StreamProtocolError, match=r"must be a completion|must have at least one choice"):
+        server.completion(data)
+
+
+@pytest.mark.parametrize(
+    ("rows", "tops", "expected"),
+    [
+        ([[-0.5, 7, "a"]], [[[-0.5, 7, "a"]]], (ScoredToken("a", -0.5, (("a", -0.5),)),)),
+        ([[-0.5, 7, None]], None, (ScoredToken("", -0.5),)),
+        ([[-0.5, 7, "a"]], [None], (ScoredToken("a", -0.5),)),
+        ([[-0.5, 7, "a"]], [5], (ScoredToken("a", -0.5),)),
+        ([[-0.5]], [], ()),
+        ([5], 5, ()),
+    ],
+)
+def test_scores_of_sglang_in_another_form_are_left_out(rows, tops, expected):
+    meta = {"completion_tokens": 1, "output_token_logprobs": rows, "output_top_logprobs": tops}
+    data = msgspec.json.encode({"text": "a", "output_ids": [7], "meta_info": meta})
+    assert SglangTokens("m", None).completion(data).tokens == expected
+
+
+class Arrived:
+    """A response whose body has arrived."""
+
+    status = 200
+
+    def __init__(self, body):
+        self.headers = {}
+        self.reads = [body, b""]
+
+    async def receive(self):
+        return self.reads.pop(0)
+
+    async def aclose(self):
+        pass
 
 
 def _only(event):

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from interwhen.models import ContextOverflow, RateLimited, UpstreamError
@@ -84,7 +85,19 @@ def test_odd_json_is_survived(body):
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after": "Thu, 01 Jan 1970 00:01:40 GMT"}, 10.0),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:40 GMT"}, 0.0),
+        ({"retry-after": "Mon, 99999999999999999999 Jan 2024 00:00:00 GMT"}, None),
+        ({"retry-after": "Mon, 01 Jan 2024 00:00:00 +99999999999999"}, None),
     ],
 )
 def test_retry_after(headers, seconds):
     assert retry_after(headers, now=90.0) == seconds
+
+
+def test_a_date_in_the_old_form_is_in_utc(monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert retry_after({"retry-after": "Thu Jan  1 00:01:40 1970"}, now=90.0) == 10.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()

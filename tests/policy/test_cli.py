@@ -56,6 +56,9 @@ def test_check_counts_what_fired_in_recorded_situations(shop: Path, capsys: pyte
     file.write_text('{"tool": "cancel", "state": {"users": {}}}\n', encoding="utf-8")
     assert run("check", shop, "--situations", file) == 2
     assert "line 1: must be a situation as JSON" in capsys.readouterr().err
+    file.write_text('{"tool": "cancel", "arguments": {"id": "A"}}\n', encoding="utf-8")
+    assert run("check", shop, "--situations", file) == 2
+    assert "'arguments'" in capsys.readouterr().err
 
 
 def test_explain_shows_a_rule_and_its_formula(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

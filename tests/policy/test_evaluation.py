@@ -184,3 +184,20 @@ def test_how_many_items_a_list_of_lists_has_is_not_known_where_one_of_them_is_no
         found = Situation("f", {"lists": [[1, 2], odd]})
         assert isinstance(evaluate(parse("length(flat(args.lists)) = 3"), found, schema), Missing)
     assert evaluate(parse("length(flat(args.lists)) = 3"), Situation("f", {"lists": [[1, 2], [3]]}), schema) is True
+
+
+@pytest.mark.parametrize("text", ["Go  ahead.", "Please go\n ahead", "GO\t\tAHEAD"])
+def test_white_space_between_words_does_not_matter(text: str) -> None:
+    assert value('mentions(talk.last, ["go ahead"])', talk={"user": [text]}) is True
+
+
+def test_the_length_of_a_flat_list_is_unknown_if_a_list_may_have_more() -> None:
+    assert value('length(flat([calls("get_order")]))') == 2
+    assert isinstance(value('length(flat([calls("get_order")]))', talk=None), Missing)
+
+
+def test_a_time_with_a_zone_is_not_compared() -> None:
+    with_zone = Situation("cancel", now=dt.datetime(2024, 5, 15, 15, tzinfo=dt.UTC))
+    found = evaluate(parse("now > 2024-05-15T14:00:00"), with_zone, SCHEMA)
+    assert isinstance(found, Missing)
+    assert "time zone" in found.why

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from interwhen import UsageError
 from interwhen.policy import _limits, read_policy
-from interwhen.policy._files import Surroundings, checked_id, read_rule
+from interwhen.policy._files import Surroundings, checked_id, read_rule, read_situation
 from policy_shop import RULE, SCHEMA, made_shop, write_shop
 
 AROUND = Surroundings(made_shop(), situations={"world": {"args": {"id": "A"}}})
@@ -207,3 +208,28 @@ def test_definitions_that_double_what_they_are_given_are_counted_whole(depth: in
     text = RULE.replace("'order.status = \"open\"'", f"'{doubled}'\ndefine = {{ 'd(x)' = 'x and x' }}")
     with pytest.raises(UsageError, match="at most 1,500 nodes"):
         read_rule(text, AROUND)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"talk": {"user": "Yes."}}, "'user' must be a list of texts"),
+        ({"talk": {"user": ["Yes."], "told": "false"}}, "'told' of 'talk' must be true or false"),
+        ({"talk": {"users": ["Yes."]}}, "talk: .*'users'"),
+        ({"talk": ["Yes."]}, "'talk' must be a table"),
+        ({"calls": [{"tool": "cancel", "arguments": {}}]}, "'arguments'"),
+        ({"calls": [{"args": {}}]}, "'tool' must be a text"),
+        ({"beside": 2.7}, "'beside' must be"),
+        ({"beside": -1}, "'beside' must be"),
+        ({"now": "2024-05-15T15:00:00Z"}, "'now' must have no time zone"),
+    ],
+)
+def test_a_wrong_part_of_a_situation_is_named(parts: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_situation(parts, AROUND.schema, None, "cancel")
+
+
+def test_a_path_to_unset_is_not_read_letter_by_letter() -> None:
+    around = with_situation("[there]\nbase = 'world'\nunset = 'args.id'")
+    with pytest.raises(UsageError, match="'unset' must be a list of texts"):
+        read_rule(RULE.replace('base = "world"', 'base = "there"'), around)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from interwhen.policy import Situation, Talk
 from interwhen.policy._evaluation import evaluate
 from interwhen.policy._kinds import Number, Quantity, Text
-from interwhen.policy._smt import Questions
+from interwhen.policy._schemas import read_schema
+from interwhen.policy._smt import Questions, TooLargeError
 from interwhen.policy._syntax import (
     Apply,
     Compare,
@@ -160,3 +161,33 @@ def test_a_formula_is_smtlib_that_z3_reads_back() -> None:
     solver = z3.Solver()
     solver.from_string(asked.script([asked.truth(node), z3.Not(asked.truth(node))]))
     assert solver.check() == z3.unsat
+
+
+@pytest.mark.parametrize("text", ["length(zip(args.tags, args.tags)) = 1", "length(consecutive(args.tags)) = 1"])
+def test_pairs_are_as_many_as_the_lists_allow(text: str) -> None:
+    node = parse(text)
+    asked = Questions(SCHEMA, "cancel", "before", [node])
+    assert [asked.ask([asked.truth(node)]), asked.ask([z3.Not(asked.truth(node))])] == ["yes", "yes"]
+
+
+DATES = read_schema({"tools": {"go": {"days": "list[date]", "on": "date"}}})
+
+
+@pytest.mark.parametrize("date", ["first(args.days)", "args.on"])
+def test_the_difference_of_dates_is_an_amount_of_time(date: str) -> None:
+    node = parse(f"{date} - 2024-01-01 = 24 hours and {date} != 2024-01-02")
+    asked = Questions(DATES, "go", "before", [node])
+    assert asked.ask([asked.truth(node)]) == "no"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'length(if args.amount > 1 then args.tags else ["x"]) = 1',
+        '"x" in (if args.amount > 1 then args.tags else ["x"])',
+        "length(flat([args.tags, args.tags])) = 2",
+    ],
+)
+def test_what_has_no_formula_is_open_and_no_crash(text: str) -> None:
+    with pytest.raises(TooLargeError, match="so that Z3 can examine the rule"):
+        Questions(SCHEMA, "cancel", "before", [parse(text)]).truth(parse(text))

@@ -182,3 +182,37 @@ def test_an_amount_that_is_learned_keeps_its_unit() -> None:
     now = Situation("get", {"id": "A", "size": "2.5 GB"}, state)
     for place in ('state.sizes["A"]', 'state.plans["A"].size'):
         assert evaluate(parse(f"{place} = args.size"), now, schema) is True
+
+
+UNITS = {
+    "records": {"Sent": {"size": "quantity[MB]"}, "Kept": {"size": "quantity[GB]"}},
+    "tools": {"send": {"id": "text", "sizes": "list[quantity[MB]]", "size": "quantity[MB]"}},
+    "returns": {"send": "Sent"},
+    "state": {
+        "files": "map[text, Kept]",
+        "lists": "map[text, list[quantity[GB]]]",
+        "sizes": "map[text, quantity[GB]]",
+    },
+}
+
+
+@pytest.mark.parametrize(("into", "value"), [("files", "result"), ("lists", "args.sizes")])
+def test_data_in_another_unit_is_not_copied(into: str, value: str) -> None:
+    with pytest.raises(UsageError, match="value must be"):
+        read_learnings([{"from": ["send"], "into": into, "key": "args.id", "value": value}], {}, read_schema(UNITS))
+
+
+def test_a_single_amount_is_converted_to_the_unit_of_its_table() -> None:
+    schema = read_schema(UNITS)
+    learnings = read_learnings(
+        [{"from": ["send"], "into": "sizes", "key": "args.id", "value": "args.size"}], {}, schema
+    )
+    state = learn({}, MadeCall("send", {"id": "A", "size": 500}, {"size": 500}), learnings, schema)
+    assert evaluate(parse('state.sizes["A"] = 500 MB'), Situation("send", state=state), schema) is True
+
+
+@pytest.mark.parametrize("key", ["unanswered", "keep"])
+def test_a_text_is_not_true_or_false(key: str) -> None:
+    entry = {"from": ["get_order"], "into": "orders", "key": "args.id", "value": "result", key: "false"}
+    with pytest.raises(UsageError, match=f"'{key}' must be true or false"):
+        read_learnings([entry], {}, made_shop())

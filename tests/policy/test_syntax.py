@@ -109,6 +109,7 @@ HOSTILE = {
     "two things": "a b",
     "a null character": "a\x00b",
     "digits of another script": "١ = ١",
+    "an amount of money in percent": "$5% = $5",
 }
 
 
@@ -171,8 +172,23 @@ def test_a_variable_of_a_definition_catches_none_of_the_expression() -> None:
         ({"f(x)": "x"}, "f(1, 2)", "with 1 values, got 2"),
         ({"1": "x"}, "x", "the head of a definition must be"),
         ({"f(1)": "x"}, "x", "the head of a definition must be"),
+        ({"f(x, x)": "x"}, "f(1, 2)", "its parameters must differ"),
+        ({"length(x)": "1"}, "length(args.tags)", "must not be that of a function"),
+        ({"d0": "true", **{f"d{n}": "not " * 58 + f"d{n - 1}" for n in range(1, 20)}}, "d19", "120 levels deep"),
+        ({"f(x)": "not " * 58 + "x"}, "f(f(f(true)))", "120 levels deep"),
     ],
-    ids=["itself", "in a ring", "doubling", "too many values", "a number", "a number in it"],
+    ids=[
+        "itself",
+        "in a ring",
+        "doubling",
+        "too many values",
+        "a number",
+        "a number in it",
+        "a parameter twice",
+        "a function",
+        "deep",
+        "deep arguments",
+    ],
 )
 def test_definitions_end(definitions: dict[str, str], text: str, said: str) -> None:
     with pytest.raises(ExpressionError, match=said):

@@ -76,7 +76,17 @@ def test_without_features_the_length_is_the_class():
 
 @pytest.mark.parametrize(
     "options",
-    [{"budget": 0}, {"budget": 1, "most": 0}, {"budget": 1, "least": -1}, {"budget": 1, "after": ("poll",)}],
+    [
+        {"budget": 0},
+        {"budget": float("inf")},
+        {"budget": 1, "most": 0},
+        {"budget": 1, "least": -1},
+        {"budget": 1, "after": ("poll",)},
+        {"budget": 1, "hopeless": 1.5},
+        {"budget": 1, "hopeless": float("nan")},
+        {"budget": 1, "first_tokens": -3},
+        {"budget": 1, "first_tokens": 0},
+    ],
     ids=str,
 )
 def test_options_that_cannot_work_are_refused(options):

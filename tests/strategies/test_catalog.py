@@ -42,6 +42,8 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
         ("greedi", r"'greedi': not installed .*shipped: .*best-of-n"),
         ("dvts:tree=4", r"must be among expansions, trees, got 'tree\'"),
         ("dvts:trees=many", "its option trees must have a value that fits, got 'many'"),
+        ("budget-forcing:maximum=0", "its option maximum must have a value that fits, got '0'"),
+        ("budget-forcing:minimum=-3", "its option minimum must have a value that fits, got '-3'"),
         ("interrupt:restarts", "must have a name and a value"),
         ("no.such:thing", r"the module no.such must load"),
     ],
@@ -49,6 +51,12 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
 def test_what_cannot_be_is_named(spec, message):
     with pytest.raises(PluginError, match=message):
         load_strategy(spec)
+
+
+@pytest.mark.parametrize("share", ["2", "0", "-1", "nan"])
+def test_a_share_is_above_0_and_at_most_1(share):
+    with pytest.raises(UsageError, match="share must be above 0 and at most 1"):
+        load_strategy(f"adaptive:share={share}")
 
 
 def test_two_of_one_name_are_refused():

@@ -1,5 +1,6 @@
 """What a result says about its remedies, and the order of the ladder that is learned from it."""
 
+import dataclasses
 import random
 import sqlite3
 import threading
@@ -10,6 +11,7 @@ import pytest
 from interwhen import Abstained, Auto, Span, Unverified, UsageError, Verified, ViolationRecord
 from interwhen.journal import Journal
 from interwhen.precompute import StoreError
+from interwhen.registry import load_monitors
 from interwhen.strategies import RemedyBeliefs
 from interwhen.strategies._remedy_beliefs import MEMORY, RemedyUse, RungBelief, VerifierBeliefs, uses_of
 from interwhen.testing import ScriptedModel
@@ -394,3 +396,49 @@ def test_a_broken_learner_changes_nothing():
 def test_another_object_is_no_learner():
     with pytest.raises(UsageError, match="learner must have the methods"):
         interwhen.run(ScriptedModel([""]), "", learner=Auto())
+
+
+class Asked:
+    """A learner that notes what it is asked, and may return another order."""
+
+    def __init__(self, order=None):
+        self.asked = []
+        self.orders = {}
+        self._order = order
+
+    def order(self, model, verifier, rungs):
+        self.asked.append(rungs)
+        return self._order or rungs
+
+    def learn(self, model, orders, result):
+        self.orders = dict(orders)
+
+
+def with_remedy(options):
+    remedy = options.pop("remedy")
+    [monitor] = load_monitors([options])
+    return dataclasses.replace(monitor, remedy=remedy)
+
+
+@pytest.mark.parametrize("feedback_first", [False, True])
+def test_a_ladder_gets_no_rung_that_only_another_monitor_of_its_verifier_has(feedback_first):
+    monitors = [
+        {"name": "arithmetic", "label": "early", "remedy": Auto(order=("resample", "restart")), "phase": "reasoning"},
+        {"name": "arithmetic", "label": "late", "remedy": Auto(order=("feedback",)), "phase": "answer"},
+    ]
+    learner = Asked()
+    made = [with_remedy(spec) for spec in (monitors[::-1] if feedback_first else monitors)]
+    model = ScriptedModel(["17 * 24 = 409.\n", "17 * 24 = 408.\n"])
+    with interwhen.run_sync(model, "How much is 17 * 24?\n", monitors=made, learner=learner) as run:
+        assert [one.remedy for one in run.drain().violations] == ["feedback"]
+    assert len(learner.asked) == 2
+    assert learner.orders == {"arithmetic": learner.asked[0]}
+
+
+def test_an_order_with_a_rung_that_the_ladder_does_not_have_is_refused():
+    monitor = {"name": "arithmetic", "remedy": Auto(order=("feedback",))}
+    model = ScriptedModel(["17 * 24 = 409.\n", "17 * 24 = 408.\n"])
+    with interwhen.run_sync(
+        model, "How much is 17 * 24?\n", monitors=[with_remedy(monitor)], learner=Asked(("resample",))
+    ) as run:
+        assert [one.remedy for one in run.drain().violations] == ["feedback"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import Sampling
-from interwhen.models import Capabilities, Chunk, Request, Usage
+from interwhen.models import Capabilities, Chunk, Recording, ReplayModel, Request, Usage
 from interwhen.strategies import load_strategies
 from interwhen.strategies._shared_samples import SharedModel
 from interwhen.strategies._traces import close
@@ -157,3 +157,17 @@ async def test_who_goes_on_with_a_known_text_pays_for_the_prompt_and_not_for_tha
     shared = SharedModel(Counting([""]))
     found = [(await read(shared, most))[2] for most in (5, 10, 10, 4)]
     assert [usage.prompt_tokens for usage in found] == [9, 9, 9, 9]
+
+
+async def test_a_token_without_text_is_counted_for_each():
+    chunks = (Chunk("one "), Chunk("", tokens=1), Chunk("two"))
+    model = ReplayModel([Recording.untimed(chunks, finish_reason="stop")])
+    shared = SharedModel(model)
+    counts = []
+    for _ in range(2):
+        stream = await shared.stream(Request("p"))
+        counts.append(0)
+        while chunks := await stream.receive():
+            counts[-1] += sum(chunk.tokens for chunk in chunks)
+        await close(stream)
+    assert counts == [3, 3]

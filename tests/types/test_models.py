@@ -2,8 +2,8 @@
 
 import msgspec
 import pytest
-from interwhen import Message
-from interwhen.models import Chunk, Piece, Request, Usage
+from interwhen import Fork, Message, Sampling, UsageError
+from interwhen.models import Chunk, Piece, Request, Retries, Timeouts, Usage
 
 
 def test_the_prefix_of_a_request_is_the_text_of_its_pieces():
@@ -20,3 +20,21 @@ def test_a_record_survives_json(value):
 
 def test_a_message_is_written_without_what_it_leaves_out():
     assert msgspec.json.encode(Message("user", "hi")) == b'{"role":"user","content":"hi"}'
+
+
+@pytest.mark.parametrize("stop", ["END", ("",), ("a", ""), (5,)])
+def test_stop_sequences_are_texts_in_a_tuple(stop):
+    with pytest.raises(UsageError, match="stop must be a tuple of texts"):
+        Sampling(stop=stop)
+    with pytest.raises(UsageError, match="stop must be a tuple of texts"):
+        Fork("Which sums?", parse=lambda reply, segment: (), stop=stop)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), "5"])
+def test_times_are_numbers_of_at_least_0(value):
+    for name in ("connect", "first_token", "inter_token", "total", "min_rate", "idle"):
+        with pytest.raises(UsageError, match=f"the timeout {name} must be"):
+            Timeouts(**{name: value})
+    for name in ("attempts", "base", "cap", "budget"):
+        with pytest.raises(UsageError, match=f"{name} of Retries must be"):
+            Retries(**{name: value})

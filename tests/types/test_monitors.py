@@ -28,6 +28,20 @@ def nothing(_segment):
         {"remedy": "feedback"},
         {"remedy": interwhen.Feedback},
         {"verifier": len},
+        {"verifier": interwhen.verifier(name="v", version=2)(nothing)},
+        {"verifier": interwhen.verifier(name=3)(nothing)},
+        {"required": "no"},
+        {"required": None},
+        {"prepare_deadline": "1"},
+        {"prepare_deadline": float("nan")},
+        {"trigger": interwhen.Lines(every="2")},
+        {"trigger": interwhen.Lines(joins=["so"])},
+        {"trigger": interwhen.EveryChars(1.5)},
+        {"trigger": interwhen.Markers(words="Wait")},
+        {"trigger": interwhen.Polls(least=1.5)},
+        {"trigger": interwhen.ToolCalls(opening=5)},
+        {"remedy": interwhen.Repair(otherwise="feedback")},
+        {"remedy": interwhen.Feedback(place="before")},
     ],
     ids=repr,
 )
@@ -38,3 +52,29 @@ def test_a_monitor_that_cannot_work_is_refused(options):
 
 def test_a_fork_is_an_extractor():
     assert Monitor(name="m", verifier=check, extractor=Fork(prompt="?", parse=lambda _reply, _segment: ())).required
+
+
+@pytest.mark.parametrize("name", [3, None, ""])
+def test_the_name_of_a_monitor_is_a_text(name):
+    with pytest.raises(UsageError, match=f"monitor {name!r}: name must be a text that is not empty"):
+        Monitor(name=name, verifier=check, extractor=nothing)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"prompt": None}, "prompt must be a text"),
+        ({"max_tokens": 0}, "max_tokens must be a whole number of at least 1"),
+        ({"max_tokens": 1.5}, "max_tokens must be a whole number of at least 1"),
+        ({"deadline": 0}, "deadline must be positive"),
+        ({"deadline": float("nan")}, "deadline must be positive"),
+        ({"stop": "abc"}, "stop must be a tuple of texts"),
+        ({"scores": 1.5}, "scores must be a whole number from 0 to 20"),
+        ({"scores": 21}, "scores must be a whole number from 0 to 20"),
+        ({"local": 5}, "local must be a function"),
+        ({"summary": 5}, "summary must be a function"),
+    ],
+)
+def test_a_fork_that_cannot_work_is_refused(options, said):
+    with pytest.raises(UsageError, match=f"Fork: {said}"):
+        Fork(**{"prompt": "?", "parse": nothing} | options)

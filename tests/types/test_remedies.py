@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import FeedbackTemplate, Span, UsageError, Violation, ViolationRecord
+from interwhen import Auto, FeedbackTemplate, Span, UsageError, Violation, ViolationRecord
 from interwhen._types.remedies import leaks
 from interwhen._types.segments import QUOTE_LIMIT, is_writable, quote
 
@@ -145,3 +145,15 @@ def test_a_repair_that_could_steer_the_model_or_the_terminal_is_not_written(repa
 def test_a_mistyped_field_of_a_template_is_refused():
     with pytest.raises(UsageError, match="qoute"):
         FeedbackTemplate(locate="Wait, {qoute} is not right.")
+
+
+@pytest.mark.parametrize("order", [None, (), "repair", (["repair"],), ("feedback", "feedback"), ("x",)])
+def test_an_order_that_cannot_work_is_refused(order):
+    with pytest.raises(UsageError, match="Auto: order must be some of repair, resample, feedback, restart"):
+        Auto(order=order)
+
+
+@pytest.mark.parametrize("again", ["Again.", ("Again.",), None])
+def test_other_words_must_be_templates(again):
+    with pytest.raises(UsageError, match="again must be a tuple of FeedbackTemplate"):
+        FeedbackTemplate(again=again)

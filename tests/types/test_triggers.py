@@ -14,9 +14,21 @@ def test_a_trigger_survives_json(kind):
     assert msgspec.json.decode(msgspec.json.encode(kind()), type=Trigger) == kind()
 
 
-@pytest.mark.parametrize("options", [{"cost": 0}, {"found": -1}, {"seen": 0}, {"least": 0}, {"least": 9, "most": 8}])
-def test_polls_that_cannot_work_are_refused(options):
+@pytest.mark.parametrize("name", ["cost", "found", "seen"])
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, 10**400, 1e-200], ids=lambda value: f"{value!r:.9}")
+def test_polls_whose_length_cannot_be_computed_are_refused(name, value):
     with pytest.raises(UsageError, match="cost, found and seen must be above 0"):
+        Polls(**{name: value})
+
+
+def test_polls_with_extreme_values_have_a_length():
+    assert Polls(cost=1e100, found=1e-100, seen=1e100).length(0, 0) == 4000
+    assert Polls(cost=1e-100, found=1e100, seen=1e-100).length(0, 0) == 120
+
+
+@pytest.mark.parametrize("options", [{"least": 0}, {"least": 9, "most": 8}])
+def test_polls_with_impossible_lengths_are_refused(options):
+    with pytest.raises(UsageError, match="least must be at least 1 and not above most"):
         Polls(**options)
 
 

@@ -11,7 +11,16 @@ def test_the_spellings_of_on_error():
     assert read_on_error("retry") == Retry(2)
     assert read_on_error("retry:3") == Retry(3)
     assert read_on_error("retry:3:closed") == Retry(3, "closed")
-    for text in ("", "retry:", "retry:-1", "retry:two", "retry:1:ajar", "retry:1:open:2", "Retry"):
+    for text in (
+        "",
+        "retry:",
+        "retry:-1",
+        "retry:two",
+        "retry:1:ajar",
+        "retry:1:open:2",
+        "Retry",
+        f"retry:{'9' * 5000}",
+    ):
         with pytest.raises(UsageError, match="on_error must be open, closed, retry"):
             read_on_error(text)
 

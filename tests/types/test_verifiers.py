@@ -25,6 +25,8 @@ async def waits(_claim):
         (nothing, {"deadline": float("nan")}, "deadline must be positive"),
         (nothing, {"worker": "async"}, "plain function"),
         (waits, {"worker": "thread"}, "async function"),
+        (nothing, {"deadline": "5"}, "deadline must be positive"),
+        (nothing, {"worker": "threads"}, "worker must be one of inline, thread, process, async, got 'threads'"),
     ],
 )
 def test_a_verifier_that_cannot_work_is_refused(function, options, said):

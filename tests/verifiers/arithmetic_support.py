@@ -38,7 +38,7 @@ def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
         state, claims = MONITOR.extractor.step(state, segment)
         spans = [claim.span for claim in claims]
         for claim in claims:
-            verdict = MONITOR.verifier.check(claim)
+            verdict = MONITOR.verifier.check(claim, prepared)
             assert isinstance(verdict, Pass | Violation | Unknown)
             assert claim.span is not None
             found.append(Found(text[claim.span.start : claim.span.end], verdict, claim.span))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from interwhen import Pass, Segment, Span, Violation
+from interwhen import Pass, Segment, Span, Unknown, Violation
 
 from interwhen_verifiers._arithmetic.chains import find_chains
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
@@ -102,6 +102,7 @@ def test_false_equations_are_refuted_and_their_repair_passes(tree: Tree, style: 
     text = f"{style.before}{left} = {wrong}{style.after}"
     (claim,) = extract(segment(text, at=7))
     verdict = check(claim)
+    assume(verdict != Unknown("the first number may be a label"))
     assert isinstance(verdict, Violation), text
     assert claim.span is not None
     assert verdict.where is not None

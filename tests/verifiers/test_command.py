@@ -196,6 +196,39 @@ def command_of(pid):
     return "" if state == "Z" else line
 
 
+FORGING = r"""
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {
+    const char *said = "\ninterwhen: step 1 0\n[1, 0]\n";
+    if (fork() == 0) {
+        for (int times = 0; times < 3000; times++) {
+            for (int file = 1; file < 10; file++) write(file, said, strlen(said));
+            usleep(50);
+        }
+        return 0;
+    }
+    usleep(20000);
+    abort();
+}
+"""
+
+
+@linux
+@needs("gcc")
+def test_a_program_cannot_write_its_own_exit_code():
+    verdict, _ = verdict_on(FORGING, preset="gcc-run")
+    assert verdict == Violation(why="the program crashes (SIGABRT)")
+
+
+@linux
+def test_a_file_of_any_name_is_what_is_judged():
+    monitor = command(argv=("grep", "-q", "Answer", "{file}"), file="steps.json")
+    (claim,) = claims(monitor, "Nothing.")
+    assert isinstance(anyio.run(monitor.verifier.check, claim), Violation)
+
+
 def test_a_flood_of_output_is_bounded():
     flood = "while True: print('x' * 10000)"
     monitor = command(argv=(sys.executable, "-c", flood, "{file}"), sandbox="none", seconds=20.0)
@@ -236,6 +269,12 @@ def test_reading_diagnostics_is_linear(checker):
         ({"preset": "gcc", "pattern": "("}, "pattern must be a regular expression"),
         ({"preset": "gcc", "pattern": "x"}, "must have a group named message"),
         ({"preset": "gcc", "refutes": (0, 1)}, "must not hold 0"),
+        ({"argv": "checker {file}"}, "argv must be a list of texts"),
+        ({"argv": ("checker", 1, "{file}")}, "argv must be a list of texts"),
+        ({"preset": "gcc", "languages": "c"}, "languages must be a list of texts"),
+        ({"preset": "gcc", "readable": "/opt"}, "readable must be a list of texts"),
+        ({"preset": "gcc", "sandbox": "none", "readable": ("/opt",)}, "needs sandbox='process', got 'none'"),
+        ({"preset": "lean", "directory": "no/such/folder"}, "directory must be a folder"),
     ],
 )
 def test_wrong_options(options, message):

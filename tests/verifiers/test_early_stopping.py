@@ -198,6 +198,10 @@ async def test_a_model_that_marks_no_reasoning_is_left_alone():
         {"rule": "entropy", "scores": 1},
         {"rule": "confident", "scores": 99},
         {"lead": ""},
+        {"rule": "confident", "threshold": float("nan")},
+        {"rule": "confident", "threshold": 0},
+        {"rule": "entropy", "threshold": -1.0},
+        {"seconds": 0},
     ],
 )
 def test_wrong_options(options):

@@ -150,7 +150,9 @@ def test_options(tmp_path: Path) -> None:
     (entry,) = entry_points(group="interwhen.verifiers", name="json_schema")
     assert entry.load() is json_schema
     for options in ({}, {"schema": True, "tools": {}}, {"schema": 5}, {"schema": "{"}, {"schema": {"type": 5}}, {"tools": {}},
-                    {"schema": True, "where": "x"}, {"schema": str(tmp_path / "no.json")}):  # fmt: skip
+                    {"schema": True, "where": "x"}, {"schema": str(tmp_path / "no.json")}, {"schema": "\0.json"},
+                    {"schema": {"const": b"x"}}, {"schema": {"minimum": float("nan")}}, {"schema": True, "every": 0},
+                    {"schema": True, "remote": "http://host/"}):  # fmt: skip
         with pytest.raises(UsageError, match="json_schema"):
             json_schema(**options)  # type: ignore[arg-type]
     with pytest.raises(PluginError):

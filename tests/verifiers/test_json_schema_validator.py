@@ -53,6 +53,63 @@ def test_a_schema_that_refers_to_itself_is_judged_at_any_depth(schema, document,
         assert bool(result.violations) == (status == "unverified")
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        ("\n```\nBye", "verified"),
+        ("  \n\n  ``` \nBye", "verified"),
+        (" ", "verified"),
+        (",\n```\nBye", "unverified"),
+        (" trailing\n```\nBye", "unverified"),
+        ("\n// a comment\n```\nBye", "unverified"),
+        (f"{' ' * 60}x\n```\n", "unverified"),
+        (" trailing", "unverified"),
+    ],
+)
+def test_text_after_the_document_of_a_block_leaves_it_open(rest, status, size):
+    monitor = json_schema(schema={"type": "object"}, every=size)
+    with interwhen.run_sync(ScriptedModel([f'Here:\n```json\n{{"a": 1}}{rest}']), "?", monitors=[monitor]) as run:
+        result = run.drain()
+    assert (result.status, result.violations) == (status, ())
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "verdict"),
+    [
+        (0.01, "19.99", Pass),
+        (0.01, "4.35", Pass),
+        (0.01, "-0.07", Pass),
+        (0.1, "0.3", Pass),
+        (1e-7, "3e-7", Pass),
+        (0.5, "1" + "0" * 350, Pass),
+        (2, "4.0", Pass),
+        (0.01, "19.995", Violation),
+        (2, "3", Violation),
+        (2, "1e400", Unknown),
+    ],
+)
+def test_multiples_are_those_of_decimals(step, number, verdict):
+    assert isinstance(Judge({"multipleOf": step}).validate(number), verdict)
+
+
+@pytest.mark.parametrize("schema", [{"type": "integer"}, {"maximum": 10**400}])
+def test_a_number_beyond_the_range_of_floats_is_not_judged(schema):
+    assert isinstance(Judge(schema).validate("[1e399]"[1:-1]), Unknown)
+    monitor = json_schema(schema={"items": schema})
+    with interwhen.run_sync(ScriptedModel(["[1e399, 1]"]), "?", monitors=[monitor]) as run:
+        assert not run.drain().violations
+
+
+@pytest.mark.parametrize(
+    "dialect", ["http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2019-09/schema"]
+)
+def test_a_keyword_that_is_newer_than_the_dialect_refutes_nothing(dialect):
+    monitor = json_schema(schema={"$schema": dialect, "prefixItems": [{"type": "string"}]})
+    with interwhen.run_sync(ScriptedModel(["[1]"]), "?", monitors=[monitor]) as run:
+        assert run.drain().status == "verified"
+
+
 @pytest.mark.parametrize(("schema", "document"), [(LIST, _list), (TREE, _tree)])
 def test_how_full_the_stack_is_does_not_matter(schema, document):
     judge = Judge(schema)

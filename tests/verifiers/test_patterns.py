@@ -74,6 +74,13 @@ class TestTerms:
         with pytest.raises(PluginError):
             load_monitor(f"terms:{options}")
 
+    @pytest.mark.parametrize("given_terms", ["word", b"word", (1,), None])
+    def test_what_is_no_list_of_texts_is_refused(self, given_terms):
+        with pytest.raises(UsageError, match="terms must be a list of texts"):
+            terms(terms=given_terms)
+        with pytest.raises(UsageError, match="patterns must be a list of texts"):
+            regex(patterns=given_terms)
+
     def test_long_terms_and_long_lists_are_refused(self):
         for given_terms in (("x" * 201,), ("x",) * 1001):
             with pytest.raises(UsageError):

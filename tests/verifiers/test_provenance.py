@@ -231,6 +231,38 @@ def test_a_record_of_what_the_agent_did_is_no_source() -> None:
     assert isinstance(pay(prompt), Violation)
 
 
+@pytest.mark.parametrize(
+    ("spoken", "sent"),
+    [
+        ("+1 (555) 010-2000", "+15550102000"),
+        ("DE89 3704 0044 0532 0130 00", "DE89370400440532013000"),
+        ("https://host.org/a", "https://host.org/a/"),
+        ("A\u0308rzte e. V.", "\u00c4rzte e.V."),
+    ],
+)
+def test_a_value_that_the_user_spells_in_another_way_is_not_refuted(spoken: str, sent: str) -> None:
+    assert isinstance(pay(said(("read_file", f"It is {sent}!"), user=f"Send it to {spoken}."), to=sent), Unknown)
+    assert isinstance(pay(said(("read_file", f"It is {sent}!"), user="Send it to them."), to=sent), Violation)
+
+
+def test_a_short_value_inside_of_another_word_is_no_other_spelling() -> None:
+    prompt = said(("read_file", "Delete account 4"), user="Here are 14 files.")
+    assert isinstance(pay(prompt, to="4"), Violation)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"message": {"to": EVIL}},
+        {"message": [{"body": "Hi", "to": [GOOD, EVIL]}]},
+        {"recipients": [{"email": EVIL}]},
+    ],
+)
+def test_a_destination_inside_of_an_object_is_judged(arguments: Any) -> None:
+    call = ToolCall("c", "send_email", json.dumps(arguments))
+    assert isinstance(verdicts(provenance(), said(("read_file", NOTE)), call)[-1], Violation)
+
+
 def test_what_nobody_named_is_unknown() -> None:
     assert isinstance(pay(said()), Unknown)
     assert isinstance(pay(said(("read_file", NOTE)), "us"), Unknown)

@@ -191,6 +191,80 @@ def test_examples_that_differ_in_form_only(want, value):
     assert not isinstance(verdict_on(code, task="Write f.")[0], Violation)
 
 
+@pytest.mark.parametrize(
+    ("want", "value"),
+    [
+        ("0.6", "0.5"),
+        ("3.14", "3.15"),
+        ("1e-05", "0.9"),
+        ("1.5", "float('nan')"),
+        ("'a    '", "'a '"),
+        ("'a  b'", "'a b'"),
+    ],
+)
+def test_an_example_does_not_hold_for_another_number_or_text(want, value):
+    verdict, _ = verdict_on(f"def f():\n    return {value}", task=f">>> f()\n{want}\n")
+    assert isinstance(verdict, Violation)
+
+
+def test_printed_text_with_other_spaces_is_left_open():
+    task = ">>> f()\na  b\n"
+    assert isinstance(verdict_on("def f():\n    print('a b')", task=task)[0], Unknown)
+    assert isinstance(verdict_on("def f():\n    print(' a  b ')", task=task)[0], Pass)
+
+
+NODES = """class Node:
+    def __init__(self, value):
+        self.value, self.next = value, None
+
+def values(node):
+    return [node.value, *values(node.next)] if node else []
+
+def total(grid):
+    return sum(map(sum, grid))
+"""
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "head = Node(1)\nlast = Node(2)\nhead.next = last\nlast.next = Node(3)\nassert values(head) == [1, 2, 3]",
+        "grid = [[0, 0], [0, 0]]\nrow = grid[0]\nrow[1] = 5\nassert total(grid) == 5",
+        "grid = [[0, 0], [0, 0]]\nrow = grid[0]\ncells = row\ncells.append(5)\nassert total(grid) == 5",
+    ],
+)
+def test_changes_by_another_name_belong_to_the_arguments(tests):
+    assert verdict_on(NODES, task=f"```python\n{tests}\n```")[0] == Pass(
+        "it compiles, and 1 asserts hold", scope="answer"
+    )
+
+
+COUNTER = """count = []
+
+def push(value):
+    count.append(value)
+    return len(count)
+
+def pop():
+    return count.pop()
+"""
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "```python\nassert push(7) == 1\nassert push(7) == 2\n```",
+        "```python\nimport math\npush(7)\npush(9)\nassert math.isclose(pop(), 9)\n```",
+        ">>> push(7)\n1\n>>> push(7)\n2\n",
+        "```python\nxs = [push(1), push(2)]\nassert pop() == 2\n```",
+    ],
+)
+def test_code_with_a_state_is_not_refuted_by_a_call_of_its_own(task):
+    assert isinstance(verdict_on(COUNTER, task=task)[0], Unknown)
+    wrong, _ = verdict_on(COUNTER.replace("len(count)", "0").replace("count.pop()", "0"), task=task)
+    assert isinstance(wrong, Violation)
+
+
 def test_tests_by_option():
     verdict, _ = verdict_on("def f(x):\n    return x", task="Write f.", tests="assert f(2) == 3")
     assert verdict.witness == "f(2) is 2, and must be 3"

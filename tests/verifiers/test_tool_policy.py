@@ -245,6 +245,10 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
         tool_policy(policy=SHOP, state="somewhere")
     with pytest.raises(UsageError, match="must be a JSON object in a readable file"):
         tool_policy(policy="airline", state=str(tmp_path))
+    with pytest.raises(UsageError, match="state must be a function or a text, got 3"):
+        tool_policy(policy="airline", state=3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="skip must be a list of texts, got None"):
+        tool_policy(policy="airline", skip=None)  # type: ignore[arg-type]
 
 
 def test_by_its_name_and_options_in_a_text() -> None:
@@ -258,6 +262,8 @@ def test_by_its_name_and_options_in_a_text() -> None:
 def test_a_policy_refuses_rules_that_cannot_be_told_apart() -> None:
     policy: Policy[None] = Policy("twice")
     policy.before(says="Once.")(looked_at)
+    with pytest.raises(UsageError, match="policy 'twice': tools must be a list of texts"):
+        policy.before(looked_at, says="Never.")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="its own name, got 'looked_at' twice"):
         policy.before(says="Twice.")(looked_at)
     with pytest.raises(UsageError, match="must have the sentence"):

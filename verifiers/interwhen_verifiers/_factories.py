@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from interwhen import (
@@ -27,6 +27,18 @@ def require_choice(factory: str, choices: Iterable[str], **options: str) -> None
     for name, value in options.items():
         if value not in known:
             raise UsageError(f"{factory}: {name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def require_texts(factory: str, **options: object) -> None:
+    """Raise :class:`UsageError` unless each of the *options* of *factory* is a list, tuple or set of texts."""
+    for name, value in options.items():
+        # A text is a collection of texts, too: its characters.
+        if (
+            isinstance(value, str)
+            or not isinstance(value, Collection)
+            or not all(isinstance(entry, str) for entry in value)
+        ):
+            raise UsageError(f"{factory}: {name} must be a list of texts, got {value!r:.100}; give a list or tuple")
 
 
 def require_positive(factory: str, **options: float) -> None:

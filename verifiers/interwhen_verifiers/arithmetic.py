@@ -39,7 +39,7 @@ from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Un
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
 from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render
 from interwhen_verifiers._arithmetic.parser import Side
-from interwhen_verifiers._arithmetic.problem import Problem, answer_in, is_stated_by, read_problem
+from interwhen_verifiers._arithmetic.problem import Problem, answer_in, doubt_of_prompt, is_stated_by, read_problem
 from interwhen_verifiers._arithmetic.recognition import may_state, statements
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
@@ -437,7 +437,7 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
         yield _placed(segment, line.normalized.original(start, end))
 
 
-def _judge(claim: Equation, rounding: Rounding) -> Verdict:
+def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
     unclear = "" if claim.links else claim.doubt
     places: set[int | None] = set()
     for index, relation in enumerate(claim.links):
@@ -447,7 +447,10 @@ def _judge(claim: Equation, rounding: Rounding) -> Verdict:
             case Differs() if all(bare(side.node) for side in claim.sides):
                 unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):
-                return _violation(claim, index, value, rounding)
+                why = doubt_of_prompt(problem, left, right)
+                if not why:
+                    return _violation(claim, index, value, rounding)
+                unclear = unclear or why
             case Unclear(why=why):
                 unclear = unclear or why
             case Rounded(places=shown):
@@ -467,6 +470,10 @@ def _judge_answer(claim: Given) -> Verdict:
         return Unknown("this value may not be meant as the answer, or it is close to the right one")
     # The right value is the answer to the problem, and feedback must not give that away.
     return Violation(why="this is not the value of the expression that the prompt asks for")
+
+
+def _checked(claim: Equation | Given, prepared: Problem | None, rounding: Rounding) -> Verdict:
+    return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, prepared or _NO_PROBLEM, rounding)
 
 
 def _evidence(places: set[int | None]) -> str:
@@ -516,20 +523,18 @@ def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
 
     The verdict is ``Unknown`` for text that is not read, for a comparison that does not hold, and for a relation that
     is not judged. It is also ``Unknown`` for a wrong equation or answer that the text may not assert, or that may mean
-    something else. *prepared* is not used.
+    something else. *prepared* is what the prompt asks for, announces and states.
     """
-    del prepared  # each claim holds the parts of it that it needs
-    return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "shown-digits")
+    return _checked(claim, prepared, "shown-digits")
 
 
 @verifier(name="arithmetic", version="2-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim* as :func:`check` does, but refute a rounded value in an equation.
 
-    It is right only where the text says that it is approximate. A rounded answer is right. *prepared* is not used.
+    It is right only where the text says that it is approximate. A rounded answer is right.
     """
-    del prepared
-    return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "exact")
+    return _checked(claim, prepared, "exact")
 
 
 _VERIFIERS: dict[Rounding, FunctionVerifier] = {"shown-digits": check, "exact": check_exactly}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
@@ -35,7 +36,7 @@ from interwhen import (
 from interwhen_verifiers._blocks import LONGEST, read_block
 from interwhen_verifiers._command.checker import PRESETS, Checker, need_pattern
 from interwhen_verifiers._command.runs import Ran, judge, read_apart, run_inside, run_outside
-from interwhen_verifiers._factories import require_choice, require_positive
+from interwhen_verifiers._factories import require_choice, require_positive, require_texts
 
 Preset: TypeAlias = Literal["gcc", "gcc-run", "coq", "lean", "mypy", "script"]
 Where: TypeAlias = Literal["process", "none"]
@@ -158,6 +159,9 @@ def command(
     those of :class:`~interwhen.Monitor`.
     """
     require_positive("command", seconds=seconds)
+    require_texts("command", argv=argv, readable=readable)
+    if languages is not None:
+        require_texts("command", languages=languages)
     checker = _checker(preset, argv, languages, file, pattern, refutes)
     where: Where = sandbox or ("none" if checker.name == "lean" else "process")
     require_choice("command", get_args(Where), sandbox=where)
@@ -165,6 +169,13 @@ def command(
         raise UsageError(
             f"command: directory={directory!r} needs sandbox='none', got {where!r}; give this, or "
             "show the sandbox more by readable="
+        )
+    if directory and not Path(directory).is_dir():
+        raise UsageError(f"command: directory must be a folder, got {directory!r}; correct it")
+    if readable and where != "process":
+        raise UsageError(
+            f"command: readable={readable!r:.100} needs sandbox='process', got {where!r}; leave readable= out, since "
+            "the command can read everything"
         )
     return Monitor(
         name=f"command-{checker.name}",

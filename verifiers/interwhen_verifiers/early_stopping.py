@@ -34,7 +34,7 @@ from interwhen import (
 )
 from interwhen.models import Reply, ScoredToken
 
-from interwhen_verifiers._factories import require_choice
+from interwhen_verifiers._factories import require_choice, require_positive
 
 Rule: TypeAlias = Literal["stable", "confident", "entropy"]
 At: TypeAlias = Literal["paragraphs", "lines", "sentences", "markers"]
@@ -218,7 +218,8 @@ def early_stopping(
     answer (not used by ``entropy``). ``lead``: the text with which the final answer begins. ``scores``: how many of the
     likeliest tokens the endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not
     required, and a result that it stopped is never ``verified``. Raises :class:`UsageError` for an unknown ``rule`` or
-    ``at``, if ``times`` or ``tokens`` is below 1, and unless ``scores`` is from 2 to 20.
+    ``at``, if ``times`` or ``tokens`` is below 1, unless ``threshold`` and ``seconds`` are above 0, and unless
+    ``scores`` is from 2 to 20.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)
@@ -227,6 +228,7 @@ def early_stopping(
             f"early_stopping: times and tokens must be at least 1, got {times!r} and {tokens!r}; give larger ones"
         )
     limit = threshold if threshold is not None else 0.95 if rule == "confident" else 0.001
+    require_positive("early_stopping", threshold=limit, seconds=seconds)
     if not 2 <= scores <= 20:
         raise UsageError(f"early_stopping: scores must be from 2 to 20, got {scores!r}")
 

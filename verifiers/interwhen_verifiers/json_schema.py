@@ -33,7 +33,7 @@ from interwhen import (
     verifier,
 )
 
-from interwhen_verifiers._factories import require_choice
+from interwhen_verifiers._factories import require_choice, require_positive, require_texts
 from interwhen_verifiers._json_schema.reader import Reader
 from interwhen_verifiers._json_schema.states import State, Text, Wrong
 from interwhen_verifiers._json_schema.validator import Judge, read_schema
@@ -168,8 +168,10 @@ class Finder:
     def _after(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
         if search.fenced:
             end = text.find("\n", at)
-            search = _looked_through(search, text, at, len(text) if end < 0 else end + 1, found)
-            line = (search.line + text[at : len(text) if end < 0 else end])[:_LINE]
+            stop = len(text) if end < 0 else end
+            line = (search.line + text[at:stop]).lstrip()[:_LINE]
+            if line.strip().strip("`"):
+                found.append(Found(at, stop, doubt="there is text after the JSON document in its block"))
             if end < 0:
                 return replace(search, line=line), len(text)
             return Search("prose" if line.strip() == _FENCE else "after", fenced=True), end + 1
@@ -352,6 +354,8 @@ def json_schema(
     or fetched.
     """
     require_choice("json_schema", get_args(Where), where=where)
+    require_positive("json_schema", every=every)
+    require_texts("json_schema", remote=remote)
     if (schema is None) == (tools is None):
         raise UsageError(
             "json_schema: needs schema or tools and not both, got "
@@ -409,7 +413,7 @@ def _loaded(schema: Any) -> Any:
     if isinstance(schema, str) and schema.endswith(".json"):
         try:
             return Path(schema).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # also a name with a NUL character
             raise UsageError(
                 f"json_schema: {schema!r} must be a readable file, got an error: {error}; name another file"
             ) from error

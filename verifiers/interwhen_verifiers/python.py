@@ -299,7 +299,7 @@ def python(
         need_mypy()
     try:
         compile(tests, "tests", "exec")
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise UsageError(f"python: tests must be valid Python, got {tests[:60]!r}: {error}; correct it") from error
 
     def prepare(task: Task) -> Given:

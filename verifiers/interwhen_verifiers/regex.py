@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from interwhen import Delivery, Monitor, PhaseFilter, UsageError, Verdict, verifier
 
+from interwhen_verifiers._factories import require_texts
 from interwhen_verifiers._linear import Place, linear, problems_of
 from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re
 
@@ -53,6 +54,7 @@ def regex(
     Raises :class:`UsageError` if there is no pattern, if there are more than 64, if one does not compile, and on an
     unknown option value. Patterns that RE2 cannot express are first compiled in another process.
     """
+    require_texts("regex", patterns=patterns)
     if len(patterns) > MOST:
         raise UsageError(f"regex: patterns must be at most {MOST}, got {len(patterns)}; use 'terms' for lists of words")
     for pattern, problem in problems_of(patterns).items():

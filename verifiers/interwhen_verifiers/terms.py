@@ -26,6 +26,7 @@ from interwhen import (
 )
 from interwhen.toolkit import normalize
 
+from interwhen_verifiers._factories import require_texts
 from interwhen_verifiers._linear import Place
 from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re
 from interwhen_verifiers._spelling import Skeleton
@@ -127,6 +128,7 @@ def terms(
     the verdict is ``Unknown``. Raises :class:`UsageError` if there are no terms or more than 1,000, if one is longer
     than 200 characters or has nothing but blanks and invisible characters, and on an unknown option value.
     """
+    require_texts("terms", terms=terms)
     if len(terms) > MOST:
         raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")
     for term in terms:

@@ -39,7 +39,7 @@ from interwhen import (
 from interwhen.policy import MadeCall, Situation, State, Talk, WrittenPolicy, read_database, read_policy
 from interwhen.policy import Rule as WrittenRule
 
-from interwhen_verifiers._factories import require_choice
+from interwhen_verifiers._factories import require_choice, require_texts
 from interwhen_verifiers._tools.calls import INTERPRETER, ReadCall, read_calls
 from interwhen_verifiers._tools.history import History, PastCall, read_history
 
@@ -186,6 +186,7 @@ class Policy(Generic[StateT]):
                 f"policy {self.name!r}: each rule must have the sentence that it enforces, got {says!r}; "
                 "give says='...'"
             )
+        require_texts(f"policy {self.name!r}", tools=tools)
 
         def add(function: RuleFunction) -> RuleFunction:
             name = str(getattr(function, "__name__", "rule")).strip("_")
@@ -424,7 +425,9 @@ def tool_policy(
     that the policy cannot load; other errors in the Python code of a policy are raised unchanged.
     """
     require_choice("tool_policy", ("calls", "results"), on=on)
-    chosen = _policy(policy).without([skip] if isinstance(skip, str) else skip)
+    skipped = [skip] if isinstance(skip, str) else skip
+    require_texts("tool_policy", skip=skipped)
+    chosen = _policy(policy).without(skipped)
     calls = on == "calls"
     return Monitor(
         name="tool_policy" if calls else "tool_policy_results",
@@ -444,6 +447,8 @@ def _begin(policy: Policy[Any], state: StateOption) -> Callable[[], Any]:
     if state is None:
         return policy.begin or (lambda: None)
     load = policy.load
+    if not isinstance(state, str):
+        raise UsageError(f"tool_policy: state must be a function or a text, got {state!r:.100}; correct it")
     if load is None:
         raise UsageError(
             f"tool_policy: state must be a function, because the policy {policy.name!r} cannot load a "

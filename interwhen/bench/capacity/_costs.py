@@ -154,10 +154,10 @@ def read_measured(path: Path) -> Measured:
 def load_of_results(folder: Path) -> AnswerLoad:
     """Return the mean answer of the evaluation in *folder*.
 
-    Rows without a generated token or a time do not count. Raises :class:`~interwhen.UsageError` if no other row is
+    Rows without a token of the stream or a time do not count. Raises :class:`~interwhen.UsageError` if no other row is
     left, or if a row cannot be read.
     """
-    rows = [row for row in read_rows(folder) if row.tokens and row.seconds]
+    rows = [row for row in read_rows(folder) if row.tokens > row.fork_tokens and row.seconds]
     if not rows:
         raise UsageError(f"--results must be a folder of `interwhen eval` with results, got {str(folder)!r}")
     count, checks = len(rows), sum(row.worker_checks for row in rows)

@@ -20,7 +20,8 @@ from typing import TypeAlias
 from interwhen.toolkit.quantities import read_number
 
 _TOKEN = re.compile(
-    r"\d[\d,.:/]*\d|\d|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa%]"
+    r"\d[\d,.:/]*\d|\d|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*(?:(?<=s)['\u2019](?=\s[^\W\d_]))?"
+    r"|[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa%]"
 )
 _SIGN = r"[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa]"
 _NUMBER = r"\d[\d,]*+(?:\.\d++)?+"
@@ -28,8 +29,15 @@ _AMOUNT = rf"{_SIGN}?+{_NUMBER}(?:\s(?!x\b)[^\W\d_]++)?+"
 _OPERATOR = r"\s*+(?:[-+*/\u2212\u00d7\u00f7]|x\b)\s*+"
 _EQUATION = re.compile(rf"(?P<left>{_AMOUNT}(?:{_OPERATOR}{_AMOUNT})++)\s*+=\s*+{_SIGN}?+(?P<result>{_NUMBER})")
 _OPERAND = re.compile(rf"(?P<number>{_NUMBER})[^-+*/\u2212\u00d7\u00f7\dx]*+(?P<operator>[-+*/\u2212\u00d7\u00f7x]?+)")
-_SENTENCE_END = re.compile(r"[.;!?](?=\s|$)|\n")
+_SENTENCE_END = re.compile(
+    r"(?<!\bapprox)(?<!\b(?:max|min|est|avg))(?<!\b(?:ca|no|vs))[.](?=\s|$)|[;!?](?=\s|$)|\n", re.IGNORECASE
+)
 _CLAUSE_END = re.compile(r",\s|:\s|\b(?:and|but|while|whereas)\b")
+_MARK = re.compile(r"(?:[-\u2212\u2013\u2011]|[+\u00b1~\u2248<>\u2264\u2265^#]\s?)[$\u20ac\u00a3]?\Z")
+"""Signs right before a number that make it another number: a minus, the dash of a range, "about", "less than"."""
+_BEYOND = re.compile(r"(?:[-+*/\u2212\u00d7\u00f7^(=<>\u2264\u2265~\u00b1]\s*|[:.,])\Z")
+_BEYOND_END = re.compile(r"\s*[-+*/\u2212\u00d7\u00f7^:]")
+"""What must not stand before and after an equation: it belongs to a longer one."""
 _SIGNS = {
     "$": "dollar",
     "\u20ac": "euro",
@@ -59,7 +67,7 @@ _NUMBER_WORDS = {
     )
 }
 _FREE = _set(
-    "a all altogether an and are as at be by combined each every for from has had have in into is it its makes of on "
+    "a all altogether an and are at be by combined each every for from has had have in into is it its of on "
     "per so sum that the their then there these they this to together total was were which who with x times plus minus"
 )
 """Words that a statement may add to the words of the text: they name no thing and claim nothing alone."""
@@ -69,12 +77,26 @@ _TIMES = _set(
     "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
     "september october november december today yesterday tomorrow morning afternoon evening night"
 )
+_KINDS = tuple(
+    _set(words)
+    for words in (
+        "monday tuesday wednesday thursday friday saturday sunday",
+        "january february march april may jun july august september october november december",
+        "today yesterday tomorrow",
+        "morn afternoon even night",
+    )
+)
+"""The stems of times of one kind. Times of other kinds may be parts of each other, as a Monday of July."""
 _STARTERS = _set("when while after before during since because some most many here then if although though also next")
 """Words that begin a sentence with a capital letter and are no names."""
 _TURNING = _set(
     "not no never none nobody nothing neither nor without except unless if whether would could might may can cannot "
     "should must shall instead only false wrong or either when whenever until once want wants wanted hope hopes wish "
-    "wishes plan plans planned expect expects try tries tried intend intends need needs needed"
+    "wishes plan plans planned expect expects try tries tried intend intends need needs needed hardly barely "
+    "rarely seldom suppose supposes supposed assume assumes assumed imagine imagines imagined pretend pretends "
+    "pretended think thinks thought believe believes believed claim claims claimed guess guesses guessed doubt "
+    "doubts doubted deny denies denied refuse refuses refused forget forgets forgot fail fails failed promise "
+    "promises promised offer offers offered dream dreams dreamed owe owes owed"
 )
 """Words that can turn the meaning of a sentence. A statement with one is not grounded, nor is a number from a sentence
 with one."""
@@ -82,16 +104,61 @@ _HEDGES = _set(
     "more less fewer than plus minus about almost nearly approximately around over under between least most maximum "
     "minimum up extra additional another other remaining left rest times twice double triple half third quarter "
     "percent below above averag normally usually originally discount daily weekly monthly yearly hourly annually "
-    "average older younger taller shorter first second last next respectively unit"
+    "average older younger taller shorter first second last next respectively unit approx circa est avg roughly "
+    "off coupon tax refund rebate"
 )
 """Words with which the number of a clause is no plain amount: it is compared, rounded, or a part of something."""
+_SHORT = _set("max min ca")
+"""The same, but not with a capital letter: Max is a name."""
 _LOSSES = _set(
     "leav left eat ate eaten give gav given sell sold los lost spend spent us use used break brok broken pay paid fee "
     "di died donat remov tak took taken throw threw"
 )
 """Stems of verbs by which a number becomes smaller. Only such a number is subtracted."""
+_TAKING = _set("tak took taken")
 _GAINS = _set("get got buy bought receiv find found add earn gain pick collect")
 """Stems of verbs by which a number becomes larger."""
+_EVENTS = (
+    _GAINS
+    | _LOSSES
+    | _set(
+        "mak mad bak cook sew knit paint plant read writ wrot run ran walk jog hik swim swam bik cycl drov driv travel "
+        "deliver serv catch caught scor wash build built"
+    )
+)
+"""Stems of verbs for what can happen several times. What is said twice with another verb may be the same thing."""
+_OWNING = _set("has have had")
+_STATING = _OWNING | _set("there")
+"""Words of a statement that say that something is there now."""
+_THERE = _STATING | _set("is are was were hold holds contain contains")
+"""Words of the lines that say so."""
+_BEING = _set("is are was were be been being gets got")
+_OBJECTS = _set("her him them me us you it")
+_EACH = _set("each every per apiece")
+_DIRECTIONS = _set("from to by for with")
+_LARGE = _set("hundred thousand million billion trillion dozen thirty forty fifty sixty seventy eighty ninety")
+"""Words that may be a part of a number, together with the numbers beside them."""
+_LABELS = _set(
+    "grade class level chapter page room number step question part year team group type line bus route gate section "
+    "version lot week day"
+)
+"""Words before a number that is a label: "grade 5 students"."""
+_MIXED = tuple(
+    map(
+        _set,
+        (
+            "year month week day hour minut second",
+            "mil yard feet foot inch inch'",
+            "dollar euro pound cent penny penni penc ounc",
+            "kilometer km meter m centimeter cm millimeter mm",
+            "kilogram kg gram g",
+            "liter l milliliter ml",
+        ),
+    )
+)
+"""Units of one kind, as stems: two amounts beside each other are one, such as "2 hours 30 minutes"."""
+_CONTINUING = _PRONOUNS | _set("which who so because since")
+"""Words that begin a new clause after "and" or a comma, and not another item of a list."""
 _AFTER_UNIT = _FREE - {"of", "x", "minus"} | _set(
     "with without at to during about as long tall wide deep high old he she it they out away off back now today there "
     "here inside long"
@@ -158,6 +225,8 @@ class _Clause:
     """The stems of its words for times, such as weekdays, and its years."""
     is_plain: bool
     """Whether the numbers of the clause are plain amounts: no word turns the sentence, or compares or rounds them."""
+    owns: bool
+    """Whether it says that somebody or something has its numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +246,22 @@ def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
     The parameter *text* has all lines of the text: a "she" in a cited line may mean a person who is named in another
     line.
     """
-    words = tuple(_words(said))
+    words = tuple(_words(said, marked=False))
     turning = next((word.text for word in words if word.lower in _TURNING | {"than", "more", "less", "fewer"}), "")
     if turning:
         return f"{turning!r} can turn what the lines say"
     matches = list(_EQUATION.finditer(said))
+    if "?" in said:
+        return "it is a question"
     if len(matches) > 1:
         return "it has more than one equation"
     if said.count("=") != len(matches):
         return "it has an equals sign without an equation that holds"
     if not matches:
-        return _lack_of_beginning(words, cited)
+        return _lack_of_beginning(tuple(_words(said)), cited)
+    before, after = said[: matches[0].start()], said[matches[0].end() :]
+    if _BEYOND.search(before) or _BEYOND_END.match(after):
+        return "its equation is a part of a longer one"
     return _EquationCheck(words, matches[0], cited, text).lack()
 
 
@@ -197,19 +271,45 @@ def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
     The beginning must extend to the end of a clause and have a number. Sentences with a word that can turn their
     meaning, such as "not", are skipped.
     """
-    given = [(word.value, "") if word.value is not None else (None, word.stem) for word in words]
-    if not any(value is not None for value, _ in given):
+    given = [_key(word) for word in words]
+    if not any(word.value is not None for word in words):
         return "it has no number from the cited lines, so its words could be put together in a wrong way"
     for line in cited:
         for sentence in _sentences(line):
             if any(_turns(word) for word in _words(sentence)):
                 continue
-            ends = [match.start() for match in _CLAUSE_END.finditer(sentence)]
-            for end in (*ends, len(sentence)):
-                own = [(w.value, "") if w.value is not None else (None, w.stem) for w in _words(sentence[:end])]
-                if own == given:
+            for end in _ends(sentence):
+                if [_key(word) for word in _words(sentence[:end])] == given:
                     return ""
     return "it has no equation, and is not the beginning of a cited sentence"
+
+
+def _key(word: _Word) -> tuple[Fraction | None, str]:
+    # With decimals, 3.10 is not 3.1: it may be a version.
+    return word.value, "" if word.value is not None and "." not in word.text else word.stem
+
+
+def _ends(sentence: str) -> Iterator[int]:
+    """Yield where a statement may end that repeats the beginning of *sentence*: before a clause that goes on otherwise.
+
+    What "and" or a comma separates may be the rest of the same amount or list: "2 hours and 30 minutes".
+    """
+    for match in _CLAUSE_END.finditer(sentence):
+        rest = tuple(_words(re.sub(r"\A\s*and\b", "", sentence[match.end() :])))
+        goes_on = _continues(rest) or ("," in match[0] and rest[:1] and rest[0].lower == "the")
+        if match[0] in ("while", "whereas") or (goes_on and ":" not in match[0]):
+            yield match.start()
+    yield len(sentence)
+
+
+def _continues(words: Sequence[_Word]) -> bool:
+    """Return whether *words*, which follow "and" or a comma, begin a clause of their own."""
+    if not words or words[0].value is not None:
+        return False
+    first = words[0]
+    if first.is_name:
+        return len(words) > 2
+    return first.lower in _CONTINUING | _HAS or first.stem in _LOSSES | _GAINS
 
 
 class _EquationCheck:
@@ -236,6 +336,8 @@ class _EquationCheck:
         lines = dict.fromkeys(cited)
         self._clauses = tuple(clause for line in lines for clause in _clauses(line, small, begins.get(line, _OUTSIDE)))
         self._quantities = tuple(_quantities(self._clauses))
+        self._told = tuple(clause for line in begins for clause in _clauses(line, small, begins[line]))
+        self._rates = tuple(_quantities(self._told))
         everywhere = (word for line in (*cited, *text) for word in _words(line))
         self._all_names = frozenset(word.stem for word in everywhere if word.is_name) - small
 
@@ -288,10 +390,30 @@ class _EquationCheck:
         units = [_unit_of(term) for term in terms]
         if len(set(units)) > 1:
             return "its terms have different units"
-        return self._lack_of_unit(units[0]) or self._lack_of_sense(terms) or self._lack_of_words(chosen, outside)
+        return (
+            self._lack_of_unit(units[0], chosen) or self._lack_of_sense(terms) or self._lack_of_words(chosen, outside)
+        )
 
-    def _lack_of_unit(self, unit: _Unit) -> str:
-        """Return why the statement does not give its result the computed unit *unit*; an empty string if it does."""
+    def _is_of_each(self, word: _Word, unit: _Unit, chosen: Sequence[_Quantity]) -> bool:
+        """Return whether *word* makes the statement one about each of something of which the result is the total.
+
+        For example, "A pen costs 3 * 5 = 15 dollars." *unit* is that of the result, *chosen* has its quantities.
+        """
+        at = self._words.index(word)
+        after = self._words[at + 1].stem if at + 1 < len(self._words) else ""
+        if word.lower in _EACH:
+            return (after, -1) not in unit
+        if self._equation.start() <= word.start < self._equation.end() or (word.stem, -1) in unit:
+            return False
+        is_single = not word.lower.endswith("s") or word.lower.endswith(("ss", "us", "is"))
+        is_single = is_single or (at > 0 and self._words[at - 1].lower in ("a", "an", "one"))
+        return is_single and any((word.stem, -1) in each.unit for each in chosen)
+
+    def _lack_of_unit(self, unit: _Unit, chosen: Sequence[_Quantity]) -> str:
+        """Return why the statement does not give its result the computed unit *unit*; an empty string if it does.
+
+        *chosen* has the quantities of the equation.
+        """
         at = next(at for at, word in enumerate(self._words) if word.start == self._equation.start("result"))
         above = {stem for stem, power in unit if power == 1}
         below = {stem for stem, power in unit if power == -1}
@@ -300,6 +422,8 @@ class _EquationCheck:
         counted = _counted(self._words, at)
         if counted and counted not in above:
             return f"the equation does not show that {self._words[at].text} counts {counted}"
+        if other := next((each for each in self._words if self._is_of_each(each, unit, chosen)), None):
+            return f"the equation does not give a number for each {other.text}"
         per = {
             after.stem
             for word, after in itertools.pairwise(self._words[at + 1 :])
@@ -315,14 +439,48 @@ class _EquationCheck:
 
         For example, they belong to different persons, or one amount may be counted twice.
         """
-        for term in terms:
-            names = {each.clause.names for each, _ in term.factors if each.clause.names}
-            if len(names) > 1:
-                return "its factors belong to different names"
+        if lack := next(filter(None, map(self._lack_of_product, terms)), ""):
+            return lack
         if len(terms) > 1 and any(each.clause.place >= _OUTSIDE for term in terms for each, _ in term.factors):
             # The earlier fact may have been computed from another number of this sum.
             return "a sum with an earlier fact may count something twice"
-        return next(filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), "")
+        if any(word.lower in _STATING for word in self._words) and not all(term.is_state for term in terms):
+            return "the lines do not say that this is there"
+        return self._lack_of_change(terms) or next(
+            filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), ""
+        )
+
+    def _lack_of_change(self, terms: Sequence[_Term]) -> str:
+        """Return why what was got or lost may not be all that changed; an empty string if it is, or if nothing was."""
+        changes = _GAINS | _LOSSES
+        doing = [term.residue & self._stems & changes for term in terms]
+        if any(each != doing[0] for each in doing):
+            return "the verb of one of its terms is not that of the result"
+        clauses = {each.clause for term in terms for each, _ in term.factors}
+        if any(term.sign < 0 or (term.residue ^ terms[0].residue) & _GAINS for term in terms):
+            begun = min(clause.place for clause in clauses)
+            if any(each.place >= begun and each.residue & changes and each not in clauses for each in self._told):
+                return "something else may have happened"
+        return ""
+
+    def _lack_of_product(self, term: _Term) -> str:
+        """Return why it may be wrong to multiply the factors of *term*; an empty string if it is right."""
+        if len({each.clause.names for each, _ in term.factors if each.clause.names}) > 1:
+            return "its factors belong to different names"
+        for each, _ in term.factors:
+            below = {stem for stem, power in each.unit if power < 0}
+            rates = {
+                other.value
+                for other in self._rates
+                if other.unit == each.unit and (other.clause.names == each.clause.names or not other.clause.names)
+            }
+            if below and len(rates | {each.value}) > 1:
+                return "the lines give several numbers of this kind"
+            for other, _ in term.factors:
+                doing = other.clause.residue - each.clause.residue - {"work", "run"}
+                if below & _MIXED[0] and doing and any(other.unit == {(stem, 1)} for stem in below):
+                    return "the lines do not say that it goes on for this time"
+        return ""
 
     def _lack_of_pair(self, first: _Term, term: _Term) -> str:
         """Return why it may be wrong to add *term* to the *first* term, or subtract it; an empty string if it is right.
@@ -333,17 +491,28 @@ class _EquationCheck:
         own, other = first.residue, term.residue
         differ = own ^ other
         if term.sign < 0:
-            if not other & _LOSSES or other - _LOSSES - self._stems or own & _LOSSES:
+            if (
+                not other & _LOSSES
+                or other - _LOSSES - (own if first.names else self._stems)
+                or own & _LOSSES
+                or term.is_passive
+            ):
                 return "the lines do not say that its second number is taken away"
-            if first.names and term.names and first.names != term.names:
-                return "its terms belong to different names"
+            if other & _TAKING and first.names:
+                return "the second number may be taken from somebody else"
         elif differ - _GAINS - self._stems or differ & _LOSSES:
             return "the lines do not say the same of its terms"
-        elif not (own | other) and first.names == term.names and first.times != term.times:
-            return "its terms may be the same thing at different times"
-        if (term.sign < 0 or differ & _GAINS) and not _are_neighbours(first, term):
+        elif lack := _lack_of_addition(first, term):
+            return lack
+        if term.sign > 0 and not differ & _GAINS:
+            return ""
+        if first.names and term.names and first.names != term.names:
+            return "its terms belong to different names"
+        state, change = (term, first) if term.sign > 0 and own & _GAINS and not other & _GAINS else (first, term)
+        is_later = own & other & _GAINS or state.place < change.place
+        if not is_later or not _are_neighbours(first, term):
             return "something may have happened between its terms"
-        return ""
+        return "its second number may go to somebody else" if change.has_object else ""
 
     def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
         """Return a reason if a word in *outside* is in none of the clauses of the quantities *chosen*, else empty.
@@ -357,16 +526,36 @@ class _EquationCheck:
         if len(self._all_names) == 1 and any(clause.has_person for clause in used):
             stems |= self._all_names  # "he" can only be the one who is named
         said = frozenset(word.stem for word in outside) & self._all_names
+        spoken = {word.lower for clause in used for word in clause.words}
         for word in outside:
-            if word.lower not in _FREE and word.stem not in stems:
+            if word.lower in _DIRECTIONS - spoken or (word.lower not in _FREE and word.stem not in stems):
                 return f"{word.text!r} is in no cited line that the equation uses"
             if word.lower in _PRONOUNS - _FREE:
                 return f"{word.text!r} may mean somebody else"
         if said and not names <= said:
             return f"the lines do not say for certain to which of {', '.join(sorted(names))} the numbers belong"
+        times = frozenset(time for clause in used for time in clause.times)
+        if times & {word.stem for word in outside} and not times <= {word.stem for word in outside}:
+            return "its numbers belong to several times, and it names only some of them"
         if any(clause.has_pronoun and not clause.names for clause in used) and len(self._all_names) > 1:
             return "a pronoun in the lines may mean somebody else"
-        return ""
+        return next(filter(None, (self._lack_of_subject(each, outside) for each in chosen)), "")
+
+    def _lack_of_subject(self, each: _Quantity, outside: Sequence[_Word]) -> str:
+        """Return a reason if *outside* says of one what a line says of another: "Ann" for "the father of Ann".
+
+        The words of a clause before one that the statement uses must be in the statement, too, and names must have the
+        same order.
+        """
+        said = [word.stem for word in outside]
+        before = each.clause.words[: each.place[1]]
+        told = [word.stem for word in before if word.value is None and word.text not in _SIGNS and not _is_small(word)]
+        last = max((at for at, stem in enumerate(told) if stem in said), default=0)
+        if missing := next((stem for stem in told[:last] if stem not in said), ""):
+            return f"the lines say it of {missing!r}, which the statement leaves out"
+        names = [word.stem for word in each.clause.words if word.stem in self._all_names and word.stem in said]
+        places = [said.index(name) for name in names]
+        return "its names stand in another order than in the lines" if places != sorted(places) else ""
 
     def _counted_at(self, start: int) -> str:
         at = next((at for at, word in enumerate(self._words) if word.start == start), None)
@@ -401,6 +590,30 @@ class _Term:
     @property
     def residue(self) -> frozenset[str]:
         return frozenset(stem for each, _ in self.factors for stem in each.clause.residue)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The place of its last sentence in the text, and of its last clause in the cited lines."""
+        return max((each.clause.place, each.place[0]) for each, _ in self.factors)
+
+    @property
+    def is_state(self) -> bool:
+        """Whether the lines say that what it counts is there, was got, or is lost again."""
+        return self.sign < 0 or all(each.clause.owns or each.clause.residue & _GAINS for each, _ in self.factors)
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether it may be somebody who is given or paid something: "Jo was given 3 apples"."""
+        for each, _ in self.factors:
+            at = next((at for at, word in enumerate(each.clause.words) if word.stem in _LOSSES), each.place[1])
+            if at < each.place[1] and any(word.lower in _BEING for word in each.clause.words[:at]):
+                return True
+        return False
+
+    @property
+    def has_object(self) -> bool:
+        """Whether it may be about somebody else: "Jo buys her 3 apples"."""
+        return any(word.lower in _OBJECTS for each, _ in self.factors for word in each.clause.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,6 +663,26 @@ def _are_neighbours(one: _Term, other: _Term) -> bool:
     return one.times == other.times and all(after - before <= 1 for before, after in itertools.pairwise(places))
 
 
+def _lack_of_addition(first: _Term, term: _Term) -> str:
+    """Return why one of two terms may be counted in the other, or be the same; an empty string if neither may be."""
+    own, other, is_same = first.residue, term.residue, first.names == term.names
+    gains = (own ^ other) & _GAINS
+    if own != other and (own < other or other < own) and not gains:
+        return "one of its terms may be a part of the other"
+    if not is_same and first.names & term.names:
+        return "its terms belong to different names"
+    states = any(each.clause.owns for one in (first, term) for each, _ in one.factors)
+    if is_same and not gains and (states or own) and own == other and not own & _EVENTS:
+        return "its terms may be the same thing at different times"
+    if first.times == term.times:
+        return ""
+    one, another = first.times - term.times, term.times - first.times
+    kinds = {next((at for at, kind in enumerate(_KINDS) if time in kind), -1) for time in one | another}
+    if is_same and not (len(one) == len(another) == 1 and len(kinds) == 1):
+        return "the time of one of its terms may be a part of the other"
+    return ""
+
+
 def _unit_of(term: _Term) -> _Unit:
     powers: Counter[str] = Counter()
     for each, power in term.factors:
@@ -472,7 +705,8 @@ def _sentences(line: str) -> Iterator[str]:
     begun = 0
     for match in (*_SENTENCE_END.finditer(line), None):
         end = len(line) if match is None else match.start()
-        if line[begun:end].strip():
+        # A question states nothing.
+        if line[begun:end].strip() and (match is None or match[0] != "?"):
             yield line[begun:end]
         begun = len(line) if match is None else match.end()
 
@@ -484,16 +718,52 @@ def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
     """
     for number, sentence in enumerate(_sentences(line), place):
         parts: list[tuple[_Word, ...]] = []
+        joints: list[str] = []
         begun = 0
         for match in (*_CLAUSE_END.finditer(sentence), None):
             end = len(sentence) if match is None else match.start()
             if words := tuple(_words(sentence[begun:end])):
                 parts.append(words)
+                joints.append("")
+            if joints and match is not None:
+                joints[-1] = match[0].strip()
             begun = len(sentence) if match is None else match.end()
-        turns = any(_turns(word) for words in parts for word in words)
+        turns = any(_turns(word) or word.lower in _LARGE for words in parts for word in words) or _is_mixed(
+            tuple(_words(sentence))
+        )
         # "Every day, Jo earns 45 dollars": what is said of each stands in another clause than the number.
         apart = any(_has_each(words) and not any(word.value is not None for word in words) for words in parts)
-        yield from _with_heritage(parts, small, number, is_plain=not (turns or apart))
+        lists = any(
+            _is_list(one, joint, other)
+            for (one, other), joint in zip(itertools.pairwise(parts), joints[:-1], strict=True)
+        )
+        yield from _with_heritage(parts, small, number, is_plain=not (turns or apart or lists))
+
+
+def _is_list(before: Sequence[_Word], joint: str, after: Sequence[_Word]) -> bool:
+    """Return whether a number may belong to all of a list, as in "Ann and Ben have 30 apples and pears".
+
+    *joint* is what stands between the two parts of a sentence.
+    """
+    counts = [any(word.value is not None for word in words) for words in (before, after)]
+    if joint == "and" and not counts[0] and counts[1]:
+        return True
+    return joint in ("and", ",", "but") and counts[0] and not counts[1] and not _continues(after)
+
+
+def _is_mixed(words: Sequence[_Word]) -> bool:
+    """Return whether *words* have an amount in two units, such as "2 hours and 30 minutes"."""
+    amounts = [word for word in words if word.lower != "and"]
+    for at, word in enumerate(amounts[:-1]):
+        if word.value is None:
+            continue
+        is_money = at > 0 and amounts[at - 1].text in _SIGNS
+        unit, after = (amounts[at - 1].stem, at + 1) if is_money else (amounts[at + 1].stem, at + 2)
+        if after + 1 < len(amounts) and amounts[after].value is not None:
+            small = amounts[after + 1].stem
+            if unit != small and any({unit, small} <= kind for kind in _MIXED):
+                return True
+    return False
 
 
 def _with_heritage(
@@ -508,8 +778,9 @@ def _with_heritage(
     before: _Clause | None = None
     for words in parts:
         residue, names = _residue(words, small), frozenset(w.stem for w in words if w.is_name) - small
+        owns = any(word.lower in _THERE for word in words)
         if not residue and before is not None and not names:
-            residue, names = before.residue, before.names
+            residue, names, owns = before.residue, before.names, owns or before.owns
         before = _Clause(
             place,
             words,
@@ -519,6 +790,7 @@ def _with_heritage(
             residue,
             frozenset(w.stem for at, w in enumerate(words) if w.lower in _TIMES or _is_year(words, at)),
             is_plain and _is_plain(words),
+            owns,
         )
         yield before
 
@@ -528,7 +800,7 @@ def _is_plain(words: Sequence[_Word]) -> bool:
 
     Plain amounts are not compared and not rounded, and each counts a different thing.
     """
-    if any(word.lower in _HEDGES or word.stem in _HEDGES or word.text == "%" for word in words):
+    if any(word.lower in _HEDGES or word.stem in _HEDGES or word.text in _SHORT | {"%"} for word in words):
         return False
     units = [word.stem for at in range(len(words)) for _, word in _unit_words(words, at)]
     return len(set(units)) == len(units)
@@ -548,6 +820,10 @@ def _residue(words: Sequence[_Word], small: frozenset[str]) -> frozenset[str]:
     )
 
 
+def _is_small(word: _Word) -> bool:
+    return word.lower in _FREE | _PRONOUNS | _TIMES | _STARTERS
+
+
 def _quantities(clauses: Sequence[_Clause]) -> Iterator[_Quantity]:
     """Yield each number in *clauses* whose unit can be read, once for each possible reading."""
     for number, clause in enumerate(clauses):
@@ -563,8 +839,7 @@ def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
 
     A unit maps word stems to powers: "dollars a day" is ``dollar`` to the power 1 and ``day`` to the power -1.
     """
-    before = words[at - 1].lower if at else ""
-    if before in ("of", "each", "every", "per"):  # "bills of 5 dollars", "every 30 minutes"
+    if not _is_amount(words, at):
         return
     for end, unit in _unit_words(words, at):
         stem = unit.stem
@@ -584,6 +859,20 @@ def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
             yield frozenset({(stem, 1)} if below is None else {(stem, 1), (below, -1)})
 
 
+def _is_amount(words: Sequence[_Word], at: int) -> bool:
+    """Return whether the words before the number at index *at* leave it a number of things."""
+    if not at:
+        return True
+    before = words[at - 1]
+    # "Bills of 5 dollars", "every 30 minutes", "grade 5 students".
+    if before.lower in {"of", "each", "every", "per"} | _LABELS:
+        return False
+    if before.value is not None:  # "twenty five apples"
+        return words[at].start > before.start + len(before.text) + 1
+    is_range = at > 1 and before.lower in ("to", "x", "by")  # "5 to 7 apples"
+    return not (is_range and words[at - 2].value is not None)
+
+
 def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
     """Yield the index after the amount whose number is at index *at*, and the word that says what is counted.
 
@@ -593,13 +882,19 @@ def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
     if words[at].value is None:
         return
     if at and words[at - 1].text in _SIGNS and words[at - 1].text != "%":
-        yield at + 1, words[at - 1]
+        if not (at > 1 and _touches(words, at - 1)) and not (at + 1 < len(words) and _touches(words, at + 1)):
+            yield at + 1, words[at - 1]  # not "A$3" or "$3k"
         return
     if at + 1 == len(words) or _ends_amount(words[at + 1]):
         return
     after = words[at + 2] if at + 2 < len(words) else None
     if after is None or after.stem in _LOSSES | _GAINS or after.lower in _AFTER_UNIT | _HAS or after.value is not None:
         yield at + 2, words[at + 1]
+
+
+def _touches(words: Sequence[_Word], at: int) -> bool:
+    """Return whether nothing is between the word at index *at* and the one before it."""
+    return words[at].start == words[at - 1].start + len(words[at - 1].text)
 
 
 def _rate_after(words: Sequence[_Word], at: int) -> str | None:
@@ -637,11 +932,13 @@ def _leading_each(words: Sequence[_Word]) -> str | None:
     """
     if len(words) < 4 or words[0].lower not in ("each", "every", "a", "an", "one") or words[2].lower not in _HAS:
         return None
+    if words[0].lower == "one" and words[2].lower in _OWNING:
+        return None  # perhaps only this one
     return None if words[1].value is not None or words[1].lower in _FREE else words[1].stem
 
 
 def _has_each(words: Sequence[_Word]) -> bool:
-    return any(word.lower in ("each", "every", "per", "apiece") for word in words)
+    return any(word.lower in _EACH for word in words)
 
 
 def _ends_amount(word: _Word) -> bool:
@@ -672,9 +969,14 @@ def _is_year(words: Sequence[_Word], at: int) -> bool:
     return is_four and value is not None and 1000 <= value < 2100 and not _counted(words, at)
 
 
-def _words(text: str) -> Iterator[_Word]:
+def _words(text: str, *, marked: bool = True) -> Iterator[_Word]:
+    """Yield the words, numbers and signs of *text*. If *marked*, a number with a sign such as a minus has no value."""
     for match in _TOKEN.finditer(text):
         found = match[0]
+        mark = _MARK.search(text, max(match.start() - 3, 0), match.start()) if marked and found[0].isdigit() else None
+        if mark is not None:
+            yield _Word(match.start(), f"{mark[0]}{found}", None)
+            continue
         # Times and dates such as 9:30 or 3/4 are no amounts.
         value = read_number(found) if found[0].isdigit() and not set(found) & set(":/") else None
         yield _Word(match.start(), found, value if value is not None else _NUMBER_WORDS.get(found.lower()))
@@ -682,7 +984,9 @@ def _words(text: str) -> Iterator[_Word]:
 
 def _stem(word: str) -> str:
     """Return *word* without case and common endings, so that "costs" is "cost" and "$" is "dollar"."""
-    plain = _SIGNS.get(word, word.casefold().replace("\u2019", "'").removesuffix("'s"))
+    if len(word) <= 3 and word[1:] != word[1:].lower():
+        return word  # MW is not mW
+    plain = _SIGNS.get(word, word.casefold().replace("\u2019", "'"))
     for ending in ("ies", "ing", "ed", "es", "s"):
         if plain.endswith(ending) and len(plain) - len(ending) >= 3:
             return plain[: -len(ending)].rstrip("e")

@@ -31,6 +31,7 @@ def test_the_mean_answer_of_an_evaluation_is_the_load(tmp_path):
             row=0, tokens=100, seconds=2.0, forks=2, fork_tokens=20, worker_checks=4, worker_seconds=0.2, **plain
         ),
         ResultRow(row=1, tokens=300, seconds=6.0, remedies=1, **plain),
+        ResultRow(row=2, tokens=50, fork_tokens=50, seconds=9.0, **plain),  # the stream brought no token
     ]
     lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
     (tmp_path / "shard-00000.jsonl").write_bytes(lines)

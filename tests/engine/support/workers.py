@@ -51,6 +51,30 @@ def in_process(claim):
     return judge(claim)
 
 
+@verifier(name="endless", worker="process", deadline=float("inf"))
+def endless(_claim):
+    """Pass if the CPU time of the process has no limit, or only that of the system."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    return Pass() if soft == hard else Violation(f"at most {soft} s")
+
+
+@verifier(name="short", worker="process", deadline=0.1)
+def short(_claim):
+    return Pass()
+
+
+@verifier(name="far", worker="process", deadline=1e19)
+def far(_claim):
+    return Pass()
+
+
+@verifier(name="farther", worker="process", deadline=1e308)
+def farther(_claim):
+    return Pass()
+
+
 def make_local():
     """Return a verifier that no other process can find."""
 

@@ -145,6 +145,622 @@ HOSTILE = {
     ],
 }
 
+LOOK_ALIKES = {
+    "a part of an amount": [
+        ("The trip takes 2 hours.", ("The trip takes 2 hours and 30 minutes.",)),
+        ("It costs 3 dollars.", ("It costs 3 dollars and 50 cents.",)),
+        ("Leo is 5 feet.", ("Leo is 5 feet, 7 inches tall.",)),
+        ("Jo ran 5.", ("Jo ran 5 and a half miles.",)),
+        ("5 km long.", ("The lake is approx. 5 km long.",)),
+        (
+            "Ann ran 2 + 1 = 3 hours.",
+            (
+                "Ann ran 2 hours 30 minutes on Monday.",
+                "Ann ran 1 hour 15 minutes on Tuesday.",
+            ),
+        ),
+        (
+            "Ann ran 2 + 1 = 3 hours.",
+            (
+                "Ann ran 2 hours and 30 minutes on Monday.",
+                "Ann ran 1 hour and 15 minutes on Tuesday.",
+            ),
+        ),
+        (
+            "4 * 3 = 12 dollars",
+            (
+                "Jo buys 4 pens.",
+                "A pen costs 3 dollars 50 cents.",
+            ),
+        ),
+        (
+            "4 * 3 = 12 dollars",
+            (
+                "Jo buys 4 pens.",
+                "A pen costs 3 dollars and 50 cents.",
+            ),
+        ),
+    ],
+    "a part of a list": [
+        ("Jo has 10 apples.", ("Jo has 10 apples and pears.",)),
+        ("Jo has 10 apples.", ("Jo has 10 apples, pears and plums.",)),
+        (
+            "Ben has 30 + 5 = 35 apples.",
+            (
+                "Ann and Ben have 30 apples.",
+                "Ben gets 5 apples.",
+            ),
+        ),
+        (
+            "Ben earns 45 * 4 = 180 dollars.",
+            (
+                "Ann and Ben earn 45 dollars a day.",
+                "Ben works 4 days.",
+            ),
+        ),
+        ("The dogs eat 5 * 4 = 20 cans.", ("The cats and dogs eat 5 cans a day for 4 days.",)),
+        (
+            "Ann and Ben have 30 + 12 = 42 apples.",
+            (
+                "Ann and Ben have 30 apples.",
+                "Ann has 12 apples.",
+            ),
+        ),
+        (
+            "10 + 3 = 13 apples",
+            (
+                "Jo has 10 apples and pears.",
+                "Jo gets 3 apples.",
+            ),
+        ),
+        (
+            "2 * 3 = 6 apples",
+            (
+                "2 bags",
+                "3 apples in every bag but the last.",
+            ),
+        ),
+    ],
+    "a number with a sign or a comparison": [
+        ("Jo has 10 apples.", ("Jo has 10 apples, roughly.",)),
+        ("The temperature is 5 degrees.", ("The temperature is -5 degrees.",)),
+        ("The temperature is 5 degrees.", ("The temperature is \u22125 degrees.",)),
+        ("The load is 5 kg.", ("The load is < 5 kg.",)),
+        ("The load is 5 kg.", ("The load is ~5 kg.",)),
+        ("The load is > 5 kg.", ("The load is < 5 kg.",)),
+        (
+            "20 + 5 = 25 apples",
+            (
+                "Jo has approx. 20 apples.",
+                "Jo gets 5 apples.",
+            ),
+        ),
+        (
+            "20 + 5 = 25 apples",
+            (
+                "Jo has max. 20 apples.",
+                "Jo gets 5 apples.",
+            ),
+        ),
+        (
+            "5 + 3 = 8 points",
+            (
+                "Ann gets -5 points.",
+                "Ann gets 3 points.",
+            ),
+        ),
+        (
+            "7 * 4 = 28 apples",
+            (
+                "Jo eats 5-7 apples a day.",
+                "Jo works 4 days.",
+            ),
+        ),
+        (
+            "7 * 4 = 28 apples",
+            (
+                "Jo eats 5 to 7 apples a day.",
+                "Jo works 4 days.",
+            ),
+        ),
+        (
+            "20 + 5 = 25 apples",
+            (
+                "Jo has ~20 apples.",
+                "Jo gets 5 apples.",
+            ),
+        ),
+        ("Jo has 20 apples.", ("Jo has 20 apples, tops.",)),
+        ("Jo has 20 apples.", ("Jo has 20 apples: a lie.",)),
+        (
+            "Jo earns 45 * 4 = 180 dollars.",
+            (
+                "Jo earns 45 dollars a day before tax.",
+                "Jo works 4 days.",
+            ),
+        ),
+    ],
+    "a part of a number": [
+        (
+            "5 + 3 = 8 apples",
+            (
+                "Ann has twenty five apples.",
+                "Ann gets 3 apples.",
+            ),
+        ),
+        (
+            "5 + 3 = 8 apples",
+            (
+                "Ann has two hundred and five apples.",
+                "Ann gets 3 apples.",
+            ),
+        ),
+        (
+            "5 + 3 = 8 apples",
+            (
+                "Ann has two hundred five apples.",
+                "Ann gets 3 apples.",
+            ),
+        ),
+        (
+            "4 * 3 = 12 dollars",
+            (
+                "There are 4 pens.",
+                "A pen costs $3k.",
+            ),
+        ),
+        (
+            "4 * 3 = 12 dollars",
+            (
+                "There are 4 pens.",
+                "A pen costs $3 million.",
+            ),
+        ),
+        (
+            "4 * $3 = $12",
+            (
+                "There are 4 pens.",
+                "A pen costs $3M.",
+            ),
+        ),
+        (
+            "4 * $3 = $12",
+            (
+                "There are 4 pens.",
+                "A pen costs $3 off.",
+            ),
+        ),
+        (
+            "4 * $3 = $12",
+            (
+                "There are 4 pens.",
+                "A pen costs $3 with a coupon.",
+            ),
+        ),
+        (
+            "4 * $3 = $12",
+            (
+                "There are 4 pens.",
+                "A pen costs A$3.",
+            ),
+        ),
+        ("Jo has 5 mW.", ("Jo has 5 MW.",)),
+    ],
+    "another version": [("Python 3.1 has 5 new modules.", ("Python 3.10 has 5 new modules.",))],
+    "a part of an equation": [
+        (
+            "2 + 3 = 5/2 apples",
+            (
+                "Ann has 2 apples.",
+                "Ann gets 3 apples.",
+            ),
+        ),
+        (
+            "-2 + 3 = 5 apples",
+            (
+                "Ann has 2 apples.",
+                "Ann gets 3 apples.",
+            ),
+        ),
+    ],
+    "somebody else, whom the line names with more words": [
+        (
+            "Ann has 5 + 3 = 8 apples.",
+            (
+                "Ann's brother has 5 apples.",
+                "Ann's brother gets 3 apples.",
+            ),
+        ),
+        (
+            "Ann earns 45 * 4 = 180 dollars.",
+            (
+                "Ann's brother earns 45 dollars a day.",
+                "He works 4 days.",
+            ),
+        ),
+        (
+            "Ann earns 45 * 4 = 180 dollars.",
+            (
+                "The father of Ann earns 45 dollars a day.",
+                "He works 4 days.",
+            ),
+        ),
+        (
+            "The boys earn 45 * 4 = 180 dollars.",
+            (
+                "The boys' father earns 45 dollars a day.",
+                "He works 4 days.",
+            ),
+        ),
+        (
+            "Jo earns 45 * 4 = 180 dollars.",
+            (
+                "The boss thinks that Jo earns 45 dollars a day.",
+                "Jo works 4 days.",
+            ),
+        ),
+        (
+            "Jo earns 45 * 4 = 180 dollars.",
+            (
+                "Jo refuses to earn 45 dollars a day.",
+                "Jo works 4 days.",
+            ),
+        ),
+        ("Jo has 5 apples.", ("\u201cJo has 5 apples\u201d, a liar said.",)),
+    ],
+    "the other direction": [
+        ("Ann gives Ben 5 * 4 = 20 apples.", ("Ben gives Ann 5 apples a day for 4 days.",)),
+        ("Jo drives 5 * 4 = 20 miles to Paris.", ("Jo drives 5 miles a day from Paris for 4 days.",)),
+        (
+            "Jo has 20 - 5 = 15 dollars.",
+            (
+                "Jo has 20 dollars.",
+                "Jo is paid 5 dollars.",
+            ),
+        ),
+        (
+            "Jo has 7 - 3 = 4 apples.",
+            (
+                "Jo has 7 apples.",
+                "Jo was given 3 apples.",
+            ),
+        ),
+        (
+            "Jo has 7 - 3 = 4 apples.",
+            (
+                "Jo has 7 apples.",
+                "She is given 3 apples.",
+            ),
+        ),
+        (
+            "Jo has 20 - 5 = 15 apples.",
+            (
+                "Jo has 20 apples.",
+                "Jo takes 5 apples.",
+            ),
+        ),
+        (
+            "Jo has 7 + 3 = 10 apples.",
+            (
+                "Jo has 7 apples.",
+                "Jo buys her 3 apples.",
+            ),
+        ),
+        (
+            "Ann has 2 + 3 = 5 apples.",
+            (
+                "Ann has 2 apples.",
+                "It gets 3 apples.",
+            ),
+        ),
+        (
+            "Ann has 20 - 5 = 15 dollars.",
+            (
+                "Ann has 20 dollars.",
+                "It pays 5 dollars.",
+            ),
+        ),
+        (
+            "Ann has 20 - 5 = 15 dollars in the job.",
+            (
+                "Ann has 20 dollars.",
+                "The job pays 5 dollars.",
+            ),
+        ),
+        ("Ann has 12 + 45 = 57 apples from Ben.", ("Ann has 12 apples and Ben has 45 apples.",)),
+    ],
+    "another verb": [
+        ("Jo has 45 * 4 = 180 dollars.", ("Jo pays 45 dollars a day for 4 days.",)),
+        ("Jo has 45 * 4 = 180 dollars.", ("Jo owes 45 dollars a day for 4 days.",)),
+        ("Ann and Ben have 12 + 45 = 57 apples.", ("Ann sells 12 apples and Ben sells 45 apples.",)),
+        (
+            "Jo has 6 + 4 = 10 apples.",
+            (
+                "Jo eats 6 apples on Monday.",
+                "Jo eats 4 apples on Tuesday.",
+            ),
+        ),
+        (
+            "There are 6 + 4 = 10 apples.",
+            (
+                "Jo eats 6 apples on Monday.",
+                "Jo eats 4 apples on Tuesday.",
+            ),
+        ),
+        (
+            "Jo makes 6 + 4 = 10 pies.",
+            (
+                "Jo eats 6 pies on Monday.",
+                "Jo eats 4 pies on Tuesday.",
+            ),
+        ),
+        (
+            "Mia has 5 * 3 = 15 dollars.",
+            (
+                "A pen costs 3 dollars.",
+                "Mia has 5 pens.",
+            ),
+        ),
+        (
+            "Ann sells 20 - 5 = 15 cups.",
+            (
+                "Ann has 20 cups.",
+                "Ann sells 5 cups.",
+            ),
+        ),
+        (
+            "Ann spends 20 - 5 = 15 dollars.",
+            (
+                "Ann has 20 dollars.",
+                "Ann spends 5 dollars.",
+            ),
+        ),
+        (
+            "Ann eats 20 - 5 = 15 apples.",
+            (
+                "Ann has 20 apples.",
+                "She eats 5 apples.",
+            ),
+        ),
+        ("100 - 5 = 95 people leave.", ("There are 100 people, 5 people leave.",)),
+        (
+            "Ann buys 7 + 3 = 10 apples.",
+            (
+                "Ann has 7 apples.",
+                "Ann buys 3 apples.",
+            ),
+        ),
+        (
+            "Ann costs 3 * 5 = 15 dollars.",
+            (
+                "A pen costs 3 dollars.",
+                "Ann buys 5 pens.",
+            ),
+        ),
+    ],
+    "the same thing twice, or a part of it": [
+        (
+            "120 + 200 = 320 workers",
+            (
+                "The firm employs 120 workers in 2005.",
+                "The firm employs 200 workers in 2010.",
+            ),
+        ),
+        (
+            "Ann has 12 + 15 = 27 apples.",
+            (
+                "Ann has 12 apples.",
+                "Then Ann has 15 apples.",
+            ),
+        ),
+        (
+            "Ann now has 12 + 15 = 27 apples.",
+            (
+                "Ann has 12 apples.",
+                "Now Ann has 15 apples.",
+            ),
+        ),
+        (
+            "The school has 300 + 20 = 320 students in the choir.",
+            (
+                "The school has 300 students.",
+                "The school has 20 students in the choir.",
+            ),
+        ),
+        (
+            "Ann ran 30 + 4 = 34 miles.",
+            (
+                "Ann ran 30 miles in July.",
+                "Ann ran 4 miles on Monday.",
+            ),
+        ),
+        (
+            "Ann ran 30 + 4 = 34 miles.",
+            (
+                "Ann ran 30 miles.",
+                "Ann ran 4 miles on Monday.",
+            ),
+        ),
+        (
+            "Ann ran 30 + 4 = 34 miles.",
+            (
+                "Ann ran 30 miles on Monday.",
+                "Ann ran 4 miles on Monday morning.",
+            ),
+        ),
+        (
+            "100 + 20 = 120 people",
+            (
+                "The bus holds 100 people.",
+                "The bus holds 20 people.",
+            ),
+        ),
+        (
+            "Ann has 2 + 3 = 5 apples.",
+            (
+                "Ann had 2 apples.",
+                "Ann has 3 apples.",
+            ),
+        ),
+    ],
+    "what happened before or after": [
+        (
+            "Ann and Ben have 7 + 3 = 10 apples.",
+            (
+                "Ann has 7 apples.",
+                "Ben buys 3 apples.",
+            ),
+        ),
+        (
+            "Jo has 3 + 7 = 10 apples.",
+            (
+                "Jo buys 3 apples.",
+                "Jo has 7 apples.",
+            ),
+        ),
+        (
+            "Ann has 2 + 3 = 5 apples.",
+            (
+                "Ann has 2 apples.",
+                "Ann buys 3 apples and eats them.",
+            ),
+        ),
+    ],
+    "each of what the equation adds up": [
+        (
+            "The pen costs 3 * 5 = 15 dollars.",
+            (
+                "A pen costs 3 dollars.",
+                "Ann buys 5 pens.",
+            ),
+        ),
+        (
+            "A pen costs 3 * 5 = 15 dollars.",
+            (
+                "A pen costs 3 dollars.",
+                "Ann buys 5 pens.",
+            ),
+        ),
+        (
+            "Each pen costs 3 * 5 = 15 dollars.",
+            (
+                "A pen costs 3 dollars.",
+                "Ann buys 5 pens.",
+            ),
+        ),
+        (
+            "Each box has 6 * 8 = 48 bags.",
+            (
+                "There are 6 boxes.",
+                "Each box has 8 bags.",
+            ),
+        ),
+        (
+            "Each bag has 6 * 8 * 5 = 240 sweets.",
+            (
+                "There are 6 boxes.",
+                "Each box has 8 bags.",
+                "Each bag has 5 sweets.",
+            ),
+        ),
+        (
+            "Jo earns 45 * 4 = 180 dollars a day.",
+            (
+                "Jo earns 45 dollars a day.",
+                "Jo works 4 days.",
+            ),
+        ),
+        (
+            "Every day Jo earns 45 * 4 = 180 dollars.",
+            (
+                "Jo earns 45 dollars a day.",
+                "Jo works 4 days.",
+            ),
+        ),
+        (
+            "Jo earns 45 * 4 = 180 dollars every day.",
+            (
+                "Jo earns 45 dollars a day.",
+                "Jo works 4 days.",
+            ),
+        ),
+        ("Each of Ann and Ben has 12 + 45 = 57 apples.", ("Ann has 12 apples and Ben has 45 apples.",)),
+        ("Ann and Ben each have 12 + 45 = 57 apples.", ("Ann has 12 apples and Ben has 45 apples.",)),
+        (
+            "6 * 8 = 48 bags",
+            (
+                "There are 6 boxes.",
+                "One box has 8 bags.",
+            ),
+        ),
+    ],
+    "another time": [
+        (
+            "Jo pays 5 * 3 = 15 dollars.",
+            (
+                "Jo pays for 5 pens.",
+                "A pen costs 3 dollars.",
+                "A pen costs 2 dollars today.",
+            ),
+        ),
+        (
+            "Jo earns 45 * 4 = 180 dollars.",
+            (
+                "Jo earns 45 dollars a day.",
+                "The shop is open 4 days.",
+            ),
+        ),
+        (
+            "Jo earns 45 * 3 = 135 dollars.",
+            (
+                "Jo earns 45 dollars a day.",
+                "It rained 3 days.",
+            ),
+        ),
+        (
+            "Jo earns 45 * 3 = 135 dollars.",
+            (
+                "Jo earns 45 dollars a day.",
+                "Jo slept 3 days.",
+            ),
+        ),
+        (
+            "Ann ran 6 + 4 = 10 miles on Monday.",
+            (
+                "Ann ran 6 miles on Monday.",
+                "Ann ran 4 miles on Tuesday.",
+            ),
+        ),
+        (
+            "On Monday Ann ran 6 + 4 = 10 miles.",
+            (
+                "Ann ran 6 miles on Monday.",
+                "Ann ran 4 miles on Tuesday.",
+            ),
+        ),
+    ],
+    "a question": [
+        ("Jo has 5 apples.", ("Is it true that Ann came? Jo has 5 apples?",)),
+        ("Jo has 5 apples.", ("Jo has 5 apples?",)),
+        ("How many apples are in 5 boxes?", ("How many apples are in 5 boxes?",)),
+        (
+            "Jo earns 45 * 4 = 180 dollars.",
+            (
+                "Jo earns 45 dollars a day?",
+                "Jo works 4 days.",
+            ),
+        ),
+        (
+            "Jo earns 45 * 4 = 180 dollars?",
+            (
+                "Jo earns 45 dollars a day.",
+                "Jo works 4 days.",
+            ),
+        ),
+    ],
+}
+"""The same, with lines as people write them: amounts in two units, lists, passives, possessives and changes."""
+
 RAN = ("Ann ran 6 miles on Monday.", "Ann ran 4 miles on Tuesday.")
 PENS = ("A pen costs 3 dollars.", "Mia buys 5 pens.", "She buys 2 pens.")
 BAGS = ("Ben has 2 bags.", "Each bag has 3 apples.", "Ben has 4 apples.")

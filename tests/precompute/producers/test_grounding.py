@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen.precompute.producers._grounding import lack_of
-from tests.precompute.producers.hostile_facts import COUNTED_TWICE, HOSTILE
+from tests.precompute.producers.hostile_facts import COUNTED_TWICE, HOSTILE, LOOK_ALIKES
 
 WAGES = ("Jo earns 45 dollars a day.", "She works 4 days.")
 APPLES = ("Anna has 12 apples and Ben has 45 apples.",)
@@ -28,6 +28,10 @@ APPLES = ("Anna has 12 apples and Ben has 45 apples.",)
         ("A crate and the pallet: 24 + 10 = 34.", ("The crate weighs 24 kg, the pallet weighs 10 kg.",)),
         ("2 + 0.5 = 2.5 hours", ("2 hours", "0.5 hours")),
         ("Ann ran 6 + 4 = 10 miles.", ("Ann ran 6 miles on Monday.", "Ann ran 4 miles on Tuesday.")),
+        ("Bob has 12 * 7 = 84 pens.", ("A box holds 12 pens.", "Bob has 7 boxes.")),
+        ("Max buys 24 * 9 = 216 bottles.", ("A crate holds 24 bottles.", "Max buys 9 crates.")),
+        ("Jo has 20 - 5 = 15 apples.", ("Jo has 20 apples.", "She eats 5 apples.")),
+        ("Jo has 7 + 3 = 10 apples.", ("Jo has 7 apples.", "Jo gets 3 apples.")),
         ("Jo earns 45 * 4 = 180 dollars a week.", ("Jo earns 45 dollars a day.", "Jo works 4 days a week.")),
     ],
 )
@@ -79,6 +83,12 @@ def test_these_do_not(said, cited, why):
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_statements_that_only_look_grounded_are_refused(kind):
     passed = [said for said, cited in HOSTILE[kind] if not lack_of(said, cited)]
+    assert passed == []
+
+
+@pytest.mark.parametrize("kind", LOOK_ALIKES)
+def test_statements_that_quote_only_a_part_are_refused(kind):
+    passed = [said for said, cited in LOOK_ALIKES[kind] if not lack_of(said, cited, cited)]
     assert passed == []
 
 

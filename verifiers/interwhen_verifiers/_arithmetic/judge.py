@@ -415,10 +415,30 @@ def _bitwise(node: Node) -> Node:
     return mapped(node, change)
 
 
+def _unlabelled(node: Node) -> Node:
+    """Return *node* without a first number that may be a label, as in ``Player 2 - 5 * 3 = 15``.
+
+    A single number is not left, because ``4 - 2 = 2`` is an equation.
+    """
+    rest = _without_label(node)
+    return node if bare(rest) else rest
+
+
+def _without_label(node: Node) -> Node:
+    if not isinstance(node, Binary) or node.operator not in {"+", "-"}:
+        return node
+    label = node.left
+    if not isinstance(label, Number):
+        return node._replace(left=_without_label(label))
+    is_spaced = next(numbers(node.right)).start > label.end + 1
+    return node.right if node.operator == "-" and is_spaced and not label.places else node
+
+
 _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
     (_regrouped("*"), "a product after a division can be read in two ways"),
     (_regrouped("/"), "a division after a division can be read in two ways"),
     (_bitwise, "the sign for powers may be exclusive or"),
+    (_unlabelled, "the first number may be a label"),
 )
 
 
@@ -447,6 +467,8 @@ def is_value(side: Side, value: Value) -> bool | None:
         return True
     if side.doubt or number is None or number.percent or number.loose:
         return None
+    if number.places == 3 and stated * 1000 == value:
+        return None  # a point may separate thousands
     near = magnitude(stated - value) * 50 <= magnitude(value) and isinstance(value, Fraction)
     return None if near or magnitude(stated - value) < 1 else False
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
-from interwhen_verifiers._arithmetic.judge import unambiguous
+from interwhen.toolkit import normalize
+
+from interwhen_verifiers._arithmetic.chains import find_chains
+from interwhen_verifiers._arithmetic.judge import Differs, compare, unambiguous
 from interwhen_verifiers._arithmetic.nodes import (
     Binary,
     Node,
@@ -21,7 +26,8 @@ from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.vocabulary import words_of
 
 MAX_QUESTION = 2000
-"""The most characters of a question that is searched for a computation."""
+"""The most characters of a question that is searched for a computation, and of the end of a prompt that is searched for
+false equations."""
 _ASKING = words_of(
     "calculate compute evaluate solve simplify find work out what what's is the value of result answer please give me "
     "state final to following arithmetic problem expression equation sum product quotient difference how much does "
@@ -72,7 +78,10 @@ def read_problem(question: str, context: str) -> Problem:
 
     *question* is the last message of the user, and *context* the text of the task, or its end.
     """
-    return Problem(_computation(question, context), setting_of(context, PLAIN), context)
+    setting = setting_of(context, PLAIN)
+    if "left to right" in context or "precedence" in context or _FIRST.match(question):
+        setting = setting._replace(in_order=True)
+    return Problem(_computation(question, context), setting, context)
 
 
 def _computation(question: str, context: str) -> Node | None:
@@ -158,12 +167,47 @@ def answer_in(text: str) -> Answer | None:
     stop = len(tokens)
     while stop > first and (tokens[stop - 1].kind in {"math", "cur"} or tokens[stop - 1].text in _ENDS):
         stop -= 1
+    has_sign = first < stop and tokens[first].text == "-"
+    if has_sign and found[0].rstrip(" *_")[-1:].lower() in {"r", "t"}:
+        return None  # "Answer - 15": a dash
     side = Parser(tokens, first, stop).side(whole=True)
     if side is None or side.units or side.remark or side.currency:
         return None
+    if has_sign and tokens[first].end < tokens[first + 1].start:
+        side = side._replace(doubt=side.doubt or "the sign may be a dash")
     return Answer(side, found["said"] is not None)
 
 
 def is_stated_by(problem: Problem, side: Side) -> bool:
     """Tell whether *side* is written like the computation that the question asks for; false if it asks for none."""
     return problem.node is not None and render(side.node) == render(problem.node)
+
+
+def doubt_of_prompt(problem: Problem, left: Side, right: Side) -> str:
+    """Return why the false equation of *left* and *right* may be right after the prompt; empty if nothing says so.
+
+    The prompt may state the equation itself, as ``2+3=10`` or ``2 + 3 = 10``. If it states two false equations or more,
+    it may be a riddle in which the signs have another meaning.
+    """
+    given = _false_equations(problem.text[-MAX_QUESTION:])
+    if _spelled(left, right) in given:
+        return "it stands in the prompt, too"
+    return "the operation may be defined in the prompt" if len(given) > 1 else ""
+
+
+@lru_cache(maxsize=4)
+def _false_equations(text: str) -> frozenset[str]:
+    return frozenset(
+        _spelled(left, right)
+        for line in text.split("\n")
+        if "=" in line
+        for chain in find_chains(tokenize(normalize(line).text))
+        for relation, (left, right) in zip(chain.links, pairwise(chain.sides), strict=True)
+        if isinstance(
+            compare(left, right, relation=relation, doubt="", setting=PLAIN, rounding="shown-digits"), Differs
+        )
+    )
+
+
+def _spelled(left: Side, right: Side) -> str:
+    return f"{render(left.node)} = {render(right.node)}"

@@ -1,4 +1,4 @@
-"""The arithmetic that a text announces: a modulus, a base, an operation that it defines."""
+"""The arithmetic that a text announces: a modulus, a base, an operation that it defines, an order of operations."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from interwhen_verifiers._arithmetic.nodes import Binary, Node, NoValueError, Number, exact, mapped, numbers, value_of
+from interwhen_verifiers._arithmetic.nodes import (
+    Binary,
+    Group,
+    Node,
+    NoValueError,
+    Number,
+    Operator,
+    exact,
+    mapped,
+    numbers,
+    value_of,
+)
 
 MOST = 16
 """The most moduli, and the most bases, that are kept for a text."""
@@ -60,10 +71,12 @@ class Setting(NamedTuple):
     bases: frozenset[int] = frozenset()
     defines: bool = False
     """Whether the text defines an operation by a formula."""
+    in_order: bool = False
+    """Whether the prompt speaks of operations from left to right, or of their precedence."""
 
     def marks(self) -> str:
         """Return the part of a claim's key that depends on the setting."""
-        return f"{sorted(self.moduli)}{sorted(self.bases)}{self.defines}"
+        return f"{sorted(self.moduli)}{sorted(self.bases)}{self.defines}{self.in_order}"
 
 
 PLAIN = Setting()
@@ -98,7 +111,7 @@ def setting_of(text: str, before: Setting = PLAIN) -> Setting:
     defines = before.defines or (defines and _DEFINED.search(text) is not None) or _lets(text)
     if before.moduli >= moduli and before.bases >= bases and before.defines == defines:
         return before
-    return Setting(_some(before.moduli | moduli), _some(before.bases | bases), defines)
+    return Setting(_some(before.moduli | moduli), _some(before.bases | bases), defines, before.in_order)
 
 
 def _lets(text: str) -> bool:
@@ -128,6 +141,8 @@ def in_setting(left: Node, right: Node, setting: Setting) -> str:
     """
     if setting.defines and (isinstance(left, Binary) or isinstance(right, Binary)):
         return "the operation may be defined in the text"
+    if setting.in_order and value_of(_in_order(left)) == value_of(_in_order(right)) is not None:
+        return "the operations may be meant in the order in which they are written"
     difference = _difference(left, right)
     if difference is None:
         return ""
@@ -161,3 +176,21 @@ def _agree_in(base: int, left: Node, right: Node) -> bool:
         return exact(mapped(left, change)) == exact(mapped(right, change))
     except (ValueError, NoValueError):
         return False
+
+
+def _in_order(node: Node) -> Node:
+    """Return *node* with its operations, except powers, applied from left to right: ``2 + 3 * 4`` is 20."""
+    (_, result), *rest = _operands(node)
+    for operator, operand in rest:
+        result = Binary(operator, operator, result, operand)
+    return result
+
+
+def _operands(node: Node) -> list[tuple[Operator, Node]]:
+    """Return the operands of *node*, each with the operator before it. The operator of the first one has no meaning."""
+    if isinstance(node, Group):
+        return [("+", Group(_in_order(node.inner)))]
+    if not isinstance(node, Binary) or node.operator == "^":
+        return [("+", node)]
+    (_, first), *rest = _operands(node.right)
+    return [*_operands(node.left), (node.operator, first), *rest]

@@ -18,31 +18,31 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 from interwhen import Pass, Scope, Span, Unknown, Verdict, Violation
-from interwhen.sandbox import Crashed, Denied, Limited, Limits, ProcessSandbox, Returned, Script
+from interwhen.sandbox import Call, Crashed, Denied, Json, Limited, Limits, ProcessSandbox, Returned
 
 from interwhen_verifiers._blocks import line_span
 from interwhen_verifiers._command.checker import MOST, Checker, Diagnostic
 
 _MIB = 1 << 20
 _MOST_OUTPUT = 256 * 1024
-_MARK = "interwhen: step"
-_DRIVER = f"""
-import json, os, subprocess, sys
-steps, more = json.load(open("steps.json"))
-for number, argv in enumerate(steps):
-    try:
-        code = subprocess.call(argv, stdin=subprocess.DEVNULL, env={{**os.environ, **more}})
-    except OSError as error:
-        code = "missing"
-    if code != 0:
-        break
-sys.stdout.flush()
-sys.stderr.write("\\n{_MARK} %d %s\\n" % (number, code))
+_DRIVER = """
+import os, subprocess
+def run(file, text, steps, more):
+    with open(file, "wb") as opened:
+        opened.write(text.encode())
+    for number, argv in enumerate(steps):
+        try:
+            code = subprocess.call(argv, stdin=subprocess.DEVNULL, env={**os.environ, **dict(more)})
+        except OSError as error:
+            code = None
+        if code != 0:
+            break
+    return [number, code]
 """
 """The program that runs the steps inside the sandbox.
 
-Its last line names the last step and the exit code of that step, or ``missing`` if the step could not be started. The
-lines before are the output of the steps.
+It returns the index of the last step and the exit code of that step, or ``None`` if the step could not be started. The
+steps do not inherit the descriptor of the returned value, and anything that they print is only output.
 """
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
@@ -83,13 +83,19 @@ async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable:
         processes=32,
     )
     placed = [[part.replace("{file}", checker.file) for part in argv] for argv in checker.steps]
-    given = {checker.file: text, "steps.json": json.dumps([placed, dict(checker.environment)]).encode()}
+    steps: list[Json] = [[*argv] for argv in placed]
+    more: list[Json] = [[*pair] for pair in checker.environment]
+    call = Call(source=_DRIVER, function="run", arguments=(checker.file, text.decode(), steps, more))
     async with ProcessSandbox(site=checker.site, readable=(*checker.readable, *readable)) as sandbox:
-        outcome = await sandbox.run(Script(source=_DRIVER, files=given), limits)
+        outcome = await sandbox.run(call, limits)
     output = f"{outcome.record.stdout}\n{outcome.record.stderr}"
     match outcome:
+        case Returned(value=[int(number), int(code)]):
+            return Ran(number, code, output)
+        case Returned(value=[int(number), None]):
+            return Ran(number, None, output, missing=True)
         case Returned():
-            return _told(output)
+            return Ran(output=output, trouble="it ended before it could say how")
         case Limited(which=which):
             return Ran(output=output, trouble=f"it ran into the limit of {which}")
         case Denied(what=what):
@@ -126,16 +132,6 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
             ran, trouble=f"the search for diagnostics in its output failed with exit code {ended.returncode}"
         )
     return replace(ran, trouble="the pattern for its diagnostics took too long on its output")
-
-
-def _told(output: str) -> Ran:
-    head, mark, tail = output.rpartition(_MARK)
-    step, _, code = tail.strip().partition(" ")
-    if not mark or not step.isdigit():
-        return Ran(output=output, trouble="it ended before it could say how")
-    if code == "missing":
-        return Ran(int(step), None, head, missing=True)
-    return Ran(int(step), int(code), head)
 
 
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:

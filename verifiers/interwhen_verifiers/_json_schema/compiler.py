@@ -22,6 +22,8 @@ _OLD = ("draft-03", "draft-04")
 """Drafts in which keywords have other meanings. With them, incomplete documents are judged by their syntax only."""
 _REF_ALONE = ("draft-06", "draft-07")
 """Drafts in which the keywords beside a ``$ref`` have no effect."""
+_NEW_WORDS = frozenset(("prefixItems",))
+"""Keywords without effect in drafts before 2020-12."""
 _DEEPEST = 40
 """The deepest nesting of references and combinations that is followed."""
 _WIDEST = 400
@@ -69,6 +71,7 @@ class Compiler:
         dialect = str(root.get("$schema", "")) if isinstance(root, Mapping) else ""
         self.judges_prefixes = not any(old in dialect for old in _OLD)
         self._ref_alone = any(old in dialect for old in _REF_ALONE)
+        self._without = _NEW_WORDS if self._ref_alone or "2019-09" in dialect else frozenset()
         self._refs = not _has_inner_ids(root)
         self._nodes: dict[int, Node] = {}
         self._gathered = 0
@@ -108,7 +111,7 @@ class Compiler:
                 self._gather(found[0], leaves, groups, depth + 1)
             if self._ref_alone:
                 return
-        leaves.append(_leaf(schema))
+        leaves.append(_leaf({word: value for word, value in schema.items() if word not in self._without}))
         for inner in _listed(schema.get("allOf")):
             self._gather(inner, leaves, groups, depth + 1)
         for word in ("anyOf", "oneOf"):  # oneOf, too, needs at least one member that fits

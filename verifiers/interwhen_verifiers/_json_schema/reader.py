@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from math import inf
 from typing import Any, Literal
 
 from interwhen_verifiers._json_schema import constraints
@@ -46,7 +47,8 @@ class Reader:
         """Read *text*, which follows *state*, up to the end of the document.
 
         Returns the next state, the number of characters that were read, and the error or ``None``. After an error,
-        and after a number of more than 400 characters, the mode of the state is ``lost``: nothing more is read.
+        and after a number of more than 400 characters or beyond the range of floats, the mode of the state is ``lost``:
+        nothing more is read.
         Complete strings of up to ``kept`` characters that must match a pattern are added to *texts*. They are not
         matched here, since matching may be slow.
         """
@@ -359,6 +361,9 @@ class _Step:
         if _NUMBER.fullmatch(self._read) is None:
             raise _Stop("invalid JSON: a number ends too early")
         value = json.loads(self._read)
+        if value in (inf, -inf):
+            self._mode = "lost"
+            return
         self.at -= 1
         self._demand(constraints.scalar(value))
         self.at += 1

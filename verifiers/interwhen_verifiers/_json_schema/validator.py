@@ -16,6 +16,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from math import inf
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -171,10 +173,15 @@ class Judge:
         try:
             # No formats are checked: the format "regex" would compile patterns by re.
             kind.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))
+            self._text = json.dumps(schema, allow_nan=False)
         except jsonschema.SchemaError as error:
             raise UsageError(
                 f"json_schema: schema must be a valid JSON Schema, got an error at {error.json_path}: "
                 f"{error.message:.300}; correct it"
+            ) from error
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"json_schema: schema must have JSON values only, got {schema!r:.100}: {error}; correct it"
             ) from error
         elsewhere = collected(schema, allowed)
         patterns = set(_patterns_in([schema, *elsewhere.values()]))
@@ -226,7 +233,12 @@ def _built(text: str) -> Any:
     """
     schema, elsewhere = json.loads(text)
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
-    ours = {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional}
+    ours = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional,
+        "multipleOf": _multiple_of,
+    }
     known = {word: function for word, function in ours.items() if word in kind.VALIDATORS}
     return extend(kind, known)(schema, registry=registry_of(elsewhere))
 
@@ -261,6 +273,12 @@ def _additional(validator: Any, wanted: Any, instance: Any, schema: Mapping[str,
             yield from validator.descend(instance[name], wanted, path=name)
     elif not wanted and more:
         yield jsonschema.ValidationError(f"no property may be named {', '.join(map(repr, more[:5]))}")
+
+
+def _multiple_of(validator: Any, step: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    # As decimals: 19.99 is a multiple of 0.01, and the quotient of the two floats is no whole number.
+    if validator.is_type(instance, "number") and Fraction(str(instance)) % Fraction(str(step)):
+        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {step!r}")
 
 
 def _parts(schemas: Schemas) -> Iterator[Mapping[str, Any]]:
@@ -302,7 +320,7 @@ def validate(document: str, judge: Any) -> Verdict:
     if len(document) > _LARGEST:
         return Unknown(f"a document of more than {_LARGEST:,} characters is not judged")
     try:
-        value = json.loads(document, object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(document, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_float)
     except _DoubleKeyError as error:
         return Violation(why=f"the key '{error}' stands twice in one object")
     except RecursionError:
@@ -360,6 +378,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _DoubleKeyError(_clean(key)[:80])
         found[key] = value
     return found
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (inf, -inf):
+        raise ValueError("a number has too many digits")
+    return value
 
 
 def _no_constant(name: str) -> Any:

@@ -73,6 +73,8 @@ class Case:
     """The operator of a test that compares a call with an expected value, such as ``Eq``; empty for any other test."""
     outside: str
     """The statements that the comparison needs."""
+    in_order: tuple[Question, ...] = ()
+    """The same questions after all calls of the tests before it, for code that has a state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class Step:
     """The names that it sets."""
     reads: frozenset[str]
     """The names that it reads or binds."""
+    text: str
     changes: bool
     """Whether it may change the variables that it reads, as a call of a method may."""
 
@@ -291,7 +294,8 @@ class Reader:
             isinstance(inner, ast.Subscript | ast.Attribute) and isinstance(inner.ctx, ast.Store | ast.Del)
             for inner in ast.walk(node)
         )
-        self._before.append(Step(node, binds, read_names(node), changes=not quiet and (calls or stores)))
+        changes = not quiet and (calls or stores)
+        self._before.append(Step(node, binds, read_names(node), ast.unparse(node), changes))
 
     def _assert(self, test: ast.expr) -> None:
         match test:
@@ -352,14 +356,15 @@ class Reader:
     def _case(
         self, test: ast.expr, residual: ast.expr, questions: list[ast.expr], tables: frozenset[str]
     ) -> Case | None:
-        asked: list[Question] = []
-        inner_names: set[str] = set()
-        for node in questions:
-            steps = self.needed(read_names(node))
-            inner_names |= {name for step in steps for name in step.binds if _is_value(step)}
-            asked.append(Question("\n".join(ast.unparse(step.node) for step in steps), ast.unparse(node)))
+        inner_names = {
+            name
+            for node in questions
+            for step in self._needed(read_names(node))
+            for name in step.binds
+            if _is_value(step)
+        }
         wanted = {name for name in read_names(residual) if not name.startswith("_v")}
-        outer = self.needed(wanted)
+        outer = self._needed(frozenset(wanted))
         # The expected values must not go in with the call: a table of inputs and outputs, for example. A variable that
         # is an argument as a whole is an input.
         compared = {name for step in outer for name in step.binds if _is_value(step)} | wanted | tables
@@ -369,17 +374,43 @@ class Reader:
         if any(step.reads & self.names for step in outer) or wanted & self.names:
             return None
         shown, relation = _described(test, questions, residual)
-        return Case(shown, tuple(asked), residual, relation, "\n".join(ast.unparse(step.node) for step in outer))
+        asked = tuple(map(self.question, questions))
+        in_order = tuple(self.question(node, in_order=True) for node in questions)
+        return Case(shown, asked, residual, relation, "\n".join(step.text for step in outer), in_order)
 
-    def needed(self, names: Iterable[str]) -> list[Step]:
-        """Return the statements, in order, that bind or change the variables *names*, and those that these need."""
-        wanted = set(names) - self.names
-        found: list[Step] = []
-        for step in reversed(self._before):
-            if step.binds & wanted or (step.changes and step.reads & wanted):
-                found.append(step)
-                wanted |= set(step.reads) - self.names
-        return found[::-1]
+    def question(self, node: ast.expr, *, in_order: bool = False) -> Question:
+        """Return the question *node* with the statements that it needs; *in_order*: also with all calls of the code."""
+        steps = self._needed(read_names(node), in_order=in_order)
+        return Question("\n".join(step.text for step in steps), ast.unparse(node))
+
+    def _needed(self, names: frozenset[str], *, in_order: bool = False) -> list[Step]:
+        """Return the statements, in order, that bind or change the variables *names*, and those that these need.
+
+        *in_order*: return also all statements that call the code, since it may have a state, and those that they need.
+        """
+        known = frozenset(name for step in self._before for name in step.binds)
+        known = known | self.names if in_order else known - self.names
+        wanted, found = known & (names | self.names), []
+        while True:
+            parts = self._parts_of(wanted)
+            found = [step for step in self._before if step.binds & wanted or (step.changes and step.reads & parts)]
+            more = wanted.union(*(step.reads & known for step in found))
+            if more == wanted:
+                return found
+            wanted = more
+
+    def _parts_of(self, names: frozenset[str]) -> frozenset[str]:
+        """Return *names*, and the variables that may hold the same objects or parts of them, such as rows of a grid."""
+        found = names
+        for step in self._before:
+            match step.node:
+                case ast.Assign(value=ast.Name() | ast.Attribute() | ast.Subscript() as value) if (
+                    read_names(value) & found
+                ):
+                    found |= step.binds
+                case _:
+                    pass
+        return found
 
 
 class _Inside(ast.NodeTransformer):

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -32,6 +33,8 @@ class Example:
     """The statement."""
     question: Question
     """The expression of the statement, with the earlier statements that it needs."""
+    in_order: Question
+    """The same question after all calls of the examples before it, for code that has a state."""
     want: str
     """The expected output; empty if there is none."""
     own: bool = False
@@ -52,9 +55,7 @@ def examples_of(text: str, names: frozenset[str]) -> list[Example]:
         match tree.body:
             case [ast.Expr(value=value)]:
                 if read_names(value) & names and len(found) < _MOST:
-                    steps = reader.needed(read_names(value))
-                    setup = "\n".join(ast.unparse(step.node) for step in steps)
-                    found.append(Example(source, Question(setup, ast.unparse(value)), want))
+                    found.append(Example(source, reader.question(value), reader.question(value, in_order=True), want))
             case _:
                 pass
         for node in tree.body:
@@ -92,7 +93,9 @@ def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held",
     """
     if not want:
         return "unclear"
-    if printed.split() == want.split() or (value is not None and shown.split() == want.split()):
+    if _lines(printed) == _lines(want) or (value is not None and _lines(shown) == _lines(want)):
+        return "held"
+    if value is not None and not {"'", '"'} & set(want) and shown.split() == want.split():
         return "held"
     if parsed(want) is None:
         return "unclear"
@@ -111,11 +114,18 @@ def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held",
     return "held" if same else (repr(got), repr(expected))
 
 
+def _lines(text: str) -> list[str]:
+    # The lines of an example have no tabs and no spaces around them, and an empty line ends it.
+    return [line.strip() for line in text.expandtabs().splitlines() if line.strip()]
+
+
 def _rounds(got: object, expected: object, want: str) -> bool:
     if not (isinstance(got, int | float) and isinstance(expected, float) and not isinstance(got, bool)):
         return False
-    digits = len(want.partition(".")[2])
-    return abs(got - expected) <= 10.0**-digits
+    # As decimals: the difference of the binary numbers 0.6 and 0.5 is less than 0.1.
+    wanted, shown = Decimal(want), Decimal(repr(got))
+    last = min(int(wanted.as_tuple().exponent), 0)
+    return shown.is_finite() and abs(shown - wanted) < Decimal(1).scaleb(last)
 
 
 Told: TypeAlias = dict[str, Any]
@@ -320,15 +330,32 @@ async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str])
 
 
 async def _judged(asking: _Asking, tests: Tests, *, earlier: bool = False, bare: bool = False) -> Told | Outcome:
+    found = await _found(asking, tests, earlier=earlier, bare=bare)
+    if found.failed is not None:
+        # The code may have a state, such as a counter, that the tests before have changed. In the process of this call,
+        # it may see what they expect, so the result can withdraw a failure and cannot be a pass.
+        in_order = _in_order(found.failed)
+        if in_order != tests and (await _found(asking, in_order, earlier=earlier, bare=bare)).first is None:
+            found.first, found.counts["unreached"] = None, found.counts["unreached"] + 1
+    if found.first is not None:
+        return found.first
+    return {"kind": "passed", **found.counts}
+
+
+def _in_order(test: Case | Example) -> Tests:
+    if isinstance(test, Case):
+        return Tests(((frozenset(), Cases((replace(test, questions=test.in_order),))),))
+    return Tests(examples=(replace(test, question=test.in_order),))
+
+
+async def _found(asking: _Asking, tests: Tests, *, earlier: bool, bare: bool) -> _Found:
     answers = await asking.ask(tests.questions(), earlier=earlier, bare=bare)
     # The model chose the values. Reading and comparing them may take long, so it happens in a thread.
     found = await anyio.to_thread.run_sync(_compare_all, tests, answers)
     if found.waiting and found.first is None:
         for case, told in zip(found.waiting, await asking.hold([call for _, call, _ in found.waiting]), strict=True):
             found.settle(case, told)
-    if found.first is not None:
-        return found.first
-    return {"kind": "passed", **found.counts}
+    return found
 
 
 @dataclass
@@ -337,10 +364,17 @@ class _Found:
 
     first: Told | Outcome | None = None
     """The report on the first test found that fails or has no value."""
+    failed: Case | Example | None = None
+    """This test, if its call has a wrong value or raises."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
     """How many tests of each kind in ``_COUNTS`` were found so far."""
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
     """The tests that need code of their own to compare values: each with its call of the sandbox, and the values."""
+
+    def note(self, test: Case | Example) -> None:
+        """Note that *test* was compared last: it is the one that has failed, if ``first`` says that one has."""
+        if isinstance(self.first, dict) and self.first["kind"] == "failed":
+            self.failed = test
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
         """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
@@ -356,7 +390,7 @@ class _Found:
             self.counts["asserts"] += 1
             self.counts["of_task"] += 1
         elif self.first is None:
-            self.first = _failed(case, values)
+            self.first, self.failed = _failed(case, values), case
 
 
 def _compare_all(tests: Tests, answers: _Answers) -> _Found:
@@ -366,9 +400,11 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
         for case in program.cases:
             if found.first is None:
                 _compare(case, answers, found)
+                found.note(case)
     for example in tests.examples:
         if found.first is None:
             _compare_example(example, answers, found)
+            found.note(example)
     return found
 
 

@@ -1,0 +1,73 @@
+"""What a prompt says about the equations and answers of the text: stated equations, riddles, and orders of operations."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import Pass, Unknown, Violation
+from tests.verifiers.arithmetic_support import judge
+
+RIDDLE = "If 2 + 3 = 10, 7 + 2 = 63 and 6 + 5 = 66, then what is 9 + 7?"
+CLAIM = "Is 17*24 = 418 correct?"
+CHAIN = "Work out the chain from left to right. The chain is 12, + 30, * 2"
+
+
+def refuted(text: str, prompt: str) -> list[str]:
+    return [found.text for found in judge(text, prompt) if isinstance(found.verdict, Violation)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2+3=10", r"\(2 + 3 = 10\)", "2 + 3 = **10**", "7 + 2 = 63 = 7 × 9", "**6+5** = 66", "9 + 7 = 144"],
+)
+def test_equations_of_a_riddle_are_not_refuted(text: str) -> None:
+    assert refuted(text, "What is it?")
+    assert not refuted(text, RIDDLE)
+
+
+@pytest.mark.parametrize(
+    "text", ["17 × 24 = 418", "The claim is 17 × 24 = 418.", "Let me check $17*24 = 418$: it is 408."]
+)
+def test_an_equation_of_the_prompt_is_not_refuted_in_another_spelling(text: str) -> None:
+    assert not refuted(text, CLAIM)
+
+
+def test_one_stated_equation_changes_nothing_for_others() -> None:
+    assert refuted("17 × 4 = 78", CLAIM)
+    assert refuted("17 × 4 = 78", "Is 17 * 24 = 408? Is 5 + 3 = 8, and 10/3 = 3.33?")
+
+
+def test_equations_that_follow_the_order_of_the_prompt_are_not_refuted() -> None:
+    for text in ("12 + 30 * 2 = 84", "12 + 30 * 2 = 42 * 2 = 84", "(12 + 30 * 2) - 2^3 = 76"):
+        assert refuted(text, "What is it?")
+        assert not refuted(text, CHAIN)
+        assert not refuted(text, "Start with 12. Add 30. Multiply by 2. What is the result?")
+    assert refuted("12 + 30 * 2 = 85", CHAIN)
+
+
+@pytest.mark.parametrize(
+    "text", ["Answer - 15", "Answer – 15", "**Answer** - 15", "The answer is – 15", "Answer: - 15"]
+)
+def test_a_dash_before_an_answer_is_no_sign(text: str) -> None:
+    assert not refuted(text, "What is 5 * 3?")
+
+
+def test_a_sign_before_an_answer_is_read() -> None:
+    assert refuted("Answer: -15", "What is 5 * 3?") == ["-15"]
+    (found,) = judge("Answer: - 3", "What is 5 - 8?")
+    assert isinstance(found.verdict, Pass)
+    assert found.verdict.scope == "answer"
+    assert not any(isinstance(found.verdict, Pass) for found in judge("Answer - 3", "What is 5 - 8?"))
+
+
+def test_an_answer_may_have_a_point_between_thousands() -> None:
+    (found,) = judge("Answer: 2.579", "What is 578 + 2001?")
+    assert isinstance(found.verdict, Unknown)
+
+
+@pytest.mark.parametrize(
+    "text", ["Player 2 - 5 * 3 = 15", "**Player 1** - 3 + 4 = 7", "2 – 5 * 3 = 15", "Car 2 - 20 / 4 = 5"]
+)
+def test_a_first_number_may_be_a_label(text: str) -> None:
+    assert not refuted(text, "")
+    assert refuted("Player 2 - 5 * 3 = 16", "")
+    assert refuted("We get 2-5*3 = 15", "")
