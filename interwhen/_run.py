@@ -100,7 +100,7 @@ def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     contradicts itself, or if this version builds another trace from its facts.
     """
     found = read_journal(journal)
-    past = rebuild(found, recorded_monitors(found.header))
+    past = rebuild(found, recorded_monitors(found.header, found.path))
     result = result_of(past)
     events = tuple(past.core.events)
     transcript = past.core.transcript
@@ -368,7 +368,7 @@ def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
 
     Without any text, there is one empty trace.
     """
-    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
+    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header, found.path)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
     recorded = _RecordedTrace()
@@ -955,7 +955,7 @@ def resume(
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
     if monitors is None and _is_over(found):
-        watchers: tuple[Monitor, ...] = recorded_monitors(found.header)
+        watchers: tuple[Monitor, ...] = recorded_monitors(found.header, found.path)
     else:
         watchers = _watchers(found, monitors)
     past = rebuild_to_go_on(found, watchers)
@@ -995,7 +995,7 @@ def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = Fal
 
 
 def _is_over(found: Journaled) -> bool:
-    return rebuild_to_go_on(found, recorded_monitors(found.header)).summary is not None
+    return rebuild_to_go_on(found, recorded_monitors(found.header, found.path)).summary is not None
 
 
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:

@@ -101,8 +101,8 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     name = settings.name
     try:
         data = (settings.store or Files()).read(name)
-    except (OSError, ValueError) as error:  # ValueError: the path has a NUL character
-        why = error.strerror if isinstance(error, OSError) else error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
         raise JournalError(
             name, f"it must be a readable file, and is not ({why}): correct the path or its permissions"
         ) from error
