@@ -205,6 +205,8 @@ def run_id(path: Path) -> str:
 
 def _is_journal(path: Path) -> bool:
     try:
+        if not path.is_file():  # to open a named pipe waits for a writer
+            return False
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
@@ -340,6 +342,8 @@ class GrowingRun:
         """
         with self._lock:
             self._read()
+            if begin > self._reader.offset:
+                return None
             mark = self._marks.get(begin) if begin else PartMark()
             if mark is None:
                 # A reader that stops at this offset is in the state that ours had there, and so is its mark.

@@ -44,6 +44,23 @@ def test_a_result_as_json(path, tmp_path, capsys):
     assert "which does not say how to make them" in capsys.readouterr().err
 
 
+def test_lone_surrogates_are_escaped(tmp_path, capsys):
+    odd = interwhen.verifier(name="odd", version="1")(lambda _: interwhen.Pass())
+    monitor = interwhen.Monitor(
+        name="odd",
+        trigger=interwhen.Lines(),
+        extractor=lambda segment: [interwhen.Claim(key=segment.text, span=segment.span)],
+        verifier=odd,
+        delivery="observe",
+    )
+    path = tmp_path / "run.journal"
+    with interwhen.run_sync(ScriptedModel(["\ud800 = 1\n"]), "Q", monitors=[monitor], journal=path) as run:
+        run.drain()
+    assert recheck(path, "--json") == 3
+    [row] = map(json.loads, capsys.readouterr().out.splitlines())
+    assert row["key"] == "\ud800 = 1"
+
+
 def test_a_changed_result_is_refused(path, tmp_path, capsys):
     file = tmp_path / "result.json"
     result = interwhen.read_journal(path).result

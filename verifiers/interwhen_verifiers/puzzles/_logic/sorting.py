@@ -424,7 +424,8 @@ def _where(said: WordChain, first: WordGroup, last: WordGroup) -> Span:
 
 
 def _judge_answer(problem: Words, text: str) -> Verdict:
-    listed = [word.rstrip(".'") for word in re.findall(WORD, text)]
+    plain = re.sub(r"(?<=\w)\.?\s?\([^()]*+\)", "", text)  # "fig pear (2 words)"
+    listed = [word.rstrip(".'") for word in re.findall(WORD, plain)]
     listed = [word for at, word in enumerate(listed) if not _joins(problem, listed, at)]
     prose = next((at for at, word in enumerate(listed) if word.casefold() in PROSE and word not in problem.given), None)
     if prose is not None and prose < len(problem.given):
