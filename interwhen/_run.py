@@ -454,13 +454,13 @@ class _CheckedCharacters:
 
     *on_progress* is called at each event with the estimate and with *total*, the number of all characters. The estimate
     is the number of characters that were read, times the share of the started checks that have ended, and at most
-    *total*.
+    *total*. It never decreases.
     """
 
     def __init__(self, total: int, on_progress: OnProgress | None) -> None:
         self._total = total
         self._on_progress = on_progress
-        self._read = self._started = self._settled = 0
+        self._read = self._started = self._settled = self._estimate = 0
 
     def note(self, event: Event) -> None:
         self._read += len(event.text) if isinstance(event, Delta) else 0
@@ -470,7 +470,8 @@ class _CheckedCharacters:
             # Text is read faster than slow checks end, so it counts by the share of its checks that have ended.
             # Skipped checks end without a start.
             share = min(1.0, self._settled / self._started) if self._started else 1.0
-            self._on_progress(min(int(self._read * share), self._total), self._total)
+            self._estimate = max(self._estimate, min(int(self._read * share), self._total))
+            self._on_progress(self._estimate, self._total)
 
 
 def _is_open(check: CheckRecord) -> bool:
