@@ -39,7 +39,15 @@ from interwhen.precompute._drafts import Drafts
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, ProducerSpec, is_whole, load_producers
+from interwhen.precompute._producer import (
+    Context,
+    ContextPiece,
+    PlannedStep,
+    ProducerSpec,
+    is_text,
+    is_whole,
+    load_producers,
+)
 from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
 from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
@@ -267,6 +275,10 @@ class Precomputer:
             raise UsageError(
                 f"kinds must be among {', '.join(get_args(Kind))}; got {sorted(unknown)}; choose some of these"
             )
+        if not is_text(name) or not name:
+            raise UsageError(
+                f"the name of a context must be a text that is not empty, got {name!r:.80}; choose another"
+            )
         record = ContextRecord.of(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
         return await self._entered(name)
@@ -434,9 +446,11 @@ class Precomputer:
 
         At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
         Without *embedder*, those without a common word or near number are left out. With it, all are also ranked by the
-        similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current,
-        and :class:`~interwhen.ModelError` if *embedder* fails.
+        similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current or
+        a limit is below 0, and :class:`~interwhen.ModelError` if *embedder* fails.
         """
+        if not (most >= 0 and budget >= 0):
+            raise UsageError(f"most and budget must be at least 0, got {most!r} and {budget!r}; correct them")
         prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
         nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
@@ -456,6 +470,8 @@ class Precomputer:
         text = "" if context is None else context.text
         if room is None:
             room = characters_in(window, text)
+        if not room >= 0:
+            raise UsageError(f"room must be at least 0 characters, got {room!r}; correct it")
         if len(text) <= room:
             return text
         found = await self.passages(ref, question, budget=min(BUDGET, room))
