@@ -268,7 +268,7 @@ def wrapped() -> list[object]:
     return []
 
 
-@interwhen.guard(calls=["arithmetic"], on_refused=str, context=["client"])
+@interwhen.guard(results=["arithmetic"], on_refused=str, context=["client"])
 def tool(path: str, client: object = None) -> int:
     return len(path)
 

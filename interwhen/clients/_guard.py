@@ -26,7 +26,7 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Stop
 from interwhen._types.results import Result
 from interwhen._types.segments import Claim, Segment, ToolCall
-from interwhen._types.triggers import ToolCalls
+from interwhen._types.triggers import ThinkEnd, ToolCalls
 from interwhen._types.verdicts import Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
 from interwhen.models._replay import Recording, ReplayModel
@@ -304,8 +304,9 @@ def guard(
     caller until they have ended. If such a function returns an awaitable, the check of the result runs where the
     caller awaits it.
 
-    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, and
-    if *results* are given for a generator, because it returns its values one by one.
+    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, for a
+    monitor that would never read the call or the result (because of its trigger or its phase), and if *results* are
+    given for a generator, because it returns its values one by one.
     """
     if tool is None:
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
@@ -314,8 +315,17 @@ def guard(
         raise UsageError(f"guard must get a function, got {tool!r:.200}: to give options, write @guard(calls=[...])")
     if isinstance(context, str):
         raise UsageError(f"guard(context=...) must be a list of names, got {context!r:.80}: write [{context!r:.80}]")
-    guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name, history, context)
-    return guarded.wrapped()
+    for option, given in (("on_refused", on_refused), ("history", history)):
+        if given is not None and not callable(given):
+            raise UsageError(f"guard({option}=...) must be a function, got {given!r:.80}: write a lambda around it")
+    of_calls, of_results = _refusing(calls), _refusing(results)
+    for monitor in of_calls:
+        if not isinstance(monitor.trigger, ToolCalls) or monitor.phase == "reasoning":
+            raise _blind("calls", "ToolCalls(), and not only the reasoning", monitor)
+    for monitor in of_results:
+        if isinstance(monitor.trigger, ThinkEnd) or monitor.phase == "reasoning":
+            raise _blind("results", "a trigger that reads the answer", monitor)
+    return _Guarded(tool, of_calls, of_results, on_refused, name, history, context).wrapped()
 
 
 class _Guarded:
@@ -467,6 +477,14 @@ def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
     return tuple(
         dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
         for monitor in load_monitors(cast("Any", specs))
+    )
+
+
+def _blind(option: str, reads: str, monitor: Monitor) -> UsageError:
+    """Return the error for *monitor*, which would never read what it has to check in *option*."""
+    return UsageError(
+        f"guard({option}=...) must have monitors with {reads}, got the monitor {monitor.name!r:.80} with "
+        f"{monitor.trigger!r:.80} and phase={monitor.phase!r}: choose another monitor, or change its trigger"
     )
 
 

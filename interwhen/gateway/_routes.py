@@ -127,8 +127,10 @@ Literal routes take precedence over routes with a placeholder: ``chat/completion
 id is *batch*.
 """
 
-_PLACES = {"{id}": r"[\w.:@~+-]+", "{path}": r"[\w.:@~+-]+(?:/[\w.:@~+-]+)*"}
-"""The characters that a placeholder matches. They mean the same escaped or not."""
+_SEGMENT = r"(?!\.\.?(?:/|$))[\w.:@~+-]+"
+_PLACES = {"{id}": _SEGMENT, "{path}": f"{_SEGMENT}(?:/{_SEGMENT})*"}
+"""What a placeholder matches: characters that mean the same escaped or not, but not the segments ``.`` and ``..``, with
+which an upstream could find another route."""
 
 
 class RouteMatch(NamedTuple):

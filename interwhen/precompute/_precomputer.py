@@ -39,7 +39,15 @@ from interwhen.precompute._drafts import Drafts
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, ProducerSpec, load_producers
+from interwhen.precompute._producer import (
+    Context,
+    ContextPiece,
+    PlannedStep,
+    ProducerSpec,
+    is_text,
+    is_whole,
+    load_producers,
+)
 from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
 from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
@@ -176,8 +184,8 @@ class Precomputer:
     explained at :meth:`ready`. *clock* returns the time of creation that items get, in seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
-    :class:`UsageError` if *model* is no :class:`~interwhen.Model`, if *passes*, *step_tokens* or *token_budget* is out
-    of range, or if a producer or monitor cannot be loaded, and :class:`StoreError` if the store cannot be opened.
+    :class:`UsageError` if *model* is no :class:`~interwhen.Model`, if a number is out of range, or if a producer or
+    monitor cannot be loaded, and :class:`StoreError` if the store cannot be opened.
     """
 
     def __init__(
@@ -206,10 +214,18 @@ class Precomputer:
                 f"model must be a Model, got {model!r:.200}; give an adapter, such as CompletionsModel(...)"
             )
         for label, value in (("passes", passes), ("step_tokens", step_tokens)):
-            if type(value) is not int or value < 1:
+            if not is_whole(value) or value < 1:
                 raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}; correct it")
-        if type(token_budget) is not int or token_budget < 0:
-            raise UsageError(f"token_budget must be a whole number of at least 0, got {token_budget!r}; correct it")
+        for label, value in (("token_budget", token_budget), ("passages", passages)):
+            if not is_whole(value) or value < 0:
+                raise UsageError(f"{label} must be a whole number of at least 0, got {value!r}; correct it")
+        for label, seconds in (("debounce", debounce), ("fresh_seconds", fresh_seconds)):
+            if not seconds >= 0:
+                raise UsageError(f"{label} must be at least 0 seconds, got {seconds!r}; correct it")
+        if not step_seconds > 0:
+            raise UsageError(f"step_seconds must be more than 0, got {step_seconds!r}; give for example 120.0")
+        if not 0 <= least_coverage <= 1:
+            raise UsageError(f"least_coverage must be from 0 to 1, got {least_coverage!r}; correct it")
         self.store = store if isinstance(store, Store) else open_store(store)
         self.model = model
         self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)
@@ -258,6 +274,10 @@ class Precomputer:
         if unknown := set(wanted) - set(get_args(Kind)):
             raise UsageError(
                 f"kinds must be among {', '.join(get_args(Kind))}; got {sorted(unknown)}; choose some of these"
+            )
+        if not is_text(name) or not name:
+            raise UsageError(
+                f"the name of a context must be a text that is not empty, got {name!r:.80}; choose another"
             )
         record = ContextRecord.of(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
@@ -426,9 +446,11 @@ class Precomputer:
 
         At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
         Without *embedder*, those without a common word or near number are left out. With it, all are also ranked by the
-        similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current,
-        and :class:`~interwhen.ModelError` if *embedder* fails.
+        similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current or
+        a limit is below 0, and :class:`~interwhen.ModelError` if *embedder* fails.
         """
+        if not (most >= 0 and budget >= 0):
+            raise UsageError(f"most and budget must be at least 0, got {most!r} and {budget!r}; correct them")
         prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
         nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
@@ -448,6 +470,8 @@ class Precomputer:
         text = "" if context is None else context.text
         if room is None:
             room = characters_in(window, text)
+        if not room >= 0:
+            raise UsageError(f"room must be at least 0 characters, got {room!r}; correct it")
         if len(text) <= room:
             return text
         found = await self.passages(ref, question, budget=min(BUDGET, room))

@@ -99,6 +99,23 @@ async def test_a_plain_tool_may_be_used_by_many_threads():
     assert sorted(text.startswith("moved") for text in found) == [False] * 10 + [True] * 10
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"calls": [word()]},
+        {"calls": [dataclasses.replace(no_call_with(), phase="reasoning", delivery="interrupt")]},
+        {"calls": [no_call_with(), word(delivery="observe")]},
+        {"results": [word(trigger=interwhen.ThinkEnd())]},
+        {"results": [word(phase="reasoning")]},
+        {"calls": [no_call_with()], "on_refused": "no"},
+        {"calls": [no_call_with()], "history": []},
+    ],
+)
+def test_a_monitor_that_would_read_nothing_and_an_option_of_another_type_are_refused(options):
+    with pytest.raises(UsageError, match=r"guard\(\w+=\.\.\.\) must"):
+        guard(lambda to: to, **options)
+
+
 def test_what_is_no_function_is_refused():
     with pytest.raises(UsageError):
         guard([no_call_with()])

@@ -28,6 +28,24 @@ def test_the_page_is_that_of_the_code():
     assert PAGE.read_text() == page(), "run python tests/gateway/server_routes.py > docs/routes.md"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "models/../responses/x"),
+        ("GET", "models/x/../../responses/x"),
+        ("GET", "models/.."),
+        ("GET", "models/./x"),
+        ("GET", "files/."),
+        ("POST", "uploads/../parts"),
+        ("DELETE", "models/../responses/x"),
+    ],
+)
+def test_a_path_that_an_upstream_may_resolve_to_another_is_unknown(method, path):
+    assert route_of(method, path, path).kind == "unknown"
+    assert route_of(method, path.replace("..", "%2e%2e"), path).kind == "unknown"
+    assert route_of("GET", "models/a..b/.c/d.", "models/a..b/.c/d.").kind == "plain"
+
+
 @pytest.mark.fault("G3", injected="each route of vLLM, llama.cpp, LiteLLM, Ollama", happens="as docs/routes.md says")
 @pytest.mark.parametrize("mode", MODES)
 def test_each_route_of_each_server_is_decided_by_the_table(mode, upstream, gateway, record_property):

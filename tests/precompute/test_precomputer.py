@@ -252,6 +252,9 @@ async def test_what_cannot_work_is_refused_at_once():
     pre = precomputer()
     for call, said in (
         (lambda: pre.add("book", {"a": 1}), "must be a text under a name that is not empty, got 'a': 1"),
+        (lambda: pre.add("book", {"a": "\ud800"}), "must be a text under a name that is not empty"),
+        (lambda: pre.add("", {"a": "x"}), "the name of a context must be a text that is not empty, got ''"),
+        (lambda: pre.add("\ud800", {"a": "x"}), "the name of a context must be"),
         (lambda: pre.add("book", 7), "must be a text or a mapping of names to texts, got 7"),
         (lambda: pre.add("book", {}, kinds=["fax"]), "kinds must be among facts, verifiers"),
         (lambda: pre.open("never"), "context 'never' must be in the store"),
@@ -263,6 +266,11 @@ async def test_what_cannot_work_is_refused_at_once():
     for options, said in (
         ({"passes": 0}, "passes must be .* at least 1, got 0"),
         ({"token_budget": -1}, "token_budget must be .* got -1"),
+        ({"passages": -1}, "passages must be .* at least 0, got -1"),
+        ({"debounce": float("nan")}, "debounce must be .* got nan"),
+        ({"fresh_seconds": -1.0}, "fresh_seconds must be .* got -1.0"),
+        ({"step_seconds": 0}, "step_seconds must be more than 0, got 0"),
+        ({"least_coverage": float("nan")}, "least_coverage must be from 0 to 1, got nan"),
         ({"producers": [Sums(), Sums()]}, "its own name, got 'sums' more than once"),
         ({"producers": [dataclasses.replace(Sums(), kind="fax")]}, "kind must be one of facts"),
         ({"producers": ["missing"]}, "not installed"),

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Claim, Lines, Message, Monitor, Pass, Violation, verifier
+from interwhen import Claim, Lines, Message, Monitor, Pass, UsageError, Violation, verifier
 from interwhen.precompute import MemoryShelf, Payload, Precomputer, Proposal, ServeReady, Step, Store
 from interwhen.precompute._retrieval import FactIndex
 from interwhen.precompute._serving import HEADING, choose_facts, last_line, with_facts
@@ -209,3 +209,9 @@ async def test_a_question_inside_of_something_else_is_another_one(before):
     served = ref.serve(precomputer.model, (*before, Message("user", WHO)))
     kinds = {item.key.kind for item in precomputer.ready(ref) if item.id in served.items}
     assert "answers" not in kinds
+
+
+@pytest.mark.parametrize("options", [{"most": -1}, {"budget": -1}, {"budget": float("nan")}], ids=str)
+def test_a_negative_limit_is_refused(options):
+    with pytest.raises(UsageError, match="ServeReady: most and budget must be at least 0"):
+        ServeReady(**options)

@@ -53,6 +53,27 @@ def test_a_schema_that_refers_to_itself_is_judged_at_any_depth(schema, document,
         assert bool(result.violations) == (status == "unverified")
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        ("\n```\nBye", "verified"),
+        ("  \n\n  ``` \nBye", "verified"),
+        (" ", "verified"),
+        (",\n```\nBye", "unverified"),
+        (" trailing\n```\nBye", "unverified"),
+        ("\n// a comment\n```\nBye", "unverified"),
+        (f"{' ' * 60}x\n```\n", "unverified"),
+        (" trailing", "unverified"),
+    ],
+)
+def test_text_after_the_document_of_a_block_leaves_it_open(rest, status, size):
+    monitor = json_schema(schema={"type": "object"}, every=size)
+    with interwhen.run_sync(ScriptedModel([f'Here:\n```json\n{{"a": 1}}{rest}']), "?", monitors=[monitor]) as run:
+        result = run.drain()
+    assert (result.status, result.violations) == (status, ())
+
+
 @pytest.mark.parametrize(
     ("step", "number", "verdict"),
     [

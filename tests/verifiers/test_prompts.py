@@ -41,6 +41,7 @@ HARMLESS = (
     "token=" + "a" * 40,
     "-----BEGIN CERTIFICATE-----",
     "the task-based ask-me-anything-session-of-last-thursday",
+    "the classes sk-folding-cube-container and sk-circle-fade-delay-animation-12",
 )
 
 
@@ -70,6 +71,20 @@ def test_a_secret_is_found_and_removed(kind):
 @pytest.mark.parametrize("text", HARMLESS)
 def test_a_placeholder_is_no_secret(text):
     assert list(find_secrets(said(text))) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n{RANDOM}\n-----END RSA PRIVATE KEY-----",
+        f"-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: a-b\n\n{RANDOM}\n-----END PGP PRIVATE KEY BLOCK-----",
+        f"-----BEGIN PRIVATE KEY-----\n{RANDOM}",
+    ],
+)
+def test_all_of_a_private_key_is_removed(key):
+    sent, _ = rewritten(secrets("rewrite"), f"Use this:\n{key}\nNow.", "user")
+    assert RANDOM not in sent
+    assert sent.startswith("Use this:\n[removed]")
 
 
 INSTRUCTIONS = (

@@ -168,8 +168,10 @@ class Finder:
     def _after(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
         if search.fenced:
             end = text.find("\n", at)
-            search = _looked_through(search, text, at, len(text) if end < 0 else end + 1, found)
-            line = (search.line + text[at : len(text) if end < 0 else end])[:_LINE]
+            stop = len(text) if end < 0 else end
+            line = (search.line + text[at:stop]).lstrip()[:_LINE]
+            if line.strip().strip("`"):
+                found.append(Found(at, stop, doubt="there is text after the JSON document in its block"))
             if end < 0:
                 return replace(search, line=line), len(text)
             return Search("prose" if line.strip() == _FENCE else "after", fenced=True), end + 1

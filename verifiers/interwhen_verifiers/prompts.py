@@ -26,13 +26,21 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for name, pattern in (
         (
             "a private key",
-            r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY-----[^-]{0,10000}(?:-----END [A-Z ]{0,40}-----)?",
+            # Its headers, such as "Proc-Type: 4,ENCRYPTED", may have single dashes.
+            (
+                r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+                r"(?s:(?!-----).){0,10000}(?:-----END [A-Z ]{0,40}-----)?"
+            ),
         ),
         ("an AWS access key id", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
         ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})\b"),
         ("a GitLab token", r"\bglpat-[A-Za-z0-9_-]{20,64}"),
         ("a Slack token", r"\bxox[abeoprs]-[A-Za-z0-9-]{20,250}"),
-        ("an API key of a model provider", r"\bsk-(?:proj-|ant-|svcacct-|or-v1-)?[A-Za-z0-9_-]{20,250}"),
+        (
+            "an API key of a model provider",
+            # Names of classes in style sheets, such as sk-folding-cube-container, begin like this, too.
+            r"\bsk-(?=[A-Za-z0-9_-]{0,230}[A-Za-z0-9]{16})(?=[A-Za-z_-]{0,230}[0-9])[A-Za-z0-9_-]{20,250}",
+        ),
         ("a Google API key", r"\bAIza[0-9A-Za-z_-]{35}"),
         ("a Stripe key", r"\b[sr]k_live_[0-9A-Za-z]{16,250}\b"),
         ("a Hugging Face token", r"\bhf_[A-Za-z0-9]{30,60}\b"),

@@ -20,6 +20,8 @@ _EQUATION = re.compile(rf"[$\u20ac\u00a3]?{_NUMBER}[^=\n]{{1,120}}=\s*+[$\u20ac\
 _LAST = re.compile(rf"(?P<result>{_NUMBER})(?!.*\d)")
 _LINE = re.compile(r"\A\s{0,8}(?P<number>\d{1,3})\s?[.):]\s*(?P<rest>.*)\Z")
 _FOUND = re.compile(_NUMBER)
+_PART = re.compile(r"(?:[-\u2212]\s?|[/:.^])\Z")
+"""What makes a number behind it another one: -5, 3/4, 10:30."""
 
 _BLANKS = (
     "You read a text and fill in blanks. For each numbered sentence, calculate the number that belongs in the blank, "
@@ -60,7 +62,7 @@ def blank_of(said: str) -> Blank | None:
     """
     match = _EQUATION.search(said) or _LAST.search(said)
     value = None if match is None else read_number(match["result"].rstrip(","))
-    if match is None or value is None:
+    if match is None or value is None or _PART.search(said[: match.start("result")]):
         return None
     text = f"{said[: match.start()]}{BLANK}{said[match.end() :]}".strip()
     return Blank(text, value) if len(text.replace(BLANK, "").split()) >= 2 else None
@@ -90,8 +92,10 @@ def read_derived(reply: str) -> Mapping[int, Fraction]:
         if match is None or not is_plain_text(line):
             continue
         at, rest = int(match["number"]), match["rest"]
-        numbers = _FOUND.findall(rest.rpartition("=")[2])
-        value = read_number(numbers[0].rstrip(",")) if len(numbers) == 1 and "?" not in rest else None
+        result = rest.rpartition("=")[2]
+        numbers = list(_FOUND.finditer(result))
+        is_clear = len(numbers) == 1 and "?" not in rest and not _PART.search(result[: numbers[0].start()])
+        value = read_number(numbers[0][0].rstrip(",")) if is_clear else None
         if value is None or found.get(at, value) != value:
             unclear.add(at)
         else:

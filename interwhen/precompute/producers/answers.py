@@ -24,6 +24,7 @@ from interwhen.precompute._producer import (
     Rejected,
     Step,
     StepContext,
+    is_whole,
 )
 from interwhen.precompute._retrieval import BUDGET, PassageIndex, characters_in, passage_of, within
 from interwhen.precompute.producers._statements import LONGEST, ask, is_plain_text
@@ -48,7 +49,8 @@ _AGAIN = (
 )
 """Added to the question when its answer is derived again, so that the derivations differ. They go round."""
 _ANSWER = re.compile(r"\A\W{0,4}answer\W{0,3}:\s*", re.IGNORECASE)
-_NUMBERS = re.compile(r"\d[\d,]*+(?:\.\d++)?+")
+_NUMBERS = re.compile(r"(?:(?<![\w)])[-\u2212])?+\d[\d,]*+(?:[.:/^]\d++)*+(?:e[-+]?\d++)?+")
+"""Numbers with what makes them others: -5, 3/4, 10:30, 5e3."""
 _LONGEST = 400
 _LEAST_ROOM = 200
 _START = 160
@@ -114,12 +116,13 @@ class AnswerProducer:
             raise UsageError(
                 f"answers: questions must be a list of texts, got a single text {questions!r:.80}; put it in a list"
             )
-        if anticipate < 0 or max_tokens < 1 or seen < 0:
+        if not all(map(is_whole, (anticipate, max_tokens, seen))) or anticipate < 0 or max_tokens < 1 or seen < 0:
             got = f"anticipate={anticipate!r}, max_tokens={max_tokens!r}, seen={seen!r}"
             raise UsageError(
-                f"answers: anticipate and seen must be at least 0 and max_tokens at least 1, got {got}; correct them"
+                f"answers: anticipate and seen must be at least 0 and max_tokens at least 1, all whole, got {got}; "
+                "correct them"
             )
-        if derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
+        if not is_whole(derivations) or derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
             raise UsageError(
                 "answers: derivations must be at least 0, and agreeing between 1 and derivations, got "
                 f"derivations={derivations!r}, agreeing={agreeing!r}; correct them"

@@ -13,7 +13,7 @@ from interwhen._types.errors import ContextOverflow, UpstreamError, UsageError
 from interwhen._types.models import Completion, Sampling
 from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._items import Item, Kind, Payload
-from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Rejected, Step, StepContext
+from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Rejected, Step, StepContext, is_whole
 from interwhen.precompute.producers._agreement import (
     PHRASINGS,
     ask_to_derive,
@@ -105,10 +105,11 @@ class FactProducer:
         agreeing: int,
         structured: bool,
     ) -> None:
-        if limit < 1 or max_tokens < 1 or not min_gain >= 0:
+        if not is_whole(limit) or not is_whole(max_tokens) or limit < 1 or max_tokens < 1 or not min_gain >= 0:
             got = f"limit={limit!r}, max_tokens={max_tokens!r}, min_gain={min_gain!r}"
             raise UsageError(
-                f"facts: limit and max_tokens must be at least 1 and min_gain at least 0, got {got}; correct them"
+                f"facts: limit and max_tokens must be whole numbers of at least 1, and min_gain at least 0, got {got}; "
+                "correct them"
             )
         if link not in get_args(Link):
             raise UsageError(
@@ -118,7 +119,7 @@ class FactProducer:
             raise UsageError(
                 f"facts: grounding must be one of {', '.join(get_args(Grounding))}; got {grounding!r}; choose one"
             )
-        if derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
+        if not is_whole(derivations) or derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
             raise UsageError(
                 "facts: derivations must be at least 0, and agreeing between 1 and derivations, got "
                 f"derivations={derivations!r}, agreeing={agreeing!r}; correct them"

@@ -31,7 +31,9 @@ def test_the_result_is_blanked_with_its_calculation(said, text, value):
     assert blank_of(said) == Blank(text, Fraction(value))
 
 
-@pytest.mark.parametrize("said", ["Jo is rich.", "45 * 4 = 180", "180 dollars"])
+@pytest.mark.parametrize(
+    "said", ["Jo is rich.", "45 * 4 = 180", "180 dollars", "It was -5 degrees", "She got up at 9:30"]
+)
 def test_without_a_sentence_around_a_number_there_is_nothing_to_derive(said):
     assert blank_of(said) is None
 
@@ -52,6 +54,7 @@ def test_a_number_counts_only_if_it_is_clear():
         "1. 45 * 4 = 180\n2) 7\n3: the rest = 5 or 6\n4. ?\n5. 3 + 4\n6. = 8\n6. = 9\nso 7. = 1\n 8. 2 * 3 = 1,006.5"
     )
     assert read_derived(reply) == {1: 180, 2: 7, 8: Fraction(2013, 2)}
+    assert read_derived("1. 2 - 7 = -5\n2. = \u2212 5\n3. 7 at 10:30\n4. the rest: 5") == {4: 5}
 
 
 def test_only_equal_results_agree():
@@ -110,7 +113,13 @@ async def test_without_derivations_nothing_is_derived_again():
 
 
 @pytest.mark.parametrize(
-    "options", [{"derivations": -1}, {"derivations": 2, "agreeing": 3}, {"derivations": 1, "agreeing": 0}]
+    "options",
+    [
+        {"derivations": -1},
+        {"derivations": 1.5, "agreeing": 1},
+        {"derivations": 2, "agreeing": 3},
+        {"derivations": 1, "agreeing": 0},
+    ],
 )
 def test_options_that_cannot_work_are_errors(options):
     with pytest.raises(UsageError, match="agreeing between 1 and derivations"):

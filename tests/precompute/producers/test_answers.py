@@ -5,7 +5,7 @@ from interwhen import Task, UsageError
 from interwhen.models import Capabilities, ContextOverflow, Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute._serving import AGREED_HEADING, ServeReady
-from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
+from interwhen.precompute.producers.answers import _result_of, answer_of, answers, asked, compose, rank
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
 
@@ -135,7 +135,15 @@ def test_white_space_does_not_count():
 
 
 @pytest.mark.parametrize(
-    "options", [{"questions": "one text"}, {"anticipate": -1}, {"max_tokens": 0}, {"derivations": 1}], ids=str
+    "options",
+    [
+        {"questions": "one text"},
+        {"anticipate": -1},
+        {"anticipate": float("nan")},
+        {"max_tokens": 0},
+        {"derivations": 1},
+    ],
+    ids=str,
 )
 def test_options_that_cannot_work_are_refused(options):
     with pytest.raises(UsageError):
@@ -214,6 +222,12 @@ async def test_derivations_are_compared_by_their_last_number():
     pre, ref, _, _ = await derived(["Tom sells 30 + 25 = 55 cups.", "That makes 55.", "Both days: 55 cups"])
     (item,) = pre.ready(ref)
     assert item.payload.text == f"{BOTH} Answer: 55"
+
+
+@pytest.mark.parametrize(("one", "other"), [("9:30", "10:30"), ("1/2", "3/2"), ("5", "-5"), ("3e5", "7e5")])
+def test_results_that_only_end_alike_are_different(one, other):
+    said = "The result is {} in the end.".format
+    assert _result_of(said(one)) != _result_of(said(other))
 
 
 async def test_a_refuted_answer_is_not_derived_again():

@@ -174,6 +174,8 @@ async def test_no_statement_is_explained_with_the_text(replies, why):
         {"max_tokens": 0},
         {"min_gain": -1.0},
         {"min_gain": float("nan")},
+        {"limit": 1.5},
+        {"max_tokens": True},
         {"link": "tree"},
         {"grounding": "hope"},
     ],
