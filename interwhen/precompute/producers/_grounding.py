@@ -173,6 +173,8 @@ _HAS = _set(
     "gives lays eats uses measures produces fits lasts needs moves pumps runs drives walks charges"
 )
 """Verbs of clauses such as "a pen costs 3 dollars"."""
+_LONGEST, _LOOKED_AT = 1000, 200
+"""The longest beginning that is compared, and how much after a comma shows how the sentence goes on, in characters."""
 _OUTSIDE = 10**6
 """The place of the first sentence of a cited line that is not in the text: an earlier fact. It has no neighbours."""
 _MOST_READINGS = 3000
@@ -282,7 +284,8 @@ def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
         for sentence in _sentences(line):
             if any(_turns(word) for word in _words(sentence)):
                 continue
-            for end in _ends(sentence):
+            # A statement has at most 240 characters.
+            for end in itertools.takewhile(lambda end: end <= _LONGEST, _ends(sentence)):
                 if [_key(word) for word in _words(sentence[:end])] == given:
                     return ""
     return "it has no equation, and is not the beginning of a cited sentence"
@@ -299,7 +302,7 @@ def _ends(sentence: str) -> Iterator[int]:
     What "and" or a comma separates may be the rest of the same amount or list: "2 hours and 30 minutes".
     """
     for match in _CLAUSE_END.finditer(sentence):
-        rest = tuple(_words(re.sub(r"\A\s*and\b", "", sentence[match.end() :])))
+        rest = tuple(_words(re.sub(r"\A\s*and\b", "", sentence[match.end() : match.end() + _LOOKED_AT])))
         goes_on = _continues(rest) or _adds_another(match[0], rest)
         if match[0] in ("while", "whereas") or (goes_on and ":" not in match[0]):
             yield match.start()
