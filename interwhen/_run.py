@@ -41,7 +41,7 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, notebook_page, prompt_sha256
 from interwhen._types.segments import Phase, Span
-from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
+from interwhen._types.verdicts import Judged, Outcome, Pass, Scope, Violation
 from interwhen._types.verifiers import Worker, is_seconds
 from interwhen.journal import Journal, ModelReference
 from interwhen.journal._evidence import flaws
@@ -100,7 +100,7 @@ def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     contradicts itself, or if this version builds another trace from its facts.
     """
     found = read_journal(journal)
-    past = rebuild(found, recorded_monitors(found.header))
+    past = rebuild(found, recorded_monitors(found.header, found.path))
     result = result_of(past)
     events = tuple(past.core.events)
     transcript = past.core.transcript
@@ -223,7 +223,7 @@ async def check_again(
     return result, tuple(
         RepeatedCheck(check, passes=False, why=absent[check.monitor])
         if check.monitor in absent
-        else _repeated(check, found.get((check.monitor, check.key, check.span)))
+        else _repeated(check, found.get((check.monitor, check.key, check.span)), is_answer=result.answer_verified)
         for check in passed
     )
 
@@ -331,11 +331,19 @@ def _is_pass(check: CheckRecord) -> bool:
     return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
 
 
-def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
+def _repeated(check: CheckRecord, now: CheckRecord | None, *, is_answer: bool) -> RepeatedCheck:
     if now is None:
         return RepeatedCheck(check, passes=False, why="its claim is not found again")
     why = "" if _is_pass(now) else describe(now.outcome)
-    return RepeatedCheck(check, passes=_is_pass(now), why=why, changed=_changes(check, now))
+    if is_answer and not why and _scope_of(check) == "answer" != _scope_of(now):
+        why = "it passes only as a step now, and passed as the answer"
+    return RepeatedCheck(check, passes=not why, why=why, changed=_changes(check, now))
+
+
+def _scope_of(check: CheckRecord) -> Scope | None:
+    """Return the scope of the pass in *check*; ``None`` if it did not pass."""
+    outcome = check.outcome
+    return outcome.verdict.scope if isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) else None
 
 
 # ---------------------------------------------------------------------- the recorded text
@@ -368,7 +376,7 @@ def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
 
     Without any text, there is one empty trace.
     """
-    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
+    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header, found.path)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
     recorded = _RecordedTrace()
@@ -446,13 +454,13 @@ class _CheckedCharacters:
 
     *on_progress* is called at each event with the estimate and with *total*, the number of all characters. The estimate
     is the number of characters that were read, times the share of the started checks that have ended, and at most
-    *total*.
+    *total*. It never decreases.
     """
 
     def __init__(self, total: int, on_progress: OnProgress | None) -> None:
         self._total = total
         self._on_progress = on_progress
-        self._read = self._started = self._settled = 0
+        self._read = self._started = self._settled = self._estimate = 0
 
     def note(self, event: Event) -> None:
         self._read += len(event.text) if isinstance(event, Delta) else 0
@@ -462,7 +470,8 @@ class _CheckedCharacters:
             # Text is read faster than slow checks end, so it counts by the share of its checks that have ended.
             # Skipped checks end without a start.
             share = min(1.0, self._settled / self._started) if self._started else 1.0
-            self._on_progress(min(int(self._read * share), self._total), self._total)
+            self._estimate = max(self._estimate, min(int(self._read * share), self._total))
+            self._on_progress(self._estimate, self._total)
 
 
 def _is_open(check: CheckRecord) -> bool:
@@ -954,7 +963,7 @@ def resume(
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
     if monitors is None and _is_over(found):
-        watchers: tuple[Monitor, ...] = recorded_monitors(found.header)
+        watchers: tuple[Monitor, ...] = recorded_monitors(found.header, found.path)
     else:
         watchers = _watchers(found, monitors)
     past = rebuild_to_go_on(found, watchers)
@@ -994,7 +1003,7 @@ def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = Fal
 
 
 def _is_over(found: Journaled) -> bool:
-    return rebuild_to_go_on(found, recorded_monitors(found.header)).summary is not None
+    return rebuild_to_go_on(found, recorded_monitors(found.header, found.path)).summary is not None
 
 
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:

@@ -440,13 +440,13 @@ class Run:
                 "a run must be entered only once, got a second time; make a new one with interwhen.run(...)"
             )
         self._entered = True
-        self._budgets = self._allocation.within(self._budgets)
-        self._workers.bind()
         past = self._past
         self._clock = loop_clock()
         self._meter = Meter(self._clock)
         self._context.begin()
         try:
+            self._budgets = self._allocation.within(self._budgets)
+            self._workers.bind()
             await self._check_prompt()
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
             # A resumed run has the order that its journal recorded.
@@ -481,6 +481,8 @@ class Run:
             if self._recorder is not None:
                 self._recorder.leave()
             await self._give_back()
+            if self._owns_workers:
+                await self._workers.aclose()
             raise
         try:
             self._begin(past, core, able, watchers)

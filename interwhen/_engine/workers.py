@@ -151,6 +151,8 @@ class WorkerProcess:
             # The verifier's code could write garbage to the socket, and unpickling runs code of the user's classes.
             why = f"its answer must be a verdict that can be pickled, got {name_error(error)}; correct the verifier"
             raise await self._end_with(why) from error
+        if target not in self.loaded and len(self.loaded) >= KEPT:
+            self.loaded.clear()  # as the child does
         self.loaded.add(target)
         return found
 
@@ -252,12 +254,12 @@ class ProcessPool:
                 # The check was cancelled while it ran. A running check ends only if its process is killed.
                 await worker.stop()
                 raise
-            if self._when_measured is not None and answer.failure is None:
-                self._when_measured(verifier, answer.spent)
             if answer.fit and not self._closed:
                 self._idle.append(worker)
             else:
                 await worker.stop()
+            if self._when_measured is not None and answer.failure is None:
+                self._when_measured(verifier, answer.spent)
             return answer.value, answer.failure
 
     async def close(self) -> None:

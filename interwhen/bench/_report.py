@@ -173,6 +173,7 @@ def markdown(report: Report) -> str:
     parts = [report.heading]
     for table in report.tables:
         marks = ["---", *["--:"] * (len(table.columns) - 1)]
-        lines = ["| " + " | ".join(line) + " |" for line in (table.columns, marks, *table.texts())]
+        rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (table.columns, *table.texts())]
+        lines = ["| " + " | ".join(line) + " |" for line in (rows[0], marks, *rows[1:])]
         parts += [table.title, "\n".join(lines), *filter(None, [table.caption])]
     return "\n\n".join([*parts, *report.warnings]) + "\n"

@@ -48,7 +48,8 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def _text(value: float, digits: int = 3) -> str:
-    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.{digits}g}"
+    text = f"{value:.{digits}g}"
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 or "e+" in text else text
 
 
 def estimate(

@@ -12,6 +12,7 @@ from interwhen_launcher import COMMANDS, EXIT_CODES, SUMMARY
 
 from interwhen._version import __version__
 from interwhen.cli._progress import say, set_quiet
+from interwhen.cli._text import PipeAwareConsole
 
 # Logging of the command line: structlog to stderr. The library itself configures nothing.
 
@@ -55,6 +56,7 @@ app = App(
     exit_on_error=False,
     print_error=False,
     result_action="return_value",
+    console=PipeAwareConsole(),
 )
 # main() handles Ctrl-C; the meta app has its own setting.
 app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False

@@ -77,8 +77,10 @@ def doctor(
         Print the findings as one JSON object.
     """
     if journals is not None:
-        if contract or model:
-            raise UsageError("--journals must be used without --contract and --model, got both: use two commands")
+        if contract or model or record is not None:
+            raise UsageError(
+                "--journals must be used without --contract, --model and --record, got both: use two commands"
+            )
         return _report(_journal_diagnosis(journals, base_url), json=json)
     if base_url is not None and not model:
         raise UsageError(
@@ -232,7 +234,7 @@ def _lost(base_url: str) -> ProbeFinding:
     try:
         answer = httpx2.get(url, timeout=5.0)
         found = _DROPPED.search(answer.text) if answer.is_success else None
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return ProbeFinding("lost journals", "unknown", f"{url}: {type(error).__name__}", "name a running gateway")
     if found is None:
         return ProbeFinding("lost journals", "unknown", f"{url} has no interwhen_journals", "name a running gateway")

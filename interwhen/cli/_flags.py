@@ -216,6 +216,10 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
             raise UsageError(
                 "PROMPT must have at least one character, got an empty text: give the text to be continued"
             )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"PROMPT must be UTF-8 text, got {text!r:.80} ({error}): correct it") from error
         return text
     if prompt_file is not None:
         return _read(prompt_file)
@@ -236,8 +240,10 @@ def _read(path: Path) -> str:
     import sys
 
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        text.encode()  # in the C locale, bytes of stdin that are not UTF-8 become lone surrogates
+    except (OSError, UnicodeError) as error:
         raise UsageError(
             f"the file of the prompt must be readable UTF-8 text, got {str(path)!r} ({error}): name a readable file"
         ) from error
+    return text

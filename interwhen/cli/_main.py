@@ -5,6 +5,7 @@ The console script is ``interwhen_launcher``, which calls this for all but the g
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def _exit_code(arguments: list[str]) -> int:
 
     try:
         code: int = app.meta(_with_dashes(arguments))
+        sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         print_error("interrupted")
         if str(interrupt):
@@ -67,8 +69,8 @@ def _exit_code(arguments: list[str]) -> int:
         if isinstance(interrupt, _supervise.Interrupted):
             _supervise.leave()
         return _exits.INTERRUPTED
-    except BrokenPipeError:
-        return _pipe_closed()
+    except OSError as error:
+        return _output_failed(error, debug="--debug" in arguments)
     except cyclopts.CycloptsError as error:
         print_error(f"{error}; see --help for the options")
         return _exits.USAGE
@@ -92,9 +94,21 @@ def _with_dashes(arguments: list[str]) -> list[str]:
     return found
 
 
-def _pipe_closed() -> int:
-    """Discard further output, because its reader has closed the pipe (``| head``). Return the exit code 141."""
+def _output_failed(error: OSError, *, debug: bool) -> int:
+    """Discard further output if its reader has closed the pipe (``| head``), or the disk is full. Return the exit code.
+
+    Any other *error* is raised again, and with *debug* also that of a full disk.
+    """
     import os
 
+    from interwhen.cli import _exits
+    from interwhen.cli._text import print_error
+
+    is_closed = isinstance(error, BrokenPipeError)
+    if not is_closed and (debug or error.errno != errno.ENOSPC):
+        raise error
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
+    if is_closed:
+        return 141
+    print_error(f"the disk must have room for the output, got an error: {error}; free some space")
+    return _exits.USAGE

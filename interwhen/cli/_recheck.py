@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
-import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
@@ -15,7 +14,7 @@ from interwhen._run import RepeatedCheck, check_again
 from interwhen.cli import _exits
 from interwhen.cli._flags import read_prompt
 from interwhen.cli._progress import ProgressLine
-from interwhen.cli._text import STYLES, json_safe, one_line, signs_for, stdout_console
+from interwhen.cli._text import STYLES, as_json, one_line, signs_for, stdout_console
 
 
 def recheck(
@@ -56,7 +55,7 @@ def recheck(
     signs = signs_for(console.encoding)
     for repeated in found:
         if json:
-            console.file.write(json_safe(msgspec.json.encode(_row(repeated)).decode()) + "\n")
+            console.file.write(as_json(_row(repeated)) + "\n")
             continue
         check = repeated.check
         where = "nowhere" if check.span is None else f"{check.span.start}-{check.span.end}"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
-import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
@@ -19,7 +18,7 @@ from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, ContextFlags, ModelFlags, SamplingFlags, read_prompt
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
-from interwhen.cli._text import json_safe, one_line, stdout_console, visible
+from interwhen.cli._text import as_json, one_line, stdout_console, visible
 from interwhen.cli._view import viewer_for
 from interwhen.journal._reports import Recheck
 from interwhen.registry import load_monitors
@@ -205,7 +204,7 @@ def replay(
 def _print_findings(found: Recheck, console: Console, *, json: bool) -> None:
     if json:
         for finding in found.findings:
-            console.file.write(json_safe(msgspec.json.encode(finding).decode()) + "\n")
+            console.file.write(as_json(finding) + "\n")
         return
     console.print(Text(f"{_CAVEAT}\n", style="dim"))
     for finding in found.findings:

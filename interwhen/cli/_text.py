@@ -83,7 +83,7 @@ def _json_escaped(match: re.Match[str]) -> str:
 # Consoles that interpret nothing in a text.
 
 
-class _PipeAware(Console):
+class PipeAwareConsole(Console):
     """A console that raises an error when the reader of the output has closed it. main() then ends the process."""
 
     def on_broken_pipe(self) -> None:
@@ -99,7 +99,7 @@ def console_for(stream: TextIO) -> Console:
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
-    return _PipeAware(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not stream.isatty())
+    return PipeAwareConsole(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not stream.isatty())
 
 
 def stdout_console() -> Console:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -331,9 +332,16 @@ def try_(
         Exit with 1 if less than this share of the flagged traces is wrong.
     """
     if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be at least 1, got {limit}")
+        raise UsageError(f"--limit must be at least 1, got {limit}: leave it out for all traces")
     if show < 0:
-        raise UsageError(f"--show must be at least 0, got {show}")
+        raise UsageError(f"--show must be at least 0, got {show}: use 0 for no cases")
+    for bar, share in (
+        ("--fail-above-false", fail_above_false),
+        ("--fail-below-recall", fail_below_recall),
+        ("--fail-below-precision", fail_below_precision),
+    ):
+        if share is not None and not 0 <= share <= 1:
+            raise UsageError(f"{bar} must be a share from 0 to 1, got {share}: correct it")
     monitor = load_monitor_or_path(name)
     if model.is_given and not isinstance(monitor.extractor, Fork):
         raise UsageError(
@@ -417,7 +425,7 @@ def new(name: str, /, *, directory: Path | None = None) -> int:
     for path in written:
         console.print(Text(f"  {visible(str(where / path))}"), soft_wrap=True)
     steps = (
-        f"cd {where}",
+        f"cd {shlex.quote(str(where))}",
         "pip install -e '.[test]'",
         "pytest",
         f"interwhen verifiers try {name} tests/traces.jsonl",

@@ -393,7 +393,7 @@ def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> Non
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and 0.0 <= value <= 1.0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
 
 
 def _is_context(value: object) -> bool:

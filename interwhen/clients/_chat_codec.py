@@ -254,9 +254,8 @@ class ChunkTemplate:
             choice["delta"] = {field: text}
         else:
             choice["text"] = text
-        for name in () if whole else ("logprobs", "token_ids"):
-            if choice.get(name) is not None:
-                choice[name] = None
+        if not whole:
+            _drop_tokens(choice)
         choice["finish_reason"] = None
         found.pop("usage", None)
         return found
@@ -264,18 +263,21 @@ class ChunkTemplate:
     def rest(self, data: bytes, shift: int = 0) -> Body:
         """Return the server's chunk *data* without its text and reasoning, which were already shown.
 
-        Its tool calls and its finish reason are kept. *shift* is added to the index of each tool call in the chunk.
+        Its tool calls and its finish reason are kept; its log-probabilities and token ids only if it had no text.
+        *shift* is added to the index of each tool call in the chunk.
         """
         found = self.again(data)
         for choice in found.get("choices") or ():
+            texts = [choice.get("text")]
             delta = choice.get("delta")
             if isinstance(delta, dict):
-                for name in ("content", "reasoning_content", "reasoning"):
-                    delta.pop(name, None)
+                texts += [delta.pop(name, None) for name in ("content", "reasoning_content", "reasoning")]
                 for call in (delta.get("tool_calls") or ()) if shift else ():
                     call["index"] = (call.get("index") or 0) + shift
             if "text" in choice:
                 choice["text"] = ""
+            if any(texts):
+                _drop_tokens(choice)
         return found
 
     def without_calls(self, data: bytes, reason: str) -> Body:
@@ -291,6 +293,12 @@ class ChunkTemplate:
 
     def _chunk(self, choice: Body) -> Body:
         return {**self._head, "choices": [{"index": 0, **self._extras, **choice}]}
+
+
+def _drop_tokens(choice: Body) -> None:
+    for name in ("logprobs", "token_ids"):
+        if choice.get(name) is not None:
+            choice[name] = None
 
 
 class Composer:

@@ -27,7 +27,7 @@ from interwhen._run import LoopThread
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
 from interwhen.clients._call_record import CallOrigin, trace_id_of
-from interwhen.clients._calls import PATHS, ApiCall, Settings, read_call
+from interwhen.clients._calls import PATHS, ApiCall, Settings, Unsupported, read_call
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._openai_streams import (
     AsyncBody,
@@ -307,12 +307,18 @@ class _Supervising:
             options = options.model_copy()
             left = {name: value for name, value in extra.items() if name != _FIELD}
             override, options.extra_json = extra[_FIELD], left or None
-        api = PATHS.get(options.url.partition("?")[0].strip("/")) if options.method.lower() == "post" else None
-        if api is None or not isinstance(options.json_data, dict):
+        path = options.url.partition("?")[0].removeprefix(str(self._interwhen_bare.base_url))
+        api = PATHS.get(path.strip("/")) if options.method.lower() == "post" else None
+        if api is None:
             return options, None, self._interwhen_settings
         settings = self._interwhen_settings.changed(override)
         if not settings.is_active or is_off():
             return options, None, settings
+        if not isinstance(options.json_data, dict):
+            raise Unsupported(
+                "the body of a supervised call must be a dict, got another one: give it as the argument body, or use "
+                "the client that was not wrapped"
+            )
         body = _merge_mappings(options.json_data, options.extra_json) if options.extra_json else options.json_data
         return options, read_call(api, cast("dict[str, Any]", body)), settings
 

@@ -159,10 +159,10 @@ class JournalDirectory(BackgroundWriter):
                 return known
             try:
                 Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise UsageError(
                     f"the journal directory {settings.path!r:.200} must be a directory that can be made, and is not "
-                    f"({error.strerror}): correct the path or its permissions"
+                    f"({getattr(error, 'strerror', error)}): correct the path or its permissions"
                 ) from error
             if not os.access(path, os.W_OK | os.X_OK):
                 raise UsageError(

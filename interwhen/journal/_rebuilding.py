@@ -101,9 +101,10 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     name = settings.name
     try:
         data = (settings.store or Files()).read(name)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
         raise JournalError(
-            name, f"it must be a readable file, and is not ({error.strerror}): correct the path or its permissions"
+            name, f"it must be a readable file, and is not ({why}): correct the path or its permissions"
         ) from error
     header: Header | None = None
     records: list[Record] = []

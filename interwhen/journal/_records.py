@@ -470,21 +470,29 @@ def _extractor_of(record: MonitorRecord) -> Extractor:
     return tracker if record.tracks else _no_claims
 
 
-def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
+def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
     """Return monitors with the recorded settings in *header*, but without the code of the originals.
 
-    The core needs no more of them to process the recorded facts.
+    The core needs no more of them to process the recorded facts. Raises :class:`~interwhen.JournalError`, which names
+    *path*, for a setting that this version does not know.
     """
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
-    return tuple(
-        Monitor(
-            verifier=verifiers[record.verifier],
-            extractor=_extractor_of(record),
-            **_data(record, hints),
+    try:
+        return tuple(
+            Monitor(
+                verifier=verifiers[record.verifier],
+                extractor=_extractor_of(record),
+                **_data(record, hints),
+            )
+            for record in header.monitors
         )
-        for record in header.monitors
-    )
+    except (LookupError, TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise JournalError(
+            path,
+            f"its monitors must have settings that this version knows, and one has not ({error!r:.200}): use the "
+            f"version that wrote it, {header.interwhen}",
+        ) from error
 
 
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:

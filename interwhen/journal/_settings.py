@@ -27,7 +27,8 @@ class Journal:
 
     Records usually go to the operating system within ``flush_seconds``, and without this delay at each request and at
     the end of the run. If the process is killed, only records that were not written yet are lost. A power failure may
-    lose more, unless ``fsync`` is set. Raises :class:`~interwhen.UsageError` if a number is negative.
+    lose more, unless ``fsync`` is set. Raises :class:`~interwhen.UsageError` if a number is negative, and for a path or
+    model of another type.
     """
 
     path: str | os.PathLike[str]
@@ -52,8 +53,12 @@ class Journal:
     def __post_init__(self) -> None:
         for name in ("flush_seconds", "buffer_bytes", "close_seconds"):
             value = getattr(self, name)
-            if not value >= 0:
-                raise UsageError(f"Journal({name}=...) must be at least 0, got {value!r:.80}")
+            if not (isinstance(value, int | float) and value >= 0):
+                raise UsageError(f"Journal({name}=...) must be at least 0, got {value!r:.80}: give such a number")
+        if not isinstance(self.path, str | os.PathLike):
+            raise UsageError(f"Journal(path=...) must be a str or a path, got {self.path!r:.80}: give one of them")
+        if not isinstance(self.model, ModelReference | None):
+            raise UsageError(f"Journal(model=...) must be a ModelReference, got {self.model!r:.80}: make one of it")
 
     @property
     def name(self) -> str:
@@ -144,13 +149,14 @@ S = TypeVar("S", bound=msgspec.Struct)
 def read_settings(option: str, wanted: object, kind: type[S]) -> S:
     """Return the settings that *wanted* gives for *option*, as a value of *kind*.
 
-    *wanted* is such a value, which is returned unchanged, a path, or a mapping of the fields of *kind*. Raises
-    :class:`UsageError` for anything else, and for a path or mapping whose path is empty or whose values are invalid.
+    *wanted* is such a value, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` for anything
+    else, for a path or mapping whose path is empty, and for invalid values.
     """
     if isinstance(wanted, kind):
-        return wanted
-    fields = {"path": os.fspath(wanted)} if isinstance(wanted, str | os.PathLike) else wanted
-    if not isinstance(fields, Mapping) or not fields.get("path"):
+        fields: object = msgspec.structs.asdict(wanted)
+    else:
+        fields = {"path": os.fspath(wanted)} if isinstance(wanted, str | os.PathLike) else wanted
+    if not isinstance(fields, Mapping) or not (fields.get("path") or isinstance(wanted, kind)):
         raise UsageError(f"{option} must be a path, or a mapping with a path, got {wanted!r:.200}; give one of them")
     try:
         return msgspec.convert(dict(fields), kind)

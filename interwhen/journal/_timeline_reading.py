@@ -56,7 +56,7 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     if found.header.redacted:
         parts = (part for record in found.records if (part := _part_of(found.header, record)) is not None)
         return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
-    scribe = _scribe_of(found.header, found.schema)
+    scribe = _scribe_of(found.header, found.schema, found.path)
     _replay_into(scribe, found)
     return _timeline_of(scribe, found.path, found.size, found.left_out)
 
@@ -85,8 +85,8 @@ class _FollowedRun(RebuiltRun):
         return orders
 
 
-def _scribe_of(header: Header, schema: int) -> Scribe:
-    return Scribe(core_of(header, recorded_monitors(header)), header, schema)
+def _scribe_of(header: Header, schema: int, path: str) -> Scribe:
+    return Scribe(core_of(header, recorded_monitors(header, path)), header, schema)
 
 
 def _replay_into(scribe: Scribe, found: Journaled) -> None:
@@ -569,7 +569,7 @@ class TimelineReader:
 
     def _begin(self) -> None:
         assert self._header is not None
-        self._scribe = _scribe_of(self._header, self._schema)
+        self._scribe = _scribe_of(self._header, self._schema, self.path)
         self._form = CompactForm(self._scribe)
         journaled = Journaled(self.path, self._header, (), 0, 0, 0, self._schema)
         self._past = _FollowedRun(journaled, self._scribe.core, self._scribe)

@@ -262,14 +262,17 @@ class ThreadClerk:
         It waits in a worker thread with its own limiter, because all threads of the shared limiter may be busy.
         """
         return await anyio.to_thread.run_sync(
-            self._ended.wait, seconds, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+            self._ended.wait,
+            min(seconds, threading.TIMEOUT_MAX),
+            abandon_on_cancel=True,
+            limiter=anyio.CapacityLimiter(1),
         )
 
     def _run(self, writing: Writing, seconds: float) -> None:
         goes_on = writing.write()
         while goes_on and not self._ending:
             self._wake.wait()
-            self._hurry.wait(seconds)
+            self._hurry.wait(min(seconds, threading.TIMEOUT_MAX))
             self._hurry.clear()
             self._wake.clear()
             goes_on = writing.write()

@@ -14,7 +14,7 @@ from interwhen._types.errors import StoreConflict, UnknownContext, UsageError
 from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
-from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
+from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer, is_text
 from interwhen.precompute._retrieval import PassageIndex
 from interwhen.precompute._store import Store
 from interwhen.precompute._usage import seen_questions
@@ -70,8 +70,14 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
 
     If the latest generation has the same content, nothing is written, and its number is returned. If *expect* is given
     and the latest generation is another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without
-    *expect*, the last writer wins.
+    *expect*, the last writer wins. Raises :class:`~interwhen.UsageError` if the name of the context or of a piece is
+    empty or has lone surrogates.
     """
+    for each in (name, *(piece for piece, _ in record.pieces)):
+        if not is_text(each) or not each:
+            raise UsageError(
+                f"the name of a context or piece must be a text that is not empty, got {each!r:.80}; choose another"
+            )
     data = msgspec.msgpack.encode(record)
 
     def change(old: bytes | None) -> bytes | None:
@@ -259,16 +265,17 @@ class PreparedContext:
 def as_pieces(given: object) -> tuple[ContextPiece, ...]:
     """Convert *given* to the pieces of a context: a text is cut into pieces, and a mapping has one text for each name.
 
-    Raises :class:`~interwhen.UsageError` for another type, and if a name is empty or a name or text is no ``str``.
+    Raises :class:`~interwhen.UsageError` for another type, and if a name is empty, or a name or text is no ``str`` or
+    has lone surrogates.
     """
-    if isinstance(given, str):
+    if is_text(given):
         return pieces_of(given)
     pairs = given.items() if hasattr(given, "items") else None
     if pairs is None:
         raise UsageError(f"context must be a text or a mapping of names to texts, got {given!r:.100}; give one of them")
     found = []
     for name, text in pairs:
-        if not isinstance(name, str) or not isinstance(text, str) or not name:
+        if not is_text(name) or not is_text(text) or not name:
             raise UsageError(
                 "each piece of a context must be a text under a name that is not empty, got "
                 f"{name!r:.60}: {text!r:.60}; correct this piece"

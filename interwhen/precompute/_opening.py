@@ -33,9 +33,12 @@ def open_place(place: str | None = None, key_file: Path | None = None) -> Store:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of the UTF-8 file at *path*. Raises :class:`UsageError` if it cannot be read."""
+    """Return the text of the UTF-8 file at *path*, without a byte order mark.
+
+    Raises :class:`UsageError` if it cannot be read.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{str(path)!r} must be a readable text file, got an error ({error}); name another file"

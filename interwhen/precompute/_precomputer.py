@@ -39,7 +39,14 @@ from interwhen.precompute._drafts import Drafts
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, ProducerSpec, is_whole, load_producers
+from interwhen.precompute._producer import (
+    Context,
+    ContextPiece,
+    PlannedStep,
+    ProducerSpec,
+    is_whole,
+    load_producers,
+)
 from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
 from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
@@ -434,9 +441,11 @@ class Precomputer:
 
         At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
         Without *embedder*, those without a common word or near number are left out. With it, all are also ranked by the
-        similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current,
-        and :class:`~interwhen.ModelError` if *embedder* fails.
+        similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current or
+        a limit is below 0, and :class:`~interwhen.ModelError` if *embedder* fails.
         """
+        if not (most >= 0 and budget >= 0):
+            raise UsageError(f"most and budget must be at least 0, got {most!r} and {budget!r}; correct them")
         prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
         nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
@@ -456,6 +465,8 @@ class Precomputer:
         text = "" if context is None else context.text
         if room is None:
             room = characters_in(window, text)
+        if not room >= 0:
+            raise UsageError(f"room must be at least 0 characters, got {room!r}; correct it")
         if len(text) <= room:
             return text
         found = await self.passages(ref, question, budget=min(BUDGET, room))

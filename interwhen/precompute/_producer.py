@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard, get_args, runtime_checkable
 
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.models import Completion, Model, Prompt, Sampling
@@ -292,6 +292,11 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"each producer must have its own name, got {twice[0]!r} more than once; rename one")
     return found
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether *value* is a text that can be stored: a ``str`` without lone surrogates."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def is_whole(value: object) -> bool:

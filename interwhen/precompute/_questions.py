@@ -77,11 +77,12 @@ def _in_journal(path: Path) -> list[str]:
 
 
 def _in_lines(path: Path) -> list[str]:
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    if path.suffix not in (".jsonl", ".ndjson"):
-        return lines
+    text = read_text(path)
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        return [line.strip() for line in text.splitlines() if line.strip()]
     try:
-        return [msgspec.json.decode(line, type=_Line).question.strip() for line in lines]
+        # JSON may have other line separators in its texts, such as U+2028.
+        return [msgspec.json.decode(line, type=_Line).question.strip() for line in text.split("\n") if line.strip()]
     except DECODE_ERRORS as error:
         raise UsageError(
             f'each line of {str(path)!r} must be a JSON object with the field "question", got another value ({error}); '

@@ -11,7 +11,7 @@ import msgspec
 from interwhen._types.errors import StoreError
 from interwhen._types.models import Message
 from interwhen.precompute._items import digest
-from interwhen.precompute._producer import ContextPiece, PlannedStep
+from interwhen.precompute._producer import ContextPiece, PlannedStep, is_text
 from interwhen.precompute._retrieval import PassageIndex
 from interwhen.precompute._store import Store
 
@@ -41,11 +41,11 @@ def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log:
     """Add *questions* to the stored counts of questions about the context *name*. Two processes may do this at once.
 
     *is_log* means that *questions* is a whole log, such as a file. To record the same log again adds nothing. Questions
-    of more than 400 characters are left out, and only the 500 most frequent are stored. If no question is left, nothing
-    is written.
+    of more than 400 characters, and those that are not Unicode text, are left out, and only the 500 most frequent are
+    stored. If no question is left, nothing is written.
     """
     new = Counter(" ".join(each.split()) for each in questions)
-    counts = {question: count for question, count in new.items() if question and len(question) <= LONGEST}
+    counts = {question: count for question, count in new.items() if 0 < len(question) <= LONGEST and is_text(question)}
     if not counts:
         return
 

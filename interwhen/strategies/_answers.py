@@ -18,7 +18,8 @@ _LINE = re.compile(ANSWER, re.IGNORECASE)
 # The forms of published mathematics tasks: MATH, and GSM8K.
 _BOXED = re.compile(r"\\boxed\{([^{}\n]{1,200})\}")
 _HASHES = re.compile(r"(?:^|\n)####[ \t]*([^\n]+)")
-_THOUGHT = "</think>"
+THOUGHT = "</think>"
+"""The end of the reasoning, in texts of models that mark it themselves."""
 _WRAPPED = re.compile(r"\\\((.*)\\\)|\\boxed\{([^{}]*)\}")
 _DOLLARS = re.compile(r"([-+\u2212] ?)\$")
 
@@ -49,7 +50,7 @@ def read_answer(text: str) -> str | None:
     the content of the last ``\boxed{...}`` without braces in it; what follows ``####`` in the last line that begins so.
     Otherwise it is the last line that is not blank. Text up to the last ``</think>`` is reasoning and is ignored.
     """
-    said = text.rpartition(_THOUGHT)[2]
+    said = text.rpartition(THOUGHT)[2]
     for pattern in (_LINE, _BOXED, _HASHES):
         found = [match[1] for match in pattern.finditer(said)]
         if found and (answer := normal(found[-1])):
@@ -64,7 +65,7 @@ def read_json(text: str) -> str | None:
     Text up to the last ``</think>`` is ignored.
     """
     try:
-        value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])
+        value = msgspec.json.decode(text.rpartition(THOUGHT)[2])
     except DECODE_ERRORS:
         return None
     return msgspec.json.encode(value, order="deterministic").decode()

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from interwhen._types.errors import UsageError
 from interwhen._types.models import Model
 from interwhen._types.segments import Span
 from interwhen.registry import MonitorSpec
@@ -286,12 +287,17 @@ def assert_trial(
     """Run *monitor* over *traces* and return its score. Raises :class:`AssertionError` if a limit is not met.
 
     *recall*, *precision* and *located* are minima, and *false_interrupts* is a maximum, for the rates of the same name
-    in :class:`Score`; each is from 0 to 1. A limit is also not met if there are no traces from which to compute its
-    rate. :class:`AssertionError` is also raised if a check, an extraction, a preparation or a run fails. The message
-    shows up to *show* cases of each kind. *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`, whose
-    errors are raised, too.
+    in :class:`Score`; each is from 0 to 1, otherwise :class:`~interwhen.UsageError` is raised. A limit is also not met
+    if there are no traces from which to compute its rate. :class:`AssertionError` is also raised if there is no trace,
+    and if a check, an extraction, a preparation or a run fails. The message shows up to *show* cases of each kind.
+    *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`, whose errors are raised, too.
     """
+    limits = {"recall": recall, "precision": precision, "false_interrupts": false_interrupts, "located": located}
+    for name, limit in limits.items():
+        if limit is not None and not 0 <= limit <= 1:
+            raise UsageError(f"assert_trial: {name} must be a share from 0 to 1, got {limit!r:.80}; correct it")
     tried = try_monitor_sync(monitor, traces, seed=seed, model=model)
+    assert tried, "there must be at least one trace, got none: nothing was tried"
     total = score(tried)
     missed = [
         *_missed("recall", total.recall, recall),

@@ -129,8 +129,8 @@ def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iter
 def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) -> int:
     """Write *traces* to a new file at *path*, one per line, compressed if *path* ends in ``.gz``. Return their count.
 
-    Raises :class:`~interwhen.UsageError` if the file exists, which is then not changed, or cannot be written. A failed
-    write may leave a file with a part of the traces.
+    Raises :class:`~interwhen.UsageError` if the file exists, which is then not changed, if it cannot be written, or if
+    a text has a lone surrogate. A failed write may leave a file with a part of the traces.
     """
     where = Path(path)
     count = 0
@@ -138,6 +138,11 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) 
         with where.open("xb") as plain, _compressed(plain, where) as file:
             for count, trace in enumerate(traces, start=1):  # noqa: B007  # counts
                 file.write(msgspec.json.encode(trace) + b"\n")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"cannot write trace {count} to {str(where)!r}: its texts must be writable as UTF-8, got a lone surrogate "
+            f"({error}): replace it"
+        ) from error
     except OSError as error:
         raise UsageError(
             f"cannot write the traces to {str(where)!r} ({error.strerror or error}): give a new file in a "

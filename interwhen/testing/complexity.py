@@ -29,6 +29,7 @@ from typing import Any, TypeAlias
 import anyio
 
 from interwhen._engine.monitors import BoundVerifier
+from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
 from interwhen._types.models import Prompt, Reply
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
@@ -184,6 +185,10 @@ class Bait:
     end: str = ""
     """The text after it."""
 
+    def __post_init__(self) -> None:
+        if not self.unit:
+            raise UsageError("the unit of a Bait must be a text that is not empty, got '': give what is repeated")
+
     def of(self, size: int) -> str:
         """Return a text of this kind in which the repeated part has *size* characters."""
         return f"{self.start}{(self.unit * (size // len(self.unit) + 1))[:size]}{self.end}"
@@ -287,9 +292,13 @@ def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings:
     """Count the steps of *target* for a text of *bait* with *size* characters, then for *doublings* longer texts.
 
     *size* is that of the repeated part, which doubles from text to text. *target* is a function of a text, or a monitor
-    (see :func:`read_and_check`). It is called once before, with a short text, to fill its caches.
+    (see :func:`read_and_check`). It is called once before, with a short text, to fill its caches. Raises
+    :class:`~interwhen.UsageError` if *size* or *doublings* is less than 1, or if a monitor does not apply to an empty
+    prompt.
     """
-    read = read_and_check(target) if isinstance(target, Monitor) else target
+    if size < 1 or doublings < 1:
+        raise UsageError(f"size and doublings must be at least 1, got {size!r:.80} and {doublings!r:.80}; correct them")
+    read = _reader(target)
     read(bait.of(8))  # fills caches, which do not count
     sizes = tuple(size << doubling for doubling in range(doublings + 1))
     return Growth(bait, sizes, tuple(count_steps(read, bait.of(size)) for size in sizes))
@@ -306,9 +315,11 @@ def assert_linear(
     """Raise :class:`AssertionError` if doubling a text multiplies the steps of *target* by *limit* or more on average.
 
     *baits* are the kinds of text, and *size* is the length of the shortest repeated part in characters. *slack* steps
-    are not counted, for work that happens once, such as filling a table. See :meth:`Growth.ratio`.
+    are not counted, for work that happens once, such as filling a table. See :meth:`Growth.ratio`. Raises
+    :class:`~interwhen.UsageError` as :func:`measure` does, and without *baits*.
     """
     grown = [measure(target, bait, size=size) for bait in baits]
+    _some(grown)
     bad = [f"{each.bait}: {each.sizes} characters: {each.steps} steps" for each in grown if each.ratio(slack) >= limit]
     assert not bad, "more than linear:\n" + "\n".join(bad)
 
@@ -320,15 +331,35 @@ def assert_quick(
 
     *baits* are the kinds of text. The fastest of up to three calls counts. This includes work that
     :func:`assert_linear` does not count: regexes, slices and arithmetic. Choose a size for which linear work takes at
-    most a tenth of *seconds*.
+    most a tenth of *seconds*. Raises :class:`~interwhen.UsageError` if *seconds* is not above 0, without *baits*, and
+    if a monitor does not apply to an empty prompt.
     """
-    read = read_and_check(target) if isinstance(target, Monitor) else target
+    if not seconds > 0:
+        raise UsageError(f"seconds must be above 0, got {seconds!r:.80}; give the longest CPU time")
+    read, listed = _reader(target), tuple(baits)
+    _some(listed)
     bad = []
-    for bait in baits:
+    for bait in listed:
         took = _least(read, bait.of(size), seconds)
         if took > seconds:
             bad.append(f"{bait}: {size} characters took {took:.2f} s")
     assert not bad, f"slower than {seconds:g} s:\n" + "\n".join(bad)
+
+
+def _reader(target: Monitor | Reader) -> Reader:
+    if not isinstance(target, Monitor):
+        return target
+    if prepared_for(target, "") is None:  # nothing would be measured
+        raise UsageError(
+            f"monitor {target.name!r:.80} must apply to an empty prompt to be measured, and does not: give "
+            "read_and_check(monitor, prompt) with a prompt of its domain"
+        )
+    return read_and_check(target)
+
+
+def _some(baits: Sequence[object]) -> None:
+    if not baits:
+        raise UsageError("baits must be at least one kind of text, got none: nothing was measured")
 
 
 def _least(read: Reader, text: str, seconds: float) -> float:

@@ -204,7 +204,7 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
     Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal, or if it is redacted.
     """
     found = read_journal(path)
-    core = core_of(found.header, recorded_monitors(found.header), _AttemptCore)
+    core = core_of(found.header, recorded_monitors(found.header, found.path), _AttemptCore)
     assert isinstance(core, _AttemptCore)
     past = RebuiltRun(found, core)
     past.take(core.begin())

@@ -45,10 +45,8 @@ def export(
     overlap
         The number of consecutive words that count as an overlap.
     """
-    if output in journals:
-        raise UsageError(
-            f"--output must not be one of the journals that are read, got {str(output)!r}; name another file"
-        )
+    if any(output.exists() and path.exists() and output.samefile(path) for path in decontaminate):
+        raise UsageError(f"--output must not be a file of --decontaminate, got {str(output)!r}; name another file")
     texts = [text for path in decontaminate for text in read_texts(path)]
     done = export_journals(each(journals, "journals"), output, format=format, keep_out=texts, overlap=overlap)
     if is_quiet():

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 from interwhen._types.errors import UsageError
 
@@ -13,12 +14,13 @@ SIZE = 13
 """The number of consecutive words that count as an overlap: as in Brown et al. 2020, appendix C."""
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")
 
 
 class Decontaminator:
-    """Finds texts that share *size* consecutive words with one of *texts*. Case and punctuation are ignored.
+    """Finds texts that share *size* consecutive words with one of *texts*.
 
+    Case, punctuation and Unicode forms (composed or not) are ignored.
     If one of *texts* has fewer than *size* words, all its words must occur in sequence. A text without words is
     ignored. Raises :class:`UsageError` if *size* is less than 1.
     """
@@ -40,8 +42,8 @@ class Decontaminator:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of *text*, in lower case."""
-    return _WORD.findall(text.lower())
+    """Return the words of *text* in one case and one Unicode form."""
+    return _WORD.findall(normalize("NFKC", text).casefold())
 
 
 def _runs(words: list[str], width: int) -> Iterator[tuple[str, ...]]:

@@ -54,30 +54,42 @@ def export_journals(
     memory until they are written to a file with the name *to* and ``.part``, which replaces *to* when it is complete.
 
     Raises :class:`~interwhen.JournalError` for a redacted journal or a file that this version cannot read, and
-    :class:`UsageError` for an unknown format, an *overlap* below 1, if there are no journals, or if the file cannot be
-    written.
+    :class:`UsageError` for an unknown format, an *overlap* below 1, if there are no journals, if *to* is one of them,
+    or if the file cannot be written.
     """
     if format not in FORMATS:
         raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {format!r}; choose one of these")
+    for name, value in (("journals", journals), ("keep_out", keep_out)):
+        if isinstance(value, str | os.PathLike):
+            raise UsageError(f"{name} must be a list, got {value!r:.80}; write [{value!r:.80}]")
     left_out: Counter[str] = Counter()
     paths: list[str] = []
+    target = Path(to)
 
     def read() -> Iterator[str]:
         for path in journals:
             paths.append(os.fspath(path))
+            if target.exists() and Path(path).exists() and target.samefile(path):
+                raise UsageError(
+                    f"the output must not be one of the journals that are read, got {str(target)!r}; name another file"
+                )
             yield paths[-1]
 
     lines = list(_lines(read(), _MAKERS[format], Decontaminator(keep_out, overlap), left_out))
     if not paths:
         raise UsageError("an export needs at least one journal, got none; name some")
-    target = Path(to)
-    part = target.with_name(f"{target.name}.part")
+    data = b"".join(line + b"\n" for line in lines)
     try:
-        part.write_bytes(b"".join(line + b"\n" for line in lines))
-        part.replace(target)
-    except OSError as error:
+        if target.exists() and not target.is_file():  # a device or a pipe, such as /dev/stdout, must not be replaced
+            target.write_bytes(data)
+        else:
+            part = target.with_name(f"{target.name}.part")
+            part.write_bytes(data)
+            part.replace(target)
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"{str(target)!r} must be a file that can be written, got {error.strerror}; name another file"
+            f"{str(target)!r} must be a file that can be written, got {getattr(error, 'strerror', error)}; name "
+            "another file"
         ) from error
     return Exported(len(paths), len(lines), dict(sorted(left_out.items())))
 

@@ -307,7 +307,7 @@ class _Rows:
                 continue
             if not self.texts:
                 self.begun = line.start
-            self.texts.append(text.rstrip("\n"))
+            self.texts.append(text.rstrip("\r\n"))
             self.labels.append(label)
             if not label:
                 break

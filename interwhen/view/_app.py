@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interwhen._types.errors import DECODE_ERRORS, InterwhenError
+from interwhen.journal._compact_form import to_json
 from interwhen.registry import VERIFIERS, names_of
 from interwhen.view._page import policy, render_page
 from interwhen.view._recheck import recheck_form
@@ -118,7 +119,7 @@ class PageServer:
         page: dict[str, object] = {"runs": rows}
         if begin + limit < len(paths):
             page["next"] = rows[-1].id
-        return msgspec.json.encode(page)
+        return to_json(page)
 
     async def _timeline(self, request: Request) -> Response:
         path = self._path(request)
@@ -199,7 +200,7 @@ class PageServer:
             return _error(400, f'the body must be {{"check": INDEX}}, got something else ({error}): correct it')
         except InterwhenError as error:
             return _error(422, str(error))
-        return Response(msgspec.json.encode(found), media_type=_JSON, headers=_HEADERS)
+        return Response(to_json(found), media_type=_JSON, headers=_HEADERS)
 
     async def _recheck(self, request: Request) -> Response:
         path = self._path(request)
@@ -263,7 +264,7 @@ def _part_from(growing: GrowingRun, begin: int) -> bytes | None:
 
 
 def _error(status: int, message: str) -> Response:
-    body = msgspec.json.encode({"error": {"message": message}})
+    body = to_json({"error": {"message": message}})
     return Response(body, status, media_type=_JSON, headers=_HEADERS)
 
 
@@ -288,7 +289,10 @@ def loopback_only(request: Request) -> Response | None:
     peer = request.client.host if request.client is not None else ""
     if not _is_loopback(peer):
         return _error(403, "the page is for this machine alone, got a request from elsewhere: set a key for it")
-    name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    try:
+        name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:  # an unfinished IPv6 address
+        name = ""
     if name != "localhost" and not _is_loopback(name):
         return _error(403, "the page must be asked for by a name of this machine, got another: use 127.0.0.1")
     return None

@@ -10,7 +10,6 @@ from typing import Annotated
 from urllib.parse import quote
 
 import anyio
-import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
@@ -18,7 +17,7 @@ from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.cli import _exits
 from interwhen.cli._progress import each, is_quiet
 from interwhen.cli._run import replay
-from interwhen.cli._text import json_safe, one_line, stdout_console, table, visible
+from interwhen.cli._text import as_json, one_line, stdout_console, table, visible
 from interwhen.registry import load_monitors
 from interwhen.view._page import render_page
 from interwhen.view._recheck import recheck_form, rechecked_id, rechecked_row
@@ -61,6 +60,8 @@ def view(
     """
     if (html is not None) + plain + json > 1:
         raise UsageError("only one of --html, --plain and --json may be given, got more: leave the others out")
+    if port and (html is not None or plain or json):
+        raise UsageError(f"--port must be used without --html, --plain and --json, got {port}: leave it out")
     folder = RunFolder(places)
     paths = folder.paths()
     if recheck and (plain or json):
@@ -126,7 +127,7 @@ def _print(rows: list[RunRow], *, json: bool) -> None:
     console = stdout_console()
     if json:
         for row in rows:
-            console.file.write(json_safe(msgspec.json.encode(row).decode()) + "\n")
+            console.file.write(as_json(row) + "\n")
         return
     shown = table("run", "status", "model", "violations", "tokens", "discarded", "seconds")
     for row in rows:
@@ -142,6 +143,8 @@ def _serve(folder: RunFolder, port: int, start: str) -> int:
         from interwhen.view._server import serve_pages
     except ModuleNotFoundError as error:
         raise MissingExtraError("interwhen view without --html or --plain", "gateway") from error
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"--port must be from 0 to 65535, got {port}: choose another one, or 0 for a free one")
     try:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:

@@ -11,6 +11,7 @@ import msgspec
 from interwhen._types.errors import InterwhenError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import timeline
+from interwhen.journal._compact_form import to_json
 from interwhen.view._page import render_page
 from interwhen.view._verify import Units, check_fields
 
@@ -45,7 +46,7 @@ def _form_of(shown: Any) -> bytes | None:
             return timeline(path).compact
         except InterwhenError:
             pass  # the result alone can be shown
-    return None if result is None else msgspec.json.encode(form_of_result(result))
+    return None if result is None else to_json(form_of_result(result))
 
 
 def _result_of(shown: Any) -> Result | None:
@@ -91,10 +92,11 @@ def form_of_result(result: Result) -> dict[str, Any]:
     }
     if isinstance(result, Verified):
         certificate = result.certificate
+        certified = {(one.monitor, one.key, one.span) for one in certificate.checks}
         form["certificate"] = {
             "text_sha256": certificate.text_sha256,
             "scope": certificate.scope,
             "coverage": certificate.coverage,
-            "checks": list(range(len(certificate.checks))),
+            "checks": [at for at, one in enumerate(result.checks) if (one.monitor, one.key, one.span) in certified],
         }
     return form

@@ -10,7 +10,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import NamedTuple
 
-import msgspec
+from interwhen.journal._compact_form import to_json
 
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _UNSAFE = str.maketrans(_ESCAPES)
@@ -80,7 +80,7 @@ def render_page(
     """
     bundle = _bundle()
     settings = {"mode": "file", **(config or {})}
-    blocks = [_block("config", msgspec.json.encode(settings)), _block("runs", msgspec.json.encode(rows))]
+    blocks = [_block("config", to_json(settings)), _block("runs", to_json(rows))]
     blocks += [_block(f"run-{name}", data) for name, data in runs.items()]
     csp = html.escape(policy(connect=settings["mode"] == "served"), quote=True)
     return "".join(

@@ -19,6 +19,7 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.results import CheckRecord
 from interwhen._types.segments import Phase
 from interwhen.journal import Journaled, read_journal, timeline
+from interwhen.journal._compact_form import to_json
 from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.view._runs import RunRow
 from interwhen.view._verify import Units, check_fields
@@ -57,7 +58,7 @@ async def recheck_form(path: Path, spec: MonitorSpec) -> bytes:
         # The costs are those of the recorded run; its reasons are not those of this monitor.
         "result": {name: result[name] for name in ("ledger", "timing", "finish_reason") if name in result},
     }
-    return _encoded(form)
+    return to_json(form)
 
 
 def rechecked_id(run: str, spec: str) -> str:
@@ -92,13 +93,6 @@ def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
         violations=sum(check.outcome == "violation" for check in checks),
         found=(),
     )
-
-
-def _encoded(form: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(form)
-    except UnicodeEncodeError:  # a lone surrogate has no bytes, but an escape
-        return json.dumps(form, separators=(",", ":")).encode()
 
 
 def _name_of(spec: MonitorSpec, watchers: Sequence[Monitor]) -> str:

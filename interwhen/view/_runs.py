@@ -121,8 +121,11 @@ class RunFolder:
             except OSError:  # removed since the folder was read
                 continue
         paths = sorted(found, key=lambda path: (-found[path], str(path)))
-        self._ids = {run_id(path): path for path in paths}
-        return paths
+        ids: dict[str, Path] = {}
+        for path in paths:
+            ids.setdefault(run_id(path), path)  # two places may name the same file
+        self._ids = ids
+        return list(ids.values())
 
     def _files(self) -> Iterator[Path]:
         for place in self._places:
@@ -205,6 +208,8 @@ def run_id(path: Path) -> str:
 
 def _is_journal(path: Path) -> bool:
     try:
+        if not path.is_file():  # to open a named pipe waits for a writer
+            return False
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
@@ -340,6 +345,8 @@ class GrowingRun:
         """
         with self._lock:
             self._read()
+            if begin > self._reader.offset:
+                return None
             mark = self._marks.get(begin) if begin else PartMark()
             if mark is None:
                 # A reader that stops at this offset is in the state that ours had there, and so is its mark.

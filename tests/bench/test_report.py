@@ -28,6 +28,7 @@ def test_a_bar_is_judged_by_its_number():
         (Estimate(1.23456, "ms", 1.1, 1.3), "1.23 [1.1, 1.3] ms"),
         (Estimate(1.23456, "ms"), "1.235 ms"),
         (Estimate(12345.678), "12,346"),
+        (Estimate(999.96, "ms", 998.0, 1000.4), "1,000 [998, 1,000] ms"),
         (Estimate(0), "0"),
         (Estimate(-0.00012, "s"), "-0.00012 s"),
     ],
@@ -77,3 +78,9 @@ def test_json_gives_the_same_report_again():
     chart = Chart("c", "x", "y", (Series("a", ((1.0, 2.0),), ((1.5, 2.5),), dashed=True),), log_x=True)
     report = msgspec.structs.replace(REPORT, charts=(chart,), observations=({"arm": "a", "value": 1.5},))
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+
+
+def test_a_cell_does_not_break_the_table_of_markdown():
+    report = Report(benchmark="x", tables=(Table("t", ({"a|b": "one|two\nthree", "c": None},)),))
+    assert r"| a\|b | c |" in markdown(report)
+    assert r"| one\|two three |  |" in markdown(report)

@@ -33,6 +33,12 @@ def test_a_file_holds_an_exercise_a_line(tmp_path):
     assert first.question.read("It is 4.") is None
 
 
+def test_the_reasoning_gives_no_answer():
+    read = reader(r"Answer: (\d+)")
+    assert read("<think>Answer: 4</think>\nI do not know.") is None
+    assert read("<think>Answer: 4</think>\nAnswer: 5") == "5"
+
+
 def test_what_finds_the_answer_may_be_said(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"prompt": "?", "answer": "4"}\n')

@@ -248,9 +248,17 @@ def test_the_contract_as_json(monkeypatch, capsys):
     assert [line["name"] for line in found["lines"] if line["mark"] == "broken"] == ["stop"]
 
 
-def test_a_record_needs_the_contract(capsys):
+def test_a_record_needs_the_contract(capsys, tmp_path):
+    assert run_main("--journals", str(tmp_path), "--record", "x") == 2
+    assert "--journals must be used without --contract, --model and --record" in capsys.readouterr().err
     assert run_main("--base-url", "http://h/v1", "--model", "m", "--record", "x") == 2
     assert "--record must be used with --contract" in capsys.readouterr().err
+
+
+def test_a_url_that_is_none_answers_nothing(capsys, tmp_path):
+    assert run_main("--journals", str(tmp_path), "--base-url", "http://[::1/v1", "--json") == 0
+    marks = {one["name"]: one["mark"] for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert marks["lost journals"] == "unknown"
 
 
 def test_json(capsys):

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -122,9 +123,12 @@ class TestUsage:
 
     @pytest.mark.parametrize("option", ["--prompt-file", "--chat"])
     def test_stdin_that_is_not_utf_8(self, option, monkeypatch, capsys):
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
-        assert run("run", option, "-") == 2
-        assert "must be readable UTF-8 text, got '-'" in capsys.readouterr().err
+        for errors in ("strict", "surrogateescape"):  # the second one in the C locale
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8", errors=errors))
+            assert run("run", option, "-") == 2
+            assert "must be readable UTF-8 text, got '-'" in capsys.readouterr().err
+        assert run("run", "\udcff") == 2
+        assert "PROMPT must be UTF-8 text" in capsys.readouterr().err
 
     def test_a_prompt_on_stdin(self, monkeypatch, scripted):
         monkeypatch.setattr("sys.stdin", io.StringIO("once upon\n"))
@@ -274,6 +278,21 @@ def test_a_reader_that_leaves_early_is_no_error(view, tmp_path):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("arguments", [["verifiers", "list"], ["run", "--help"], ["bench"]])
+def test_output_that_cannot_be_written_is_no_traceback(arguments):
+    command = [sys.executable, "-c", "from interwhen_launcher import main; main()", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+    full = Path("/dev/full")
+    if full.exists():
+        with full.open("w") as out:
+            found = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+        assert found.stderr.startswith("error: the disk must have room for the output")
 
 
 @pytest.mark.parametrize("group", ["bench", "verifiers", "policy", "precompute"])

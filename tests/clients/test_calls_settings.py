@@ -27,6 +27,7 @@ BAD = [
     ({"feedback": "Wait."}, "feedback must be FeedbackTemplate(...) or a mapping, got 'Wait.'"),
     ({"correction": 3}, "correction must be a text, got 3"),
     ({"tools": "no"}, "tools must be True or False, got 'no'"),
+    ({"min_coverage": True}, "min_coverage must be a share from 0 to 1, got True"),
     ({"threads": 0}, "threads must be a number of at least 1, got 0"),
     ({"processes": True}, "processes must be a number of at least 1, got True"),
     ({"workers": 3}, "workers must be Workers(...), got 3"),

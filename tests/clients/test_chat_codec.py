@@ -24,6 +24,22 @@ async def test_what_is_refuted_before_it_is_shown_is_not_shown():
     assert read_naively(parts) == spelled(parts) == result.text == "one\ntwo\n"
 
 
+def scored(text, finish=None):
+    tokens = {"logprobs": {"content": [{"token": text, "logprob": -1.0}]}, "token_ids": [len(text)]}
+    return event({"id": "c", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish, **tokens}]})
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_each_token_comes_once_after_a_correction(stream):
+    answers = [scored("one\n"), scored("BAD\n", "stop")], [scored("two\n"), scored("three\n", "stop")]
+    transport = MemoryWire(lambda number, _: answers[number])
+    parts, result = await collect(transport, [word(remedy=Resample())], stream=stream, settings={"reading": "gate"})
+    choices = [choice for part in parts for choice in part.chunk()["choices"]]
+    tokens = [token["token"] for choice in choices for token in (choice.get("logprobs") or {}).get("content") or ()]
+    assert "".join(tokens) == result.text == "one\ntwo\nthree\n"
+    assert [number for choice in choices for number in choice.get("token_ids") or ()] == [4, 4, 6]
+
+
 def counts(**fields):
     return event({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], **fields})
 

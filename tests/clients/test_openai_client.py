@@ -8,8 +8,8 @@ import httpx2
 import interwhen
 import openai
 import pytest
-from both import KINDS, ask, read
-from interwhen import UsageError, supervision_info, wrap
+from both import KINDS, ask, in_its_way, read
+from interwhen import Resample, UsageError, supervision_info, wrap
 from interwhen.testing.server import Head, Send, counts, events, fault, reply
 from pydantic import BaseModel
 from watchers import passing, word
@@ -309,6 +309,21 @@ async def test_all_else_passes_through(serve, clients):
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
     assert (await client.models.list()).data[0].id == "scripted"
     assert (await client.embeddings.create(model="m", input="q")).model == "m"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_by_its_url_is_supervised_and_bytes_that_cannot_be_are_refused(kind, serve, clients):
+    server = serve(lambda request: events(["one\n", "BAD\n"] if request.number == 0 else ["two\n"], api="chat"))
+    bare = clients(KINDS[kind], server)
+    client = wrap(bare, [word(remedy=Resample())])
+    body = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+    made = await in_its_way(
+        client,
+        lambda: client.post(f"{bare.base_url}chat/completions", body=body, cast_to=openai.types.chat.ChatCompletion),
+    )
+    assert made.choices[0].message.content == "one\ntwo\n"
+    with pytest.raises(UsageError, match="the body of a supervised call must be a dict"):
+        await in_its_way(client, lambda: client.post("/chat/completions", content=b"{}", cast_to=object))
 
 
 async def test_it_works_on_trio_too(serve):

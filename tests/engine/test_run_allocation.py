@@ -59,6 +59,28 @@ async def test_an_allocator_that_fails_to_learn_costs_no_result():
     assert (await play(["1+1=2\n"], Fixed(error=ValueError("no")))).status == "verified"
 
 
+async def test_an_allocator_that_fails_to_allow_leaves_nothing_open():
+    class Failing(Fixed):
+        def allow(self, task):
+            raise LookupError("no plan")
+
+    closed = []
+
+    class Closing(ScriptedModel):
+        async def aclose(self):
+            closed.append("model")
+
+    class Pool(interwhen.Workers):
+        async def aclose(self):
+            closed.append("workers")
+
+    run = interwhen.run(Closing(["x"]), "What?", allocator=Failing(), workers=Pool())
+    run._owned, run._owns_workers = run._model, True
+    with pytest.raises(LookupError):
+        await run
+    assert closed == ["model", "workers"]
+
+
 async def test_a_run_that_is_never_entered_asks_for_nothing():
     allocator = Fixed()
     interwhen.run(ScriptedModel([""]), "What?", allocator=allocator)

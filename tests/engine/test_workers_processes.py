@@ -16,6 +16,7 @@ import interwhen
 import pytest
 import workers
 from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers, verifier
+from interwhen._engine.monitors import BoundVerifier
 from interwhen._engine.worker_child import GarbledMessage, framed, length_of, receive, send
 from interwhen._engine.workers import ProcessPool, WorkerProcess
 from interwhen.testing import ScriptedModel
@@ -210,6 +211,18 @@ async def test_a_worker_that_spins_is_killed_and_other_runs_go_on():
     assert spinning == TimedOut(1.0)
     assert isinstance(after.verdict, Pass)
     assert found["sums"].status == "verified"
+
+
+async def test_a_worker_forgets_the_verifiers_of_earlier_runs(monkeypatch):
+    monkeypatch.setattr("interwhen._engine.workers.KEPT", 3)
+    pool = ProcessPool(1)
+    for number in range(5):
+        with anyio.CancelScope(deadline=anyio.current_time() + 5) as scope:
+            bound = BoundVerifier(workers.prepared, number)
+            assert await pool.check(bound, CLAIM, scope) == (Pass(str(number)), None)
+    [worker] = pool._idle
+    assert len(worker.loaded) == 2
+    await pool.close()
 
 
 async def test_a_huge_deadline_is_no_error():

@@ -34,12 +34,14 @@ from interwhen.clients._supervision import tool_format
 from interwhen.models import Chunk
 from interwhen.models._chunks import CallAssembler, decode_chat, decode_completion
 from interwhen.models._sse import SseDecoder
-from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, suspicious
+from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, prepared_for, suspicious
 from tests.core.driving import run
 from worlds import monitor
 
 SHIPPED = [plugin.name for plugin in registry.verifiers() if registry.describe(plugin.name).monitors]
 """Those that can be had without options."""
+APPLYING = [name for name in SHIPPED if prepared_for(load_monitor(name), "") is not None]
+"""Those of them that need no problem in the prompt. The tests of the others measure them with problems."""
 TRIGGERS = (
     Lines(),
     Lines(every=3),
@@ -66,7 +68,7 @@ TAG = Bait('<tool_call>{"a":1}</tool_call>')
 
 
 @LINEAR
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", APPLYING)
 def test_every_shipped_verifier_is_linear(name):
     watching = load_monitor(name)
     assert_linear(watching)
@@ -75,7 +77,7 @@ def test_every_shipped_verifier_is_linear(name):
 
 
 @QUICK
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", APPLYING)
 def test_every_shipped_verifier_is_quick(name):
     watching = load_monitor(name)
     baits = [*BAITS, *(Bait(bait.unit, bait.start, f"{bait.end} = 1") for bait in CODE)]

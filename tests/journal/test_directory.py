@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import structlog
 from interwhen import JournalError, UsageError, read_journal
-from interwhen.journal import _directory
+from interwhen.journal import JournalSettings, _directory
 from interwhen.journal._directory import open_journals
 from interwhen.journal._files import START, frames
 from interwhen.journal._records import SpentRecord, describe, describe_again
@@ -482,7 +482,10 @@ def test_what_is_no_directory_is_refused(tmp_path):
         (7, "journal must be a path"),
         ({}, "journal must be a path"),
         ({"path": str(tmp_path / "a"), "keep": "some"}, "journal must have valid values"),
+        (JournalSettings(path=str(tmp_path / "a"), keep="some"), "journal must have valid values"),
+        (JournalSettings(path=str(tmp_path / "a"), share=5.0), "journal must have valid values"),
         (file / "below", "must be a directory that can be made, and is not"),
+        ("a\0b", "must be a directory that can be made, and is not .embedded null byte"),
     ):
         with pytest.raises(UsageError, match=said):
             open_journals(wanted)

@@ -25,7 +25,7 @@ from interwhen import (
 from interwhen._core.messages import Ended, Extracted, Opened, Settled
 from interwhen.journal import _records as records
 from interwhen.journal._files import MAGIC, SCHEMA, START, LockedFile, frame, frames, preamble
-from journals import KINDS, borders, goes_on, recorded, taken_apart
+from journals import KINDS, borders, goes_on, put_together, recorded, taken_apart
 from sums import watch
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +87,8 @@ def test_what_is_no_journal_is_refused(data, said, path):
         read_journal(path)
     with pytest.raises(JournalError, match="must be a readable file, and is not"):
         read_journal(path.parent / "none")
+    with pytest.raises(JournalError, match=r"must be a readable file, and is not .embedded null"):
+        read_journal("a\0b")
 
 
 def test_a_newer_schema_is_refused_by_name(path):
@@ -198,8 +200,21 @@ async def test_monitors_come_back_as_the_core_needs_them(path):
         file = path.with_name(name.replace(" ", ""))
         await recorded(KINDS[name], file)
         monitors = KINDS[name].monitors()
-        for was, now in zip(monitors, recorded_monitors(read_journal(file).header), strict=True):
+        for was, now in zip(monitors, recorded_monitors(read_journal(file).header, file), strict=True):
             for label in ("name", "trigger", "delivery", "remedy", "level", "phase", "unproven", "required"):
                 assert getattr(now, label) == getattr(was, label)
             assert now.verifier.version == was.verifier.version
             assert type(now.extractor) is type(was.extractor)
+
+
+@pytest.mark.parametrize("change", [{"delivery": "later"}, {"a later field": 1}])
+async def test_monitors_of_a_later_version_are_refused_with_the_version_that_wrote_them(change, path):
+    _, _, data = await recorded(KINDS["repairs"], path)
+    header, *others = taken_apart(data)
+    [monitor] = header.monitors
+    monitor = msgspec.structs.replace(monitor, fields={**monitor.fields, **change})
+    path.write_bytes(put_together([msgspec.structs.replace(header, monitors=(monitor,)), *others]))
+    assert read_journal(path).result is not None
+    for read in (interwhen.replay, interwhen.timeline):
+        with pytest.raises(JournalError, match="must have settings that this version knows, and one has not"):
+            read(path)

@@ -146,7 +146,9 @@ async def test_other_monitors_say_what_they_would_have_found(path):
 @pytest.mark.parametrize("name", ["repairs", "feedback", "tags", "fields", "forks"])
 async def test_what_a_remedy_took_away_is_looked_at_too_and_told_once(name, path):
     result, _, _ = await recorded(KINDS[name], path)
-    found = await interwhen.recheck(path, [watch(name="again")])
+    seen = []
+    found = await interwhen.recheck(path, [watch(name="again")], on_progress=lambda *step: seen.append(step))
+    assert seen == sorted(seen)
     wrong = [violation.key for violation in result.violations if violation.monitor == "sums"]
     assert [finding.violation.key for finding in found.findings] == wrong
     assert [finding.request for finding in found.findings] == list(range(1, len(wrong) + 1))

@@ -416,8 +416,26 @@ async def test_what_has_no_form_is_said_at_once(path):
                 pass
     with pytest.raises(UsageError, match="must be a path or a Journal"):
         interwhen.run(goes_on(), "Q", journal=3)
-    with pytest.raises(UsageError, match=r"close_seconds=.* must be at least 0, got -1"):
-        Journal(path, close_seconds=-1)
+    for setting, value in (("close_seconds", -1), ("flush_seconds", float("nan")), ("buffer_bytes", "1")):
+        with pytest.raises(UsageError, match=rf"{setting}=.* must be at least 0, got {value!r}"):
+            Journal(path, **{setting: value})
+    with pytest.raises(UsageError, match=r"path=.* must be a str or a path, got b'x'"):
+        Journal(b"x")
+    with pytest.raises(UsageError, match=r"model=.* must be a ModelReference, got 'local'"):
+        Journal(path, model="local")  # its header could not be read again
+    with pytest.raises(JournalError, match=r"must be a writable file, and is not .embedded null byte"):
+        async with interwhen.run(goes_on(), "Q", journal="a\0b"):
+            pass
+    with pytest.raises(JournalError, match=r"must be a readable file, and is not .embedded null byte"):
+        interwhen.read_journal("a\0b")
+
+
+async def test_records_may_wait_for_ever(path, loop):
+    settings = Journal(path, flush_seconds=float("inf"), close_seconds=float("inf"))
+    async with interwhen.run(goes_on(), "Q", monitors=[watch()], journal=settings) as run:
+        result = await run.drain()
+    assert result.journal.incomplete == ""
+    assert interwhen.read_journal(path).result is not None
 
 
 async def test_without_a_journal_nothing_stands_between_the_stream_and_the_core():

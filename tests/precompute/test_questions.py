@@ -32,6 +32,15 @@ def test_json_lines_have_the_field_question(tmp_path):
         read_questions(tmp_path / "none.txt")
 
 
+def test_marks_and_separators_of_unicode_are_read_as_such(tmp_path):
+    path = tmp_path / "asked.txt"
+    path.write_text("\ufeffHow many?\r\nHow much?\r\n", encoding="utf-8")
+    assert read_questions(path) == ["How many?", "How much?"]
+    path = tmp_path / "asked.JSONL"
+    path.write_text('\ufeff{"question": "How\u2028many?"}\r\n{"question": "How much?"}\n', encoding="utf-8")
+    assert read_questions(path) == ["How\u2028many?", "How much?"]
+
+
 async def test_a_journal_has_the_question_of_its_run(tmp_path):
     path = tmp_path / "run.iwj"
     prompt = "Checked against the text:\nJo earns 180 dollars.\n\nHow many dollars does Jo earn?"

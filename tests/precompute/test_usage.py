@@ -50,6 +50,16 @@ async def test_questions_of_runs_and_of_files_rank_what_is_prepared_next():
     }
 
 
+async def test_a_question_that_is_no_text_does_not_end_the_work():
+    pre = Precomputer(Store(), Facts(), [], producers=[facts()], passes=1, debounce=0.0, notes_questions=True)
+    ref = await pre.add("animals", TEXT)
+    for question in ("Is the \ud800 heavy?", "Is the emu heavy?"):
+        async with pre.run(f"Be brief.\n{question}", context=ref) as run:
+            await run.drain()
+    assert len(await pre.work()) == 5
+    assert seen_questions(pre.store, "animals") == {"Is the emu heavy?": 1}
+
+
 async def test_without_questions_the_order_is_that_of_the_plan():
     pre = precomputer(producer=Sums(per_piece))
     await pre.add("book", numbers(5))

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from interwhen import Claim, Fork, Lines, Monitor, Pass, Tracker, Unknown, verifier
+from interwhen import Claim, Fork, Lines, Monitor, Pass, Tracker, Unknown, UsageError, verifier
 from interwhen.testing.complexity import (
     BAITS,
     Bait,
@@ -191,3 +191,25 @@ def test_a_monitor_is_prepared_for_the_prompt():
         assert read_and_check(replace(watching, extractor=fold), "p")("abc") == [Unknown("abc p p")]
         fork = Fork("?", lambda reply, segment, prepared: extract(segment, reply + prepared))
         assert read_and_check(replace(watching, extractor=fork), "p")("abc") == [Unknown("abc abcp p")]
+
+
+def test_what_measures_nothing_is_refused():
+    with pytest.raises(UsageError, match="at least one kind of text"):
+        assert_linear(quadratic, baits=[])
+    with pytest.raises(UsageError, match="at least one kind of text"):
+        assert_quick(quadratic, baits=[])
+    with pytest.raises(UsageError, match="size and doublings"):
+        assert_linear(quadratic, baits=A, size=0)
+    with pytest.raises(UsageError, match="size and doublings"):
+        measure(quadratic, A[0], doublings=0)
+    with pytest.raises(UsageError, match="seconds must be above 0"):
+        assert_quick(quadratic, baits=A, seconds=float("nan"))
+    with pytest.raises(UsageError, match="the unit of a Bait"):
+        Bait("")
+
+
+@pytest.mark.parametrize("measured", [assert_linear, assert_quick])
+def test_a_monitor_that_does_not_apply_is_not_called_linear(measured):
+    watching = Monitor(name="m", verifier=slow, extractor=lambda _segment, _told: (), prepare=lambda _task: None)
+    with pytest.raises(UsageError, match="'m' must apply to an empty prompt"):
+        measured(watching, baits=A)

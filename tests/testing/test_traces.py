@@ -148,3 +148,9 @@ class TestReaders:
     def test_an_unknown_format_is_told_with_those_that_are_there(self, tmp_path):
         with pytest.raises(PluginError, match=r"'nonsense': not installed \(install its package, or use one of: "):
             list(read_traces(tmp_path, "nonsense"))
+
+
+def test_a_lone_surrogate_is_named(tmp_path):
+    bad = LabelledTrace(name="bad", turns=(Turn(prompt="p", text="\ud800"),), label="right")
+    with pytest.raises(UsageError, match=r"cannot write trace 1 .*lone surrogate"):
+        write_traces(tmp_path / "traces.jsonl", [bad])

@@ -33,6 +33,7 @@ from interwhen.testing import (
     TrialResult,
     TrialViolation,
     Turn,
+    assert_trial,
     cases,
     recut,
     score,
@@ -318,3 +319,14 @@ def test_a_trial_finds_nothing_while_supervision_is_off_and_says_so(monkeypatch)
     monkeypatch.setenv("INTERWHEN_OFF", "1")
     with pytest.raises(UsageError, match="supervision must be on"):
         try_monitor_sync(words(), [trace("bad")])
+
+
+@pytest.mark.parametrize("limit", [{"recall": math.nan}, {"false_interrupts": 5}, {"precision": -0.1}, {"located": 2}])
+def test_a_limit_that_cannot_fail_is_refused(limit):
+    with pytest.raises(UsageError, match=f"{next(iter(limit))} must be a share from 0 to 1"):
+        assert_trial("arithmetic", [], **limit)
+
+
+def test_a_trial_without_traces_shows_nothing():
+    with pytest.raises(AssertionError, match="at least one trace, got none"):
+        assert_trial("arithmetic", [])

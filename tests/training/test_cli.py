@@ -104,3 +104,25 @@ def test_an_overlap_is_so_many_words_in_a_row():
     assert not Decontaminator([], size=4).is_contaminated(text)
     with pytest.raises(UsageError, match="at least 1"):
         Decontaminator([text], size=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("one two three", "zero one _two_ three four"),
+        ("one STRASSE three", "one straße three"),
+        ("a résumé here", "a re\u0301sume\u0301 here"),
+    ],
+)
+def test_case_punctuation_and_unicode_forms_are_ignored(text, row):
+    assert Decontaminator([text]).is_contaminated(row)
+    assert Decontaminator([row[:40]]).is_contaminated(row)
+
+
+def test_the_output_must_not_be_the_test_data(record, tmp_path, capsys):
+    path, _ = record(["1+1=2\n"])
+    tests = tmp_path / "tests.txt"
+    tests.write_text("a b c\n")
+    assert call("export", "--format", "prm", path, "-o", tmp_path / "." / "tests.txt", "--decontaminate", tests) == 2
+    assert "--output must not be a file of --decontaminate" in capsys.readouterr().err
+    assert tests.read_text() == "a b c\n"

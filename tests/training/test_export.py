@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import interwhen
 import pytest
@@ -277,6 +278,51 @@ def test_what_cannot_be_exported_is_refused(record, tmp_path):
     path, _ = record([GOOD])
     with pytest.raises(UsageError, match="must be a file that can be written"):
         export_journals([path], tmp_path / "no" / "out", format="tpt")
+
+
+def test_a_journal_is_not_overwritten(record, tmp_path):
+    path, _ = record([GOOD])
+    data = path.read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    for to in (path, link, tmp_path / "x" / ".." / path.name):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match="must not be one of the journals"):
+            export_journals([path], to, format="prm")
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("to", ["", "a\0b"])
+def test_a_name_that_is_none_is_refused(to, record, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="must be a file that can be written"):
+        export_journals([record([GOOD])[0]], to, format="prm")
+
+
+def test_a_single_value_in_place_of_a_list_is_refused(record, tmp_path):
+    path, _ = record([GOOD])
+    for journals in (path, str(path)):
+        with pytest.raises(UsageError, match="journals must be a list"):
+            export_journals(journals, tmp_path / "out.jsonl", format="prm")
+    with pytest.raises(UsageError, match="keep_out must be a list"):
+        export_journals([path], tmp_path / "out.jsonl", format="prm", keep_out="How much is it?")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
+def test_what_is_no_file_is_written_to_and_not_replaced(record, tmp_path):
+    path, _ = record([GOOD])
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    done = export_journals([path], pipe, format="prm")
+    assert os.read(reader, 1 << 16).count(b"\n") == done.rows > 0
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_steps_have_no_line_ends(record, rows):
+    (found, _) = rows(record(["1+1=2\r\n2+2=4\r\n"])[0], "prm")
+    assert found[0]["completions"] == ["1+1=2", "2+2=4"]
 
 
 def test_text_that_is_no_unicode_is_written_all_the_same(record, rows):

@@ -291,3 +291,46 @@ def test_every_puzzle_of_the_data_set_has_one_arrangement() -> None:
             assert len(prepared.puzzle.understood) == len(prepared.puzzle.clues), record["id"]
             assert prepared.solved.status == "unique", record["id"]
             assert all(isinstance(each, Pass) for each in verdicts(record["puzzle"].split("## Clues:")[1], prepared))
+
+
+HOUSES = """There are 2 houses, numbered 1 to 2 from left to right.
+ - Each person has a unique name: `Eric`, `Peter`
+ - Each person has a favorite color: `red`, `blue`
+
+## Clues:
+1. Eric is in the second house.
+2. The person who loves red is directly left of Eric.
+"""
+
+
+def _house_verdicts(text, prepared):
+    monitor = zebralogic()
+    state, at, verdicts = monitor.extractor.start(prepared), 0, []
+    for line in text.split("\n"):
+        state, claims = monitor.extractor.step(state, Segment(line, Span(at, at + len(line)), "answer"))
+        verdicts += [monitor.verifier.check(claim, prepared) for claim in claims]
+        at += len(line) + 1
+    return verdicts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "House 1: Eric, Peter",
+        "House 1: {Eric, Peter}",
+        "House 1: Eric \u2717",
+        "House 1: ~Eric",
+        "Candidates:\nHouse 1: Eric",
+        "Possible arrangement:\nHouse 1: Eric",
+        "| House | Candidates |\n|---|---|\n| 1 | Eric |",
+    ],
+)
+def test_candidates_for_a_house(text):
+    prepared = prepare(Task(HOUSES))
+    assert not any(isinstance(verdict, Violation) for verdict in _house_verdicts(text, prepared))
+
+
+def test_wrong_houses():
+    prepared = prepare(Task(HOUSES))
+    for text in ("House 1: Eric", "House 1: Eric, red", "| House | Name |\n|---|---|\n| 1 | Eric |"):
+        assert any(isinstance(verdict, Violation) for verdict in _house_verdicts(text, prepared))

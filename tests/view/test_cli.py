@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import subprocess
 import sys
@@ -50,6 +51,36 @@ def test_the_terminal_and_programs(folder, capsys):
     assert view(folder, "--json") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert sorted(row.get("violations", 0) for row in rows) == [0, 1]
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none_is_refused(port, folder, capsys):
+    assert view(folder, f"--port={port}") == 2
+    assert f"--port must be from 0 to 65535, got {port}" in capsys.readouterr().err
+
+
+def test_a_port_without_a_server_is_refused(folder, tmp_path, capsys):
+    assert view(folder, "--html", tmp_path / "x.html", "--port", "8000") == 2
+    assert "--port must be used without --html, --plain and --json" in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf_8_are_escaped(folder, tmp_path, capsys):
+    path = tmp_path / os.fsdecode(b"a\xff.journal")
+    path.write_bytes((folder / "plain.journal").read_bytes())
+    assert view(tmp_path, "--json") == 0
+    [row] = map(json.loads, capsys.readouterr().out.splitlines())
+    assert row["path"] == str(path)
+    out = tmp_path / "runs.html"
+    assert view(tmp_path, "--html", out) == 0
+    assert r"a\udcff.journal" in out.read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
+def test_a_pipe_in_a_folder_is_left_out(folder, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.journal").write_bytes((folder / "plain.journal").read_bytes())
+    assert view(tmp_path, "--json") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_only_one_form_is_chosen(folder, tmp_path, capsys):

@@ -6,6 +6,7 @@ import re
 
 import interwhen
 import pytest
+from interwhen import Claim, Pass, Unknown
 from interwhen.journal._files import frames
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, try_monitor_sync
 from interwhen.toolkit import UnverifiedReason
@@ -50,6 +51,31 @@ def test_a_result_without_a_journal_has_offsets_of_browsers():
     assert units[2 * a : 2 * b].decode("utf-16-le") == result.text[span.start : span.end]
     assert a == span.start + 1
     assert form["tokens"]["chars"] == [len(units) // 2]
+
+
+def test_only_checks_of_the_certificate_are_shown_as_certified():
+    monitors = [
+        interwhen.Monitor(
+            name=name,
+            trigger=interwhen.Lines(),
+            extractor=lambda segment: [Claim(key=segment.text, span=segment.span)],
+            verifier=interwhen.verifier(name=name, version="1")(lambda _, verdict=verdict: verdict),
+            required=name == "passes",
+        )
+        for name, verdict in (("doubts", Unknown(why="cannot tell")), ("passes", Pass()))
+    ]
+    with interwhen.run_sync(ScriptedModel(["a\nb\n"]), "Q", monitors=monitors) as run:
+        result = run.drain()
+    form = form_of_result(result)
+    certified = [form["checks"][number]["outcome"] for number in form["certificate"]["checks"]]
+    assert certified == ["pass"] * len(result.certificate.checks) == ["pass", "pass"]
+    assert len(form["checks"]) == 4
+
+
+def test_lone_surrogates_are_shown_as_escapes():
+    with interwhen.run_sync(ScriptedModel(["\ud800\n2 + 2 = 4\n"]), "Q", monitors=["arithmetic"]) as run:
+        result = run.drain()
+    assert form_in(result._repr_html_())["text"] == result.text
 
 
 @pytest.mark.anyio

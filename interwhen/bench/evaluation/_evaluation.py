@@ -333,7 +333,7 @@ class Evaluation:
                 status=result.status,
                 scope=result.certificate.scope if isinstance(result, Verified) else "",
                 why=_why(result),
-                grade=_graded(row, text),
+                grade=_graded(row, result.answer),
                 answer=result.answer,
                 text=text,
                 violations=len(result.violations),
@@ -382,10 +382,11 @@ class Evaluation:
         return attempt.row.number, attempt.tokens, 1
 
 
-def _graded(row: PromptRow, text: str) -> str:
+def _graded(row: PromptRow, answer: str) -> str:
+    """Return the grade of the text *answer*. Reasoning is not graded: the model may drop what it says there."""
     if row.grade is None:
         return ""
-    return "right" if row.grade(text) else "wrong"
+    return "right" if row.grade(answer) else "wrong"
 
 
 def _why(result: Result) -> str:

@@ -49,7 +49,7 @@ class PromptRow(NamedTuple):
     monitors: tuple[MonitorSpec, ...] = ()
     """The monitors of this row. Those of the command are added, and replace monitors with the same name."""
     grade: Callable[[str], bool] | None = None
-    """Tells whether a final text has the right answer; ``None``: the source has no right answer for this row."""
+    """Tells whether the text after the reasoning has the right answer; ``None``: the source has none for this row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from interwhen import UsageError
 from interwhen.bench.evaluation._results import read_rows, summarize
-from interwhen.testing.server import Disconnect, Head, Send, chunk, data
+from interwhen.testing.server import Disconnect, Head, Send, chunk, data, events
 
 from .support import asked, doubling, evaluation, refusing, written
 
@@ -216,3 +216,15 @@ def test_a_row_with_a_monitor_that_is_missing_ends_the_evaluation(tmp_path):
 
     with pytest.raises(UsageError, match="no such monitor"):
         anyio.run(main)
+
+
+def test_an_answer_that_stands_only_in_the_reasoning_is_not_graded_as_right(tmp_path):
+    written(tmp_path, 2)
+
+    def thinking(request):
+        number = asked(request)
+        said = f"Answer: {2 * number}\n" if number else "I do not know.\n"
+        return [Head(), *events([f"<think>\nAnswer: {2 * number}\n</think>\n", said], api="chat")]
+
+    run(tmp_path, [thinking])
+    assert {row.row: row.grade for row in read_rows(tmp_path / "out")} == {0: "wrong", 1: "right"}

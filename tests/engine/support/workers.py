@@ -60,6 +60,11 @@ def endless(_claim):
     return Pass() if soft == hard else Violation(f"at most {soft} s")
 
 
+@verifier(name="prepared", worker="process")
+def prepared(_claim, value):
+    return Pass(str(value))
+
+
 @verifier(name="short", worker="process", deadline=0.1)
 def short(_claim):
     return Pass()

@@ -219,7 +219,7 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
         return Pass("the value was computed exactly; there are too many numbers left for a search")
     if found:
         return Pass(f"computed exactly; a search found that {puzzle.target} can still be made")
-    named = _names(n.value for n in step.listed)
+    named = _names(n.value for n in step.listed) if len(step.listed) == len(after) else _names(sorted(after))
     why = f"{puzzle.target} cannot be made from {named}" if len(after) > 1 else f"{named} is not {puzzle.target}"
     witness = f"{why}: {_tried(after)}" if len(after) > 1 else ""
     return Violation(why=why, witness=witness, where=_at(step.list_start, step.end, step.start))
@@ -238,12 +238,25 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
     if expression is None:
         return Unknown("the answer is no expression")
     shown = _short(line[expression.start : expression.end])
+    if _is_step(puzzle, final.sides):
+        return Unknown("it may be a step, and the answer may be in the next lines")
     if expression.value is None:
         return Violation(why=f"{shown} divides by zero")
     if expression.value != puzzle.target:
         why = f"{shown} is not {puzzle.target}"
         return Violation(why=why, witness=f"{shown} is {_value(expression.value)}, not {puzzle.target}")
+    other = next((side for side in final.sides if side.value != puzzle.target), None)
+    if other is not None:
+        said = _short(line[other.start : other.end])
+        return Violation(why=f"{shown} is not {said}") if other.is_bare else Unknown("its sides have different values")
     return _judge_use(puzzle, [number.value for number in expression.numbers])
+
+
+def _is_step(puzzle: NumberPuzzle, sides: Sequence[Expression]) -> bool:
+    """Tell whether *sides* may be only the first step to the target, as ``Answer: 4 + 8 = 12`` before more lines."""
+    if len(sides) != 2 or len(sides[0].numbers) != 2 or len(puzzle.numbers) < 3:
+        return False
+    return sides[0].value == sides[1].value != puzzle.target
 
 
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
@@ -346,6 +359,9 @@ def _taken(left: Numbers, step: CalculationStep) -> Followed:
     rest = Counter(left)
     # In a = b = c, b may be a step of its own.
     for number in sides[0].numbers if len(sides) == 2 else ():
+        if not rest[number.value] and rest[-number.value]:
+            rest[-number.value] -= 1  # 4 - (-2) = 6
+            continue
         if not rest[number.value]:
             why = f"there is no {_value(number.value)} left"
             where = _at(number.start, number.end, step.start)
@@ -353,9 +369,11 @@ def _taken(left: Numbers, step: CalculationStep) -> Followed:
         rest[number.value] -= 1
     if len(sides) != 2:
         return Followed(None, _LOST)
+    others = +rest
     rest[value] += 1
     after = tuple(rest.elements())
-    if step.listed is not None and Counter(number.value for number in step.listed) != rest:
+    # "8 + 4 = 12, remaining: 6, 4" may leave out the new number.
+    if step.listed is not None and Counter(number.value for number in step.listed) not in (rest, others):
         return Followed(None, _mislisted(step, after))
     return Followed(after)
 

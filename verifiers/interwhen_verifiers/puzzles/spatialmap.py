@@ -56,7 +56,7 @@ _BEFORE = re.compile(
 _AND = re.compile(
     r"[,;:]\s?(?:and|so|then|that)\s*$|^\s*(?:and|so|then|so that|that is|thus)\s*$|\bso\s*$", re.IGNORECASE
 )
-_AFTER = re.compile(r"\s?(?:'s\b|’s\b|or\b|\(?\?|if\b)", re.IGNORECASE)
+_AFTER = re.compile(r"\s?(?:'s\b|’s\b|or\b|\(?\?|if\b|[-–—:(]{1,2}\s?no\b)", re.IGNORECASE)
 _DENIED = re.compile(
     r"[\s*:(\-]{0,6}(?:false|no|incorrect|wrong|not)\b|[\s*:(\-]{0,6}[\u2717\u2718\u274c]", re.IGNORECASE
 )

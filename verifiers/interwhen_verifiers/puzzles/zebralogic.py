@@ -298,7 +298,8 @@ _SUPPOSED = re.compile(
 """A line with any of these words may not assert anything."""
 _OPENS = re.compile(
     r"\b(?:suppose|assum\w*|let'?s (?:try|say|test|consider|put|place)|try(?:ing)?|case \d|case [a-z]\b|"
-    r"scenario|option|possibility|what if|guess|tentativ\w*|if|either|example)\b",
+    r"scenario|option|possibility|what if|guess|tentativ\w*|if|either|example)\b"
+    r"|\b(?:possib\w*|candidates?|options|potential|remaining|left)\b[^.\n]{0,60}:[\s*]{0,6}$",
     re.IGNORECASE,
 )
 """The lines after one with any of these words may depend on a supposition."""
@@ -310,6 +311,12 @@ _FINAL = re.compile(
 _JSON = re.compile(r'"((?:[^"\\\n]|\\.){1,80})"\s{0,8}:\s{0,8}(?:"((?:[^"\\\n]|\\.){0,80})"|(\{))', re.IGNORECASE)
 _HOUSE = re.compile(r"(?:house|position)[ _#-]{0,3}(\d{1,2})$", re.IGNORECASE)
 _LISTED = re.compile(r"[-*\u2022#\s]{0,12}(?:house|position)[ #]{1,2}(\d{1,2})[*_ ]{0,4}[:=-][*_ ]{0,4}", re.IGNORECASE)
+_DENIED = re.compile("[\u2717\u2718\u274c~\u00ac{}]")
+"""A sign that denies a value, or braces around the candidates for a house."""
+_OPEN = re.compile(
+    r"candidate|possib|option|potential|remain|exclud|eliminat|ruled|\bnot\b|can(?:no|')t", re.IGNORECASE
+)
+"""A label of values that are not asserted: "Candidates"."""
 _PART = re.compile(r"[^,;|]+")
 _LABEL = re.compile(r"([A-Za-z' _*-]{1,40})[:=]")
 _CELLS = re.compile(r"[^|\n]+")
@@ -368,7 +375,8 @@ def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[Readin
 
 
 def _placed(reading: ReadingState, label: str, value: str, house: int, span: tuple[int, int]) -> Iterator[Stated]:
-    cell = reading.puzzle.phrases.labelled(label, value) if 1 <= house <= reading.puzzle.houses else None
+    is_stated = 1 <= house <= reading.puzzle.houses and not _DENIED.search(value) and not _OPEN.search(label)
+    cell = reading.puzzle.phrases.labelled(label, value) if is_stated else None
     if cell is not None:
         yield Stated(*span, HouseRelation("house", cell, number=house))
 
@@ -424,7 +432,10 @@ def _trimmed(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[Stated]:
-    """Read *line*, such as "House 2: Eric, color: red". Return no statement if any part is not understood."""
+    """Read *line*, such as "House 2: Eric, color: red".
+
+    Return no statement if any part is not understood, or if two parts are of one attribute: they may be candidates.
+    """
     found: list[Stated] = []
     for match in _PART.finditer(line, listed.end()):
         start, end = _trimmed(match)
@@ -435,7 +446,8 @@ def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[State
         if text and not stated:
             return []
         found.extend(stated)
-    return found
+    attributes = [each.relation.one.attribute for each in found]
+    return found if len(set(attributes)) == len(attributes) else []
 
 
 def _skip(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:

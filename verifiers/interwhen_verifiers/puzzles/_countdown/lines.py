@@ -24,15 +24,17 @@ _LONGEST_CHAIN = 8
 _LEFT = re.compile(
     r"[\s,;.:>-]{0,4}+(?:[-=]>|→)?\s?[(\[]?\s?(?:(?:the|now|numbers)\s){0,2}(?:left|remaining|remain)(?:\snumbers)?"
     r"(?:\s(?:are|is))?\s?[:=]?\s?[(\[{]?(-?[0-9]{1,12}(?:[./][0-9]{1,12})?(?:[\s,]{1,3}(?:and\s)?-?[0-9]{1,12}"
-    r"(?:[./][0-9]{1,12})?){0,11}+)(?![\w/.]*[\w/])",
+    r"(?:[./][0-9]{1,12})?){0,11}+)(?![\w/.]*[\w/])(?![,;]?\s?(?:[&+]|(?:and|plus|new)\b)|[,;]\s?[a-z])",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"-?[0-9]{1,12}(?:[./][0-9]{1,12})?")
 _HEAD = re.compile(
     r"[\s>*#_()\-•]*+(?:\(?[0-9]{1,2}[.):]\s)?(?:(?:step|then|next|now|first|second|third|finally"
-    r"|so)\b[\s0-9,:.*]{0,8}+)?",
+    r"|so)\b[\s0-9,:.*]{0,8}+(?:[-\u2013\u2014]\s)?)?",
     re.IGNORECASE,
 )
+_LABEL = re.compile(r"[\s>*#_]*+step\s?[0-9]{1,2}[\s*_]*+[-\u2013\u2014]\s", re.IGNORECASE)
+"""A label with a dash, as in ``Step 1 - 8 + 4 = 12``."""
 _TAIL = re.compile(r"[\s.,;:!)*`✓✔✅]*+")
 _DENIED = re.compile(
     r"\b(?:not|no|none|cannot|can't|incorrect|wrong|invalid|impossible|sorry|wait|oops|hmm|but|however|try|again)\b"
@@ -53,6 +55,13 @@ _NONE = re.compile(
     r"|[0-9]{1,6} (?:cannot|can't|can not)\b.*)[.!]?",
     re.IGNORECASE,
 )
+
+_PARTLY = re.compile(
+    r"\b(?:only|just|alone|(?:this|that) way|from (?:t?here)|first|yet|so far|without|directly|if|unless|starting"
+    r"|remaining|left|already|in this case|path|branch|(?:using|by) [a-z]+)\b",
+    re.IGNORECASE,
+)
+"""Words after which a line may not speak of all ways to make the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,8 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
         return None
     if (answer := find_answer(line)) is not None:
         return _final(line, answer.start, answer.end, announced=True)
-    tokens = tokenize(line) if "=" in line else []
+    label = _LABEL.match(line)
+    tokens = tokenize(line, label.end() if label else 0) if "=" in line else []
     found = _equation(line, tokens)
     if found is not None:
         step = _step(line, found[0])
@@ -110,9 +120,19 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
     if not answering:
         return None
     final = _final(line, len(line) - len(line.lstrip()), len(line.rstrip()), announced=False)
+    if isinstance(final, Hopeless) and not _speaks_of_all(line, puzzle):
+        return None
     if isinstance(final, ExpressionAnswer) and len(final.sides[0].numbers) < len(puzzle.numbers):
         return None
     return final
+
+
+def _speaks_of_all(line: str, puzzle: NumberPuzzle) -> bool:
+    """Tell whether *line*, that something is impossible, names all numbers of *puzzle* or none, and no conditions."""
+    named = sorted(Fraction(number) for number in re.findall(r"[0-9]{1,12}", line))
+    for number in (puzzle.target,) if puzzle.target in named else ():
+        named.remove(number)
+    return not _PARTLY.search(line) and (not named or named == sorted(map(abs, puzzle.numbers)))
 
 
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
@@ -178,7 +198,7 @@ def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
             return None
         return ExpressionAnswer(expression.start, expression.end, (expression,))
     chain = _chained(line, start, end) if announced else []
-    if not chain:
+    if not chain or _DENIED.search(line, chain[-1].end):
         return None
     is_one = len(chain) == 1
     return ExpressionAnswer(start, chain[-1].end, chain[0].sides if is_one else (), () if is_one else tuple(chain))

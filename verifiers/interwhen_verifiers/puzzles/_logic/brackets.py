@@ -34,6 +34,8 @@ _POPPED = re.compile(
     rf"\bpop(?: out)?\s(?P<signs>{_QUOTED_SIGNS}(?:,?\s(?:and\s)?{_QUOTED_SIGNS}){{0,200}})", re.IGNORECASE
 )
 _NEEDED = re.compile(rf"\bwe need\s(?P<signs>{_QUOTED_SIGNS}(?:,?\s(?:and\s)?{_QUOTED_SIGNS}){{0,200}})", re.IGNORECASE)
+_FOR_ONE = re.compile(r",?\s(?:to close|for|when|from the|off|as|because|then|next|first)\b", re.IGNORECASE)
+"""Words after brackets that are not all of those that close the input."""
 _PLAIN = re.compile(rf"[\s\"'`]{{0,4}}{_SIGNS}[\s\"'`]{{0,4}}$")
 
 
@@ -107,6 +109,7 @@ class Brackets:
             Closing(*match.span("signs"), _only(match["signs"]), pattern is _POPPED)
             for pattern in (_POPPED, _NEEDED)
             for match in pattern.finditer(line)
+            if not _FOR_ONE.match(line, match.end()) and at in (0, len(self.given))
         ]
         return at, found
 
@@ -147,6 +150,8 @@ class Brackets:
         right = self.stacks[said.at]
         if said.signs == right:
             return Pass(f"so it is after {said.at} brackets")
+        if said.signs == right[::-1]:
+            return Unknown("the stack may be written from its top")
         why = f"that is not the stack after {said.at} brackets"
         if said.at == len(self.given):
             return Violation(why=why)  # The stack at the end would tell the answer.

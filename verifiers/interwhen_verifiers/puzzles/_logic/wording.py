@@ -34,12 +34,17 @@ _DOUBT = re.compile(
     r"|claims?|claimed|statement|believes?|thinks?|among|remaining|without|ignor\w{1,3}|remov\w{1,3}"
     r"|of (?:the|these|those) two|mirror\w{0,3}|viewed|revers\w{0,3}|backwards?)\b"
     r"|^\W{0,4}of (?:the|these|those) [^,.;]{1,60},"
-    r"|n['’]t\b",
+    r"|n['’]t\b|[.;!:\-(]\s{0,2}no\b(?!\s\w)",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(r"\b(?:suppos\w{1,5}|assum\w{1,5}|imagine|cases? \w|scenario|hypothe\w{1,6})\b", re.IGNORECASE)
 _PERHAPS = re.compile(r"\b(?:if|unless|try|trying|let|say|guess)\b", re.IGNORECASE)
-_SENTENCE = re.compile(r"[^.;!?\n]*(?:[.;!?]+(?=[\s\"')*]|$)|[.;!?\n]|$)")
+_SENTENCE = re.compile(
+    r"[^.;!?\n]*(?:[.;!?]+(?=[\s\"')*]|$)|[.;!?\n]|$)"
+    r"(?:[\s*:(\-]{1,6}(?:[\u2717\u2718\u274c]|(?:false|incorrect|wrong|no)\b(?!\s\w)))?",
+    re.IGNORECASE,
+)
+"""A sentence, and a word or mark after it that denies it: ``A is the oldest. False.``"""
 
 
 _SO = re.compile(r"\b(?:so|thus|therefore|hence),? the (?:final |correct )?answer is:?\s{1,3}(?=\S)", re.IGNORECASE)

@@ -65,7 +65,9 @@ _LIST = re.compile(
 )
 _GAP = re.compile(r"(?:\s?(?:,|;|→|->|=>|\||-)\s?(?:and\s|then\s)?|\sthen\s|\sand\s|\s)")
 INFEASIBLE = re.compile(r"infeasible[.!]?", re.IGNORECASE)
-_LETTERS = re.compile(r"[UDLR]{2,400}|→{0,400}+[↑↓←][↑↓←→]{1,400}")
+_LETTERS = re.compile(r"[UDLR]{2,400}|(?=[→, ]{0,800}[↑↓←])[↑↓←→](?:,? ?[↑↓←→]){1,400}")
+_LINKED = re.compile(r"[↑↓←](?: ?→ ?[↑↓←→])+")
+"""A list of arrows in which each second one may also be a mere link between moves."""
 _TURN = re.compile(
     r"[\s>*#\-•]*+(?:turn type|turn)\*?\*?\s?:\*?\*?\s?\*?\*?(right|left|straight|none|no)"
     r"(?:[ _-]?turn)?\b\*?\*?(.{0,200})",
@@ -231,8 +233,12 @@ def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | N
     1,000 entries, or if it may only enumerate the possible directions.
     """
     text = line[start:end].rstrip(" .*`")
+    if _LINKED.fullmatch(text):
+        return None
     if _LETTERS.fullmatch(text):
-        letters = tuple(Move(start + at, start + at + 1, _WAYS[char.lower()]) for at, char in enumerate(text))
+        letters = tuple(
+            Move(start + at, start + at + 1, _WAYS[char.lower()]) for at, char in enumerate(text) if char not in ", "
+        )
         return Moves(start, start + len(text), letters)
     found, at = [], 0
     while match := _LIST.match(text, at):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
@@ -138,6 +139,8 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
     if whole or moves.is_list:
         starts.append(problem.maze.start)
     first: Outcome | None = None
+    if not whole and _names_runs(problem.maze, moves):
+        return Outcome(_lost(place), Unknown("it may name the directions of straight runs"))
     for cell in dict.fromkeys(cell for cell in starts if cell is not None):
         begun = place.walk if cell == place.walk.cell and not whole else Walk(cell)
         found = _replay(problem, begun, moves, None)
@@ -147,6 +150,13 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
             return Outcome(replace(place, walk=replace(found, number=moves.number)), Pass("the moves were replayed"))
         first = first or _refuted(place, moves, found)
     return first or Outcome(_lost(place), Unknown("it is not known where the walk is"))
+
+
+def _names_runs(maze: Maze, moves: Moves) -> bool:
+    """Tell whether *moves* are the directions of the straight runs of the marked path, some of which are longer."""
+    ways = [direction_between(one, other) for one, other in pairwise(maze.path)]
+    runs = [way for way, _ in groupby(ways)]
+    return 1 < len(runs) < len(ways) and [(step.way, step.count) for step in moves.steps] == [(way, 1) for way in runs]
 
 
 def judge_field(place: WalkState, said: Field) -> Verdict:

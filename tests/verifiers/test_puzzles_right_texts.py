@@ -1,0 +1,151 @@
+"""Texts about puzzles that say nothing false, in the words of real models, beside false ones that are much alike."""
+
+from __future__ import annotations
+
+import pytest
+from interwhen import Pass, Segment, Span, Task, Violation
+
+from interwhen_verifiers.puzzles.countdown import game24
+from interwhen_verifiers.puzzles.logic import logic
+from interwhen_verifiers.puzzles.maze import maze
+from interwhen_verifiers.puzzles.spatialmap import spatialmap
+
+GAME = "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: 4 6 4 8"
+GRID = (
+    "#######\n#S#   #\n#X# # #\n#XXX# #\n# #X# #\n# #XXE#\n#######\n"
+    "S is the start, E is the exit, X marks the path. How many right turns are there in the path from S to E?"
+)
+MAP = (
+    "Old Mill is to the Northeast of Blue Bakery. Corner Pub is to the Southeast of Old Mill. "
+    "In which direction is Old Mill relative to Blue Bakery?"
+)
+ORDER = (
+    "On a shelf, there are three books: a red book, a blue book, and a green book. The red book is to the left of the "
+    "blue book. The green book is to the right of the blue book."
+)
+SORT = "Sort the following words alphabetically: List: fig apple plum"
+BRACKETS = "Complete the rest of the sequence, making sure that the brackets are closed properly. Input: [ { ( ) < >"
+
+
+def judged(monitor, prompt, text):
+    problem = monitor.prepare(Task(prompt))
+    state, at, verdicts = monitor.extractor.start(problem), 0, []
+    for line in text.split("\n"):
+        state, claims = monitor.extractor.step(state, Segment(line, Span(at, at + len(line)), "answer"))
+        verdicts += [monitor.verifier.check(claim, problem) for claim in claims]
+        at += len(line) + 1
+    return verdicts
+
+
+def is_refuted(monitor, prompt, text):
+    return any(isinstance(verdict, Violation) for verdict in judged(monitor, prompt, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8 + 4 = 12 (remaining numbers: 6 and 4)",
+        "8 + 4 = 12. Remaining: 4, 6.",
+        "8 + 4 = 12 (left: 6, 4, and our new 12)",
+        "8 + 4 = 12 (left: 12 & 6 & 4)",
+        "6 - 8 = -2 (left: 4 4 -2)\n4 - (-2) = 6 (left: 4 6)\n4 * 6 = 24 (left: 24)",
+        "**Step 1** - 8 + 4 = 12 (left: 12 6 4)",
+        "Answer: 4 + 8 = 12\n6 - 4 = 2\n12 * 2 = 24",
+        "There is no solution using only addition.",
+        "It's impossible with just + and -.",
+        "24 cannot be reached this way.",
+        "24 cannot be made from 4 26",
+    ],
+)
+def test_games_of_24(text):
+    assert not is_refuted(game24(), GAME, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8 + 4 = 12 (left: 12 6 5)",
+        "8 + 4 = 12 (left: 12)",
+        "4 - 2 = 2 (left: 2 4 8)",
+        "Step 1 - 8 + 4 = 13 (left: 13 6 4)",
+        "Answer: 4 + 8 = 13",
+        "There is no solution.",
+        "It is impossible to make 24 from 4, 4, 6 and 8.",
+        "There is no way to make 24 using 4, 4, 6 and 8.",
+    ],
+)
+def test_wrong_games_of_24(text):
+    assert is_refuted(game24(), GAME, text)
+
+
+def test_a_false_value_beside_a_right_expression_is_not_passed():
+    for text in ("Answer: (4 + 8) * (6 - 4) = 25", "Answer: 30 = (4 + 8) * (6 - 4) = 24"):
+        assert is_refuted(game24(), GAME, text)
+    for text in ("Answer: (4 + 8) * (6 - 4) = 24 is wrong", "Answer: (4 + 8) * (6 - 4) = 24, but 8 - 4 = 4"):
+        assert not any(isinstance(verdict, Pass) for verdict in judged(game24(), GAME, text))
+    assert isinstance(judged(game24(), GAME, "Answer: (4 + 8) * (6 - 4) = 24, using each number once.")[0], Pass)
+
+
+def test_a_list_without_the_new_number_is_followed():
+    verdicts = judged(game24(), GAME, "8 + 4 = 12 (remaining: 6, 4)\n6 - 4 = 2 (left: 12 2)\n12 * 2 = 24 (left: 24)")
+    assert [type(verdict) for verdict in verdicts] == [Pass] * 3
+    assert is_refuted(game24(), GAME, "8 * 4 = 32 (remaining: 6, 4)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Path: ↓ ↓ → → ↓ ↓ → →",
+        "Path: ↓, ↓, →, →, ↓, ↓, →, →",
+        "Path: down, right, down, right",
+        "Down → Right → Down → Right",
+    ],
+)
+def test_mazes(text):
+    assert not is_refuted(maze(), GRID, text)
+
+
+def test_wrong_mazes():
+    assert isinstance(judged(maze(), GRID, "Path: ↓ ↓ → → ↓ ↓ → →")[0], Pass)
+    for text in ("Path: ↓ ↓ ↓ → → ↓ → →", "Path: down, right, down, left", "Path: down, right, right, down"):
+        assert is_refuted(maze(), GRID, text)
+
+
+def test_maps():
+    assert not is_refuted(spatialmap(), MAP, "B. Old Mill is to the southwest of Blue Bakery - no")
+    assert is_refuted(spatialmap(), MAP, "B. Old Mill is to the southwest of Blue Bakery - yes")
+
+
+@pytest.mark.parametrize("denial", [". ✗", ". False.", ". No.", ": No", " - no", " (no)"])
+def test_orders(denial):
+    assert not is_refuted(logic(), ORDER, f"The blue book is the leftmost{denial}")
+    assert is_refuted(logic(), ORDER, "The blue book is the leftmost.")
+
+
+def test_sorted_words_with_a_remark():
+    assert isinstance(judged(logic(), SORT, "Answer: apple fig plum (3 words)")[0], Pass)
+    assert is_refuted(logic(), SORT, "Answer: fig apple plum (3 words)")
+
+
+@pytest.mark.parametrize("remark", [" (wrong)", " or plum fig apple", " is not right", " (not: fig apple plum)"])
+def test_sorted_words_that_are_denied_are_no_answer(remark):
+    assert not any(isinstance(verdict, Pass) for verdict in judged(logic(), SORT, f"Answer: apple fig plum{remark}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'We need "}" to close "{".',
+        'First we need "}", then "]".',
+        'We pop "(" when we see ")".',
+        '1: [ ; stack: [\n2: { ; stack: [ {\n3: ( ; stack: [ { (\nNow pop "("',
+        'From top to bottom, the final stack is "{ ["',
+    ],
+)
+def test_brackets(text):
+    assert not is_refuted(logic(), BRACKETS, text)
+
+
+def test_wrong_brackets():
+    for text in ('So, we need "]", "}". So the answer is ] }', 'So, we need "}".', 'The final stack is "[ { ("'):
+        assert is_refuted(logic(), BRACKETS, text)
