@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import anyio
 import httpcore2
@@ -349,7 +349,7 @@ class Httpx2Transport:
         :class:`UsageError` for an invalid header, or a URL with another scheme than ``http`` and ``https``. The
         ``stale`` of a :class:`ConnectError` is true if an idle connection was used, which the server may have closed.
         """
-        url = httpcore2.URL(request.url)
+        url = _ascii_url(request.url)
         headers = [(b"host", _host(request.url)), *request.header_fields()]
         if request.method == "POST":
             headers.append((b"content-length", str(len(request.body)).encode()))
@@ -424,6 +424,21 @@ def _proxy(url: str) -> httpcore2.Proxy:
     parts = urlsplit(url)
     auth = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
     return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)
+
+
+def _ascii_url(url: str) -> httpcore2.URL:
+    """Parse *url*, which may have letters beyond ASCII. Raises :class:`UsageError` if its host can be no name."""
+    if url.isascii():
+        return httpcore2.URL(url)
+    try:
+        host = _host(url).decode()
+    except UnicodeError as exc:
+        raise UsageError(f"{not_a_url(url)} ({exc})") from exc
+    return httpcore2.URL(quote(urlsplit(url)._replace(netloc=host).geturl(), safe=_SAFE))
+
+
+_SAFE = "%/:?[]@!$&'()*+,;=~"
+"""Characters that are not escaped in a URL."""
 
 
 def _host(url: str) -> bytes:
