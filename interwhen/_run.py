@@ -41,7 +41,7 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, notebook_page, prompt_sha256
 from interwhen._types.segments import Phase, Span
-from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
+from interwhen._types.verdicts import Judged, Outcome, Pass, Scope, Violation
 from interwhen._types.verifiers import Worker, is_seconds
 from interwhen.journal import Journal, ModelReference
 from interwhen.journal._evidence import flaws
@@ -223,7 +223,7 @@ async def check_again(
     return result, tuple(
         RepeatedCheck(check, passes=False, why=absent[check.monitor])
         if check.monitor in absent
-        else _repeated(check, found.get((check.monitor, check.key, check.span)))
+        else _repeated(check, found.get((check.monitor, check.key, check.span)), is_answer=result.answer_verified)
         for check in passed
     )
 
@@ -331,11 +331,19 @@ def _is_pass(check: CheckRecord) -> bool:
     return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
 
 
-def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
+def _repeated(check: CheckRecord, now: CheckRecord | None, *, is_answer: bool) -> RepeatedCheck:
     if now is None:
         return RepeatedCheck(check, passes=False, why="its claim is not found again")
     why = "" if _is_pass(now) else describe(now.outcome)
-    return RepeatedCheck(check, passes=_is_pass(now), why=why, changed=_changes(check, now))
+    if is_answer and not why and _scope_of(check) == "answer" != _scope_of(now):
+        why = "it passes only as a step now, and passed as the answer"
+    return RepeatedCheck(check, passes=not why, why=why, changed=_changes(check, now))
+
+
+def _scope_of(check: CheckRecord) -> Scope | None:
+    """Return the scope of the pass in *check*; ``None`` if it did not pass."""
+    outcome = check.outcome
+    return outcome.verdict.scope if isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) else None
 
 
 # ---------------------------------------------------------------------- the recorded text

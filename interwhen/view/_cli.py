@@ -60,6 +60,8 @@ def view(
     """
     if (html is not None) + plain + json > 1:
         raise UsageError("only one of --html, --plain and --json may be given, got more: leave the others out")
+    if port and (html is not None or plain or json):
+        raise UsageError(f"--port must be used without --html, --plain and --json, got {port}: leave it out")
     folder = RunFolder(places)
     paths = folder.paths()
     if recheck and (plain or json):

@@ -121,8 +121,11 @@ class RunFolder:
             except OSError:  # removed since the folder was read
                 continue
         paths = sorted(found, key=lambda path: (-found[path], str(path)))
-        self._ids = {run_id(path): path for path in paths}
-        return paths
+        ids: dict[str, Path] = {}
+        for path in paths:
+            ids.setdefault(run_id(path), path)  # two places may name the same file
+        self._ids = ids
+        return list(ids.values())
 
     def _files(self) -> Iterator[Path]:
         for place in self._places:

@@ -59,6 +59,11 @@ def test_a_port_that_is_none_is_refused(port, folder, capsys):
     assert f"--port must be from 0 to 65535, got {port}" in capsys.readouterr().err
 
 
+def test_a_port_without_a_server_is_refused(folder, tmp_path, capsys):
+    assert view(folder, "--html", tmp_path / "x.html", "--port", "8000") == 2
+    assert "--port must be used without --html, --plain and --json" in capsys.readouterr().err
+
+
 def test_names_that_are_not_utf_8_are_escaped(folder, tmp_path, capsys):
     path = tmp_path / os.fsdecode(b"a\xff.journal")
     path.write_bytes((folder / "plain.journal").read_bytes())

@@ -37,6 +37,12 @@ def test_every_journal_below_a_folder_has_a_row(folder):
     assert rows["plain.journal"].violations == 0
 
 
+def test_a_journal_that_two_places_name_is_one_run(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    places = [folder, folder.name, folder / "plain.journal", Path(folder.name) / "plain.journal"]
+    assert len(RunFolder(places).paths()) == len(RunFolder([folder]).paths()) == 3
+
+
 def test_a_row_is_read_again_when_its_file_changes(folder, tmp_path):
     path = tmp_path / "a.journal"
     data = (folder / "plain.journal").read_bytes()
