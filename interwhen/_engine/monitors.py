@@ -136,6 +136,16 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
         return Errored(name_error(error))
 
 
+def _ends_task(error: BaseException) -> bool:
+    """Return whether *error*, caught around a plug-in, must be raised: KeyboardInterrupt, or this task is cancelled.
+
+    A cancellation that the plug-in itself has raised is an error of the plug-in.
+    """
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return is_own_cancellation()
+    return isinstance(error, KeyboardInterrupt)
+
+
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
     """Run *extract*, the extractor of monitor *name*, with the arguments *given*: a segment, or a reply and a segment.
 
@@ -343,9 +353,9 @@ class Watcher:
                 if inspect.isawaitable(prepared):  # also that of an object whose __call__ is async
                     prepared = await prepared
                 self._prepared(prepared, task)
-            except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
-                raise
-            except BaseException as error:  # noqa: BLE001  (any error of the preparation is its outcome)
+            except BaseException as error:  # any error of the preparation is its outcome
+                if _ends_task(error):
+                    raise
                 outcome = Errored(f"prepare of {monitor.name!r}: {name_error(error)}")
                 log_warning("monitor.not_prepared", monitor=monitor.name, error=type(error).__name__)
         if scope.cancelled_caught:
@@ -737,14 +747,15 @@ async def _run_prompt_monitor(
     monitor: PromptMonitor, texts: tuple[PromptText, ...]
 ) -> tuple[tuple[PromptText, ...] | None, list[PromptRecord]]:
     """Run *monitor* on *texts*. Return the resulting texts (``None`` if the monitor failed) and its records."""
-    try:
-        with anyio.fail_after(monitor.deadline):
+    why = f"it did not answer within {monitor.deadline:g} s"
+    with anyio.move_on_after(monitor.deadline):
+        try:
             # A function that blocks must not stop the loop; one that never returns keeps its thread.
             return await anyio.to_thread.run_sync(_apply_prompt_monitor, monitor, texts, abandon_on_cancel=True)
-    except TimeoutError:
-        why = f"it did not answer within {monitor.deadline:g} s"
-    except Exception as error:  # noqa: BLE001  a plug-in; whether the prompt is sent depends on the monitor
-        why = f"it raised {type(error).__name__}"
+        except BaseException as error:  # a plug-in; whether the prompt is sent depends on the monitor
+            if _ends_task(error):
+                raise
+            why = f"it raised {type(error).__name__}"
     log_warning("prompt_monitor.failed", monitor=monitor.name, why=why, closed=monitor.is_closed)
     return None, [PromptRecord(monitor.name, monitor.version, "failed", None, None, None, why)]
 

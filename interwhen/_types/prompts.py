@@ -68,6 +68,10 @@ class PromptMonitor:
     """How long the monitor may take for the whole prompt, in seconds."""
 
     def __post_init__(self) -> None:
+        for label, text in (("name", self.name), ("version", self.version)):
+            # A journal with a value of another type could not be read.
+            if type(text) is not str:
+                raise UsageError(f"prompt monitor {self.name!r:.80}: {label} must be a text, got {text!r:.80}")
         for label, value, allowed in (
             ("action", self.action, get_args(PromptAction)),
             ("on_error", self.on_error, (None, "open", "closed")),

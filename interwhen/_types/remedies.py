@@ -231,4 +231,6 @@ def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[Violati
 def holds(text: str, answer: str) -> bool:
     """Tell whether *text* contains *answer* as a whole word or number; false for an empty *answer*."""
     answer = answer.strip()
-    return bool(answer) and re.search(rf"(?<![\w.]){re.escape(answer)}(?![\w]|\.\d)", text) is not None
+    # A single point before the answer belongs to a number (3.5, .5); the last one of an ellipsis does not.
+    pattern = rf"(?<!\w)(?<![^.]\.)(?<!^\.){re.escape(answer)}(?!\w|\.\d)"
+    return bool(answer) and re.search(pattern, text) is not None

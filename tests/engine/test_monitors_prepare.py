@@ -1,5 +1,6 @@
 """A verifier that knows the problem: prepared beside the stream, once a run; and one that knows the text before."""
 
+import asyncio
 import pickle
 import re
 from dataclasses import dataclass
@@ -359,3 +360,26 @@ async def test_two_runs_do_not_share_a_state():
 async def test_sums_still_need_no_preparation():
     result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(extractor=sums))
     assert result.checks[0].span == Span(0, 5)
+
+
+class TestOnAsyncio:
+    @pytest.fixture
+    def anyio_backend(self):
+        return "asyncio"
+
+    @pytest.mark.parametrize("in_thread", [True, False])
+    async def test_a_cancelled_future_in_prepare_is_an_error_of_the_monitor(self, in_thread):
+        """The exception left the task of prepare and ended the run without an error: `await run` returned None."""
+
+        def fails(_task):
+            raise asyncio.CancelledError
+
+        async def waits(_task):
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+        monitor = limit(prepare=fails if in_thread else waits)
+        result = await interwhen.run(ScriptedModel(["3\n"]), "at most 9", monitors=[monitor])
+        assert result.status == "unverified"
+        assert "prepare of 'limit': CancelledError" in result.checks[0].outcome.error

@@ -1,5 +1,6 @@
 """The monitors of a prompt observe, refuse and rewrite, before the model is asked; and what fails is closed where it acts."""
 
+import asyncio
 import re
 import time
 from pathlib import Path
@@ -45,6 +46,15 @@ CHAT = (
     Message("assistant", "", (ToolCall("c", "f", '{"a": "BAD"}'),)),
     Message("tool", "fine", call_id="c"),
 )
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), asyncio.CancelledError(), TimeoutError()], ids=repr)
+async def test_any_exception_of_a_monitor_is_a_failure(error):
+    def find(_):
+        raise error
+
+    with pytest.raises(PromptRefused, match=f"it raised {type(error).__name__}"):
+        await check_prompt("hello", [monitor(find=find)])
 
 
 async def test_what_is_observed_is_recorded_and_sent():

@@ -21,6 +21,8 @@ def nothing(_):
         ({"roles": "tool"}, "roles must be among"),
         ({"roles": ()}, "roles must be among"),
         ({"deadline": 0}, "deadline must be positive seconds"),
+        ({"name": 5}, "name must be a text, got 5"),
+        ({"version": 2}, "version must be a text, got 2"),
     ],
 )
 def test_wrong_values_are_refused(wrong, said):

@@ -71,3 +71,21 @@ def test_a_first_number_may_be_a_label(text: str) -> None:
     assert not refuted(text, "")
     assert refuted("Player 2 - 5 * 3 = 16", "")
     assert refuted("We get 2-5*3 = 15", "")
+
+
+@pytest.mark.parametrize("text", ["From 1990 - 2000 = 10 years", "pages 10 - 15 = 6 pages", "Houses 3 - 7 = 5 houses"])
+def test_a_range_with_spaces_may_be_counted(text: str) -> None:
+    assert not refuted(text, "")
+    assert refuted("pages 10 - 15 = 7 pages", "")
+    assert refuted("3 apples - 5 apples = 2 apples", "")
+
+
+@pytest.mark.parametrize("text", ["17 * 24", "Answer: 17 × 24", r"\boxed{17 \times 24}"])
+def test_the_question_itself_is_no_answer(text: str) -> None:
+    assert not any(isinstance(found.verdict, Pass) for found in judge(text, "What is 17 * 24?"))
+    for line in ("17 * 24 = 17 * 24", "17 * 24 = 17 * 20 + 17 * 4"):
+        (found,) = judge(line, "What is 17 * 24?")
+        assert isinstance(found.verdict, Pass)
+        assert found.verdict.scope == "steps"
+    (found,) = judge("Answer: 816 / 2", "What is 17 * 24?")
+    assert isinstance(found.verdict, Pass)

@@ -78,6 +78,14 @@ def test_wrong_games_of_24(text):
     assert is_refuted(game24(), GAME, text)
 
 
+def test_a_false_value_beside_a_right_expression_is_not_passed():
+    for text in ("Answer: (4 + 8) * (6 - 4) = 25", "Answer: 30 = (4 + 8) * (6 - 4) = 24"):
+        assert is_refuted(game24(), GAME, text)
+    for text in ("Answer: (4 + 8) * (6 - 4) = 24 is wrong", "Answer: (4 + 8) * (6 - 4) = 24, but 8 - 4 = 4"):
+        assert not any(isinstance(verdict, Pass) for verdict in judged(game24(), GAME, text))
+    assert isinstance(judged(game24(), GAME, "Answer: (4 + 8) * (6 - 4) = 24, using each number once.")[0], Pass)
+
+
 def test_a_list_without_the_new_number_is_followed():
     verdicts = judged(game24(), GAME, "8 + 4 = 12 (remaining: 6, 4)\n6 - 4 = 2 (left: 12 2)\n12 * 2 = 24 (left: 24)")
     assert [type(verdict) for verdict in verdicts] == [Pass] * 3
@@ -117,6 +125,11 @@ def test_orders(denial):
 def test_sorted_words_with_a_remark():
     assert isinstance(judged(logic(), SORT, "Answer: apple fig plum (3 words)")[0], Pass)
     assert is_refuted(logic(), SORT, "Answer: fig apple plum (3 words)")
+
+
+@pytest.mark.parametrize("remark", [" (wrong)", " or plum fig apple", " is not right", " (not: fig apple plum)"])
+def test_sorted_words_that_are_denied_are_no_answer(remark):
+    assert not any(isinstance(verdict, Pass) for verdict in judged(logic(), SORT, f"Answer: apple fig plum{remark}"))
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,16 @@ from interwhen.toolkit import Normalized, normalize
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
-from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render
+from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render, ungrouped
 from interwhen_verifiers._arithmetic.parser import Side
-from interwhen_verifiers._arithmetic.problem import Problem, answer_in, doubt_of_prompt, is_stated_by, read_problem
+from interwhen_verifiers._arithmetic.problem import (
+    Problem,
+    answer_in,
+    doubt_of_prompt,
+    is_result,
+    is_stated_by,
+    read_problem,
+)
 from interwhen_verifiers._arithmetic.recognition import may_state, statements
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
@@ -370,7 +377,7 @@ def _equation(
     if state is not None:
         setting = state.setting
         doubt = doubt or (_TRIED if state.tried else _GIVEN if text[base:end] in state.problem.text else "")
-        answers = state.problem.node is not None and is_stated_by(state.problem, chain.sides[0])
+        answers = is_stated_by(state.problem, chain.sides[0]) and is_result(chain.sides[-1])
         if setting is not PLAIN or answers:
             marks.append(f"{setting.marks()}{answers}")
     text = text[base:end]
@@ -463,6 +470,8 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
 
 
 def _judge_answer(claim: Given) -> Verdict:
+    if render(ungrouped(claim.side.node)) == render(ungrouped(claim.asked)):
+        return Unknown("it repeats the expression of the prompt")
     is_right = is_value(claim.side, exact(claim.asked))
     if is_right:
         return Pass("the computation that the prompt asks for was done exactly", scope="answer")

@@ -258,7 +258,7 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
     if whole or _names_share(left.node, right.node) or _names_share(right.node, left.node):
         return "a share of something may be described"
-    if _is_range(left.node):
+    if _is_range(left.node) or (right.units and not left.units and _counts_range(left.node, other)):
         return "a range may be described"
     if _is_thousandfold(value, other) and any(n.places == 3 for side in (left, right) for n in numbers(side.node)):
         return "a point may separate thousands"
@@ -313,6 +313,18 @@ def _is_range(node: Node) -> bool:
         return False
     low, high = node.left, node.right
     return isinstance(low, Number) and isinstance(high, Number) and low.end + 1 == high.start and low.value < high.value
+
+
+def _counts_range(node: Node, count: Value) -> bool:
+    """Tell whether *count* is how many numbers are between two, perhaps with both: ``pages 10 - 15 = 6 pages``."""
+    if not isinstance(node, Binary) or node.operator != "-":
+        return False
+    low, high = node.left, node.right
+    return (
+        isinstance(low, Number)
+        and isinstance(high, Number)
+        and count in {high.value - low.value, high.value - low.value + 1}
+    )
 
 
 def _is_thousandfold(value: Value, other: Value) -> bool:

@@ -18,6 +18,7 @@ from interwhen_verifiers._arithmetic.nodes import (
     Operator,
     bare,
     render,
+    ungrouped,
     value_of,
 )
 from interwhen_verifiers._arithmetic.parser import Parser, Side
@@ -176,6 +177,14 @@ def answer_in(text: str) -> Answer | None:
     if has_sign and tokens[first].end < tokens[first + 1].start:
         side = side._replace(doubt=side.doubt or "the sign may be a dash")
     return Answer(side, found["said"] is not None)
+
+
+def is_result(side: Side) -> bool:
+    """Tell whether *side* is a number or a fraction of two numbers, and not a longer expression."""
+    node = ungrouped(side.node)
+    if isinstance(node, Binary) and node.operator == "/":
+        return bare(node.left) is not None and bare(node.right) is not None
+    return bare(node) is not None
 
 
 def is_stated_by(problem: Problem, side: Side) -> bool:

@@ -245,6 +245,10 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
     if expression.value != puzzle.target:
         why = f"{shown} is not {puzzle.target}"
         return Violation(why=why, witness=f"{shown} is {_value(expression.value)}, not {puzzle.target}")
+    other = next((side for side in final.sides if side.value != puzzle.target), None)
+    if other is not None:
+        said = _short(line[other.start : other.end])
+        return Violation(why=f"{shown} is not {said}") if other.is_bare else Unknown("its sides have different values")
     return _judge_use(puzzle, [number.value for number in expression.numbers])
 
 

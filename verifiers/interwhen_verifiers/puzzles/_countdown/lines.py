@@ -198,7 +198,7 @@ def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
             return None
         return ExpressionAnswer(expression.start, expression.end, (expression,))
     chain = _chained(line, start, end) if announced else []
-    if not chain:
+    if not chain or _DENIED.search(line, chain[-1].end):
         return None
     is_one = len(chain) == 1
     return ExpressionAnswer(start, chain[-1].end, chain[0].sides if is_one else (), () if is_one else tuple(chain))

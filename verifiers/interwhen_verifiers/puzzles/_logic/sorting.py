@@ -11,7 +11,14 @@ from typing import Final, NamedTuple, TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, ORDINAL, FinalAnswer, ordinal, spelled
+from interwhen_verifiers.puzzles._logic.wording import (
+    MAX_PROMPT,
+    ORDINAL,
+    FinalAnswer,
+    is_doubtful,
+    ordinal,
+    spelled,
+)
 from interwhen_verifiers.puzzles._statements import Spanned
 
 WORD: Final = r"[^\W_][\w'.\-]{0,40}"
@@ -424,6 +431,9 @@ def _where(said: WordChain, first: WordGroup, last: WordGroup) -> Span:
 
 
 def _judge_answer(problem: Words, text: str) -> Verdict:
+    others = " ".join(word for word in re.findall(WORD, text) if word.rstrip(".'") not in problem.given)
+    if is_doubtful(others) or re.search(r"\bor\b", others):
+        return Unknown("the answer has a denial or an alternative")
     plain = re.sub(r"(?<=\w)\.?\s?\([^()]*+\)", "", text)  # "fig pear (2 words)"
     listed = [word.rstrip(".'") for word in re.findall(WORD, plain)]
     listed = [word for at, word in enumerate(listed) if not _joins(problem, listed, at)]
