@@ -353,14 +353,13 @@ def _first(
 ) -> Recorder:
     if isinstance(settings, CallJournal):
         return _of_call(settings, core, model, prompt, sampling, offline)
-    header = _header(settings, core, model, prompt, sampling, offline, time.time())
-    header = msgspec.structs.replace(header, prompt_findings=prompt_findings)
     try:
-        payload = encode(header)
+        header = _header(settings, core, model, prompt, sampling, offline, time.time())
+        payload = encode(msgspec.structs.replace(header, prompt_findings=prompt_findings))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(
             "the settings of a run must be JSON values to be written to a journal, got an error: "
-            f"{error}; look at sampling.extra"
+            f"{error}; look at sampling.extra, and at the settings of monitors and budgets"
         ) from error
     head, chain = preamble()
     first, chain = frame(payload, chain)

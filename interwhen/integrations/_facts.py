@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from interwhen._types.errors import UsageError, name_value
 from interwhen.clients import SupervisedCall, wrap
 from interwhen.registry import MonitorSpec
 
@@ -49,12 +50,25 @@ def facts_of(call: SupervisedCall) -> dict[str, Any]:
 
 @functools.cache
 def supervised_class(base: Any, mixin: type) -> Any:
-    """Return a subclass of *base* that has the same name, and whose methods *mixin* overrides."""
+    """Return a subclass of *base* that has the same name, and whose methods *mixin* overrides.
+
+    If *base* is such a class already, return it unchanged.
+    """
+    if issubclass(base, mixin):
+        return base
     return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
-def supervised_copy(model: Any, mixin: type) -> Any:
-    """Return a copy of *model* that has the same attributes, and whose methods *mixin* overrides."""
+def supervised_copy(model: Any, mixin: type, *, client: str) -> Any:
+    """Return a copy of *model* that has the same attributes, and whose methods *mixin* overrides.
+
+    Raises :class:`~interwhen.UsageError` if *model* has no attribute *client*, as a model for another API.
+    """
+    if not hasattr(model, client):
+        raise UsageError(
+            f"supervise() must get a model with a client of openai, got {name_value(model)}: give one of the models "
+            "that its documentation names"
+        )
     kind: Any = type(model)
     made: Any = object.__new__(supervised_class(kind, mixin))
     made.__dict__.update(model.__dict__)
@@ -74,5 +88,6 @@ def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, An
 
     Without both, return *client* itself. It should be wrapped already; this is not checked.
     """
-    specs = tuple(monitors)
+    one = isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable)
+    specs: tuple[Any, ...] = (monitors,) if one else tuple(monitors)
     return wrap(client, specs, **options) if specs or options else client

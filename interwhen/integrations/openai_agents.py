@@ -24,7 +24,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
     not verified, the model, and the numbers of checks and tokens. *options* are the same as for :func:`interwhen.wrap`.
     Without *monitors* and *options*, the client of *model* must be wrapped already.
     """
-    made: Any = supervised_copy(model, _SupervisedAgentModel)
+    made: Any = supervised_copy(model, _SupervisedAgentModel, client=_CLIENT)
     setattr(made, _CLIENT, wrapped(getattr(made, _CLIENT), monitors, options))
     return made  # type: ignore[no-any-return]
 

@@ -25,7 +25,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
     """
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    made: Any = supervised_copy(model, _SupervisedModel)
+    made: Any = supervised_copy(model, _SupervisedModel, client="client")
     client = wrapped(made.client, monitors, options)
     if client is not made.client:
         made._provider = OpenAIProvider(openai_client=client)  # noqa: SLF001  a model has no setter for its client

@@ -21,7 +21,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
     *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must
     be wrapped already. :func:`facts_in` reads the facts of the steps of an agent.
     """
-    made: Any = supervised_copy(model, _SupervisedGeneration)
+    made: Any = supervised_copy(model, _SupervisedGeneration, client="client")
     made.client = wrapped(made.client, monitors, options)
     return made  # type: ignore[no-any-return]
 

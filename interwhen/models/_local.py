@@ -38,6 +38,7 @@ from interwhen.models._local_server import LocalServer, ServerOptions
 from interwhen.models._local_weights import (
     TINY,
     TINY_CONTEXT,
+    FileWeights,
     HubWeights,
     TinyWeights,
     Weights,
@@ -475,7 +476,9 @@ def open_local(
     folder = "" if shelf is None else str(Path(shelf).absolute())
     options = ServerOptions(context, slots, threads, batch, start_seconds, folder)
     if not isinstance(weights, HubWeights):
-        find_weights(weights)  # A wrong path is an error here, not at the first use.
+        path = find_weights(weights)  # A wrong path is an error here, not at the first use.
+        if isinstance(weights, FileWeights):
+            weights = FileWeights(path.absolute())  # Until the first use, the working directory may change.
     return LocalModel(spec or TINY, weights, options, api, timeouts or Timeouts())
 
 

@@ -186,6 +186,8 @@ class Rule:
     """The name of the model that wrote the rule; empty if a person wrote or reviewed it."""
     kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
     """The kinds of the expressions in the messages of the rule."""
+    _misfit: str = field(default="", init=False, repr=False, compare=False)
+    """Why the conditions of the rule fail the type check; empty if they pass."""
 
     def looks_at(self, tool: str) -> bool:
         """Tell whether the rule judges calls of *tool*."""
@@ -199,8 +201,11 @@ class Rule:
         """Judge the call of *situation*. ``None``: the rule does not apply. The caller checks :meth:`looks_at` before.
 
         The verdict is ``Pass`` if the call satisfies the rule, ``Violation`` with both messages if not, and ``Unknown``
-        if this depends on a value that is not known, or takes too many steps to evaluate.
+        if this depends on a value that is not known, takes too many steps to evaluate, or if the rule fails the type
+        check.
         """
+        if self._misfit:
+            return Unknown(f"the rule {self.id!r} fails the type check: {self._misfit}"[:400])
         applies = evaluate(self.when, situation, schema)
         if isinstance(applies, Missing):
             return Unknown(applies.why)
@@ -233,7 +238,13 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
 
 def fits(rule: Rule, schema: Schema) -> bool:
     """Tell whether the conditions of *rule* pass the type check. Its messages are not checked."""
-    return not any(any(_misfits(rule, schema.scope(tool, rule.moment))) for tool in rule.over())
+    return not misfit_of(rule, schema)
+
+
+def misfit_of(rule: Rule, schema: Schema) -> str:
+    """Return why the conditions of *rule* fail the type check; empty if they pass."""
+    found = (says for tool in rule.over() for says in _misfits(rule, schema.scope(tool, rule.moment)))
+    return next(found, "")
 
 
 def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:

@@ -209,6 +209,8 @@ def run(
     json
         Write a line of JSON for each step, and nothing else on stdout.
     """
+    if slices is not None and slices < 1:
+        raise UsageError(f"--slices must be at least 1, got {slices}; give a larger number")
     asked = [question for path in questions for question in read_questions(path)]
     producers = with_questions(producer, asked)
     with ProgressLine("steps", slices) as progress:
@@ -324,6 +326,8 @@ def ask(
     """
     if passages is not None and passages < 1:
         raise UsageError(f"--passages must be at least 1, got {passages}; give a number of characters")
+    if not question.strip():
+        raise UsageError(f"the question must not be blank, got {question!r}; write it after the name of the context")
     monitors = load_monitors(monitor)
     sampled = sampling.value()
     adapter = model.open("")

@@ -70,8 +70,14 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
 
     If the latest generation has the same content, nothing is written, and its number is returned. If *expect* is given
     and the latest generation is another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without
-    *expect*, the last writer wins.
+    *expect*, the last writer wins. Raises :class:`~interwhen.UsageError` if the name of the context or of a piece is
+    empty or has lone surrogates.
     """
+    for each in (name, *(piece for piece, _ in record.pieces)):
+        if not is_text(each) or not each:
+            raise UsageError(
+                f"the name of a context or piece must be a text that is not empty, got {each!r:.80}; choose another"
+            )
     data = msgspec.msgpack.encode(record)
 
     def change(old: bytes | None) -> bytes | None:

@@ -44,7 +44,6 @@ from interwhen.precompute._producer import (
     ContextPiece,
     PlannedStep,
     ProducerSpec,
-    is_text,
     is_whole,
     load_producers,
 )
@@ -274,10 +273,6 @@ class Precomputer:
         if unknown := set(wanted) - set(get_args(Kind)):
             raise UsageError(
                 f"kinds must be among {', '.join(get_args(Kind))}; got {sorted(unknown)}; choose some of these"
-            )
-        if not is_text(name) or not name:
-            raise UsageError(
-                f"the name of a context must be a text that is not empty, got {name!r:.80}; choose another"
             )
         record = ContextRecord.of(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))

@@ -3,10 +3,11 @@
 import json
 
 import interwhen
+import openai
 import pytest
 from interwhen.clients import SupervisedCall
 from interwhen.integrations import KEY, facts_of
-from interwhen.integrations._facts import with_facts, wrapped
+from interwhen.integrations._facts import supervised_copy, with_facts, wrapped
 from interwhen.integrations.litellm import attach_facts
 from tests.integrations.conftest import is_caught
 
@@ -88,3 +89,38 @@ async def test_an_async_stream_of_litellm_can_be_read_chunk_by_chunk():
 def test_a_client_is_wrapped_once(client):
     assert wrapped(client, [], {}) is client
     assert wrapped(client, ["arithmetic"], {}) is not client
+
+
+class Plain:
+    def __init__(self, client):
+        self.client = client
+
+    def ask(self):
+        return ["plain"]
+
+
+class Mixin:
+    def ask(self):
+        return ["mixin", *super().ask()]
+
+
+def test_a_model_that_is_supervised_already_is_copied(client):
+    once = supervised_copy(Plain(client), Mixin, client="client")
+    again = supervised_copy(once, Mixin, client="client")
+    assert once.ask() == again.ask() == ["mixin", "plain"]
+    assert again is not once
+    assert again.client is client
+
+
+def test_a_model_without_a_client_is_refused():
+    with pytest.raises(interwhen.UsageError, match="must get a model with a client of openai, got <object object"):
+        supervised_copy(object(), Mixin, client="client")
+
+
+@pytest.mark.parametrize("monitors", ["arithmetic", {"name": "arithmetic"}, ["arithmetic"]])
+def test_one_monitor_needs_no_list(monitors):
+    bare = openai.OpenAI(base_url="http://localhost:1/v1", api_key="k")
+    assert wrapped(bare, monitors, {}) is not bare
+    assert wrapped(bare, (), {}) is bare
+    with pytest.raises(interwhen.UsageError, match="a monitor must be a name"):
+        wrapped(bare, None, {})

@@ -53,6 +53,14 @@ async def read(stream, characters=None):
     return text
 
 
+async def test_the_working_directory_may_change_before_the_first_use(fake_gguf, monkeypatch):
+    monkeypatch.chdir(fake_gguf.parent)
+    model = open_local(fake_gguf.name)
+    monkeypatch.chdir("/")
+    assert await model._find() == fake_gguf
+    assert repr(model) == "open_local('weights.gguf')"
+
+
 def test_a_wrong_path_is_refused_at_once(tmp_path):
     with pytest.raises(UsageError, match="which does not exist"):
         open_local(str(tmp_path / "none.gguf"))

@@ -121,6 +121,10 @@ def test_a_budget_ends_the_work(producer, book, capsys):
     [
         (("add", "book", "no file"), "'no file' must be a readable text file"),
         (("add", "book", "book.txt", "other/book.txt"), "must have its own name, got 'book.txt' twice"),
+        (("add", "\udcff", "book.txt"), "the name of a context or piece must be a text that is not empty"),
+        (("add", "", "book.txt"), "the name of a context or piece must be a text that is not empty"),
+        (("ask", "book", " "), "the question must not be blank, got ' '"),
+        (("run", "-m", "toy", "--slices", "0"), "--slices must be at least 1, got 0"),
         (("status", "never"), "context 'never' must be in the store"),
         (("run", "never", "-m", "toy"), "context 'never' must be in the store"),
         (("why", "book", "nothing"), "must name one step of context 'book', got 0 steps"),

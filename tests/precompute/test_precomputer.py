@@ -253,8 +253,8 @@ async def test_what_cannot_work_is_refused_at_once():
     for call, said in (
         (lambda: pre.add("book", {"a": 1}), "must be a text under a name that is not empty, got 'a': 1"),
         (lambda: pre.add("book", {"a": "\ud800"}), "must be a text under a name that is not empty"),
-        (lambda: pre.add("", {"a": "x"}), "the name of a context must be a text that is not empty, got ''"),
-        (lambda: pre.add("\ud800", {"a": "x"}), "the name of a context must be"),
+        (lambda: pre.add("", {"a": "x"}), "the name of a context or piece must be a text that is not empty, got ''"),
+        (lambda: pre.add("\ud800", {"a": "x"}), "the name of a context or piece must be"),
         (lambda: pre.add("book", 7), "must be a text or a mapping of names to texts, got 7"),
         (lambda: pre.add("book", {}, kinds=["fax"]), "kinds must be among facts, verifiers"),
         (lambda: pre.open("never"), "context 'never' must be in the store"),

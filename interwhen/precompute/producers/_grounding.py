@@ -127,6 +127,10 @@ _EVENTS = (
     )
 )
 """Stems of verbs for what can happen several times. What is said twice with another verb may be the same thing."""
+_CHANGES = _GAINS | _LOSSES | _set("steal stol stolen invest return donat burn rot fall fell borrow lend lent win won")
+"""Stems of verbs after which a number may be another one."""
+_WHOLES = _set("total altogether together combined sum all both overall including hers theirs these those them with")
+"""Words of a number that may have the other numbers of a sum in it."""
 _OWNING = _set("has have had")
 _STATING = _OWNING | _set("there")
 """Words of a statement that say that something is there now."""
@@ -296,10 +300,17 @@ def _ends(sentence: str) -> Iterator[int]:
     """
     for match in _CLAUSE_END.finditer(sentence):
         rest = tuple(_words(re.sub(r"\A\s*and\b", "", sentence[match.end() :])))
-        goes_on = _continues(rest) or ("," in match[0] and rest[:1] and rest[0].lower == "the")
+        goes_on = _continues(rest) or _adds_another(match[0], rest)
         if match[0] in ("while", "whereas") or (goes_on and ":" not in match[0]):
             yield match.start()
     yield len(sentence)
+
+
+def _adds_another(joint: str, words: Sequence[_Word]) -> bool:
+    """Return whether a comma is before a clause about another number: "the crate weighs 24 kg, the pallet 10 kg"."""
+    return (
+        "," in joint and words[:1] != () and words[0].lower == "the" and any(word.value is not None for word in words)
+    )
 
 
 def _continues(words: Sequence[_Word]) -> bool:
@@ -452,14 +463,16 @@ class _EquationCheck:
 
     def _lack_of_change(self, terms: Sequence[_Term]) -> str:
         """Return why what was got or lost may not be all that changed; an empty string if it is, or if nothing was."""
-        changes = _GAINS | _LOSSES
-        doing = [term.residue & self._stems & changes for term in terms]
+        doing = [term.residue & self._stems & (_GAINS | _LOSSES) for term in terms]
         if any(each != doing[0] for each in doing):
             return "the verb of one of its terms is not that of the result"
         clauses = {each.clause for term in terms for each, _ in term.factors}
-        if any(term.sign < 0 or (term.residue ^ terms[0].residue) & _GAINS for term in terms):
+        is_changed = any(term.sign < 0 or (term.residue ^ terms[0].residue) & _GAINS for term in terms)
+        if is_changed or any(word.lower in _STATING for word in self._words):
             begun = min(clause.place for clause in clauses)
-            if any(each.place >= begun and each.residue & changes and each not in clauses for each in self._told):
+            others = [each for each in self._told if each.place >= begun and each not in clauses]
+            again = {each.clause for each in self._rates if each.clause.owns and each.unit == _unit_of(terms[0])}
+            if any(each.residue & _CHANGES or (is_changed and each in again) for each in others):
                 return "something else may have happened"
         return ""
 
@@ -512,7 +525,7 @@ class _EquationCheck:
         is_later = own & other & _GAINS or state.place < change.place
         if not is_later or not _are_neighbours(first, term):
             return "something may have happened between its terms"
-        return "its second number may go to somebody else" if change.has_object else ""
+        return "its second number may be of somebody else, or of an earlier time" if change.has_object else ""
 
     def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
         """Return a reason if a word in *outside* is in none of the clauses of the quantities *chosen*, else empty.
@@ -612,8 +625,8 @@ class _Term:
 
     @property
     def has_object(self) -> bool:
-        """Whether it may be about somebody else: "Jo buys her 3 apples"."""
-        return any(word.lower in _OBJECTS for each, _ in self.factors for word in each.clause.words)
+        """Whether it may be of somebody else, or of an earlier time: "Jo buys her 3 pens", "Jo had spent 3 dollars"."""
+        return any(word.lower in _OBJECTS | {"had"} for each, _ in self.factors for word in each.clause.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -667,6 +680,8 @@ def _lack_of_addition(first: _Term, term: _Term) -> str:
     """Return why one of two terms may be counted in the other, or be the same; an empty string if neither may be."""
     own, other, is_same = first.residue, term.residue, first.names == term.names
     gains = (own ^ other) & _GAINS
+    if any(word.lower in _WHOLES for one in (first, term) for each, _ in one.factors for word in each.clause.words):
+        return "one of its terms may be a part of the other"
     if own != other and (own < other or other < own) and not gains:
         return "one of its terms may be a part of the other"
     if not is_same and first.names & term.names:

@@ -346,6 +346,18 @@ LOOK_ALIKES = {
         ),
         ("Jo has 5 mW.", ("Jo has 5 MW.",)),
     ],
+    "what happened meanwhile": [
+        ("Ann has 5 * 3 = 15 apples.", ("Ann has 5 bags.", "Each bag holds 3 apples.", "Ann eats 2 apples.")),
+        ("Jo has 20 - 5 = 15 dollars.", ("Jo had 20 dollars.", "Jo spent 5 dollars.", "Jo now has 40 dollars.")),
+        ("Jo has 20 - 5 = 15 dollars.", ("Jo has 20 dollars.", "He had spent 5 dollars.")),
+        ("Jo has 20 + 5 = 25 dollars.", ("Jo has 20 dollars.", "Jo earns 5 dollars.", "The thief steals 3 dollars.")),
+    ],
+    "a number that has the other in it": [
+        ("Ann sells 30 + 25 = 55 cups.", ("Ann sells 30 cups altogether.", "Ann sells 25 cups.")),
+        ("30 + 25 = 55 cups", ("30 cups in total.", "25 cups")),
+        ("Anna and Ben have 12 + 45 = 57 apples.", ("Anna has 12 apples.", "Ben has 45 apples with hers.")),
+        ("Ann is 5.", ("Ann is 5, the height of a door in feet.",)),
+    ],
     "another version": [("Python 3.1 has 5 new modules.", ("Python 3.10 has 5 new modules.",))],
     "a part of an equation": [
         (
