@@ -26,6 +26,7 @@ from interwhen import (
     Span,
     Task,
     Unknown,
+    UsageError,
     Verdict,
     Violation,
     verifier,
@@ -511,6 +512,9 @@ def countdown(
     Raises :class:`UsageError` on an unknown option value.
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
+    if target is not None and type(target) is not int:
+        raise UsageError(f"countdown: target must be a whole number, got {target!r:.100}; give an int or None")
+    _require_flag("countdown", dead_ends)
 
     def prepare(task: Task) -> CountdownProblem | None:
         found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
@@ -531,6 +535,7 @@ def game24(
     If the prompt says that numbers may be left out, they may. The monitor does nothing if it can read no such puzzle in
     the prompt, or if the prompt names another target. The options are those of :func:`countdown`.
     """
+    _require_flag("game24", dead_ends)
 
     def prepare(task: Task) -> CountdownProblem | None:
         found = read_puzzle(task.question, 24) or read_puzzle(task.text, 24)
@@ -539,6 +544,11 @@ def game24(
         return CountdownProblem(_decided(found, "all"), dead_ends)
 
     return _monitor("game24", prepare, level, delivery, phase)
+
+
+def _require_flag(factory: str, dead_ends: object) -> None:
+    if not isinstance(dead_ends, bool):
+        raise UsageError(f"{factory}: dead_ends must be true or false, got {dead_ends!r:.100}; give a bool")
 
 
 def _decided(puzzle: NumberPuzzle, use: Literal["prompt", "all", "some"]) -> NumberPuzzle:
