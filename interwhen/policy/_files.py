@@ -6,7 +6,6 @@ The content of such a folder is not trusted: only regular files of a limited siz
 from __future__ import annotations
 
 import copy
-import dataclasses
 import datetime as dt
 import gzip
 import tomllib
@@ -355,7 +354,8 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
         kinds=kinds,
         origin=str(written.get("origin", "")),
     )
-    return dataclasses.replace(rule, _misfit=misfit_of(rule, around.schema))
+    object.__setattr__(rule, "_misfit", misfit_of(rule, around.schema))  # of a frozen class, before anybody has it
+    return rule
 
 
 def _defined(written: Mapping[str, Any]) -> Definitions:

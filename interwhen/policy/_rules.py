@@ -186,7 +186,7 @@ class Rule:
     """The name of the model that wrote the rule; empty if a person wrote or reviewed it."""
     kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
     """The kinds of the expressions in the messages of the rule."""
-    _misfit: str = field(default="", repr=False, compare=False)
+    _misfit: str = field(default="", init=False, repr=False, compare=False)
     """Why the conditions of the rule fail the type check; empty if they pass."""
 
     def looks_at(self, tool: str) -> bool:
