@@ -144,7 +144,7 @@ def _answers(require: Node) -> Iterator[str]:
 
 
 def _values(node: Node) -> Iterator[Node]:
-    """Yield *node*, and the expressions that it takes its value from: branches, and arguments of ``max`` and ``min``."""
+    """Yield *node* and the expressions that may give its value: branches, and arguments of ``max`` and ``min``."""
     yield node
     match node:
         case If(then=one, otherwise=other) | Apply(function="max" | "min", arguments=(one, other)):
