@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
 from functools import partial
-from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, assert_never
 
 import anyio
@@ -47,6 +46,7 @@ from interwhen._types.results import (
 )
 from interwhen._types.segments import Claim, Span, quote
 from interwhen._types.verdicts import Errored
+from interwhen._types.verifiers import is_async
 from interwhen._version import __version__
 from interwhen.journal._files import SCHEMA, Files, frame, preamble
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, ShownSegment
@@ -933,7 +933,7 @@ _EXIT_SECONDS = 5.0
 
 def vet_callback(label: str, function: object) -> None:
     """Raise :class:`UsageError` if *function* is not callable or is async. *label* is the option that set it."""
-    if not callable(function) or iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+    if not callable(function) or is_async(function):
         raise UsageError(
             f"{label} must be a function that is not async, got {function!r:.200}: it runs in a thread, so write "
             "def, and start async work with asyncio.run_coroutine_threadsafe"
