@@ -19,6 +19,7 @@ from interwhen.policy._syntax import (
     Compare,
     Constant,
     ExpressionError,
+    If,
     In,
     Listed,
     Name,
@@ -127,7 +128,8 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 def _answers(require: Node) -> Iterator[str]:
     """Yield, as text, each expression that *require*, or a part of it, compares with an argument by equality.
 
-    Literals, and expressions of arguments alone, are left out.
+    So do the branches of such an expression with ``if``, and the arguments of ``max`` and ``min``. Literals, and
+    expressions of arguments alone, are left out.
     """
     own = {"args"}
     for node in walk(require):
@@ -135,8 +137,21 @@ def _answers(require: Node) -> Iterator[str]:
             own.update(node.names)  # walk() yields an outer quantifier before the inner ones
     for node in walk(require):
         for mine, other in _equated(node):
-            if _of_arguments(mine, own) and not _of_arguments(other, own) and not isinstance(other, Constant):
-                yield show(other)
+            if _of_arguments(mine, own):
+                for value in _values(other):
+                    if not _of_arguments(value, own) and not isinstance(value, Constant):
+                        yield show(value)
+
+
+def _values(node: Node) -> Iterator[Node]:
+    """Yield *node* and the expressions that may give its value: branches, and arguments of ``max`` and ``min``."""
+    yield node
+    match node:
+        case If(then=one, otherwise=other) | Apply(function="max" | "min", arguments=(one, other)):
+            yield from _values(one)
+            yield from _values(other)
+        case _:
+            return
 
 
 def _equated(node: Node) -> Iterator[tuple[Node, Node]]:

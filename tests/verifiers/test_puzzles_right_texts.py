@@ -124,6 +124,18 @@ def test_maps():
     assert is_refuted(spatialmap(), MAP, "B. Old Mill is to the southwest of Blue Bakery - yes")
 
 
+def test_swaps_in_other_words():
+    prompt = (
+        "Ann, Ben and Eve play. At the start of the game, they are each holding a ball: Ann has a red ball, Ben has a "
+        "blue ball, and Eve has a pink ball. First, Ann and Ben swap balls. Then, Ben and Eve swap balls. At the end of "
+        "the game, Ann has the"
+    )
+    start = "Initially Ben has the blue ball."
+    assert not is_refuted(logic(), prompt, f"{start} Ben's ball goes to Ann. Ann has the blue ball.")
+    assert is_refuted(logic(), prompt, f"{start} Ann has the blue ball. Eve has the red ball.")
+    assert is_refuted(logic(), prompt, "Ann and Ben swap balls. Ben gives her his ball. Ann has the pink ball.")
+
+
 @pytest.mark.parametrize("denial", [". ✗", ". False.", ". No.", ": No", " - no", " (no)"])
 def test_orders(denial):
     assert not is_refuted(logic(), ORDER, f"The blue book is the leftmost{denial}")
