@@ -80,3 +80,22 @@ async def test_recorded_text_is_not_called_checked_while_supervision_is_off(tmp_
     monkeypatch.setenv("INTERWHEN_OFF", "1")
     with pytest.raises(UsageError, match="supervision must be on"):
         await check(path, [watch()])
+
+
+async def test_a_pass_as_a_step_does_not_repeat_a_pass_as_the_answer(tmp_path):
+    def judge(scope):
+        return interwhen.Monitor(
+            name="judge",
+            trigger=interwhen.Answer(),
+            extractor=lambda segment: [interwhen.Claim(key=segment.text, span=segment.span)],
+            verifier=interwhen.verifier(name="judge", version="1")(lambda _: interwhen.Pass(scope=scope)),
+            scope="answer",
+        )
+
+    path = tmp_path / "run.journal"
+    result = await interwhen.run(ScriptedModel(["It is 4.\n"]), "Q", monitors=[judge("answer")], journal=path)
+    assert result.label == "answer verified"
+    for scope, passes in (("answer", True), ("steps", False)):
+        _, [repeated] = await _run.check_again(path, [judge(scope)])
+        assert repeated.passes is passes
+        assert bool(repeated.why) is not passes

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
 from functools import partial
-from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, assert_never
 
 import anyio
@@ -47,6 +46,7 @@ from interwhen._types.results import (
 )
 from interwhen._types.segments import Claim, Span, quote
 from interwhen._types.verdicts import Errored
+from interwhen._types.verifiers import is_async
 from interwhen._version import __version__
 from interwhen.journal._files import SCHEMA, Files, frame, preamble
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, ShownSegment
@@ -353,14 +353,13 @@ def _first(
 ) -> Recorder:
     if isinstance(settings, CallJournal):
         return _of_call(settings, core, model, prompt, sampling, offline)
-    header = _header(settings, core, model, prompt, sampling, offline, time.time())
-    header = msgspec.structs.replace(header, prompt_findings=prompt_findings)
     try:
-        payload = encode(header)
+        header = _header(settings, core, model, prompt, sampling, offline, time.time())
+        payload = encode(msgspec.structs.replace(header, prompt_findings=prompt_findings))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(
             "the settings of a run must be JSON values to be written to a journal, got an error: "
-            f"{error}; look at sampling.extra"
+            f"{error}; look at sampling.extra, and at the settings of monitors and budgets"
         ) from error
     head, chain = preamble()
     first, chain = frame(payload, chain)
@@ -934,7 +933,7 @@ _EXIT_SECONDS = 5.0
 
 def vet_callback(label: str, function: object) -> None:
     """Raise :class:`UsageError` if *function* is not callable or is async. *label* is the option that set it."""
-    if not callable(function) or iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+    if not callable(function) or is_async(function):
         raise UsageError(
             f"{label} must be a function that is not async, got {function!r:.200}: it runs in a thread, so write "
             "def, and start async work with asyncio.run_coroutine_threadsafe"

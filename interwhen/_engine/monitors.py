@@ -30,7 +30,7 @@ from interwhen._types.results import PromptOutcome, PromptRecord
 from interwhen._types.segments import Claim, Segment, Span, WrittenCalls
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
-from interwhen._types.verifiers import Verifier, Worker
+from interwhen._types.verifiers import Verifier, Worker, is_async
 
 # Run one check or one extraction, and turn every possible end of it, including exceptions, into an outcome.
 
@@ -346,11 +346,11 @@ class Watcher:
         assert call is not None
         with anyio.move_on_after(monitor.prepare_deadline) as scope:
             try:
-                if inspect.iscoroutinefunction(call):
+                if is_async(call):
                     prepared = call(task)
                 else:  # in a tuple, because trio refuses a coroutine
                     (prepared,) = await anyio.to_thread.run_sync(lambda: (call(task),), abandon_on_cancel=True)
-                if inspect.isawaitable(prepared):  # also that of an object whose __call__ is async
+                if inspect.isawaitable(prepared):
                     prepared = await prepared
                 self._prepared(prepared, task)
             except BaseException as error:  # any error of the preparation is its outcome

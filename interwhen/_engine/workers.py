@@ -414,19 +414,20 @@ class Workers:
         ticket = Ticket(scope.deadline - anyio.current_time())
         asked = time.monotonic()
 
-        def check() -> Any:
+        def check() -> tuple[Any]:
+            # In a tuple, because trio refuses a function that returns a coroutine.
             note_work(f"thread {threading.get_native_id()}", time.monotonic() - asked)
             if self._when_measured is None:
-                return verifier.check(claim)
+                return (verifier.check(claim),)
             with self._meter.measuring() as measured:
                 value = verifier.check(claim)
             if measured:
                 self._when_measured(verifier, measured[0])
-            return value
+            return (value,)
 
         try:
             with hold(ticket):
-                value = await anyio.to_thread.run_sync(check, abandon_on_cancel=True, limiter=self._threads)
+                (value,) = await anyio.to_thread.run_sync(check, abandon_on_cancel=True, limiter=self._threads)
         except anyio.get_cancelled_exc_class():
             ticket.cancel()
             raise

@@ -88,6 +88,11 @@ def _find(module: str, qualname: str) -> FunctionVerifier:
     return found
 
 
+def is_async(function: object) -> bool:
+    """Tell whether *function* is an async function, or an object whose ``__call__`` is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
 def is_seconds(value: object) -> bool:
     """Tell whether *value* is a positive number, so not ``nan``."""
     return isinstance(value, int | float) and value > 0
@@ -106,10 +111,10 @@ def verifier(
     """
 
     def decorate(function: Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]) -> FunctionVerifier:
-        is_async = inspect.iscoroutinefunction(function)
-        chosen: Worker = worker or ("async" if is_async else "thread")
-        if is_async != (chosen == "async"):
-            kind = "an async function" if is_async else "a plain function"
+        waits = is_async(function)
+        chosen: Worker = worker or ("async" if waits else "thread")
+        if waits != (chosen == "async"):
+            kind = "an async function" if waits else "a plain function"
             raise UsageError(
                 f"verifier {name!r}: worker must fit the function, got {chosen!r} for {kind}; leave "
                 "worker= out, or change the function"

@@ -164,8 +164,9 @@ def why_failed(name: str) -> int:
         Its name, as "interwhen verifiers list" shows it.
     """
     stdout_console().print(Text(visible(registry.why_failed(name))), soft_wrap=True)
-    installed = {plugin.name for plugin in registry.verifiers()}
-    return _exits.OK if name.rpartition("/")[2] in installed else _exits.USAGE
+    plugins = registry.verifiers()
+    installed = {plugin.name for plugin in plugins} | {f"{plugin.distribution}/{plugin.name}" for plugin in plugins}
+    return _exits.OK if name.partition(":")[0].strip() in installed else _exits.USAGE
 
 
 def _loads(plugin: registry.Plugin, console: Console) -> Text:

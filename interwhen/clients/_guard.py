@@ -316,8 +316,10 @@ def guard(
     if isinstance(context, str):
         raise UsageError(f"guard(context=...) must be a list of names, got {context!r:.80}: write [{context!r:.80}]")
     for option, given in (("on_refused", on_refused), ("history", history)):
-        if given is not None and not callable(given):
-            raise UsageError(f"guard({option}=...) must be a function, got {given!r:.80}: write a lambda around it")
+        if given is not None and (not callable(given) or _is(inspect.iscoroutinefunction, given)):
+            raise UsageError(
+                f"guard({option}=...) must be a function that is not async, got {given!r:.80}: write one with def"
+            )
     of_calls, of_results = _refusing(calls), _refusing(results)
     for monitor in of_calls:
         if not isinstance(monitor.trigger, ToolCalls) or monitor.phase == "reasoning":

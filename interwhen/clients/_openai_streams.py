@@ -192,7 +192,9 @@ KEY = "interwhen"
 
 def as_event(part: Part) -> bytes:
     """Encode *part* as the bytes of an event in an event stream."""
-    return b"data: " + (part.raw if part.raw is not None else msgspec.json.encode(part.body)) + b"\n\n"
+    # A server may send JSON in several lines of data.
+    raw = part.raw.replace(b"\n", b" ") if part.raw is not None else msgspec.json.encode(part.body)
+    return b"data: " + raw + b"\n\n"
 
 
 class AsyncBody(httpx2.AsyncByteStream):

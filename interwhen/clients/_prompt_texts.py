@@ -34,6 +34,8 @@ class PlacedText(NamedTuple):
 def texts_of(call: ApiCall) -> list[PlacedText]:
     """Return the texts in the prompt of *call*: its prompt, messages or input, its instructions, and its documents.
 
+    Also those of a prediction (chat API), and the variables of a stored prompt (Responses API).
+
     Fields of messages that this version does not know are included. Names of functions, ids, addresses, encoded data
     and the definitions of tools are left out. Each text has its role and the number of its message, from 0.
     """
@@ -41,7 +43,14 @@ def texts_of(call: ApiCall) -> list[PlacedText]:
     found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))
     if call.api == "completions":
         return [*_leaves(body.get("prompt"), "user", 0, ("prompt",)), *found]
-    name = "messages" if call.api == "chat" else "input"
+    if call.api == "chat":
+        name = "messages"
+        found += _leaves(body.get("prediction"), "user", 0, ("prediction",))
+    else:
+        name, stored = "input", body.get("prompt")
+        variables = stored.get("variables") if isinstance(stored, Mapping) else None
+        for each, value in variables.items() if isinstance(variables, Mapping) else ():  # the caller chose the names
+            found += _leaves(value, "user", 0, ("prompt", "variables", each))
     found += _leaves(body.get("instructions"), "system", 0, ("instructions",))
     items = body.get(name)
     if not isinstance(items, list | tuple):

@@ -529,7 +529,8 @@ class ResponsesChunkBuffer(ChunkBuffer):
         if any(index is None or index + self._starts[-1] not in self.whole_calls for index in self._calls_of):
             self._events.unmonitored.setdefault("item of a call that is not whole", True)
         reason: FinishReason = "tool_calls" if self._called else "stop"
-        if kind == "response.incomplete":
+        # vLLM sends response.completed for an answer that it cut, too.
+        if kind == "response.incomplete" or response.status not in (None, "completed"):
             details = response.incomplete_details
             reason = _INCOMPLETE.get(details.reason or "", "other") if details is not None else "other"
         usage = response.usage

@@ -50,8 +50,9 @@ class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 class WireResponse(msgspec.Struct, frozen=True, gc=False):
-    """A response without its output: its token counts, and why it is incomplete."""
+    """A response without its output: its status, its token counts, and why it is incomplete."""
 
+    status: Any = None
     usage: ResponsesUsage | None = None
     incomplete_details: WireDetails | None = None
 

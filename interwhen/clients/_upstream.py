@@ -240,7 +240,8 @@ def _responses(body: Body) -> list[Body]:
             elif part.get("type") == kind:
                 events.append({"type": f"response.{kind}.delta", **place, "delta": part.get("text") or ""})
         events.append({"type": "response.output_item.done", "output_index": index, "item": item})
-    status = "incomplete" if body.get("status") == "incomplete" else "completed"
+    # Another status, such as "cancelled", is no end of the model's own either.
+    status = "completed" if body.get("status") in (None, "completed") else "incomplete"
     return [*events, {"type": f"response.{status}", "response": body}]
 
 

@@ -120,7 +120,8 @@ def _data(part: Part, detail: Detail) -> bytes:
     data = _bare(part)
     if field is None:
         return data
-    return b'%b,"%b":%b}' % (data.rstrip()[:-1].rstrip(), FIELD.encode(), _encode(field))
+    head = data.rstrip()[:-1].rstrip()
+    return b'%b%b"%b":%b}' % (head, b"" if head.endswith(b"{") else b",", FIELD.encode(), _encode(field))
 
 
 def _bare(part: Part) -> bytes:
@@ -133,7 +134,9 @@ def _one_line(raw: bytes) -> bytes:
 
 
 def _named(data: bytes) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (_typed.decode(data).type.encode(), data)
+    # A line break in the type would end the line, and what follows would be another event.
+    kind = " ".join(_typed.decode(data).type.splitlines())
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 def _field(info: SupervisionInfo, detail: Detail) -> Any:

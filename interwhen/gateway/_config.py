@@ -594,12 +594,13 @@ def load_keys(config: Config) -> Keys:
     """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
 
     In the file, empty lines and lines that begin with ``#`` are ignored. Raises :class:`UsageError` if the key file
-    cannot be read or has no key, or if a key in it or in a variable has fewer than 8 characters.
+    cannot be read or has no key, if a key in it or in a variable has fewer than 8 characters, or if a header cannot
+    hold a key.
     """
     keys = list(config.keys)
     if config.keys_file:
         try:
-            lines = Path(config.keys_file).read_text(encoding="utf-8").splitlines()
+            lines = Path(config.keys_file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(
                 f"keys_file must be a readable UTF-8 file, got {config.keys_file!r} ({error}): correct the "
@@ -626,4 +627,9 @@ def load_keys(config: Config) -> Keys:
                 f"{SHORTEST_KEY} characters, got {len(key)}: set it, or correct key_env"
             )
         keys.append(key)
+    if not all(key.isascii() and key.isprintable() and key == key.strip() for key in keys):
+        raise UsageError(
+            "each key of the gateway must have printable ASCII characters only, and no space at an end, got one that "
+            "has others, which a header cannot hold: write another key"
+        )
     return Keys(keys)

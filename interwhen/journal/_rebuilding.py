@@ -163,7 +163,7 @@ def refuse_redacted(found: Journaled) -> None:
         raise JournalError(
             found.path,
             "it must hold the text to be replayed, resumed or checked again, and it is redacted: use "
-            "interwhen.timeline to see what it holds, or record with text = true",
+            'interwhen.timeline to see what it holds, or record with text = "full"',
         )
 
 

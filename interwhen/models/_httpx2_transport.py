@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import anyio
 import httpcore2
@@ -22,6 +23,7 @@ from interwhen._types.errors import (
     StreamProtocolError,
     StreamTimeout,
     UsageError,
+    without_user,
 )
 from interwhen.models._transport import (
     HttpRequest,
@@ -349,7 +351,7 @@ class Httpx2Transport:
         :class:`UsageError` for an invalid header, or a URL with another scheme than ``http`` and ``https``. The
         ``stale`` of a :class:`ConnectError` is true if an idle connection was used, which the server may have closed.
         """
-        url = httpcore2.URL(request.url)
+        url = _ascii_url(request.url)
         headers = [(b"host", _host(request.url)), *request.header_fields()]
         if request.method == "POST":
             headers.append((b"content-length", str(len(request.body)).encode()))
@@ -419,11 +421,47 @@ def _on_asyncio() -> bool:
         return False
 
 
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
 def _proxy(url: str) -> httpcore2.Proxy:
-    """Return the proxy at *url*. If *url* contains a user and a password, they are sent in a header."""
-    parts = urlsplit(url)
+    """Return the proxy at *url*. If *url* contains a user and a password, they are sent in a header.
+
+    Without a scheme, it is ``http``. Raises :class:`UsageError` if *url* is not the URL of a proxy, or if the package
+    for a SOCKS proxy is not installed.
+    """
+    url = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        is_proxy = parts.scheme in _PROXY_SCHEMES and parts.hostname and parts.port != 0 and url.isascii()
+    except ValueError:  # an invalid host or port
+        is_proxy = False
+    if not is_proxy:
+        raise UsageError(
+            f"a proxy must be a URL such as 'http://host:port', got {without_user(url)!r:.200}: correct proxy= or the "
+            "environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)"
+        )
+    if parts.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise UsageError(
+            f"a SOCKS proxy must have the package socksio, got {without_user(url)!r:.200}: install socksio"
+        )
     auth = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
     return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)
+
+
+def _ascii_url(url: str) -> httpcore2.URL:
+    """Parse *url*, which may have letters beyond ASCII. Raises :class:`UsageError` if its host can be no name."""
+    if url.isascii():
+        return httpcore2.URL(url)
+    try:
+        host = _host(url).decode()
+    except UnicodeError as exc:
+        raise UsageError(f"{not_a_url(url)} ({exc})") from exc
+    return httpcore2.URL(quote(urlsplit(url)._replace(netloc=host).geturl(), safe=_SAFE))
+
+
+_SAFE = "%/:?[]@!$&'()*+,;=~"
+"""Characters that are not escaped in a URL."""
 
 
 def _host(url: str) -> bytes:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -81,6 +82,7 @@ class Slots:
         self._homes: dict[Prompt, tuple[int, str]] = {}
         """For each prompt: the slot of its last fork, and the prefix that this slot contains."""
         self._saved: OrderedDict[Prompt, _Saved] = OrderedDict()
+        self._name = secrets.token_hex(8)  # other models, with other weights, may have the same shelf
         self._files = 0
 
     def stored(self, request: Request) -> int:
@@ -123,15 +125,18 @@ class Slots:
             _, before = self._saved.popitem(last=False)
         if before is None:
             self._files += 1
-        file = f"fork-{self._files}.kv" if before is None else before.file
+        file = self._file(self._files) if before is None else before.file
         await self._act(home[0], "save", file)
         self._saved[request.prompt] = _Saved(file, request.prefix)
 
     def clear(self) -> None:
-        """Delete the files of the saved states of slots that this object knows."""
-        for saved in self._saved.values():
-            (self._shelf / saved.file).unlink(missing_ok=True)
+        """Delete the files of the states that this object has saved, also of those that it has forgotten."""
+        for number in range(1, self._files + 1):
+            (self._shelf / self._file(number)).unlink(missing_ok=True)
         self._saved.clear()
+
+    def _file(self, number: int) -> str:
+        return f"fork-{self._name}-{number}.kv"
 
     async def _free(self, prompt: Prompt) -> int | None:
         """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` if all are busy.

@@ -219,14 +219,17 @@ class OpenAICompatible:
     async def _known_card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
 
-        It is ``None`` if there are no entries or the request fails, which is only logged. The result is cached.
+        It is ``None`` if there are no entries or the request fails, which is only logged. The result is cached, unless
+        the server was not reached or answered with an error that may pass.
         """
         if not self._has_card:
             try:
                 self._card = card_of(self.model, (await self._get("models", models_decoder)).data)
             except ModelError as exc:
                 log_warning("model.card_unknown", model=self.name, error=type(exc).__name__)
-            self._has_card = True
+                self._has_card = not exc.retryable or isinstance(exc, StreamTimeout)
+            else:
+                self._has_card = True
         return self._card
 
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -478,10 +481,11 @@ class CompletionsModel(OpenAICompatible):
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities. With ``context_tokens="ask"``, the first call may ask the server for it."""
-        if self._context_tokens == "ask":
+        tokens = self._context_tokens
+        if tokens == "ask":
             card = await self._known_card()
-            self._context_tokens = card.max_model_len if card else None
-        return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
+            tokens = card.max_model_len if card else None
+        return Capabilities(resume="prefix", logprobs=True, context_tokens=tokens)
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
@@ -953,7 +957,10 @@ class ChatModel(OpenAICompatible):
             card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
             # With the option "always", any server may be shown to continue an assistant message.
-            self._resume = "prefill" if mode_of(card) == "turn" and self._probe == "always" else mode_of(card)
+            mode = "prefill" if mode_of(card) == "turn" and self._probe == "always" else mode_of(card)
+            if not self._has_card:
+                return mode  # the server is asked again
+            self._resume = mode
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode

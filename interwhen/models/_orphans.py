@@ -124,9 +124,11 @@ class AbortCall:
     def mark(self, body: dict[str, Any]) -> str:
         """Return the id in *body*, the body of a request: the value of the field that the attribute ``field`` names.
 
-        If *body* has no such field, put a new id into it.
+        If *body* has no such field, or ``None`` there, put a new id into it.
         """
-        return str(body.setdefault(self.field, uuid4().hex))
+        if body.get(self.field) is None:
+            body[self.field] = uuid4().hex
+        return str(body[self.field])
 
     async def send(self, transport: Transport, base_url: str, headers: dict[str, str], name: str) -> None:
         """Tell the server at *base_url* to stop the request with the id *name*, by a POST with *headers*.

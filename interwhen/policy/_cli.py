@@ -22,7 +22,7 @@ from interwhen.cli._progress import ProgressLine, each
 from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for, stdout_console
 from interwhen.policy._admission import Admission, Replayed, admit, example_outcome, fired_in
 from interwhen.policy._files import inner_folder, make_folder, read_policy, read_surroundings
-from interwhen.policy._rules import Rule, WrittenPolicy
+from interwhen.policy._rules import Rule, WrittenPolicy, problems_of
 from interwhen.policy._schemas import Schema
 from interwhen.policy._syntax import show
 
@@ -73,8 +73,10 @@ def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
 def explained(rule: Rule, schema: Schema) -> Iterator[str]:
     """Yield the lines that explain *rule*: its clauses, tools, conditions and messages, and its examples.
 
-    Each example has its expected outcome, and the actual outcome if that is another.
+    Each example has its expected outcome, and the actual outcome if that is another. The problems of a
+    rule that fails the type check come first.
     """
+    yield from (f"problem:  {problem}" for problem in problems_of(rule, schema))
     yield from (f"clause:   {clause}" for clause in rule.clauses)
     yield f"looks at: {', '.join(rule.tools) or 'every tool'}, {rule.moment} the call"
     yield f"when:     {show(rule.when)}"
@@ -192,6 +194,7 @@ def lint(
     from interwhen.testing._traces import read_traces
 
     policy = read_policy(folder)
+    _vet_kinds(policy.rules, policy.schema)
     turns = (trace.turns[-1] for trace in read_traces(replay, format))
     # Calls that were never made, such as the right ones of a task, have no results to learn from.
     runs = (
@@ -240,10 +243,17 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
     if smt:
         from interwhen.policy._smt import smtlib
 
+        _vet_kinds((found,), policy.schema)
         print(smtlib(found, policy.schema))
         return _exits.OK
     say(explained(found, policy.schema))
     return _exits.OK
+
+
+def _vet_kinds(rules: Iterable[Rule], schema: Schema) -> None:
+    for rule in rules:
+        for problem in problems_of(rule, schema):
+            raise UsageError(f"the rule {rule.id!r} must pass the type check, got a problem: {problem}"[:800])
 
 
 @app.command

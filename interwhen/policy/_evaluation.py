@@ -239,8 +239,13 @@ def _listed(words: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
 
     The flag is true for a prefix, which is a word that ended with ``*``. Empty words are left out.
     """
-    stems = ((" ".join(word.lower().rstrip("*").split()), word.endswith("*")) for word in words)
+    stems = ((_spaced(word.rstrip("*")), word.endswith("*")) for word in words)
     return tuple((stem, open_) for stem, open_ in stems if stem)
+
+
+def _spaced(text: str) -> str:
+    """Return *text* in lower case with single spaces, and with the apostrophe that keyboards have."""
+    return " ".join(text.lower().replace("\u2019", "'").split())
 
 
 def _is_word(char: str) -> bool:
@@ -261,7 +266,7 @@ def _holds(text: str, stem: str, *, may_go_on: bool) -> bool:
 def _mentions(text: str, words: Held) -> Value:
     if len(text) > _LONGEST:
         return Missing(f"a text of more than {_LONGEST:,} characters is not searched")
-    flat = " ".join(text.lower().split())
+    flat = _spaced(text)
     listed = _listed(tuple(str(word) for word in words.raw))
     if any(_holds(flat, stem, may_go_on=may_go_on) for stem, may_go_on in listed):
         return True

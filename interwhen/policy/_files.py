@@ -21,7 +21,7 @@ from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Definitions, read_definitions, write_out
 from interwhen.policy._kinds import Kind, MapOf
-from interwhen.policy._rules import DatabaseTable, Example, Rule, WrittenPolicy, kinds_in, read_message
+from interwhen.policy._rules import DatabaseTable, Example, Rule, WrittenPolicy, kinds_in, misfit_of, read_message
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged, read_schema, read_tools
 from interwhen.policy._state import State, load, read_learnings
 from interwhen.policy._syntax import Node, parse
@@ -316,7 +316,8 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     """Parse a rule from the *text* of its file, with the schema, definitions and situations in *around*.
 
     Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
-    message. Kinds are not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
+    message. A rule that fails the type check is returned, too, and judges each call as unknown: see
+    :func:`interwhen.policy._rules.problems_of` and the admission checks.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -340,7 +341,7 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
     require = _expression(written, "require", None, definitions)
     why, witness = (read_message(_text(written, key), definitions) for key in ("why", "witness"))
     kinds: dict[Node, Kind] = kinds_in((why, witness), around.schema, tools[0] if tools else None, moment)
-    return Rule(
+    rule = Rule(
         id=rule_id,
         clauses=_clauses(written.get("clause")),
         tools=tools,
@@ -353,6 +354,8 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
         kinds=kinds,
         origin=str(written.get("origin", "")),
     )
+    object.__setattr__(rule, "_misfit", misfit_of(rule, around.schema))  # of a frozen class, before anybody has it
+    return rule
 
 
 def _defined(written: Mapping[str, Any]) -> Definitions:
@@ -460,10 +463,11 @@ def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
 
 
 def read_policy(folder: Path) -> WrittenPolicy:
-    """Read the policy in *folder*, with its rules, which are not checked yet (see :func:`~interwhen.policy.admit`).
+    """Read the policy in *folder*, with its rules.
 
-    Raises :class:`UsageError` if a file that is needed is missing, if a file is not valid, if the name of a rule's file
-    is not its id, or if there are more than 500 rules.
+    A rule that fails the type check judges each call as unknown; :func:`~interwhen.policy.admit` says why. Raises
+    :class:`UsageError` if a file that is needed is missing, if a file is not valid, if the name of a rule's file is not
+    its id, or if there are more than 500 rules.
     """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))

@@ -19,6 +19,7 @@ from interwhen.policy._syntax import (
     Compare,
     Constant,
     ExpressionError,
+    If,
     In,
     Listed,
     Name,
@@ -127,7 +128,8 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 def _answers(require: Node) -> Iterator[str]:
     """Yield, as text, each expression that *require*, or a part of it, compares with an argument by equality.
 
-    Literals, and expressions of arguments alone, are left out.
+    So do the branches of such an expression with ``if``, and the arguments of ``max`` and ``min``. Literals, and
+    expressions of arguments alone, are left out.
     """
     own = {"args"}
     for node in walk(require):
@@ -135,8 +137,21 @@ def _answers(require: Node) -> Iterator[str]:
             own.update(node.names)  # walk() yields an outer quantifier before the inner ones
     for node in walk(require):
         for mine, other in _equated(node):
-            if _of_arguments(mine, own) and not _of_arguments(other, own) and not isinstance(other, Constant):
-                yield show(other)
+            if _of_arguments(mine, own):
+                for value in _values(other):
+                    if not _of_arguments(value, own) and not isinstance(value, Constant):
+                        yield show(value)
+
+
+def _values(node: Node) -> Iterator[Node]:
+    """Yield *node* and the expressions that may give its value: branches, and arguments of ``max`` and ``min``."""
+    yield node
+    match node:
+        case If(then=one, otherwise=other) | Apply(function="max" | "min", arguments=(one, other)):
+            yield from _values(one)
+            yield from _values(other)
+        case _:
+            return
 
 
 def _equated(node: Node) -> Iterator[tuple[Node, Node]]:
@@ -186,6 +201,8 @@ class Rule:
     """The name of the model that wrote the rule; empty if a person wrote or reviewed it."""
     kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
     """The kinds of the expressions in the messages of the rule."""
+    _misfit: str = field(default="", init=False, repr=False, compare=False)
+    """Why the conditions of the rule fail the type check; empty if they pass."""
 
     def looks_at(self, tool: str) -> bool:
         """Tell whether the rule judges calls of *tool*."""
@@ -199,8 +216,11 @@ class Rule:
         """Judge the call of *situation*. ``None``: the rule does not apply. The caller checks :meth:`looks_at` before.
 
         The verdict is ``Pass`` if the call satisfies the rule, ``Violation`` with both messages if not, and ``Unknown``
-        if this depends on a value that is not known, or takes too many steps to evaluate.
+        if this depends on a value that is not known, takes too many steps to evaluate, or if the rule fails the type
+        check.
         """
+        if self._misfit:
+            return Unknown(f"the rule {self.id!r} fails the type check: {self._misfit}"[:400])
         applies = evaluate(self.when, situation, schema)
         if isinstance(applies, Missing):
             return Unknown(applies.why)
@@ -233,7 +253,13 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
 
 def fits(rule: Rule, schema: Schema) -> bool:
     """Tell whether the conditions of *rule* pass the type check. Its messages are not checked."""
-    return not any(any(_misfits(rule, schema.scope(tool, rule.moment))) for tool in rule.over())
+    return not misfit_of(rule, schema)
+
+
+def misfit_of(rule: Rule, schema: Schema) -> str:
+    """Return why the conditions of *rule* fail the type check; empty if they pass."""
+    found = (says for tool in rule.over() for says in _misfits(rule, schema.scope(tool, rule.moment)))
+    return next(found, "")
 
 
 def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:

@@ -201,10 +201,12 @@ async def synthesise(
     model; a clause whose answer takes longer than *seconds* is given up. *done* is called with the draft for each
     clause, as soon as it is finished. The synthesis stops when the policy has 500 rules. No file is written. Needs the
     extra ``z3``. Raises :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less
-    than 1.
+    than 1 or *seconds* is not above 0.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
+    if not seconds > 0:
+        raise UsageError(f"seconds must be above 0, got {seconds!r:.80}")
     drafts: list[Draft] = []
     for number, clause in open_clauses(policy):
         if len(policy.rules) >= _limits.RULES:

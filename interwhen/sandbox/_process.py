@@ -478,14 +478,21 @@ class ProcessSandbox(BlockingSandbox):
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
             which has to be installed. The limits and the filter of system calls are the same with both.
 
-        Raises :class:`UsageError` for an unknown isolation or guarantee, and if *readable* has the path ``/`` or a link
-        to it.
+        Raises :class:`UsageError` for an unknown isolation, guarantee or mechanism, if *parallel* is below 1, and if
+        *readable* is no list, or has the path ``/`` or a link to it.
         """
         if isolation not in get_args(Isolation):
             raise UsageError(f"isolation must be one of {', '.join(get_args(Isolation))}, got {isolation!r:.80}")
         unknown = set(allow_missing) - set(ALL)
         if unknown:
             raise UsageError(f"allow_missing must name guarantees among {', '.join(ALL)}, got {sorted(unknown)!r:.200}")
+        strange = set(without) - set(get_args(Mechanism))
+        if strange:
+            raise UsageError(
+                f"without must name mechanisms among {', '.join(get_args(Mechanism))}, got {sorted(strange)!r:.200}"
+            )
+        if isinstance(readable, str | os.PathLike):
+            raise UsageError(f"readable must be a list of paths, got {readable!r:.200}: give a list")
         executable = python or (sys.executable if site else interpreter())
         self._setting = _Setting(
             executable,

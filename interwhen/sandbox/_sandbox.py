@@ -91,7 +91,8 @@ class Limits:
 
     One that meets a limit and then ends in its own way may end as :class:`Returned` or :class:`Crashed`. In
     :class:`MontySandbox`, the limits ``disk_bytes``, ``files``, ``open_files`` and ``processes`` have no effect. Raises
-    :class:`UsageError` if a limit is not between 0 and 2**60 (both excluded), or ``open_files`` is below 8.
+    :class:`UsageError` if a limit is not between 0 and 2**60 (both excluded), if ``open_files`` is below 8, and if
+    another limit than those in seconds is not a whole number.
     """
 
     seconds: float = 5.0
@@ -119,9 +120,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            value = getattr(self, limit.name)
-            if not 0 < value < 1 << 60:
-                raise UsageError(f"Limits({limit.name}=...) must be a positive number below 2**60, got {value!r:.80}")
+            value, whole = getattr(self, limit.name), not limit.name.endswith("seconds")
+            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+            if not fits or not 0 < value < 1 << 60:
+                number = "whole number" if whole else "number"
+                raise UsageError(f"Limits({limit.name}=...) must be a positive {number} below 2**60, got {value!r:.80}")
         if self.open_files < 8:
             raise UsageError(
                 "Limits(open_files=...) must be at least 8, because an interpreter needs them to start, "
@@ -194,7 +197,8 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.argv or not self.argv[0] or any("\0" in argument for argument in self.argv):
+        parts = () if isinstance(self.argv, str) else self.argv
+        if not parts or not parts[0] or any(not isinstance(part, str) or "\0" in part for part in parts):
             raise UsageError(
                 f"Command(argv=...) must begin with an executable and have no NUL character, got {self.argv!r:.200}"
             )
@@ -215,8 +219,13 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Raise :class:`UsageError` if a name in *files* is empty, ``.`` or absolute, or has a part ``..`` or a NUL."""
-    for name in files:
+    """Raise :class:`UsageError` if a name in *files* is empty, ``.`` or absolute, or has a part ``..`` or a NUL.
+
+    It is also raised if the content of a file is not bytes.
+    """
+    for name, content in files.items():
+        if not isinstance(content, bytes | bytearray | memoryview):
+            raise UsageError(f"the content of a file must be bytes, got {content!r:.80} for {name!r:.200}: encode it")
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
             raise UsageError(
@@ -408,6 +417,8 @@ class BlockingSandbox(abc.ABC):
     """
 
     def __init__(self, parallel: int | None) -> None:
+        if parallel is not None and not parallel >= 1:
+            raise UsageError(f"parallel must be at least 1, got {parallel!r:.80}: give a larger number, or None")
         self._parallel = parallel or os.cpu_count() or 1
         self._limiter: anyio.CapacityLimiter | None = None
 

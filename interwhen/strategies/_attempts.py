@@ -64,8 +64,8 @@ async def attempt(
     *budget* below 1 or a model that the strategy cannot use, and :class:`~interwhen.ModelError` for any other failure
     of the model, for example if it cannot be reached.
     """
-    if budget < 1:
-        raise UsageError(f"budget must be at least 1 token, got {budget!r}; give a larger one")
+    if not isinstance(budget, int) or budget < 1:
+        raise UsageError(f"budget must be a whole number of at least 1 token, got {budget!r}; give such a number")
     meter = MeteredModel(model, budget, counts_prompts=counts_prompts)
     drawn = sampling or Sampling(temperature=0.7)
     context = StrategyContext(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)

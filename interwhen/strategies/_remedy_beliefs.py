@@ -348,7 +348,7 @@ class RemedyBeliefs:
             try:
                 with _opened(self._path) as connection:
                     self._known = _all(connection)
-            except (sqlite3.Error, *DECODE_ERRORS) as error:
+            except (sqlite3.Error, ValueError, *DECODE_ERRORS) as error:  # ValueError: a NUL in the path
                 raise StoreError(self._path, f"the beliefs cannot be read: {error}; give another file") from error
 
     def __enter__(self) -> Self:
@@ -451,9 +451,10 @@ class RemedyBeliefs:
     # ------------------------------------------------------------------ the file
 
     def _write(self, job: tuple[_Key, tuple[RemedyUse, ...], bool]) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_all, name="interwhen remedies", daemon=True)
-            self._thread.start()
+        with self._lock:  # two threads would share the end mark of close(), which then waits for ever
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="interwhen remedies", daemon=True)
+                self._thread.start()
         self._work.put(job)
 
     def _write_all(self) -> None:

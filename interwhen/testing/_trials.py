@@ -14,7 +14,6 @@ Why: docs/decisions/0019-trying-verifiers.md.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -39,6 +38,7 @@ from interwhen._types.results import CheckRecord, Failed, Result
 from interwhen._types.segments import Phase, Segment, Span
 from interwhen._types.triggers import Trigger
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Pass, Retry, Skipped, TimedOut, Unknown, Violation
+from interwhen._types.verifiers import is_async
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor
 from interwhen.testing._traces import LabelledTrace, Turn
@@ -94,7 +94,7 @@ class Stopwatch:
     def _prepare(self, prepare: Callable[[Task], Any] | None) -> Callable[[Task], Any] | None:
         if prepare is None:
             return None
-        if inspect.iscoroutinefunction(prepare):
+        if is_async(prepare):
 
             async def waited(task: Task) -> Any:
                 with self._prepares():

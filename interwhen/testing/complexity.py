@@ -35,6 +35,7 @@ from interwhen._types.models import Prompt, Reply
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
 from interwhen._types.segments import Claim, Segment, Span
 from interwhen._types.verdicts import Verdict
+from interwhen._types.verifiers import is_async
 
 # Counts the bytecode instructions of Python code: the same number on every machine, also on a busy one.
 
@@ -128,7 +129,7 @@ def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
         return monitor
     task = Task(prompt)
     prepare: Callable[[Task], Any] = monitor.prepare
-    prepared = anyio.run(prepare, task) if inspect.iscoroutinefunction(prepare) else prepare(task)
+    prepared = anyio.run(prepare, task) if is_async(prepare) else prepare(task)
     if prepared is None:
         return None
     return replace(

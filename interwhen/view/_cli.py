@@ -103,6 +103,10 @@ def _write(folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, rech
     if not readable:
         why = next((row.error for _, row in found), "")
         raise UsageError(f"there must be at least one readable journal, got none{f': {why}' if why else ''}")
+    if html.exists() and any(html.samefile(path) for path, _ in readable):
+        raise UsageError(
+            f"--html must not be one of the journals that are shown, got {str(html)!r}: choose another path"
+        )
     runs = {row.id: folder.form(path) for path, row in each(readable, "runs")}
     rows = [row for _, row in found]
     for monitor in each(recheck, "monitors"):

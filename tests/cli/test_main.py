@@ -209,7 +209,9 @@ class TestInformation:
 
     def test_why_a_verifier_fails(self, capsys):
         assert run("verifiers", "why-failed", "arithmetic") == 0
+        assert run("verifiers", "why-failed", "interwhen/arithmetic:level=locate") == 0
         assert run("verifiers", "why-failed", "arithmetik") == 2
+        assert run("verifiers", "why-failed", "absent/arithmetic") == 2
         assert "works" in capsys.readouterr().out
 
 

@@ -6,7 +6,6 @@ import json
 import interwhen
 import msgspec
 import pytest
-from interwhen._run import check_again
 from interwhen.cli._main import main
 from interwhen.journal._settings import CallHead
 from interwhen.testing import ScriptedModel
@@ -43,26 +42,6 @@ def test_a_result_as_json(path, tmp_path, capsys):
     assert [(row["span"], row["passes"]) for row in rows] == [([0, 11], True), ([15, 26], True)]
     assert recheck(file) == 2
     assert "which does not say how to make them" in capsys.readouterr().err
-
-
-@pytest.mark.anyio
-async def test_a_pass_as_a_step_does_not_repeat_a_pass_as_the_answer(tmp_path):
-    def judge(scope):
-        return interwhen.Monitor(
-            name="judge",
-            trigger=interwhen.Answer(),
-            extractor=lambda segment: [interwhen.Claim(key=segment.text, span=segment.span)],
-            verifier=interwhen.verifier(name="judge", version="1")(lambda _: interwhen.Pass(scope=scope)),
-            scope="answer",
-        )
-
-    path = tmp_path / "run.journal"
-    result = await interwhen.run(ScriptedModel(["It is 4.\n"]), "Q", monitors=[judge("answer")], journal=path)
-    assert result.label == "answer verified"
-    for scope, passes in (("answer", True), ("steps", False)):
-        _, [repeated] = await check_again(path, [judge(scope)])
-        assert repeated.passes is passes
-        assert bool(repeated.why) is not passes
 
 
 def test_lone_surrogates_are_escaped(tmp_path, capsys):

@@ -109,6 +109,7 @@ async def test_a_plain_tool_may_be_used_by_many_threads():
         {"results": [word(phase="reasoning")]},
         {"calls": [no_call_with()], "on_refused": "no"},
         {"calls": [no_call_with()], "history": []},
+        {"calls": [no_call_with()], "on_refused": anyio.sleep},
     ],
 )
 def test_a_monitor_that_would_read_nothing_and_an_option_of_another_type_are_refused(options):

@@ -105,6 +105,16 @@ async def test_streamed_raw_responses_show_what_a_reader_may_see(serve, clients)
     assert any("fine" in line for line in lines)
 
 
+async def test_a_raw_body_has_one_line_for_each_event(serve, clients):
+    """A server may send JSON in several lines of data."""
+    chunk = json.loads(events(["one\n"], api="chat")[0].data.removeprefix(b"data: "))
+    event = b"data: " + json.dumps(chunk, indent=1).encode().replace(b"\n", b"\ndata: ") + b"\n\n"
+    client = wrap(clients(openai.AsyncOpenAI, serve([Send(event), *events([], api="chat")])), [passing()])
+    async with client.chat.completions.with_streaming_response.create(**ASK, stream=True) as response:
+        first, *_ = [line async for line in response.iter_lines() if line]
+    assert json.loads(first.removeprefix("data: ")) == chunk
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_raw_body_has_an_end_mark_only_where_the_server_came_to_an_end(kind, serve, clients):
     scripts = [events(["one\n"], api="chat")[:1], events(["one\n"], api="chat")]

@@ -57,6 +57,16 @@ RESPONSES = {
 }
 
 
+def test_a_prediction_and_the_variables_of_a_stored_prompt_are_read():
+    call = read_call(
+        "chat", {**CHAT, "messages": [], "documents": None, "prediction": {"type": "content", "content": "t0"}}
+    )
+    assert [one.text.text for one in texts_of(call)] == ["t0"]
+    prompt = {"id": "p", "version": "2", "variables": {"url": "t0", "file": {"type": "input_text", "text": "t1"}}}
+    call = read_call("responses", {"model": "m", "input": "t2", "prompt": prompt})
+    assert [one.text.text for one in texts_of(call)] == ["t0", "t1", "t2"]
+
+
 def test_all_texts_of_a_chat_are_read():
     found = {one.text.text: one.text.role for one in texts_of(read_call("chat", CHAT))}
     assert found == {

@@ -1,8 +1,11 @@
 """The Responses API: the same events as from the bare client; corrected where something is wrong."""
 
+import json
+
 import pytest
 from both import KINDS, ask, outcome, read, shown
 from interwhen import wrap
+from interwhen.testing.server import Send, data, reply
 from responses_writer import TOOL, Writer
 from watchers import no_call_with, passing, word
 
@@ -32,6 +35,29 @@ async def test_events_are_the_same(name, serve, pair):
     got, error = await outcome(wrapped, "responses", stream=True, tools=[TOOL])
     assert error is None
     assert [shown(event) for event in got] == [shown(event) for event in want]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("status", "reason", "finish"),
+    [("incomplete", "max_output_tokens", "length"), ("incomplete", None, "other"), ("cancelled", None, "other")],
+)
+async def test_an_answer_that_is_not_complete_is_never_verified(status, reason, finish, stream, serve, pair):
+    """vLLM sends response.completed for a response that it cut."""
+
+    def script(_):
+        writer = Writer().text("one\n", "two\n")
+        writer.steps(status, incomplete_details=reason and {"reason": reason})
+        writer.events[-1]["type"] = "response.completed"
+        if stream:
+            return [Send(data(event)) for event in writer.events]
+        return reply(200, json.dumps(writer.events[-1]["response"]).encode())
+
+    _, client = pair(serve(script))
+    found = await ask(client, "responses", stream=stream)
+    last = (await read(found))[-1] if stream else found
+    assert (last.interwhen.result.status, last.interwhen.result.finish_reason) == ("unverified", finish)
+    assert (last.response if stream else last).status == status
 
 
 async def test_whole_responses_are_the_same(serve, pair):

@@ -320,6 +320,17 @@ async def test_a_plain_function_that_returns_an_awaitable_is_awaited(loop):
     assert only_outcome(result) == Judged(Pass("later"))
 
 
+def test_so_is_it_on_trio():
+    async def later(claim):
+        return Pass("later")
+
+    async def whole():
+        who = verifier(name="v")(lambda claim: later(claim))  # noqa: PLW0108  (a plain function)
+        return await interwhen.run(ScriptedModel([TEXT]), "Q", monitors=[watch(who)])
+
+    assert only_outcome(anyio.run(whole, backend="trio")) == Judged(Pass("later"))
+
+
 @pytest.mark.parametrize("change", [{"deadline": 0}, {"deadline": None}, {"deadline": "1"}, {"worker": "gpu"}])
 def test_a_verifier_that_cannot_work_is_refused_before_the_run(change):
     class Custom:

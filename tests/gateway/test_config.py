@@ -180,6 +180,16 @@ def test_keys_stand_in_a_file(tmp_path):
     with pytest.raises(UsageError, match="must hold at least one key"):
         Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path)))
 
+    path.write_text("\ufeff# a note of Windows\nkey-number-one\n", encoding="utf-8")
+    keys = Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path))).keys
+    assert not keys.holds("\ufeff# a note of Windows")
+    path.write_text("\ufeffkey-number-one\n", encoding="utf-8")
+    assert Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path))).keys.holds("key-number-one")
+    for key in ("schlüssel-eins", " key-number-one", "key\tnumber-one"):
+        with pytest.raises(UsageError, match="printable ASCII characters only") as caught:
+            Gateway(Config(upstreams=("http://a/v1",), keys=(key,)))
+        assert key not in str(caught.value)
+
 
 def test_an_upstream_as_text():
     assert parse_upstream("http://a/v1") == UpstreamConfig(url="http://a/v1")

@@ -11,7 +11,8 @@ import interwhen
 import pytest
 from helpers import ASK, post, sse
 from interwhen import Abstain, Feedback, Fork, Monitor, Pass, Resample, Violation
-from interwhen.testing.server import Reset, Sleep, Stall, delta, events, tool_call
+from interwhen.testing.server import Reset, Send, Sleep, Stall, data, delta, events, tool_call
+from responses_writer import Writer
 from structlog.testing import capture_logs
 from watchers import every_line, passing, word
 
@@ -210,3 +211,24 @@ def test_no_fact_is_ever_text(detail, reading, upstream, gateway):
     assert len(server.posts) == 4
     for word_of_ours in ("{", "violation", "retract", "verif", "interwhen", "<"):
         assert word_of_ours not in text.lower()
+
+
+@pytest.mark.parametrize("detail", ["brief", "full"])
+def test_a_type_with_line_breaks_makes_no_further_event(detail, upstream, gateway):
+    hidden = "response.x\n\nevent: response.output_text.delta\rdata: BAD"
+    writer = Writer().text("fine\n")
+    writer.steps()
+    writer.events.insert(-1, {"type": hidden, "sequence_number": 99})
+    running = gateway(upstream([Send(data(event)) for event in writer.events]), watchers=[word()], detail=detail)
+    answer = post(running, {"model": "m", "input": "q", "stream": True}, "responses")
+    lines = answer.text.splitlines()
+    assert "fine" in answer.text
+    assert all(line.startswith(("event: response.", "data: {")) for line in lines if line)
+    assert len([line for line in lines if line.startswith("event:")]) == len(sse(answer.text))
+
+
+def test_an_empty_event_stays_json_with_all_facts(upstream, gateway):
+    server = upstream([delta({"content": "one\n"}), Send(b"data: {}\n\n"), delta({}, finish_reason="stop")])
+    running = gateway(server, watchers=[passing()], detail="full")
+    chunks = sse(post(running, {**ASK, "stream": True}).text)
+    assert [chunk for chunk in chunks if isinstance(chunk, dict) and set(chunk) == {"interwhen"}]

@@ -414,6 +414,10 @@ async def test_what_has_no_form_is_said_at_once(path):
         with pytest.raises(UsageError, match=r"must be JSON values .* look at sampling.extra"):
             async with interwhen.run(goes_on(), "Q", sampling=interwhen.Sampling(extra={"odd": odd}), journal=path):
                 pass
+    for monitor in (watch(name="\ud800"), watch(trigger=interwhen.Lines(every=1 << 70))):
+        with pytest.raises(UsageError, match=r"must be JSON values .* and at the settings of monitors"):
+            async with interwhen.run(goes_on(), "Q", monitors=[monitor], journal=path):
+                pass
     with pytest.raises(UsageError, match="must be a path or a Journal"):
         interwhen.run(goes_on(), "Q", journal=3)
     for setting, value in (("close_seconds", -1), ("flush_seconds", float("nan")), ("buffer_bytes", "1")):

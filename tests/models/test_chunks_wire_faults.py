@@ -4,6 +4,7 @@ import json
 
 import anyio
 import pytest
+from interwhen import UsageError
 from interwhen.models import (
     ChatModel,
     CompletionsModel,
@@ -212,6 +213,20 @@ async def test_a_redirect_to_no_address_is_refused(location, transport):
     async with ScriptedServer(script) as server, CompletionsModel(server.base_url, "m", transport=transport) as model:
         with pytest.raises(UpstreamError, match="redirects to another server"):
             await model.stream(Request("q"))
+
+
+async def test_an_address_may_have_letters_beyond_ascii(transport):
+    async with ScriptedServer(lambda _: events(["there"], api="completions")) as server:
+        url = server.base_url.replace("/v1", "/\xfcn\xef/v1")
+        async with CompletionsModel(url, "m", transport=transport) as model:
+            stream = await model.stream(Request("q"))
+            assert (await read(stream))[0] == "there"
+            await stream.aclose()
+        assert server.posts[0].path == "/%C3%BCn%C3%AF/v1/completions"
+        address = f"http://\xfc{'a' * 70}.invalid/v1"
+        async with CompletionsModel(address, "m", transport=transport) as model:
+            with pytest.raises(UsageError, match="must begin with http"):
+                await model.stream(Request("q"))
 
 
 async def test_a_circle_of_redirects_ends(transport):

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import anyio
 import pytest
 from interwhen import Message, Model, ModelError, Sampling, UsageError
 from interwhen.models import ConnectError, Piece, Request, Timeouts, UpstreamError, _local_server, open_local
+from interwhen.models._local import Slots
 from interwhen.models._local_server import LocalServer, ServerOptions
 from interwhen.toolkit import MissingExtraError
 
@@ -51,6 +53,43 @@ async def read(stream, characters=None):
         if characters is not None and len(text) >= characters:
             break
     return text
+
+
+def slots_on(shelf):
+    async def exchange(method, path, body):
+        if method == "GET":
+            return b'[{"id": 0, "is_processing": false}]'
+        if "action=save" in path:
+            (shelf / json.loads(body)["filename"]).write_bytes(b"state")
+            if shelf.name == "full":
+                raise UpstreamError("no space", status=500)
+        return b"{}"
+
+    return Slots(exchange, shelf)
+
+
+async def test_models_may_share_a_shelf(tmp_path):
+    one, other = slots_on(tmp_path), slots_on(tmp_path)
+    for slots in (one, other):
+        await slots.prepare(STORY)
+        await slots.save(STORY)
+    assert len(list(tmp_path.iterdir())) == 2
+    other.clear()
+    assert len(list(tmp_path.iterdir())) == 1
+    one.clear()
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_state_that_could_not_be_saved_is_deleted_at_the_end(tmp_path):
+    shelf = tmp_path / "full"
+    shelf.mkdir()
+    slots = slots_on(shelf)
+    await slots.prepare(STORY)
+    with pytest.raises(UpstreamError):
+        await slots.save(STORY)
+    assert list(shelf.iterdir())
+    slots.clear()
+    assert not list(shelf.iterdir())
 
 
 async def test_the_working_directory_may_change_before_the_first_use(fake_gguf, monkeypatch):

@@ -229,6 +229,29 @@ async def test_a_header_that_is_no_text_is_refused(value):
             await model.stream(Request("q"))
 
 
+async def test_a_model_list_that_fails_once_is_asked_again(transport):
+    lists = []
+
+    def pages(_request):
+        lists.append(reply(503, b"") if not lists else reply(200, CARD, {"content-type": "application/json"}))
+        return lists[-1]
+
+    async with (
+        ScriptedServer(both, pages=pages) as server,
+        ChatModel(server.base_url, "m", transport=transport) as chat,
+        CompletionsModel(server.base_url, "m", transport=transport, context_tokens="ask") as text,
+    ):
+        assert (await chat.capabilities()).resume == "turn"
+        assert [(await chat.capabilities()).resume for _ in range(2)] == ["tokens", "tokens"]
+        assert len(lists) == 2
+        lists.clear()
+        assert [(await text.capabilities()).context_tokens for _ in range(3)] == [None, 4096, 4096]
+        assert len(lists) == 2
+
+
+CARD = b'{"data": [{"id": "m", "owned_by": "vllm", "max_model_len": 4096}]}'
+
+
 async def test_an_option_n_of_null_is_the_default(transport):
     async with ScriptedServer(both) as server, ChatModel(server.base_url, "m", transport=transport) as model:
         await (await model.stream(Request("q", sampling=Sampling(extra={"n": None})))).aclose()

@@ -188,3 +188,8 @@ def test_an_id_of_the_callers_own_is_used(name):
     found = AbortCall().mark(body)
     assert body["rid"] == found
     assert (found == "mine") == (name == "mine")
+
+
+def test_an_id_of_none_is_replaced():
+    body = {"rid": None}
+    assert AbortCall().mark(body) == body["rid"] != "None"

@@ -5,7 +5,9 @@ import contextlib
 import threading
 
 import pytest
+from interwhen import UsageError
 from interwhen.models import FastTransport, HttpRequest, Httpx2Transport
+from interwhen.models._httpx2_transport import _proxy
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,32 @@ def test_a_request_goes_to_the_proxy_with_its_own_key_alone(monkeypatch, kind):
     assert head.startswith("get http://model.invalid/v1/models http/1.1\r\n")
     assert "proxy-authorization: basic ytpi\r\n" in head
     assert "\r\nauthorization: bearer key\r\n" in head
+
+
+@pytest.mark.parametrize("kind", [FastTransport, Httpx2Transport])
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("http://a:secret@host:port", "a proxy must be a URL such as"),
+        ("a:secret@host:port", "a proxy must be a URL such as"),
+        ("http://", "a proxy must be a URL such as"),
+        ("ftp://host:1", "a proxy must be a URL such as"),
+        ("http://h\xfcst:1", "a proxy must be a URL such as"),
+        ("socks5://a:secret@host:1", "must have the package socksio"),
+    ],
+)
+def test_what_is_no_proxy_is_refused(monkeypatch, kind, proxy, message):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setattr("interwhen.models._httpx2_transport.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=message) as caught:
+        asyncio.run(kind().send(HttpRequest("GET", "http://model.invalid/v1"), connect_timeout=1))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_proxy_without_a_scheme_is_one_of_http():
+    proxy = _proxy("a:b@host:9")
+    assert (proxy.url.scheme, proxy.url.host, proxy.url.port) == (b"http", b"host", 9)
+    assert proxy.auth == (b"a", b"b")
 
 
 def test_the_fast_transport_asks_for_a_proxy_once_for_each_server(monkeypatch):

@@ -252,6 +252,8 @@ def test_a_message_must_not_give_the_answer_away(tmp_path: Path) -> None:
         ("all t in args.tags: t = order.notes[args.id]", "order.notes[args.id]"),
         ("args.id in [order.notes[args.id]]", "order.notes[args.id]"),
         ("not args.pay != order.total", "order.total"),
+        ("args.pay = (if args.amount > 1 then order.total else $5)", "order.total"),
+        ("args.pay = max($5, order.total)", "order.total"),
     ],
 )
 def test_an_answer_is_not_given_away_by_other_words_for_it(tmp_path: Path, require: str, shown: str) -> None:

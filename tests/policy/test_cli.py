@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from interwhen.policy import read_policy
+from interwhen import Unknown
+from interwhen.policy import Situation, read_policy
 from interwhen.testing.server import ReceivedRequest, ScriptedServer, Step, reply
 from interwhen_launcher import main
 from policy_shop import RULE, SCHEMA, SITUATIONS, TEXT
@@ -228,3 +229,29 @@ def test_lint_finds_a_field_that_no_result_has(shop: Path, tmp_path: Path, capsy
     assert found["rules"]["open-only"]["unknown"] == 1
     write_traces(tmp_path / "none.jsonl", [LabelledTrace(name="t", turns=(Turn(prompt="x", text="y"),), label="right")])
     assert run("lint", shop, "--replay", tmp_path / "none.jsonl") == 2
+
+
+def test_a_rule_that_does_not_fit_is_explained_and_not_judged(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = RULE.replace("'order.status = \"open\"'", "'length(args.amount) = 1'")
+    assert bad != RULE
+    (shop / "rules" / "open-only.toml").write_text(bad, encoding="utf-8")
+    assert run("explain", shop, "open-only") == 0
+    shown = capsys.readouterr().out
+    assert "problem:  the arguments of length must fit" in shown
+    assert "example:  open: keeps (but it is 'unknown')" in shown
+    assert run("explain", shop, "open-only", "--smt") == 2
+    assert "the rule 'open-only' must pass the type check" in capsys.readouterr().err
+    recorded = shop / "recorded.jsonl"
+    recorded.write_text('{"tool": "cancel", "args": {"amount": 2}}\n', encoding="utf-8")
+    assert run("check", shop, "--situations", recorded) == 1
+    assert "kinds: the arguments of length" in " ".join(capsys.readouterr().out.split())
+    assert run("lint", shop, "--replay", recorded) == 2
+    assert "the rule 'open-only' must pass the type check" in capsys.readouterr().err
+
+
+def test_a_rule_that_compares_other_kinds_never_passes(shop: Path) -> None:
+    bad = RULE.replace("'order.status = \"open\"'", "'args.amount != \"5\"'")
+    (shop / "rules" / "open-only.toml").write_text(bad, encoding="utf-8")
+    (judged,) = read_policy(shop).judge(Situation("cancel", {"id": "A", "amount": 5}))
+    assert isinstance(judged.verdict, Unknown)
+    assert "fails the type check: both sides must be of one kind" in judged.verdict.why

@@ -191,6 +191,11 @@ def test_white_space_between_words_does_not_matter(text: str) -> None:
     assert value('mentions(talk.last, ["go ahead"])', talk={"user": [text]}) is True
 
 
+def test_a_typographic_apostrophe_is_the_one_of_keyboards() -> None:
+    assert value("""mentions(talk.last, ["that's right"])""", talk={"user": ["Yes, that\u2019s right."]}) is True
+    assert value("mentions(talk.last, ['that\u2019s right'])", talk={"user": ["That's right."]}) is True
+
+
 def test_the_length_of_a_flat_list_is_unknown_if_a_list_may_have_more() -> None:
     assert value('length(flat([calls("get_order")]))') == 2
     assert isinstance(value('length(flat([calls("get_order")]))', talk=None), Missing)

@@ -280,6 +280,13 @@ def test_bad_settings_are_the_callers_fault(sandbox, tmp_path):
         ProcessSandbox(isolation="docker")
     with pytest.raises(UsageError, match=r"allow_missing must name guarantees .*, got \['walls'\]"):
         ProcessSandbox(allow_missing={"walls"})
+    with pytest.raises(UsageError, match=r"without must name mechanisms .*, got \['walls'\]"):
+        ProcessSandbox(without={"walls"})
+    with pytest.raises(UsageError, match="parallel must be at least 1, got 0"):
+        ProcessSandbox(parallel=0)
+    for path in ("folder", tmp_path):
+        with pytest.raises(UsageError, match="readable must be a list of paths"):
+            ProcessSandbox(readable=path)
     with pytest.raises(UsageError, match="whole machine"):
         ProcessSandbox(readable=["/"])
     (tmp_path / "link").symlink_to("/")

@@ -13,6 +13,8 @@ def test_files_lie_in_the_programs_directory(name):
     for make in (lambda f: Script(source="", files=f), lambda f: Command(argv=("x",), files=f)):
         with pytest.raises(UsageError, match="relative path"):
             make({name: b""})
+    with pytest.raises(UsageError, match="content of a file must be bytes, got 'text' for 'x'"):
+        Script(source="", files={"x": "text"})
     assert Script(source="", files={"a/b.txt": b""}).files
 
 
@@ -22,7 +24,7 @@ def test_a_function_is_a_name(function):
         Call(source="", function=function)
 
 
-@pytest.mark.parametrize("argv", [(), ("",), ("a\0b",)])
+@pytest.mark.parametrize("argv", [(), ("",), ("a\0b",), "ls", ("ls", 1)])
 def test_a_command_has_an_executable(argv):
     with pytest.raises(UsageError, match="executable"):
         Command(argv=argv)
@@ -37,6 +39,9 @@ def test_a_command_has_an_executable(argv):
         ("memory_bytes", -1),
         ("files", 0),
         ("open_files", 7),
+        ("seconds", "1"),
+        ("seconds", True),
+        ("memory_bytes", 1.5),
     ],
 )
 def test_limits_are_limits(name, value):

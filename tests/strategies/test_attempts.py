@@ -147,9 +147,10 @@ async def test_an_answer_that_was_handed_over_is_told_apart():
     assert not (await try_out(STRATEGIES[0], writer(lambda _: RIGHT))).handed
 
 
-async def test_a_budget_below_one_token_is_refused():
-    with pytest.raises(UsageError, match="budget must be at least 1 token, got 0"):
-        await try_out(STRATEGIES[0], writer(lambda _: RIGHT), budget=0)
+@pytest.mark.parametrize("budget", [0, 1.5, float("nan"), float("inf")])
+async def test_a_budget_that_is_no_number_of_tokens_is_refused(budget):
+    with pytest.raises(UsageError, match=f"budget must be a whole number of at least 1 token, got {budget}"):
+        await try_out(STRATEGIES[0], writer(lambda _: RIGHT), budget=budget)
 
 
 async def test_a_text_is_judged_at_the_end_only_where_that_is_free():

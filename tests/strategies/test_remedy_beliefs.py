@@ -4,6 +4,7 @@ import dataclasses
 import random
 import sqlite3
 import threading
+import time
 
 import interwhen
 import msgspec
@@ -442,3 +443,29 @@ def test_an_order_with_a_rung_that_the_ladder_does_not_have_is_refused():
         model, "How much is 17 * 24?\n", monitors=[with_remedy(monitor)], learner=Asked(("resample",))
     ) as run:
         assert [one.remedy for one in run.drain().violations] == ["feedback"]
+
+
+def test_runs_of_several_threads_share_one_writer(tmp_path, monkeypatch):
+    made = []
+
+    class Slow(threading.Thread):
+        def __init__(self, **options):
+            made.append(self)
+            time.sleep(0.05)  # the other run comes in between
+            super().__init__(**options)
+
+    learner = RemedyBeliefs(tmp_path / "remedies.db")
+    job = ("m", "v"), (RemedyUse("v", "resample", is_fresh=True, worked=True),), False
+    runs = [threading.Thread(target=learner._write, args=(job,)) for _ in range(2)]
+    monkeypatch.setattr("interwhen.strategies._remedy_beliefs.threading.Thread", Slow)
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    assert len(made) == 1
+    learner.close()
+
+
+def test_a_path_with_a_null_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="cannot be read"):
+        RemedyBeliefs(f"{tmp_path}/a\0b")

@@ -18,6 +18,11 @@ async def waits(_claim):
     return Pass()
 
 
+class Waits:
+    async def __call__(self, _claim):
+        return Pass()
+
+
 @pytest.mark.parametrize(
     ("function", "options", "said"),
     [
@@ -37,5 +42,6 @@ def test_a_verifier_that_cannot_work_is_refused(function, options, said):
 def test_a_verifier_runs_where_it_does_no_harm():
     assert interwhen.verifier(name="v")(nothing).worker == "thread"
     assert interwhen.verifier(name="v")(waits).worker == "async"
+    assert interwhen.verifier(name="v")(Waits()).worker == "async"
     assert isinstance(check, Verifier)
     assert check(Claim(key="k", span=None)) == Pass("k")

@@ -1,4 +1,4 @@
-"""What a prompt says about the equations and answers of the text: stated equations, riddles, and orders of operations."""
+"""What a prompt or the words around an equation say about it: riddles, orders of operations, labels, denials."""
 
 from __future__ import annotations
 
@@ -89,3 +89,32 @@ def test_the_question_itself_is_no_answer(text: str) -> None:
         assert found.verdict.scope == "steps"
     (found,) = judge("Answer: 816 / 2", "What is 17 * 24?")
     assert isinstance(found.verdict, Pass)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5*5 = 24 no, 4*6 = 24 yes",
+        "- 5*5 = 24: no\n- 4*6 = 24: yes",
+        "| 5*5 = 24 | No |",
+        "5*5 = 24 -> should be 25",
+        "Earlier I had 5*5 = 24.",
+        "I computed 5*5 = 24 earlier, but it is 25.",
+        "There's no way 5*5 = 24",
+        "5*5 = 24 [sic]",
+        "10 +- 2 = 12",
+    ],
+)
+def test_denied_equations_are_not_refuted(text: str) -> None:
+    assert not refuted(text, "")
+
+
+def test_other_words_beside_a_false_equation_deny_nothing() -> None:
+    for text in (
+        "5*5 = 24: yes",
+        "5*5 = 24 notes",
+        "| 5*5 = 24 | 4*6 = 24 |",
+        "There is no rest: 5*5 = 24",
+        "10 + -2 = 12",
+    ):
+        assert refuted(text, "")

@@ -269,6 +269,8 @@ def test_reading_diagnostics_is_linear(checker):
         ({"preset": "gcc", "pattern": "("}, "pattern must be a regular expression"),
         ({"preset": "gcc", "pattern": "x"}, "must have a group named message"),
         ({"preset": "gcc", "refutes": (0, 1)}, "must not hold 0"),
+        ({"preset": "gcc", "refutes": ("1",)}, "refutes must be a list of exit codes"),
+        ({"preset": "gcc", "refutes": 1}, "refutes must be a list of exit codes"),
         ({"argv": "checker {file}"}, "argv must be a list of texts"),
         ({"argv": ("checker", 1, "{file}")}, "argv must be a list of texts"),
         ({"preset": "gcc", "languages": "c"}, "languages must be a list of texts"),

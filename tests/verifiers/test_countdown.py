@@ -109,6 +109,12 @@ def test_the_rules_of_the_game_of_24_are_known():
     assert kinds(prompt, text, monitor=game24()) == [Violation]
 
 
+@pytest.mark.parametrize("options", [{"target": "24"}, {"target": 2.5}, {"target": True}, {"dead_ends": "no"}])
+def test_values_of_another_type_are_refused(options):
+    with pytest.raises(UsageError, match=f"countdown: {next(iter(options))} must be"):
+        countdown(**options)
+
+
 def test_options_are_vetted():
     with pytest.raises(UsageError, match=r"use must be one of .*got 'none'"):
         countdown(use="none")

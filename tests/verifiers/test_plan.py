@@ -405,3 +405,9 @@ def _problem():
 def _claim(text):
     [claim] = plan().extractor(Segment(text=text, span=Span(0, len(text)), phase="answer"), _problem())
     return claim
+
+
+@pytest.mark.parametrize("options", [{"phase": "x"}, {"domain": None}, {"problem": 5}])
+def test_options_of_another_type_are_refused(options):
+    with pytest.raises(UsageError, match=f"plan: {next(iter(options))} must be"):
+        plan(**options)

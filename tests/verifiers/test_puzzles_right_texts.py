@@ -86,6 +86,14 @@ def test_a_false_value_beside_a_right_expression_is_not_passed():
     assert isinstance(judged(game24(), GAME, "Answer: (4 + 8) * (6 - 4) = 24, using each number once.")[0], Pass)
 
 
+def test_the_example_of_the_prompt_may_be_quoted():
+    prompt = f"Return the answer in tags, for example <answer> (1 + 2) / 3 </answer>. {GAME}"
+    text = "I write it like <answer> (1 + 2) / 3 </answer>"
+    assert is_refuted(game24(), GAME, text)
+    assert judged(game24(), prompt, text) == []
+    assert is_refuted(game24(), prompt, "<answer> 4 * 6 + 8 - 4 </answer>")
+
+
 def test_a_list_without_the_new_number_is_followed():
     verdicts = judged(game24(), GAME, "8 + 4 = 12 (remaining: 6, 4)\n6 - 4 = 2 (left: 12 2)\n12 * 2 = 24 (left: 24)")
     assert [type(verdict) for verdict in verdicts] == [Pass] * 3
@@ -114,6 +122,18 @@ def test_wrong_mazes():
 def test_maps():
     assert not is_refuted(spatialmap(), MAP, "B. Old Mill is to the southwest of Blue Bakery - no")
     assert is_refuted(spatialmap(), MAP, "B. Old Mill is to the southwest of Blue Bakery - yes")
+
+
+def test_swaps_in_other_words():
+    prompt = (
+        "Ann, Ben and Eve play. At the start of the game, they are each holding a ball: Ann has a red ball, Ben has a "
+        "blue ball, and Eve has a pink ball. First, Ann and Ben swap balls. Then, Ben and Eve swap balls. At the end of "
+        "the game, Ann has the"
+    )
+    start = "Initially Ben has the blue ball."
+    assert not is_refuted(logic(), prompt, f"{start} Ben's ball goes to Ann. Ann has the blue ball.")
+    assert is_refuted(logic(), prompt, f"{start} Ann has the blue ball. Eve has the red ball.")
+    assert is_refuted(logic(), prompt, "Ann and Ben swap balls. Ben gives her his ball. Ann has the pink ball.")
 
 
 @pytest.mark.parametrize("denial", [". ✗", ". False.", ". No.", ": No", " - no", " (no)"])

@@ -207,6 +207,69 @@ def test_an_example_does_not_hold_for_another_number_or_text(want, value):
     assert isinstance(verdict, Violation)
 
 
+@pytest.mark.parametrize(
+    ("example", "code", "kind"),
+    [
+        ("f(2)\n[0.67, -0.33]", "return [2 / 3, -1 / 3]", Pass),
+        ("f(2)\n(1, [0.67])", "return 1, [2 / 3]", Pass),
+        ("f(2)\n[0.67, 0.33]", "return [2 / 3, 0.4]", Violation),
+        ("f(2)\n[0.67]", "return (2 / 3,)", Violation),
+        ("f(2)\n[0.67]", "return [2 / 3, 1]", Violation),
+        ("f(2)  # doctest: +ELLIPSIS\n[0, 1, ..., 9]", "return list(range(10))", Unknown),
+        ("f(2)  # doctest: +SKIP\n5", "return 4", Unknown),
+        ("f(2)\nTraceback (most recent call last):\nValueError: no", "raise ValueError('no')", Pass),
+        ("f(2)\nTraceback (most recent call last):\nException: no", "raise Exception('no')", Pass),
+        ("f(2)\nTraceback (most recent call last):\nValueError: no", "raise KeyError('no')", Unknown),
+        ("f(2)\nValueError: no", "raise ValueError('no')", Unknown),
+        ("f(2)\nraises an error", "raise ValueError('no')", Unknown),
+        ("f(2)\n4", "raise ValueError('no')", Violation),
+    ],
+)
+def test_examples_of_lists_directives_and_errors(example, code, kind):
+    assert isinstance(verdict_on(f"def f(n):\n    {code}", task=f">>> {example}\n")[0], kind)
+
+
+@pytest.mark.parametrize(
+    ("tests", "kind"),
+    [
+        ("i = 5\nfor i in [1, 2]:\n    assert double(i) == 2 * i\nassert double(i) == 4", Pass),
+        ("for x in [1]:\n    assert double(len([x for x in [7, 8]])) == 4", Unknown),
+        ("for x in [1]:\n    assert double((lambda x: x + 1)(5)) == 12", Unknown),
+        ("x = 1\ndef check(f):\n    x = 3\n    assert f(x) == 6\ncheck(double)\nassert double(x) == 2", Unknown),
+        ("def check(f, n):\n    n = n + 1\n    assert f(n) == 4\ncheck(double, 1)", Unknown),
+        ("def check(f):\n    assert f(1) == 2\n    return\n    assert f(1) == 9\ncheck(double)", Unknown),
+        ("for n in [1, 5]:\n    n += 1\n    assert double(n) in (4, 12)", Unknown),
+        ("for n in [1, 'x']:\n    if n == 'x':\n        break\n    assert double(n) == 2", Unknown),
+    ],
+)
+def test_variables_and_jumps_of_tests_refute_no_right_code(tests, kind):
+    verdict, _ = verdict_on("def double(n):\n    return 2 * n", task=f"```python\n{tests}\n```")
+    assert isinstance(verdict, kind)
+
+
+OWN = """class Vector(list):
+    def __add__(self, other):
+        return Vector(one + two for one, two in zip(self, other))
+
+class Name(str):
+    def __eq__(self, other):
+        return self.lower() == other.lower()
+    __hash__ = str.__hash__
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "kind"),
+    [
+        ("Vector([1, 2]) + Vector([1, 1]) == Vector([2, 3])", Unknown),
+        ("Name('A') == 'a'", Unknown),
+        ("Name('A') == 'A'", Pass),
+    ],
+)
+def test_operators_of_the_code_are_not_judged_without_it(test, kind):
+    assert isinstance(verdict_on(OWN, task=f"```python\nassert {test}\n```")[0], kind)
+
+
 def test_printed_text_with_other_spaces_is_left_open():
     task = ">>> f()\na  b\n"
     assert isinstance(verdict_on("def f():\n    print('a b')", task=task)[0], Unknown)

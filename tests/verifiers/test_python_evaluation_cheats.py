@@ -300,6 +300,8 @@ def test_what_is_a_program_by_itself_is_not_joined() -> None:
     for code in ("def g():\n    return 1", "x = 1", "import os"):
         assert completed("def f(n):\n", code) == (code, 0)
     assert completed("", "    return 1") == ("    return 1", 0)
+    for code in ("    return g(n)\n\ndef g(n):\n    return n\n", "    x = '''a\nb'''\n    return x\n"):
+        assert completed("def f(n):\n", code) == (f"def f(n):\n{code}", 1)
 
 
 # ------------------------------------------------------------------ calls do not know of each other

@@ -69,8 +69,10 @@ def test_certificates_tell_the_two_apart():
         ((WRONG,), Violation, "mypy refuses line 2 of that text: Incompatible return value type"),
         (("N: int = 2", "def double(n: int) -> int:\n    return N * n"), Pass, "accepts it"),
         (("def double(n):\n    return n + n\n\ndef later() -> int:\n    return other(1)",), Unknown, "lacks something"),
+        ((f"# mypy: ignore-errors\n{WRONG}",), Unknown, "tells mypy to ignore errors"),
+        ((WRONG.replace("* n", "* n  # type: ignore"),), Unknown, "tells mypy to ignore errors"),
     ],
-    ids=["right", "wrong", "after an earlier block", "a name of a later block"],
+    ids=["right", "wrong", "after an earlier block", "a name of a later block", "ignored", "an ignored line"],
 )
 def test_what_mypy_says(codes, kind, said):
     verdict = verdict_on(*codes)
@@ -78,3 +80,9 @@ def test_what_mypy_says(codes, kind, said):
     assert said in getattr(verdict, "evidence", "") + getattr(verdict, "why", "")
     if kind is Violation:
         assert WRONG[verdict.where.start : verdict.where.end].strip() == "2 * n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SKIPPED or sys.version_info >= (3, 12), reason="needs mypy, Linux, and a Python before 3.12")
+def test_the_syntax_of_a_newer_python_is_not_refuted():
+    assert isinstance(verdict_on("def double[T: int](n: T) -> int:\n    return 2 * n"), Unknown)

@@ -59,6 +59,15 @@ def test_a_port_that_is_none_is_refused(port, folder, capsys):
     assert f"--port must be from 0 to 65535, got {port}" in capsys.readouterr().err
 
 
+def test_the_page_does_not_overwrite_a_journal(folder, tmp_path, capsys):
+    path = tmp_path / "a.journal"
+    data = (folder / "plain.journal").read_bytes()
+    path.write_bytes(data)
+    assert view(tmp_path, "--html", path) == 2
+    assert "--html must not be one of the journals" in capsys.readouterr().err
+    assert path.read_bytes() == data
+
+
 def test_a_port_without_a_server_is_refused(folder, tmp_path, capsys):
     assert view(folder, "--html", tmp_path / "x.html", "--port", "8000") == 2
     assert "--port must be used without --html, --plain and --json" in capsys.readouterr().err

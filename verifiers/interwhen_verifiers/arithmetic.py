@@ -107,7 +107,7 @@ class Equation(Claim):
     setting: Setting = PLAIN
     """The moduli, bases and operations that the text announced up to its line."""
     answers: bool = False
-    """Whether its first side is the computation that the prompt asks for."""
+    """Whether its first side is the computation that the prompt asks for, and its last side a number or a fraction."""
     source: _Source | None = None
     """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0

@@ -9,7 +9,7 @@ wrote**: see
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -219,6 +219,8 @@ def _checker(
         need_pattern(pattern)
         changes["own_pattern"] = pattern
     if refutes is not None:
+        if not isinstance(refutes, Collection) or not all(isinstance(code, int) for code in refutes):
+            raise UsageError(f"command: refutes must be a list of exit codes, got {refutes!r:.100}; give whole numbers")
         if 0 in refutes:
             raise UsageError(
                 "command: refutes must not hold 0, which is the exit code for a correct file; got "

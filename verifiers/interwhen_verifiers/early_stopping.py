@@ -181,7 +181,7 @@ def _confident(probe: Probe, threshold: float) -> Verdict:
     if probe.measure is None:
         return Unknown("the endpoint gives no probabilities of a fork's tokens")
     said = f"the probability of the probed answer's tokens is {probe.measure:.3f} in the geometric mean"
-    if probe.measure < threshold:
+    if not probe.measure >= threshold:  # also if it is NaN
         return Unknown(said)
     return Violation(why=said, witness=f"the answer was {probe.answer!r}")
 
@@ -190,7 +190,7 @@ def _settled(probe: Probe, threshold: float, least: int) -> Verdict:
     if probe.measure is None:
         return Unknown("the endpoint gives no probabilities of the likeliest tokens")
     said = f"the entropy after the reasoning has a running variance of {probe.measure:.2g} after {probe.count} probes"
-    if probe.measure >= threshold or probe.count < least:
+    if not probe.measure < threshold or probe.count < least:
         return Unknown(said)
     return Violation(why=said)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ def measure(
     seconds
         The length of the streams that are read at the same time.
     """
-    if rounds < 1 or seconds < 1:
+    if rounds < 1 or not 1 <= seconds < math.inf:
         raise UsageError(f"--rounds and --seconds must be at least 1, got {rounds} and {seconds:g}; give larger ones")
     check_files(out=out)
     from interwhen.bench.capacity import _measuring

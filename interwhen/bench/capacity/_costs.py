@@ -144,11 +144,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 def read_measured(path: Path) -> Measured:
     """Read the file *path* of ``interwhen plan measure``. Raises :class:`~interwhen.UsageError` if that fails."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Measured)
+        found = msgspec.json.decode(path.read_bytes(), type=Measured)
     except (OSError, *DECODE_ERRORS) as error:
         raise UsageError(
             f"--measured must be a file that `interwhen plan measure` wrote, got {str(path)!r} ({error}); measure again"
         ) from error
+    if not (found.load.tokens > 0 and found.load.seconds > 0):
+        raise UsageError(
+            f"the answer in {str(path)!r} must have tokens and take time, got {found.load.tokens:g} tokens in "
+            f"{found.load.seconds:g} s; measure again"
+        )
+    return found
 
 
 def load_of_results(folder: Path) -> AnswerLoad:

@@ -145,7 +145,7 @@ def _needs(measured: Measured, each: int, streams: int) -> Needs:
     load, machine = measured.load, measured.machine
     processes = math.ceil(streams / each)
     workers = workers_for(measured, streams) / BUSY
-    memory = streams * measured.costs.stream_kb * 1024 / 1e6
+    memory = max(streams * measured.costs.stream_kb * 1024 / 1e6, 0.0)
     return Needs(
         streams=streams,
         loop_processes=processes,
@@ -167,9 +167,12 @@ def _limits(measured: Measured, each: int) -> Iterator[Limit]:
         cores,
         "use more machines; checks of 5 ms and more can go to a Ray cluster (workers='ray')",
     )
-    yield _limit(
-        "the memory of this machine", machine.memory_mb * 1e6 / 1024 / costs.stream_kb, "use more machines or memory"
-    )
+    if costs.stream_kb > 0:  # 0 where the system does not report the memory of a process
+        yield _limit(
+            "the memory of this machine",
+            machine.memory_mb * 1e6 / 1024 / costs.stream_kb,
+            "use more machines or memory",
+        )
     yield _limit(
         "the open files of one process",
         machine.open_files / _FILES_OF_STREAM,

@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 from rich.table import Table
 
 from interwhen import UsageError
+from interwhen.bench._experiment import require_positive
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._fleet import EndpointReport
 from interwhen.bench.evaluation._results import EvaluationSummary, summarize
@@ -117,9 +118,20 @@ def evaluate(
     json
         Write the summary as JSON.
     """
-    for label, number in (("concurrency", concurrency), ("shard-size", shard_size), ("tries", tries)):
-        if number < 1:
-            raise UsageError(f"--{label} must be at least 1, got {number}; give a larger number")
+    require_positive(
+        concurrency=concurrency,
+        max_concurrency=max_concurrency,
+        patience=patience,
+        tries=tries,
+        shard_size=shard_size,
+        ray_tasks=ray_tasks,
+        budget_tokens=budget_tokens,
+    )
+    if not (price_prompt >= 0 and price_tokens >= 0):
+        raise UsageError(
+            f"--price-prompt and --price-tokens must not be negative, got {price_prompt:g} and {price_tokens:g}; give "
+            "0 or more"
+        )
     if engine == "local" and (ray_address is not None or ray_tasks is not None):
         raise UsageError(
             "--ray-address and --ray-tasks must be used with --engine ray, got --engine local; change it, or leave "

@@ -238,10 +238,16 @@ def read_endpoint(text: str, *, limit: float, most: float) -> Endpoint:
     Raises :class:`~interwhen.UsageError` for any other text. *limit* is the first limit of simultaneous runs, *most*
     the largest one.
     """
-    url, _, weight = text.rpartition("=") if text.rpartition("=")[2].replace(".", "", 1).isdigit() else (text, "", "1")
-    if not url.startswith(("http://", "https://")) or float(weight) <= 0:
+    url, sign, written = text.rpartition("=")
+    if not sign or ("?" in url and not written.replace(".", "", 1).isdecimal()):  # an equal sign of a query
+        url, written = text, "1"
+    try:
+        weight = float(written)
+    except ValueError:
+        weight = math.nan
+    if not url.startswith(("http://", "https://")) or not 0 < weight < math.inf:
         raise UsageError(
             f"--endpoint must be URL or URL=WEIGHT with a positive weight, got {text!r}; write for example "
             "http://localhost:8000/v1=2"
         )
-    return Endpoint(url.rstrip("/"), float(weight), min(limit, most), most)
+    return Endpoint(url.rstrip("/"), weight, min(limit, most), most)

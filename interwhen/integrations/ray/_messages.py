@@ -18,7 +18,7 @@ from interwhen._types.errors import DECODE_ERRORS, InterwhenError
 from interwhen._types.extensions import Task
 from interwhen._types.models import Prompt
 from interwhen._types.verdicts import Verdict
-from interwhen._types.verifiers import Verifier
+from interwhen._types.verifiers import Verifier, is_async
 from interwhen._version import __version__
 from interwhen.registry import load_monitors, load_verifier, source_of
 
@@ -159,7 +159,7 @@ def named(verifier: Verifier) -> NamedVerifier | None:
     """
     if isinstance(verifier, BoundVerifier):
         source, task = source_of(verifier.inner, verifier.prepare), verifier.task
-        if task is None or inspect.iscoroutinefunction(verifier.prepare):
+        if task is None or is_async(verifier.prepare):
             return None
     else:
         source, task = source_of(verifier), None

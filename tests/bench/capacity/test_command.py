@@ -63,5 +63,7 @@ def test_wrong_options_are_refused(file, tmp_path):
         capacity(file, streams=(0,))
     with pytest.raises(UsageError, match="--rounds and --seconds must be"):
         measure(tmp_path / "m.json", rounds=0)
+    with pytest.raises(UsageError, match="--rounds and --seconds must be"):
+        measure(tmp_path / "m.json", seconds=float("nan"))
     with pytest.raises(UsageError, match="--out must be in a folder that exists"):  # not after minutes
         measure(tmp_path / "missing" / "m.json")

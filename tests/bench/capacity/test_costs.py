@@ -24,6 +24,15 @@ def test_another_file_is_refused(tmp_path, content):
         read_measured(path)
 
 
+@pytest.mark.parametrize("change", [{"seconds": 0.0}, {"tokens": 0.0}], ids=str)
+def test_a_measurement_of_no_answer_is_refused(tmp_path, change):
+    path = tmp_path / "measured.json"
+    load = msgspec.structs.replace(MEASURED.load, **change)
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(MEASURED, load=load)))
+    with pytest.raises(UsageError, match="must have tokens and take time"):
+        read_measured(path)
+
+
 def test_the_mean_answer_of_an_evaluation_is_the_load(tmp_path):
     plain = {"name": "n", "status": "verified"}
     rows = [

@@ -61,3 +61,9 @@ def test_a_larger_cost_leaves_less_of_the_core(cost):
 
 def test_longer_checks_need_more_workers():
     assert workers_for(changed(check_ms=100.0), 100) > 4 * workers_for(MEASURED, 100)
+
+
+def test_a_measurement_without_memory_names_the_other_limits():
+    found = read_capacity(changed(stream_kb=0.0), (10_000,))
+    assert found.needs[0].memory_mb == 0
+    assert "the memory of this machine" not in [limit.what for limit in found.limits]

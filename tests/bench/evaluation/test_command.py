@@ -105,3 +105,22 @@ def test_the_progress_is_drawn_like_that_of_every_other_command(monkeypatch, cap
     finally:
         set_quiet(quiet=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"patience": float("nan")}, "--patience must be more than 0"),
+        ({"patience": -1.0}, "--patience must be more than 0"),
+        ({"budget_tokens": 0}, "--budget-tokens must be at least 1"),
+        ({"max_concurrency": 0}, "--max-concurrency must be at least 1"),
+        ({"price_tokens": -1.0}, "must not be negative"),
+    ],
+    ids=str,
+)
+def test_a_number_that_cannot_be_is_refused(tmp_path, option, message):
+    written(tmp_path, 1)
+    with pytest.raises(UsageError, match=message):
+        evaluate(
+            task=str(tmp_path / "prompts.jsonl"), endpoint=("http://a",), model="m", out=tmp_path / "out", **option
+        )

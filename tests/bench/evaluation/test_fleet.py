@@ -130,7 +130,20 @@ def test_servers_that_only_fail_or_refuse_end_the_wait_and_are_named_with_their_
     assert anyio.run(fleet.take)
 
 
-@pytest.mark.parametrize("text", ["localhost:8000", "http://a=0", "ftp://a", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "localhost:8000",
+        "http://a=0",
+        "ftp://a",
+        "",
+        "http://a=-1",
+        "http://a=inf",
+        "http://a=\u00b2",
+        "http://a=",
+        "http://a=2x",
+    ],
+)
 def test_a_bad_endpoint_is_refused(text):
     with pytest.raises(UsageError, match="--endpoint must be URL"):
         read_endpoint(text, limit=1, most=1)

@@ -48,6 +48,7 @@ class Surroundings(NamedTuple):
 
 
 _NEUTRAL = Surroundings("", "=")
+_BEFORE_NO = frozenset((",", "—", "-", ":", "|", ";", "("))
 _QUOTES = frozenset('"“”„«»‘`')
 _TELLING = (
     CASTING_DOUBT
@@ -112,15 +113,18 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
     if not CASTING_DOUBT.isdisjoint(sentence):
         return "the sentence around it casts doubt on it"
     after = _words(tokens, last, _end_of_comment(tokens, end))
-    if not NEGATING.isdisjoint(reach.clause | after) or ("no" in sentence and sentence & {"solution", "solutions"}):
+    if not NEGATING.isdisjoint(reach.clause | after) or (
+        "no" in sentence and sentence & {"solution", "solutions", "way"}
+    ):
         return "it may be denied"
     if "expected" in sentence and "got" in sentence:
         return "it may be what was found in place of what was expected"
     if not CONDITIONAL.isdisjoint(_words(tokens, reach.sentence_start, reach.sentence_start + 1)):
         return "it may be a condition that is not met"
-    if not REPORTING.isdisjoint(reach.clause) or "should" in _words(tokens, last, reach.clause_end):
+    if not REPORTING.isdisjoint(reach.clause) or "should" in _words(tokens, last, max(last + 2, reach.clause_end)):
         return "it may not be asserted"
-    corrected = len(ahead) > 1 and ahead[0].text in ",—" and ahead[1].text == "no"
+    marked = len(ahead) > 1 and ahead[0].text in _BEFORE_NO and ahead[1].text == "no"
+    corrected = marked or "no" in {token.text for token in tokens[last - 1 : last + 1]}
     if corrected or not RETRACTING.isdisjoint(following) or not REJECTED.isdisjoint(following):
         return "it may be taken back in what follows"
     if not _QUOTES.isdisjoint(_words(tokens, max(0, first - REACH), first)) and not _QUOTES.isdisjoint(following):

@@ -230,7 +230,8 @@ NEGATING: Final = words_of("not never cannot can't isn't doesn't don't won't wou
 
 REPORTING: Final = words_of(
     "if whether unless instead rather claims claimed says said wrote writes written answered thought think thinks "
-    "believes believed states stated argues argued try trying tried attempt guess guessed would could might"
+    "believes believed states stated argues argued try trying tried attempt guess guessed would could might "
+    "earlier previously"
 )
 """Words in the clause of an equation which mean that the text may not assert it: ``he says 2 + 2 = 5``."""
 
@@ -258,7 +259,7 @@ REFERRING: Final = words_of("this that it's but no nope which")
 
 RETRACTING: Final = words_of(
     "wrong incorrect mistake oops wait correction actually typo miscalculated recheck recalculate hmm sorry "
-    "contradiction false untrue"
+    "contradiction false untrue sic"
 )
 """Words after an equation that may retract it."""
 

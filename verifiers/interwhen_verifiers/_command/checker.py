@@ -165,7 +165,9 @@ PRESETS: dict[str, Checker] = {
         ),
         languages=frozenset(("python", "py", "python3", "py3")),
         file="main.py",
-        unclear=re.compile(r"import-(?:not-found|untyped)|Cannot find implementation"),
+        unclear=re.compile(
+            r"import-(?:not-found|untyped)|Cannot find implementation|requires Python \d+\.\d+ or newer"
+        ),
         hint=_INSTALL["mypy"],
         site=True,
     ),

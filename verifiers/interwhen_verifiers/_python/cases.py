@@ -97,7 +97,8 @@ def cases_of(program: str, code_names: frozenset[str]) -> Cases:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Cases(unreached=1)
     # A module that the test uses without an import is that of the standard library, even if the code binds its name.
-    reader = Reader(code_names - _defined(tree.body) - _MODULES)
+    top = [node for node in tree.body if not isinstance(node, ast.FunctionDef)]
+    reader = Reader(code_names - _defined(tree.body) - _MODULES, frozenset().union(*map(_bound, top)))
     for name in sorted(read_names(tree) & _MODULES - _defined(tree.body)):
         reader.keep(ast.Import([ast.alias(name)]))
     try:
@@ -158,6 +159,8 @@ class Reader:
 
     names: frozenset[str]
     """The names of the tested code that the program uses."""
+    taken: frozenset[str] = frozenset()
+    """The variables that the program sets outside of functions, and in the functions that are being read."""
     cases: list[Case] = field(default_factory=list)
     unreached: int = 0
     """How many asserts cannot be taken apart; a loop over unknown items, for example, counts as one."""
@@ -208,14 +211,22 @@ class Reader:
 
         *depth* is the number of function bodies and loops around the call. A function without asserts is not read: only
         the call itself is recorded. A function with asserts that does not have as many plain parameters as *args*, or
-        that has decorators, adds one to ``unreached``.
+        that has decorators, adds one to ``unreached``. So does one with a ``return``, or with variables that it cannot
+        share with the rest of the program.
         """
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
         if function.name not in self._asserting:
             self.keep(ast.Expr(ast.Call(ast.Name(function.name, ast.Load()), args, [])))
         elif plain_ones and len(parameters.args) == len(args) and not function.decorator_list:
-            self.read(function.body, dict(zip((one.arg for one in parameters.args), args, strict=True)), depth + 1)
+            values = dict(zip((one.arg for one in parameters.args), args, strict=True))
+            own, taken = frozenset().union(*map(_bound, function.body)), self.taken
+            if own & (taken | values.keys() | read_names(ast.Tuple(args))) or _jumps(function.body):
+                self.unreached += 1
+                return
+            self.taken = taken | own
+            self.read(function.body, values, depth + 1)
+            self.taken = taken
         else:
             self.unreached += 1
 
@@ -223,7 +234,8 @@ class Reader:
         self, target: ast.expr, source: ast.expr, body: list[ast.stmt], values: dict[str, ast.expr], depth: int
     ) -> None:
         items = self._items(source)
-        if items is None:
+        set_again = frozenset().union(*map(_bound, body)) & (_bound(target) | values.keys())
+        if items is None or set_again or _jumps(body):
             self.unreached += 1
             return
         for item in items:
@@ -232,6 +244,7 @@ class Reader:
                 self.unreached += 1
                 return
             self.read(body, {**values, **bound}, depth + 1)
+            self.keep(ast.Assign([target], item, lineno=0))  # the variables keep their values
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
         """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code.
@@ -532,7 +545,7 @@ def read_names(node: ast.AST) -> frozenset[str]:
     return frozenset(inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
 
 
-def _defined(body: Iterable[ast.stmt]) -> frozenset[str]:
+def _defined(body: Iterable[ast.AST]) -> frozenset[str]:
     found: set[str] = set()
     for node in body:
         match node:
@@ -543,6 +556,18 @@ def _defined(body: Iterable[ast.stmt]) -> frozenset[str]:
             case _:
                 pass
     return frozenset(found)
+
+
+def _bound(node: ast.AST) -> frozenset[str]:
+    """Return the names that *node* binds, also in comprehensions and functions in it."""
+    names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
+    return frozenset(names | {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}) | _defined([node])
+
+
+def _jumps(body: Iterable[ast.stmt]) -> bool:
+    """Tell whether statements of *body* may be left out when it runs."""
+    kinds = ast.Return | ast.Break | ast.Continue | ast.Yield | ast.YieldFrom
+    return any(isinstance(inner, kinds) for node in body for inner in ast.walk(node))
 
 
 def _has_assert(node: ast.AST) -> bool:

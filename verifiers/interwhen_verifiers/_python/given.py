@@ -89,13 +89,15 @@ def completed(stub: str, code: str) -> tuple[str, int]:
     """Return the complete program for *code*, and the number of lines that were put before *code*.
 
     If *code* seems to be the body of the function *stub*, *stub* is put before it. *stub* is the beginning of a
-    function in the task, or empty. A body is indented by four blanks, as the stub needs.
+    function in the task, or empty. A body with another indentation is indented by four blanks, as the stub needs.
     """
     first = next((line for line in code.split("\n") if line.strip()), "")
     indented = first[:1] in (" ", "\t")
     if not stub or not (indented or (_RETURN.search(code) and not _DEFINES.search(code))):
         return code, 0
-    body = textwrap.indent(textwrap.dedent(code), "    ") if indented or not _DEFINES.search(code) else code
+    # A body that fits stays as it is: functions may follow it, and a text in it may have several lines.
+    fits = first.startswith("    ") and not first[4:5].isspace()
+    body = code if fits else textwrap.indent(textwrap.dedent(code), "    ")
     return stub + body, stub.count("\n")
 
 

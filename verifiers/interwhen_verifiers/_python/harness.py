@@ -21,6 +21,11 @@ _DEPTH = 5000
 """The recursion limit: five times the usual one, so that the frames of the harness do not make a call fail."""
 _NESTED, _PARTS = 60, 20_000
 _FILE = "solution"
+_NAMES = (
+    "eq ne lt le gt ge contains len bool iter getitem missing neg pos abs invert int float index round add radd sub "
+    "rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul and rand or ror xor rxor"
+)
+_OPERATORS = frozenset(f"__{name}__" for name in _NAMES.split())
 
 
 class _Sink:
@@ -89,8 +94,11 @@ def answer(code: str, earlier: list[str], setup: str, expression: str, bare: boo
         value = eval(compile(expression, "call", "eval", dont_inherit=True), scope)  # noqa: S307  (the same)
     except BaseException as error:  # noqa: BLE001  (the same)
         return _json({"kind": "raised", "what": "the call", **_described(error)})
-    told = {"kind": "value", "shown": _shown(value), "printed": sink.text[:_REPR]}
-    return f'{_json(told)[:-1]}, "value": {_encoded(value)}}}'
+    encoding = _Encoding()
+    told: dict[str, Any] = {"kind": "value", "shown": _shown(value), "printed": sink.text[:_REPR]}
+    encoded = _encoded(value, encoding)
+    told["own"] = encoding.own
+    return f'{_json(told)[:-1]}, "value": {encoded}}}'
 
 
 def hold(setup: str, expression: str, names: list[str], values: list[str]) -> str:
@@ -131,9 +139,9 @@ def _bound(code: str) -> set[str]:
 # ---------------------------------------------------------------- values as data
 
 
-def _encoded(value: object) -> str:
+def _encoded(value: object, encoding: _Encoding) -> str:
     try:
-        return _Encoding().text(value, 0)
+        return encoding.text(value, 0)
     except BaseException:  # noqa: BLE001  (it is their object)
         return '{"o": "object"}'
 
@@ -146,11 +154,16 @@ class _Encoding:
 
     def __init__(self) -> None:
         self.left = _PARTS
+        self.own = False
+        """Whether a value has operators of the code, such as ``__add__`` of its own kind of list."""
 
     def text(self, value: Any, depth: int) -> str:
         self.left -= 1
         if depth > _NESTED or self.left < 0:
             raise ValueError
+        self.own = self.own or any(
+            kind.__module__ == _FILE and not _OPERATORS.isdisjoint(kind.__dict__) for kind in type(value).__mro__
+        )
         if value is None or value is True or value is False:
             return {None: "null", True: "true", False: "false"}[value]
         if isinstance(value, int):

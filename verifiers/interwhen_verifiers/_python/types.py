@@ -13,9 +13,10 @@ from interwhen_verifiers._command.runs import Ran, judge, run_inside
 
 _MYPY = replace(
     PRESETS["mypy"],
-    # A later block may define a missing name.
-    unclear=re.compile(rf"{PRESETS['mypy'].unclear.pattern}|\[(?:name-defined|used-before-def)\]"),
+    # A later block may define a missing name. Invalid syntax is judged without mypy, and may be that of a newer Python.
+    unclear=re.compile(rf"{PRESETS['mypy'].unclear.pattern}|\[(?:name-defined|used-before-def|syntax)\]"),
 )
+_SILENCED = re.compile(r"#\s*(?:type:\s*ignore|mypy:)")
 SECONDS = 20.0
 """Seconds for mypy, which runs without a cache."""
 
@@ -30,14 +31,18 @@ async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ..
     """Judge the types of *code* alone. If it does not pass, judge the types of *code* after the *earlier* blocks.
 
     *starts* are the offsets of the lines of *code*, and *size* is the length of the claim. The verdict is ``Unknown``
-    if mypy does not end in time, or lacks something. Raises :class:`~interwhen.sandbox.SandboxUnavailable` if this
-    machine cannot make the sandbox.
+    if mypy does not end in time, or lacks something, and if mypy accepts code that tells it to ignore errors. Raises
+    :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
     """
-    alone = judge(_MYPY, await _run(code), starts, size, before=0)
-    if alone.passed or not earlier:
-        return alone.verdict
-    before = "".join(earlier)
-    return judge(_MYPY, await _run(before + code), starts, size, before=before.count("\n")).verdict
+    text = code
+    found = judge(_MYPY, await _run(text), starts, size, before=0)
+    if not found.passed and earlier:
+        before = "".join(earlier)
+        text = before + code
+        found = judge(_MYPY, await _run(text), starts, size, before=before.count("\n"))
+    if found.passed and _SILENCED.search(text):
+        return Unknown("it tells mypy to ignore errors")
+    return found.verdict
 
 
 async def _run(text: str) -> Ran:

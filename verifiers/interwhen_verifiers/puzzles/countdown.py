@@ -26,6 +26,7 @@ from interwhen import (
     Span,
     Task,
     Unknown,
+    UsageError,
     Verdict,
     Violation,
     verifier,
@@ -36,7 +37,7 @@ from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._countdown.expressions import Expression
 from interwhen_verifiers.puzzles._countdown.lines import CalculationStep, ExpressionAnswer, Hopeless, Said, read_line
-from interwhen_verifiers.puzzles._countdown.problem import NumberPuzzle, Use, read_puzzle
+from interwhen_verifiers.puzzles._countdown.problem import MAX_PROMPT, NumberPuzzle, Use, read_puzzle
 from interwhen_verifiers.puzzles._statements import Statement, make_statement, track_phases
 
 # Judging the steps and answers of a text, by exact arithmetic and a complete search.
@@ -423,6 +424,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
+_TAG = re.compile(r"<answer>([^<>]{1,400})</answer>", re.IGNORECASE)
 _EQUATION = re.compile(r"(?=(\d[\s)\]|*$`}]{0,8}[=\u2260\u2248\u2261<>\u2264\u2265]{1,2}[\s(\[|*$`{\u2212-]{0,8}\d))")
 _IN_WORDS = re.compile(
     r"(\d\s{1,3}(?:is|are|equals?|makes?|made|gives?|yields?|gets?|leaves?|becomes?)\s{1,3}-?\d)", re.IGNORECASE
@@ -448,6 +450,8 @@ class CountdownProblem:
 
     puzzle: NumberPuzzle
     dead_ends: bool
+    examples: frozenset[str] = frozenset()
+    """Answers in tags in the prompt, which show how to write an answer. The text may quote them."""
 
 
 def _begin(problem: CountdownProblem) -> Numbers | None:
@@ -467,6 +471,8 @@ def _read(
         return None, ()
     said = read_line(segment.text, puzzle, answering=segment.phase == "answer")
     if said is None:
+        return left, ()
+    if isinstance(said, ExpressionAnswer) and segment.text[said.start : said.end] in problem.examples:
         return left, ()
     if isinstance(said, Hopeless) and not said.is_answer and left != puzzle.numbers:
         return left, ()  # It may speak of the numbers that are left, and be right.
@@ -511,10 +517,13 @@ def countdown(
     Raises :class:`UsageError` on an unknown option value.
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
+    if target is not None and type(target) is not int:
+        raise UsageError(f"countdown: target must be a whole number, got {target!r:.100}; give an int or None")
+    _require_flag("countdown", dead_ends)
 
     def prepare(task: Task) -> CountdownProblem | None:
         found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
-        return None if found is None else CountdownProblem(_decided(found, use), dead_ends)
+        return None if found is None else CountdownProblem(_decided(found, use), dead_ends, _examples(task))
 
     return _monitor("countdown", prepare, level, delivery, phase)
 
@@ -531,14 +540,24 @@ def game24(
     If the prompt says that numbers may be left out, they may. The monitor does nothing if it can read no such puzzle in
     the prompt, or if the prompt names another target. The options are those of :func:`countdown`.
     """
+    _require_flag("game24", dead_ends)
 
     def prepare(task: Task) -> CountdownProblem | None:
         found = read_puzzle(task.question, 24) or read_puzzle(task.text, 24)
         if found is None or found.target != 24:
             return None
-        return CountdownProblem(_decided(found, "all"), dead_ends)
+        return CountdownProblem(_decided(found, "all"), dead_ends, _examples(task))
 
     return _monitor("game24", prepare, level, delivery, phase)
+
+
+def _examples(task: Task) -> frozenset[str]:
+    return frozenset(found[1].strip() for found in _TAG.finditer(task.text[-MAX_PROMPT:]))
+
+
+def _require_flag(factory: str, dead_ends: object) -> None:
+    if not isinstance(dead_ends, bool):
+        raise UsageError(f"{factory}: dead_ends must be true or false, got {dead_ends!r:.100}; give a bool")
 
 
 def _decided(puzzle: NumberPuzzle, use: Literal["prompt", "all", "some"]) -> NumberPuzzle:

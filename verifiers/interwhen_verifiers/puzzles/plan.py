@@ -363,6 +363,10 @@ def plan(
     ``whole`` ignores ``phase``.
     """
     require_choice("plan", get_args(Judge), judge=judge)
+    require_choice("plan", get_args(PhaseFilter), phase=phase)
+    for name, text in (("domain", domain), ("problem", problem)):
+        if not isinstance(text, str):
+            raise UsageError(f"plan: {name} must be a text in PDDL, got {text!r:.100}; give its text")
     return Monitor(
         name="plan" if judge == "whole" else "plan_steps",
         trigger=Lines() if judge == "steps" else Answer(),

@@ -222,6 +222,11 @@ _HOLDING_START = re.compile(
 )
 _END = re.compile(r"\b(?:at|in) the (?:very )?end\b|\bafter all\b|\bfinal (?:state|positions?|result)\b", re.IGNORECASE)
 _TRADES = re.compile(r"\b(?:swap|switch|trad|exchang)\w{0,5}\b", re.IGNORECASE)
+_GIVES = re.compile(
+    r"\b(?:go(?:es)? to|went to|giv(?:es?|ing)|gave|pass(?:es|ed)|receiv(?:es?|ed)|hand(?:s|ed)|mov(?:es?|ed) to)\b",
+    re.IGNORECASE,
+)
+"""Words that may tell one half of a swap."""
 _NOUN = re.compile(r"\b(?:the|this|that|each|all|these|those|after|every|of)(?: \w{1,10})? $|^\W*$", re.IGNORECASE)
 _BEFORE = re.compile(r"\bbefore\b|\bhad\b|\bprevious|\boriginal", re.IGNORECASE)
 _HEAD = re.compile(
@@ -277,7 +282,8 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
     if _HOLDING_START.search(text):
         told = SwapState(names_swaps=told.names_swaps, is_exact=True)
     swaps = list(SWAP.finditer(line, start, end))
-    if _has_others(line, start, end, swaps, is_open=told.is_open):
+    is_half = not swaps and not told.is_open and _GIVES.search(text) is not None
+    if is_half or _has_others(line, start, end, swaps, is_open=told.is_open):
         return LOST, []
     found: list[Holding] = []
     here, is_told = start, bool(swaps) or _HOLDING_START.search(text) is not None
