@@ -33,7 +33,7 @@ from interwhen._core.messages import (
     SwitchedOff,
 )
 from interwhen._types.budgets import Budgets
-from interwhen._types.errors import JournalError
+from interwhen._types.errors import DECODE_ERRORS, JournalError
 from interwhen._types.ledger import Offline, WireReport
 from interwhen._types.models import Chunk, Prompt, ResumeMode, Sampling, Usage
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker, tracks
@@ -487,7 +487,7 @@ def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
             )
             for record in header.monitors
         )
-    except (LookupError, TypeError, ValueError, msgspec.MsgspecError) as error:
+    except (LookupError, TypeError, ValueError, *DECODE_ERRORS) as error:
         raise JournalError(
             path,
             f"its monitors must have settings that this version knows, and one has not ({error!r:.200}): use the "
