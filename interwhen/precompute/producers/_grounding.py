@@ -565,7 +565,11 @@ class _EquationCheck:
         """
         said = [word.stem for word in outside]
         before = each.clause.words[: each.place[1]]
-        told = [word.stem for word in before if word.value is None and word.text not in _SIGNS and not _is_small(word)]
+        told = [
+            word.stem
+            for word in before
+            if word.value is None and word.text not in _SIGNS and not _is_small(word) and word.stem not in _GAINS
+        ]
         last = max((at for at, stem in enumerate(told) if stem in said), default=0)
         if missing := next((stem for stem in told[:last] if stem not in said), ""):
             return f"the lines say it of {missing!r}, which the statement leaves out"

@@ -33,6 +33,10 @@ APPLES = ("Anna has 12 apples and Ben has 45 apples.",)
         ("Jo has 20 - 5 = 15 apples.", ("Jo has 20 apples.", "She eats 5 apples.")),
         ("Jo has 7 + 3 = 10 apples.", ("Jo has 7 apples.", "Jo gets 3 apples.")),
         ("Jo earns 45 * 4 = 180 dollars a week.", ("Jo earns 45 dollars a day.", "Jo works 4 days a week.")),
+        (
+            "The total cost of the pens is 18 * 9 = 162 dollars.",
+            ("Bo bought 18 pens which cost 9 dollars each, 12 rulers which cost 4 dollars each, and a ream of paper.",),
+        ),
     ],
 )
 def test_these_follow(said, cited):
