@@ -93,7 +93,13 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Keep a sample that touches every file and stays the same when tests are added elsewhere."""
+    """Keep a sample that touches every file and stays the same when tests are added elsewhere.
+
+    Refuses names of tests with the address of an object: each process has other ones, and could not share the tests.
+    """
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid}: the name of a test must have no address: give ids to parametrize")
     every = config.getoption("--sample")
     if every > 1:
         kept, left, seen = [], [], set()

@@ -43,7 +43,7 @@ def nothing(_segment):
         {"remedy": interwhen.Repair(otherwise="feedback")},
         {"remedy": interwhen.Feedback(place="before")},
     ],
-    ids=repr,
+    ids=" ".join,
 )
 def test_a_monitor_that_cannot_work_is_refused(options):
     with pytest.raises(UsageError, match="monitor 'm'"):

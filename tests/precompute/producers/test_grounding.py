@@ -35,7 +35,9 @@ APPLES = ("Anna has 12 apples and Ben has 45 apples.",)
         ("Jo earns 45 * 4 = 180 dollars a week.", ("Jo earns 45 dollars a day.", "Jo works 4 days a week.")),
         (
             "The total cost of the pens is 18 * 9 = 162 dollars.",
-            ("Bo bought 18 pens which cost 9 dollars each, 12 rulers which cost 4 dollars each, and a ream of paper.",),
+            (
+                "She bought 18 pens which cost 9 dollars each, 12 rulers which cost 4 dollars each, and paper for 3 dollars.",
+            ),
         ),
     ],
 )
