@@ -129,9 +129,11 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 
     def __post_init__(self) -> None:
         if not all(1 / _MOST <= each <= _MOST for each in (self.cost, self.found, self.seen)):
-            raise UsageError(f"Polls: cost, found and seen must be above 0 and at most {_MOST:g}, got {self!r}")
+            raise UsageError(
+                f"Polls: cost, found and seen must be above 0 and at most {_MOST:g}, got {self!r}: change it"
+            )
         if not 1 <= self.least <= self.most:
-            raise UsageError(f"Polls: least must be at least 1 and not above most, got {self!r}")
+            raise UsageError(f"Polls: least must be at least 1 and not above most, got {self!r}: change one")
 
     def length(self, start: int, remedies: int) -> int:
         """Return the length of the segment that begins at offset *start*.
