@@ -87,7 +87,7 @@ def test_what_is_no_journal_is_refused(data, said, path):
         read_journal(path)
     with pytest.raises(JournalError, match="must be a readable file, and is not"):
         read_journal(path.parent / "none")
-    with pytest.raises(JournalError, match=r"must be a readable file, and is not .embedded null"):
+    with pytest.raises(JournalError, match=r"must be a readable file, and is not .*embedded null"):
         read_journal("a\0b")
 
 
