@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,10 +164,9 @@ def add(
     if not texts:
         raise UsageError("a context needs at least one file, got none; name the files after the context")
     pieces = _cut(next(iter(texts.values())), size) if len(texts) == 1 else tuple(_of_files(texts, size))
-    found = place.open()
     record = ContextRecord.of(pieces, kind or get_args(Kind), passes)
-    generation = write_context(found, name, record)
-    found.close()
+    with contextlib.closing(place.open()) as found:
+        generation = write_context(found, name, record)
     stdout_console().print(Text(f"{visible(name)}: {len(pieces)} pieces, generation {generation}"))
     return _exits.OK
 
