@@ -52,6 +52,18 @@ def pytest_generate_tests(metafunc):
             raise pytest.UsageError(f"{metafunc.definition.nodeid}: parametrize must have an order, got a set: sort it")
 
 
+def _refuse_shared_printer(_printer, _out, _terms):
+    raise AssertionError("str() of a Z3 term uses one printer for all threads, and mixes their texts: use z3_text()")
+
+
+@pytest.fixture(autouse=True)
+def own_z3_printer(monkeypatch):
+    """Refuse str() of Z3 terms, whose text is empty or another thread's if two threads print at the same time."""
+    if printing := sys.modules.get("z3.z3printer"):
+        shared = type("SharedPrinter", (printing.PP,), {"__call__": _refuse_shared_printer})
+        monkeypatch.setattr(printing, "_PP", shared())
+
+
 @pytest.fixture(autouse=True)
 def unconfigured():
     """Leave structlog as it was found: a command that a test runs configures it."""

@@ -417,7 +417,7 @@ class Questions:
             solver.assert_and_track(condition, z3.Bool(f"!{name}", self.encoder.context))
         found = solver.check()
         if found == z3.unsat:
-            return "no", tuple(sorted(str(label).strip("|!") for label in solver.unsat_core()))
+            return "no", tuple(sorted(label.decl().name().removeprefix("!") for label in solver.unsat_core()))
         return ("yes" if found == z3.sat else "open"), ()
 
     def script(self, conditions: Sequence[Term]) -> str:

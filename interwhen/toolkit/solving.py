@@ -6,6 +6,7 @@ this module raises :class:`~interwhen.toolkit.MissingExtraError`.
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 from collections import OrderedDict
@@ -21,10 +22,11 @@ from interwhen._types.verifiers import on_cancel, time_left
 
 try:
     import z3
+    from z3 import z3printer
 except ImportError as missing:
     raise MissingExtraError("interwhen.toolkit.solving", "z3") from missing
 
-__all__ = ["Build", "Problem", "WarmProblem", "WarmProblems", "from_smt2", "problem", "to_smt2"]
+__all__ = ["Build", "Problem", "WarmProblem", "WarmProblems", "from_smt2", "problem", "to_smt2", "z3_text"]
 
 _SHARE = 0.9
 """The share of the remaining time that Z3 may use. The rest is for reporting the verdict before the deadline."""
@@ -33,6 +35,15 @@ _NO_TIMEOUT = 0xFFFF_FFFF
 _WORDS = 300
 """The most characters of a list of names or values, or of a reason of Z3, in a verdict."""
 _FREE = threading.local()
+
+
+def z3_text(term: Any) -> str:
+    """Return *term* in the notation of Z3's ``str()``, which must not be used where several threads print terms."""
+    # str() uses one printer for the whole process. A second thread that prints replaces its output in between: the text
+    # of the first is then empty or ends in the text of the second. Options of Z3's own printer do not apply here.
+    out = io.StringIO()
+    z3printer.PP()(out, z3printer.Formatter()(term))
+    return out.getvalue()
 
 
 class Problem:
@@ -164,13 +175,14 @@ class Problem:
         return Unknown(f"Z3 came to no answer: {reason}"[:_WORDS])
 
     def _core(self) -> str:
-        self.reasons = tuple(sorted(self._names[str(label)] for label in self._solver.unsat_core()))
+        self.reasons = tuple(sorted(self._names[label.decl().name()] for label in self._solver.unsat_core()))
         return "; ".join(self.reasons)[:_WORDS]
 
     def _values(self) -> str:
         model = self._solver.model()
         values = {decl.name(): model[decl] for decl in model.decls() if not decl.arity()}
-        return ", ".join(f"{name} = {values[name]}" for name in sorted(values) if name not in self._names)[:_WORDS]
+        shown = (f"{name} = {z3_text(values[name])}" for name in sorted(values) if name not in self._names)
+        return ", ".join(shown)[:_WORDS]
 
 
 @contextmanager

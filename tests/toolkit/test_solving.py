@@ -11,7 +11,7 @@ z3 = pytest.importorskip("z3", reason="the extra 'z3' is not installed")
 
 from interwhen import Claim, Pass, Span, Unknown, UsageError, Violation  # noqa: E402  # noqa: E402
 from interwhen._types.verifiers import Ticket, hold  # noqa: E402  # noqa: E402
-from interwhen.toolkit.solving import WarmProblems, problem  # noqa: E402  # noqa: E402
+from interwhen.toolkit.solving import WarmProblems, problem, z3_text  # noqa: E402  # noqa: E402
 
 
 def ages(found, *more):
@@ -240,6 +240,43 @@ def test_many_threads_solve_at_once():
         thread.start()
     for thread in threads:
         thread.join(100)
+    assert not wrong
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_terms_are_printed_without_the_printer_that_all_threads_share():
+    x, y = z3.Ints("x y", z3.Context())
+    assert z3_text(x - 5 * y < 3) == "x - 5*y < 3"
+    with pytest.raises(AssertionError, match="use z3_text"):
+        str(x)  # the fixture of all tests refuses it
+
+
+def test_many_threads_name_their_own_conditions_and_values():
+    wrong, interval = [], sys.getswitchinterval()
+
+    def work(number):
+        with problem() as found:
+            values = [z3.Int(f"x{number}.{at}", found.context) for at in range(20)]
+            for at, value in enumerate(values):
+                found.require(f"{number}: {at}", value > number * 100 + at)
+            for _ in range(10):
+                passed = found.follows(z3.And([value > number for value in values]))
+                names = found.reasons
+                refuted = found.follows(values[0] + values[1] > 10**6)
+                if not isinstance(passed, Pass) or any(not name.startswith(f"{number}: ") for name in names):
+                    wrong.append(passed)
+                if not isinstance(refuted, Violation) or refuted.witness.count(f"x{number}.") != len(values):
+                    wrong.append(refuted)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(100)
+    finally:
+        sys.setswitchinterval(interval)
     assert not wrong
     assert not any(thread.is_alive() for thread in threads)
 

@@ -183,7 +183,7 @@ def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int,
             solver.add(read.houses.states(relation))
             answer = _ask(solver, *read.labels)
             if answer == z3.unsat:
-                return tuple(read.numbers[str(label)] for label in _needed(solver, read.labels))
+                return tuple(read.numbers[label.decl().name()] for label in _needed(solver, read.labels))
         finally:
             solver.pop()
         return "open" if answer == z3.sat else "late"
