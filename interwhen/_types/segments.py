@@ -63,12 +63,12 @@ CallFormat = Literal[
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """One complete tool call: structured data of the API, or a call that the model wrote as text.
 
-    A structured call is in the trace with its ``text``, at an offset that its segment has. It is never searched for.
+    A structured call is in the trace with its ``text``.
     """
 
     id: str
-    """The identifier of this call from the model. The result is sent back with the same identifier. Empty if the call
-    has none, as a call that is written as text."""
+    """The identifier of this call from the model, for the message with its result. Empty: the call has none, as most
+    calls that are written as text."""
     name: str
     """The name of the tool."""
     arguments: str
@@ -132,8 +132,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     """A complete unit of the trace: a line, a sentence, a tool call, the whole reasoning, ...
 
     ``text`` is exactly the characters of the trace at ``span``; ``phase`` is the phase at its start. While the model
-    sends nothing, extractors other than forks also get an unfinished line, sentence or paragraph. They get it again
-    when it is complete.
+    sends nothing, extractors other than forks may also get an unfinished line, sentence or paragraph.
     """
 
     text: str
@@ -168,8 +167,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     def ground(self, quote: str) -> Span | None:
         """Return the trace span of *quote* if it occurs exactly once in this segment, otherwise ``None``.
 
-        Use it for the replies of forks: a claim whose position in the trace is ambiguous gets no span, and so it has no
-        remedy.
+        Use it for the replies of forks: a claim without a span has no remedy.
         """
         if not quote:
             return None
@@ -184,17 +182,17 @@ class Claim:
     """A statement that an extractor found in the trace and that a verifier can check.
 
     Subclass it, and add the fields that your verifier needs. Two claims with the same ``key`` and the same text must
-    get the same verdict at every position in the trace, because interwhen computes the verdict once and reuses it.
+    get the same verdict at every position in the trace, because interwhen reuses the verdict.
     """
 
     key: str
     """Identifies the claim. It must contain, in a normal form, everything that the verdict depends on."""
     span: Span | None
-    """The position of the claim in the trace, inside its segment. ``None``: the position is not known. Then a violation
-    has no remedy: a monitor that holds text back ends the run as ``abstained``, any other continues."""
+    """The position of the claim in the trace, inside its segment. ``None``: the position is not known, so a violation
+    has no remedy."""
     premises: tuple[Span, ...] = ()
     """The positions of the earlier text that the claim rests on. If the claim is in the answer and is refuted, the
-    remedy :class:`~interwhen.Auto` may cut the trace back to them. They do not affect the verdict."""
+    remedy :class:`~interwhen.Auto` may cut the trace back to them."""
 
 
 # The text of the model in records and feedback.
@@ -215,8 +213,7 @@ _CONTROL = re.compile(
     r"|\]~!?b[\[\]]|\[e~\[",  # MiniMax
     re.IGNORECASE,
 )
-"""Matches the chat-template tokens of Llama 2 to 4, Qwen and other models with ChatML, Mistral, Gemma, Phi, DeepSeek,
-Command, gpt-oss (harmony), GLM, Granite, Kimi, MiniMax, Seed and SmolLM, and tags that look like these tokens."""
+"""Matches the chat-template tokens of common models, and tags that look like these tokens."""
 
 _HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -228,9 +225,8 @@ separators."""
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     """Clean *text* for feedback: return one line of at most *limit* characters.
 
-    Control characters, invisible characters and chat-template tokens become spaces, stretches of white space become one
-    space, and double quotation marks become single ones. Only the first ``4 * limit`` characters of *text* are read. If
-    what remains of them is longer than *limit*, it is cut and ends with "…".
+    Control characters, invisible characters and chat-template tokens become spaces, and double quotation marks become
+    single ones. A longer text is cut.
     """
     clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.
