@@ -660,8 +660,8 @@ class Violations:
     def _cut_for_sample(self, best: Candidate, starts: Sequence[int], times: int) -> int:
         """Return where to sample again: at the segment of *best*, or at a premise in the reasoning before an answer.
 
-        *times*: how often in a row the same words were refuted here. From the second time on, the sample begins at a
-        premise that the claim names, the last one first.
+        *times*: how often in a row the same words were refuted here. From the second time on, the sample may begin at
+        a premise that the claim names, the last one first.
         """
         segment = best.ref.segment.span
         reasoning = [at for at in starts if self._transcript.phase_at(at) == "reasoning"]

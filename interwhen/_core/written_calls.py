@@ -17,7 +17,7 @@ from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.scanners import Scanner
 from interwhen._core.transcript import Transcript
 from interwhen._types.models import Prompt
-from interwhen._types.segments import CallFormat, Span, ToolCall, WrittenCalls
+from interwhen._types.segments import CallFormat, Span, ToolCall, WrittenCalls, unique
 from interwhen._types.triggers import DEFAULT_TAGS, ToolCalls
 
 # What a request says about tool calls: the tools that it offers, and how its prompt shows calls in text.
@@ -186,9 +186,9 @@ class _Reading:
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolCall:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
 
-    def typed(self, name: str, arguments: Mapping[str, str]) -> ToolCall:
+    def typed(self, name: str, arguments: Iterable[tuple[str, str]]) -> ToolCall:
         """Return the call of tool *name*, with each of the *arguments* converted from its text by :meth:`value`."""
-        return self.call(name, {each: self.value(name, each, text) for each, text in arguments.items()})
+        return self.call(name, _once((each, self.value(name, each, text)) for each, text in arguments))
 
     def value(self, name: str, parameter: str, text: str) -> Any:
         """Convert *text*, the written value of *parameter* of tool *name*, to the type that the tool declares for it.
@@ -200,7 +200,9 @@ class _Reading:
         if kind == "string":
             return text
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_once)
+        except Unreadable:
+            raise
         except ValueError:
             return text
         if not kind and not isinstance(value, dict | list):
@@ -211,9 +213,20 @@ class _Reading:
 # JSON
 
 
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    try:
+        return unique(pairs)
+    except Unreadable:
+        raise
+    except ValueError as error:
+        raise Unreadable(f"the call has {error}") from error
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
+    except Unreadable:
+        raise
     except ValueError as error:
         raise Unreadable(f"the call is not valid JSON: {error}") from error
 
@@ -221,15 +234,17 @@ def _json(text: str) -> Any:
 def _json_calls(reading: _Reading, text: str) -> Iterator[ToolCall]:
     """Yield the calls in *text*: one call as JSON, a list of calls, or calls separated by semicolons or commas.
 
-    Raises :class:`Unreadable` if *text* is empty or not such JSON.
+    Raises :class:`Unreadable` if *text* is empty or not such JSON, or if an object has a name twice.
     """
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_once)
     at, text = 0, text.strip()
     if not text:
         raise Unreadable("the call is empty")
     while at < len(text):
         try:
             found, at = decoder.raw_decode(text, at)
+        except Unreadable:
+            raise
         except ValueError as error:
             raise Unreadable(f"the call is not valid JSON: {error}") from error
         for entry in found if isinstance(found, list) else [found]:
@@ -262,7 +277,9 @@ def _json_call(reading: _Reading, entry: Any) -> ToolCall:
 def _decoded(text: str) -> Any:
     """Return the JSON object in *text*. If *text* is not a JSON object, return ``{"input": text}``."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_once)
+    except Unreadable:
+        raise
     except ValueError:
         found = None
     return found if isinstance(found, dict) else {"input": text}
@@ -287,7 +304,7 @@ def _tagged(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 def _pairs(reading: _Reading, name: str, rest: str) -> ToolCall:
     pairs = _elements(rest, _KEY, ("</arg_value>",))
-    return reading.typed(name, {match[1].strip(): value for match, value in pairs})
+    return reading.typed(name, ((match[1].strip(), value) for match, value in pairs))
 
 
 def _elements(
@@ -319,7 +336,7 @@ def _function_tags(reading: _Reading, body: str) -> Iterator[ToolCall]:
             yield reading.call(name, _object(name, inner))
         else:
             found = _elements(inner, _PARAMETER, ("</parameter>",), lenient=True)
-            values = {key[1].strip(): value.removeprefix("\n").removesuffix("\n") for key, value in found}
+            values = ((key[1].strip(), value.removeprefix("\n").removesuffix("\n")) for key, value in found)
             yield reading.typed(name, values)
 
 
@@ -333,16 +350,16 @@ def _invoked(reading: _Reading, body: str) -> Iterator[ToolCall]:
         if inner.strip().startswith("{"):
             yield reading.call(name, _object(name, inner))
             continue
-        values: dict[str, Any] = {}
+        values: list[tuple[str, Any]] = []
         for key, value in _elements(inner, _INVOKED, ("</parameter>", f"</{_BAR}DSML{_BAR}parameter>")):
             match key[2]:
                 case "true":
-                    values[key[1]] = value
+                    values.append((key[1], value))
                 case "false":
-                    values[key[1]] = _json(value)
+                    values.append((key[1], _json(value)))
                 case _:
-                    values[key[1]] = reading.value(name, key[1], value)
-        yield reading.call(name, values)
+                    values.append((key[1], reading.value(name, key[1], value)))
+        yield reading.call(name, _once(values))
 
 
 def _object(name: str, text: str) -> dict[str, Any]:
