@@ -429,8 +429,8 @@ def _too_deep(schema: Any) -> UsageError:
     """Return the error for *schema*, which contains itself or is nested so deeply that Python cannot follow it."""
     names = ", ".join(map(repr, list(schema)[:5])) if isinstance(schema, Mapping) else repr(schema)
     return UsageError(
-        f"json_schema: schema must be a finite tree of moderate depth, got one with {names:.100} that contains itself or "
-        "is nested too deeply; refer to a part of it by $ref"
+        f"json_schema: schema must be a finite tree of moderate depth, got one with {names:.100} that contains itself "
+        "or is nested too deeply; refer to a part of it by $ref"
     )
 
 
