@@ -35,6 +35,8 @@ class Group(NamedTuple):
     """A bracketed expression. A LaTeX fraction and the percentage of a bracket are also read as a group."""
 
     inner: Node
+    opening: str = ""
+    """The opening bracket; empty for a LaTeX fraction and a percentage."""
 
 
 class Negative(NamedTuple):
