@@ -412,7 +412,7 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
 
 
 def unambiguous(node: Node) -> bool:
-    """Tell whether *node* has one value for the usual groupings of divisions, and adds no percentage to a number."""
+    """Tell whether *node* has the same value in each of ``GROUPINGS``, and adds no percentage to a number."""
     value = value_of(node)
     return (
         value is not None
