@@ -10,7 +10,8 @@ from interwhen_verifiers._arithmetic.vocabulary import NEGATING, REJECTED, RETRA
 
 _HEADINGS = words_of(
     "try trying attempt guess suppose assume imagine trial student pupil claim claims wrote wrong incorrect mistake "
-    "mistakes error errors erroneous flawed fake conjecture hypothesis statement statements choices options"
+    "mistakes error errors erroneous flawed fake conjecture hypothesis statement statements choices options riddle "
+    "riddles puzzle puzzles misconception misconceptions joke goal target"
 )
 """Words of a heading before trials, or before the work of other people."""
 _TRIAL = re.compile(r"\W*(?:let's |let us |now |next,? )?(?:try|trying|suppose|assume|guess|attempt)\b", re.IGNORECASE)
@@ -21,7 +22,8 @@ _TRIAL_SENTENCE = re.compile(
 
 _LABEL = re.compile(
     r"\W{0,4}(?:(?:option |choice |answer )?(?:\([A-Ha-h]\)|[A-H]\s?[).:]|[a-h]\))(?:\*\*)?:?"
-    r"|(?:option|choice|attempt|trial) [0-9]{1,2}:|(?:old|before|original|was|expected|actual|not):"
+    r"|(?:option|choice|attempt|trial) [0-9]{1,2}:|(?:replace|change|correct|fix)\b"
+    r"|(?:old|before|original|was|expected|actual|not|goal|target|given|want):"
     r"|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
     re.IGNORECASE,
 )
@@ -41,8 +43,7 @@ _OUTRIGHT = words_of(
 )
 """A line that begins with one of these may reject an equation on the line before."""
 _REFERRING = words_of("this that that's it it's which but still these both does is gives but actually equals makes sum")
-"""A line that begins with one of these refers to the line before. Its other words, or a number in it, decide whether
-it rejects that line."""
+"""A line that begins with one of these refers to the line before, and may reject it by its other words or a number."""
 JOINS = ("+", *sorted(_OUTRIGHT | _REFERRING))
 """A line that begins with one of these is read together with the line before it."""
 _REJECTING = (
@@ -111,10 +112,7 @@ def announcement(text: str) -> int | None:
 
 
 def rejects(text: str, before: str) -> bool:
-    """Tell whether the line *text* may reject an equation on *before*, the line before it.
-
-    Only the first sentence of *text* is read, up to about 120 characters.
-    """
+    """Tell whether the first sentence of the line *text* may reject an equation on *before*, the line before it."""
     if before.startswith("-") and text.startswith("+"):
         return True  # two lines of a difference between files
     found = _FIRST_SENTENCE.match(text.lstrip())
