@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NewType
 
@@ -91,8 +93,9 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     def values(self) -> dict[str, Any]:
         """Return the arguments as a mapping.
 
-        Raises :class:`ValueError` if they are not a JSON object, or are known only when the code runs (kind ``code``),
-        and :class:`RecursionError` if they are nested too deeply.
+        Raises :class:`ValueError` if they are not a JSON object, if a name is in an object twice (programs differ in
+        which of the values they take), or if they are known only when the code runs (kind ``code``), and
+        :class:`RecursionError` if they are nested too deeply.
         """
         if self.kind == "code":
             raise ValueError(f"the arguments of {self.name!r} are known only when the code runs")
@@ -108,7 +111,28 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
                 f"the arguments of the call of {self.name!r} must be a JSON object, got {type(found).__name__}; "
                 "return Unknown for such a call"
             )
+        try:
+            json.loads(self.arguments, object_pairs_hook=unique, parse_int=str, parse_float=str)
+        except ValueError as error:
+            raise ValueError(
+                f"the arguments of the call of {self.name!r} must have each name once, got {error}; "
+                "return Unknown for such a call"
+            ) from error
         return found
+
+
+def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members *pairs* of a JSON object as a dictionary.
+
+    Raises :class:`ValueError` if a name is there twice: one program takes the first value and another the last (section
+    4 of RFC 8259), so a check may not see what the reader uses.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {name!r:.80} twice in one object")
+        found[name] = value
+    return found
 
 
 class WrittenCalls(msgspec.Struct, frozen=True, gc=False):

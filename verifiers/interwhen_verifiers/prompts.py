@@ -1,7 +1,6 @@
 """Monitors of the prompt: `secrets`, and `tool_instructions` (instructions to the model in what a tool returned).
 
-Both would rather miss something than stop a good prompt. docs/prompt-monitors.md says what they find and how often they
-were wrong.
+Both would rather miss something than stop a good prompt. See docs/prompt-monitors.md.
 """
 
 from __future__ import annotations
@@ -58,9 +57,9 @@ _PLACEHOLDER = re.compile(
     r"(?i)example|placeholder|your|dummy|sample|redacted|changeme|password|x{4}|\*{3}|\.{3}|0{8}|1234567"
 )
 _LEAST_BITS = 3.5
-"""The least entropy per character, in bits, of a value that only its name makes a secret. Words have about 3."""
+"""The least entropy per character, in bits, of a value that only its name makes a secret."""
 _VARIETY = 8
-"""The least number of different characters in a secret. It is 4 for a password in a URL, and none for a private key."""
+"""The least number of different characters in most secrets."""
 
 
 def secrets(action: Action = "refuse") -> PromptMonitor:
@@ -82,7 +81,7 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
 def find_secrets(text: PromptText) -> Iterator[PromptFinding]:
     """Yield the keys, tokens and passwords that are found in *text*.
 
-    Placeholders, such as keys with the word EXAMPLE, are left out; but a private key is never taken for one.
+    Placeholders, such as keys with the word EXAMPLE, are left out, except for private keys.
     """
     said = text.text
     for name, pattern in _KINDS:
@@ -221,8 +220,8 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
     """Make a monitor that looks for instructions to the model in results of tools and in retrieved documents.
 
     It knows some wordings. *action*: ``observe`` only records an instruction, ``refuse`` refuses the prompt, and
-    ``rewrite`` writes a note in place of the element (``<name>...</name>``) around it, or without an element in place
-    of all text from its line on. Raises :class:`~interwhen.UsageError` on another action.
+    ``rewrite`` writes a note in place of the element (``<name>...</name>``) around it, or else of all text from its
+    line on. Raises :class:`~interwhen.UsageError` on another action.
     """
     return PromptMonitor(
         name="tool_instructions",
@@ -235,10 +234,9 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the instructions in *text* that have a known wording, each with the element around it.
+    """Yield the instructions in the normal form of *text* that have a known wording, each with the element around it.
 
-    If no element is around it, the finding is all text from its line on. The text is read in normal form: full-width
-    and similar forms become ordinary letters, and invisible characters are ignored.
+    If no element is around it, the finding is all text from its line on.
     """
     normal = normalize(text.text)
     for why, pattern, ordered in _TO_MODELS:
@@ -266,9 +264,8 @@ def _is_order(text: str, start: int) -> bool:
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the range of the nearest element (``<name>...</name>``) around the match from *start* to *end*.
 
-    Only opening tags without attributes in the 2,000 characters before *start* are found. An element that is not closed
-    extends to the end of the text. If there is no element, the range is from the start of the line to the end of the
-    text.
+    An element that is not closed extends to the end of the text. Without an element, the range is from the start of the
+    line to the end of the text. Tags far before *start*, or with attributes, are not found.
     """
     for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
         close = text.find(f"</{tag['name']}>", tag.end())
