@@ -1,8 +1,7 @@
 """Log events with stable dotted names (``noun.past_participle``) and key-values. Do not log the content of a trace.
 
 If the application has configured structlog, its configuration is used. Otherwise events go to the logger ``interwhen``
-of the standard library, which prints nothing by default. structlog is imported with the first event whose level is
-enabled, because the import takes 60 ms.
+of the standard library, which prints nothing by default.
 """
 
 from __future__ import annotations
@@ -56,10 +55,7 @@ def _log(level: int, event: str, values: dict[str, Any]) -> None:
 
 @cache
 def _stdlib() -> logging.Logger:
-    """Return the logger ``interwhen`` of the standard library, with a handler that prints nothing.
-
-    ``logging`` is imported at the first call, because the import takes 7 ms.
-    """
+    """Return the logger ``interwhen`` of the standard library, with a handler that prints nothing."""
     import logging
 
     logger = logging.getLogger("interwhen")

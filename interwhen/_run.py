@@ -88,16 +88,15 @@ if TYPE_CHECKING:
 # Replay: gives the recorded facts to a new core.
 
 _APART = ("timing", "journal", "prompt_findings")
-"""The fields of a result that a replay cannot reproduce. The first two depend on the machine, and the journal of a call
-does not have the third."""
+"""The fields of a result that a replay does not compare."""
 
 
 def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     """Rebuild the recorded run from *journal* (a path or a :class:`Journal`), and compute its result again.
 
-    The recorded facts go through the core again; no model, verifier or extractor runs. The replay of a run that has not
-    ended has no result. Raises :class:`~interwhen.JournalError` if the journal cannot be read, is redacted or
-    contradicts itself, or if this version builds another trace from its facts.
+    No model, verifier or extractor runs. The replay of a run that has not ended has no result. Raises
+    :class:`~interwhen.JournalError` if the journal cannot be read, is redacted or contradicts itself, or if this
+    version builds another trace from its facts.
     """
     found = read_journal(journal)
     past = rebuild(found, recorded_monitors(found.header, found.path))
@@ -128,11 +127,11 @@ async def recheck(
 ) -> Recheck:
     """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
-    The monitors only observe. No model runs, so a monitor that extracts claims by a fork finds only what its local
-    parser finds, if it has one. Violations that overlap text that a remedy inserted are left out. *on_progress* is
-    called with an estimate of the number of characters that were checked, and with the number of all characters. Raises
-    :class:`~interwhen.JournalError` as :func:`replay` does, and :class:`~interwhen.UsageError` if a monitor cannot be
-    loaded, or if supervision is switched off while there are monitors.
+    The monitors only observe, and no model runs, so a fork finds only what its local parser finds. Violations that
+    overlap text that a remedy inserted are left out. *on_progress* gets an estimate of the number of checked
+    characters, and the number of all characters. Raises :class:`~interwhen.JournalError` as :func:`replay` does, and
+    :class:`~interwhen.UsageError` if a monitor cannot be loaded, or if supervision is switched off while there are
+    monitors.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -188,14 +187,12 @@ async def check_again(
 
     *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
     journal names, and *prompt* is ignored. For a result, *monitors* is required, and so is *prompt* if the monitors
-    read the problem in it. Claims that only a fork finds are not found again, because no model runs. *on_progress* is
-    called with the number of checks that have ended, and of those in the record (or of those that have ended, if they
-    are more). Raises :class:`~interwhen.JournalError` or :class:`UsageError` if the record cannot be read, is redacted
-    or contradicts itself, if *prompt* is not that of the certificate, if the run is not over, if *monitors* is missing
-    or cannot be loaded, or if supervision is switched off while there are monitors. Raises :class:`OSError` if the file
-    cannot be opened.
+    read the problem in it. *on_progress* gets the number of checks that have ended, and an estimate of their total.
 
-    Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
+    Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed. A claim that only a fork
+    finds does not pass again. Raises :class:`~interwhen.JournalError` or :class:`UsageError` if the record or the
+    monitors cannot be used, or if supervision is switched off while there are monitors, and :class:`OSError` if the
+    file cannot be opened.
     """
     result, chunks, asked, begins = _recorded(path, prompt)
     header = begins[2]
@@ -229,10 +226,7 @@ async def check_again(
 
 
 def _specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[str, str]]:
-    """Return the specifications of the monitors in *header*, and for each monitor without one, why it cannot be made.
-
-    One specification may make several monitors; it is returned once.
-    """
+    """Return the different specifications of the monitors in *header*, and, by name, why a monitor has none."""
     specs: list[str | dict[str, Any]] = []
     absent: dict[str, str] = {}
     for record in header.monitors:
@@ -259,11 +253,10 @@ class ClaimAgain(NamedTuple):
 async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
     """Check one recorded claim again with the installed verifiers, and return the outcome. No model runs.
 
-    *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
-    has the offsets of the trace at that time, so a claim whose text was cut later can be found, too. Raises
-    :class:`UsageError` if the journal does not say how to make the monitor, if the monitor cannot be loaded, if the
-    claim is not found again (for example, because a fork found it), or if supervision is switched off. Raises
-    :class:`~interwhen.JournalError` as :func:`replay` does.
+    *path* is the journal, *monitor* the name of the monitor that found the claim, and *key* and *span* identify the
+    claim. *span* has the offsets of the trace at that time, so the text may have been cut later. Raises
+    :class:`UsageError` if the monitor cannot be made from the journal, if the claim is not found again, or if
+    supervision is switched off. Raises :class:`~interwhen.JournalError` as :func:`replay` does.
     """
     found = read_journal(path)
     refuse_redacted(found)
@@ -372,10 +365,7 @@ class _RecordedTrace(msgspec.Struct):
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the traces of a recorded run: one for the end of each request that added text, before a remedy cuts it.
-
-    Without any text, there is one empty trace.
-    """
+    """Return the traces of a recorded run: its text before each remedy or break, and at its end. At least one."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header, found.path)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
@@ -430,9 +420,8 @@ async def observe_recorded(
 ) -> Result:
     """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
 
-    The prompt, the think tags and the first phase are those of the run in *found*; all other settings are the defaults.
-    *on_event* is called with each event. Raises :class:`UsageError` if supervision is switched off while there are
-    *observers*.
+    The prompt, the think tags and the first phase are those of the run in *found*. *on_event* gets each event. Raises
+    :class:`UsageError` if supervision is switched off while there are *observers*.
     """
     header = found.header
     model = _recorded_model(chunks, think_tags=header.think_tags)
@@ -444,7 +433,7 @@ async def observe_recorded(
 
 
 def vet_was_on(run: Run) -> None:
-    """Raise :class:`UsageError` if supervision was switched off during *run*, which then has found nothing wrong."""
+    """Raise :class:`UsageError` if supervision was switched off before or during *run*."""
     if run.is_switched_off:
         raise switched_off("check recorded text")
 
@@ -452,9 +441,8 @@ def vet_was_on(run: Run) -> None:
 class _CheckedCharacters:
     """Estimates how many characters of recorded text :func:`recheck` has checked, and reports this to *on_progress*.
 
-    *on_progress* is called at each event with the estimate and with *total*, the number of all characters. The estimate
-    is the number of characters that were read, times the share of the started checks that have ended, and at most
-    *total*. It never decreases.
+    *on_progress* gets the estimate and *total*, the number of all characters, at each event. The estimate never
+    decreases.
     """
 
     def __init__(self, total: int, on_progress: OnProgress | None) -> None:
@@ -495,7 +483,7 @@ Started: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, an
 """Resolves, once a loop runs, to its portal, the loop, and the event that ends it; or to the error of its start."""
 
 _END_SECONDS = 5.0
-"""The longest wait in seconds of :meth:`Running.end`. A loop usually ends in milliseconds, unless something blocks."""
+"""The longest wait in seconds of :meth:`Running.end`."""
 
 
 class Running:
@@ -512,7 +500,7 @@ class Running:
 
         ready: Started = Future()
         self.clients: dict[str, Any] = {}
-        """HTTP clients that belong to this loop. When it ends, it closes them, as far as its time allows."""
+        """HTTP clients that belong to this loop, which closes them when it ends, as far as its time allows."""
         self._process = os.getpid()
         self._thread = threading.Thread(
             target=_run, args=(ready, self.clients, dict(options or {})), name="interwhen loop", daemon=True
@@ -552,9 +540,9 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """Ask the loop to close the clients, cancel its tasks and end. In a forked process the loop is left alone.
+        """Ask the loop to close the clients, cancel its tasks and end, and wait for this at most 5 seconds.
 
-        Unless called in the loop's own thread, wait until it has ended, at most 5 seconds.
+        In the loop's own thread, this does not wait. In a forked process, it does nothing.
         """
         atexit.unregister(self.end)
         if self.is_here:
@@ -613,7 +601,6 @@ def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> No
     """Run an event loop until its end event is set, then close *clients*, for at most 2.5 seconds.
 
     *ready* receives the objects through which other threads use the loop, or the error if the loop cannot start.
-    *options* are the options of the backend.
     """
     import asyncio  # a large part of the time to import interwhen
 
@@ -672,15 +659,15 @@ def run(
     *workers* (:class:`~interwhen.Workers`) is a pool that several runs share for their checks; without it, the run has
     its own pool with *threads* and *processes*. ``workers="ray"`` gives the run a pool of its own on a cluster
     (:class:`~interwhen.integrations.ray.RayWorkers`). *journal* is the file for the journal, from which
-    :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``): the
-    run uses only items that are ready when it is entered, and does not wait for others. *allocator*
-    (:class:`~interwhen.strategies.AdaptiveAllocator`) may lower the budgets for this prompt, and learns from the
-    result. *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which the remedies of a ladder
-    are tried, and learns from the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read
-    the prompt before the model is asked. *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at
-    the end, and *on_event* with each event, except those for text, and the id of the call. Both run in a thread, so
-    that a slow function does not delay the stream; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in
-    the environment no monitor runs, and no result is verified.
+    :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``); the
+    run uses only items that are ready when it is entered. *allocator*
+    (:class:`~interwhen.strategies.AdaptiveAllocator`) may lower the budgets, and *learner*
+    (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which the remedies of a ladder are tried.
+    *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model is asked.
+
+    *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with the events
+    that are not text, and the id of the call. Both run in a thread, and their exceptions are only logged. With
+    ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
 
     Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.PluginError` for a name
     that cannot be loaded. Entering the run raises :class:`~interwhen.toolkit.PromptRefused` if a prompt monitor refuses
@@ -741,10 +728,10 @@ def run(
 def _listeners(
     on_result: ResultCallback | None = None, on_event: EventCallback | None = None
 ) -> tuple[Listener, ...] | None:
-    """Return the listeners for a run that is created now, including the functions *on_result* and *on_event*.
+    """Return the listeners for a run that is created now; ``None`` if the run is a part of a larger call.
 
-    Returns ``None`` if the run is a part of a larger call, which is observed as a whole. Raises :class:`UsageError` if
-    a function cannot be called from a thread.
+    They include the functions *on_result* and *on_event*. Raises :class:`UsageError` if one of these cannot be called
+    from a thread.
     """
     for label, function in (("on_result", on_result), ("on_event", on_event)):
         if function is not None:
@@ -758,9 +745,9 @@ def _listeners(
 
 
 def as_part(make: Callable[P, T]) -> Callable[P, T]:
-    """Wrap *make*, a function such as :func:`run`, so that the runs that it makes are parts of a larger call.
+    """Wrap *make*, a function such as :func:`run`, so that listeners do not observe the runs that it makes.
 
-    Listeners then observe only the larger call, not these runs.
+    They are parts of a larger call, which is observed as a whole.
     """
 
     def made(*args: P.args, **options: P.kwargs) -> T:
@@ -802,7 +789,7 @@ def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...])
 
 
 def _vet(watchers: Sequence[Monitor]) -> None:
-    """Raise :class:`UsageError` before the run starts if a verifier has an invalid ``worker`` or ``deadline``."""
+    """Raise :class:`UsageError` if a verifier has an invalid ``worker`` or ``deadline``."""
     for who in (monitor.verifier for monitor in watchers):
         if who.worker not in get_args(Worker):
             raise UsageError(
@@ -846,7 +833,7 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 class SyncRun:
     """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread.
 
-    With *uvloop*, that loop is a uvloop; entering the block raises :class:`MissingExtraError` if it is not installed.
+    With *uvloop*, entering the block raises :class:`MissingExtraError` if uvloop is not installed.
     """
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
@@ -925,9 +912,9 @@ def run_sync(
 ) -> SyncRun:
     """Return a run for synchronous code: ``with interwhen.run_sync(...) as run``.
 
-    *options* are the same as for :func:`run`. The run uses an asyncio event loop in another thread; with *uvloop*, that
-    loop is uvloop (extra ``fast``); entering the block raises :class:`~interwhen.toolkit.MissingExtraError` if it is
-    not installed. Otherwise, the errors are those of :func:`run`.
+    *options* and errors are the same as for :func:`run`. The run uses an asyncio event loop in another thread. With
+    *uvloop* (extra ``fast``), entering the block raises :class:`~interwhen.toolkit.MissingExtraError` if it is not
+    installed.
     """
     return SyncRun(run(model, prompt, **options), uvloop=uvloop)
 
@@ -956,9 +943,8 @@ def resume(
     Give *model* and *monitors* if the run did not get them by name; whether *model* is that of the run is not checked.
     *workers*, *threads* and *processes* are the same as for :func:`~interwhen.run`. Raises
     :class:`~interwhen.JournalError` as :func:`replay` does, if *monitors* are not those of the run, or if they or
-    *model* are missing, and :class:`~interwhen.UsageError` if one of the arguments cannot be loaded. Entering the run
-    raises :class:`~interwhen.JournalError` if another run writes to the file, if the file has changed, or if its result
-    is not the one that its facts give.
+    *model* are missing, and :class:`~interwhen.UsageError` if an argument cannot be loaded. Entering the run raises
+    :class:`~interwhen.JournalError` if the file cannot be continued.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)

@@ -44,7 +44,7 @@ TORN = Judged(Unknown("the text was cut here in the middle of a line"))
 
 Question: TypeAlias = tuple[int, str, str]
 """Identifies a check, so that equal claims share a verdict: the verifier's number, the claim's key, the claim's text.
-The text is included because positions in a verdict are relative to it. It is empty for a claim without a span."""
+The text is empty for a claim without a span."""
 
 
 class OpenSegment(msgspec.Struct, eq=False):
@@ -112,8 +112,8 @@ class Job(msgspec.Struct, eq=False):
     home: OpenSegment
     """The state of *segment*. It counts the checks of the segment that have not ended."""
     refs: list[PendingRef] | None = None
-    """The claims that wait for the verdict; ``None`` for an extraction. The list can become empty if a cut makes the
-    segment incomplete. The check still runs then, because the segment will be read again and need the verdict."""
+    """The claims that wait for the verdict; ``None`` for an extraction. Empty if a cut removed all of them and the
+    verdict is still wanted."""
     question: Question | None = None
     """Identifies the check among equal claims; ``None`` for an extraction."""
     tries: int = 1
@@ -148,10 +148,7 @@ class _Loss(NamedTuple):
 
 
 class _MonitorSegments:
-    """The segments of one monitor in the current trace. They never overlap, so sorting by start or by end is the same.
-
-    The cost of a cut depends only on the number of segments that it removes.
-    """
+    """The segments of one monitor in the current trace. They do not overlap, so starts and ends have the same order."""
 
     __slots__ = ("_opened", "_records", "_unclear", "open")
 
@@ -184,10 +181,9 @@ class _MonitorSegments:
         return [record for found in self._records.values() for record in found.values()]
 
     def close(self, home: OpenSegment) -> None:
-        """Remove *home*, whose checks have all ended, from the open segments, and record it if it is not ``clear``.
+        """Remove *home*, whose checks have all ended, from the open segments, and keep its span if it is not ``clear``.
 
-        It is ``clear`` if each check passed, or its claim is in reasoning that feedback answers. If *home* is not the
-        open segment at its span any more, nothing happens.
+        Does nothing if *home* is not the open segment at its span any more.
         """
         if self.open.get(home.span) is home:
             del self.open[home.span]
@@ -246,7 +242,7 @@ class CheckTable:
         """Start with an empty table for *monitors*.
 
         Checks add their violations to *violations*, and events to *events*. *codes* has, for each monitor, the hash of
-        its verifier's source file, or an empty string. If *codes* is shorter, the missing hashes are empty.
+        its verifier's source file; missing ones are empty.
         """
         self.jobs: dict[int, Job] = {}
         """The jobs that have not ended, by number."""
@@ -287,11 +283,7 @@ class CheckTable:
         return any(self._may_precede(start, job) for job in self.jobs.values())
 
     def watch(self, monitor: int) -> None:
-        """Set :attr:`changed` to false.
-
-        From now on, changes of the monitor with the number *monitor*, cuts and :meth:`forgive` set it to true. The
-        gates call this for the monitor that keeps the frontier from moving.
-        """
+        """Set :attr:`changed` to false. Later checks of monitor number *monitor*, and cuts, set it to true."""
         self._watched = monitor
         self.changed = False
 
@@ -300,10 +292,9 @@ class CheckTable:
         return self._segments[monitor].first_open()
 
     def first_unclear(self, monitor: int) -> int | None:
-        """Return the start of the first segment of *monitor* whose checks have all ended, and that is not clear.
+        """Return the start of the first segment of *monitor* whose checks have all ended, and not all passed.
 
-        It is clear if each check passed, or its claim is in reasoning that feedback in the trace answers. ``None``:
-        there is none.
+        A claim in reasoning that feedback answers counts as passed. ``None``: there is no such segment.
         """
         return self._segments[monitor].first_unclear()
 
@@ -316,9 +307,8 @@ class CheckTable:
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
         """Start the extraction for the complete segments *dues*. Returns the orders, and the jobs to :meth:`skip`.
 
-        Nothing starts for a segment that is already open or checked, or for a monitor that need not run.
-        Skip these jobs only after all segments of the same text are open, because the run may end when its last open
-        job is settled.
+        Nothing starts for a segment that is known already, or for a monitor that need not run. Skip the jobs only after
+        all segments of the same text are open, because the run may end when its last open job is settled.
         """
         orders: list[Order] = []
         skipped = []
@@ -344,9 +334,8 @@ class CheckTable:
     def look(self, dues: Iterable[tuple[Due, int]]) -> list[Order]:
         """Return the orders to extract claims from unfinished segments, which the model may still continue.
 
-        *dues* holds each segment with the offset up to which its words are certain. Monitors that extract by a fork are
-        left out, and so are monitors that need not run and segments that are already open. :meth:`withdraw` can cancel
-        these checks later.
+        *dues* holds each segment with the offset up to which its words are certain. Monitors that extract by a fork, or
+        need not run, are left out. :meth:`withdraw` forgets these checks.
         """
         orders: list[Order] = []
         for due, certain in dues:
@@ -361,19 +350,17 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, which were read from a journal, by the full claims.
+        """Replace the claims of job *number*, of which a journal has only key and span, by the full claims.
 
-        A journal stores only the key and the span of a claim. *read* takes the monitor's number and the claim, and
-        returns the full claim, or ``None`` to keep the old one.
+        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep the old one.
         """
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Cancel and forget the checks of unfinished segments, which :meth:`look` started while the model was silent.
+        """Forget the checks that :meth:`look` started. Return the orders to drop the jobs that nothing needs now.
 
-        Return the orders to drop their jobs. The records of these checks, and the violations that they found and that
-        got no remedy, are forgotten too.
+        Their records, and the violations that they found and that got no remedy, are forgotten too.
         """
         if not self._looks:
             return []
@@ -404,10 +391,10 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        """Record that the extraction *job* is not run.
+        """Record that the extraction *job* is not run, because the budget of forks is spent.
 
         If the last line of its segment is torn (a cut ended it in the middle), the segment counts as text that could
-        not be read. Otherwise the budget of forks is spent, and the extraction is recorded as skipped.
+        not be read instead.
         """
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
@@ -415,11 +402,10 @@ class CheckTable:
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
     def extracted(self, fact: Extracted) -> list[Order]:
-        """Process *fact*: the claims that an extractor found in a segment.
+        """Process *fact*: the claims that an extractor found in a segment. Return the orders that follow.
 
-        Claims with a cached verdict are judged at once. Return the orders for the checks that must start. If a claim
-        lies outside the segment, the extraction has failed. If the job of *fact* is a check, that check has failed. The
-        job must be open.
+        Claims with a cached verdict are judged at once. The extraction has failed if a claim lies outside the segment.
+        If the job of *fact* is a check, the check has failed. The job must be open.
         """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
@@ -454,8 +440,8 @@ class CheckTable:
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
         """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
 
-        These may run a failed check again, or report that its verifier was suspended. *seconds* is the time that the
-        job has taken. A verdict for an extraction is an error. Jobs that were closed before are ignored.
+        *seconds* is the time that the job has taken. A verdict for an extraction is an error. Jobs that were closed
+        before are ignored.
         """
         job = self.jobs.get(number)
         if job is None:
@@ -498,10 +484,9 @@ class CheckTable:
         return orders
 
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
-        """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended.
+        """Cancel the open extractions of monitors with the remedy ``Conclude``. Return the orders to drop their jobs.
 
-        Return the orders to drop their jobs. Jobs in *skipped* are not cancelled, because the engine never received an
-        order for them.
+        Jobs in *skipped* stay, because the engine never received an order for them.
         """
         orders: list[Order] = []
         for job in list(self.jobs.values()):
@@ -531,10 +516,9 @@ class CheckTable:
         return is_over or self._violations.remedies >= self._budgets.remedies
 
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
-        """Tell whether *span* is a new segment of monitor *number*; false if it is already open or checked.
+        """Tell whether *span* is a new segment of monitor *number*; false if it is that of the last segment.
 
-        A new segment removes the older segments from its start on, which were complete only because of text that is cut
-        now. The orders to drop their jobs are added to *orders*.
+        A new segment removes the older segments from its start on. The orders to drop their jobs are added to *orders*.
         """
         segments = self._segments[number]
         if segments.end_before(span):
@@ -615,11 +599,7 @@ class CheckTable:
     def _judge(
         self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
     ) -> None:
-        """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate.
-
-        *seconds* is the time that the check took, in *tries* tries. *text_sha256* is the hash of the claim's text, if
-        it is known.
-        """
+        """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate."""
         self._record(ref, outcome, seconds, tries, text_sha256)
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
         is_pass = isinstance(verdict, Pass)
@@ -654,8 +634,7 @@ class CheckTable:
     def _may_become_right(self, candidate: Candidate) -> bool:
         """Tell whether the wrong part of *candidate* may become right when the model continues.
 
-        That is so if the wrong part is at the end of its segment and is the beginning of the repair. Without a repair,
-        it is never so.
+        That is so if the wrong part is at the end of its segment and is the beginning of the repair.
         """
         violation = candidate.violation
         if violation is None or violation.repair is None or candidate.span.end < candidate.ref.segment.span.end:
@@ -678,11 +657,7 @@ class CheckTable:
     def _describe(
         self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
     ) -> CheckRecord:
-        """Return the record of the check of the claim *ref*, which ended with *outcome*.
-
-        *seconds* is the time that the check took, in *tries* tries. *text_sha256* is the hash of the claim's text, if
-        it is known.
-        """
+        """Return the record of the check of the claim *ref*, which ended with *outcome*."""
         name, verifier, version, code = self._names[ref.monitor]
         span = ref.claim.span
         if span is None:
@@ -704,8 +679,7 @@ class CheckTable:
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
         """Remove the claims of the segments *gone* from their jobs; return the orders to drop the unneeded jobs.
 
-        The lost claims are reported to the reader as cancelled checks. *to* is the offset of the cut; ``None``: the
-        segments were removed without a cut.
+        The checks of lost claims are reported as cancelled. *to* is the offset of the cut; ``None``: there was no cut.
         """
         self.changed = True
         orders: list[Order] = []
@@ -775,9 +749,8 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
     """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
 
-    In an unfinished segment, claims after the certain words or without a span are left out, and no span is unread.
-    Claims in a torn line (a line that a cut ended in the middle) are not checked, and their spans are unread. A claim
-    without a span may be in the torn line, so it is not checked either, and the whole segment is unread.
+    In an unfinished segment, claims after the certain words or without a span are left out. Claims that may be in a
+    torn line (a line that a cut ended in the middle) are unread.
     """
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:
@@ -811,7 +784,7 @@ def _may_act(ref: Ref, monitor: Monitor) -> bool:
 def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: int) -> float | None:
     """Return the pause, in seconds, before a check that failed *tries* times is tried again; ``None``: no more tries.
 
-    The check may serve several *refs*. Among their monitors, the :class:`Retry` with the most tries decides.
+    Among the monitors of *refs*, the :class:`Retry` with the most tries decides.
     """
     policies = [policy for ref in refs if isinstance(policy := monitors[ref.monitor].on_error, Retry)]
     patient = max(policies, key=lambda policy: (policy.times, policy.pause), default=None)
@@ -821,8 +794,7 @@ def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: i
 # A verifier that keeps failing is suspended. From time to time, one check runs as a trial.
 
 FIRST_TRIAL = 8
-"""How many checks are skipped before the first trial. The number doubles with each trial, until one
-returns a verdict."""
+"""How many checks are skipped before the first trial. The number doubles with each trial, until there is a verdict."""
 LAST_TRIAL = 128
 """The largest number of checks that are skipped between two trials."""
 
@@ -847,8 +819,8 @@ class Breaker(msgspec.Struct):
     def admits(self) -> bool:
         """Tell whether the next check may run. If not, add one to the number of skipped checks.
 
-        While the breaker is open, one check is tried after a number of skipped ones, and this number doubles each time,
-        up to 128.
+        While the breaker is open, one check may run after a number of skipped ones. This number doubles each time, up
+        to 128.
         """
         if not self.is_open:
             return True
@@ -861,9 +833,8 @@ class Breaker(msgspec.Struct):
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        """Update the breaker after a check that ended with *outcome*.
+        """Update the breaker after a check that ended with *outcome*. Return whether the breaker opened or closed.
 
-        Return true if the breaker changed: it opened after too many failures in a row, or a verdict closed it again.
         Cancelled and skipped checks change nothing.
         """
         was_open = self.is_open

@@ -1,7 +1,7 @@
 """The pure core of a run: it takes facts, returns orders, and queues events.
 
-It does no I/O, as in h11: no await, clock, randomness, log or network. The same facts in the same order always give the
-same orders and events. The core is mutable, because copying the trace for each token would take quadratic time.
+It does no I/O, as in h11. The same facts in the same order give the same orders and events. The core is mutable,
+because copying the trace for each token would take quadratic time.
 """
 
 from __future__ import annotations
@@ -117,14 +117,11 @@ class Window:
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
-        """If the trace has more tokens than this, the server does not stop by itself, and we close the stream. Infinite
-        if both limits are unknown."""
+        """If the trace has more tokens than this, we close the stream, because the server does not stop by itself.
+        Infinite without a limit."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
-        """Store the length of the prompt, which *usage* has, if only one request was sent so far (*requests* is 1).
-
-        Later requests also count the kept text as prompt.
-        """
+        """Store the prompt tokens in *usage*, if the server sent them and only one request was sent so far."""
         if requests == 1 and usage is not None and usage.prompt_tokens is not None:
             self._prompt = usage.prompt_tokens
 
@@ -133,11 +130,10 @@ class Window:
         return self._most is not None and kept >= self._most
 
     def room(self, inserted_bytes: int, kept: int) -> int | None:
-        """Return how many tokens are left in the context window; ``None``: its size is not known.
+        """Return how many tokens are left in the context window, at least 0; ``None``: its size is not known.
 
         The prompt, *kept* tokens of the model and *inserted_bytes* of inserted text, each byte as one token, use up the
-        window. The result is never negative. If the server has not counted the prompt, it is taken as empty, and the
-        real number is smaller.
+        window. If the server has not counted the prompt, the real number is smaller.
         """
         if self.context is None:
             return None
@@ -149,9 +145,8 @@ class Window:
 class PromptCounts:
     """Counts the prompt tokens of the main requests, and estimates those of requests without a count.
 
-    Most servers send their count at the end of a stream, so they count no request that we interrupt. Such a request is
-    estimated from its size, and the estimate is corrected by the error that the same estimate has for the last counted
-    request.
+    An estimate is made from the size of the request, and corrected by the error that the same estimate has for the last
+    counted request.
     """
 
     __slots__ = (
@@ -268,10 +263,7 @@ class Counts:
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
     def reported(self, usage: Usage) -> int:
-        """Return the tokens of the main stream: our count before the current request, plus the server's count of it.
-
-        The server's count is in *usage*.
-        """
+        """Return the tokens of the main stream: ours before the current request, and the server's count in *usage*."""
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
@@ -289,7 +281,7 @@ class Counts:
     def came_late(self, chunk: Chunk) -> None:
         """Add the tokens of *chunk*, which came from a stream that we had closed, to the late tokens.
 
-        If it has the server's count, the generated tokens that we missed are added, too, and the prompt tokens stored.
+        If it has the server's count, the tokens that we missed are added, too.
         """
         self.late += chunk.tokens
         self.late += max(self._missing(chunk.usage), 0)
@@ -297,9 +289,8 @@ class Counts:
     def audit(self, usage: Usage | None, *, ended: bool) -> None:
         """Correct the count of the current request by *usage*, the server's count, if the two differ.
 
-        The counts can differ because a chunk may hold several tokens, and a token may have no text (half a character,
-        or the end of a turn). Also store whether the server kept reasoning back. *ended*: the model has sent its finish
-        reason; before that, a lower count of the server is ignored.
+        Also store whether the server kept reasoning back. *ended*: the model has sent its finish reason; before that, a
+        lower count of the server is ignored.
         """
         missing = self._missing(usage)
         if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
@@ -321,7 +312,7 @@ class Counts:
     def _reasoned_unseen(self, usage: Usage) -> bool:
         """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning.
 
-        A model that was asked to reason counts as one that did if *usage* does not say how much.
+        If *usage* does not say how much, a model that was asked to reason counts as one that did.
         """
         if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
             return False
@@ -332,8 +323,7 @@ class Counts:
 WRITTEN_AS_TEXT = (
     "the request gave the tools in a field, and the model wrote a call as text, which is no tool call of the API"
 )
-"""The beginning of the reason for a call that the model wrote as text, although the request gave the tools in a
-field."""
+"""The beginning of the reason for a call that the model wrote as text, although the tools were given in a field."""
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
 """``opening``: a request was ordered. ``streaming``: the model writes. ``deciding``: a violation, or an unproven claim
@@ -397,17 +387,14 @@ class Core:
         offer: ToolOffer | None = NO_OFFER,
         resume: ResumeMode | None = None,
     ) -> None:
-        """Create the state of a new run.
+        """Create the state of a new run. Raises :class:`~interwhen.UsageError` if the trigger of a monitor is invalid.
 
         *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
-        *max_tokens* is the caller's limit of generated tokens (``None``: no limit), and *context_tokens* the size of
-        the model's context window (``None``: not known). *prompt_bytes* is the size of the prompt, from which its
-        tokens are estimated. *offer* is what the request says about tool calls; ``None`` means that only calls between
-        tags are read, as in old journals. *resume* is how the model continues text, if it is known. With token ids or a
-        raw prefix, a remedy may cut into the reasoning although the answer has begun. *min_coverage* is the share of
-        the text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the version of the remedy rules,
-        for old journals. *codes* has the hash of the source file of each monitor's verifier. Raises
-        :class:`~interwhen.UsageError` if the trigger of a monitor has invalid values.
+        *max_tokens* is the caller's limit of generated tokens, *context_tokens* the size of the model's context window,
+        and *prompt_bytes* the size of the prompt. *offer* is what the request says about tool calls; ``None``: only
+        calls between tags are read, as in old journals. *resume* is how the model continues text, if it is known.
+        *min_coverage* is the share of the text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the
+        version of the rules, for old journals. *codes* has the hash of the source file of each monitor's verifier.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -463,7 +450,7 @@ class Core:
         return [Open((), 0, 0)]
 
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more
-        """Process *fact*, and return the orders that the engine must perform now, in this order.
+        """Process *fact*, and return the orders that follow, in order.
 
         After the end of the run, facts change nothing, except that the tokens of chunks are counted as late.
         """
@@ -531,7 +518,7 @@ class Core:
     def _textless(self, chunk: Chunk) -> None:
         """Count the tokens of a *chunk* that has no text, and store its finish reason.
 
-        If no stream is open, the chunk may have text: then it is ignored, and its tokens are counted as late.
+        If no stream is open, the tokens of any *chunk* are counted as late, and its text is ignored.
         """
         if self.state != "streaming":
             # We closed this stream, so its finish reason does not count.
@@ -568,9 +555,8 @@ class Core:
     def _idle(self, *, dead: bool) -> None:
         """Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
 
-        When the model continues, these checks are withdrawn, because the complete segment will be checked. *dead*: the
-        stream is probably dead, so the last words are complete. Does nothing if no stream is open, or if the model has
-        sent its finish reason.
+        These checks are withdrawn when the model continues. *dead*: the stream is probably dead, so the last words are
+        complete. Does nothing if no stream is open, or after the model's finish reason.
         """
         if self.state != "streaming" or self._finish_reason is not None:
             return
@@ -662,9 +648,9 @@ class Core:
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """Close the stream at once if there is a candidate, that is, a violation or an unproven claim.
+        """Begin to decide where to cut, if there is a candidate, that is, a violation or an unproven claim.
 
-        Where to cut is decided when the checks of earlier text have ended, because they may find an earlier violation.
+        This closes the stream. The cut waits for open checks of earlier text, which may find an earlier violation.
         """
         if self.violations and self.state in ("streaming", "opening", "draining"):
             if self.state != "draining":
@@ -755,19 +741,15 @@ class Core:
         return self.intake.insert(todo.insert, todo.origin, torn=todo.torn) if todo.insert else ()
 
     def _go_on_thinking(self) -> None:
-        """Let the reasoning continue, because the budget for the remedy ``Conclude`` is spent.
+        """Let the run continue without the remedy ``Conclude``, because a budget is spent.
 
-        ``Conclude`` only saves tokens, so the spent budget must not end the run. All candidates with this remedy are
-        dropped.
+        All candidates with this remedy are dropped.
         """
         self.violations.pass_over_conclusions()
         self._go_on_without_remedy()
 
     def _pass_over(self, best: Candidate) -> None:
-        """Leave the text with the violation *best* unchanged, because no remedy is left for it.
-
-        The monitor allows an unverified answer. It interrupts no more in this run.
-        """
+        """Leave the text with the violation *best* unchanged. Its monitor interrupts no more in this run."""
         self.violations.pass_over(best.ref.monitor)
         self._go_on_without_remedy()
 
@@ -781,9 +763,9 @@ class Core:
             self._go_on()
 
     def _withhold(self) -> None:
-        """Cut the text that gates still hold back, and the refuted text of gating monitors, because the run ends early.
+        """Cut the text that gates still hold back, because the run ends early.
 
-        The violations of the candidates are recorded first. Without gates, do nothing.
+        The violations of the candidates are recorded first. Without gates, this does nothing.
         """
         if not self.gates.holding:
             return
@@ -799,7 +781,7 @@ class Core:
     def _give_up(self, best: Candidate, reason: str) -> None:
         """End the run as ``abstained`` for *reason*, and record *best*. At most the text before its segment is kept.
 
-        If the segment is a tool call, at most the text before the first call of the turn is kept.
+        If the segment is a structured tool call, at most the text before the first call is kept.
         """
         todo = plan_surrender(best, self.transcript.first_call)
         self.violations.acted(best, todo)

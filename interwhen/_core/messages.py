@@ -1,7 +1,6 @@
 """Facts, which are the input of the core, and orders, which are its output.
 
-They are msgspec structs, because some are created for each line, and a frozen dataclass takes ten times as long to
-create. Facts have tags, because a journal stores them: renaming a fact changes the schema of the journal.
+A journal stores the facts with their tags: renaming a fact changes the schema of the journal.
 """
 
 from __future__ import annotations
@@ -79,8 +78,7 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     seconds: float = 0.0
     """The time that a fork took; 0 for a parser."""
     reply: str | Reply | None = None
-    """The reply of the fork that the claims were read from, which a resumed run reads again; ``None``: a parser read
-    the segment."""
+    """The reply of the fork that the claims were read from; ``None``: a parser read the segment."""
     unread: tuple[Span, ...] = ()
     """Spans that the monitor's recognizer found and that no claim covers."""
     queued: float = 0.0
@@ -99,10 +97,10 @@ class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=Tru
     """The time that the job took."""
     queued: float = 0.0
     """The part of ``seconds`` before the check began in its worker, or before the model of a fork was asked. The core
-    ignores it, and ``worker``."""
+    ignores it."""
     worker: str = ""
     """Where the check ran: ``loop``, or the thread or process, such as ``thread 4711``; for a failed fork, ``model`` or
-    ``local``. Empty: inline, or it never began."""
+    ``local``. Empty: inline, or it never began. The core ignores it."""
 
 
 class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -152,9 +150,8 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     """The number of tokens that still fit into the context window, at least 1; ``None``: not known, or not needed for
     the first request."""
     resamples: int = 0
-    """How many of the last remedies, without a break, were resamples. After a new sample of ``Auto``, it is the
-    ``heat`` of its plan. If it is not 0, the temperature of a greedy model is raised, because it would write the same
-    text again."""
+    """How many of the last remedies, without a break, were resamples. After a new sample of ``Auto``, the ``heat`` of
+    its plan. If it is not 0, the temperature of a greedy model is raised."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):

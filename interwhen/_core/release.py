@@ -1,7 +1,7 @@
 """The release rule: it says, from the outcome of a check, whether the checked text or tool call is shown.
 
-The rule is one table and one pure function; a test compares the table with docs/release.md. This module also contains
-:class:`Gates`, which decides how much text the reader may see, and the making of the certificate.
+This module also contains :class:`Gates`, which decides how much text the reader may see, and the making of the
+certificate. A test compares the table of the rule with docs/release.md.
 """
 
 from __future__ import annotations
@@ -33,23 +33,19 @@ from interwhen._types.verdicts import (
 )
 
 Kind = Literal["pass", "unknown", "failure", "violation"]
-"""How a check ended. ``failure``: there is no verdict, because the check raised, timed out, lost its worker, was
-cancelled or skipped, or its extractor or ``prepare`` failed."""
+"""How a check ended. ``failure``: there is no verdict, for example because the check raised or was skipped."""
 Way = Literal["gating", "live", "observe"]
 """How a monitor delivers text. ``gating``: it holds the text back until its checks have ended. ``live``: it shows the
 text at once, and a violation may cut it. ``observe``: it shows the text at once, and a violation cuts nothing."""
 Fate = Literal["released", "shown", "held", "retracted"]
 """What happens to checked text. ``released``: this monitor lets it be shown. ``shown``: it was not held back, and
-stays. ``held``: it is not shown. ``retracted``: it was not held back, and is cut. Refuted text that feedback then
-answers is neither held nor cut."""
+stays. ``held``: it is not shown. ``retracted``: it was not held back, and is cut."""
 
 
 class ReleaseRule(NamedTuple):
     """An entry of the release table: the fate of a text after its check (shown, held, retracted, ...).
 
-    It is ``fate``, unless the monitor's option named ``option`` has the value ``value``: then it is ``otherwise``. For
-    ``on_error``, the value after the last try counts (``Retry.then``); where it is missing, ``unproven="closed"`` makes
-    it ``closed``.
+    It is ``fate``, unless the monitor's option named ``option`` has the value ``value``: then it is ``otherwise``.
     """
 
     fate: Fate
@@ -75,8 +71,8 @@ TABLE: Table = {
     ("violation", "live"): ReleaseRule("retracted"),
     ("violation", "observe"): ReleaseRule("shown"),
 }
-"""The release rule. If text is ``held`` or ``retracted``, the remedy follows a violation. After any other kind of
-outcome, the run usually ends as ``abstained``."""
+"""The release rule. If text is ``held`` or ``retracted``, the remedy follows a violation; another outcome usually ends
+the run as ``abstained``."""
 
 _WAYS: Mapping[Delivery, Way] = {
     "observe": "observe",
@@ -108,7 +104,7 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
     """Return the fate of a text (shown, held, retracted, ...) whose check ended as *kind*.
 
     *way* is the group of the monitor's delivery (``gating``, ``live`` or ``observe``), and *unproven* and *on_error*
-    are its options. If *on_error* gives no value and *unproven* is ``closed``, the monitor is closed for failures, too.
+    are its options.
     """
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:
@@ -118,10 +114,7 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
 
 
 def _at_last(unproven: Ending, on_error: OnError) -> Ending | None:
-    """Return the policy when the last try has failed, ``open`` or ``closed``; ``None``: the delivery decides.
-
-    A monitor with ``unproven="closed"`` is closed for failures too, unless ``on_error`` says something else.
-    """
+    """Return the policy when the last try has failed, ``open`` or ``closed``; ``None``: the delivery decides."""
     policy = on_error.then if isinstance(on_error, Retry) else on_error
     return policy or ("closed" if unproven == "closed" else None)
 
@@ -175,10 +168,9 @@ class OpenChecks(Protocol):
         ...
 
     def first_unclear(self, monitor: int, /) -> int | None:
-        """Return the start of the first segment of *monitor* whose checks have all ended, and that is not clear.
+        """Return the start of the first segment of *monitor* whose checks have all ended, and not all passed.
 
-        It is clear if each check passed, or its claim is in reasoning that feedback in the trace answers. ``None``:
-        there is none.
+        A claim in reasoning that feedback answers counts as passed. ``None``: there is no such segment.
         """
         ...
 
@@ -215,8 +207,7 @@ class Gates:
     ) -> None:
         """Start with the frontier at 0. Events are added to *events*.
 
-        *passes_silent_text* is false for runs of an old version, in which the frontier did not pass text in which the
-        slowest monitor found no segment, until a check of that monitor ended.
+        *passes_silent_text* is false for runs of an old version of the rules.
         """
         self.frontier = 0
         """The offset up to which every due check of a required monitor has passed, or feedback answers the refuted
@@ -273,8 +264,7 @@ class Gates:
     def settled(self, refuted: Mapping[int, int] = _NOTHING) -> int:
         """Return the offset up to which no gating monitor has an incomplete, open or refuted segment.
 
-        A run that ends early may keep the text up to this offset. *refuted* maps a monitor to the start of its first
-        refuted segment. A ``final`` monitor limits only the answer.
+        *refuted* maps a monitor to the start of its first refuted segment. A ``final`` monitor limits only the answer.
         """
         settled = self._settled()
         for number in self._gating:
@@ -298,10 +288,7 @@ class Gates:
         return self._cleared(monitor, self._checks.first_unclear(monitor))
 
     def _cleared(self, monitor: int, unclear: int | None) -> int:
-        """Return the offset up to which *monitor* has no open and no incomplete segment.
-
-        The result is at most *unclear*, the start of a segment that did not pass, if it is given.
-        """
+        """Return the offset up to which *monitor* has no open or incomplete segment; at most *unclear*, if given."""
         cleared = self._intake.hold(monitor)
         opened = self._checks.first_open(monitor)
         if opened is not None and opened < cleared:
@@ -326,8 +313,7 @@ def unverified_reasons(
 ) -> tuple[UnverifiedReason, ...]:
     """Return the reasons, from *finish_reason* and the checks, why the text is not verified; empty if there are none.
 
-    Reasons are also: no finish reason, no required monitor, and a required monitor that passed no text. *records* are
-    the checks on the returned text, and *refuted* are the spans of reasoning that feedback answers.
+    *records* are the checks on the returned text, and *refuted* are the spans of reasoning that feedback answers.
     """
     found = []
     if finish_reason not in ENDED_WELL:
@@ -363,8 +349,8 @@ def certificate(
 ) -> Certificate:
     """Return the certificate of the text of *transcript*, for which :func:`unverified_reasons` has found no reason.
 
-    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers. *hid_reasoning*
-    tells whether the server did not send all reasoning. The name of the model is left empty.
+    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers. The name of the
+    model is left empty.
     """
     good = _good(records, refuted)
     covered = _covered(good)
@@ -387,7 +373,7 @@ def judges_answer(
 ) -> bool:
     """Tell whether a check that passed shows that the answer itself is right.
 
-    *records* are the checks on the text of *transcript*, and *refuted* the spans of reasoning that feedback answers.
+    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers.
     """
     return any(_answers(record, transcript, monitors) for record in _good(records, refuted))
 
@@ -397,7 +383,7 @@ def coverage_reason(
 ) -> tuple[UnverifiedReason, ...]:
     """Return one reason if the claims that passed cover less of the text than *least*, a share from 0 to 1; else none.
 
-    *records* are the checks on the text of *transcript*, and *refuted* the spans of reasoning that feedback answers.
+    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers.
     """
     share = _share(_covered(_good(records, refuted)), transcript.length)
     if share >= least:
@@ -431,9 +417,7 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
 def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
     """Tell whether *record* is a pass that shows that the answer itself is right.
 
-    The verdict and its monitor must have the scope ``answer``. The claim must be in the answer phase, because a right
-    value in the reasoning does not prove the answer. The monitor must be required: what an optional monitor refutes
-    does not make a result unverified, so what it passes proves nothing.
+    The verdict and its required monitor must have the scope ``answer``, and the claim must be in the answer phase.
     """
     verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
     if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:

@@ -1,9 +1,8 @@
 """Incremental scanners. Each scanner finds the segments of one trigger, however the text is split into chunks.
 
-A scanner continues to read the transcript where it stopped. It may be called after every chunk, or only after chunks
-with one of its ``wakes`` characters; the segments are the same. To be able to go back, it keeps a stack of *borders*. A
+A scanner continues to read the transcript where it stopped. To be able to go back, it keeps a stack of *borders*. A
 border is a pair: the start of a segment, and the trace length at which the scanner knew this start. A rewind removes
-the borders that were known only at a greater length than the trace has now. Then it reads the last segment again.
+the borders that were known only at a greater length than the trace has now, and reads the last segment again.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Scanner:
         return self.start
 
     reads_on: bool = True
-    """Whether a segment that is ended early would include the text directly after it. If so, a cut there tears it."""
+    """Whether a segment that is ended early would include the text directly after it."""
 
     reads_calls: bool = False
     """Whether the segments are tool calls."""
@@ -82,8 +81,7 @@ class Scanner:
     def flush(self, transcript: Transcript) -> Iterator[Span]:
         """Yield the remaining segments, including the current one, unless it is blank.
 
-        Something ends it here: the end of the phase or the stream, feedback, or a structured tool call. The next
-        segment begins at the end of the trace.
+        The next segment begins at the end of the trace.
         """
         yield from self.finish(transcript)
         rest = self._trimmed(transcript, self.start, transcript.length)
@@ -131,7 +129,7 @@ class Scanner:
 class LineScanner(Scanner):
     """Finds lines that are not blank. Each group of ``every`` such lines is one segment.
 
-    A group is smaller if something ends it early: feedback, a tool call, the end of the phase or of the stream.
+    A group may end early, for example at feedback or a tool call.
     """
 
     __slots__ = (
@@ -185,8 +183,7 @@ def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], fr
 class JoinedLineScanner(Scanner):
     """Finds lines that are not blank. A line that begins with a word of *joins* continues the line before it.
 
-    Both lines are then one segment, but a third line is not joined to them. A word of *joins* may also be a single
-    sign, such as ``=``.
+    Both lines are then one segment, but a third line is not joined to them.
     """
 
     __slots__ = (
@@ -212,7 +209,7 @@ class JoinedLineScanner(Scanner):
         """Whether the next line belongs to the held line."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each line as soon as the beginning of the next line shows that the next line does not continue it.
+        """Yield each line as soon as the next line shows that it does not continue it.
 
         A line that is continued is yielded together with the next line, when that line ends.
         """
@@ -250,10 +247,7 @@ class JoinedLineScanner(Scanner):
                 yield self._release(base + known)
 
     def finish(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the complete lines, also the last one, unless the rest of the text begins with a word that joins it.
-
-        The end of the text counts as the end of that word.
-        """
+        """Yield the complete lines, also the last one, unless the rest of the text begins with a word that joins it."""
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
             text = transcript.slice(self.pos, transcript.length)
@@ -266,7 +260,7 @@ class JoinedLineScanner(Scanner):
     def _release(self, known_at: int) -> Span:
         """Return the held line, hold no line any more, and begin the next segment at the current line.
 
-        *known_at* is the trace length at which the line is known to be complete.
+        *known_at* is the trace length at which the line was known to be complete.
         """
         held = self._held
         assert held is not None
@@ -277,8 +271,8 @@ class JoinedLineScanner(Scanner):
     def _begins(self, found: re.Match[str], end: int) -> tuple[bool | None, int]:
         """Tell whether the line that begins with the match *found* joins the line before it.
 
-        Returns also the offset in the text up to which the decision needed to read. ``(None, 0)``: the text, which ends
-        at *end*, is too short to decide.
+        Also return the offset in the text up to which the decision read. ``(None, 0)``: the text, which ends at *end*,
+        is too short to decide.
         """
         signs, word = found.groups()
         if signs:
@@ -348,10 +342,7 @@ class WholeScanner(Scanner):
         return True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield nothing, because text alone never completes the segment.
-
-        The end of the phase, the end of the stream or a structured tool call does (:meth:`flush`).
-        """
+        """Yield nothing, because text alone never completes the segment."""
         self.pos = transcript.length
         return iter(())
 
@@ -359,7 +350,7 @@ class WholeScanner(Scanner):
 class CountScanner(Scanner):
     """Divides the text into parts of a fixed number of characters, without gaps.
 
-    A part is shorter if something ends it early: feedback, a tool call, the end of the phase or of the stream.
+    A part may end early, for example at feedback or a tool call.
     """
 
     reads_on = False
@@ -379,7 +370,7 @@ class CountScanner(Scanner):
         self._reset()
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining text, unless it is blank. It is not trimmed, so that there are no gaps between parts."""
+        """Yield the remaining text, unless it is blank. It is not trimmed."""
         yield from self.feed(transcript)
         start, end = self.start, transcript.length
         blank = self._trimmed(transcript, start, end) is None
@@ -396,8 +387,7 @@ class CountScanner(Scanner):
 class PollScanner(CountScanner):
     """Divides the text into parts. The function *length* chooses the length of each part when the part begins.
 
-    The arguments of *length* are the start of the part and the number of remedies so far. It returns a number of
-    characters; a number below 1 counts as 1.
+    It gets the start of the part and the number of remedies so far. A number below 1 counts as 1.
     """
 
     def __init__(self, length: Callable[[int, int], int]) -> None:
@@ -503,14 +493,11 @@ class MarkerScanner(Scanner):
         self.hot = True  # any character that is not a letter or digit may complete a marker
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the text before each marker that is certain: more text cannot turn it into a longer marker."""
+        """Yield the text before each marker that is certain, because more text cannot turn it into a longer marker."""
         return self._until(transcript, transcript.length - self._reach)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining text, split before each reflection marker, a word such as "Wait".
-
-        A marker at the very end of the text counts, too. Parts that are blank are left out.
-        """
+        """Yield the remaining text, split before each marker. A marker at the very end of the text counts, too."""
         yield from self._until(transcript, transcript.length)
         yield from super().flush(transcript)
 
@@ -615,9 +602,8 @@ _REACH = 200
 class FenceScanner(Scanner):
     """Finds fenced code blocks: from an opening fence to the next line that holds only a closing fence.
 
-    Both fences are part of the block. The rules are those of CommonMark, with three exceptions. Any indentation is
-    allowed, because models indent blocks in lists in many ways. A line of more than 200 characters is no fence. A block
-    without a closing fence is not found.
+    Both fences are part of the block. The rules are mostly those of CommonMark, but any indentation is allowed, and a
+    block without a closing fence is not found.
     """
 
     wakes = "\n"

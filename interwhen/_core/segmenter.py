@@ -76,7 +76,7 @@ class Due(NamedTuple):
 def scanner_for(trigger: Trigger, offer: ToolOffer | None = NO_OFFER) -> Scanner:
     """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger with invalid values.
 
-    *offer* is what the request says about tool calls; ``None``: only calls between tags are found, as in old journals.
+    *offer* is what the request says about tool calls; ``None``: only calls between tags are found.
     """
     _refuse_useless(trigger)
     match trigger:
@@ -225,14 +225,14 @@ class Intake:
 
         *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
         scanners are called after every chunk. *offer* is what the request says about tool calls. *knows_tears* is false
-        for runs of an old version, in which a segment that continues after feedback did not know which of its lines
-        were cut in the middle. Raises :class:`UsageError` if the trigger of a monitor has invalid values.
+        for runs of an old version of the rules. Raises :class:`UsageError` if the trigger of a monitor has invalid
+        values.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
         self.plain = True
-        """Whether the last text of the model was added unchanged to the current phase. False for a text that changed
-        the phase or was searched for think tags, and for a tool call."""
+        """Whether the last text of the model was added unchanged to the current phase. False, for example, for a tool
+        call."""
         self._scanner_of = {number: shared for shared in self.scanners for number in shared.monitors}
         self._tags = ThinkTags(tags, phase) if tags is not None else None
         self._tags_done = False
@@ -278,8 +278,8 @@ class Intake:
     def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
         """Add *call*, a structured tool call of the model with *tokens* tokens; return the segments that are complete.
 
-        They are the segments before the call, which end here, and the call itself if a monitor reads calls. The call
-        also ends the reasoning, and no think tag is recognised after it.
+        They are the segments before the call, and the call itself if a monitor reads calls. The call also ends the
+        reasoning.
         """
         self.plain = False
         dues: list[Due] = []
@@ -327,8 +327,8 @@ class Intake:
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
         """Yield the incomplete segments, each with the offset up to which its words are certain.
 
-        The last two words are uncertain: the model may still add a digit to a number, or an operator to an equation. A
-        segment without other words is left out. If the stream is probably *dead*, all words are certain.
+        The last two words are uncertain, because the model may continue them. A segment without other words is left
+        out. If the stream is probably *dead*, all words are certain.
         """
         for shared in self._active:
             span = shared.scanner.begun(self.transcript)
@@ -346,10 +346,7 @@ class Intake:
         self._plan()
 
     def keep_held(self) -> None:
-        """Add the text that was held back as a possible half tag to the trace, because the run ends.
-
-        This text is not scanned for segments.
-        """
+        """Add the text that was held back as a possible half tag to the trace, without a search for segments."""
         if self._tags is not None:
             for part in self._tags.drain():
                 self.transcript.append(part.text, self.owed)
@@ -359,8 +356,8 @@ class Intake:
     def credit(self, tokens: int) -> None:
         """Correct the number of tokens of the last text by *tokens* (which may be negative), as the server counted.
 
-        If there are tokens that no text has been given yet, or if there is no text, :attr:`owed` changes instead. No
-        number falls below 0: the texts before the last one get what is left.
+        If some tokens belong to no text yet, or if there is no text, :attr:`owed` changes instead. No number falls
+        below 0.
         """
         if self.owed or not self.transcript.credit(tokens):
             self.owed = max(self.owed + tokens, 0)
@@ -373,7 +370,7 @@ class Intake:
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
-        """Tell the trigger :class:`Polls` that one more remedy was used: its next segments may have other lengths."""
+        """Count one more remedy for the trigger :class:`Polls`: its next segments may have other lengths."""
         for shared in self.scanners:
             if isinstance(shared.scanner, PollScanner):
                 shared.scanner.remedied()
@@ -424,9 +421,8 @@ class Intake:
     def insert(self, text: str, origin: Origin, *, torn: bool = False) -> Iterable[Due]:
         """Add *text* that interwhen wrote, at the end of the trace, and return the segments that are complete now.
 
-        *origin* is ``repair``, which is part of the current segment, or ``feedback``, which ends it and belongs to no
-        segment (except a whole phase or an open tool call, which continues after it). *torn*: the trace was just cut in
-        the middle of a line.
+        A ``repair`` is part of the current segment. ``feedback`` ends it and belongs to no segment, except a whole
+        phase or an open tool call, which continues after it. *torn*: the trace was just cut in the middle of a line.
         """
         if origin != "feedback":
             self.transcript.insert(text, origin)
@@ -480,8 +476,8 @@ class Intake:
     def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
         """Add *text* of *phase*, which has *tokens* tokens, and return the segments that are complete now.
 
-        The server sends the reasoning in a separate field. So think tags in the text are not recognised from now on;
-        text that was held back as a possible half tag is added first. A change of the phase ends the segments.
+        The server sends the reasoning in a separate field, so think tags in the text are not recognised from now on. A
+        change of the phase ends the segments.
         """
         self.plain = False
         dues: list[Due] = []

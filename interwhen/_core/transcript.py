@@ -33,10 +33,7 @@ class TextRun(NamedTuple):
 
 
 class Transcript:
-    """The trace of one run: all text that has not been cut.
-
-    Appending is O(1), reading a span is O(log pieces + length of the span), and a cut is O(length of the removed text).
-    """
+    """The trace of one run: all text that has not been cut."""
 
     __slots__ = (
         "_first",
@@ -72,8 +69,7 @@ class Transcript:
         self.length = 0
         """The length of the trace in characters."""
         self.kept_until = 0
-        """The smallest offset of a cut since this value was last set. A reader of the trace sets it to the length, and
-        later finds here up to where the text is still the same."""
+        """The smallest offset of a cut since a reader of the trace last set this value to the length of the trace."""
         self.kept_tokens = 0
         """The tokens of the model in the trace, with those that arrived without text."""
         self._first: Phase = phase
@@ -93,8 +89,7 @@ class Transcript:
         """The spans of feedback on refused tool calls, with these calls. The calls were cut."""
 
         self.conclusions: list[tuple[Span, str]] = []
-        """The spans of text with which we ended the reasoning, each with the text to send to a model that continues by
-        an extra turn."""
+        """The spans of text with which we ended the reasoning, each with the text of an extra turn to send instead."""
 
     @property
     def phase(self) -> Phase:
@@ -124,7 +119,7 @@ class Transcript:
     def credit(self, tokens: int) -> bool:
         """Add *tokens* (which may be negative) to the count of the last text. Returns whether there is any text.
 
-        No count falls below 0: what is left is subtracted from the texts before.
+        No count falls below 0; the texts before the last one get the rest.
         """
         at = len(self._tokens) - 1
         while at >= 0:
@@ -162,8 +157,8 @@ class Transcript:
     def conclude(self, text: str, answer_at: int, tag: int, ask: str) -> None:
         """End the reasoning by writing *text*. The answer begins at offset *answer_at* of *text*.
 
-        The closing tag is the *tag* characters before that offset (0: there is no tag). *ask* is the text to send
-        instead to a model that continues by an extra turn.
+        The closing tag is the *tag* characters before that offset (0: there is no tag). A model that continues by an
+        extra turn gets *ask* instead.
         """
         start = self.length
         self.conclusions.append((Span(start, start + len(text)), ask))
@@ -293,8 +288,8 @@ class Transcript:
     def _ask(self, start: int) -> str | None:
         """Return the text that replaces the text run at offset *start* for a model that continues by an extra turn.
 
-        ``None``: this text run is sent unchanged. Only the text that ends the reasoning is replaced. It may have
-        several text runs: the first one is replaced by the text of the extra turn, and the others by an empty string.
+        ``None``: this text run is sent unchanged. Only the text that ends the reasoning is replaced: its first text run
+        by the text of the extra turn, the others by an empty string.
         """
         at = bisect_right(self.conclusions, start, key=lambda entry: entry[0].start) - 1
         if at < 0 or start >= self.conclusions[at][0].end:
@@ -361,8 +356,7 @@ class TagPart(NamedTuple):
 class ThinkTags:
     """Finds the opening think tag (such as ``<think>``) at the start of the text, and the closing tag that ends it.
 
-    A tag may be split across chunks. Text that may be the start of a tag is held back until more text decides: at most
-    the length of one tag, and the white space before the opening tag.
+    A tag may be split across chunks. Text that may be the start of a tag is held back until more text decides.
     """
 
     __slots__ = ("_at_start", "_held", "_opening", "_unread", "closing", "phase")

@@ -66,9 +66,8 @@ def next_rung(auto: Auto, trouble: Trouble) -> int | None:
     """Return the position (from 0) of the next rung in ``auto.order``; ``None`` if the ladder has ended.
 
     If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted there,
-    the ladder stays on its rung as long as this rung may be repeated, because new samples help most; if these words can
-    be repaired, it goes back to the rung ``repair``. Only repetitions in a row count: words that were refuted, then
-    other words, then the first words again, are no repetition.
+    the ladder stays on its rung as long as this rung may be repeated; if these words can be repaired, it goes back to
+    the rung ``repair``.
     """
     order, at = auto.order, trouble.at
     if trouble.times > 1 and trouble.tried:
@@ -94,8 +93,8 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
     """Return the level of feedback number *number* (from 0) at one place.
 
-    The first one is one level below *most*, if there is a lower one, and later ones have the level *most*. If
-    *has_witness* is false, ``explain`` takes the place of a *most* of ``witness``.
+    The first one is one level below *most*, if there is a lower one, and later ones have the level *most*. Without a
+    witness, ``explain`` takes the place of ``witness``.
     """
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]
@@ -111,7 +110,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
     """Return the starts of the steps in ``[floor, end)``. A step is a line of the model that is not blank.
 
-    If there is only one line, its sentences count as steps. Think tags, structured tool calls and feedback are no
+    If there is at most one line, its sentences count as steps. Think tags, structured tool calls and feedback are no
     steps.
     """
     if floor >= end:
@@ -137,8 +136,8 @@ def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
 def back(starts: Sequence[int], steps: int) -> int | None:
     """Return the start of the step that is *steps* steps before the end: 1 is the last step.
 
-    *starts* are the starts of all steps, in order. If there are fewer than *steps*, return the first start; if there
-    are none, return ``None``.
+    *starts* are the starts of all steps, in order. If there are too few, return the first start; ``None``: there are
+    none.
     """
     return starts[max(len(starts) - steps, 0)] if starts else None
 
@@ -146,8 +145,7 @@ def back(starts: Sequence[int], steps: int) -> int | None:
 def premise_start(starts: Sequence[int], premises: Sequence[Span], number: int) -> int | None:
     """Return the start of the step that contains premise number *number*; 0 is the last premise.
 
-    *starts* are the starts of the steps, and *premises* the spans of the premises. The result is ``None`` if there is
-    no such premise or step.
+    ``None``: there is no such premise or step. *starts* are the starts of the steps, in order.
     """
     places = sorted({span.start for span in premises}, reverse=True)
     if number >= len(places):
@@ -187,8 +185,8 @@ class Ref(msgspec.Struct, eq=False):
 class Candidate(msgspec.Struct, frozen=True):
     """A violation, or an unproven claim, that may interrupt or end the run. ``span`` is its position in the trace.
 
-    ``violation`` is ``None`` if no remedy is possible: the release rule holds back or retracts the text because its
-    check proved nothing, or a gating monitor refuted a claim without a span. ``why`` gives the reason.
+    ``violation`` is ``None`` if no remedy is possible: the check proved nothing, or the refuted claim has no span.
+    ``why`` gives the reason.
     """
 
     span: Span
@@ -199,7 +197,7 @@ class Candidate(msgspec.Struct, frozen=True):
     def order(self, monitors: Sequence[Monitor]) -> tuple[int, int, bool, str, str, str]:
         """Return the sort key of this candidate: by position, then violations before unproven claims, then by names.
 
-        The order never depends on the time at which candidates were found, so that runs are reproducible.
+        It does not depend on time, so that runs are reproducible.
         """
         monitor = monitors[self.ref.monitor]
         return (
@@ -213,11 +211,10 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 def refutation(ref: Ref, violation: Violation) -> Candidate:
-    """Return the candidate for the claim of *ref*, which *violation* refuted.
+    """Return the candidate for the claim of *ref*, which *violation* refuted. It spans the wrong part of the claim.
 
-    It spans the wrong part of the claim. If ``violation.where`` is not inside the claim, the verifier made an error:
-    then the candidate spans the whole claim, and has no repair. If the claim has no span, the candidate spans the
-    segment.
+    If ``violation.where`` is not inside the claim, it spans the whole claim, and has no repair. If the claim has no
+    span, it spans the segment.
     """
     span = ref.span
     where = violation.where
@@ -244,16 +241,13 @@ COUNTS_PROMPTS = 3
 """The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
 KEEPS_ANSWERS = 6
 """The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there, and in
-which segments that continue after feedback know which of their lines were cut in the middle."""
+which segments that continue after feedback know their torn lines."""
 HOLDS_TORN_LINES = 7
-"""The first version of the rules in which a run does not end with the rest of a line that a gate has shown, and that
-another monitor has cut in the middle."""
+"""The first version of the rules in which a run does not end with the rest of a line that a gate has shown whole."""
 FORGETS_PLACES = 8
-"""The first version of the rules in which the record of a violation without a plan has no place. Before, it had the
-place of the violation that was planned last."""
+"""The first version of the rules in which the record of a violation without a plan has no place."""
 PASSES_SILENT_TEXT = 9
-"""The first version of the rules in which the frontier passes text in which a required monitor finds no segment, as
-soon as a check of any other required monitor ends."""
+"""The first version of the rules in which the frontier passes text in which a required monitor finds no segment."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
@@ -284,7 +278,7 @@ class RemedyPlan(NamedTuple):
     """Whether ``cut`` is in the middle of a line. Known only for :class:`EveryChars` and :class:`Polls`."""
     heat: int | None = None
     """For a new sample that the ladder orders: how many there were at this place, this one included; 1 if the cut is
-    before the refuted segment, as in a restart. ``None``: count the resamples in a row."""
+    before the refuted segment. ``None``: count the resamples in a row."""
 
     @property
     def goes_on(self) -> bool:
@@ -305,12 +299,10 @@ def plan(
     """Return the plan of the remedy of *monitor* for *candidate*. For ``Auto``, only that of a refuted tool call.
 
     The plan for a candidate without a violation is to abstain. Feedback is written with *template*, and may quote
-    *wrong_text*, the refuted text. *again*: the same words were refuted at this position before, so ``Repair`` is
-    replaced by its ``otherwise``. So it is, unless *cuts*, if a repair would cut a number or a name short; *cuts* is
-    true for runs of version 0 of the rules.
+    *wrong_text*, the refuted text. ``Repair`` is replaced by its ``otherwise`` if *again* is true (the same words were
+    refuted at this position before), or if the repair would cut a number or a word short and *cuts* is false.
 
-    A refuted tool call is cut together with all other calls of its turn, from offset *first_call* on. The model writes
-    the whole turn again, so that no call is made twice.
+    A refuted structured tool call is cut with all calls from offset *first_call* on, so that no call is made twice.
     """
     if candidate.ref.segment.call is not None:
         return _plan_call(candidate, monitor, template, wrong_text, first_call)
@@ -328,7 +320,7 @@ def plan(
 def plan_surrender(candidate: Candidate, first_call: int) -> RemedyPlan:
     """Return the plan that ends the run as abstained, with a cut before the segment of *candidate*.
 
-    If the segment is a tool call, the cut is before *first_call*, the first call of the turn.
+    If the segment is a structured tool call, the cut is at *first_call* at the latest.
     """
     segment = candidate.ref.segment
     start = segment.span.start
@@ -425,7 +417,7 @@ class Violations:
         *,
         continues_reasoning: bool = False,
     ) -> None:
-        """Start without candidates. *intake* has the text, and *rules* is the version of the rules for remedies.
+        """Start without candidates. *intake* has the text, and *rules* is the version of the rules.
 
         *continues_reasoning*: the model can continue inside the reasoning after a cut.
         """
@@ -459,12 +451,11 @@ class Violations:
         self._passed_over: set[int] = set()
         """The monitors that interrupt no more, because no remedy was left for them."""
         self._written: dict[tuple[int, str], int] = {}
-        """How often the same text was written at the same cut. Only version 0 of the rules uses this, to detect
-        repetition."""
+        """How often the same text was written at the same cut. Only version 0 of the rules uses this."""
         self._candidates: list[Candidate] = []
         self._answered: list[tuple[Span, int]] = []
-        """The refuted segments that stay in the trace because feedback answers them, each with the number of the
-        monitor that refuted it. Sorted by their ends."""
+        """The refuted segments that stay in the trace because feedback answers them, sorted by their ends, each with
+        the number of the monitor that refuted it."""
         self._acted: list[ViolationRecord] = []
         """The violations that got a remedy, in the order of the remedies."""
         self._noted: dict[tuple[str, str, Span], ViolationRecord] = {}
@@ -473,11 +464,11 @@ class Violations:
         """The cache of :meth:`first`: the list it searched, how many entries of it, and the result."""
 
     def __bool__(self) -> bool:
-        """Whether there is a candidate (a violation or unproven claim that may interrupt or end the run)."""
+        """Whether there is a candidate."""
         return bool(self._candidates)
 
     def add(self, candidate: Candidate) -> None:
-        """Add *candidate*, a violation or unproven claim that may interrupt or end the run."""
+        """Add *candidate*."""
         self._candidates.append(candidate)
 
     def first(self) -> Candidate | None:
@@ -505,7 +496,7 @@ class Violations:
     def is_answered(self, ref: Ref) -> bool:
         """Tell whether feedback in the trace already answers the text of the claim *ref*.
 
-        For a gating monitor only its own feedback counts, because feedback of another monitor is about another error.
+        For a gating monitor only its own feedback counts.
         """
         gated = gates(self._monitors[ref.monitor].delivery)
         return any(who == ref.monitor or not gated for _, who in self._answers(ref.span))
@@ -524,8 +515,7 @@ class Violations:
     def refuted(self) -> list[Span]:
         """Return the spans of refuted segments of the reasoning that feedback in the trace answers.
 
-        A claim inside such a span counts neither for the result of the run nor against it. Refuted segments of the
-        answer are not in the list. So a claim in the answer that a required monitor refuted keeps the run unverified.
+        A claim inside such a span counts neither for the result of the run nor against it.
         """
         return [span for span, _ in self._answered if self._is_reasoning(span)]
 
@@ -540,8 +530,7 @@ class Violations:
     def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
         """Tell whether feedback of a monitor other than number *monitor* already answers the text of *segment*.
 
-        The feedback stands after a refuted segment that covers *segment*. If that other monitor is gating, a refuted
-        segment with the same end is enough (except in runs under old rules).
+        If that other monitor is gating, a refuted segment with the same end is enough (except under old rules).
         """
         if any(who != monitor for _, who in self._answers(segment)):
             return True
@@ -563,11 +552,9 @@ class Violations:
     def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
         """Return the plan of the remedy for *best*, and why it must not be carried out; ``None`` if it may be.
 
-        There is a reason not to carry it out if a budget is spent, if the same words were refuted too often, or if the
-        ladder has ended (no remedy of it is left). If the ladder has ended, the plan is to end the run as abstained.
-        Each call counts a refutation of the words of *best*, unless *best* is an unproven claim or its remedy is
-        ``Conclude``. It also records the rung that a ladder uses. So call it once for each remedy. Without *goes_back*,
-        a ladder does not cut text before the segment of *best*.
+        The reason may be a spent budget, too many refutations of the same words, or the end of the ladder, whose plan
+        is to abstain. Each call counts a refutation and records the rung that a ladder uses, so call it once for each
+        remedy. Without *goes_back*, a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
         intake = self._intake
@@ -602,9 +589,8 @@ class Violations:
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
-        Also return how often the same words were refuted at this place. The plan is ``None`` if the ladder has ended.
-        *times* is this number at the position of *best*; if its answer follows a reasoning, the number in all answers
-        of the run is returned if it is larger. *violation* is that of *best*.
+        The plan is ``None`` if the ladder has ended. Also return how often the same words were refuted: *times*, or the
+        number in all answers of the run if the answer rests on reasoning and this number is larger.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -630,10 +616,7 @@ class Violations:
         return self._plan_rung(best, violation, auto, rung, number, streak, starts), times
 
     def _streak(self, best: Candidate, place: int) -> int:
-        """Record that the words of *best* were refuted at *place*.
-
-        Return how often in a row the same words were refuted there, including this time.
-        """
+        """Record that the words of *best* were refuted at *place*. Return how often in a row, this time included."""
         key, words = (best.ref.monitor, place), " ".join(best.ref.text.split())
         last, count = self._streaks.get(key, ("", 0))
         count = count + 1 if words == last else 1
@@ -653,7 +636,6 @@ class Violations:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
         *times*: how often in a row the same words were refuted there. *starts*: where the steps before *best* start.
-        The rung ``restart`` adds one to the number of restarts of the run.
         """
         match rung:
             case "repair":
@@ -678,10 +660,8 @@ class Violations:
     def _cut_for_sample(self, best: Candidate, starts: Sequence[int], times: int) -> int:
         """Return where to sample again: at the segment of *best*, or at a premise in the reasoning before an answer.
 
-        *times*: how often in a row the same words were refuted here. The same wrong answer may follow from the
-        reasoning again. So the next sample begins at the last premise that the claim names, and the sample after that
-        at the premise before. Without premises, only the answer is sampled: that is cheap, and a restart removes
-        reasoning.
+        *times*: how often in a row the same words were refuted here. From the second time on, the sample may begin at
+        a premise that the claim names, the last one first.
         """
         segment = best.ref.segment.span
         reasoning = [at for at in starts if self._transcript.phase_at(at) == "reasoning"]
@@ -707,10 +687,7 @@ class Violations:
         return RemedyPlan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
 
     def _rests_on_reasoning(self, segment: Span) -> bool:
-        """Tell whether *segment* is in an answer after reasoning to which the ladder may go back.
-
-        It may not if the model cannot continue inside the reasoning, or if the remedy ``Conclude`` ended the reasoning.
-        """
+        """Tell whether *segment* is in an answer after reasoning to which the ladder may go back."""
         transcript = self._transcript
         may_cut = self._goes_back and self._continues_reasoning and not transcript.conclusions
         if not may_cut or transcript.phase_at(segment.start) != "answer":
@@ -720,7 +697,7 @@ class Violations:
     def _reasoning_end(self) -> int:
         """Return the end of the text of the reasoning, before the closing tag.
 
-        It is 0 if there is no reasoning, and the end of the trace if the answer has not begun.
+        If the answer has not begun, it is the end of the trace.
         """
         transcript = self._transcript
         end = next((at for at, phase in reversed(transcript.phases) if phase == "answer"), transcript.length)
@@ -729,9 +706,8 @@ class Violations:
     def _floor(self, segment: Span) -> int:
         """Return the offset below which the ladder does not cut for a violation in *segment*.
 
-        It is the end of earlier structured tool calls, of feedback on refused calls, and of ended reasoning. If the
-        model cannot continue inside the reasoning, a violation in the answer does not cut into it. If the ladder may
-        not go back, it is the start of *segment*.
+        It is after structured tool calls, feedback on refused calls, and reasoning that we ended. If the model cannot
+        continue inside the reasoning, a violation in the answer does not cut into it.
         """
         if not self._goes_back:
             return segment.start
@@ -743,7 +719,7 @@ class Violations:
         return max(fixed, default=0)
 
     def may_pass_over(self, best: Candidate) -> bool:
-        """Tell whether *best* may stay in the text without a remedy. The caller knows that no remedy is left for it.
+        """Tell whether *best*, for which no remedy is left, may stay in the text.
 
         It may for a violation whose monitor interrupts and has the remedy ``Auto(end="unverified")``.
         """
@@ -752,10 +728,7 @@ class Violations:
         return ends and best.violation is not None and monitor.delivery == "interrupt"
 
     def pass_over(self, monitor: int) -> None:
-        """Let *monitor* (a number) interrupt no more, and record its violations as violations without a remedy.
-
-        Its unproven claims are dropped without a record.
-        """
+        """Let *monitor* (a number) interrupt no more, and record its violations as violations without a remedy."""
         self._passed_over.add(monitor)
         standing, self._candidates = self._candidates, []
         for other in standing:
@@ -769,10 +742,7 @@ class Violations:
         return monitor in self._passed_over
 
     def _overspent(self, todo: RemedyPlan, times: int) -> str | None:
-        """Return a text about the budget that forbids *todo*; ``None``: no budget forbids it.
-
-        *times*: how often the same words were refuted at this position.
-        """
+        """Return a text about the budget that forbids *todo*; ``None``: no budget forbids it."""
         if not todo.goes_on:
             return None
         budgets = self._budgets
@@ -787,7 +757,7 @@ class Violations:
     def acted(self, candidate: Candidate, todo: RemedyPlan) -> ViolationRecord:
         """Record that the remedy *todo* is carried out for *candidate*, and return the record.
 
-        An unproven claim is not a violation. It ends the run, and becomes one of the unverified reasons of the result.
+        An unproven claim is not a violation, so it is stored as an unverified reason of the result.
         """
         record = self.record(candidate, interrupted=True, todo=todo)
         if self._rules >= KNOWS_PLACES:
@@ -802,10 +772,10 @@ class Violations:
         return record
 
     def begin(self, best: Candidate, todo: RemedyPlan) -> bool:
-        """Add one to the number of remedies, because the remedy *todo* for *best* begins; the run continues after it.
+        """Count the remedy *todo* for *best*, after which the run continues.
 
-        If feedback answers the segment of *best*, candidates in the same text are dropped. Returns whether the frontier
-        may pass the segment: it is reasoning that stays in the trace because feedback answers it.
+        If feedback answers the segment of *best*, the candidates that it answers are dropped. Returns whether the
+        frontier may pass the segment: it is reasoning that stays in the trace because feedback answers it.
         """
         if todo.heat is not None:
             self.resamples = todo.heat
@@ -829,8 +799,7 @@ class Violations:
     def conclude(self, candidate: Candidate, at: int) -> None:
         """Record that the reasoning was ended at offset *at* for *candidate*.
 
-        This adds a reason why the result is unverified, and drops the other candidates with the remedy ``Conclude``.
-        The segment of *candidate* itself may be right.
+        This adds a reason why the result is unverified, and drops the candidates with the remedy ``Conclude``.
         """
         monitor = self._monitors[candidate.ref.monitor]
         why = f"the reasoning was stopped early: {candidate.why}"
@@ -840,8 +809,7 @@ class Violations:
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
         """Drop the candidates whose monitor has the remedy ``Conclude``, and record their violations without a remedy.
 
-        The candidate *but* and unproven claims are dropped without a record. A candidate is a violation or unproven
-        claim that may interrupt the run.
+        The candidate *but* and unproven claims are dropped without a record.
         """
         standing, self._candidates = self._candidates, []
         for other in standing:
@@ -853,8 +821,7 @@ class Violations:
     def cut(self, to: int) -> None:
         """Forget the candidates, answered segments and conclusions in the text from offset *to* on.
 
-        Records of violations stay. Feedback begins where its segment ends, so a segment that ends at *to* loses its
-        feedback.
+        Records of violations stay.
         """
         while self.concluded and (span := self.concluded[-1].span) is not None and span.end >= to:
             self.concluded.pop()
@@ -902,10 +869,7 @@ class Violations:
         return (*self._acted, *ordered)
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: RemedyPlan | None = None) -> ViolationRecord:
-        """Return the record of *candidate* and of its remedy *todo* (``None``: no remedy). It is not stored.
-
-        *interrupted*: the candidate could interrupt the run.
-        """
+        """Return the record of *candidate* and of its remedy *todo* (``None``: no remedy). It is not stored."""
         monitor = self._monitors[candidate.ref.monitor]
         violation = candidate.violation
         return ViolationRecord(
@@ -931,8 +895,7 @@ class RefutationCounts:
     """Counts how often the same words are refuted at the same position, to detect a model that repeats itself.
 
     The position is the number of characters of the trace before the segment, without white space, feedback, and refuted
-    segments that feedback answers. Feedback and answered segments are left out, because each repetition adds more of
-    them. A new sample with other words is not a repetition.
+    segments that feedback answers.
     """
 
     __slots__ = ("_answered", "_marks", "_times", "_transcript")
@@ -948,8 +911,7 @@ class RefutationCounts:
     def met(self, candidate: Candidate) -> tuple[int, int]:
         """Record that the words of *candidate* were refuted. Return how often this happened, and the position.
 
-        The number includes this time, and counts only the same words of the same monitor at the same position. The
-        position is the number of characters before the segment, without white space, feedback and answered segments.
+        The number includes this time, and counts the same words of the same monitor at the same position.
         """
         ref = candidate.ref
         place = self._place(ref.segment.span.start)
@@ -960,7 +922,7 @@ class RefutationCounts:
     def met_answer(self, candidate: Candidate) -> int:
         """Record that the words of *candidate*, which is in the answer, were refuted.
 
-        Return how often the same monitor has refuted the same words in answers, including this time.
+        Return how often the same monitor has refuted the same words in answers, this time included.
         """
         key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1

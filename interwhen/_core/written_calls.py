@@ -17,7 +17,7 @@ from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.scanners import Scanner
 from interwhen._core.transcript import Transcript
 from interwhen._types.models import Prompt
-from interwhen._types.segments import CallFormat, Span, ToolCall, WrittenCalls
+from interwhen._types.segments import CallFormat, Span, ToolCall, WrittenCalls, unique
 from interwhen._types.triggers import DEFAULT_TAGS, ToolCalls
 
 # What a request says about tool calls: the tools that it offers, and how its prompt shows calls in text.
@@ -39,8 +39,7 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
     """Return what *prompt* and *extra*, the additional fields of the request's body, say about tool calls.
 
     A system message, or a prompt that is a plain text, may describe tools: as JSON schemas, or as Python functions for
-    an agent that writes code. A message of the user is read only to see whether it asks for ``Action:`` lines. Results
-    of tools are not read, because other people may have written them.
+    an agent that writes code. A message of the user is read only to see whether it asks for ``Action:`` lines.
     """
     fields = _offered(extra)
     if isinstance(prompt, str):
@@ -54,10 +53,7 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
 
 
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
-    """Map each tool in the fields ``tools`` and ``functions`` of *extra* to the types of its parameters, by name.
-
-    The entries have the form of the chat API or of the Responses API. An entry without a name is skipped.
-    """
+    """Map each tool in the fields ``tools`` and ``functions`` of *extra* to the types of its parameters, by name."""
     found: dict[str, Mapping[str, str]] = {}
     for field in ("tools", "functions"):
         entries = extra.get(field)
@@ -87,10 +83,7 @@ def _described(text: str) -> dict[str, Mapping[str, str]]:
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
-    """Return at most 1,000 tools that *text* defines as Python functions, by name, each with its parameters' names.
-
-    The types of the parameters are not read: they are empty texts.
-    """
+    """Return at most 1,000 tools that *text* defines as Python functions, by name, each with its parameters' names."""
     found: dict[str, Mapping[str, str]] = {}
     for name, parameters in _first(_DEFINED.findall(text)):
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
@@ -107,10 +100,7 @@ def _asks_for_actions(text: str) -> bool:
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the tags around code, if *text* seems to define tools as Python functions for a loop of code; else none.
-
-    It must have the words "Thought" and "Observation", and a code block that begins with a function.
-    """
+    """Return the tags around code if *text* seems to define tools as Python functions for a code agent; else none."""
     if "Observation" not in text or "Thought" not in text or _CODE.search(text) is None:
         return ()
     return _TAGS
@@ -166,9 +156,8 @@ def read_written(
 ) -> WrittenCalls | None:
     """Return the calls in *text*, which a scanner found as *form*; ``None``: it is not a call.
 
-    A text that looks like a call and cannot be read gives a record with the ``problem`` and without calls. *offer* has
-    the tools of the request, whose types the arguments get. *tags* are the opening and closing tag around the call, for
-    formats that have them.
+    A text that looks like a call and cannot be read gives a record with the ``problem`` and without calls. The
+    arguments get the types of the tools in *offer*. *tags* are the tags around the call, for formats that have them.
     """
     if len(text) > LONGEST_JSON:
         return WrittenCalls(form, problem=f"a call of more than {LONGEST_JSON:,} characters is not read")
@@ -197,21 +186,23 @@ class _Reading:
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolCall:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
 
-    def typed(self, name: str, arguments: Mapping[str, str]) -> ToolCall:
+    def typed(self, name: str, arguments: Iterable[tuple[str, str]]) -> ToolCall:
         """Return the call of tool *name*, with each of the *arguments* converted from its text by :meth:`value`."""
-        return self.call(name, {each: self.value(name, each, text) for each, text in arguments.items()})
+        return self.call(name, _once((each, self.value(name, each, text)) for each, text in arguments))
 
     def value(self, name: str, parameter: str, text: str) -> Any:
         """Convert *text*, the written value of *parameter* of tool *name*, to the type that the tool declares for it.
 
-        A declared string stays as it is. Otherwise valid JSON is decoded, and other text stays a string. Without a
-        declared type, a JSON string stays as written, and :attr:`untyped` is set for JSON other than objects and lists.
+        Valid JSON is decoded, unless a string is declared; other text stays a string. Without a declared type, a JSON
+        string stays as written, and :attr:`untyped` is set for JSON other than objects and lists.
         """
         kind = self.offer.tools.get(name, {}).get(parameter, "")
         if kind == "string":
             return text
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_once)
+        except Unreadable:
+            raise
         except ValueError:
             return text
         if not kind and not isinstance(value, dict | list):
@@ -222,9 +213,20 @@ class _Reading:
 # JSON
 
 
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    try:
+        return unique(pairs)
+    except Unreadable:
+        raise
+    except ValueError as error:
+        raise Unreadable(f"the call has {error}") from error
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
+    except Unreadable:
+        raise
     except ValueError as error:
         raise Unreadable(f"the call is not valid JSON: {error}") from error
 
@@ -232,15 +234,17 @@ def _json(text: str) -> Any:
 def _json_calls(reading: _Reading, text: str) -> Iterator[ToolCall]:
     """Yield the calls in *text*: one call as JSON, a list of calls, or calls separated by semicolons or commas.
 
-    Raises :class:`Unreadable` if *text* is empty or not valid JSON, or if an entry is not a call with a name.
+    Raises :class:`Unreadable` if *text* is empty or not such JSON, or if an object has a name twice.
     """
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_once)
     at, text = 0, text.strip()
     if not text:
         raise Unreadable("the call is empty")
     while at < len(text):
         try:
             found, at = decoder.raw_decode(text, at)
+        except Unreadable:
+            raise
         except ValueError as error:
             raise Unreadable(f"the call is not valid JSON: {error}") from error
         for entry in found if isinstance(found, list) else [found]:
@@ -273,7 +277,9 @@ def _json_call(reading: _Reading, entry: Any) -> ToolCall:
 def _decoded(text: str) -> Any:
     """Return the JSON object in *text*. If *text* is not a JSON object, return ``{"input": text}``."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_once)
+    except Unreadable:
+        raise
     except ValueError:
         found = None
     return found if isinstance(found, dict) else {"input": text}
@@ -298,7 +304,7 @@ def _tagged(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 def _pairs(reading: _Reading, name: str, rest: str) -> ToolCall:
     pairs = _elements(rest, _KEY, ("</arg_value>",))
-    return reading.typed(name, {match[1].strip(): value for match, value in pairs})
+    return reading.typed(name, ((match[1].strip(), value) for match, value in pairs))
 
 
 def _elements(
@@ -306,8 +312,8 @@ def _elements(
 ) -> Iterator[tuple[re.Match[str], str]]:
     """Yield each element of *text*: its *opening* tag, and the text up to the next of the tags *closings*.
 
-    Raises :class:`Unreadable` for other text between the elements, and for a missing closing tag. With *lenient*, an
-    element without a closing tag goes to the end of *text*.
+    Raises :class:`Unreadable` for other text between the elements. A missing closing tag is an error, too, or, with
+    *lenient*, the end of *text* takes its place.
     """
     at = 0
     while (match := opening.search(text, at)) is not None:
@@ -330,7 +336,7 @@ def _function_tags(reading: _Reading, body: str) -> Iterator[ToolCall]:
             yield reading.call(name, _object(name, inner))
         else:
             found = _elements(inner, _PARAMETER, ("</parameter>",), lenient=True)
-            values = {key[1].strip(): value.removeprefix("\n").removesuffix("\n") for key, value in found}
+            values = ((key[1].strip(), value.removeprefix("\n").removesuffix("\n")) for key, value in found)
             yield reading.typed(name, values)
 
 
@@ -344,16 +350,16 @@ def _invoked(reading: _Reading, body: str) -> Iterator[ToolCall]:
         if inner.strip().startswith("{"):
             yield reading.call(name, _object(name, inner))
             continue
-        values: dict[str, Any] = {}
+        values: list[tuple[str, Any]] = []
         for key, value in _elements(inner, _INVOKED, ("</parameter>", f"</{_BAR}DSML{_BAR}parameter>")):
             match key[2]:
                 case "true":
-                    values[key[1]] = value
+                    values.append((key[1], value))
                 case "false":
-                    values[key[1]] = _json(value)
+                    values.append((key[1], _json(value)))
                 case _:
-                    values[key[1]] = reading.value(name, key[1], value)
-        yield reading.call(name, values)
+                    values.append((key[1], reading.value(name, key[1], value)))
+        yield reading.call(name, _once(values))
 
 
 def _object(name: str, text: str) -> dict[str, Any]:
@@ -424,10 +430,9 @@ def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _as_json(text: str) -> str:
-    """Convert *text*, an object in Gemma's notation with bare keys, to JSON.
+    """Convert *text*, an object in Gemma's notation with bare keys, to JSON, which may still be invalid.
 
-    Raises :class:`Unreadable` if a part of it is not in this notation. Brackets are not matched, so the result may
-    still be invalid JSON.
+    Raises :class:`Unreadable` if a part of *text* is not in this notation.
     """
     written: list[str] = []
     at, bare = 0, ""
@@ -462,10 +467,9 @@ def _is_json(text: str) -> bool:
 
 
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*, the text after ``<|python_tag|>``.
+    """Yield the calls in *body*, the text after ``<|python_tag|>``: JSON, Python calls, or program code.
 
-    It is JSON, ``name.call(...)`` of a built-in tool, a list of calls in Python syntax, or program code. Raises
-    :class:`Unreadable` if it is none of these.
+    Raises :class:`Unreadable` if it is none of these.
     """
     body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
     if body.startswith("{"):
@@ -522,8 +526,8 @@ def _called(node: ast.AST) -> str:
 def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[str, Any]) -> ToolCall:
     """Convert *node*, a call of the tool *name* in Python, to a tool call.
 
-    *known* are the values of variables that the code sets to a constant. If an argument is not known before the code
-    runs, the call has the arguments as source text.
+    *known* has the values of constant variables. If an argument is not known before the code runs, the call has the
+    arguments as source text.
     """
     try:
         values = _values(node, list(reading.offer.tools.get(name, {})), known)
@@ -536,8 +540,8 @@ def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[st
 def _values(node: ast.Call, parameters: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of *node* by name. *parameters* names the positional ones.
 
-    *known* are the values of variables that the code sets to a constant. Raises :class:`ValueError` or
-    :class:`TypeError` if a name or a value is known only when the code runs.
+    *known* has the values of constant variables. Raises :class:`ValueError` or :class:`TypeError` if a name or a value
+    is known only when the code runs.
     """
     if len(node.args) > len(parameters):
         raise ValueError("the name of an argument is not known")
@@ -582,9 +586,8 @@ def _code(reading: _Reading, body: str) -> Iterator[ToolCall]:
 def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[ToolCall]:
     """Yield the calls of tools in the program *code*. With *interpreter*, the code itself is the first call.
 
-    If the request offers no tools, each named function that is not a builtin counts as one, unless *interpreter*. A
-    tool that the code uses without a call, such as under another name, is yielded with the arguments ``...``. Raises
-    :class:`Unreadable` if *code* is too long or not Python, or if it calls no tool and *interpreter* is false.
+    If the request offers no tools, each named function that is not a builtin counts as one, unless *interpreter*.
+    Raises :class:`Unreadable` if *code* is too long or not Python, or if it calls no tool and *interpreter* is false.
     """
     code = code.strip("\n").removesuffix("<end_code>").strip()
     module = _parse(code)
@@ -644,10 +647,9 @@ def _bound(node: ast.AST) -> Sequence[str]:
 
 
 def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the call in *body*.
+    """Yield the call in *body*, a ReAct action; none if it has another form.
 
-    It has the form ``Action: name`` and ``Action Input: ...``, ``Action: name[input]``, or ``Action:`` and a JSON
-    object. Yields none for another form. Raises :class:`Unreadable` if the name or the JSON cannot be read.
+    Raises :class:`Unreadable` if the name or the JSON cannot be read.
     """
     match = _ACTION.match(body)
     if match is None:
@@ -682,7 +684,7 @@ def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
 
 
 def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*, JSON without a mark around it, if one names an offered tool or no tools are offered.
+    """Yield the calls in *body*, JSON without tags around it, if one names an offered tool or no tools are offered.
 
     Raises :class:`Unreadable` if *body* cannot be read and has the name of an offered tool.
     """
@@ -816,7 +818,7 @@ _UNMARKED: tuple[CallFormat, ...] = ("json", "pythonic", "react", "code")
 
 
 def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, *, chosen: bool) -> list[Opening]:
-    """Return the openings (texts that begin a call) of *form*, a format without tags; empty if it must not be read.
+    """Return the openings of *form*, a format without tags; empty if it must not be read.
 
     It is read if *offer* shows that such calls may come, or if the user has *chosen* it. *tags* are the tags around
     code that the user has chosen, if any.
@@ -876,10 +878,7 @@ class _Brackets:
         self._quote = ""
 
     def end(self, text: str, base: int) -> int | None:
-        """Read *text*, which begins at offset *base*. Return the offset after the closing bracket.
-
-        ``None`` if it has not arrived. The next call continues where this one stopped.
-        """
+        """Read *text*, which begins at offset *base*. Return the offset after the closing bracket, if it has come."""
         at = self.at - base
         while True:
             pattern = _STRING_ENDS[self._quote] if self._quote else _STRINGS[self._python]
@@ -908,10 +907,10 @@ def _any_text(texts: tuple[str, ...]) -> re.Pattern[str]:
 
 
 class _OpeningSearch(NamedTuple):
-    """What a fast search for several texts, the openings of calls, needs. It is computed once from these texts."""
+    """What a fast search for several texts, the openings of calls, needs."""
 
     leads: re.Pattern[str]
-    """Matches the first character of any of the texts. Where it finds nothing, the slower ``texts`` is not tried."""
+    """Matches the first character of any of the texts."""
     texts: re.Pattern[str]
     """Matches any of the texts, the longest first."""
     prefixes: frozenset[str]
@@ -1012,10 +1011,7 @@ class CallScanner(Scanner):
         return self._scan(transcript, last=False)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining calls. The end of the text ends an open call, too; in the reasoning, if it is readable.
-
-        A server stops before a stop sequence or a special token, which may be the end of the call.
-        """
+        """Yield the remaining calls. The end of the text may end an open call, too."""
         yield from self._scan(transcript, last=True)
         # The border needs one more character than there is: after a cut right here, the call may continue.
         self._begin(transcript.length, transcript.length + 1)
@@ -1055,9 +1051,9 @@ class CallScanner(Scanner):
     # ------------------------------------------------------------------ where a call begins
 
     def _find(self, transcript: Transcript, *, last: bool) -> bool:
-        """Find the next text that begins a call, from the current position on, and store it.
+        """Find the next text that begins a call, store it, and return whether there is one.
 
-        Return whether there is one. *last*: no more text will come.
+        *last*: no more text will come.
         """
         search, text, base = self._search, self._text, self._base
         at = max(self.pos - search.reach + 1, self.start, self._from) - base
@@ -1092,8 +1088,8 @@ class CallScanner(Scanner):
     def _counts(self, transcript: Transcript, at: int, opening: Opening) -> bool:
         """Tell whether *opening*, found at offset *at*, may begin a call there.
 
-        An opening without a tag must start a line. The formats json, pythonic, react and code are not read in the
-        reasoning. Quoted text begins no call, unless the client also runs quoted calls.
+        An opening without a tag must start a line. The formats without tags are not read in the reasoning. Quoted text
+        begins no call, unless the client also runs quoted calls.
         """
         if not opening.marked and not self._is_line_start(transcript, at):
             return False
@@ -1142,8 +1138,7 @@ class CallScanner(Scanner):
     def _read_head(self, *, last: bool) -> Opening | None:
         """Store and return the opening whose pattern the text after it matches; ``None`` if none matches, or not yet.
 
-        Openings that cannot match any more are dropped. *last*: no more text will come. Otherwise, a longer text may
-        still decide.
+        Openings that cannot match any more are dropped. *last*: no more text will come.
         """
         after = self._at + len(self._open[0].text)
         head = self._text[after - self._base : after - self._base + _HEAD]
@@ -1175,7 +1170,7 @@ class CallScanner(Scanner):
         return base + match.start() if opening.form == "react" else self._known
 
     def _whole(self, transcript: Transcript) -> int:
-        """Return the end of the trace, where the open call ends. If a cut is made there, the call may continue."""
+        """Return the end of the trace, where the open call ends."""
         self._known = transcript.length + 1  # after a cut right there, the call may continue
         return transcript.length
 

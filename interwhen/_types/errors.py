@@ -68,7 +68,7 @@ class JournalError(UsageError):
 class MissingExtraError(InterwhenError, ImportError):
     """A *feature* needs a package that is not installed.
 
-    *extra* is the extra of interwhen that brings the package; *install* is another command to install it.
+    *extra* is the extra of interwhen with the package. *install* replaces the default command in the message.
     """
 
     def __init__(self, feature: str, extra: str, install: str = "") -> None:
@@ -137,8 +137,7 @@ class ModelError(InterwhenError):
 class ConnectError(ModelError):
     """The server could not be reached, or the connection broke.
 
-    ``stale``: a pooled connection broke before the head of the response had arrived. Most likely the server closed the
-    idle connection while the request was on its way.
+    ``stale``: a pooled connection broke before the head of the response had arrived.
     """
 
     retryable = True
@@ -148,9 +147,8 @@ class ConnectError(ModelError):
 class UpstreamError(ModelError):
     """The server sent an error, as its response or inside the stream.
 
-    ``status`` is the HTTP status, and ``code`` the server's name of the error; ``None`` if the server sent none.
-    ``body`` is the beginning of the error body. ``retry_after`` is the wait in seconds that the server asks for;
-    ``None`` if it asks for none.
+    ``status``: the HTTP status. ``code``: the server's name of the error. ``retry_after``: the seconds that the server
+    asks us to wait. Each is ``None`` if it is not known. ``body``: the beginning of the error body.
     """
 
     def __init__(
@@ -198,10 +196,7 @@ class StreamProtocolError(ModelError):
 
 
 class MalformedEvent(StreamProtocolError):
-    """One event of the stream is not a valid chunk of the API; the stream can still be read after it.
-
-    ``sample`` holds the first 200 bytes of the event.
-    """
+    """One event of the stream is not a valid chunk of the API; the stream can still be read after it."""
 
 
 class UnexpectedForm(StreamProtocolError):
@@ -246,10 +241,7 @@ _WORDS.maxlevel = 3
 
 
 def name_error(error: BaseException) -> str:
-    """Format *error* as a text of at most 500 characters: its type, then its message, with its line breaks.
-
-    If ``str(error)`` raises, the type of that exception takes the place of the message.
-    """
+    """Return the type and the message of *error* as a text of at most 500 characters."""
     try:
         text = str(error)
     except Exception as second:  # noqa: BLE001  (the text of an exception of user code may raise)
@@ -263,10 +255,7 @@ def without_user(url: str) -> str:
 
 
 def name_value(value: object) -> str:
-    """Format *value* by its ``repr``, shortened to at most 200 characters.
-
-    If the ``repr`` raises, the text names the type of *value* instead.
-    """
+    """Return the ``repr`` of *value*, shortened to at most 200 characters."""
     try:
         return _WORDS.repr(value)[:200]
     except BaseException as error:  # noqa: BLE001  (user code must not end a run)

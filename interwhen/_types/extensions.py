@@ -1,7 +1,4 @@
-"""Protocols for the optional parts of a run: prepared contexts, worker pools, allocators and learners of remedies.
-
-An allocator lowers the budgets of each run. A learner sets the order of the remedies that a run tries.
-"""
+"""Protocols for the optional parts of a run: prepared contexts, worker pools, allocators and learners of remedies."""
 
 from __future__ import annotations
 
@@ -51,17 +48,14 @@ class Served:
 
 @runtime_checkable
 class Ready(Protocol):
-    """A prepared context, as a run uses it. Its methods are quick, and they do not raise if an item is not ready."""
+    """A prepared context, as a run uses it. Its methods must be quick, and must not raise if an item is not ready."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt that the run must use: *model* and *prompt* unchanged if nothing fits."""
         ...
 
     def begin(self) -> None:
-        """Signal that a run needs the model from now on.
-
-        Background work of this process on the model usually stops at once, or at its next token.
-        """
+        """Signal that a run needs the model from now on, so that background work on the model can stop."""
         ...
 
     def end(self) -> None:
@@ -77,8 +71,8 @@ class ContextOpener(Protocol):
     ) -> AbstractAsyncContextManager[Ready]:
         """Open the context *name* for runs of *model*, until the end of the ``async with`` block.
 
-        *store* is the place of the store, or ``None`` for the default place. *key_file* is a file with its key. A run
-        whose prompt lacks the text of the context gets at most *passages* characters of that text. Raises
+        *store* is the place of the store (``None``: the default place), and *key_file* a file with its key. A run whose
+        prompt lacks the text of the context gets at most *passages* characters of it. Raises
         :class:`~interwhen.UsageError` if there is no such context, if it was prepared for another model, or if
         *key_file* cannot be read, and :class:`~interwhen.precompute.StoreError` if the store fails.
         """
@@ -86,11 +80,11 @@ class ContextOpener(Protocol):
 
 
 class ContextSource(Protocol):
-    """The prepared contexts of one store, for the calls of a client or a gateway.
+    """The prepared contexts of one store, for the calls of a client or a gateway. Any thread may call its methods.
 
-    An entry point of the group ``interwhen.contexts`` names a factory, which takes the place of the store (``None``:
-    the default place), a file with its key (or ``None``), and how many characters of the text a call may get if its
-    prompt lacks the text. Each method may be called in any thread.
+    An entry point of the group ``interwhen.contexts`` names a factory for it. The factory takes the place of the store
+    (``None``: the default place), a file with its key (or ``None``), and how many characters of the text a call may get
+    if its prompt lacks the text.
     """
 
     def find(self, name: str) -> Ready | None:
@@ -98,48 +92,45 @@ class ContextSource(Protocol):
         ...
 
     def open(self, name: str) -> Ready:
-        """Return the context *name*, and read it from the store if it is not open yet, which may take a while.
+        """Return the context *name*. If it is not open yet, this may read the store and block.
 
-        If the store cannot be read now, the returned context serves nothing, says why, and tries again later. Raises
-        :class:`~interwhen.UsageError` if the store has no such context.
+        A context whose store cannot be read now serves nothing. Raises :class:`~interwhen.UsageError` if the store has
+        no such context.
         """
         ...
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int) -> str:
         """Return the name of the context whose whole text is a system message, or begins a user message, of *prompt*.
 
-        A text prompt counts as a user message. The context must have at least *least* characters (the shipped source
-        ignores texts below 64), and a name that matches one of the patterns *names*, such as ``support-*``. The result
-        is empty if there is no such context. Never waits: it compares with the texts that were last read from the
-        store.
+        A text prompt counts as a user message. The context must have at least *least* characters, and a name that
+        matches one of the patterns *names*, such as ``support-*``. The result is empty if there is no such context.
+        Does not wait.
         """
         ...
 
     def load(self, names: Sequence[str]) -> None:
-        """Open all contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
+        """Open the contexts whose names match one of the patterns *names*, such as ``support-*``. It may block.
 
-        :meth:`recognize` finds only contexts that this method has read. Raises
-        :class:`~interwhen.precompute.StoreError` if the store cannot be read, and :class:`~interwhen.UsageError` if
-        there is no store at its place.
+        Raises :class:`~interwhen.precompute.StoreError` if the store cannot be read, and :class:`~interwhen.UsageError`
+        if there is no store at its place.
         """
         ...
 
     def close(self) -> None:
-        """Close the store. Its open contexts then change no prompt; those of a network store, after some seconds."""
+        """Close the store. Soon after, its open contexts change no prompt any more."""
         ...
 
 
 class Unprepared(msgspec.Struct, frozen=True):
     """Takes the place of the prepared context (:class:`Ready`) in a run that has none. It leaves the prompt unchanged.
 
-    ``used`` has the items of a context that a resumed run had used before, as recorded in its journal: their names, the
-    tokens spent on them, and the name of the context.
+    ``used`` is what a resumed run had used of a context, as recorded in its journal.
     """
 
     used: Offline = msgspec.field(default_factory=Offline)
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged, with the items in ``used``."""
+        """Return *model* and *prompt* unchanged."""
         used = self.used
         return Served(model, prompt, used.items, used.tokens, used.share, use=used.context)
 
@@ -153,9 +144,8 @@ class Unprepared(msgspec.Struct, frozen=True):
 # The worker pool: runs the checks that must not run on the event loop.
 
 WorkDone: TypeAlias = tuple[Any, str | None]
-"""``(value, None)`` with the return value of the check (or an awaitable of it), or ``(anything, error)``.
-
-The error text says why the check has no return value."""
+"""``(value, None)`` with the return value of the check (or an awaitable of it), or ``(anything, error)`` with the
+reason why it has none."""
 
 
 @runtime_checkable
@@ -178,13 +168,10 @@ class WorkerPool(Protocol):
         ...
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run ``verifier.check(claim)`` outside of the event loop.
+        """Run ``verifier.check(claim)`` outside of the event loop, and return its value or an error text.
 
-        Return its value or an error text, as :data:`WorkDone`.
-
-        An exception of the check may be raised here. *scope* is the cancel scope around this call. It has the deadline
-        of the check, and it is cancelled when the verdict is not needed any more. A pool may extend the deadline by the
-        time that the check waited for a worker.
+        An exception of the check may be raised here. *scope* is the cancel scope around this call. A pool may extend
+        its deadline by the time that the check waited for a worker.
         """
         ...
 
@@ -208,12 +195,12 @@ class Task(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """All messages except those of the assistant, joined by blank lines."""
+        """The texts of all messages except those of the assistant, joined by blank lines."""
         return "\n\n".join(message.content for message in self.messages if message.role != "assistant")
 
     @property
     def question(self) -> str:
-        """The last message of the user; empty if there is none."""
+        """The text of the last message of the user; empty if there is none."""
         return next((turn.content for turn in reversed(self.messages) if turn.role == "user"), "")
 
 
@@ -231,7 +218,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """How many tokens may be discarded in total, as in :class:`~interwhen.Budgets`."""
 
     def within(self, budgets: Budgets) -> Budgets:
-        """Return *budgets*, with each field above its limit in this allowance lowered to it. Others do not change."""
+        """Return *budgets*, with each field lowered to its limit in this allowance if it is above."""
         smaller = {
             name: min(getattr(self, name), getattr(budgets, name))
             for name in self.__struct_fields__
@@ -244,8 +231,8 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
 class Allocator(Protocol):
     """Decides how much each run may spend, and learns from the results.
 
-    Both methods run in the task of the run, so they must be quick. :meth:`learn` is called in the order in which runs
-    end. An exception of :meth:`allow` reaches the caller of the run; one of :meth:`learn` is only logged.
+    Both methods run in the task of the run, so they must be quick. An exception of :meth:`allow` reaches the caller of
+    the run; one of :meth:`learn` is only logged.
     """
 
     def allow(self, task: Task) -> Allowance:
@@ -265,8 +252,7 @@ class RemedyLearner(Protocol):
     """Sets the order of the ladder of :class:`~interwhen.Auto` before each run, and learns from the results.
 
     The ladder is the list of remedies (rungs) that a run tries in turn. Both methods run in the task of the run, so
-    they must be quick. Their exceptions are only logged, and the ladder then keeps its order. The order is recorded in
-    the journal, so a replay does not ask the learner.
+    they must be quick. Their exceptions are only logged.
     """
 
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
@@ -284,8 +270,7 @@ class RemedyLearner(Protocol):
 def fits(value: object, protocol: type) -> bool:
     """Tell whether *value* has every public method and property that the body of *protocol* defines.
 
-    Other members, and those of base classes, are not tested. Use this only for a protocol without them: then the answer
-    is usually that of ``isinstance(value, protocol)``, 20 times faster.
+    Members of base classes and annotated attributes are not tested. It is faster than ``isinstance``.
     """
     # CPython 3.11 collects the members of a protocol at each call of isinstance. That would be the slowest step at the
     # start of a run.

@@ -13,13 +13,11 @@ class ResumeCost(msgspec.Struct, frozen=True, gc=False):
     request: int
     """The number of the request of the main stream. The first request, which does not continue text, has number 1."""
     prompt_tokens: int | None = None
-    """The tokens of the prompt with the kept text, as the server counted them. ``None``: the server sent no count, or
-    the stream was cut before the count arrived."""
+    """The tokens of the prompt with the kept text, as the server counted them. ``None``: no count arrived."""
     cached_tokens: int | None = None
     """The part of ``prompt_tokens`` that the server took from its prefix cache; ``None`` as for ``prompt_tokens``."""
     first_token: float | None = None
-    """The time from the request to its first text, in seconds; ``None``: no text came. It includes the wait until
-    llama.cpp has released the slot of the previous stream."""
+    """The time from the request to its first text, in seconds; ``None``: no text came."""
 
     @property
     def uncached_tokens(self) -> int | None:
@@ -39,16 +37,14 @@ class ResumeCost(msgspec.Struct, frozen=True, gc=False):
 class Ledger(msgspec.Struct, frozen=True, gc=False):
     """Counts the tokens of a run or of a call with a strategy, as far as they are known.
 
-    The counts come from the server's ``usage`` if it sends one, because a chunk may hold several tokens and some tokens
-    have no text. Otherwise they are an estimate: usually one token for each chunk of text. ``kept + discarded`` is the
-    total of the main streams.
+    Generated tokens are counted by the server's ``usage`` if it sends one. If not, the count is an estimate: usually
+    one token for each chunk of text. ``kept + discarded`` is the total of the main streams.
     """
 
     kept: int = 0
     """Tokens of the model that are in the returned trace."""
     discarded: int = 0
-    """Tokens of the model that were cut, or that came after the stream was closed for a cut; with a strategy, also
-    those of other samples."""
+    """Generated tokens that are not in the returned trace; with a strategy, those of other samples, too."""
     late: int = 0
     """The part of ``discarded`` that arrived after the run had decided to close the stream, or to end."""
     fork_tokens: int = 0
@@ -57,29 +53,25 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     """Prompt tokens of forks, as the server counted them (0 if it gives no count)."""
     prompt_tokens: int = 0
     """Prompt tokens of the main requests, including resumes: the server's count, or the number of token ids that were
-    sent. Most servers send their count at the end of a stream, so they count no request that was interrupted."""
+    sent. Most interrupted requests have no count."""
     estimated_prompt_tokens: int = 0
-    """An estimate of the prompt tokens of the other main requests, those without a count. It is computed from the
-    counted requests and from the length of the text."""
+    """An estimate of the prompt tokens of the main requests without a count."""
     cached_tokens: int = 0
     """Prompt tokens that the server took from its prefix cache, of main requests and forks."""
     reasoning_tokens: int = 0
-    """Tokens of reasoning, as the server counted them, whether or not it sent their text. Most servers count them as
-    generated tokens, too, so they are part of ``kept`` and ``discarded``."""
+    """Tokens of reasoning, as the server counted them. Most servers count them as generated tokens, too."""
     requests: int = 0
     """Requests of the main stream: the first one, resumes and reconnects. A run counts those that the server
     accepted."""
     forks: int = 0
-    """Forks that the run ordered. A fork whose parser ``Fork.local`` found the claims counts too, but it cost no
-    token."""
+    """Forks that the run ordered, also if the parser ``Fork.local`` then found the claims."""
     remedies: int = 0
     """Remedies after which the run continued."""
     reconnects: int = 0
     """How often the run tried again after its stream broke or its request failed."""
     wasted_tokens: int = 0
-    """An estimate, from the rate of each stream, of the tokens that the server generated after we closed a connection,
-    until the run ended. It is made for models opened with ``max_orphans``. 0 if the server is known to stop.
-    With a strategy, also tokens that arrived beyond its budget."""
+    """An estimate of the tokens that the server generated after we closed a connection, for models opened with
+    ``max_orphans``. With a strategy, also tokens that arrived beyond its budget."""
     inserted_chars: int = 0
     """Characters of the returned trace that we wrote (repairs and feedback)."""
     offline_tokens: int = 0
@@ -89,8 +81,8 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     the item so far."""
 
     probe_tokens: int = 0
-    """Tokens, prompts included, of the probe that found out how the endpoint continues kept text. 0 if it was known, or
-    if the probe generated no token."""
+    """Tokens, prompts included, of the probe that found out how the endpoint continues kept text. 0 if there was no
+    probe, or if it generated no token."""
     resumes: tuple[ResumeCost, ...] = ()
     """The cost of each request that continued kept text, in order."""
 
@@ -140,12 +132,9 @@ class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
     what: str
     """``verifier 'x'``, ``extractor of 'y'`` (a monitor's parser), or ``other code`` on the same loop."""
     seconds: float
-    """The blocked time, in seconds. It is measured for inline checks and extractors. For verifiers with
-    ``worker="async"`` and for other code it is an estimate: the watching thread looks at the loop from time to time,
-    and counts from its last look before the call to its first look after it."""
+    """The blocked time, in seconds: measured for inline checks and extractors, and estimated for other code."""
     where: str = ""
-    """The innermost functions, with file and line (in Python 3.11: the coroutine of the task). If the watching thread
-    did not see them, it is the called function for an inline check or an extractor, and empty for other code."""
+    """The innermost functions, with file and line, as far as they are known; may be empty."""
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):
@@ -169,8 +158,8 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     """For each stream that the run closed (most often for a violation), the time from that decision to the closed
     stream."""
     blocked_loop: tuple[BlockedLoop, ...] = ()
-    """Code that blocked the event loop for longer than 20 ms (``Workers(blocked_loop_after=...)``): the 16 longest
-    cases, in the order in which they were reported."""
+    """Code that blocked the event loop for longer than ``Workers(blocked_loop_after=...)``: at most 16 cases, the
+    longest."""
     cluster_away: str = ""
     """Why checks ran on this machine, although their place was on a cluster (``workers="ray"``); empty: none did."""
 

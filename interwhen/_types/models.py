@@ -17,9 +17,7 @@ Origin = Literal["model", "repair", "feedback"]
 
 ResumeMode = Literal["tokens", "prefix", "prefill", "unproven_prefill", "turn"]
 """How a model continues existing text: from token ids, a raw prefix, an assistant prefill, or an extra user turn.
-
-``prefill``: the kept text is an unfinished assistant message, and the endpoint was shown to continue it.
-``unproven_prefill``: the same message, but this was not shown."""
+``unproven_prefill`` is a prefill, too, but the endpoint was not shown to continue the unfinished message."""
 
 
 class ResumeWay(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,13 +30,13 @@ class ResumeWay(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning: Literal["field", "tags"] | None = None
     """For ``prefill``: where the request had the kept reasoning. ``field``: in the field of the message in which the
     server sends reasoning. ``tags``: between tags in the content, although the server sends it in a field. ``None``:
-    there was none, or it was in the content, where the server had sent it."""
+    neither."""
 
 
 Route = Literal["parser", "live", "restored", "prefill", "summary"]
-"""How a fork gets its prefix. ``parser``: no prefix is needed, because a parser reads the segment. ``live``: the server
-still has the prefix in its cache. ``restored``: the server loads a saved state. ``prefill``: the server computes the
-prefix again. ``summary``: a shorter text replaces the prefix."""
+"""How a fork gets its prefix. ``parser``: a parser reads the segment, so no prefix is needed. ``live``: from the cache
+of the server. ``restored``: from a saved state. ``prefill``: the server computes it again. ``summary``: a shorter text
+replaces the prefix."""
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "truncated", "other"]
 """Why a stream ended. ``truncated``: the stream ended without a finish reason and without ``[DONE]``."""
@@ -87,7 +85,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 class Sampling:
     """The sampling options of a request. If an option is ``None``, the default of the model or of the server applies.
 
-    ``extra`` has further fields of the request body. A field in it replaces the option of the same name.
+    ``extra`` has further fields of the request body, which replace options of the same name.
     """
 
     max_tokens: int | None = None
@@ -109,8 +107,7 @@ class Sampling:
 class Request:
     """A request to a model: continue ``prompt`` followed by ``pieces``, which are the trace so far.
 
-    ``side`` is the question of a fork. It is sent after the trace, but it is not part of the trace, and the reader
-    never sees it.
+    ``side`` is the question of a fork. It is sent after the trace, and is no part of it.
     """
 
     prompt: Prompt
@@ -145,16 +142,15 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     hides_reasoning: bool = False
     """Whether the server said that it does not send the reasoning: it sent a summary, or an encrypted form."""
     asked_to_reason: bool = False
-    """Whether the request asked for reasoning. If the server does not count reasoning tokens and sent no reasoning,
-    it counts as hidden."""
+    """Whether the request asked for reasoning. If the server then sent neither reasoning nor its token count, the
+    reasoning counts as hidden."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
     """A part of a stream, usually the content of one event.
 
-    ``tokens`` is the number of tokens in the text, as far as it is known: the number of log-probabilities if the server
-    sends them, otherwise 1 (for a tool call: the number of its events), and 0 without text. ``logprob`` is the sum of
-    the log-probabilities of these tokens, in nats; ``None``: the server sent none.
+    ``tokens`` is the number of tokens in the text; if it is not known, usually 1. ``logprob`` is the sum of the
+    log-probabilities of these tokens, in nats; ``None``: the server sent none.
     """
 
     text: str
@@ -232,12 +228,12 @@ class Stream(Protocol):
         """Wait for text, and return the chunks that have arrived: at least one, or none at the end of the stream.
 
         Raises :class:`~interwhen.ModelError` if the server or the connection fails. If another task calls
-        :meth:`aclose` during the wait, it raises :class:`~interwhen.models.StreamClosed` at once.
+        :meth:`aclose` during the wait, it raises :class:`~interwhen.models.StreamClosed`.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close the connection now, so that the server can stop. Any task may call this at any time, also twice."""
+        """Close the connection now, so that the server can stop. Any task may call this, also more than once."""
         ...
 
 
@@ -261,7 +257,7 @@ class Model(Protocol):
         ...
 
     async def capabilities(self) -> Capabilities:
-        """Return the features of the endpoint. The first call may probe the endpoint; later calls reuse the result.
+        """Return the features of the endpoint. This may ask the endpoint.
 
         It may raise :class:`~interwhen.ModelError` if the endpoint must be asked and cannot be reached.
         """
@@ -282,7 +278,7 @@ class Model(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close all connections and processes of the model."""
+        """Close what the model has opened, such as connections and processes."""
         ...
 
 
@@ -291,18 +287,16 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Timeouts in seconds; ``None`` means no limit.
+    """Timeouts in seconds; ``None`` means no limit. Raises :class:`~interwhen.UsageError` on wrong values.
 
     ``connect`` limits opening a connection. ``first_token`` limits the wait for the response headers, and again for the
     first text. ``inter_token`` limits the time between two texts, and ``total`` limits the whole stream; in a run, it
     counts from the start of the run over all its streams. The reader of an open stream, such as a run, enforces the
-    last three: it closes the stream. A timer for each read would cost more than the read.
+    last three: it closes the stream.
 
-    ``idle`` does not end a stream. If no further text arrives for that time (or for half of ``inter_token``, if
-    that is shorter), monitors check the unfinished line, sentence or paragraph.
-
-    ``min_rate`` (tokens per second) does not end a stream either. If a model is slower, its run reports this in the log
-    and in ``result.wire``. Raises :class:`~interwhen.UsageError` on wrong values.
+    ``idle`` and ``min_rate`` do not end a stream. After ``idle`` seconds without text (or half of ``inter_token``, if
+    that is shorter), monitors check the unfinished line, sentence or paragraph. If a model sends fewer than
+    ``min_rate`` tokens per second, its run reports this in the log and in ``result.wire``.
     """
 
     connect: float | None = 10.0
@@ -326,10 +320,10 @@ _RNG = random.Random()  # noqa: S311  (shared: seeding one takes longer than the
 class Retries:
     """Retries a request up to *attempts* times after its first failure, with exponential backoff and full jitter.
 
-    The upper limit of the random wait doubles from *base* to *cap* seconds. If the server sends ``Retry-After``, that
-    time is used instead. When all waits of a request would exceed *budget* seconds in total, its error is raised.
-    Method: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    Raises :class:`~interwhen.UsageError` on wrong values.
+    The upper limit of the random wait doubles from *base* to *cap* seconds; ``Retry-After`` of the server replaces the
+    wait. If all waits of a request would exceed *budget* seconds in total, its error is raised. Method:
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ Raises :class:`~interwhen.UsageError` on
+    wrong values.
     """
 
     attempts: int = 2
@@ -365,10 +359,7 @@ class Retries:
 
 
 def _worth_retrying(error: ModelError) -> bool:
-    """Return whether *error* is worth a retry: connection errors, the timeout ``connect``, 429 and 5xx are.
-
-    It is not worth one if the server accepted the request and then sent nothing (other timeouts).
-    """
+    """Tell whether *error* is worth a retry: connection errors, the timeout ``connect``, 429 and 5xx are."""
     if isinstance(error, StreamTimeout):
         return error.timer == "connect"
     return isinstance(error, ConnectError) or (isinstance(error, UpstreamError) and error.retryable)

@@ -25,27 +25,23 @@ StateT = TypeVar("StateT")
 class Tracker(Generic[StateT]):
     """Turns segments into claims by a fold: each ``step`` gets the previous state and returns the next state.
 
-    ``step`` must not modify a state, because a rewind goes back to an earlier one. If a segment is cut, or is refuted
-    and answered by feedback, its state is removed, and the next step starts from the state before it. Like a parser,
-    ``step`` runs on the event loop: it must be quick, and linear in the length of the segment.
+    ``step`` must not modify a state, because a cut goes back to an earlier one. Like a parser, ``step`` runs on the
+    event loop: it must be quick, and linear in the length of the segment.
     """
 
     start: Callable[[Any], StateT]
     """Returns the state before the first segment. Its argument is the return value of the monitor's ``prepare``
-    (``None`` without ``prepare``). It may be called again, for
-    example after a rewind to before the first segment."""
+    (``None`` without ``prepare``). It may be called again, for example after a cut."""
     step: Callable[..., tuple[StateT, Iterable[Claim]]]
-    """Takes the state and the segment; returns the next state and the claims. In a :class:`~interwhen.Fork` it takes
-    the state, the reply and the segment. It does not get the value of ``prepare``, so ``start`` must store it in the
-    state."""
+    """Takes the state and the segment (in a :class:`~interwhen.Fork` the state, the reply and the segment); returns the
+    next state and the claims. It does not get the value of ``prepare``, so ``start`` must store it in the state."""
 
 
 Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
 """When a monitor lets the reader see text. ``observe``: at once, and a violation has no remedy. ``interrupt``: at once,
-and a violation closes the stream and has a remedy. ``gate``: after the checks of the text have ended, and a violation
-had its remedy; whether text with an unproven check is shown depends on ``unproven`` and ``on_error``.
-``gate_tools``: like ``gate``, but only for tool calls (trigger ``ToolCalls``). ``final``: like ``gate``, but only for
-the answer."""
+and a violation has a remedy. ``gate``: after the checks of the text have ended; whether text with an unproven check is
+shown depends on ``unproven`` and ``on_error``. ``gate_tools``: like ``gate``, but only for tool calls (trigger
+``ToolCalls``). ``final``: like ``gate``, but only for the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 """The deliveries that hold text back until the checks of this text have ended."""
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")
@@ -57,13 +53,13 @@ MOST_SCORES = 20
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
 """Turns a segment into claims by code, without spending tokens. It runs on the event loop, so it must be quick, and
 linear in the length of the segment. In a monitor with ``prepare`` its second argument is the return value of
-``prepare``. ``None`` means that there are no claims. If it raises, or returns anything else than claims inside the
-segment, the extraction has failed, and the monitor's ``on_error`` decides."""
+``prepare``. ``None`` means that there are no claims. If it raises, or a claim lies outside the segment, the extraction
+has failed, and the monitor's ``on_error`` decides."""
 
 Recognizer: TypeAlias = Callable[..., Iterable[Span]]
 """Returns the spans of a segment that look like a claim of this monitor, whether the extractor can read them or not. It
-must be cheap, and it should rather return too many spans than too few. Like a parser, it runs on the event loop and, in
-a monitor with ``prepare``, also gets the return value of ``prepare``."""
+must be quick, and should rather return too many spans than too few. In a monitor with ``prepare`` it also gets the
+return value of ``prepare``."""
 
 Prepare: TypeAlias = Callable[[Task], Any]
 """Computes, from the task of a run, a value for the extractor and the verifier. ``None``: the monitor does not apply to
@@ -79,9 +75,9 @@ class Fork:
     :meth:`Segment.ground` to give each claim its span: a claim without a span has no remedy.
 
     ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a :class:`~interwhen.models.Reply`)
-    and the segment. A tracker reads the replies in the order of their segments, even if they arrive in another order.
-    If the model, ``summary`` or ``parse`` fails, the segment stays unproven, and the monitor's ``on_error`` decides.
-    Raises :class:`UsageError` for a tracker together with ``local``, and on wrong values.
+    and the segment. It reads the replies in the order of their segments. If the model, ``summary`` or ``parse`` fails,
+    the monitor's ``on_error`` decides. Raises :class:`UsageError` on wrong values, and for a tracker together with
+    ``local``.
     """
 
     prompt: str
@@ -91,19 +87,18 @@ class Fork:
     stop: tuple[str, ...] = ()
     """Stop sequences of the reply. It is requested with temperature 0."""
     deadline: float = 30.0
-    """How long the fork may take, in seconds, with all waits. After that, the segment stays unproven."""
+    """How long the fork may take, in seconds, with all waits."""
     scores: int | None = None
     """Requests the log-probability of each token of the reply, and of this many most likely tokens at each position.
-    ``parse`` then gets a :class:`~interwhen.models.Reply` instead of a string. Many endpoints return at most 5, some
-    20."""
+    Many endpoints return at most 5, some 20. ``parse`` then gets a :class:`~interwhen.models.Reply` instead of a
+    string."""
 
     local: Parser | None = None
-    """A parser that runs first and spends no tokens. If it returns claims or an empty list, the model is not asked. If
-    it returns ``None`` or raises, the model is asked. Its segments count in ``Budgets.forks``, too. It cannot be
-    combined with a tracker."""
+    """A parser that runs first and spends no tokens. If it returns ``None`` or raises, the model is asked. Its segments
+    count in ``Budgets.forks``, too. It cannot be combined with a tracker."""
     summary: Callable[[str], str | None] | None = None
     """Takes the trace up to the end of the segment, and returns a shorter text that may replace it, or ``None``. The
-    shorter text must be right, because the model answers from it. It is used only with a planner that finds it cheaper
+    shorter text must be right, because the model answers from it. Only a planner uses it
     (:class:`~interwhen.strategies.PlannedModel`)."""
 
     def __post_init__(self) -> None:
@@ -158,35 +153,32 @@ class Monitor:
     """Which phase of the trace the monitor reads. The triggers ``ThinkEnd`` and ``Answer`` set it themselves."""
     unproven: Ending = "open"
     """What happens if a check returns ``Unknown``. ``open``: the text may be shown, and if the monitor is required, the
-    result is unverified. ``closed``: the text is held back or retracted, and usually the run ends as ``abstained``. The
-    delivery ``observe`` is always open."""
+    result is not verified. ``closed``: the text is held back or retracted, and usually the run ends as ``abstained``.
+    The delivery ``observe`` is always open."""
     on_error: OnError = None
-    """What happens if a check has no verdict, because it raised, timed out, lost its worker or was skipped, or because
-    the extractor or ``prepare`` failed: ``open``, ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means
-    ``closed`` if the delivery is ``gate``, ``gate_tools`` or ``final``, or if ``unproven`` is ``closed``; otherwise
-    ``open``."""
+    """What happens if a check or an extraction has no result, because it failed, timed out or was skipped: ``open``,
+    ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means ``closed`` if the delivery is ``gate``,
+    ``gate_tools`` or ``final``, or if ``unproven`` is ``closed``; otherwise ``open``."""
     required: bool = True
-    """Whether the result can be ``verified`` only if the checks of this monitor passed (except in reasoning that was
-    refuted and is answered by feedback), and at least one did. A run without a required monitor is never
+    """Whether the result can be ``verified`` only if at least one check of this monitor passed, and none did not
+    (except in reasoning that was refuted and is answered by feedback). A run without a required monitor is never
     ``verified``."""
     prepare: Prepare | None = None
     """Computes a value from the task, once per run, in a worker thread (or as a task, if it is async) while the model
     starts. The extractor (of a tracker, only ``start``) and the verifier get the value as an extra argument:
-    ``check(claim, prepared)``. Segments that are complete before it returns wait for it. If it returns ``None``, the
-    monitor does not apply to this task and checks nothing, so the result is unverified if the monitor is required. If
-    it raises or times out, all segments of this monitor stay unproven."""
+    ``check(claim, prepared)``. Segments wait for the value. If it is ``None``, the monitor does not apply to this task
+    and checks nothing, so the result is not verified if the monitor is required. If ``prepare`` raises or times out,
+    nothing that this monitor reads is proven."""
     prepare_deadline: float = 30.0
     """How long ``prepare`` may take, in seconds."""
     recognizer: Recognizer | None = None
     """Finds text that looks like a claim of this monitor. If no claim of the extractor covers such text, the text gets
-    the verdict ``Unknown``, so that an unreadable claim is not ignored. ``None``: text in which the extractor finds no
-    claim is not checked."""
+    the verdict ``Unknown``. ``None``: text in which the extractor finds no claim is not checked."""
     scope: Scope = "steps"
     """The largest scope that a pass of this monitor may have. With ``answer``, ``Pass(scope="answer")`` counts, if the
     monitor is required."""
     spec: str | Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
-    """The name and options from which the monitor was loaded; ``None`` if it was given as an object or a function.
-    Journals contain it, so that the checks can be repeated."""
+    """The name and options from which the monitor was loaded; ``None`` if it was given as an object or a function."""
 
     def __post_init__(self) -> None:
         self._vet_identity()

@@ -46,8 +46,8 @@ EVERY_ROLE: tuple[Role, ...] = get_args(Role)
 class PromptMonitor:
     """Reads the texts of a prompt before the model is asked. Raises :class:`UsageError` on wrong values.
 
-    *find* runs in a worker thread for each text of the given *roles*, and again for each text that *rewrite* has
-    changed. It returns what it finds; an empty result means that the text is fine.
+    *find* runs in a worker thread for each text of the given *roles* that is not empty, and again for each text that
+    *rewrite* has changed. It returns what it finds.
     """
 
     name: str
@@ -59,11 +59,11 @@ class PromptMonitor:
     rewrite: Rewrite | None = None
     """For the action ``rewrite``: returns the text that replaces a finding. ``None`` for the other actions."""
     roles: tuple[Role, ...] = EVERY_ROLE
-    """The roles whose texts the monitor reads. Empty texts are not read."""
+    """The roles whose texts the monitor reads."""
     on_error: Literal["open", "closed"] | None = None
-    """What follows if *find* or *rewrite* raises, is late or returns something else, or if *find* still finds something
-    in a rewritten text: ``closed`` refuses the prompt, ``open`` sends it without the changes of this monitor. ``None``:
-    ``open`` for ``observe``, ``closed`` otherwise."""
+    """What follows if *find* or *rewrite* fails or is late, or if *find* still finds something in a rewritten text:
+    ``closed`` refuses the prompt, ``open`` sends it without the changes of this monitor. ``None``: ``open`` for
+    ``observe``, ``closed`` otherwise."""
     deadline: float = 5.0
     """How long the monitor may take for the whole prompt, in seconds."""
 
@@ -110,7 +110,7 @@ class PromptMonitor:
 class PromptRefused(InterwhenError):
     """Raised if a monitor refused the prompt, or failed and is closed, so that the model was not asked.
 
-    *records* are the findings of all monitors (at most 100 of each), and the failures of monitors.
+    *records* are the findings of the monitors, also of others (at most 100 of each), and the failures.
     """
 
     def __init__(self, records: tuple[PromptRecord, ...]) -> None:

@@ -22,9 +22,8 @@ class Repair(msgspec.Struct, frozen=True, tag=True):
 
     * The monitor has the level ``witness``, and the violation has a ``repair`` that is not empty and changes the text.
     * The repair has at most 200 characters, and no control characters, invisible characters or chat-template tokens.
-    * The extractor finds claims in the repaired text, and the verifier passes them. (Equal claims share the answer. An
-      async verifier is not asked again: its extractor must find the refuted claim with the wrong part replaced by the
-      repair.)
+    * The extractor finds claims in the repaired text, and the verifier passes them. (An async verifier is not asked;
+      its extractor must find the refuted claim with the wrong part replaced by the repair.)
     * The wrong part does not end inside a number or a name.
     * The claim can be read without the model. A ``Fork`` without ``local`` is never repaired.
     * The claim is not in a structured tool call, and the same words were not refuted at the same place before.
@@ -37,9 +36,8 @@ class Feedback(msgspec.Struct, frozen=True, tag=True):
     """Write a sentence into the trace that tells the model what is wrong, as far as the monitor's level allows.
 
     ``rewind``: cut the trace before the segment with the wrong claim, and write the sentence there. ``append``: keep
-    that segment, cut the text after it, and write the sentence after the segment. A refuted tool call in the answer is
-    always cut, and a structured one together with all other structured calls. ``append`` also cuts the segment if
-    feedback of another monitor already follows it.
+    that segment, cut the text after it, and write the sentence after the segment. If the segment cannot stay, such as a
+    tool call in the answer, ``append`` cuts it, too.
     """
 
     place: Literal["rewind", "append"] = "append"
@@ -48,8 +46,8 @@ class Feedback(msgspec.Struct, frozen=True, tag=True):
 class Resample(msgspec.Struct, frozen=True, tag=True):
     """Cut the trace before the segment with the wrong claim, and sample it again without any feedback.
 
-    If the segment is a structured tool call, the trace is cut before the first call of the answer. If the model is
-    greedy (temperature 0), its temperature is raised, because it would write the same text again.
+    If the segment is a structured tool call, the trace is cut before the first call of the answer. A temperature of 0
+    is raised, because the model would write the same text again.
     """
 
 
@@ -58,34 +56,32 @@ Rung = Literal["repair", "resample", "feedback", "restart"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
 """All rungs of the ladder."""
 LADDER: tuple[Rung, ...] = ("repair", "resample", "resample", "feedback", "restart")
-"""The order of the ladder before anything is learned. The same words are sampled twice before feedback follows."""
+"""The default order of the ladder."""
 
 
 class Auto(msgspec.Struct, frozen=True, tag=True):
     """Choose the remedy at each violation. This is the default of a monitor.
 
     The remedies form a ladder: write a repair if the verifier has one (the conditions of :class:`Repair` hold here,
-    too); sample again; give feedback, the second time at the full level of the monitor; restart from an earlier point;
-    end the run. If the same words are refuted again at the same place, the ladder moves on. A new
-    sample with other words may be followed by another one. A new sample after a violation in the answer may also remove
-    the premises of the claim, and a restart may remove steps of the reasoning, if the model can continue inside the
-    reasoning. A refuted structured tool call gets feedback. Raises :class:`~interwhen.UsageError` on wrong values.
+    too); sample again; give feedback; restart from an earlier point; end the run. If the same words are refuted again
+    at the same place, the ladder moves on; other words may get another sample. A new sample of an answer, and a
+    restart, may also remove reasoning before it. A refuted structured tool call gets feedback. Raises
+    :class:`~interwhen.UsageError` on wrong values.
     """
 
     order: tuple[Rung, ...] = LADDER
-    """The order of the ladder: the same words, refuted again, move it on by one. ``resample`` may be in it several
-    times. A rung that is left out is not used. A run with a learner sets the order."""
+    """The order of the ladder. ``resample`` may be in it several times. A rung that is left out is not used. A run with
+    a learner sets the order."""
     samples: int = 12
     """The largest number of new samples at one place. After them, the ladder moves on."""
     place: Literal["rewind", "append"] | None = None
     """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its
-    place in the answer, because a run is not verified if a required monitor refuted text that stays in the answer.
-    Feedback on an answer is written at the end of the reasoning instead, if the model can continue there."""
+    place in the answer. Feedback on an answer is written at the end of the reasoning instead, if the model can continue
+    there."""
     end: Literal["abstain", "unverified"] = "abstain"
     """What follows the last rung, or a spent budget of remedies, repeats or discarded tokens. ``abstain``: no answer.
-    ``unverified``: the refuted text stays, the model continues, this monitor interrupts no more, and if it is
-    required, the result is ``unverified`` with the violation as a reason. Monitors that hold text back always
-    abstain."""
+    ``unverified``: the refuted text stays, and this monitor interrupts no more; if it is required, the result is not
+    verified. Monitors that hold text back always abstain."""
 
     def __post_init__(self) -> None:
         order = self.order if isinstance(self.order, tuple | list) else ()
@@ -117,10 +113,9 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     """End the reasoning after the segment with the claim, cut the text after it, and let the model answer.
 
     Use it with a verifier that finds out that more reasoning does not help. The monitor must have the phase
-    ``reasoning`` and ``required=False``, because it proves nothing. If the model has already ended its reasoning, this
-    remedy does nothing. When the stream ends, the open extractions of the monitor are cancelled. A result whose
-    reasoning was ended by this remedy is never ``verified``. Raises :class:`~interwhen.UsageError` if ``lead`` or
-    ``ask`` is empty.
+    ``reasoning`` and ``required=False``. If the reasoning has ended, or a budget is spent, this remedy does nothing. A
+    result whose reasoning it ended is never ``verified``. Raises :class:`~interwhen.UsageError` if ``lead`` or ``ask``
+    is empty.
     """
 
     lead: str = "\n\n"
@@ -152,9 +147,8 @@ _ALLOWED: dict[Level, tuple[str, ...]] = {
 class FeedbackTemplate(msgspec.Struct, frozen=True):
     """The sentences of feedback, one template per level, with the fields ``{quote}``, ``{why}`` and ``{witness}``.
 
-    If a model reacts better to other words, create your own object. Pass it to a run, or set it as the attribute
-    ``feedback`` of the model. Raises :class:`~interwhen.UsageError` if a template has more than one line or a field
-    that its level does not allow.
+    Pass your own object to a run, or set it as the attribute ``feedback`` of the model. Raises
+    :class:`~interwhen.UsageError` if a template has more than one line or a field that its level does not allow.
     """
 
     flag: str = "Wait, something above is not right. Let me check it again."
@@ -193,8 +187,8 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
     def render(self, level: Level, violation: Violation, wrong_text: str, number: int = 0) -> str:
         """Return the sentence for *violation* at *level*. *wrong_text* is the text that ``{quote}`` shows.
 
-        *number* is how often feedback was given before at this place; from 1 on, the templates of :attr:`again`, if
-        any, are used. A violation without a witness is rendered at the level ``explain`` instead of ``witness``.
+        *number* is how often feedback was given before at this place, for the templates of :attr:`again`. Without a
+        witness, the level ``witness`` becomes ``explain``.
         """
         if number and self.again:
             return self.again[min(number, len(self.again)) - 1].render(level, violation, wrong_text)
@@ -216,14 +210,14 @@ DEFAULT_TEMPLATE = FeedbackTemplate(
         ),
     )
 )
-"""The default sentences of feedback. One shared instance, because each new instance is validated."""
+"""The default sentences of feedback."""
 
 
 def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[ViolationRecord, ...]:
     """Return the violations whose inserted text contains *answer* as a whole word or number.
 
-    Use it to audit a benchmark with known answers: feedback that contains the answer makes the model look better than
-    it is. A repair writes the right value by design, so a repair of the last step may be in the list.
+    Use it to audit a benchmark with known answers. A repair writes the right value by design, so a repair of the last
+    step may be in the list.
     """
     return tuple(violation for violation in violations if holds(violation.inserted, answer))
 

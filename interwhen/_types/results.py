@@ -40,8 +40,8 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     """The span of the segment in which the claim was found."""
     outcome: Outcome
     seconds: float = 0.0
-    """The total time of all tries of the check; 0 if it was cancelled, if the verdict was cached, or if it was that of
-    a check for an equal claim."""
+    """The total time of all tries of the check, in seconds; 0 if it was cancelled, or if the verdict came from the
+    check of an equal claim."""
     tries: int = 1
     """The number of tries; ``outcome`` is the outcome of the last one. 1 if the check was cancelled."""
     claim_sha256: str = ""
@@ -63,19 +63,17 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     why: str
     witness: str
     interrupted: bool
-    """Whether the violation could interrupt the run. False, for example, if the monitor only observes or interrupts no
-    more, if the claim has no span, or if feedback already answers its segment."""
+    """Whether the violation could interrupt the run. False, for example, if the monitor only observes, or if the claim
+    has no span."""
     remedy: RemedyName | None = None
     """The remedy that followed; ``None``: another violation got the remedy, or there was none."""
     cut: int | None = None
     """The offset at which the remedy cut the trace; ``None``: there was no remedy."""
     inserted: str = ""
-    """The text that the remedy wrote at ``cut``: a repair, feedback, or for ``conclude`` the end of the reasoning and
-    the beginning of the answer. Empty: it wrote none."""
+    """The text that the remedy wrote at ``cut``, such as a repair or feedback. Empty: it wrote none."""
     place: int | None = None
     """The number of characters of the trace before the segment, without white space, feedback, and refuted text that
-    feedback answers. ``None``: there was no remedy, or it was ``conclude``, or the time budget ended the run,
-    or an older version wrote this."""
+    feedback answers. ``None``: it was not recorded, for example because there was no remedy."""
     phase: Phase | None = None
     """The phase of the refuted segment; ``None``: there was no remedy, or an older version wrote this."""
 
@@ -135,8 +133,7 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """The name of the model."""
     checks: tuple[CheckRecord, ...]
     covered: tuple[Span, ...]
-    """The spans of the claims that passed, merged. Nothing is certified about the other text, for example because the
-    extractors found no claims in it, or because no monitor reads it."""
+    """The spans of the claims that passed, merged. Nothing is certified about the other text."""
     coverage: float
     """The number of covered characters divided by the number of all characters of the trace."""
     refuted: tuple[Span, ...] = ()
@@ -145,10 +142,10 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """The version of this package."""
     scope: Scope = "steps"
     """``answer``: a check that knows the task judged the answer itself. ``steps``: no check that passed judged the
-    answer, so the answer may be wrong. (A certificate of an older version has no scope and counts as ``steps``.)"""
+    answer, so the answer may be wrong."""
     hidden_reasoning: bool = False
-    """Whether the model reasoned and the server did not send all of this reasoning. The certificate then says nothing
-    about what was not sent, and its scope is ``answer``."""
+    """Whether the model reasoned and the server did not send all of this reasoning. Nothing is certified about what was
+    not sent."""
 
     def matches(self, text: str) -> bool:
         """Tell whether this certificate is for exactly *text*, the ``text`` of a result (not its ``answer``)."""
@@ -161,8 +158,7 @@ def prompt_sha256(prompt: Prompt) -> str:
 
 
 BYTES_A_TOKEN = 4
-"""The bytes of text that count as one token in estimates of prompts. English text has about four; other languages and
-code have fewer, so their estimates are too low."""
+"""The bytes of text that count as one token in estimates of prompts: about right for English, too many for others."""
 
 
 def prompt_bytes(prompt: Prompt) -> int:
@@ -172,7 +168,7 @@ def prompt_bytes(prompt: Prompt) -> int:
 
 
 def new_call_id() -> str:
-    """Return an id for a call: 12 hex digits of the time in milliseconds, and 20 random ones. So ids sort by time."""
+    """Return a new id for a call: hex digits of the time, then random ones."""
     return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
@@ -183,8 +179,7 @@ class JournalState(msgspec.Struct, frozen=True, gc=False):
     size: int
     """The size of the journal in bytes."""
     incomplete: str = ""
-    """Why the journal does not hold the whole run; empty if it is complete. An incomplete journal does not affect the
-    run itself."""
+    """Why the journal does not hold the whole run; empty if it is complete."""
 
 
 _WHY_CHARACTERS = 80
@@ -203,21 +198,19 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckRecord, ...] = ()
     """The checks on the returned trace."""
     violations: tuple[ViolationRecord, ...] = ()
-    """The violations, including those whose text was cut: first those with a remedy, in the order of the remedies, then
-    the others, in the order of their spans. When supervision is switched off, violations that still wait for a remedy
-    are dropped."""
+    """The recorded violations, including those whose text was cut: first those with a remedy, in the order of the
+    remedies, then the others by span."""
     insertions: tuple[Insertion, ...] = ()
     resume: ResumeWay | None = None
-    """How the last request that continued kept text did so, and why; ``None``: no request did, for example because
-    there was no cut and no reconnect."""
+    """How the last request that continued kept text did so, and why; ``None``: no request did."""
     ledger: Ledger = Ledger()
     timing: Timing = Timing()
     journal: JournalState | None = None
     """``None``: the run had no journal."""
     wire: WireReport = WireReport()
     hidden_reasoning: bool = False
-    """Whether the model reasoned and the server did not send this reasoning, or only a summary. No check has seen it,
-    so the result is verified only if a check judged the answer itself."""
+    """Whether the model reasoned and the server did not send this reasoning, or only a summary. The result is then
+    verified only if a check judged the answer itself."""
     precomputed: tuple[str, ...] = ()
     """The names of the prepared items that the run used; their cost is in the ledger."""
     context: ContextUse | None = None
@@ -267,8 +260,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
 class Verified(_Result, frozen=True, tag="verified"):
     """Each required check passed on this text, except in reasoning that was refuted and is answered by feedback.
 
-    ``certificate.scope`` says whether the answer itself was checked, and ``certificate.refuted`` has the spans of that
-    reasoning.
+    ``certificate`` says whether the answer itself was checked, and where that reasoning is.
     """
 
     status: ClassVar[Status] = "verified"
@@ -293,8 +285,8 @@ class Abstained(_Result, frozen=True, tag="abstained"):
     status: ClassVar[Status] = "abstained"
     reason: str
     unverified_reasons: tuple[UnverifiedReason, ...] = ()
-    """Which parts of ``text`` are not verified, and why. An unproven claim that ended the run was cut, so its span may
-    lie after the end of ``text``."""
+    """Which parts of ``text`` are not verified, and why. The span of a claim that ended the run may lie after the end
+    of ``text``."""
 
 
 class Failed(_Result, frozen=True, tag="failed"):
@@ -311,11 +303,7 @@ Result: TypeAlias = Verified | Unverified | Abstained | Failed
 
 
 def notebook_page(shown: object) -> str | None:
-    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None`` if there is no page of it.
-
-    That is so if no installed code makes pages, if the page would be too large, or if there is nothing to show yet. The
-    code for pages is separate from the core, so it is found by its entry point.
-    """
+    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None`` if there is no page of it."""
     from importlib.metadata import entry_points  # 20 ms, and only notebooks need it
 
     for entry in entry_points(group="interwhen.pages", name="notebook"):

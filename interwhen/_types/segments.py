@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NewType
 
@@ -63,12 +65,12 @@ CallFormat = Literal[
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """One complete tool call: structured data of the API, or a call that the model wrote as text.
 
-    A structured call is in the trace with its ``text``, at an offset that its segment has. It is never searched for.
+    A structured call is in the trace with its ``text``.
     """
 
     id: str
-    """The identifier of this call from the model. The result is sent back with the same identifier. Empty if the call
-    has none, as a call that is written as text."""
+    """The identifier of this call from the model, for the message with its result. Empty: the call has none, as most
+    calls that are written as text."""
     name: str
     """The name of the tool."""
     arguments: str
@@ -91,8 +93,9 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     def values(self) -> dict[str, Any]:
         """Return the arguments as a mapping.
 
-        Raises :class:`ValueError` if they are not a JSON object, or are known only when the code runs (kind ``code``),
-        and :class:`RecursionError` if they are nested too deeply.
+        Raises :class:`ValueError` if they are not a JSON object, if a name is in an object twice (programs differ in
+        which of the values they take), or if they are known only when the code runs (kind ``code``), and
+        :class:`RecursionError` if they are nested too deeply.
         """
         if self.kind == "code":
             raise ValueError(f"the arguments of {self.name!r} are known only when the code runs")
@@ -108,7 +111,28 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
                 f"the arguments of the call of {self.name!r} must be a JSON object, got {type(found).__name__}; "
                 "return Unknown for such a call"
             )
+        try:
+            json.loads(self.arguments, object_pairs_hook=unique, parse_int=str, parse_float=str)
+        except ValueError as error:
+            raise ValueError(
+                f"the arguments of the call of {self.name!r} must have each name once, got {error}; "
+                "return Unknown for such a call"
+            ) from error
         return found
+
+
+def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members *pairs* of a JSON object as a dictionary.
+
+    Raises :class:`ValueError` if a name is there twice: one program takes the first value and another the last (section
+    4 of RFC 8259), so a check may not see what the reader uses.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {name!r:.80} twice in one object")
+        found[name] = value
+    return found
 
 
 class WrittenCalls(msgspec.Struct, frozen=True, gc=False):
@@ -132,8 +156,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     """A complete unit of the trace: a line, a sentence, a tool call, the whole reasoning, ...
 
     ``text`` is exactly the characters of the trace at ``span``; ``phase`` is the phase at its start. While the model
-    sends nothing, extractors other than forks also get an unfinished line, sentence or paragraph. They get it again
-    when it is complete.
+    sends nothing, extractors other than forks may also get an unfinished line, sentence or paragraph.
     """
 
     text: str
@@ -168,8 +191,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     def ground(self, quote: str) -> Span | None:
         """Return the trace span of *quote* if it occurs exactly once in this segment, otherwise ``None``.
 
-        Use it for the replies of forks: a claim whose position in the trace is ambiguous gets no span, and so it has no
-        remedy.
+        Use it for the replies of forks: a claim without a span has no remedy.
         """
         if not quote:
             return None
@@ -184,17 +206,17 @@ class Claim:
     """A statement that an extractor found in the trace and that a verifier can check.
 
     Subclass it, and add the fields that your verifier needs. Two claims with the same ``key`` and the same text must
-    get the same verdict at every position in the trace, because interwhen computes the verdict once and reuses it.
+    get the same verdict at every position in the trace, because interwhen reuses the verdict.
     """
 
     key: str
     """Identifies the claim. It must contain, in a normal form, everything that the verdict depends on."""
     span: Span | None
-    """The position of the claim in the trace, inside its segment. ``None``: the position is not known. Then a violation
-    has no remedy: a monitor that holds text back ends the run as ``abstained``, any other continues."""
+    """The position of the claim in the trace, inside its segment. ``None``: the position is not known, so a violation
+    has no remedy."""
     premises: tuple[Span, ...] = ()
     """The positions of the earlier text that the claim rests on. If the claim is in the answer and is refuted, the
-    remedy :class:`~interwhen.Auto` may cut the trace back to them. They do not affect the verdict."""
+    remedy :class:`~interwhen.Auto` may cut the trace back to them."""
 
 
 # The text of the model in records and feedback.
@@ -215,8 +237,7 @@ _CONTROL = re.compile(
     r"|\]~!?b[\[\]]|\[e~\[",  # MiniMax
     re.IGNORECASE,
 )
-"""Matches the chat-template tokens of Llama 2 to 4, Qwen and other models with ChatML, Mistral, Gemma, Phi, DeepSeek,
-Command, gpt-oss (harmony), GLM, Granite, Kimi, MiniMax, Seed and SmolLM, and tags that look like these tokens."""
+"""Matches the chat-template tokens of common models, and tags that look like these tokens."""
 
 _HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -228,9 +249,8 @@ separators."""
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     """Clean *text* for feedback: return one line of at most *limit* characters.
 
-    Control characters, invisible characters and chat-template tokens become spaces, stretches of white space become one
-    space, and double quotation marks become single ones. Only the first ``4 * limit`` characters of *text* are read. If
-    what remains of them is longer than *limit*, it is cut and ends with "…".
+    Control characters, invisible characters and chat-template tokens become spaces, and double quotation marks become
+    single ones. A longer text is cut.
     """
     clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.

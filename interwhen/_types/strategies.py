@@ -1,7 +1,4 @@
-"""Protocols for strategies behind a call: what clients and the gateway need of the catalogue of strategies.
-
-The strategies themselves are in an annex (``interwhen.strategies``), which registers its catalogue as an entry point.
-"""
+"""Protocols for strategies behind a call: what clients and the gateway need of the catalogue of strategies."""
 
 from __future__ import annotations
 
@@ -98,8 +95,8 @@ class CallStrategy(Protocol):
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
         """Return run *number* (from 0) of a strategy that answers with one run; ``None`` if there is no such run.
 
-        Run 0 is ``None`` for a strategy that chooses among several texts: then :meth:`choose` is called instead. A
-        later run is requested if the one before gave no answer. *monitors* are those of the call.
+        A strategy that chooses among several texts has no run 0: then :meth:`choose` is called. A later run is
+        requested if the one before gave no answer. *monitors* are those of the call.
         """
         ...
 
@@ -124,9 +121,7 @@ class StrategyCatalog(Protocol):
         """Return the strategy that *spec* describes: a name, with options after a colon.
 
         A *spec* of the form ``module:factory`` imports that module, so *spec* must come from the operator, or be
-        checked against :meth:`names`. Raises :class:`~interwhen.PluginError` if there is no such strategy, if an
-        option is unknown, or if the value of an option does not have the type of that option. An error of interwhen
-        that the strategy itself raises is passed on, such as a :class:`~interwhen.UsageError` for a number out of
-        range.
+        checked against :meth:`names`. Raises :class:`~interwhen.PluginError` if there is no such strategy, or if an
+        option is unknown or of the wrong type. Errors of interwhen that the strategy itself raises are passed on.
         """
         ...

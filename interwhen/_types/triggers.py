@@ -1,7 +1,6 @@
 """Triggers. A trigger says which segments of the trace a monitor reads.
 
-A run raises :class:`~interwhen.UsageError` at its start if the values of a trigger are not allowed; :class:`Polls`
-raises it when it is made.
+Wrong values raise :class:`~interwhen.UsageError`, at the latest when a run starts.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let 
 class Lines(msgspec.Struct, frozen=True, tag=True):
     """Makes each line that is not blank a segment, without the white space around it.
 
-    If ``every`` is above 1, each group of that many such lines is a segment. A group is smaller if something ends it
-    early: feedback, a tool call, or the end of the phase or of the stream.
+    If ``every`` is above 1, each group of that many such lines is a segment. A group may end early, for example at
+    feedback, a tool call or the end of the phase.
     """
 
     every: int = 1
     """The number of lines in a segment, at least 1."""
     joins: tuple[str, ...] = ()
     """Words in lower case, and single signs, only with ``every=1``. A line that begins with one of them forms one
-    segment with the line before it; at most two lines are joined. So a line is complete only when the first word of the
-    next line is known, or when the text ends."""
+    segment with the line before it; at most two lines are joined. So a line is complete only when the next line has
+    begun, or the text ends."""
 
 
 class Paragraphs(msgspec.Struct, frozen=True, tag=True):
@@ -47,8 +46,8 @@ class Sentences(msgspec.Struct, frozen=True, tag=True):
 class Markers(msgspec.Struct, frozen=True, tag=True):
     """Divides the text into segments at reflection markers such as "Wait". Each marker begins a segment.
 
-    The text before the first marker is a segment, too. A marker is found only as a separate word (or words), not inside
-    a longer word, and in exactly these upper and lower case letters.
+    The text before the first marker is a segment, too. A marker is a separate word (or words) with exactly these upper
+    and lower case letters.
     """
 
     words: tuple[str, ...] = DEFAULT_MARKERS
@@ -65,11 +64,9 @@ DEFAULT_TAGS = ("<tool_call>", "</tool_call>")
 class ToolCalls(msgspec.Struct, frozen=True, tag=True):
     """Makes each tool call a segment: structured calls, and calls that the model writes as text.
 
-    :attr:`Segment.calls` has the calls of a segment. Most formats have special tags and are read unless ``formats``
-    leaves them out. A format without tags (``json``, ``pythonic``, ``react``, ``code``) is read only in the answer. It
-    is read only if ``formats`` names it, or if the request shows that such calls may come: it offers tools, or its
-    prompt describes them. Calls that the model quotes are read only if the request shows this, or if tags or formats
-    are given here. See docs/tool-calls.md.
+    :attr:`Segment.calls` has the calls of a segment. By default, most formats with special tags are read. A format
+    without tags (``json``, ``pythonic``, ``react``, ``code``) is read only in the answer, and only if ``formats`` names
+    it or the request shows that such calls may come. See docs/tool-calls.md.
     """
 
     opening: str = DEFAULT_TAGS[0]
@@ -79,9 +76,8 @@ class ToolCalls(msgspec.Struct, frozen=True, tag=True):
     formats: tuple[CallFormat, ...] | None = None
     """The formats that are read, whatever the request shows. ``None``: they are chosen from the request."""
     unreadable: Literal["fail", "extract"] = "fail"
-    """What happens to text that looks like a call and cannot be read. ``fail``: its check ends as an error, which by
-    default holds it back under ``gate_tools``. ``extract``: the extractor gets it, with ``Segment.written.problem``.
-    """
+    """What happens to text that looks like a call and cannot be read. ``fail``: its check ends as an error.
+    ``extract``: the extractor gets it, with ``Segment.written.problem``."""
 
 
 class CodeBlocks(msgspec.Struct, frozen=True, tag=True):
@@ -94,7 +90,7 @@ class CodeBlocks(msgspec.Struct, frozen=True, tag=True):
 class EveryChars(msgspec.Struct, frozen=True, tag=True):
     """Divides the text into segments of ``count`` characters, including white space, without gaps.
 
-    A segment is shorter if something ends it early: feedback, a tool call, or the end of the phase or of the stream.
+    A segment may end early, for example at feedback, a tool call or the end of the phase.
     """
 
     count: int = 400
@@ -107,12 +103,10 @@ _MOST = 1e100  # beyond it, a length could not be computed
 class Polls(msgspec.Struct, frozen=True, tag=True):
     """Divides the text into segments without gaps, for expensive checks such as forks.
 
-    The length of a segment minimizes the expected cost. Frequent checks cost tokens. Rare checks waste the text that
-    the model writes after a mistake. If mistakes come at a constant rate, the cheapest length is ``sqrt(2 * cost /
-    rate)`` (checkpoint intervals: Young 1974, Daly 2006), within ``least`` and ``most``; all lengths and ``cost`` are
-    in characters. The rate (mistakes per character) is estimated: it starts at ``found / seen``, each remedy in the run
-    adds one mistake, and the trace so far adds its characters. The length of a segment is fixed at its start. Raises
-    :class:`~interwhen.UsageError` on wrong values.
+    The length of a segment balances the cost of checks with that of text written after a mistake: it is ``sqrt(2 * cost
+    / rate)`` characters (checkpoint intervals: Young 1974, Daly 2006), within ``least`` and ``most``. The rate
+    (mistakes per character) starts at ``found / seen``; each remedy in the run adds a mistake, and the trace so far
+    adds its characters. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     cost: float = 240.0
@@ -122,8 +116,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
     seen: float = 8000.0
     """The number of characters in which the ``found`` mistakes were seen."""
     least: int = 120
-    """The shortest length of a segment, in characters. A segment is shorter if something ends it early, as in
-    :class:`EveryChars`."""
+    """The shortest length of a segment, in characters, unless something ends it early, as in :class:`EveryChars`."""
     most: int = 4000
     """The longest length of a segment, in characters."""
 
@@ -146,7 +139,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
     def learned(self, remedies: int, characters: int, *, memory: float = 100_000.0) -> Polls:
         """Return the trigger for the next run, updated with a run that had *remedies* in a trace of *characters*.
 
-        The estimate is limited to the last *memory* characters, so the weight of older runs decreases.
+        The estimate rests on at most *memory* characters, so the weight of older runs decreases.
         """
         fade = min(memory / (self.seen + characters), 1.0)
         found = max(fade * (self.found + remedies), 1e-3)
@@ -156,7 +149,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 class Answer(msgspec.Struct, frozen=True, tag=True):
     """Makes the whole answer one segment, when the model has finished it.
 
-    A structured tool call divides the answer: the text before it is a segment, and so is the text after it.
+    A structured tool call divides the answer: the text before it and the text after it are segments.
     """
 
 

@@ -105,9 +105,8 @@ def verifier(
 
     *name* and *version* identify it in certificates. *deadline* is the longest time of one check, in seconds; an inline
     check is not stopped at it. In a monitor with ``prepare``, the function also gets the return value of ``prepare``.
-    Without *worker*, an ``async def`` function runs as a task, and any other function runs in a thread, where it may
-    block without stopping the stream. Raises :class:`UsageError` if the deadline is not positive, or if *worker* does
-    not fit the function.
+    Without *worker*, an ``async def`` function runs as a task, and any other function runs in a thread. Raises
+    :class:`UsageError` if the deadline is not positive, or if *worker* does not fit the function.
     """
 
     def decorate(function: Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]) -> FunctionVerifier:
@@ -185,10 +184,7 @@ def hold(ticket: Ticket) -> Iterator[None]:
 
 
 class WorkNote:
-    """Records in which worker a check ran, and how long it had waited for this worker.
-
-    A worker pool fills it, see :func:`note_work`. For forks and async checks, the engine fills it.
-    """
+    """Records in which worker a check ran, and how long it had waited for this worker."""
 
     __slots__ = ("cluster_away", "waited", "worker")
 
@@ -205,10 +201,7 @@ _NOTE: ContextVar[WorkNote | None] = ContextVar("interwhen_work_note", default=N
 
 
 def take_note() -> WorkNote:
-    """Create an empty note for the current task, and return it.
-
-    The worker pool writes into it where the next check of this task runs, and how long it waited.
-    """
+    """Create an empty note for the next check of the current task, and return it."""
     note = WorkNote()
     _NOTE.set(note)  # not reset: each check has a task of its own, and so a context of its own
     return note
@@ -217,8 +210,7 @@ def take_note() -> WorkNote:
 def note_work(worker: str, waited: float) -> None:
     """Record that a check now begins in *worker*, after it *waited* that many seconds.
 
-    A worker pool calls it, in the context of the check. Only the first call for a check is recorded, because later ones
-    belong to the check of its repair. Outside of a check, it does nothing.
+    A worker pool calls it, in the context of the check. Later calls for the same check change nothing.
     """
     note = _NOTE.get()
     if note is not None and not note.worker:
@@ -228,7 +220,7 @@ def note_work(worker: str, waited: float) -> None:
 def note_cluster_away(why: str) -> None:
     """Record that the check runs on this machine because the cluster cannot be used; *why* is the reason.
 
-    A worker pool calls it, in the context of the check. Without a note, it does nothing.
+    A worker pool calls it, in the context of the check.
     """
     note = _NOTE.get()
     if note is not None:
@@ -243,8 +235,7 @@ __all__ = ["on_cancel", "time_left"]
 def time_left() -> float:
     """Return how many seconds the running check has left; ``inf`` outside of a thread or process worker.
 
-    The value is never negative, and it is 0 if the check was cancelled. A check can use it to stop in time and return
-    ``Unknown`` with a reason, which is more useful than a timeout.
+    The value is never negative, and it is 0 if the check was cancelled.
     """
     ticket = CURRENT.get()
     if ticket is None:
@@ -258,8 +249,7 @@ def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
 
     Use it in a ``with`` block to interrupt a long computation in a thread, because a thread cannot be killed. If the
     check is cancelled already, *callback* is called at once, in the same thread. It must be quick and must not raise.
-    It is not called after the block. In a worker process it is never called, because the process is killed instead.
-    Outside of a worker, this does nothing.
+    It is not called after the block, in a worker process (which is killed instead), or outside of a worker.
     """
     ticket = CURRENT.get()
     if ticket is None:

@@ -133,6 +133,7 @@ class ChunkBuffer:
         This removes the chunks that the trace has lost, and inserts the text that interwhen has added.
         """
         self.requests += 1
+        self.field_filter.restart()
         self._calls = CallAssembler(self.call_extras)
         self._places = {}
         self._shift = sum(piece.call is not None for piece in pieces)

@@ -16,6 +16,7 @@ import msgspec
 from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.results import Result, Unverified, UnverifiedReason, Verified
 from interwhen.clients._calls import Api
+from interwhen.clients._held_scores import HeldScores
 
 Kind = Literal["text", "copy", "id", "number", "opaque"]
 """The kinds of fields:
@@ -355,12 +356,13 @@ class FieldFilter:
     A chunk without such text is called clean. The filter remembers the bytes of a clean chunk ``before`` and ``after``
     its text. Another chunk differs only in that text if it begins and ends with the same bytes, has no quotation mark
     between them, and no backslash directly before ``after``. The buffer does not have to filter such a chunk. With
-    *holds*, unmonitored text is removed.
+    *holds*, unmonitored text is removed, and log-probabilities wait for the text of their tokens.
     """
 
     __slots__ = (
         "_api",
         "_decode",
+        "_scores",
         "after",
         "before",
         "begin",
@@ -389,6 +391,11 @@ class FieldFilter:
         """How many chunks were filtered."""
         self.has_calls = False
         """Whether the last filtered chunk may hold pieces of tool calls."""
+        self._scores: HeldScores | None = None
+
+    def restart(self) -> None:
+        """Forget the tokens that wait for their text, because another stream begins."""
+        self._scores = None
 
     def note(self, name: str) -> None:
         """Record that the field *name* of the answer has unmonitored text, and whether the text is removed.
@@ -416,9 +423,37 @@ class FieldFilter:
             shown, is_sound = data, not _says_two_things(delta)
             if not is_sound:
                 shown, is_sound = self._sifted(data)
+        if self.holds and ((self._scores and self._scores.waits) or b"logprob" in data or b"\\u" in data):
+            shown, has_scores = self._with_scores(shown)
+            is_sound = is_sound and not has_scores  # the next chunk has other tokens
         if is_sound and (self.looked <= _OFTEN or not self.looked % _OFTEN):
             self._remember(data)
         return shown
+
+    def _with_scores(self, data: bytes) -> tuple[bytes, bool]:
+        """Return *data* with the log-probabilities of tokens whose text has come, and whether there were others.
+
+        A chunk that has only pieces of tool calls keeps its own, because it waits for the end of the run.
+        """
+        try:
+            choice = msgspec.json.decode(data)["choices"][0]
+        except (*DECODE_ERRORS, LookupError, TypeError):
+            return data, False
+        found = choice.get("logprobs")
+        if found is None and self._scores is None:
+            return data, False
+        said = choice if self._api == "completions" else choice.get("delta") or {}
+        texts = [said.get(name) or "" for name in ("content", "reasoning_content", "reasoning", "text")]
+        texts = [text if isinstance(text, str) else "" for text in texts]
+        if self.has_calls and not any(texts):
+            return data, found is not None
+        self._scores = self._scores or HeldScores()
+        shown = self._scores.take(found, texts[0] or texts[3], texts[1] or texts[2])
+        if shown == found:
+            return data, found is not None
+        body = msgspec.json.decode(data)
+        body["choices"][0]["logprobs"] = shown
+        return msgspec.json.encode(body), True
 
     def _sifted(self, data: bytes) -> tuple[bytes, bool]:
         """Return *data* as the reader gets it, and whether it is clean: unchanged and without unmonitored text.

@@ -433,7 +433,6 @@ class ResponsesChunkBuffer(ChunkBuffer):
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Prepare for a stream that continues the trace *pieces*: cut the queue, and note where the new items begin."""
         super().begin(pieces)
-        self._events.begin()
         self._starts.append(self.items)
         self._called = any(piece.call is not None for piece in pieces)
         self._calls_of = set()

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS
+from interwhen.clients._held_scores import HeldTokens, with_scores_of_text
 from interwhen.clients._known_fields import FIELDS, NAMES_KEPT, OURS, READ_EVENTS, Table, sift, strict_decoder
 
 ADDED: Final = "response.output_item.added"
@@ -99,6 +100,8 @@ class ResponsesFieldFilter:
         """The texts that monitors read, by item and part."""
         self._calls: dict[int | None, list[str]] = {}
         """The pieces of calls, by item."""
+        self._tokens: dict[tuple[int | None, int | None, int | None], HeldTokens] = {}
+        """The tokens of each part whose log-probabilities wait for their text."""
         self._said: dict[tuple[int | None, str], str] = {}
         """The name and the arguments in the announcement of each call, by item and field."""
         self._made: list[str] = []
@@ -106,9 +109,9 @@ class ResponsesFieldFilter:
         self.differing: set[int | None] = set()
         """The items of calls whose pieces or announcement differ from the complete call, which monitors read."""
 
-    def begin(self) -> None:
+    def restart(self) -> None:
         """Forget the texts of the last request, because the items of the next one are numbered from 0 again."""
-        for known in (self._texts, self._calls, self._said):
+        for known in (self._texts, self._tokens, self._calls, self._said):
             known.clear()
         self._made.clear()
         self.differing.clear()
@@ -121,9 +124,25 @@ class ResponsesFieldFilter:
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
         """Return *data*, the bytes of *event*, as the reader gets them, and record fields with unmonitored text.
 
-        Unmonitored text is removed if ``holds`` is set, or replaced by text that monitors have read. The field
-        ``interwhen`` of a server is always removed. Data that is not JSON is returned unchanged.
+        Unmonitored text is removed if ``holds`` is set, or replaced by text that monitors have read. Log-probabilities
+        then wait for the text of their tokens. The field ``interwhen`` of a server is always removed. Data that is not
+        JSON is returned unchanged.
         """
+        shown = self._sifted(event, data)
+        if not (self.holds and (self._tokens or b"logprob" in shown or b"\\u" in shown)):
+            return shown
+        try:
+            body = msgspec.json.decode(shown)
+        except DECODE_ERRORS:
+            return shown  # the decoder raises an error for such an event
+        held = None
+        if event.type in READ_EVENTS:
+            place = (event.output_index, event.content_index, event.summary_index)
+            held = self._tokens.setdefault(place, HeldTokens()).take
+        found = with_scores_of_text(body, held)
+        return shown if found == body else msgspec.json.encode(found)
+
+    def _sifted(self, event: WireEvent, data: bytes) -> bytes:
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)
         if is_read:

@@ -1,9 +1,9 @@
 """Written policies: rules for tool calls in files, which are checked, used to judge calls, and written by a model.
 
 `read_policy(folder)` reads a policy (`_files.py`), `policy.judge(situation)` judges a call by it (`_rules.py`),
-`policy.learn(state, call)` returns the state after a call (`_state.py`), and `admit(policy)` runs the admission checks,
-which decide which rules can be trusted (`_admission.py`). The language of the rules is in `_syntax.py`, `_kinds.py` and
-`_evaluation.py`. Start with docs/policy.md. Why: docs/decisions/0022-written-policies.md.
+`policy.learn(state, call)` returns the state after a call (`_state.py`), and `admit(policy)` runs the admission checks
+(`_admission.py`). The language of the rules is in `_syntax.py`, `_kinds.py` and `_evaluation.py`. Start with
+docs/policy.md. Why: docs/decisions/0022-written-policies.md.
 """
 
 from interwhen.policy._admission import Admission, AdmissionProblem, Coverage, Covered, MutantTally, admit

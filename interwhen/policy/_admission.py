@@ -76,9 +76,9 @@ class Mutant(NamedTuple):
 
 
 def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
-    """Return different mutants of *rule* that pass the type check; none of them equals *rule*.
+    """Return different mutants of *rule* that pass the type check, at most *most*.
 
-    *most* is the maximum number of mutants, and *seed* determines which ones are selected, and their order.
+    *seed* determines which ones are selected, and their order.
     """
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
@@ -105,8 +105,8 @@ def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[No
     """Yield copies of *node*; each copy has one small mistake, in *node* itself or in one of its descendants.
 
     Mistakes are, for example, another comparison, "or" in place of "and", a number that is 1 greater, or a part that is
-    left out. A text is replaced by another word of its set and by the text "mutant": *words* are the sets of allowed
-    words in the schema. The arguments of the functions in ``_OPAQUE``, such as ``mentions``, stay unchanged.
+    left out. *words* are the sets of allowed words in the schema, from which texts are replaced. The arguments of the
+    functions in ``_OPAQUE`` stay unchanged.
     """
     yield from _changes(node, words)
     if isinstance(node, Apply) and node.function in _OPAQUE:
@@ -212,12 +212,12 @@ class Coverage:
 
 
 def squeezed(text: str) -> str:
-    """Return *text* with one space for each run of white space, and none at its ends. Quotations are compared so."""
+    """Return *text* with one space for each run of white space, and none at its ends."""
     return " ".join(text.split())
 
 
 def sentences(text: str) -> list[str]:
-    """Split *text* into sentences, in which each run of white space is one space (see :func:`squeezed`).
+    """Split *text* into sentences, in which each run of white space is one space.
 
     A sentence ends with ``.``, ``!`` or ``?`` if a capital letter, a quotation mark or ``(`` follows.
     """
@@ -289,8 +289,8 @@ class MutantTally:
 
     killed: int
     equal: int
-    """How many of the mutants that the examples missed are equivalent to the rule, as Z3 proved (for lists within the
-    bound, with all values known). They are not among the survivors."""
+    """How many of the mutants that the examples missed are equivalent to the rule, as Z3 proved for lists within the
+    bound. They are not among the survivors."""
     survivors: tuple[str, ...]
     """The changed condition of each mutant that the examples missed, as text."""
 
@@ -320,12 +320,11 @@ class Admission:
     """The ids of the rules that are admitted."""
     problems: tuple[AdmissionProblem, ...]
     mutants: Mapping[str, MutantTally]
-    """The tally of each rule by its id. Rules that fail the type check have none, nor have rules whose examples are
-    wrong, incomplete or too long to judge."""
+    """The tally of each rule by its id. Rules that fail the type check, or whose examples are wrong, have none."""
     coverage: Coverage
 
     def problems_of(self, rule: str) -> tuple[AdmissionProblem, ...]:
-        """Return the problems of the rule with the id *rule*; empty if it is admitted, or if there is no such rule."""
+        """Return the problems of the rule with the id *rule*; empty if there are none."""
         return tuple(problem for problem in self.problems if rule in problem.rules)
 
     @property
@@ -338,10 +337,7 @@ class Admission:
 
 
 def outcome(verdict: Verdict | None) -> str:
-    """Return the word for *verdict* that examples use, such as ``keeps``.
-
-    A *verdict* of ``None`` means that the rule does not apply.
-    """
+    """Return the word for *verdict* that examples use; ``None`` means that the rule does not apply."""
     match verdict:
         case None:
             return "not applicable"
@@ -371,13 +367,13 @@ def admit(
     - Z3 finds no contradiction with another rule, and no tool that the rules make unreachable;
     - its examples detect at least 95 % of its mutants, which *seed* selects.
 
-    The fourth point is searched only for rules that judge before a call. If Z3 cannot decide a question about the third
-    or the fourth point, the rule is not admitted (the reason is ``open``). A mutant that it cannot decide counts as not
-    detected. If some rules of a conflict also have other problems, only these rules are blamed for the conflict.
+    The fourth point is searched only for rules that judge before a call. A question that Z3 cannot decide is a problem,
+    too (its reason is ``open``). If some rules of a conflict also have other problems, only these rules are blamed for
+    it.
 
-    *fired* has the number of violations that each rule found in recorded calls, to be shown in the coverage. Without
-    it, the coverage shows the number of examples that expect ``breaks``. *on_progress* is called with the number of
-    rules and tools that were checked, and of all rules and tools.
+    *fired* has the number of violations that each rule found in recorded calls, for the coverage (``None``: the number
+    of examples that expect ``breaks``). *on_progress* is called with the number of rules and tools that were checked,
+    and of all rules and tools.
     """
     from interwhen.policy._smt import contradictions, deadlocks, vacuous
 
@@ -484,7 +480,7 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
     """Judge the examples of *rule* by at most 150 mutants of it, and count the results.
 
     Needs the extra ``z3``. A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a
-    survivor. After three questions that Z3 did not answer, it is not asked again. *seed* selects the mutants.
+    survivor. *seed* selects the mutants.
     """
     from interwhen.policy._smt import same_rule
 
@@ -508,9 +504,8 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
 def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
     """Count the violations that each rule of *policy* finds in the recorded situations in the file at *path*.
 
-    Rules that judge after the call are left out. Each line is a JSON object with the keys of an example: ``tool``,
-    ``args``, ``state``, ``calls``, ``talk``, ``beside``, ``now``; blank lines are skipped. Raises :class:`UsageError`
-    if the file cannot be read, or if a line is not a situation; then it names the line.
+    Rules that judge after the call are left out. Each line is a JSON object with the keys of an example, or blank.
+    Raises :class:`UsageError` if the file cannot be read, or if a line is not a situation.
     """
     counts: Counter[str] = Counter()
     now = policy.now if policy.now != "clock" else None
@@ -562,7 +557,7 @@ class ReplayTally:
     unknown: int = 0
     not_applicable: int = 0
     why_unknown: str = ""
-    """The first 160 characters of the most frequent reason for an unknown outcome; empty if there is none."""
+    """The most frequent reason for an unknown outcome, at most 160 characters; empty if there is none."""
 
     @property
     def decided(self) -> bool:
@@ -604,9 +599,8 @@ class _Seen:
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
     """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
-    Rules that judge after the call get its result. Each run is a sequence of calls. A :class:`Talk` before a call gives
-    the conversation so far. *state* is the state at the start of each run. The time is known only if the policy fixes
-    it.
+    Rules that judge after the call get its result. A :class:`Talk` before a call gives the conversation so far. *state*
+    is the state at the start of each run. The time is known only if the policy fixes it.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
@@ -645,7 +639,7 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
     """Yield the calls in *messages* in order, each with its result (``None`` if it has none).
 
     Before the calls of an assistant turn, yield the conversation so far as a :class:`Talk`, if the assistant has sent
-    text in an earlier turn. A call whose arguments cannot be read is left out.
+    text before. A call whose arguments cannot be read is left out.
     """
     listed = list(messages)
     users: list[str] = []
@@ -667,8 +661,8 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
 def _results(later: list[Message], turn: Message) -> list[Any]:
     """Return the result of each call of *turn*, from the tool messages at the start of *later*.
 
-    A result belongs to the call with the same id or, if no message has an id, to the call at the same position. It is
-    decoded from JSON, or else a text. ``None``: the call has no result.
+    A result belongs to the call with the same id or, if no message has an id, to the call at the same position.
+    ``None``: the call has no result.
     """
     answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
     by_id = {one.call_id: one for one in answers if one.call_id}
@@ -718,10 +712,7 @@ def _most(reasons: Counter[str]) -> str:
 
 
 def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
-    """Count the records and fields in *raw*, the result of a call, and add the counts to *seen*.
-
-    *kind* is the kind of *raw* according to the schema.
-    """
+    """Count the records and fields in *raw*, the result of a call of the kind *kind*, and add the counts to *seen*."""
     match kind:
         case RecordOf(name=name, fields=fields) if isinstance(raw, Mapping):
             seen.records[name] += 1

@@ -71,10 +71,9 @@ def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
 
 
 def explained(rule: Rule, schema: Schema) -> Iterator[str]:
-    """Yield the lines that explain *rule*: its clauses, tools, conditions and messages, and its examples.
+    """Yield the lines that explain *rule*: its problems, clauses, tools, conditions, messages and examples.
 
-    Each example has its expected outcome, and the actual outcome if that is another. The problems of a
-    rule that fails the type check come first.
+    Each example has its expected outcome, and the actual outcome if that is another.
     """
     yield from (f"problem:  {problem}" for problem in problems_of(rule, schema))
     yield from (f"clause:   {clause}" for clause in rule.clauses)
@@ -92,10 +91,7 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def show_replayed(found: Replayed) -> None:
-    """Print the result of a policy on recorded runs: the counts for each rule, and what they revealed.
-
-    That is the fields and records that no result had, and the rules that were only undecided.
-    """
+    """Print the result of a policy on recorded runs: the counts for each rule, and what they revealed."""
     table = _table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
     for column in table.columns[1:-1]:
         column.justify = "right"

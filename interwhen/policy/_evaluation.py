@@ -1,10 +1,9 @@
 """Evaluates expressions in a situation: to a value, or to the reason why the value is unknown. No Python code is run.
 
 The logic is three-valued (Kleene). ``?`` is an unknown value. ``false and ?`` is false, ``true or ?`` is true, and
-``any`` and ``all`` follow these rules. ``A in`` a list follows them too, unless A is unknown: then it is unknown.
-``assume(?, B)`` is B. ``if`` is unknown if its condition is, and otherwise has the value of the branch that it takes. A
-list may have unknown items. ``given(args.x)`` is true for a null that was given, though its value is unknown. Any other
-operation on ``?`` is unknown.
+``any`` and ``all`` follow these rules. ``? in LIST`` is unknown. ``assume(?, B)`` is B. ``if`` is unknown if its
+condition is. A list may have unknown items. ``given(args.x)`` is true for a null that was given, though its value is
+unknown. Most other operations on ``?`` are unknown.
 """
 
 from __future__ import annotations
@@ -77,8 +76,8 @@ class Held:
     """A list, map, record or pair. Raw data in it is converted to values only when a part of it is accessed."""
 
     raw: Any
-    """The raw data. A list whose items are values already has :class:`HeldItems` instead, such as a list in the
-    expression or the result of ``zip``. A pair has a tuple of two values."""
+    """The raw data, or :class:`HeldItems` for a list whose items are values already, such as the result of ``zip``. A
+    pair has a tuple of two values."""
     kind: Kind
     where: str
     """The expression that leads to this data, for messages."""
@@ -100,8 +99,8 @@ def hold(raw: Any, kind: Kind, where: str) -> Value:
     """Convert the raw data *raw* to an exact value of *kind*. ``None`` or data of another kind gives a missing value.
 
     A list, map or record is wrapped as :class:`Held`, and its parts are not checked. For pairs and for
-    :class:`Anything`, the result is always missing. *where* is the expression that leads to the data. It is part of the
-    reason of a missing value.
+    :class:`Anything`, the result is missing. *where* is the expression that leads to the data, for the reason of a
+    missing value.
     """
     if raw is None:
         return Missing(f"{where} is not known")
@@ -158,7 +157,7 @@ def _time(raw: Any, kind: Date | Moment) -> dt.date | dt.datetime | None:
 def raw_of(value: Value, kind: Kind) -> Any:
     """Return *value*, which has *kind*, as raw data that :func:`hold` can read; ``None`` if it is missing.
 
-    A number that is not whole becomes a float, which may be rounded. A date or a time becomes an ISO text.
+    A number that is not whole becomes a float, which may be rounded.
     """
     match value:
         case Missing():
@@ -179,7 +178,7 @@ def raw_of(value: Value, kind: Kind) -> Any:
 def tell(value: Value, kind: Kind) -> str:
     """Return *value*, which has *kind*, as one line of text for a message: ``?`` for a missing value.
 
-    Texts and data are cut to 80 characters, and amounts of time are given in hours.
+    Long texts and data are cut, and amounts of time are given in hours.
     """
     match value:
         case Missing():
@@ -235,10 +234,7 @@ def _end(of: Held, at: int) -> Value:
 
 @functools.lru_cache(maxsize=256)
 def _listed(words: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """Return each of *words* in lower case and without ``*`` at its end, with a flag.
-
-    The flag is true for a prefix, which is a word that ended with ``*``. Empty words are left out.
-    """
+    """Return each of *words* in lower case and without ``*`` at its end, with whether it ended with ``*``."""
     stems = ((_spaced(word.rstrip("*")), word.endswith("*")) for word in words)
     return tuple((stem, open_) for stem, open_ in stems if stem)
 
@@ -299,8 +295,8 @@ class _TooLongError(Exception):
 def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[str, Value] | None = None) -> Value:
     """Return the value of *node* in *situation*. If that takes more than 100,000 steps, it is :class:`Missing`.
 
-    *node* must have passed the type check against *schema*, the tools and the tables of the state. *names* has the
-    values of additional names, such as ``item``.
+    *node* must have passed the type check against *schema*. *names* has the values of additional names, such as
+    ``item``.
     """
     try:
         return _Evaluator(situation, schema).value(node, names or {})
@@ -309,10 +305,7 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
 
 
 def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
-    """Evaluate *node* in *situation*, and return the number of steps. The evaluation stops soon after 100,000 steps.
-
-    *node* must have passed the type check against *schema*.
-    """
+    """Evaluate *node* in *situation*, and return the number of steps. The evaluation stops soon after 100,000 steps."""
     evaluator = _Evaluator(situation, schema)
     with suppress(_TooLongError):
         evaluator.value(node, {})
@@ -506,8 +499,8 @@ def _scalar(value: Value) -> Scalar:
 def _joined(values: Iterator[Value], *, decides: bool) -> Value:
     """Combine conditions: by ``or`` if *decides* is true, by ``and`` if it is false.
 
-    The result is *decides* if any value equals it. Otherwise it is the first missing value, if there is one, or else
-    the negation of *decides*.
+    The result is *decides* if any value equals it, or else the first missing value, if there is one, or else the
+    negation of *decides*.
     """
     missing: Missing | None = None
     for value in values:

@@ -47,8 +47,8 @@ def read_examples(
     """Read the examples of a rule from its file content *written*.
 
     *situations* has the named situations that examples may start from. *now* and the first of *tools* are the defaults
-    for the time and the tool. Raises :class:`UsageError` if an example is not valid, if two have one name, or if there
-    are too many.
+    for the time and the tool. Raises :class:`UsageError` for examples that are not valid, have the same name, or are
+    too many.
     """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
@@ -101,8 +101,8 @@ def _example(
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """Return a copy of the parts of *base*: a table, the name of one of *situations*, or ``None`` (no parts).
 
-    A base may itself have a base, whose parts its own parts and the paths in its ``set`` then change. *depth* is the
-    number of bases followed so far. Raises :class:`UsageError` for any other *base*, too many bases, or a wrong path.
+    A base may itself have a base, which it changes. *depth* is the number of bases followed so far. Raises
+    :class:`UsageError` for any other *base*, too many bases, or a wrong path.
     """
     if base is None:
         return {}
@@ -146,8 +146,8 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
 
     Missing tables on the way are created. The index after the last item of a list adds *value* to the list. Raises
-    :class:`UsageError` for more than 12 steps, or for a step into a list that is not the index of an item, and
-    :class:`AttributeError` or :class:`TypeError` for a step into a single value.
+    :class:`UsageError` for a path that is too long or has a wrong index, and :class:`AttributeError` or
+    :class:`TypeError` for a step into a single value.
     """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
@@ -182,9 +182,9 @@ def _index(step: str, count: int, path: str) -> int:
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
     """Build a situation from *parts*, in the format of examples and recorded situations.
 
-    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for an unknown table or
-    entry, for nesting that is too deep and for another wrong value, and :class:`ValueError` for a time that cannot be
-    read, or :class:`AttributeError` for a call or an entry of a table that is a single value.
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for wrong parts,
+    :class:`ValueError` for a time that cannot be read, and :class:`AttributeError` for a call or an entry of a table
+    that is a single value.
     """
     time, plain, beside = parts.get("now"), _plain(parts, 0), parts.get("beside", 0)
     if not isinstance(beside, int) or isinstance(beside, bool) or beside < 0:
@@ -229,10 +229,10 @@ def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
-    """Flatten the tables of the state. A table with several keys is written as nested tables.
+    """Flatten the tables of the state: a table with several keys is written as nested tables.
 
-    It becomes one table, whose keys are tuples of the nested keys. Raises :class:`UsageError` for a table that *schema*
-    does not have, and :class:`AttributeError` for a single value in place of a table.
+    Raises :class:`UsageError` for a table that *schema* does not have, and :class:`AttributeError` for a single value
+    in place of a table.
     """
     found: dict[str, dict[Any, Any]] = {}
     for name, table in written.items():
@@ -250,9 +250,9 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return *value* with dates converted to ISO texts, as in JSON. *depth* is the number of levels around *value*.
+    """Return *value* with dates converted to ISO texts, as in JSON.
 
-    Raises :class:`UsageError` if *value* is nested too deeply.
+    Raises :class:`UsageError` if *value* is nested too deeply. *depth* is the number of levels around it.
     """
     if depth > 2 * _DEEPEST:
         raise UsageError(f"a situation must be nested at most {2 * _DEEPEST} levels deep, got more: make it flatter")
@@ -286,7 +286,7 @@ _RULE_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is needed to read rules: schema, definitions, and for their examples the situations and the usual time."""
+    """What is needed to read rules: the schema, and the definitions, situations and time of the policy."""
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
@@ -298,10 +298,7 @@ class Surroundings:
 
 
 def read_toml(text: str, what: str) -> dict[str, Any]:
-    """Parse the TOML in *text*. Raises :class:`UsageError` if it is not valid or has more than 200,000 bytes.
-
-    *what* names the file in the message.
-    """
+    """Parse the TOML in *text*. Raises :class:`UsageError` if it is not valid or too large; *what* names the file."""
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
         raise UsageError(f"{what} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it")
     try:
@@ -316,8 +313,7 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     """Parse a rule from the *text* of its file, with the schema, definitions and situations in *around*.
 
     Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
-    message. A rule that fails the type check is returned, too, and judges each call as unknown: see
-    :func:`interwhen.policy._rules.problems_of` and the admission checks.
+    message. A rule that fails the type check is returned, too, and judges each call as unknown.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -411,11 +407,10 @@ _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn",
 
 
 def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
-    """Return the text of the regular file *name* directly in *folder*.
+    """Return the text of the regular file *name* directly in *folder*; empty if it is missing and not *needed*.
 
-    If the file is missing and not *needed*, return an empty text. Raises :class:`UsageError` for any other missing
-    file, a name or link that leads elsewhere, a name that begins with a dot, and a file that has more than 200,000
-    bytes or is not readable UTF-8 text.
+    Raises :class:`UsageError` for any other missing file, a name or link that leads elsewhere, a name that begins with
+    a dot, and a file that is too large or not readable UTF-8 text.
     """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
@@ -447,9 +442,9 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
     """Return the content of ``policy.toml`` in *folder*, and what is needed to read its rules (:class:`Surroundings`).
 
-    This also reads the file of the tools, ``schema.toml`` and ``situations.toml``, but neither the text of the policy
-    nor its rules. ``situations.toml`` may be missing, and so may ``schema.toml`` if ``policy.toml`` names a file of
-    tools. Raises :class:`UsageError` if another of these files is missing, or if one of them is not valid.
+    This also reads the file of the tools, ``schema.toml`` and ``situations.toml``. ``situations.toml`` may be missing,
+    and so may ``schema.toml`` if ``policy.toml`` names a file of tools. Raises :class:`UsageError` if another of these
+    files is missing, or if one is not valid.
     """
     head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
     check_keys(head, _KEYS, "policy.toml: ")
@@ -466,8 +461,8 @@ def read_policy(folder: Path) -> WrittenPolicy:
     """Read the policy in *folder*, with its rules.
 
     A rule that fails the type check judges each call as unknown; :func:`~interwhen.policy.admit` says why. Raises
-    :class:`UsageError` if a file that is needed is missing, if a file is not valid, if the name of a rule's file is not
-    its id, or if there are more than 500 rules.
+    :class:`UsageError` if a file is missing or not valid, if the name of a rule's file is not its id, or if there are
+    more than 500 rules.
     """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))
@@ -498,8 +493,7 @@ def _shelves(written: Any) -> Mapping[str, DatabaseTable]:
 def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
     """Return the subfolder *name* of the policy folder *folder*; with *make*, create it if it is missing.
 
-    Raises :class:`UsageError` if the subfolder is a link that leads elsewhere, and :class:`OSError` if it cannot be
-    created.
+    Raises :class:`UsageError` if it is a link that leads elsewhere, and :class:`OSError` if it cannot be created.
     """
     inner = folder / name
     if inner.resolve().parent != folder.resolve():
@@ -592,11 +586,10 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
-    """Make *folder* a policy folder: copy *text*, *tools* and *schema* into it.
+    """Make *folder* a policy folder: copy *text*, *tools* and *schema* into it, and write a missing ``policy.toml``.
 
-    They get the names ``policy.md``, ``tools.json`` or ``tools.py``, and ``schema.toml``. ``policy.toml`` is written,
-    too, unless it exists. If the folder has a copied file with other content, this raises :class:`UsageError` and does
-    not overwrite it. It also raises it if a new folder gets neither *tools* nor *schema*, or if a file cannot be read,
+    The copies are ``policy.md``, ``tools.json`` or ``tools.py``, and ``schema.toml``. Raises :class:`UsageError` if a
+    copy would overwrite other content, if a new folder gets neither *tools* nor *schema*, or if a file cannot be read,
     is too large, or has a type that is not supported, and :class:`OSError` if it cannot write.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():

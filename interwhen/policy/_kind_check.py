@@ -65,8 +65,8 @@ class Scope:
 def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one line for each kind of node
     """Return the kind of *node*, in which the names of *scope* may occur.
 
-    Raises :class:`ExpressionError` if *node* fails the type check: for example, kinds do not match, or a name, a field
-    or a function is not defined.
+    Raises :class:`ExpressionError` if *node* fails the type check: for example, if kinds do not match, or a name is not
+    defined.
     """
     match node:
         case Constant(kind=kind):
@@ -156,7 +156,7 @@ def _index(node: Index, scope: Scope) -> Kind:
 def joined(left: Kind, right: Kind) -> Kind | None:
     """Return the kind that includes both *left* and *right*.
 
-    ``None`` if there is none, and always if one of them is :class:`Anything`.
+    ``None`` if there is none, or if one of them is :class:`Anything`.
     """
     match left, right:
         case Number(whole=one), Number(whole=other):
@@ -367,7 +367,7 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
     """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``, and return them by name.
 
     A later definition replaces an earlier one with the same name. Raises :class:`ExpressionError` if a head or a body
-    cannot be parsed.
+    is not valid.
     """
     found = {}
     for head, body in written.items():
@@ -409,8 +409,7 @@ class _Writer:
     def expand(self, node: Node, bound: Mapping[str, Node], depth: int) -> Node:
         """Return *node* with each name in *bound* replaced by its node, and all definitions expanded.
 
-        *depth* is the number of definitions that are being expanded around *node*. Raises the errors of
-        :func:`write_out`.
+        *depth* is the number of definitions that are being expanded around *node*.
         """
         self._count(1)
         self._descend(1)

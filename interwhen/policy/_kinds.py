@@ -41,8 +41,7 @@ def unit_named(word: str) -> Measure | None:
 def read_amount(text: str, dimension: str) -> Fraction | None:
     """Parse an amount such as ``2.4 GB`` or ``$50``, and return it exactly in the base unit of *dimension*.
 
-    ``None`` if *text* is not an amount of this dimension, or has no space before its unit. No unit is guessed, and no
-    number is rounded.
+    ``None`` if *text* is not an amount of this dimension, or has no space before its unit.
     """
     text = text.strip()
     if text.startswith("$"):
@@ -67,7 +66,7 @@ class Number:
     """An exact number without a unit."""
 
     whole: bool = False
-    """Whether only integers are of this kind. 2.4 is then rejected, and never rounded to 2."""
+    """Whether only integers are of this kind. 2.4 is then rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +110,8 @@ class MapOf:
     keys: tuple[Kind, ...]
     value: Kind
     open: bool = False
-    """Whether the map may have entries that we do not know, such as a table of the state. A key without an entry is
-    then unknown, not absent."""
+    """Whether the map may have entries that are not known, such as a table of the state. A key without an entry is then
+    unknown, not absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ def parts_of(kind: Kind) -> Iterator[Kind]:
 
 
 def describe(kind: Kind) -> str:
-    """Return *kind* as text for messages: in the notation of a schema, and in words if this has none (pairs, units)."""
+    """Return *kind* as text for messages, mostly in the notation of a schema."""
     match kind:
         case Bool() | Date() | Moment() | Anything():
             return {"Anything": "any"}.get(type(kind).__name__, type(kind).__name__.lower())
@@ -197,7 +196,7 @@ def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
     """Parse a kind as a schema writes it: ``integer``, ``list[Flight]``, ``map[text, date, Fare]``, ``"a" | "b"``.
 
     *records* has the records that *text* may name. *depth* is the nesting depth so far. Raises :class:`UsageError` if
-    *text* is not a kind, has an unknown unit (``quantity[UNIT]``), or is nested too deeply.
+    *text* is not a kind, has an unknown unit, or is nested too deeply.
     """
     text = text.strip()
     if depth > _DEEPEST:

@@ -41,10 +41,8 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def name_fits(name: str, pattern: str) -> bool:
-    """Tell whether *name* matches *pattern*, in which ``*`` stands for any text.
-
-    A pattern may come from an untrusted policy. So it is not compiled to a regular expression, which could backtrack.
-    """
+    """Tell whether *name* matches *pattern*, in which ``*`` stands for any text."""
+    # No regular expression: a pattern may come from an untrusted policy, and could make it backtrack.
     first, *rest = pattern.split("*")
     if not rest:
         return name == pattern

@@ -63,8 +63,8 @@ class MessageTemplate:
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
     """Parse a text such as ``the card has {card.amount}``; ``{{`` is an opening brace.
 
-    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text has more than 600 characters,
-    a brace is not closed, or an expression cannot be parsed or expanded.
+    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text is too long, a brace is not
+    closed, or an expression cannot be parsed or expanded.
     """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
@@ -96,10 +96,9 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
     """Return why *message* reveals more than its *level* allows, or cannot be shown; an empty text if neither is so.
 
-    At the level ``why``, a message explains the rule, and it may show only values that the model wrote itself: the
-    arguments. At the level ``witness``, it may also show facts, but not an expression to which the condition *require*
-    makes an argument equal. At both, each expression must have a single value of a known kind. *scope* has the kinds of
-    the names.
+    At the level ``why``, it may show only arguments of the call, which the model wrote itself. At the level
+    ``witness``, it may also show facts. At neither may it show an expression to which the condition *require* makes an
+    argument equal. Each expression must have a single value. *scope* has the kinds of the names.
     """
     answers = set(_answers(require))
     for node in message.nodes():
@@ -128,8 +127,8 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 def _answers(require: Node) -> Iterator[str]:
     """Yield, as text, each expression that *require*, or a part of it, compares with an argument by equality.
 
-    So do the branches of such an expression with ``if``, and the arguments of ``max`` and ``min``. Literals, and
-    expressions of arguments alone, are left out.
+    The branches of such an ``if``, and the arguments of ``max`` and ``min``, are included. Literals, and expressions of
+    arguments alone, are left out.
     """
     own = {"args"}
     for node in walk(require):
@@ -216,7 +215,7 @@ class Rule:
         """Judge the call of *situation*. ``None``: the rule does not apply. The caller checks :meth:`looks_at` before.
 
         The verdict is ``Pass`` if the call satisfies the rule, ``Violation`` with both messages if not, and ``Unknown``
-        if this depends on a value that is not known, takes too many steps to evaluate, or if the rule fails the type
+        if this depends on a value that is not known, takes too many steps, or if a rule from a file fails the type
         check.
         """
         if self._misfit:
@@ -331,7 +330,7 @@ class WrittenPolicy:
     def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[RuleVerdict, ...]:
         """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*.
 
-        Rules that do not apply to the call are left out. A rule of which this is not known has the verdict ``Unknown``.
+        A rule of which this is not known has the verdict ``Unknown``.
         """
         rules = (rule for rule in self.rules if rule.moment == moment and rule.looks_at(situation.tool))
         verdicts = ((rule, rule.judge(situation, self.schema)) for rule in rules)
@@ -340,7 +339,6 @@ class WrittenPolicy:
     def learn(self, state: State, call: MadeCall) -> State:
         """Return the state after *call*: *state* with the changes that the policy's learnings declare.
 
-        A change is left out if its condition is not true, or if its key or its value is unknown. *state* stays the
-        same.
+        A change is left out if its condition is not true, or if its key or its value is unknown.
         """
         return learn(state, call, self.learnings, self.schema)

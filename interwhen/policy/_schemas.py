@@ -32,7 +32,7 @@ class MadeCall:
     tool: str
     arguments: Mapping[str, Any]
     result: Any = None
-    """The result, decoded from JSON, or as text if it is not JSON. ``None``: the result is not known."""
+    """The result, decoded from JSON, or else as text. ``None``: the result is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,7 @@ class Talk:
     def fields(self) -> Mapping[str, Any]:
         """Return the values of the fields in :data:`TALK`, by name.
 
-        ``last`` is the last message of the user, ``recent`` the last two in one text, ``heard`` all in one text, and
-        ``user`` the messages themselves.
+        ``last`` is the last message of the user, ``recent`` the last two in one text, and ``heard`` all in one text.
         """
         return {
             "told": self.told,
@@ -118,17 +117,14 @@ class Schema:
         return Anything() if found is None else found.returns
 
     def call_of(self, tool: str) -> RecordOf:
-        """Return the kind of an item of ``calls("tool")``: a record of the arguments and the result of a call.
-
-        If *tool* is unknown, the arguments have no fields, and the result is :class:`Anything`.
-        """
+        """Return the kind of an item of ``calls("tool")``: a record of the arguments and the result of a call."""
         fields = (("args", self.arguments_of(tool)), ("result", self.result_of(tool)))
         return RecordOf(f"a call of {tool}", fields)
 
     def scope(self, tool: str | None, moment: WhenJudged = "before") -> Scope:
         """Return the names that a rule may use that judges calls of *tool* at *moment*.
 
-        If *tool* is ``None``, the rule judges calls of any tool, so it can use neither arguments nor the result. The
+        If *tool* is ``None``, the rule judges calls of any tool, so the kinds of arguments and results are unknown. The
         name ``result`` is in the scope only after the call.
         """
         names: dict[str, Kind] = {"args": self.arguments_of(tool or ""), "state": self.state, **ROOTS}
@@ -140,8 +136,8 @@ class Schema:
 def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schema:
     """Read a schema from the tables ``records``, ``tools``, ``returns`` and ``state`` in *written*.
 
-    *tools* are the tools of another file. A kind in *written* replaces the kind that such a tool has. Raises
-    :class:`UsageError` for a table, a name or a kind that is not valid, and for the result of an unknown tool.
+    A kind in *written* replaces the kind that a tool in *tools* has. Raises :class:`UsageError` for a table, a name or
+    a kind that is not valid, and for the result of an unknown tool.
     """
     records: dict[str, Kind] = {}
     for name, fields in _table(written, "records").items():  # in order: a record may use earlier records
@@ -257,10 +253,9 @@ def _from_json(listed: Any) -> Iterator[Tool]:
 
 
 def _schema_kind(schema: Any, where: str, depth: int) -> Kind:
-    """Convert a JSON schema to a kind. Parts that it does not describe become :class:`Anything`.
+    """Convert a JSON schema to a kind. Parts that are not understood or too deep become :class:`Anything`.
 
-    So do parts that are nested more than 12 levels deep. *where* names the records of the schema in messages, and
-    *depth* is the number of schemas around it.
+    *where* names the records of the schema in messages, and *depth* is the number of schemas around it.
     """
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return Anything()

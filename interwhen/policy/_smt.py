@@ -1,11 +1,9 @@
 """Translates expressions into formulas of Z3 (extra ``z3``), to ask questions about all situations at once.
 
-Each field of the data becomes a function of its keys and list positions, so that equal keys mean the same entry.
-Numbers, amounts and times are exact reals. Texts are a separate sort, in which different literals are different values.
-All values count as known, except the first argument of ``assume``. Lists are unrolled up to a bound: the answer "no
-such situation" holds only for lists of at most this length. The answer "there is one" may rest on results that no data
-gives: for example, for tests of texts that are not literals (such as ``contains``), and for the lists that ``values``,
-``keys`` and ``flat`` make.
+Each field of the data becomes a function of its keys and list positions. Numbers, amounts and times are exact reals.
+Texts are a separate sort. All values count as known, except the first argument of ``assume``. Lists are unrolled up to
+a bound, so the answer "no such situation" holds only for lists of at most this length. The answer "there is one" may
+rest on results that no data gives, for example of ``contains``, ``values``, ``keys`` and ``flat``.
 """
 
 from __future__ import annotations
@@ -81,7 +79,7 @@ Encoded: TypeAlias = Any
 
 
 class Encoder:
-    """Encodes expressions as terms in one context of Z3. Equal parts of the data become the same term in all formulas.
+    """Encodes expressions as terms in one context of Z3. Equal parts of the data become the same term.
 
     *scope* has the kinds of the names. *bound* is the largest number of items of a list.
     """
@@ -102,8 +100,7 @@ class Encoder:
     def domain(self) -> list[Term]:
         """Return the conditions that each question assumes, for all that was encoded so far.
 
-        A text with allowed words is one of them, lengths of lists are within the bound, and different literal texts are
-        different values, for which ``starts_with`` and ``contains`` have their true results.
+        A text with allowed words is one of them, list lengths are within the bound, and different literal texts differ.
         """
         found = list(self._domains.values())
         if len(self._texts) > 1:
@@ -123,7 +120,7 @@ class Encoder:
     def truth(self, node: Node) -> Term:
         """Encode the condition *node* as a formula.
 
-        Raises :class:`TooLargeError` if the formula has more than 10,000 terms.
+        Raises :class:`TooLargeError` if the formula would be too large, or cannot be encoded.
         """
         self._terms = 0
         return self.encode(node, {})
@@ -137,7 +134,7 @@ class Encoder:
     def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:  # noqa: C901, PLR0912  # a line for each kind
         """Return the encoding of *node*. *names* has the encodings of the quantifier variables in scope, by name.
 
-        Raises :class:`TooLargeError` if the formula has too many terms.
+        Raises :class:`TooLargeError` if the formula would be too large, or cannot be encoded.
         """
         self._terms += 1
         if self._terms > _LARGEST:
@@ -207,10 +204,10 @@ class Encoder:
         return z3.Function(name, *(key.sort() for key in keys), sort)(*keys)
 
     def _part(self, path: str, keys: tuple[Term, ...], kind: Kind) -> Encoded:
-        """Return the part of the data at *path*, of the kind *kind*.
+        """Return the part of the data at *path*: a :class:`Place` if it has parts itself, else a term.
 
-        It is a :class:`Place` if it has parts itself, else a term. *keys* are the keys and list positions along the
-        path. If the part must be one of a few words, this is recorded as a condition of the domain.
+        *keys* are the keys and list positions along the path. If the part must be one of a few words, this is recorded
+        as a condition of the domain.
         """
         if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf):
             return Place(path, keys, kind)
@@ -343,10 +340,7 @@ _LONGEST_LIST = 8
 
 
 def bound_for(nodes: Iterable[Node]) -> int:
-    """Return the bound on the length of lists: one more than the largest integer below 8 in *nodes*, and at least 3.
-
-    With shorter lists, comparing a count with this integer could always have the same outcome.
-    """
+    """Return the bound on the length of lists: one more than the largest integer below 8 in *nodes*, and at least 3."""
     numbers = [
         int(part.value)  # type: ignore[arg-type]
         for node in nodes
@@ -357,10 +351,10 @@ def bound_for(nodes: Iterable[Node]) -> int:
 
 
 class Questions:
-    """Asks Z3 questions about the rules over one *tool* (``None``: any tool). Each condition is encoded once.
+    """Asks Z3 questions about the rules over one *tool* (``None``: any tool).
 
-    *moment* is when the rules judge a call. *nodes* are their conditions, which determine the bound on list lengths.
-    Z3 may use 5 seconds and 1 GB for one question.
+    *moment* is when the rules judge a call. *nodes* are their conditions, which determine the bound on list lengths. Z3
+    may use 5 seconds and 1 GB for one question.
     """
 
     def __init__(self, schema: Schema, tool: str | None, moment: Any, nodes: Iterable[Node]) -> None:
@@ -368,7 +362,7 @@ class Questions:
         self._made: dict[Node, Term] = {}
 
     def truth(self, node: Node) -> Term:
-        """Return the formula of the condition *node*. Raises :class:`TooLargeError` if it has too many terms."""
+        """Return the formula of the condition *node*. Raises :class:`TooLargeError` as :meth:`Encoder.truth` does."""
         if node not in self._made:
             try:
                 self._made[node] = self.encoder.truth(node)
@@ -382,14 +376,14 @@ class Questions:
     def kept(self, rule: Rule) -> Term:
         """Return the formula that is true in the situations in which *rule* is kept or does not apply.
 
-        Raises :class:`TooLargeError` if a condition of the rule has too many terms.
+        Raises :class:`TooLargeError` as :meth:`Encoder.truth` does.
         """
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
 
     def broken(self, rule: Rule) -> Term:
         """Return the formula that is true in the situations in which a call breaks *rule*.
 
-        Raises :class:`TooLargeError` if a condition of the rule has too many terms.
+        Raises :class:`TooLargeError` as :meth:`Encoder.truth` does.
         """
         return z3.Not(self.kept(rule))
 
@@ -409,8 +403,8 @@ class Questions:
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
         """Ask Z3 whether all *conditions*, given by name, can be true in one situation, as :meth:`ask` does.
 
-        The second part of the result has the sorted names of conditions that cannot be true together. It is empty
-        unless the answer is ``no``, and may be empty then, too.
+        If the answer is ``no``, the second part of the result has sorted names of conditions that cannot be true
+        together. It may be empty.
         """
         solver = self._solver()
         for name, condition in conditions.items():
@@ -437,9 +431,9 @@ class Questions:
 def smtlib(rule: Rule, schema: Schema) -> str:
     """Return SMT-LIB text with a script for each tool of *rule*.
 
-    A script is satisfiable if a call of its tool can break the rule, with lists of limited length and all values known.
-    The introduction of this module says when it is satisfiable although no call can. If a formula is too large, its
-    script is a comment.
+    A script is satisfiable if a call of its tool can break the rule, with lists of limited length and all values known;
+    and perhaps although no call can (see the introduction of this module). If a formula is too large, its script is a
+    comment.
     """
     scripts = []
     for tool in rule.over():
@@ -457,9 +451,9 @@ def smtlib(rule: Rule, schema: Schema) -> str:
 # Defects that Z3 finds in rules: rules that never decide, rules that contradict each other, unreachable tools.
 
 Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
-"""``vacuous``: a rule can never apply, be broken or be kept. ``contradiction``: no call to which two rules apply can
-keep both. ``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not find
-out."""
+"""``vacuous``: a rule can never apply, never be broken, or never be kept. ``contradiction``: no call to which two rules
+apply can keep both. ``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not
+find out."""
 _MOST_STATES = 64
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, its remaining pairs are skipped."""
@@ -481,9 +475,8 @@ class Defect(NamedTuple):
 def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
     """Yield a defect for each tool of *rule* for which the rule can never apply, never be broken, or never be kept.
 
-    A rule for any tool is examined once. Only the first of these defects is reported for a tool. A rule that requires
-    ``false`` (a prohibition) may be impossible to keep. The defect is ``open`` instead of ``vacuous`` if Z3 finds no
-    answer, or if the formula is too large.
+    At most one defect is reported for a tool. A rule that requires ``false`` (a prohibition) may be impossible to keep.
+    The defect is ``open`` if Z3 finds no answer, or if the formula is too large.
     """
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
@@ -529,12 +522,11 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 def contradictions(
     rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
 ) -> Iterator[Defect]:
-    """Yield a defect for each pair of *rules* found to contradict each other, and for each pair that Z3 cannot decide.
+    """Yield a defect for each pair of *rules* found to contradict each other, and for pairs that Z3 cannot decide.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
     rules that judge before a call are compared. A pair with a formula that is too large is skipped, and after three
-    unanswered questions about a rule, its other pairs are. *on_tool* is called after the calls of each tool of *schema*
-    were examined.
+    unanswered questions about a rule, its other pairs are. *on_tool* is called after each tool of *schema*.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -565,10 +557,7 @@ def contradictions(
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask Z3 whether two rules contradict each other; ``open`` if it finds no answer, ``no`` if a formula is too large.
-
-    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
-    """
+    """Ask Z3 whether two rules contradict each other; ``no`` if a formula is too large."""
     try:
         both = [asked.truth(one.when), asked.truth(other.when)]
         first, second = asked.truth(one.require), asked.truth(other.require)
@@ -598,10 +587,9 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     """Yield a defect for each tool that no sequence of at most *depth* calls can reach without breaking a rule.
 
     The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
-    ``calls``), and examines at most 64 sets. All other data is unconstrained. So a tool that is reported as a
-    ``deadlock`` is unreachable, for lists within the bound and known values. The defect is ``open`` if sets were left
-    out, or if Z3 did not answer a question. A tool that is not reported may still be unreachable because of the results
-    of calls, or because a formula is too large. Only rules that judge before a call count.
+    ``calls``), and examines at most 64 sets. All other data is unconstrained, so a tool that is not reported may still
+    be unreachable. The defect is ``open`` if sets were left out, or if Z3 did not answer a question. Only rules that
+    judge before a call count.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
@@ -673,8 +661,8 @@ def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
     ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference, perhaps
-    only for results that no data gives (see the introduction of this module). ``open``: Z3 found no answer, or a
-    formula is too large. Only the tools and the moment of *one* are examined.
+    only for results that no data gives. ``open``: Z3 found no answer, or a formula is too large. Only the tools and the
+    moment of *one* are examined.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

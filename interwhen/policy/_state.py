@@ -27,8 +27,8 @@ _MOST = 100_000
 class Learning:
     """A declaration of how a call updates one table of the state.
 
-    The call either sets entries to values, which an expression of its arguments and its result gives, or forgets
-    entries that it may have changed, so that their values are unknown.
+    The call either sets entries to values, or forgets entries that it may have changed, so that their values are
+    unknown.
     """
 
     tools: tuple[str, ...]
@@ -48,8 +48,8 @@ class Learning:
     keep: bool = False
     """Whether an existing entry is kept instead of overwritten. An entry that is unknown is overwritten."""
     changes: tuple[tuple[str, Node], ...] = ()
-    """Fields of the new entry that are replaced, with the expressions of their values. A field stays as it is if its
-    new value is unknown."""
+    """Fields of the new entry that are replaced, with the expressions of their values. An unknown new value changes
+    nothing."""
 
     def is_about(self, call: MadeCall) -> bool:
         """Tell whether *call* is a call of a tool whose name matches one of :attr:`tools`."""
@@ -59,8 +59,8 @@ class Learning:
 class Overlay(Mapping[Key, Any]):
     """A table that consists of a large unchanged table ``base`` and the entries ``since``, which were learned later.
 
-    An entry with the value ``None`` in ``since`` is unknown, because a call may have changed it. The parameter *before*
-    is the table so far. If it is an overlay itself, its learned entries are kept, unless *since* has new ones.
+    A value of ``None`` is unknown. The parameter *before* is the table so far. If it is an overlay itself, its learned
+    entries are kept, unless *since* has new ones.
     """
 
     __slots__ = ("base", "since")
@@ -84,7 +84,7 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
     """Return the state after *call*: *state* with the changes that *learnings* declare.
 
     A change is left out if its condition is not true, or if its key or its value is unknown. *state* itself does not
-    change; it is returned if there is no change.
+    change.
     """
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
@@ -177,7 +177,7 @@ _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "un
 def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
     """Read the entries ``[[learn]]`` of a policy (*listed*), and check them by *schema*.
 
-    Definitions in them are expanded. Raises :class:`UsageError` for an entry that is not valid.
+    Raises :class:`UsageError` for an entry that is not valid.
     """
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
         raise UsageError(f"learn in policy.toml must be a list of tables, got {listed!r:.80}: write each as [[learn]]")

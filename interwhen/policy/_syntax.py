@@ -42,10 +42,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A reference to a root name (``args``, ``state``, ...), a variable, or a definition that is not expanded yet.
-
-    Variables are those of quantifiers, and ``item`` in the declarations of the state.
-    """
+    """A reference to a root name (``args``, ``state``, ...), a variable, or a definition that is not expanded yet."""
 
     name: str
 
@@ -153,7 +150,7 @@ _NODES = get_args(Node)
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Return the direct children of *node*, in the order in which :func:`rebuild` takes them."""
+    """Return the direct children of *node*, in the order of :func:`rebuild`."""
     values = [getattr(node, field.name) for field in fields(node)]
     listed = (value if isinstance(value, tuple) else (value,) for value in values)
     return tuple(part for parts in listed for part in parts if isinstance(part, _NODES))
@@ -183,7 +180,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def show(node: Node) -> str:  # noqa: C901, PLR0912  # one line for each kind of node
-    """Return the source text of *node*, with brackets around operators and quantifiers, so that it cannot be misread.
+    """Return the source text of *node*, with brackets around operators and quantifiers.
 
     Amounts are written in the base unit of their dimension: ``24 hours`` becomes ``86400 s``.
     """
@@ -292,8 +289,7 @@ class Token(NamedTuple):
 def tokens(text: str) -> list[Token]:
     """Split *text* into tokens, with an end token last.
 
-    Raises :class:`ExpressionError` if *text* is too long, or has a character, a unit, a date or a number that is not
-    allowed.
+    Raises :class:`ExpressionError` if *text* is too long, or has a character, unit, date or number that is not allowed.
     """
     if len(text) > _limits.EXPRESSION_CHARACTERS:
         raise ExpressionError(
@@ -383,8 +379,7 @@ _COUNTING = get_args(Counting)
 def parse(text: str) -> Node:
     """Parse *text* into a tree.
 
-    Raises :class:`ExpressionError`, with the offset of the error where it is known, if *text* is not an expression or
-    exceeds a limit.
+    Raises :class:`ExpressionError` if *text* is not an expression or exceeds a limit.
     """
     reader = _Reader(tokens(text))
     found = reader.expression()

@@ -1,7 +1,6 @@
 """Synthesis of rules from the text of a policy: a model writes rules, and the admission checks accept or reject them.
 
-The synthesis runs offline. It does not trust the policy and the answers of the model: it parses them within limits,
-and never executes a part of them.
+The policy and the answers of the model are not trusted: they are parsed within limits, and never run.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
     """Return the message that asks the model for a rule for *clause*.
 
-    It describes the language of rules and the tools. *policy* is the whole text of the policy, and *around* is the
-    context in which its rules are read.
+    *policy* is the whole text of the policy, and *around* is the context in which its rules are read.
     """
     functions = "\n".join(f"  {function.says}" for function in FUNCTIONS.values())
     parts = [
@@ -196,12 +194,11 @@ async def synthesise(
 ) -> Synthesis:
     """Ask *model* for a rule for each clause in :func:`open_clauses`, and return *policy* with the admitted rules.
 
-    If a rule is not admitted, the model gets the reasons and tries again; it has at most *rounds* attempts for each
-    clause. *around* is the context in which the rules are read. *seconds* and *max_tokens* limit one answer of the
-    model; a clause whose answer takes longer than *seconds* is given up. *done* is called with the draft for each
-    clause, as soon as it is finished. The synthesis stops when the policy has 500 rules. No file is written. Needs the
-    extra ``z3``. Raises :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less
-    than 1 or *seconds* is not above 0.
+    The model has at most *rounds* attempts for each clause, and gets the reasons why a rule is not admitted. *around*
+    is the context in which the rules are read. *seconds* and *max_tokens* limit one answer; a clause whose answer takes
+    longer than *seconds* is given up. *done* is called with the draft for each clause. The synthesis stops when the
+    policy has 500 rules. Needs the extra ``z3``. Raises :class:`~interwhen.ModelError` if the model fails, and
+    :class:`UsageError` if *rounds* is less than 1 or *seconds* is not above 0.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
@@ -232,8 +229,8 @@ class _Drafter:
     async def draft(self, number: int, clause: str, rounds: int) -> Draft:
         """Ask the model for a rule for *clause* until one is admitted, at most *rounds* times; return the result.
 
-        It stops early if the model says that no rule is possible, or gives no answer in time. *number* is the number of
-        the clause in the policy, from 1.
+        It stops early if the model says that no rule is possible, or gives no answer in time. *number* is that of the
+        clause.
         """
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []
@@ -272,8 +269,8 @@ def judge_candidate(
 ) -> tuple[Rule | None, tuple[str, ...]]:
     """Parse the rule for *clause* in *text*, and check whether it can be added to *policy*. This blocks the thread.
 
-    *around* is the context in which the rule is read. Returns the rule with the problems that prevent its admission.
-    The rule is ``None`` if the admission checks did not run, for example because the text cannot be parsed. Needs the
+    Returns the rule with the problems that prevent its admission. The rule is ``None`` if the admission checks did not
+    run, for example because the text cannot be parsed. *around* is the context in which the rule is read. Needs the
     extra ``z3``.
     """
     if not text.strip():
@@ -340,7 +337,7 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
 
 
 def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
-    """Write the rule *text* to a new file named *rule_id*, with the name of *model* as its origin. Returns the path.
+    """Write the rule *text* to a new file named *rule_id*, with the name of *model* as its origin. Return the path.
 
     Raises :class:`UsageError` if the file exists already, or if *rule_id* is no valid id, and :class:`OSError` if it
     cannot be written.
@@ -359,7 +356,7 @@ def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
 
 
 def queue(folder: Path) -> list[str]:
-    """Return the sorted names of the entries in the review queue of the policy *folder*; empty if it has no queue."""
+    """Return the sorted names of the entries in the review queue of the policy *folder*."""
     inner = inner_folder(folder, "review")
     return sorted(path.stem for path in inner.glob("*.json")) if inner.is_dir() else []
 

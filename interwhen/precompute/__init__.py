@@ -1,9 +1,8 @@
 """Sleep-time compute: prepares items while the model is idle, judges them, and serves them while they are current.
 
-`Precomputer` (`_precomputer.py`) is the entry point. A producer (`producers/`) proposes an item, a judge (`_judge.py`)
-lets monitors check it, the store (`_store.py`) keeps it on a shelf. `_freshness.py` decides which items are current,
-`_serving.py` chooses those that a run uses, and `_savings.py` measures whether they save tokens. Start with
-`Precomputer.add`. Why: docs/decisions/0029-background-precompute.md.
+Start with `Precomputer.add` (`_precomputer.py`). Producers (`producers/`) propose items, `_judge.py` judges them, and
+`_store.py` keeps them. `_freshness.py` decides which items are current, `_serving.py` which of them a run uses. Why:
+docs/decisions/0029-background-precompute.md.
 """
 
 from interwhen._types.errors import StoreConflict, StoreError, UnknownContext

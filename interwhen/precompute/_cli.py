@@ -53,10 +53,7 @@ _RULE = GateRule()
 def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
     """Return a table of what each current item of *prepared* saves, one row for each item with a record in *records*.
 
-    *records* maps the ids of items to measurements: comparisons of a run with the item and a run without it. The first
-    columns are the item, its stage (such as ``trial``), in how many queries it was used, the number of comparisons, and
-    the saved tokens. The last ones are the saved share (with weighted and with equal tokens), and after how many
-    queries the item pays off. ``None`` without a row.
+    ``None`` without a row.
     """
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
@@ -75,10 +72,7 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
 
 
 def pass_table(prepared: PreparedContext) -> Table | None:
-    """Return a table with the accepted facts and the generated tokens of each pass of the fact producer.
-
-    Only current items of *prepared* count. ``None`` if none of them is from such a pass.
-    """
+    """Return a table of the accepted facts of each pass of the fact producer; ``None`` without such a pass."""
     passes: dict[int, list[Item]] = {}
     for each in prepared.plan:
         item = prepared.current.items.get(each.name)
@@ -118,11 +112,7 @@ class StoreFlags:
     """A file with the key that seals each entry of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
 
     def open(self) -> Store:
-        """Open the store that the options name.
-
-        Raises :class:`~interwhen.precompute.StoreError` if that is not possible, and :class:`~interwhen.UsageError` if
-        the key file cannot be read or the key has fewer than 16 bytes.
-        """
+        """Open the store that the options name, as :func:`open_place` does."""
         return open_place(self.store, self.key_file)
 
 
@@ -192,7 +182,7 @@ def run(
     names
         The contexts; default: all.
     monitor
-        The monitors that judge the text of the model. Without one, no such text is accepted. May be given several
+        The monitors that judge the text of the model. Without one, no text counts as checked. May be given several
         times.
     producer
         The producers that propose items, such as answers:anticipate=4; default: all installed ones. May be given
@@ -449,8 +439,7 @@ def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSetti
 def _prepared(store: Store, name: str) -> PreparedContext:
     """Load the context *name* for display, with the producers and settings of the last worker on it.
 
-    Without such a worker, only its generation is set. Raises :class:`~interwhen.UsageError` if it is not in *store* or
-    cannot be read there.
+    Without such a worker, only its generation is set. Raises :class:`~interwhen.UsageError` if it is not in *store*.
     """
     worker = last_worker(store, name)
     prepared = PreparedContext(name)

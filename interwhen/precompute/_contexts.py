@@ -23,7 +23,7 @@ NOTHING = Digest("")
 
 
 class ContextRecord(msgspec.Struct, frozen=True):
-    """A context as it is written to the store: its pieces, the kinds of items to prepare, and the number of passes."""
+    """A context as it is written to the store."""
 
     pieces: tuple[tuple[str, str], ...]
     """The name and the text of each piece, in order."""
@@ -66,12 +66,11 @@ def spending_document(name: str) -> str:
 
 
 def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
-    """Write *record* as the next generation of the context *name*, and return the number of that generation.
+    """Write *record* as the next generation of the context *name*, and return the number of the latest generation.
 
-    If the latest generation has the same content, nothing is written, and its number is returned. If *expect* is given
-    and the latest generation is another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without
-    *expect*, the last writer wins. Raises :class:`~interwhen.UsageError` if the name of the context or of a piece is
-    empty or has lone surrogates.
+    A record that is equal to the latest one is not written again. Raises :class:`~interwhen.precompute.StoreConflict`
+    if *expect* is given and is not the latest generation, and :class:`~interwhen.UsageError` if the name of the context
+    or of a piece is empty or has lone surrogates.
     """
     for each in (name, *(piece for piece, _ in record.pieces)):
         if not is_text(each) or not each:
@@ -107,11 +106,10 @@ def spending(store: Store, name: str) -> ContextSpending:
 
 
 def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
-    """Add the *cost* of one slice of work to what the context *name* has spent, and return the sum.
+    """Add the *cost* of one slice of work to the stored costs of the context *name*, and return the sum.
 
-    The sum is written to *store*, and the number of slices grows by one. *discarded* is the number of generated tokens
-    of the slice that are in no item. It is negative if the slice made an item from drafts of earlier slices, whose
-    tokens were added as discarded then.
+    *discarded* is the number of generated tokens that are in no item. It is negative if the slice made an item from
+    drafts of earlier slices, whose tokens were added as discarded then.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
@@ -129,10 +127,7 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpen
 
 @dataclass(slots=True)
 class PreparedContext:
-    """One version of a context, in memory: pieces, planned steps, stored items, and which items are current.
-
-    The generation is the number of the version. The idle worker updates this object; runs only read it.
-    """
+    """One version of a context, in memory. The idle worker updates this object; runs only read it."""
 
     name: str
     generation: int = 0
@@ -155,10 +150,7 @@ class PreparedContext:
 
     @property
     def index(self) -> PassageIndex:
-        """The search index over the pieces.
-
-        The first use takes about a second for 500 pages, so call it in a thread.
-        """
+        """The search index over the pieces. The first use may take a second: call it in a thread."""
         if self._index is None:
             self._index = PassageIndex(() if self.context is None else self.context.pieces)
         return self._index
@@ -170,10 +162,7 @@ class PreparedContext:
 
     @property
     def served(self) -> tuple[Item, ...]:
-        """The items that runs may use, in the order of the plan.
-
-        Valid only while :attr:`generation` is the latest in the store.
-        """
+        """The items that runs may use, in the order of the plan, if :attr:`generation` is the latest in the store."""
         return self.current.served
 
     def load(
@@ -185,11 +174,9 @@ class PreparedContext:
     ) -> None:
         """Replace the content of this object by the latest generation in *store*, and decide which items are current.
 
-        *producers* plan the steps, and *key_settings* (model, tokenizer, monitors) are part of the keys of their items.
-        The parameter *before* is the previous state of this context: items that it has in memory are not read again.
-        If the store has no such context, this object has no pieces and no items. Raises
+        Items that *before*, the previous state of this context, has in memory are not read again. Raises
         :class:`~interwhen.PluginError` for a plan that does not fit the context, and ``StoreError`` if the store fails;
-        exceptions from the ``plan`` of a producer are passed on.
+        exceptions of producers are passed on.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
@@ -210,20 +197,12 @@ class PreparedContext:
         self.current = find_current(self.plan_inputs, self._candidates)
 
     def look_again(self, store: Store, step: PlannedStep) -> None:
-        """Read the items of *step* from *store* again, because another process may have made one.
-
-        If the step has no current item, search for one among these items. If one is found, also search for current
-        items of the steps that depend on this step and have none.
-        """
+        """Read the items of *step* again from *store*, and find a current one if the step has none."""
         self._items[step.name] = store.candidates(self.plan_inputs.keys[step.name].slot)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
-        """Add *item*, which was just stored, to the items of *step* in memory.
-
-        An item with the same id is replaced. If the step has no current item, search for one among its items. If one is
-        found, also search for current items of the steps that depend on this step and have none.
-        """
+        """Add *item*, which was just stored, to the items of *step* in memory. It may become the current one."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
@@ -232,25 +211,22 @@ class PreparedContext:
         return reversed(self._items[name])
 
     def known(self) -> dict[ItemId, Item]:
-        """Return the items in memory by id, of all planned steps, also those that are not current."""
+        """Return the items in memory by id, whether they are current or not."""
         return {item.id: item for each in self._items.values() for item in each}
 
     def newest(self, step: str) -> Item | None:
-        """Return the newest item of the step with the full name *step*, current or not; ``None`` if it has none."""
+        """Return the newest item in memory of the step with the full name *step*; ``None`` if there is none."""
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the digest that *read*, an input of an item, has now.
-
-        ``None`` if the piece is gone, or if the step that is the input has no current item.
-        """
+        """Return the digest that *read*, an input of an item, has now; ``None`` if the input is gone."""
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)
         return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
-        """Return *items* and all items in memory that they were made from, directly or indirectly, by id."""
+        """Return *items* and the items in memory that they were made from, by id."""
         known = self.known()
         found: dict[ItemId, Item] = {}
         stack = list(items)
@@ -265,8 +241,7 @@ class PreparedContext:
 def as_pieces(given: object) -> tuple[ContextPiece, ...]:
     """Convert *given* to the pieces of a context: a text is cut into pieces, and a mapping has one text for each name.
 
-    Raises :class:`~interwhen.UsageError` for another type, and if a name is empty, or a name or text is no ``str`` or
-    has lone surrogates.
+    Raises :class:`~interwhen.UsageError` for another type, an empty name, and lone surrogates.
     """
     if is_text(given):
         return pieces_of(given)
@@ -290,10 +265,7 @@ State = Status | Literal["due", "waiting"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """The model, tokenizer, monitors (as a digest) and producers of the last recorded worker on a context.
-
-    ``interwhen precompute run`` records them. Other processes use them to decide which items are current.
-    """
+    """The settings of the last recorded worker on a context. They decide which items are current."""
 
     model: str
     tokenizer: str
@@ -302,7 +274,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     producers: tuple[str, ...]
     """The names of the producers."""
     options: dict[str, dict[str, Any]] = {}
-    """The options of each producer, by its name. They change its plan, such as the questions to answer in advance."""
+    """The options of each producer, by its name."""
 
     @property
     def specs(self) -> tuple[dict[str, Any], ...]:
@@ -318,7 +290,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
     """Record *worker* in *store* as the last worker on the context *name*.
 
-    Nothing is written if it is recorded already. If two workers start at once, one of them may not be recorded.
+    If another process records a worker at the same time, one of them may be lost.
     """
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
@@ -343,11 +315,7 @@ def contexts_in(store: Store) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """The state of one step and its item.
-
-    The state is the status of the current item; without one, ``due`` or ``waiting``. A step is due if all its premises
-    have current items, and otherwise it waits.
-    """
+    """The state of one step: the status of its current item; without one, ``due`` or ``waiting`` (for its premises)."""
 
     step: str
     """The full name of the step."""
@@ -369,7 +337,7 @@ def states(prepared: PreparedContext) -> tuple[StepState, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Statistics of one context: its pieces, its steps by state, the items that runs may use, and the costs."""
+    """Statistics of one context."""
 
     name: str
     generation: int
@@ -403,7 +371,7 @@ def summary(prepared: PreparedContext) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class InputReading:
-    """One input that was read to make an item (a piece, or the item of another step), and whether it is unchanged."""
+    """One input that was read to make an item, and whether it is unchanged."""
 
     name: str
     """The name of the piece, or the full name of the other step."""
@@ -415,9 +383,8 @@ class InputReading:
 def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:
     """Return the state of *step*, and for each input of its item whether the input is unchanged.
 
-    If the step has no current item, its newest old item is explained instead. *step* is the full name
-    ``producer::name``, or the part after ``::``. Raises :class:`~interwhen.UsageError` unless it names exactly one
-    step.
+    A step without a current item is explained by its newest old item. *step* is the full name ``producer::name``, or
+    the part after ``::``. Raises :class:`~interwhen.UsageError` unless it names exactly one step.
     """
     names = [each.name for each in prepared.plan]
     found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
@@ -439,9 +406,8 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     """Delete the items *ids* from *store*, and return the number of a new generation of the context *name*.
 
-    The new generation has the same content as the last one. It makes other processes read the context again, and then
-    they no longer use these items. Raises :class:`~interwhen.UsageError` if there is no such context; then nothing is
-    deleted.
+    The new generation makes other processes read the context again. Raises :class:`~interwhen.UsageError` if there is
+    no such context.
     """
 
     def change(old: bytes | None) -> bytes:

@@ -1,8 +1,8 @@
 """Cuts a document into pieces of limited size, which are prepared one by one.
 
-A piece ends where the structure allows it: before a heading, or between two blocks. A *block* is a heading, a table, a
-code block or a paragraph. A block is cut only if it is longer than a piece, where possible between rows, lines or
-sentences. Each piece has a *lead*: the headings above it, and the end of the text before it.
+A piece ends before a heading, or between two blocks. A *block* is a heading, a table, a code block or a paragraph. A
+block is cut only if it is longer than a piece. Each piece has a *lead*: the headings above it, and the end of the text
+before it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _SMALLEST = 16
 _HEADING = 120
 """The most characters of a heading that a lead repeats."""
 _ANCHOR = "01234"
-"""A block whose hash begins with one of these digits usually ends a piece that is half full. Boundaries that depend on
-the text near them are found again after an edit, so that later pieces keep their text."""
+"""A block whose hash begins with one of these digits usually ends a piece that is half full, so that boundaries are
+found again after an edit.
+"""
 
 _FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})")
 _HASHES = re.compile(r" {0,3}(#{1,6})\s+\S")
@@ -49,18 +50,16 @@ class Block:
     level: int = 0
     """The level of a heading, 1 for the highest; 0 for other blocks."""
     lead: str = ""
-    """The header of the table, if the block is a later part of a divided table; otherwise empty."""
+    """The header of the table, if the block is a later part of a divided table; empty for other blocks."""
 
 
 def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[ContextPiece, ...]:
     """Cut *text* into pieces of at most *size* characters.
 
-    Each piece has a lead: the headings above it, then at most *overlap* characters of the text before it (for a later
-    part of a table, the header of the table; for a piece that begins with a heading, nothing). The pieces together
-    contain the whole text, apart from white space; a blank text has none, and a warning is logged. The name of a piece
-    is a hash of its text (with a number, if pieces are equal), and most boundaries depend only on the text near them,
-    so a small edit usually changes few pieces. Raises :class:`~interwhen.UsageError` for a *size* under 16, and for an
-    *overlap* that is not from 0 to *size*, so a *size* under 240 needs a smaller *overlap* than the default.
+    Each piece has a lead: the headings above it and, in many cases, at most *overlap* characters of the text before it.
+    The pieces together contain the whole text, apart from white space; a blank text has none. A piece is named by a
+    hash of its text, and a small edit usually changes few pieces. Raises :class:`~interwhen.UsageError` for a *size*
+    under 16, and for an *overlap* that is not from 0 to *size*.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(
@@ -90,11 +89,9 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
 
 
 def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str:
-    """Return the lead of a piece whose first block is *first*: the headings above it and the end of the text before it.
+    """Return the lead of a piece whose first block is *first*: headings, then a table header or the end of *before*.
 
-    The parameter *above* has the headings above the piece, by level. The parameter *before* is the last block of the
-    previous piece (empty if that is a heading); at most *overlap* characters at its end are used. If *first* continues
-    a table, the header of the table is used instead. A piece that begins with a heading gets only higher headings.
+    *above* has the headings above the piece, by level. *before* is the last block of the previous piece.
     """
     level = first.level if first.kind == "heading" else None
     lines = [said for at, said in sorted(above.items()) if level is None or at < level]
@@ -104,10 +101,7 @@ def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str
 
 
 def _end_of(text: str, most: int) -> str:
-    """Return whole sentences or lines from the end of *text*, at most *most* characters; empty if none is so short.
-
-    A *text* of at most *most* characters is returned whole.
-    """
+    """Return the end of *text* in whole sentences or lines, at most *most* characters; empty if none is so short."""
     if not most:
         return ""
     if len(text) <= most:
@@ -160,7 +154,7 @@ def _blocks(text: str) -> Iterator[Block]:
 def _block_at(lines: Sequence[str], at: int, levels: dict[str, int]) -> tuple[BlockKind, int, int]:
     """Return the kind of the block that begins at line *at*, its heading level (or 0), and the index after its end.
 
-    *levels* maps each mark that underlines headings to its level. A new mark is added to it with the next lower level.
+    *levels* maps each mark that underlines headings to its level. A new mark is added to it.
     """
     line = lines[at]
     if fence := _FENCE.match(line):
@@ -198,9 +192,9 @@ def _begins_block(lines: Sequence[str], at: int) -> bool:
 
 
 def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
-    """If a heading with a line of marks below it begins at line *at*, return the index after it and its mark.
+    """If a heading that is underlined with marks begins at line *at*, return the index after it and its mark.
 
-    Otherwise return ``None``. If the heading also has a line of marks above it, its mark is doubled.
+    If not, return ``None``. If the heading also has a line of marks above it, its mark is doubled.
     """
     if _RULE.match(lines[at]):
         # A heading may have a rule above it, too.
@@ -218,10 +212,9 @@ def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
 
 
 def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    """Yield *blocks*. A block longer than *size* characters is divided between its sentences, lines or table rows.
+    """Yield *blocks*, and divide each block that is longer than *size* characters.
 
-    A sentence, line or row that is longer itself is cut, too. Each later part of a table has the header of the table as
-    its lead.
+    Each later part of a table has the header of the table as its lead.
     """
     for block in blocks:
         if len(block.text) <= size:
@@ -247,10 +240,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
-    """Join *units* (sentences, lines or rows) with the separator *mark* to parts of at most *size* characters.
-
-    A unit that is longer than *size* is cut first.
-    """
+    """Join *units* (sentences, lines or rows) with the separator *mark* to parts of at most *size* characters."""
     part = ""
     for unit in (each for whole in units for each in _cut(whole, size)):
         if part and len(part) + len(mark) + len(unit) > size:
@@ -263,10 +253,7 @@ def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
 
 
 def _cut(unit: str, size: int) -> Iterator[str]:
-    """Cut *unit* into parts of at most *size* characters.
-
-    Each part but the last ends before the last space in its second half, if there is one; this space is left out.
-    """
+    """Cut *unit* into parts of at most *size* characters, if possible at a space, which is left out."""
     at = 0
     while len(unit) - at > size:
         space = unit.rfind(" ", at + size // 2, at + size)

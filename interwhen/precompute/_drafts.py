@@ -1,8 +1,7 @@
 """Keeps the text of requests that were cut off, so that the next slice of the same step continues it.
 
-A slice ends early when a run needs the model, or after ``step_seconds``. Its step is made again later and usually sends
-the same requests. What a request had generated is then streamed from the draft, and the model continues it if it is
-unfinished.
+A slice may end early, and its step is made again later, usually with the same requests. What a request had generated is
+then streamed from the draft, and the model continues it if it is unfinished.
 """
 
 from __future__ import annotations
@@ -22,14 +21,11 @@ from interwhen.precompute._items import Digest, digest
 from interwhen.precompute._store import Store
 
 _MOST = 32
-"""The number of drafts that are kept for a context. The oldest are dropped first."""
+"""The number of drafts that are kept for a context."""
 
 
 class UnfinishedReply(msgspec.Struct, frozen=True):
-    """The draft of a request: the text that it had generated when it was interrupted, and the number of tokens.
-
-    With a *finish_reason* the reply is complete.
-    """
+    """The draft of a request: the text that it had generated when it was interrupted, and the number of tokens."""
 
     parts: tuple[tuple[Phase, str], ...] = ()
     """The text in order, divided by phase."""
@@ -45,10 +41,7 @@ class UnfinishedReply(msgspec.Struct, frozen=True):
 
 
 class Drafts:
-    """The drafts (unfinished replies) of one context, by the digest of their request; the latest 32 are kept.
-
-    They are in memory. :meth:`save` writes them to the store, from which a new object reads them.
-    """
+    """The latest 32 drafts (unfinished replies) of one context, by the digest of their request."""
 
     def __init__(self, store: Store, context: str) -> None:
         self._store = store
@@ -68,12 +61,12 @@ class Drafts:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Forget the drafts with the *keys*, because the step that made them has an item or has failed."""
+        """Forget the drafts with the *keys*."""
         for key in keys:
             self._drafts.pop(key, None)
 
     def save(self) -> None:
-        """Write the drafts to the store. If there are none and the store has none, write nothing."""
+        """Write the drafts to the store."""
         if self._drafts or self._is_stored:
             data = msgspec.msgpack.encode(self._drafts)
             self._store.update(self._document, lambda old: None if old == data else data)
@@ -83,8 +76,7 @@ class Drafts:
 class DraftedModel(ModelWrapper):
     """Wraps *model*: a request that an earlier slice sent, too, continues from its draft in *drafts*.
 
-    New text is added to the draft. The first repetition of a request within one object has a draft of its own, and so
-    has each further one. :meth:`complete` uses no drafts.
+    Repeated requests within one object have a draft each. :meth:`complete` uses no drafts.
     """
 
     def __init__(self, model: Model, drafts: Drafts) -> None:
@@ -138,19 +130,13 @@ class _DraftStream:
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
-        """Return the member *name* of the server's stream, such as ``way``.
-
-        Raises :class:`AttributeError` if there is no such stream (the draft is complete) or *name* begins with ``_``.
-        """
+        """Return the member *name* of the server's stream, such as ``way``, if there is such a stream."""
         if name.startswith("_") or self._inner is None:
             raise AttributeError(name)
         return getattr(self._inner, name)
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the chunks of the draft at the first call; later, wait for new chunks and add them to the draft.
-
-        An empty draft is skipped. If the draft is complete, later calls return no chunks: the stream has ended.
-        """
+        """Return the chunks of the draft first, if it has any, and then those of the server."""
         if not self._is_begun:
             self._is_begun = True
             if said := self._said():
@@ -177,7 +163,7 @@ class _DraftStream:
         return chunks
 
     def _counted(self, chunk: Chunk) -> Chunk:
-        """Return *chunk*; if it has the server's token count, with the tokens of the draft added to this count."""
+        """Return *chunk*, with the tokens of the draft added to the server's token count, if it has one."""
         usage = chunk.usage
         if usage is None or usage.completion_tokens is None or not self._earlier.tokens:
             return chunk

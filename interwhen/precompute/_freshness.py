@@ -1,10 +1,7 @@
 """Decides which items are current: a pure function of the plan, the present pieces and the items in the store.
 
-Each item has a *verifying trace*: its inputs, each with the content that was read. The item is current if every input
-still has that content, and the step and the settings are the same. If an input is a step, the content of its item is
-recorded. So if a step is made again and its content is the same as before, the items of later steps stay current
-(*early cut-off*). Both terms are from Mokhov, Mitchell, Peyton Jones: "Build systems à la carte" (2018), sections 4.2.2
-and 2.3.
+An item is current if its step and the settings are the same, and each input has the content that was read. In the terms
+of Mokhov, Mitchell and Peyton Jones, "Build systems à la carte" (2018), these are verifying traces with early cut-off.
 """
 
 from __future__ import annotations
@@ -32,8 +29,8 @@ def full_name(producer: str, name: str) -> str:
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
     """Return the steps that *producers* plan for *context*, in an order in which each step comes after its premises.
 
-    Raises :class:`~interwhen.PluginError` if two steps of a producer have the same name, a piece or premise is missing,
-    or the premises form a cycle. An exception of a producer is passed on.
+    Raises :class:`~interwhen.PluginError` if two steps have the same full name, a piece or premise is missing, or the
+    premises form a cycle. An exception of a producer is passed on.
     """
     found: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
@@ -76,17 +73,14 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """The part of an item key that is the same for all steps of a plan: model, tokenizer, digest of the monitors.
-
-    The digest is in a key only if monitors judge items of this kind.
-    """
+    """The part of an item key that is the same for all steps of a plan: model, tokenizer, digest of the monitors."""
 
     model: str = ""
     tokenizer: str = ""
     judges: Digest = NO_JUDGES
 
     def key(self, planned_step: PlannedStep, inputs: Sequence[Input] = ()) -> ItemKey:
-        """Return the key of the item that *planned_step* makes from *inputs*, which are sorted in it.
+        """Return the key of the item that *planned_step* makes from *inputs*.
 
         The digest of the monitors is left out for kinds that monitors do not judge.
         """
@@ -104,33 +98,27 @@ class KeySettings:
 
 
 def is_judged(kind: Kind) -> bool:
-    """Tell whether monitors judge items of *kind*. Then the keys of these items depend on the monitors."""
+    """Return whether monitors judge items of *kind*. If so, the keys of these items depend on the monitors."""
     return kind in ("facts", "answers")
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """The current item of each step by name, those of them that runs may use, and the steps that are due.
-
-    An item is current if its inputs and settings are unchanged, whether it was accepted or not. A step is due if it has
-    no current item but each of its premises has one. The most urgent comes first.
-    """
+    """The current items, accepted or not, those of them that runs may use, and the steps that are due."""
 
     items: Mapping[str, Item] = field(default_factory=dict)
     """The current item of each step that has one, by the full name of the step."""
     served: tuple[Item, ...] = ()
     """The items that may be served, in the order of the plan."""
     due: tuple[PlannedStep, ...] = ()
-    """The steps that can be made now: they have no current item, and all their premises have one. Sorted by urgency
-    (highest first), then in the order of the plan."""
+    """The steps without a current item whose premises all have one, by urgency (highest first), then in the order of
+    the plan.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """The inputs for the decision which items are current: the plan, the keys of its steps, and the pieces.
-
-    All steps are identified by their full names.
-    """
+    """The inputs for the decision which items are current. All steps are identified by their full names."""
 
     plan: tuple[PlannedStep, ...] = ()
     keys: Mapping[str, ItemKey] = field(default_factory=dict)
@@ -144,10 +132,7 @@ class PlanInputs:
 
     @classmethod
     def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> PlanInputs:
-        """Build the inputs from the steps of *plan*. *pieces* has the digest of each piece of the context, by its name.
-
-        *key_settings* has what the keys of all items share: the model, the tokenizer and the monitors.
-        """
+        """Build the inputs from the steps of *plan* and the digest of each piece of the context, by its name."""
         followers: dict[str, list[PlannedStep]] = {}
         for each in plan:
             for name in each.premises:
@@ -175,9 +160,8 @@ def extend_current(
 ) -> CurrentItems:
     """Return *known*, the current items so far, updated after *step* got a new item.
 
-    *candidates* returns the stored items of a step, newest first. Only *step* and the steps that depend on it are
-    examined, so that the event loop is not blocked for long; the caller ensures that no other item has changed. If
-    *step* already has a current item, *known* is returned unchanged.
+    Only *step* and the steps that depend on it are examined: no other item may have changed. If *step* already has a
+    current item, *known* is returned.
     """
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 
@@ -185,11 +169,7 @@ def extend_current(
 def _settled(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]
 ) -> CurrentItems:
-    """Search for current items of *steps*, and return *known* with the found items added.
-
-    If a step gets a current item, the steps that depend on it are searched, too. A step without one becomes due if all
-    its premises have current items.
-    """
+    """Search for current items of *steps* and of the steps that depend on them, and return *known* with those found."""
     items = dict(known.items)
     served = list(known.served)
     new_due: dict[str, PlannedStep] = {}
@@ -216,10 +196,7 @@ def _settled(
 
 
 def _holds(item: Item, each: PlannedStep, plan_inputs: PlanInputs, settled: Mapping[str, Item]) -> bool:
-    """Tell whether *item* was made by the step *each* with the present settings, and all its inputs are unchanged.
-
-    *settled* has the current items of earlier steps, by name.
-    """
+    """Return whether *item* was made by the step *each* with the present settings, and all its inputs are unchanged."""
     if msgspec.structs.replace(item.key, inputs=()) != plan_inputs.keys[each.name]:
         return False
     for read in item.key.inputs:

@@ -1,9 +1,7 @@
 """Keeps the entries of a store on a file system of fsspec, so that machines can share it (extra ``precompute``).
 
-Two writers are safe only if the file system can create a file exclusively in one request. Local folders (by a hard
-link), memory, and the object stores whose fsspec classes support it (S3, Google Cloud Storage, Azure) can. On other
-file systems, fsspec first checks whether the file exists and then writes it, and another writer can create the file
-between the two requests. They are refused unless the caller declares that there is only one writer.
+Two writers are safe only if the file system can create a file exclusively in one request, as local folders, memory and
+some object stores (S3, Google Cloud Storage, Azure) can.
 """
 
 from __future__ import annotations
@@ -29,11 +27,10 @@ _MEMORY = threading.Lock()
 class FsspecShelf:
     """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
-    *options* go to fsspec. A local folder is created if it is missing. A file system that cannot create a file
-    exclusively is refused with :class:`~interwhen.precompute.StoreError`, unless *one_writer* declares that only one
-    process writes to the folder at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the
-    package for the protocol of the URL, and ``StoreError`` for an unknown protocol. The methods raise ``StoreError`` if
-    the file system fails.
+    *options* go to fsspec. A local folder is created if it is missing. Raises :class:`~interwhen.precompute.StoreError`
+    for an unknown protocol, and for a file system that may not create files exclusively, unless *one_writer* declares
+    that only one process writes at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` if a package is
+    missing. The methods raise ``StoreError`` if the file system fails.
     """
 
     blocks = True
@@ -64,10 +61,7 @@ class FsspecShelf:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the content of the file *name*; ``None`` if there is no such file.
-
-        It looks in the file system itself, and not in fsspec's cache of directory listings.
-        """
+        """Return the content of the file *name*; ``None`` if there is no such file."""
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -88,10 +82,7 @@ class FsspecShelf:
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
         """Write *data* as generation *number* of *folder*; return false if the latest generation is not ``number - 1``.
 
-        The result is also false if another writer creates this generation at the same time. It lists the folder, and
-        then creates the file exclusively. Each generation is kept for the next 64 generations, so a writer with an
-        outdated listing cannot create a file that exists; older ones are deleted. If its listing is even older, a
-        second listing shows this, the new file is deleted, and the result is false.
+        The result is also false if another writer creates this generation at the same time.
         """
         old = self.names(folder)
         if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):
@@ -116,7 +107,7 @@ class FsspecShelf:
     def names(self, folder: str, /) -> list[str]:
         """Return the names of the files in *folder* and below it, sorted; empty if the folder is missing.
 
-        Files that :meth:`create` has not finished (``.part``) are left out.
+        Unfinished files (``.part``) are left out.
         """
         try:
             self._fs.invalidate_cache()
@@ -160,11 +151,7 @@ class FsspecShelf:
 
 
 def _link(path: Path, data: bytes) -> None:
-    """Create *path* with *data*, completely or not at all.
-
-    The data is written to a temporary file, which is then linked to *path*. Raises :class:`FileExistsError` if *path*
-    exists; a rename would overwrite it.
-    """
+    """Create *path* with *data*, completely or not at all. Raises :class:`FileExistsError` if *path* exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:

@@ -28,11 +28,10 @@ class Interval(NamedTuple):
 class ConfidenceSequence:
     """Estimates the mean of a stream of values in [-1, 1], with a confidence interval after each value.
 
-    With probability at least ``1 - alpha`` the mean lies in *all* these intervals, so one may test after each value and
-    stop at any time. The only assumption is that the expectation of each value, given the earlier ones, is the mean.
-    Method: bet against each candidate mean, and reject the candidates against which the capital grows (hedged capital
-    with predictable plug-in bets: Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4; Ville's inequality). Raises
-    :class:`UsageError` unless *alpha* is between 0 and 1.
+    With probability at least ``1 - alpha`` the mean lies in *all* these intervals, if the expectation of each value,
+    given the earlier ones, is the mean. So one may stop at any time. Method: hedged capital with predictable plug-in
+    bets (Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4). Raises :class:`UsageError` unless *alpha* is between
+    0 and 1.
     """
 
     __slots__ = ("_against_high", "_against_low", "_bets", "_squares", "_sum", "_values", "alpha")
@@ -87,10 +86,7 @@ class ConfidenceSequence:
 
     @property
     def _threshold(self) -> float:
-        """The logarithm of the capital at which a candidate mean is rejected: ``log(2 / alpha)``.
-
-        The 2 is because two players bet, one that the mean is higher and one that it is lower.
-        """
+        """The logarithm of the capital at which a candidate mean is rejected."""
         return math.log(2 / self.alpha)
 
     def _next_bet(self) -> float:
@@ -101,22 +97,14 @@ class ConfidenceSequence:
 
 
 def _log_gain(bet: float, value: float, candidate: float) -> float:
-    """Return by how much *value* raises the log capital of a player who bets that the mean is above *candidate*.
-
-    *value* and *candidate* are from 0 to 1. The capital is multiplied by ``1 + bet * (value - candidate)``, where *bet*
-    is limited so that at most 90 % can be lost. The result is negative if *value* is below *candidate*.
-    """
+    """Return by how much *value* raises the log capital of a player who bets that the mean is above *candidate*."""
     if candidate <= 0:
         return math.log1p(bet * value)
     return math.log1p(min(bet, _STAKE / candidate) * (value - candidate))
 
 
 def _reject_below(values: list[float], bets: list[float], threshold: float) -> float:
-    """Return the lower end of the confidence interval of the mean, for *values* in [0, 1].
-
-    All candidate means below it are rejected: a player with the stakes *bets* who bets against them reaches the log
-    capital *threshold*.
-    """
+    """Return the lower end of the confidence interval of the mean, for *values* in [0, 1]."""
     # Bisection works because the capital falls as the candidate rises.
     low, high = 0.0, 1.0
     for _ in range(_STEPS):
@@ -129,16 +117,16 @@ def _reject_below(values: list[float], bets: list[float], threshold: float) -> f
 
 
 Stage = Literal["trial", "kept", "demoted", "evicted"]
-"""``trial``: it is not known yet whether the item saves tokens. ``kept``: pairs showed that it does. ``demoted``: pairs
-showed that it costs more, and only shadow runs use it. ``evicted``: no run uses it any more. A *shadow run* repeats the
-query of a reader while no reader waits, to compare the costs with and without the item."""
+"""``trial``: not decided yet. ``kept``: pairs showed that the item saves tokens. ``demoted``: pairs showed that it
+costs more, and only shadow runs use it. ``evicted``: no run uses it any more. A *shadow run* repeats the query of a
+reader while no reader waits, to compare the costs with and without the item.
+"""
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The prices of tokens. The unit is the price of an "offline" token, which is generated while no reader waits.
+    """The prices of tokens. The unit is the price of a token that is generated while no reader waits.
 
-    *test* is the price of a token that a reader waits for, and *reading* that of a prompt token relative to a generated
-    one. Raises :class:`UsageError` if *test* is not above 0 or *reading* is below 0.
+    Raises :class:`UsageError` if *test* is not above 0 or *reading* is below 0.
     """
 
     test: float = 10.0
@@ -159,10 +147,7 @@ PLAIN = Weights(test=1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """The tokens that one run generated and read, and whether its result was usable (*sound*).
-
-    The methods do not charge for an unusable result; :class:`Pair` does.
-    """
+    """The tokens that one run generated and read, and whether its result was usable (*sound*)."""
 
     generated: int
     """The generated tokens: kept, discarded and of forks."""
@@ -172,25 +157,16 @@ class Arm(msgspec.Struct, frozen=True):
     """Whether the run has a usable result. If not, a :class:`Pair` charges at least its token limit for the run."""
 
     def cost(self, weights: Weights) -> float:
-        """Return the price of the run if a reader waited for it.
-
-        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
-        """
+        """Return the price of the run if a reader waited for it, in the unit of :class:`Weights`."""
         return weights.test * self.alone(weights)
 
     def alone(self, weights: Weights) -> float:
-        """Return the price of the run if no reader waited for it.
-
-        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
-        """
+        """Return the price of the run if no reader waited for it, in the unit of :class:`Weights`."""
         return self.generated + weights.reading * self.read
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One query that was run both without the item and with it.
-
-    The run that a reader waited for came first; the other one is the *shadow run*.
-    """
+    """One query that was run both without the item and with it: once for a reader, and once as a *shadow run*."""
 
     without: Arm
     """The run without the item."""
@@ -207,10 +183,7 @@ class Pair(msgspec.Struct, frozen=True):
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return how much cheaper the run with the item was, if a reader waited for both; negative if it cost more.
-
-        The unit is the price of one token that is generated while no reader waits (see :class:`Weights`).
-        """
+        """Return how much cheaper the run with the item was, if a reader waited for both; negative if it cost more."""
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
@@ -225,27 +198,25 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class GateRule(msgspec.Struct, frozen=True):
-    """The settings of the gate: the error level *alpha*, and how often a query gets a second run for comparison.
+    """The settings of the gate: its error level, and how often a query gets a second run for comparison.
 
-    That is the share *trial* of the queries on trial and *holdout* later. Except at the start, a second run is made
-    only while these runs have cost at most *share* of the cost of the readers' runs. Raises :class:`UsageError` for a
-    value out of range.
+    Raises :class:`UsageError` for a value out of range.
     """
 
     alpha: float = 0.05
-    """The largest probability that the gate ever moves an item to a wrong stage."""
+    """The error level: how probable a move of an item to a wrong stage may be."""
     trial: float = 0.5
     """The share of the queries on trial that run both with and without the item, after the first pairs."""
     holdout: float = 0.02
     """The same share after the trial."""
     share: float = 0.03
-    """While shadow runs have cost more than this share of the cost of the readers' runs, no further one is made, after
-    the first pairs."""
+    """No further shadow run is made while they have cost more than this share of the readers' runs, after the first
+    pairs.
+    """
     first: int = 3
     """The least number of pairs at the start that run whatever they cost."""
     early: float = 1.2
-    """At the start, ``early * weights.test`` pairs (12 by default) run whatever they cost: their second runs together
-    cost about as much as *early* runs of readers. So many pairs usually decide on an item that saves half."""
+    """At the start, ``early * weights.test`` pairs (12 by default) run whatever they cost."""
     weights: Weights = Weights()
     """The prices of tokens, with which runs are compared."""
 
@@ -281,8 +252,8 @@ class Moved(msgspec.Struct, frozen=True):
     mean: float
     low: float
     high: float
-    """``mean``, ``low`` and ``high``: the mean saving and its interval that caused the move (see :meth:`Pair.share`).
-    In records of earlier versions, they are parts of the limit."""
+    """``mean``, ``low`` and ``high``: the mean saving that caused the move, and its interval (see :meth:`Pair.share`).
+    """
 
 
 class GateRecord(msgspec.Struct):
@@ -292,16 +263,16 @@ class GateRecord(msgspec.Struct):
     pairs: list[Pair] = []
     """All pairs in order."""
     since: int = 0
-    """The index of the first pair of the present sequence. Earlier pairs belong to finished sequences."""
+    """The index of the first pair of the present sequence."""
     sequences: int = 1
     """The number of sequences so far, including the present one."""
     moves: list[Moved] = []
     queries: int = 0
-    """The number of readers' queries that tested the item and whose result was noted."""
+    """The number of readers' runs that were charged (:meth:`Gate.charge`)."""
     served: int = 0
-    """The number of these queries that used the item."""
+    """The number of these runs that used the item."""
     paid: float = 0.0
-    """The cost of all these queries in offline tokens."""
+    """The cost of these runs in offline tokens."""
     beside: float = 0.0
     """The cost of the shadow runs in offline tokens."""
     offline_tokens: int = 0
@@ -311,14 +282,10 @@ class GateRecord(msgspec.Struct):
 class Gate:
     """Decides whether runs use one item, from pairs of runs without and with the item.
 
-    The value of a pair is its saving as a share of its more expensive run (:meth:`Pair.share`), so a long query counts
-    as much as a short one. The item moves to another stage when the mean of these values is shown to be above or below
-    0, and the mean saving in tokens has the same sign.
-
-    A sequence of pairs ends when the item moves to another stage, or when the pairs show again that a kept item saves
-    tokens. Then a new sequence begins, so old savings do not hide for long that an item no longer saves tokens. The
-    *n*-th sequence has the error level ``alpha / (n * (n + 1))``. The sum of all levels is at most ``alpha``. The
-    caller passes the random numbers. *record* (default: a new one) is changed in place.
+    The item moves to another stage when the mean saving of the pairs (:meth:`Pair.share`) is shown to be above or below
+    0, and the sum of the savings has the same sign. After a move, a new sequence of pairs begins. The *n*-th sequence
+    has the error level ``alpha / (n * (n + 1))``, so the sum of all levels is at most ``alpha``. *record* (default: a
+    new one) is changed in place.
     """
 
     def __init__(self, record: GateRecord | None = None, rule: GateRule = GateRule()) -> None:  # noqa: B008  (frozen)
@@ -343,10 +310,9 @@ class Gate:
     def choose(self, chance: float) -> GateChoice:
         """Decide for the next query whether the run uses the item, and whether a second run follows.
 
-        A kept item is used, and an item on trial if the mean share that its pairs saved so far is above 0. A demoted or
-        evicted item is not used. The first pairs get a second run at any cost (:attr:`GateRule.first_pairs`). Later
-        ones get it by *chance*, a random number from [0, 1), while the cost of shadow runs is within its share; an
-        evicted item never gets one. The record stays unchanged.
+        The run uses a kept item, and an item on trial whose pairs saved tokens on average so far. The first pairs
+        (:attr:`GateRule.first_pairs`) get a second run at any cost, later ones by *chance*, a random number from [0,
+        1). An evicted item gets none. The record stays unchanged.
         """
         pair = self._may_pair(chance)
         match self.record.stage:
@@ -360,20 +326,16 @@ class Gate:
                 return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
-        """Add a reader's run to the counts and the cost in the record.
-
-        *arm* has its tokens, and *used* tells whether it used the item.
-        """
+        """Add a reader's run with the tokens *arm* to the counts and the cost in the record."""
         self.record.queries += 1
         self.record.served += used
         self.record.paid += arm.cost(self.rule.weights)
 
     def observe(self, pair: Pair) -> Moved | None:
-        """Add *pair*, a query that was run without and with the item, to the record, and move the item if necessary.
+        """Add *pair* to the record, and move the item if the pairs now show that it saves tokens or costs more.
 
-        If the pairs show that it saves tokens, it becomes kept. If they show that it costs more, it becomes demoted, or
-        evicted if it was demoted already. Return the move, or ``None`` without one. The cost of the shadow run is added
-        to the record; :meth:`charge` must have added that of the reader's run. For an evicted item, nothing is done.
+        Return the move, or ``None`` without one. The cost of the shadow run is added to the record; call :meth:`charge`
+        for the reader's run. For an evicted item, nothing is done.
         """
         if self.record.stage == "evicted":
             return None

@@ -1,7 +1,6 @@
-"""Precomputed items, their keys (all inputs of an item) and the proof that allows serving them.
+"""Precomputed items, their keys and the proof that allows serving them.
 
-The id of an item is a hash of its key, which has its inputs. So an edit does not make a stored item wrong: it stays
-valid for these inputs. Before it is served, it is checked that its inputs and settings have not changed.
+The id of an item is a hash of its key, which has its inputs. So an item stays valid for its inputs after an edit.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from interwhen._types.verdicts import Scope
 Digest = NewType("Digest", str)
 """A SHA-256 in hexadecimal; empty for none."""
 SlotId = NewType("SlotId", str)
-"""The digest of a key without its inputs. It is known before the producer reads an input."""
+"""The digest of a key without its inputs."""
 ItemId = NewType("ItemId", str)
 """The id of an item: its slot, a slash, and the digest of its inputs."""
 
@@ -25,10 +24,10 @@ Kind = Literal["facts", "verifiers", "answers", "prefixes"]
 answers to likely questions. ``prefixes``: records that a context was in the server's prefix cache."""
 
 Basis = Literal["judged", "agreed", "derived", "observed", "guess"]
-"""The reason to trust a proposal. ``judged``: the monitors passed its text. ``agreed``: the model derived it again by
-other words; this is weaker than a check. ``derived``: code computed it from the sources, without a model. ``observed``:
-a counter of the server confirmed it. ``guess``: there is no such reason. A guess is never served. Later steps of the
-same producer may read it; other producers cannot."""
+"""The reason to trust a proposal. ``judged``: the monitors passed its text. ``agreed``: the model derived it again in
+other words; this is weaker than a check. ``derived``: code computed it from the sources. ``observed``: a counter of
+the server confirmed it. ``guess``: there is no such reason, and it is not served.
+"""
 
 BASES: dict[Kind, tuple[Basis, ...]] = {
     "facts": ("judged", "agreed"),
@@ -36,19 +35,14 @@ BASES: dict[Kind, tuple[Basis, ...]] = {
     "answers": ("judged", "agreed"),
     "prefixes": ("observed",),
 }
-"""The bases on which an item of each kind may be served. The default policy never replies with a text on the basis
-``agreed``: it is only put before the question, under a heading that says so."""
+"""The bases on which an item of each kind may be served."""
 
 Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
-"""The outcome of making an item. Only ``accepted`` items are served. The other outcomes are stored too, so that no
-tokens are spent again on the same inputs."""
+"""The outcome of making an item. Only ``accepted`` items are served."""
 
 
 def digest(*parts: bytes | str) -> Digest:
-    """Return the SHA-256 of *parts* in hexadecimal.
-
-    It includes the length of each part, so ("ab", "c") and ("a", "bc") differ.
-    """
+    """Return the SHA-256 of *parts* and their lengths in hexadecimal: ("ab", "c") and ("a", "bc") differ."""
     found = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -68,10 +62,7 @@ class Input(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ItemKey(msgspec.Struct, frozen=True, gc=False):
-    """Everything that an item depends on: its producer, the model, the monitors, the step and the inputs.
-
-    Items with equal keys are the same item, in any context.
-    """
+    """The producer, model, monitors, step and inputs of an item. Equal keys mean the same item, in any context."""
 
     kind: Kind
     producer: str
@@ -85,23 +76,20 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
     judges: Digest
     """The digest of the monitors with the versions of their verifiers; empty for a kind that monitors do not judge."""
     step: Digest
-    """The digest of the step: its name, its parameters, and the names of the pieces and steps that it may read."""
+    """The digest of the name and the parameters of the step, and of the pieces and steps that it may read."""
     inputs: tuple[Input, ...] = ()
     """The inputs that the producer read, sorted."""
 
     @property
     def slot(self) -> SlotId:
-        """The digest of the key without ``inputs``. It is known before the producer reads an input.
-
-        All items of one step that were made with the same settings have the same slot.
-        """
+        """The digest of the key without ``inputs``."""
         return SlotId(
             digest(self.kind, self.producer, self.version, self.model, self.tokenizer, self.judges, self.step)
         )
 
     @property
     def id(self) -> ItemId:
-        """The id of the item: its :attr:`slot` (the digest of all other fields), a slash, the digest of ``inputs``."""
+        """The id of the item: its :attr:`slot`, a slash, and the digest of ``inputs``."""
         return ItemId(f"{self.slot}/{digest(msgspec.msgpack.encode(self.inputs))}")
 
 
@@ -113,7 +101,7 @@ class Payload(msgspec.Struct, frozen=True, gc=False):
 
 
 class Proof(msgspec.Struct, frozen=True, gc=False):
-    """Records why an item was accepted; on the basis ``judged``, with the verifiers and the hash of the text."""
+    """The reason why an item was accepted."""
 
     basis: Basis
     verifiers: tuple[tuple[str, str], ...] = ()
@@ -125,7 +113,7 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
     prompt_sha256: str = ""
     """The SHA-256 of the prompt that the text continues, as in the certificate."""
     coverage: float = 0.0
-    """The share of the text that checked claims cover."""
+    """The share of the text that passed claims cover; 0 unless ``judged``."""
     evidence: str = ""
     """The reason in one line, for people to read."""
     scope: Scope = "steps"
@@ -147,14 +135,14 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One precomputed item, or the record of why making it gave none. It never changes after it is stored."""
+    """One precomputed item, or the record of why making it gave none."""
 
     key: ItemKey
     status: Status
     payload: Payload = Payload()
     """Empty unless ``accepted`` or ``guess``."""
     premises: tuple[ItemId, ...] = ()
-    """The items that it was made from, for display and for ledgers. (The key decides whether the item is current.)"""
+    """The items that it was made from, for display and for ledgers."""
     proof: Proof | None = None
     """``None`` unless it was accepted."""
     cost: Cost = Cost()
@@ -174,18 +162,15 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def content(self) -> Digest:
-        """The digest of the status, the text and the data, which are the parts that later steps may use.
-
-        If an item is made again and this digest is the same as before, later steps stay current.
-        """
+        """The digest of the status, the text and the data."""
         return digest(self.status, self.payload.text, self.payload.data)
 
     @property
     def may_be_served(self) -> bool:
         """Whether the item was accepted on a basis that suffices for its kind (:data:`BASES`).
 
-        On the basis ``judged``, its proof must name a verifier and be for exactly this text, and for an answer, a check
-        must have judged the answer itself, not only the steps.
+        On the basis ``judged``, its proof must name a verifier and be for exactly this text, and an answer needs the
+        scope ``answer``.
         """
         proof = self.proof
         if self.status != "accepted" or proof is None or proof.basis not in BASES[self.key.kind]:

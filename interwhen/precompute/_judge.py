@@ -38,10 +38,9 @@ class Unseen(Exception):
 
 
 def settings_of(function: object) -> Digest:
-    """Return a fingerprint of *function*: its module and name, its defaults and its closure variables.
+    """Return a fingerprint of *function*: its module and name, its defaults and its closure variables, not its code.
 
-    The code is not included: if it changes, the version of the verifier must change. Raises :class:`Unseen` if a
-    default or a closure variable has no fingerprint.
+    Raises :class:`Unseen` if a default or a closure variable has no fingerprint.
     """
     return digest(repr(_settings_seen(function, (), _parts)))
 
@@ -87,10 +86,9 @@ def _parts_or_type(value: Any) -> list[object]:
 
 
 def _parts(value: Any) -> list[object]:
-    """Return those parts of *value*, an object such as a function, that belong to its fingerprint.
+    """Return the parts of *value*, an object such as a function or a dataclass, that belong to its fingerprint.
 
-    Of a function these are module, name, defaults and closure variables, not the code; of a dataclass or struct, its
-    class and fields. Raises :class:`Unseen` if objects of the class of *value* have no fingerprint.
+    Raises :class:`Unseen` if objects of the class of *value* have no fingerprint.
     """
     if isinstance(value, enum.Enum):
         return [type(value), value.name]
@@ -135,10 +133,9 @@ def _untimed(text: str) -> Recording:
 class Judge:
     """Judges texts with *monitors*, which only observe there. In :meth:`supervise`, they interrupt and repair.
 
-    A text is accepted only if the engine verifies it and each line that is not blank has a claim that passed, since a
-    line without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of
-    the text. *workers* run the checks (default: a pool for each call). Monitors with the remedy ``Conclude`` do not
-    judge. Raises :class:`~interwhen.UsageError` if a monitor cannot be loaded.
+    A text is accepted only if the engine verifies it, each line that is not blank has a claim that passed, and claims
+    cover at least the share *least_coverage* (0 to 1) of the text. *workers* run the checks. Monitors with the remedy
+    ``Conclude`` do not judge. Raises :class:`~interwhen.UsageError` if a monitor cannot be loaded.
     """
 
     def __init__(
@@ -153,15 +150,15 @@ class Judge:
         verifiers, records = describe(loaded, specs)
         settings = map(settings_seen_of, loaded)
         self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage), *settings)
-        """A fingerprint of the settings of the monitors, the closure variables of their functions, and the versions of
-        their verifiers. It is part of item keys, so items that other monitors judged are not used."""
+        """A fingerprint of the settings of the monitors and the versions of their verifiers, which is part of item
+        keys.
+        """
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
         """Let the monitors judge *text*, as if a model had continued *prompt* with it, and return their judgement.
 
-        It is :class:`Accepted` with the proof, :class:`Rejected` with the first violation if there is any, and
-        otherwise :class:`Undecided`, also without monitors and for a blank text. The model *forks* answers the short
-        questions (forks) that monitors ask; ``None``: they cannot ask any.
+        :class:`Rejected` if there is a violation. The model *forks* answers the forks of the monitors; ``None``: there
+        are none.
         """
         if not self.monitors:
             return Undecided("no monitor can verify it")
@@ -183,11 +180,7 @@ class Judge:
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run.
-
-        The monitors interrupt and repair as in a run for a reader; those with the remedy ``Conclude`` are left out. If
-        the model fails, the result is a :class:`Failed`.
-        """
+        """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run."""
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
 
@@ -234,15 +227,12 @@ def _observing(monitor: Monitor) -> Monitor:
 
 
 def _identity(check: CheckRecord) -> tuple[object, ...]:
-    """Return the fields of *check* that are the same each time the same check passes: names, version, key and span."""
+    """Return the fields of *check* that are the same each time the same check passes."""
     return check.monitor, check.verifier, check.version, check.key, check.span
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line of *text* that overlaps no span in *covered*, without white space at its ends.
-
-    ``None`` if there is none. Blank lines do not count.
-    """
+    """Return the first line of *text*, blank ones apart, that overlaps no span in *covered*; ``None`` without one."""
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line)

@@ -46,10 +46,7 @@ def read_text(path: Path) -> str:
 
 
 def is_same_model(prepared_for: str, asked: str) -> bool:
-    """Return whether two adapter names (``model@host``) mean the same model.
-
-    Only the names of the models are compared, because a server may have several addresses.
-    """
+    """Return whether two adapter names (``model@host``) have the same model; the hosts may differ."""
     return bare_model(prepared_for) == bare_model(asked)
 
 
@@ -65,11 +62,9 @@ async def open_context(
 ) -> AsyncIterator[ContextRef]:
     """Open the context *name* of the store at *store* for runs of *model*, and close the store at the end of the block.
 
-    The producers and monitors of the last worker on the context decide which items are current; without such a worker,
-    all installed producers and no monitors. *key_file* has the key of the store. *passages* is a number of characters,
-    as in :class:`~interwhen.precompute.Precomputer`. Raises :class:`UsageError` if there is no such context, if it was
-    prepared for another model, if a producer of the last worker cannot be loaded, or if *key_file* cannot be read or
-    has a short key, and ``StoreError`` if the store fails. This is a
+    The settings of the last worker on the context decide which items are current. *key_file* has the key of the store.
+    *passages* is a number of characters, as in :class:`~interwhen.precompute.Precomputer`. Raises :class:`UsageError`
+    if there is no such context or it was prepared for another model, and ``StoreError`` if the store fails. This is a
     :class:`~interwhen._types.extensions.ContextOpener`.
     """
     found = await anyio.to_thread.run_sync(open_place, store, key_file)

@@ -71,10 +71,8 @@ _LOOK_AGAIN = 0.1
 class ForegroundGate:
     """Lets background work wait until no foreground run needs the model, and cancels it when one begins.
 
-    A *slice* of background work usually makes the item of one step of one context. A run that begins cancels the
-    present slice at once if both are on the same event loop; on another loop, a slice that makes an item is cancelled
-    at its next token. After a run, :meth:`quiet` waits *debounce* seconds more, so that background work does not begin
-    in the short pauses of a conversation.
+    A *slice* is one piece of background work. A run that begins cancels the present slice at once if both are on the
+    same event loop, and otherwise when the slice next uses the model. *debounce* is the pause after a run, in seconds.
     """
 
     def __init__(self, debounce: float = 0.5) -> None:
@@ -90,10 +88,7 @@ class ForegroundGate:
         """The number of slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Register a run that needs the model, and cancel the present slice of background work.
-
-        A slice on the event loop of another thread is not cancelled here; :meth:`yield_now` does that.
-        """
+        """Register a run that needs the model, and cancel the present slice if it is on the same event loop."""
         with self._lock:
             self._wanting += 1
             self._changes += 1
@@ -101,10 +96,7 @@ class ForegroundGate:
             self.yield_now()
 
     def end(self) -> None:
-        """Register that a run, or another use of the model, has ended.
-
-        Background work may continue after the *debounce* time if no other run needs the model.
-        """
+        """Register that a run, or another use of the model, has ended."""
         with self._lock:
             self._wanting -= 1
             self._changes += 1
@@ -117,10 +109,7 @@ class ForegroundGate:
             self._changes += 1
 
     def yield_now(self) -> None:
-        """Cancel the present slice if a run needs the model, and add one to :attr:`preempted`.
-
-        It must be called on the event loop of the slice.
-        """
+        """Cancel the present slice if a run needs the model. Call it on the event loop of the slice."""
         if self._wanting and self._slice is not None and not self._slice.cancel_called:
             self.preempted += 1
             self._slice.cancel()
@@ -128,8 +117,7 @@ class ForegroundGate:
     async def quiet(self) -> None:
         """Wait until no run needs the model, and then until *debounce* seconds pass in which none begins.
 
-        If nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` since an earlier call has waited so, this does
-        not wait again.
+        There is no second wait if nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` since.
         """
         await anyio.lowlevel.checkpoint()
         while self._wanting or self._quiet_at != self._changes:
@@ -146,10 +134,9 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the ``with`` block as one slice of background work; yield its cancel scope.
+        """Run the ``with`` block as one slice of background work, which a run may cancel; yield its cancel scope.
 
-        The block is cancelled when a run begins on the same event loop, and at its first ``await`` if a run needs the
-        model already. This does not wait: call :meth:`quiet` before.
+        This does not wait: call :meth:`quiet` before.
         """
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
@@ -173,18 +160,18 @@ class Precomputer:
     *store* is a :class:`~interwhen.precompute.Store`, a path (one SQLite file) or a URL (extra ``precompute``).
     *producers* are names with options, or objects (default: all installed ones). *passes* limits how often a
     consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
-    generations together. *step_tokens* limits a request for which its producer sets no limit. One slice of work may
-    take *step_seconds*, and begins when no run has needed the model for *debounce* seconds. *serving* chooses the items
-    that a run uses (default: :class:`~interwhen.precompute.ServeReady`). *passages* is a number of characters: if the
-    prompt of a run lacks the text of the context, the run gets the pieces that belong to its question, at most 4 with
-    at most this length together (0: none). With *notes_questions*, the questions of runs with a context are stored, and
-    of equally urgent steps, those on what they ask about come first. *least_coverage* and *workers* go to
-    :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
-    explained at :meth:`ready`. *clock* returns the time of creation that items get, in seconds since 1970.
+    generations together. *step_tokens* is the token limit of a request for which its producer sets none. One slice of
+    work may take *step_seconds*, and begins when no run has needed the model for *debounce* seconds. *serving* chooses
+    the items that a run uses (default: :class:`~interwhen.precompute.ServeReady`). If the prompt of a run lacks the
+    text of the context, pieces that belong to its question are added, with at most *passages* characters (0: none).
+    With *notes_questions*, the questions of runs are stored, and steps that they ask about come earlier.
+    *least_coverage* and *workers* go to :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part
+    of item keys. *fresh_seconds* is explained at :meth:`ready`. *clock* returns the time of creation of items, in
+    seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
-    :class:`UsageError` if *model* is no :class:`~interwhen.Model`, if a number is out of range, or if a producer or
-    monitor cannot be loaded, and :class:`StoreError` if the store cannot be opened.
+    :class:`UsageError` for an invalid argument, a producer or a monitor that cannot be loaded, and :class:`StoreError`
+    if the store cannot be opened.
     """
 
     def __init__(
@@ -262,12 +249,11 @@ class Precomputer:
     ) -> ContextRef:
         """Store *pieces* as the context *name*, wake the idle worker, and return the reference for ``run(context=)``.
 
-        If *pieces* is a text, it is cut by :func:`~interwhen.precompute.pieces_of`. If the context exists with the same
-        pieces, kinds and passes, nothing is written. Otherwise it is replaced, and items that do not depend on what
-        changed stay current. *kinds* are the kinds of items to prepare (default: all that the producers make). *expect*
-        is the generation that this edit is based on; if the store has another one, this raises
-        :class:`~interwhen.precompute.StoreConflict`. Without *expect* the last writer wins. Raises :class:`UsageError`
-        for an unknown kind and for invalid pieces, and the errors of :meth:`refresh` after the context was stored.
+        If *pieces* is a text, it is cut by :func:`~interwhen.precompute.pieces_of`. A context of this name is replaced;
+        items that do not depend on what changed stay current. *kinds* are the kinds of items to prepare (default: all
+        that the producers make). Raises :class:`~interwhen.precompute.StoreConflict` if *expect* is given and is not
+        the latest generation in the store, :class:`UsageError` for an unknown kind or invalid pieces, and the errors of
+        :meth:`refresh` after the context was stored.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
@@ -281,11 +267,10 @@ class Precomputer:
     async def edit(self, ref: ContextRef, changes: Mapping[str, str | None]) -> ContextRef:
         """Change the latest content of the context of *ref*, wake the idle worker, and return the new reference.
 
-        *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece, if there is one; a new
-        name adds a piece. A piece that *changes* names loses its lead. If the content differs now, *ref* is outdated:
-        runs with it use no items. Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the
-        context meanwhile, :class:`UsageError` if it does not exist or *changes* are invalid, and the errors of
-        :meth:`refresh`.
+        *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece; a new name adds a piece.
+        A piece that *changes* names loses its lead. Use the new reference: runs with *ref* use no items of the new
+        content. Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the context meanwhile,
+        :class:`UsageError` if it does not exist or *changes* are invalid, and the errors of :meth:`refresh`.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
@@ -307,8 +292,8 @@ class Precomputer:
         """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
 
         The messages of the user become one piece, with at most 4,000 characters of each. Replies of the assistant are
-        left out, because nothing has checked them. If the user said nothing, no piece is added. If the context does not
-        exist, it is created. Raises the errors of :meth:`edit` and :meth:`add`.
+        left out, because nothing has checked them. A missing context is created. Raises the errors of :meth:`edit` and
+        :meth:`add`.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -318,10 +303,9 @@ class Precomputer:
         return ref if piece is None else await self.edit(ref, {piece.name: piece.text})
 
     async def open(self, name: str) -> ContextRef:
-        """Load the context *name* from the store, and return the reference that runs take as ``context=``.
+        """Load the context *name* from the store, wake the idle worker, and return the reference for ``run(context=)``.
 
-        It also wakes the idle worker. Raises :class:`UsageError` if there is no such context, and the errors of
-        :meth:`refresh`.
+        Raises :class:`UsageError` if there is no such context, and the errors of :meth:`refresh`.
         """
         await self._entered(name)
         return self._ref(self._prepared[name])
@@ -329,8 +313,7 @@ class Precomputer:
     async def refresh(self, name: str) -> PreparedContext:
         """Load the context *name*, as the store has it now, into :attr:`contexts`, and return it.
 
-        If the store has no such context, the returned object is empty. Raises the errors of
-        :meth:`PreparedContext.load`.
+        It is empty if the store has no such context. Raises the errors of :meth:`PreparedContext.load`.
         """
         prepared = await self.in_store(lambda: self._loaded(name))
         return self._enter(prepared)
@@ -338,8 +321,8 @@ class Precomputer:
     def read(self, name: str) -> ContextRef:
         """Load the context *name* as :meth:`open` does, without an event loop; it may block.
 
-        The clock :attr:`now` must be one that works without an event loop, such as ``time.monotonic``. The idle worker
-        is not woken. Raises the errors of :meth:`open`.
+        The clock :attr:`now` must work without an event loop, as ``time.monotonic`` does. The idle worker is not woken.
+        Raises the errors of :meth:`open`.
         """
         return self._ref(self._enter(self._loaded(name)))
 
@@ -371,19 +354,16 @@ class Precomputer:
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
         """Return the items that may be served now for the context of *ref*: accepted and current.
 
-        Items on the basis ``agreed`` were not checked (see :attr:`Item.may_be_served`). A reader waits for this call,
-        so it makes no network request. With a local store, it looks up the latest generation of the context. With a
-        store behind a network, it relies on the generation that was read last, for up to ``fresh_seconds``. After that
-        time, it returns no items until the generation was read again. It also returns no items if this object knows of
-        an edit after *ref* was made, and if the local store is locked or cannot be read.
+        Items on the basis ``agreed`` were not checked (see :attr:`Item.may_be_served`). This makes no network request,
+        because a reader waits: of a store behind a network, the generation that was read within ``fresh_seconds``
+        counts as the latest. It returns no items if :meth:`lack_of` gives a reason.
         """
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
     def lack_of(self, ref: ContextRef) -> str:
         """Return the reason why :meth:`ready` returns no items for *ref* at present; an empty string if it may.
 
-        Either the context was changed after *ref* was made (or was never loaded into this object), or the store could
-        not be read, or not recently enough, so that the content in memory may be outdated.
+        Either the context was changed after *ref* was made, or the content in memory may be outdated.
         """
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
@@ -391,10 +371,7 @@ class Precomputer:
         return self._staleness(prepared)
 
     def _staleness(self, prepared: PreparedContext) -> str:
-        """Return why *prepared*, the context in memory, may not be its latest generation; otherwise an empty string.
-
-        For a store behind a network, it counts as the latest one if it was read recently. A failed read is logged.
-        """
+        """Return why *prepared*, the context in memory, may not be its latest generation; an empty string if it is."""
         if self.store.blocks:
             is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
             return "" if is_fresh else "the store was not read for too long"
@@ -409,9 +386,8 @@ class Precomputer:
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt for a run on *prompt*, changed to use ready items of *ref* that fit.
 
-        The policy ``serving`` chooses the items; if it fails, no item is used. With the option ``passages``, passages
-        of the context that fit the question and are not in the prompt are added to the prompt, unless a whole answer is
-        served or :meth:`lack_of` gives a reason. With ``notes_questions``, the question is noted.
+        The policy ``serving`` chooses the items. With the option ``passages``, passages of the context that fit the
+        question and are not in the prompt are added to it, unless an answer is served or the context is unavailable.
         """
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
@@ -439,10 +415,10 @@ class Precomputer:
     ) -> tuple[ContextPiece, ...]:
         """Return those pieces of the context of *ref* that fit *question*, best first.
 
-        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
-        Without *embedder*, those without a common word or near number are left out. With it, all are also ranked by the
-        similarity of embeddings; those of the pieces are stored. Raises :class:`UsageError` if *ref* is not current or
-        a limit is below 0, and :class:`~interwhen.ModelError` if *embedder* fails.
+        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25),
+        and with *embedder* also by the similarity of embeddings; those of the pieces are stored. Raises
+        :class:`UsageError` if *ref* is not current or a limit is below 0, and :class:`~interwhen.ModelError` if
+        *embedder* fails.
         """
         if not (most >= 0 and budget >= 0):
             raise UsageError(f"most and budget must be at least 0, got {most!r} and {budget!r}; correct them")
@@ -454,11 +430,9 @@ class Precomputer:
     async def text_for(self, ref: ContextRef, question: str, *, room: int | None = None) -> str:
         """Return the text of the context of *ref* for a prompt with *question*.
 
-        If the text is longer than *room* characters, only the passages that fit *question* are returned, under a
-        heading: at most 4, with at most 4,000 characters. If none is so short, the result has the beginning of the best
-        one, or of the text. By default, *room* is about half of the model's context window. This asks the model for its
-        capabilities. Raises :class:`UsageError` if *ref* is not current, and :class:`~interwhen.ModelError` if the
-        model cannot be asked.
+        If the text is longer than *room* characters (default: about half of the model's context window), only passages
+        that fit *question* are returned, under a heading. Raises :class:`UsageError` if *ref* is not current, and
+        :class:`~interwhen.ModelError` if the model cannot be asked for its capabilities.
         """
         window = (await self.model.capabilities()).context_tokens
         context = self._current(ref).context
@@ -482,11 +456,7 @@ class Precomputer:
         return self._prepared[ref.name]
 
     async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
-        """Return the similarity (-1 to 1) of *question* to each piece, by the digest of the piece.
-
-        Embeddings of pieces are read from the store. Missing ones are requested from *embedder* and stored. Raises
-        :class:`~interwhen.ModelError` if *embedder* fails.
-        """
+        """Return the similarity (-1 to 1) of *question* to each piece, by the digest of the piece."""
         pieces = () if prepared.context is None else prepared.context.pieces
         document = f"vectors:{prepared.name}:{embedder.name[:16]}"
         known = await self.in_store(lambda: self.store.decoded(document, dict[Digest, bytes])) or {}
@@ -531,8 +501,7 @@ class Precomputer:
     def run(self, prompt: Any, *, context: ContextRef | None = None, **options: Any) -> Run:
         """Return a run of the model on *prompt* with the monitors of this object; *options* go to ``interwhen.run``.
 
-        The run may use the ready items of *context*. With or without a context, it stops background work until it ends.
-        If *options* name monitors, these are used instead.
+        The run may use the ready items of *context*. It stops background work until it ends.
         """
         return run(self.model, prompt, **{"monitors": self.monitors, "context": context or Foreground(self), **options})
 
@@ -554,17 +523,17 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. A step that
-        failed is not due during its pause. Raises :class:`UsageError` if another task does the work already, and
-        :class:`StoreError` if the store fails during a slice.
+        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. Raises
+        :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails during a
+        slice.
         """
         return await self._worker.work(slices)
 
     @property
     def contexts(self) -> Mapping[str, PreparedContext]:
-        """The contexts that this object has loaded from the store, by name. The mapping changes with the object.
+        """The contexts that this object has loaded from the store, by name.
 
-        A name that the store does not have can have an empty entry, for example after a failed :meth:`open`.
+        The entry of a context that is not in the store is empty.
         """
         return self._prepared
 
@@ -578,7 +547,7 @@ class Precomputer:
     async def aclose(self) -> None:
         """Write the noted questions, and close the store. The caller closes the model.
 
-        Raises :class:`StoreError` if the questions cannot be written; the store is closed then, too.
+        Raises :class:`StoreError` if the questions cannot be written.
         """
         try:
             if self.questions is not None:
@@ -590,15 +559,12 @@ class Precomputer:
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
-    """Stands in place of a context for a run that uses no items.
-
-    Like a context, it stops background work during the run.
-    """
+    """Stands in place of a context for a run that uses no items, and stops background work during the run."""
 
     precomputer: Precomputer
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged, because this object only stops background work and serves no items."""
+        """Return *model* and *prompt* unchanged."""
         return Served(model, prompt)
 
     def begin(self) -> None:
@@ -606,16 +572,13 @@ class Foreground:
         self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
-        """Let background work continue if no other run needs the model, because this run has ended."""
+        """Let background work continue if no other run needs the model."""
         self.precomputer.foreground_gate.end()
 
 
 @dataclass(frozen=True, slots=True)
 class ContextRef(Foreground):
-    """Refers to one content of a context, for ``run(..., context=)``.
-
-    After an edit that changes the content, a run with this reference uses no items.
-    """
+    """Refers to one content of a context, for ``run(..., context=)``. It is outdated after an edit."""
 
     name: str
     """The name of the context."""
@@ -623,10 +586,7 @@ class ContextRef(Foreground):
     """The digest of the names, texts and leads of its pieces."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*, changed to use ready items of this context.
-
-        See :meth:`Precomputer.serve`.
-        """
+        """Return the model and the prompt for a run on *prompt*, as :meth:`Precomputer.serve` does."""
         return self.precomputer.serve(self, model, prompt)
 
 
@@ -644,13 +604,14 @@ _STORE_SECONDS = 30.0
 
 Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
 """The outcome of a slice that made no item. ``cancelled``: a run needed the model. ``late``: the slice took more than
-``step_seconds``. ``failed``: an exception was raised, usually by the producer. ``out of tokens``: the token budget of
-the context was used up. ``found``: another worker had already made the item."""
+``step_seconds``. ``failed``: an exception was raised, usually by the producer. ``out of tokens``: the token budget
+of the context was used up. ``found``: another worker had already made the item.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One slice of background work: its context, its step, how it ended, its cost, and the reason for this end."""
+    """One slice of background work: its context, its step, its outcome, and its cost."""
 
     context: str
     step: str
@@ -659,8 +620,7 @@ class Slice:
     """The status of the item that was made, or how the slice ended without one."""
     cost: Cost = field(default_factory=Cost)
     why: str = ""
-    """The reason why there is no accepted item; empty if there is one, for a guess, and for ``cancelled`` and ``late``.
-    For ``found``, the status of the found item."""
+    """The reason why there is no accepted item; it may be empty. For ``found``, the status of the found item."""
 
 
 @dataclass(slots=True)
@@ -670,10 +630,7 @@ class _Trouble:
 
 
 class IdleWorker:
-    """Does the background work of the precomputer *host*, one slice at a time, and lets *judge* judge the proposals.
-
-    The limits are those of :class:`Precomputer`. *clock* gives the time that is stored in items.
-    """
+    """Does the background work of the precomputer *host*, one slice at a time, and lets *judge* judge the proposals."""
 
     def __init__(
         self,
@@ -704,10 +661,7 @@ class IdleWorker:
             self._news.set()
 
     async def work(self, slices: int | None) -> tuple[Slice, ...]:
-        """Do the work that is due, at most *slices* slices (``None``: no limit), and return their outcomes.
-
-        Raises the errors of :meth:`slice`.
-        """
+        """Do the work that is due, at most *slices* slices (``None``: no limit), and return their outcomes."""
         done: list[Slice] = []
         while slices is None or len(done) < slices:
             found = await self.slice()
@@ -719,8 +673,7 @@ class IdleWorker:
     async def sleep_and_work(self) -> None:
         """Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it.
 
-        A failure of the store is logged, and the work continues later. Raises :class:`UsageError` if another task does
-        the work already.
+        A failure of the store is logged, and the work continues later.
         """
         while True:
             self._news = anyio.Event()
@@ -734,11 +687,9 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until no run needs the model, then work on one due step, and return the outcome.
+        """Wait until no run needs the model, then work on one due step; ``None`` if no step is due.
 
-        It is one of the most urgent due steps of the context whose turn it is. Return ``None`` if no work is due. A
-        context that cannot be read is logged and left out. Raises :class:`UsageError` if another task is in a slice,
-        and :class:`StoreError` if the store fails otherwise.
+        Raises :class:`UsageError` if another task is in a slice, and :class:`StoreError` if the store fails.
         """
         if self._is_working:
             raise UsageError(
@@ -758,11 +709,9 @@ class IdleWorker:
     # ------------------------------------------------------------------ which step
 
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
-        """Return the next context that has a due step within the token budget, and the step to do next.
+        """Return a context that has a due step within the token budget, and that step; ``None`` without one.
 
-        Contexts take turns. Each is read again if the store has another generation. A step that failed is left out
-        during its pause, and a context that cannot be read or planned is logged and left out. ``None`` if no step is
-        due. Raises :class:`StoreError` if the questions about the context cannot be read or stored.
+        Contexts take turns. One that cannot be read or planned is logged and left out.
         """
         names = list(self._host.contexts)
         self._turn += 1
@@ -866,11 +815,7 @@ class IdleWorker:
         return self._drafts[name]
 
     async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
-        """Store the text that a slice has generated for a step, so that the next slice can continue it.
-
-        *name* is the context, and *work* has the drafts of the step. With *drop*, they are deleted instead, because the
-        step is finished or failed.
-        """
+        """Store the text that a slice has generated, so that the next slice can continue it; with *drop*, delete it."""
         if work.drafted is None:
             return
         if drop:
@@ -881,8 +826,7 @@ class IdleWorker:
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
         """Add the *cost* of a slice of work on *step* to what its context has spent. A cancelled slice counts too.
 
-        *discarded* is the number of generated tokens that are in no item; negative if the slice made an item from
-        drafts of earlier slices. If the store fails, the step pauses and the exception is passed on.
+        If the store fails, the step pauses and the exception is passed on.
         """
         if cost == Cost() and not discarded:
             return
@@ -917,10 +861,7 @@ def _is_out_of_tokens(outcome: Item | Slice) -> bool:
 
 
 class IdleWork:
-    """``async with precomputer.idle():`` does background work while the block runs, and stops it at the end.
-
-    Each item is stored as soon as it is finished.
-    """
+    """``async with precomputer.idle():`` does background work while the block runs, and stops it at the end."""
 
     def __init__(self, worker: IdleWorker) -> None:
         self._worker = worker

@@ -2,8 +2,7 @@
 
 An entry point of the group ``interwhen.producers`` names a factory: a function that takes annotated keyword-only
 options and returns a :class:`Producer`. A producer must read all its inputs through its :class:`StepContext`, which
-records them. After an edit, these inputs decide whether its item is still current. If a producer reads anything else (a
-file, a clock), its items can become stale and are still served.
+records them. If it reads anything else, such as a file, its items can become stale and are still served.
 """
 
 from __future__ import annotations
@@ -33,16 +32,14 @@ SEPARATOR = "::"
 
 @dataclass(frozen=True, slots=True)
 class ContextPiece:
-    """One named part of a context. Items that were made without it stay current when its text is edited.
-
-    *lead* has the headings above the piece and the end of the text before it, so that the piece is understood alone.
-    """
+    """One named part of a context."""
 
     name: str
     text: str
     lead: str = ""
-    """Text from before the piece that helps to understand it: the headings above it and the end of the text before.
-    It is no part of the text of the context."""
+    """Text from before the piece that helps to understand it: the headings above it and the end of the text before. It
+    is no part of the text of the context.
+    """
 
     @property
     def sha256(self) -> Digest:
@@ -52,7 +49,7 @@ class ContextPiece:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A context to prepare: named pieces of text in order, the model, the passes, and questions of readers."""
+    """A context to prepare: named pieces of text in order, the model, and questions of readers."""
 
     name: str
     pieces: tuple[ContextPiece, ...]
@@ -77,33 +74,29 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The plan for one item: the pieces (*reads*) and the steps (*premises*) whose content the producer may read.
-
-    The :class:`StepContext` records which inputs it does read. *params* is passed back to the producer, and of the due
-    steps, those with a higher *urgency* are done first.
-    """
+    """The plan for one item: the pieces (*reads*) and the steps (*premises*) whose content the producer may read."""
 
     name: str
-    """The name, unique in the plan of its producer. Derive it from the subject of the step, not from a running number:
-    if the name changes, the item is made again."""
+    """The name, unique in the plan of its producer. If it changes, the item is made again, so do not use a running
+    number.
+    """
     reads: tuple[str, ...] = ()
     """Names of the pieces it may read."""
     premises: tuple[str, ...] = ()
     """The names of the steps whose items it may read; a step of another producer is ``producer::step``. The step is due
-    when each of these steps has a current item, accepted or not."""
+    when each of these steps has a current item, accepted or not.
+    """
     params: bytes = b""
     """Anything else that its item depends on, such as a question or limits."""
     urgency: float = 0.0
-    """Of the due steps, those with higher urgency come first. Of equally urgent ones, those on what readers ask about
-    come first, and otherwise those that are earlier in the plan."""
+    """Of the due steps of a context, those with a higher urgency are done first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """An item that a producer proposes, and the *basis* on which it is to be accepted.
 
-    A proposal on the basis ``judged`` is accepted only if the monitors pass its text as a continuation of *prompt*. On
-    other bases, *evidence* says why it holds.
+    On the basis ``judged``, it is accepted only if the monitors pass its text as a continuation of *prompt*.
     """
 
     payload: Payload
@@ -118,7 +111,7 @@ class Proposal:
 class Nothing:
     """The result of a producer that has nothing to propose, with the reason *why*.
 
-    The result is stored, so that the step is not tried again on the same inputs.
+    The result is stored, so that the step is not repeated with the same inputs.
     """
 
     why: str
@@ -126,10 +119,7 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The text is accepted: the engine verified it, and each line that is not blank has a claim that passed.
-
-    *proof* records the checks.
-    """
+    """The text is accepted: the engine verified it, and each line that is not blank has a claim that passed."""
 
     proof: Proof
 
@@ -152,16 +142,14 @@ Judgement: TypeAlias = Accepted | Rejected | Undecided
 
 
 class StepContext(Protocol):
-    """What a producer may use for a step: its inputs and the model.
-
-    It records the inputs that the producer reads through it, and counts the tokens of its model.
-    """
+    """What a producer may use for a step: its inputs, which are recorded when they are read, and the model."""
 
     context: Context
-    """The context without its pieces. Read pieces with :meth:`read`, which records them."""
+    """The context without its pieces, which :meth:`read` returns."""
     model: Model
     """The metered model. A request raises :class:`~interwhen.models.OutOfTokens` when the budget is spent, and is
-    cancelled when a foreground run needs the model."""
+    cancelled when a foreground run needs the model.
+    """
 
     def read(self, piece: str) -> str:
         """Return the text of *piece*, and record it as an input of the item.
@@ -171,17 +159,16 @@ class StepContext(Protocol):
         ...
 
     def lead(self, piece: str) -> str:
-        """Return the headings above *piece* and the end of the text before it (:attr:`ContextPiece.lead`); often empty.
+        """Return the lead of *piece* (:attr:`ContextPiece.lead`), and record the piece as an input of the item.
 
-        The piece is recorded as an input of the item. Raises :class:`~interwhen.UsageError` unless the step declares it
-        in ``reads``.
+        Raises :class:`~interwhen.UsageError` unless the step declares it in ``reads``.
         """
         ...
 
     def premise(self, step: str) -> Item | None:
         """Return the item of the premise *step*, and record it as an input.
 
-        Return ``None`` unless the item is accepted or is a guess of the same producer. Raises
+        Return ``None`` unless the item may be served or is a guess of the same producer. Raises
         :class:`~interwhen.UsageError` unless the step declares it in ``premises``.
         """
         ...
@@ -194,24 +181,23 @@ class StepContext(Protocol):
         ...
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model with *sampling*, and return its answer, which a token limit may have cut.
+        """Send *prompt* to the model with *sampling* (default: greedy), and return its answer, which may be cut.
 
-        The default is greedy sampling. Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long, and
-        other errors of the model.
+        Raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long, and other errors of the model.
         """
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
+        """Let the model answer *prompt* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair as in a run for a reader. The default is greedy sampling. If the prompt is too
-        long, this raises :class:`~interwhen.models.ContextOverflow` for facts and answers. If the model fails
-        otherwise, the result is a :class:`~interwhen.Failed`.
+        The default of *sampling* is greedy. If the prompt is too long, this raises
+        :class:`~interwhen.models.ContextOverflow` for facts and answers. If the model fails otherwise, the result is a
+        :class:`~interwhen.Failed`.
         """
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached within one slice."""
+        """Let the monitors judge *text* as a continuation of *prompt*."""
         ...
 
 
@@ -226,7 +212,7 @@ class Producer(Protocol):
 
     @property
     def version(self) -> str:
-        """The version, which is part of every key. If it changes, all items of the producer are made again."""
+        """The version, which is part of every key. If it changes, the items of the producer are made again."""
         ...
 
     @property
@@ -235,19 +221,14 @@ class Producer(Protocol):
         ...
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Return the steps for *context*, one for each planned item.
-
-        Must be pure and quick: it is called again after each edit.
-        """
+        """Return the steps for *context*, one for each planned item. Must be pure and quick."""
         ...
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Make the item of *step*, with few requests to the model.
 
-        The call is cancelled whenever a foreground run needs the model, and repeated later, so it must have no side
-        effects. For facts and answers, the text that its requests have generated is kept, and the next call usually
-        continues from this text. An exception is logged; only this step fails, and it is tried again after a pause. A
-        ``ContextOverflow`` is stored, as :class:`Nothing` is, because it would only be raised again.
+        The call is cancelled when a foreground run needs the model, and repeated later, so it must have no side
+        effects. An exception fails only this step. A ``ContextOverflow`` is stored, as :class:`Nothing` is.
         """
         ...
 
@@ -280,9 +261,8 @@ def installed_producers() -> list[Plugin]:
 def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]:
     """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
 
-    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one, or if
-    an option is unknown or has an invalid value. Raises :class:`~interwhen.UsageError` if two have the same name, if
-    *given* is a single text or mapping, or if one of its texts or mappings cannot be read.
+    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, lacks the interface of one, or gets an
+    invalid option, and :class:`~interwhen.UsageError` if two have the same name or *given* cannot be read.
     """
     if isinstance(given, str | Mapping):
         raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")
@@ -307,7 +287,7 @@ def is_whole(value: object) -> bool:
 def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Split *spec* (``"answers:anticipate=4"``, or a mapping with ``name``) into the producer's name and options.
 
-    Raises :class:`~interwhen.UsageError` if a mapping has no name, or if the options in a text cannot be read.
+    Raises :class:`~interwhen.UsageError` if it cannot be read.
     """
     if isinstance(spec, str):
         bare, _, written = spec.partition(":")

@@ -18,7 +18,7 @@ from interwhen.precompute._producer import read_spec
 from interwhen.registry import PRODUCERS, converted, load, own_options, producers
 
 LONGEST = 400
-"""Longer questions, in characters, are left out: they are whole tasks, which are seldom asked twice."""
+"""Longer questions, in characters, are left out."""
 
 
 class _Line(msgspec.Struct):
@@ -28,11 +28,10 @@ class _Line(msgspec.Struct):
 def read_questions(path: Path) -> list[str]:
     """Return the questions in the file or folder at *path*, in order; those of more than 400 characters are left out.
 
-    In a folder, such as that of a gateway's journals, all files ``*.journal`` and ``*.iwj`` are read, and those that
-    cannot be read are left out: a gateway may still write to them. A file may be a journal (the question is the last
-    paragraph of the user's last message), JSON lines (``.jsonl`` or ``.ndjson``, the field ``question``), or a text
-    with a question on each line. A repeated question is returned repeatedly. A redacted journal has none. Raises
-    :class:`UsageError` if the file or a line of JSON cannot be read, or a folder has no journal that can be read.
+    A file may be a journal (the question is the last paragraph of the user's last message), JSON lines (``.jsonl`` or
+    ``.ndjson``, the field ``question``), or a text with a question on each line. Of a folder, the files ``*.journal``
+    and ``*.iwj`` are read; those that cannot be read are left out. Raises :class:`UsageError` if the file or a line of
+    JSON cannot be read, or a folder has no journal that can be read.
     """
     if path.is_dir():
         return _in_folder(path)

@@ -1,7 +1,7 @@
 """Finds the facts and the passages of a context that belong to a question: by words, and optionally by embeddings.
 
-By words: Okapi BM25, in our own code, because numbers that are near the one in the question count here, and because the
-index of a context must be built without further packages. By meaning: the embeddings of an OpenAI-compatible endpoint.
+By words: Okapi BM25, in our own code, because near numbers count, too. By meaning: the embeddings of an
+OpenAI-compatible endpoint.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ _ENDINGS = ("ies", "ing", "ed", "es", "s")
 _DIGITS = 18
 """A number with more digits is treated as a word."""
 _NEAR = 0.5
-"""The weight of a number that is near the one in the question, before it is reduced by the distance. An equal number
-has the weight 1."""
+"""The weight of a number that is near the one in the question, before it is reduced by the distance."""
 
 
 _NEIGHBOURS = 32
@@ -65,10 +64,9 @@ _STOPS = frozenset(map(_stem, _EMPTY))
 
 
 class FactIndex:
-    """Finds the statements that share words with a question.
+    """Finds the statements that share words, or near numbers, with a question.
 
-    Okapi BM25 (Robertson and Zaragoza, 2009). A statement also scores for a number near one in the question, so that
-    the state after step 35 is found for a question about step 37.
+    Okapi BM25 (Robertson and Zaragoza, 2009).
     """
 
     def __init__(self, statements: Sequence[str]) -> None:
@@ -87,9 +85,7 @@ class FactIndex:
     def scores(self, question: str) -> dict[int, float]:
         """Return the score of each statement for *question* by the index of the statement; a higher score fits better.
 
-        A statement has a score if it shares a word other than a stop word with the question, or a number near one in
-        the question: of all numbers in the statements, the 32 next below it and the 32 from it upwards. Other
-        statements are left out.
+        Statements that share neither a word nor a near number with the question are left out. Stop words do not count.
         """
         found: dict[int, float] = {}
         for word in sorted(set(words(question)) - _STOPS):
@@ -114,7 +110,7 @@ class FactIndex:
 
 @lru_cache(maxsize=64)
 def index_of(statements: tuple[str, ...]) -> FactIndex:
-    """Return the index of *statements*. It is cached, because many questions about a context use the same index."""
+    """Return the index of *statements*, which is cached."""
     return FactIndex(statements)
 
 
@@ -136,21 +132,20 @@ _FUSION = 60
 def characters_in(window: int | None, text: str = "") -> int:
     """Return how many characters of *text* may be in a prompt, for a model with a context window of *window* tokens.
 
-    Half of the window is for the text, at three characters a token. Characters beyond ASCII count as a token each: this
-    is about right for Chinese, and more than enough for other scripts. Their share is that in the first 20,000
-    characters. If the window is not known, 16,384 tokens are assumed.
+    Half of the window is for the text. Three ASCII characters count as a token, and so does each other character, by
+    their share in the first 20,000 characters. An unknown window counts as 16,384 tokens.
     """
     wide = sum(len(run) for run in _WIDE.findall(text[:_SAMPLE])) / max(len(text[:_SAMPLE]), 1)
     return int((window or 16_384) / 2 / (wide + (1 - wide) / 3))
 
 
 def passage_of(piece: ContextPiece) -> str:
-    """Return the text of *piece* below its lead, which has the headings and the end of the text before the piece."""
+    """Return the text of *piece* below its lead, if it has one."""
     return f"{piece.lead}\n{piece.text}" if piece.lead else piece.text
 
 
 class PassageIndex:
-    """Ranks the pieces of a context by how well they fit a question. To build it takes about a second for 500 pages."""
+    """Ranks the pieces of a context by how well they fit a question."""
 
     def __init__(self, pieces: Sequence[ContextPiece]) -> None:
         self._pieces = tuple(pieces)
@@ -159,11 +154,9 @@ class PassageIndex:
     def ranked(self, question: str, nearness: Mapping[Digest, float] | None = None) -> list[ContextPiece]:
         """Return the pieces that fit *question*, best first.
 
-        Without *nearness*, pieces that have no score (see :meth:`FactIndex.scores`) are left out.
-
-        *nearness* maps the digest of each piece to its similarity to the question, computed from embeddings. If it is
-        given, all pieces are returned: they are ranked by similarity, those with a score also by score, and the two
-        ranks are combined.
+        Without *nearness*, pieces without a score (:meth:`FactIndex.scores`) are left out. *nearness* maps the digest
+        of each piece to its similarity to the question. With it, all pieces are returned, by reciprocal rank fusion of
+        both rankings.
         """
         scores = self._index.scores(question)
         by_words = sorted(scores, key=lambda at: (-scores[at], at))
@@ -178,9 +171,9 @@ class PassageIndex:
 
 
 def within(pieces: Sequence[ContextPiece], *, most: int = MOST, budget: int = BUDGET) -> tuple[ContextPiece, ...]:
-    """Return the first of *pieces* that fit: at most *most* of them, with at most *budget* characters in all.
+    """Return the first of *pieces* that fit: at most *most* of them, with at most *budget* characters with their leads.
 
-    A piece that is too long for the rest of the budget is skipped. The lead of a piece counts.
+    A piece that is too long for the rest of the budget is skipped.
     """
     found: list[ContextPiece] = []
     left = budget
@@ -206,8 +199,7 @@ class _Embeddings(msgspec.Struct, frozen=True):
 class Embedder:
     """Asks the OpenAI-compatible server at *base_url* (with its version, such as ``/v1``) for embeddings by *model*.
 
-    *transport* sends the requests, with *headers* and *timeouts*. One request has at most *batch* texts. Raises
-    :class:`UsageError` if *batch* is below 1.
+    One request has at most *batch* texts. Raises :class:`UsageError` if *batch* is below 1.
     """
 
     def __init__(
@@ -231,11 +223,11 @@ class Embedder:
 
     @property
     def name(self) -> Digest:
-        """A digest of the address and the model. Embeddings can be compared only if this name is the same."""
+        """A digest of the address and the model. Compare embeddings only if this name is the same."""
         return digest(self._url, self._model)
 
     async def embed(self, texts: Sequence[str]) -> list[array[float]]:
-        """Return the embedding of each of *texts*, scaled to length 1 (a vector of zeros is not changed).
+        """Return the embedding of each of *texts*, scaled to length 1 (zeros stay zeros).
 
         Raises :class:`~interwhen.ModelError` if the server fails or does not answer with as many embeddings.
         """

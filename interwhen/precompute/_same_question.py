@@ -2,8 +2,8 @@
 
 The rules rewrite a question to one form: polite words, articles, number words, the place of a phrase such as "in
 total", and a few frames ("What is the number of ..." is "How many ..."). Two questions are taken as the same only if
-these forms are equal, so one other word that no rule knows makes another question. No model takes part: a wrong answer
-to a near miss costs more than a paraphrase that is not recognised.
+these forms are equal. No model takes part: a wrong answer to a near miss costs more than a paraphrase that is not
+recognised.
 """
 
 from __future__ import annotations
@@ -96,18 +96,14 @@ def is_same_question(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def stored_form(question: str) -> Words | None:
-    """Return :func:`form_of` for a stored question.
-
-    The result is cached, because each new question is compared with it.
-    """
+    """Return :func:`form_of` for a stored question, from a cache."""
     return form_of(question)
 
 
 def _read(text: str) -> Words:
-    """Return the words, numbers and signs of *text*.
+    """Return the words, numbers and signs of *text*, without punctuation that has no meaning of its own.
 
-    Words are in lower case, except where a capital letter can change the meaning. Punctuation without a meaning of its
-    own is left out.
+    Words are in lower case, except where a capital letter can change the meaning.
     """
     found: list[str] = []
     for match in _TOKEN.finditer(text):
@@ -156,10 +152,7 @@ def _leave_out_articles(words: Words) -> Words:
 
 
 def _move_phrase_to_end(words: Words) -> Words:
-    """Move a phrase before the question word, such as "after 4 days" or "in total", to the end.
-
-    The phrase must have at most 8 words, and be one such as "in total" or begin with a preposition.
-    """
+    """Move a phrase before the question word, such as "after 4 days" or "in total", to the end."""
     at = next((at for at, word in enumerate(words) if word in _ASKING), 0)
     if 0 < at <= 8 and (words[0] in _PREPOSITIONS or words[:at] in _TOTALS):
         return (*words[at:], *words[:at])
@@ -176,10 +169,7 @@ def _name_totals(words: Words) -> Words:
 
 
 def _count(words: Words) -> Words:
-    """Rewrite questions for a count, such as "what is the number of THINGS", to "how many THINGS ...".
-
-    The first "do", "does", "that" or "is there" after it is removed.
-    """
+    """Rewrite questions for a count, such as "what is the number of THINGS", to "how many THINGS ..."."""
     if words[:4] == ("what", "is", "number", "of"):
         words = ("how", "many", *words[4:])
     elif words[:2] == ("what", "number") and words[2:3] == ("of",):
@@ -211,10 +201,7 @@ def _measure(words: Words) -> Words:
 
 
 def _asks_for_amount(words: Words) -> bool:
-    """Return whether the verb of *words*, which follow "what", is one such as "cost", and nothing but times follow it.
-
-    "What does Jo eat to spend less?" and "What does Jo pay with?" do not ask for an amount.
-    """
+    """Return whether *words*, which follow "what", have a verb such as "cost", and at most a time after it."""
     at = next((at for at, word in enumerate(words) if word in _PAID), None)
     if at is None or set(words[:at]) & {"to", "that", *_ASKING}:
         return False

@@ -35,24 +35,22 @@ from interwhen.precompute._store import Store
 DOCUMENT = "gate"
 """The document in the store with the records of all items."""
 _PENDING = 256
-"""The largest number of queries that wait for their result, and of pairs that wait for their second run. If there are
-more, the oldest are dropped."""
+"""The largest number of queries that wait for their result, and of pairs that wait for their second run. Above it, the
+oldest are dropped.
+"""
 _CHARACTERS = 4
 """Characters per token, if the server does not count prompt tokens."""
 
 
 class Charge(msgspec.Struct, frozen=True, tag=True):
-    """A measurement of an item: the tokens of one reader's run, and whether the run used the item.
-
-    It is one entry of a list that is applied to the stored records.
-    """
+    """A measurement of an item: the tokens of one reader's run, and whether the run used the item."""
 
     arm: Arm
     used: bool
 
 
 class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
-    """A measurement of an item: a pair of which both runs have ended. It is one entry, as :class:`Charge` is."""
+    """A measurement of an item: a pair of which both runs have ended."""
 
     pair: Pair
 
@@ -64,9 +62,8 @@ Entry: TypeAlias = Charge | ComparedPair
 class _Query:
     """A run that is used to test the item *subject*, which cost *offline* tokens to make.
 
-    *used* tells whether the run uses the item, and *pair* whether a second run follows. *served* is the model and the
-    prompt of the reader's run, and *other* those of the second run: without the item if the first used it, and else
-    with it.
+    *pair* tells whether a second run follows. *served* is the model and the prompt of the reader's run, and *other*
+    those of the second run, of which one uses the item.
     """
 
     subject: ItemId
@@ -86,13 +83,11 @@ class _HalfPair:
 class Savings:
     """A :class:`~interwhen.precompute.ServingPolicy` that measures which items save tokens, and stops using the others.
 
-    Each query tests one of the items that *serving* would use, if there are any; items on trial come first. The gate
-    decides whether the run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the
-    second runs of pairs while no run needs the model. :meth:`save` writes the measurements to *store*, and *rule* has
-    the settings of the gate. *limit* is the largest number of tokens that a run may generate (its budget). *is_sound*
-    tells whether a result is usable (default: it is verified or unverified). Equal *seed* numbers give equal random
-    choices. The measurements in *store* are read at once. Raises :class:`UsageError` if *limit* is below 1, and
-    ``StoreError`` if the store fails.
+    Each query tests one of the items that *serving* would use, if there are any. Report the result of each run with
+    :meth:`note`. :meth:`settle` does the second runs of pairs, and :meth:`save` writes the measurements to *store*.
+    *rule* has the settings of the gate. *limit* is the largest number of tokens that a run may generate (its budget).
+    *is_sound* tells whether a result is usable (default: it is verified or unverified). *seed* is for the random
+    choices. Raises :class:`UsageError` if *limit* is below 1, and ``StoreError`` if the store fails.
     """
 
     def __init__(
@@ -137,8 +132,7 @@ class Savings:
         """Choose the item to test among those that *serving* would use, and return the model and prompt of the run.
 
         The choice is random; items on trial come first. The gate of the item decides whether the run uses it. Evicted
-        items, and demoted ones that are not tested, are not used. The query is remembered for :meth:`note`. If
-        *serving* would use no item, nothing is tested.
+        items, and demoted ones that are not tested, are not used.
         """
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
@@ -163,11 +157,7 @@ class Savings:
     # ------------------------------------------------------------------ after it
 
     def note(self, prompt: Prompt, result: Result) -> None:
-        """Record the *result* of a run on *prompt*.
-
-        If the gate asked for a pair, its second run becomes due for :meth:`settle`. A run is ignored if it tested no
-        item, if it failed, or if its query was dropped, because more than 256 queries waited for their results.
-        """
+        """Record the *result* of a run on *prompt*. Failed runs, and runs that tested no item, are ignored."""
         key = _digest(prompt)
         found = next(
             (each for each in self._running if each[0] == key and each[1].served.items == result.precomputed), None
@@ -235,7 +225,7 @@ class Savings:
             _apply(self._gate(id_, offline), entry)
 
     def save(self) -> None:
-        """Write the new measurements to the store. Those that other processes write at the same time are kept.
+        """Write the new measurements to the store, in addition to those that other processes have written.
 
         Raises ``StoreError`` if the store fails; the new measurements are kept for the next call then.
         """
@@ -262,13 +252,7 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """What an item saves, on average over its pairs, and after how many queries it pays off.
-
-    *saving* is in units of an offline token, which is generated while no reader waits. *share* is the saving as a part
-    of the more expensive run, with its interval; a token that a reader waits for counts more in it (see
-    :class:`Weights`). *plain* is the same, but counts all generated tokens equally. *break_even* is the number of
-    queries after which the item has saved what it cost to make; ``None`` if it saves nothing.
-    """
+    """What an item saves, on average over its pairs, and after how many queries it pays off."""
 
     share: Interval
     """The mean saving as a part of the dearer run of each pair, with an interval that is valid at all times."""
@@ -278,14 +262,12 @@ class Worth(msgspec.Struct, frozen=True):
     """The mean saving of its pairs in offline tokens."""
     break_even: float | None
     """The number of queries after which the item has saved as many tokens as it cost to make; ``None`` if the mean
-    saving is not positive."""
+    saving is not positive.
+    """
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
-    """Compute what an item saves from all pairs in *record*, each a run with the item and a run without it.
-
-    *rule* has the weights of the tokens and the error level of the intervals. Without pairs, the saving is 0.
-    """
+    """Compute what an item saves from all pairs in *record*, with the weights and the error level of *rule*."""
     saving = statistics.fmean(pair.saving(rule.weights) for pair in record.pairs) if record.pairs else 0.0
     paid_off = record.offline_tokens / saving if saving > 0 else None
     return Worth(_interval(record, rule.weights, rule.alpha), _interval(record, PLAIN, rule.alpha), saving, paid_off)

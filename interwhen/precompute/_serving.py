@@ -34,10 +34,8 @@ def everything(_item: Item) -> bool:
 class ServeReady:
     """The default :class:`~interwhen.precompute.ServingPolicy`: it uses a stored answer, or else relevant facts.
 
-    A stored answer is used only if the prompt asks its question, in the same words or in a known paraphrase. If a check
-    judged it, it is the reply. If it was only derived several times with the same result, it is put before the question
-    under a heading that says so. Otherwise, the most relevant facts are put before the question: at most *most* facts
-    with at most *budget* characters.
+    A stored answer that a check judged is the reply. Facts are put before the question, and so is an answer that was
+    only derived several times with the same result. At most *most* facts with at most *budget* characters are used.
     """
 
     most: int = 6
@@ -58,8 +56,8 @@ class ServeReady:
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the items that it uses.
 
-        With a judged answer, the model replays this answer. Facts, or an answer that was only derived several times,
-        stand before the question in the prompt. If no item fits the question, model and prompt are unchanged.
+        With a judged answer, the model replays this answer. If no item fits the question, model and prompt are
+        unchanged.
         """
         allowed = [item for item in items if self.allows(item)]
         question = Task(prompt).question
@@ -89,10 +87,7 @@ def is_agreed(item: Item) -> bool:
 
 
 def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
-    """Return the stored *text* as one or two chunks. Its first *reasoning* characters are reasoning.
-
-    The chunks count as 0 tokens, because these tokens were spent earlier. The ledger counts them as offline tokens.
-    """
+    """Return the stored *text* as chunks of 0 tokens, of which the first *reasoning* characters are reasoning."""
     parts = (Chunk(text[:reasoning], "reasoning", tokens=0), Chunk(text[reasoning:], tokens=0))
     return tuple(chunk for chunk in parts if chunk.text)
 
@@ -103,15 +98,15 @@ def _say(answer: Sequence[Chunk], model: Model) -> Model:
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:
-    """Return the item that answers *question* in the same words (:func:`asked`); ``None`` if there is none."""
+    """Return an item that answers *question* in the same words (:func:`asked`); ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
 
 
 def find_same(items: Sequence[Item], prompt: str) -> Item | None:
-    """Return the item that answers a known paraphrase of the last line of *prompt*; ``None`` if there is none.
+    """Return an item that answers a known paraphrase of the last line of *prompt*; ``None`` if there is none.
 
-    What stands before that line must be empty, or exactly the text for which the question was answered.
+    The text before that line must be empty, or the text for which the question was answered.
     """
     line = last_line(prompt)
     form = form_of(line)
@@ -142,18 +137,12 @@ def questions_of(item: Item) -> tuple[Digest, ...]:
 
 
 def last_line(question: str) -> str:
-    """Return the last line of *question* that is not blank; empty if there is none.
-
-    If *question* begins with a text, this line is usually the question itself.
-    """
+    """Return the last line of *question* that is not blank; empty if there is none."""
     return next((line for line in reversed(question.splitlines()) if line.strip()), "")
 
 
 def facts_in(items: Sequence[Item], basis: Basis = "judged") -> list[tuple[str, str]]:
-    """Return all facts in *items* whose proof has the basis *basis*, each with the id of its item.
-
-    Each line of the text of such an item is one fact, unless it is blank.
-    """
+    """Return each fact (a line that is not blank) of *items* on the basis *basis*, with the id of its item."""
     return [
         (line, item.id)
         for item in items
@@ -168,9 +157,8 @@ def choose_facts(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the facts in *found* that are most relevant to *question*, best first, and the ids of their items.
 
-    *found* has facts with the ids of their items. At most *most* facts with *budget* characters are chosen, and none
-    that shares no word or near number with the question (see :class:`FactIndex`). Of facts with equal scores, the one
-    that is later in *found* comes first, because it may be derived from the others.
+    *found* has facts with the ids of their items. At most *most* facts with *budget* characters are chosen. Facts
+    without a score (:meth:`FactIndex.scores`) are left out.
     """
     marks = index_of(tuple(said for said, _ in found)).scores(question)
     chosen: dict[str, str] = {}
@@ -186,9 +174,9 @@ def choose_facts(
 
 
 def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ()) -> Prompt:
-    """Return *prompt* with *facts* inserted before the question, as :func:`before_question` does.
+    """Return *prompt* with *facts* inserted before the question (:func:`before_question`).
 
-    *agreed* are facts that several derivations gave and that no monitor checked. Each group has its own heading.
+    *agreed* are facts that no monitor checked. Each group has its own heading.
     """
     groups = ((HEADING, facts), (AGREED_HEADING, agreed))
     return before_question(prompt, "\n\n".join("\n".join((heading, *group)) for heading, group in groups if group))
@@ -197,8 +185,8 @@ def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ())
 def before_question(prompt: Prompt, lines: str) -> Prompt:
     """Return *prompt* with the text *lines* before the question.
 
-    In a chat, the last message of the user begins with *lines*, and no message is added. A chat without a message of
-    the user gets *lines* as a first system message.
+    In a chat, *lines* are the beginning of the last user message, or a first system message if there is no user
+    message.
     """
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"
@@ -216,7 +204,6 @@ class ServingPolicy(Protocol):
         """Return the model and the prompt of the run, changed to use some *items*, and the ids of these items.
 
         Each item in *items* is current and may be served (:attr:`Item.may_be_served`); those on the basis ``agreed``
-        were not checked. The caller adds the costs to the returned record. If this raises, or returns the id of an item
-        that is not in *items*, the run uses no items.
+        were not checked. If this raises, or returns the id of another item, the run uses no items.
         """
         ...

@@ -1,4 +1,4 @@
-"""Defines the shelf: the storage medium of a store. It keeps bytes by name, and does not interpret them."""
+"""Defines the shelf: the storage medium of a store, which keeps bytes by name."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def latest_of(names: Sequence[str]) -> int:
 class Shelf(Protocol):
     """A key-value storage with one guarantee: if two writers create the same name, exactly one succeeds.
 
-    Names are ``folder/rest``. The folder may contain slashes; names have only ASCII letters, digits and ``/.-_``.
-    *place* is its path or URL for messages, and *blocks* tells whether calls may wait for long. Each method may be
+    Names are ``folder/rest`` of ASCII letters, digits and ``/.-_``; the folder may contain slashes. Each method may be
     called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails. A shelf that waits
     for locks may also have a method ``names_now``: as ``names``, but it raises ``StoreError`` at once instead of
     waiting.
@@ -50,9 +49,9 @@ class Shelf(Protocol):
         ...
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Write *data* as generation *number* of *folder* if the latest generation is ``number - 1``.
+        """Write *data* as generation *number* of *folder* and return true, if the latest generation is ``number - 1``.
 
-        Return True if it was written. Otherwise return False, and change nothing. Older generations may be deleted.
+        If not, return false and change nothing. Older generations may be deleted.
         """
         ...
 
@@ -90,10 +89,7 @@ class MemoryShelf:
             return self._add(name, data)
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Add generation *number* of *folder*, and remove the older ones.
-
-        Return false if the latest generation is not ``number - 1``.
-        """
+        """Add generation *number* of *folder*, and remove the older ones; false if the latest is not ``number - 1``."""
         with self._lock:
             old = self._in(folder)
             if latest_of(old) != number - 1 or not self._add(numbered(folder, number), data):

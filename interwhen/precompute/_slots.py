@@ -17,7 +17,7 @@ _LONGEST = 1 << 16
 
 
 class SlotFile(msgspec.Struct, frozen=True):
-    """The server's reply to a request to save, restore or erase a slot, with the numbers of tokens."""
+    """The server's reply to a request to save, restore or erase a slot."""
 
     id_slot: int
     """The number of the slot, from 0."""
@@ -30,11 +30,10 @@ class SlotFile(msgspec.Struct, frozen=True):
 
 
 class LlamaSlots:
-    """Saves and restores the slots (prompt caches) of the llama.cpp server at *root*.
+    """Saves and restores the slots (prompt caches) of the llama.cpp server at the URL *root*.
 
-    *root* is a URL such as ``http://localhost:8080``; a trailing ``/v1`` is removed. The server chooses the folder of
-    the files. A file can be restored only with the model weights and settings with which it was saved. *transport*
-    sends the requests, with *headers*. Each call may take *seconds* in all.
+    The server chooses the folder of the files. Restore a file only with the model and the settings with which it was
+    saved. *transport* sends the requests, with *headers*. Each call may take *seconds* in all.
     """
 
     def __init__(
@@ -48,21 +47,17 @@ class LlamaSlots:
     async def save(self, slot: int, name: str) -> SlotFile:
         """Let the server write *slot* to the file *name*.
 
-        Raises :class:`~interwhen.models.UpstreamError` if the server refuses or fails, another
-        :class:`~interwhen.ModelError` if it cannot be reached, :class:`StreamTimeout` if it takes longer than
-        *seconds*, and :class:`UsageError` for an invalid name.
+        Raises :class:`UsageError` for an invalid name, and :class:`~interwhen.ModelError` if the server refuses, cannot
+        be reached, or takes longer than *seconds*.
         """
         return await self._do(slot, "save", name)
 
     async def restore(self, slot: int, name: str) -> SlotFile:
-        """Let the server read *slot* from the file *name*, so that it need not process the saved prefix again.
-
-        Raises the same errors as :meth:`save`.
-        """
+        """Let the server read *slot* from the file *name*. Raises the same errors as :meth:`save`."""
         return await self._do(slot, "restore", name)
 
     async def erase(self, slot: int) -> SlotFile:
-        """Let the server clear the cache of *slot*. Raises the same errors as :meth:`save`, without ``UsageError``."""
+        """Let the server clear the cache of *slot*. Raises :class:`~interwhen.ModelError` as :meth:`save` does."""
         return await self._do(slot, "erase", "")
 
     async def _do(self, slot: int, action: Literal["save", "restore", "erase"], name: str) -> SlotFile:

@@ -1,8 +1,6 @@
 """Keeps prepared contexts of a store open for calls: a lookup usually costs a reader well below a millisecond.
 
-Open contexts are read again in other threads. A call only asks for the latest generation of its context, which is one
-query of a local file. If the context was changed or the store cannot be read, the call gets nothing from it, and a
-thread reads it again. (A store behind a network is not asked in a call: see :meth:`Precomputer.ready`.)
+Other threads read the contexts again. A call gets nothing from a context that was changed or cannot be read.
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ from interwhen.precompute._precomputer import ContextRef, Precomputer
 from interwhen.precompute._store import Store
 
 REREAD_SECONDS = 5.0
-"""After this time, a call makes a thread read the context again, since a worker may have prepared more."""
+"""After this time, a call makes a thread read the context again."""
 _RETRY_SECONDS = 1.0
-"""The same time after the store could not be read, or the context was changed."""
+"""The same time for a context that could not be used."""
 _CLOSE_SECONDS = 5.0
 _HEAD = 64
 """The number of characters that must be equal before whole texts are compared."""
@@ -56,10 +54,9 @@ class _State:
 
 
 class StoredContext:
-    """One context of the store *source*, for the runs of a process that does not prepare it.
+    """One context of the store *source*, for a process that only reads it.
 
-    Runs get the items that were current, by the settings of the last worker, when the context was last read. They get
-    none if a local store has another content now, or if they use another model than the prepared one.
+    Runs may use the items that were current when the context was last read.
     """
 
     def __init__(self, name: str, source: StoredContexts) -> None:
@@ -70,21 +67,21 @@ class StoredContext:
         self._is_reading = False
 
     def begin(self) -> None:
-        """Do nothing when a run begins: this process does no background work that it would have to stop."""
+        """Do nothing: this process does no background work that a run would stop."""
 
     def end(self) -> None:
         """Do nothing when a run ends."""
 
     @property
     def text(self) -> str:
-        """The whole text that was last read; each stretch of white space is one space. Empty before the first read."""
+        """The whole text that was last read, with single spaces; empty before the first read."""
         return self._state.text
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. Errors are logged, and not raised.
+        """Return the model and the prompt for a run on *prompt*; unchanged if the context cannot be used.
 
-        They are unchanged if the context cannot be used, and the record ``use`` says why. If the context was read too
-        long ago, a thread reads it again for later calls.
+        ``use`` says why then. Errors of the context are logged, and not raised. If the last read is too old, a thread
+        reads the context again.
         """
         state = self._state
         served = self._serve(state, model, prompt)
@@ -109,10 +106,7 @@ class StoredContext:
             return without(f"{type(error).__name__} while it was read")
 
     def reread(self, *, after: float = 0.0) -> None:
-        """Read the context again in a thread, if the last read was at least *after* seconds ago.
-
-        Does nothing while such a thread reads it. This does not wait for the thread.
-        """
+        """Read the context again in a thread, if the last read was at least *after* seconds ago. Does not wait."""
         if self._is_reading or time.monotonic() - self._state.read_at < after:
             return
         self._is_reading = True
@@ -166,9 +160,8 @@ class StoredContext:
 class StoredContexts:
     """The contexts in the store at *place*; a ``ContextSource``. The key of the store is in the file *key_file*.
 
-    The store is opened when a context is first requested. A missing store file is not created. If the prompt of a call
-    lacks the text of its context, the call gets the passages of it that fit the question, at most 4 with at most
-    *passages* characters (0: none).
+    The store is opened when it is first needed. If the prompt of a call lacks the text of its context, passages that
+    fit the question are added, with at most *passages* characters (0: none).
     """
 
     def __init__(self, place: str | None = None, key_file: Path | None = None, passages: int = 0) -> None:
@@ -188,14 +181,14 @@ class StoredContexts:
     # ------------------------------------------------------------------ by name
 
     def find(self, name: str) -> StoredContext | None:
-        """Return the context *name* if it is open, otherwise ``None``. Never waits."""
+        """Return the context *name* if it is open, or else ``None``. Never waits."""
         return self._contexts.get(name)
 
     def open(self, name: str) -> StoredContext:
         """Return the context *name*, and read it if it is not open yet. It may block.
 
         Raises :class:`UsageError` if there is no such context or store file. If the store cannot be read now, the
-        context serves nothing until it can.
+        context serves nothing until a later read succeeds.
         """
         found = self._contexts.get(name)
         if found is None:
@@ -227,12 +220,10 @@ class StoredContexts:
     # ------------------------------------------------------------------ by text
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int = 0) -> str:
-        """Return the name of the context whose text is in *prompt*; an empty string if there is none. Never waits.
+        """Return the name of a loaded context whose text is in *prompt*; an empty string if none is found. Never waits.
 
-        Only contexts that match one of the patterns *names* are found. The text must be a whole system or user message,
-        or the beginning of a user message. Differences in white space are ignored, unless most of the first 256
-        characters are white space. A text with fewer than 64 or *least* characters is never recognised. The list of
-        contexts is read again in a thread from time to time.
+        The name must match one of the patterns *names*. Apart from white space, the text must be a whole system or user
+        message, or the beginning of a user message. It needs at least 64 characters, and at least *least*.
         """
         if time.monotonic() - self._listed_at > REREAD_SECONDS and not self._is_listing:
             self._is_listing = True
@@ -293,10 +284,7 @@ class StoredContexts:
         thread.start()
 
     def close(self) -> None:
-        """Wait for the threads that read the store, at most 5 seconds for each, and close the store.
-
-        The open contexts serve nothing after that; those of a store behind a network may do so for 5 seconds.
-        """
+        """Wait for the threads that read the store, at most 5 seconds for each, and close the store."""
         with self._lock:
             self._is_closed = True
             closing = self._closing
@@ -307,8 +295,5 @@ class StoredContexts:
 
 
 def _head(text: str) -> str:
-    """Return the first 64 characters of *text*, after each stretch of white space in it is replaced by one space.
-
-    Only its first 256 characters are read, so the result is shorter if most of these are white space.
-    """
+    """Return up to 64 characters from the beginning of *text*, with single spaces."""
     return " ".join(text[: 4 * _HEAD].split())[:_HEAD]

@@ -1,8 +1,7 @@
 """A shelf in one SQLite file, for all processes of one machine.
 
-It uses the write-ahead log, so that readers do not wait for a writer of another process, and ``synchronous=NORMAL``: a
-power failure may lose the last entries, but does not damage older ones. If SQLite finds the file damaged, it is moved
-aside and a new one is created: contexts can be added again, and items can be made again.
+It uses the write-ahead log with ``synchronous=NORMAL``: a power failure may lose the last entries. If SQLite finds the
+file damaged, it is moved aside and a new one is created.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ _BUSY_SECONDS, _PAUSE_SECONDS = 5.0, 0.01
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _APPLICATION = 0x49575043  # "IWPC": marks the file as ours
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""The exceptions that Python raises for a damaged file. ``UnicodeDecodeError`` means that an error message of SQLite
-quotes bytes that are not valid text."""
+"""The exceptions that Python raises for a damaged file. ``UnicodeDecodeError``: SQLite quotes bytes that are no text.
+"""
 _MAGIC = b"SQLite format 3\0"
 _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID"
 
@@ -35,13 +34,13 @@ class SqliteShelf:
     """Keeps entries in the SQLite file at *path*. A missing file is created with the mode 0600.
 
     Do not use it on network file systems, where the locks of SQLite are not reliable. *page_size* is the page size of
-    new files in bytes. Raises :class:`StoreError` if the file cannot be opened or belongs to another program. Its
-    methods raise it if another process locks the file for 5 seconds, if the disk is full, or after :meth:`close`. A
-    damaged file is moved aside (to ``path.damaged-1`` and so on) with a warning, and an empty one takes its place.
+    new files in bytes. Raises :class:`StoreError` if the file cannot be opened or seems to belong to another program;
+    methods raise it if the file stays locked or cannot be used. A damaged file is moved aside (to ``path.damaged-1``
+    and so on) with a warning, and an empty one takes its place.
     """
 
     blocks = False
-    """A look-up by name usually takes tens of microseconds, and does not wait for a writer of another process."""
+    """A look-up by name usually takes tens of microseconds."""
 
     def __init__(self, path: str | os.PathLike[str], *, page_size: int = 4096) -> None:
         self.place = os.fspath(path)
@@ -96,10 +95,7 @@ class SqliteShelf:
         return self._do(lambda connection: _names(connection, folder)) or []
 
     def names_now(self, folder: str, /) -> list[str]:
-        """Return the names in *folder* and below it, sorted.
-
-        Unlike :meth:`names`, it does not wait for a lock: it raises :class:`StoreError` if the file is locked now.
-        """
+        """Return the names as :meth:`names` does; raise :class:`StoreError` at once if the file is locked."""
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:
@@ -110,11 +106,9 @@ class SqliteShelf:
     # ------------------------------------------------------------------ the file
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
-        """Run *work* on the connection, and return its result; ``None`` if the file had to be replaced twice.
+        """Run *work* as :meth:`_try` does; while another process locks the file, try again for *seconds*.
 
-        If the file is damaged, it is moved aside and *work* runs on a new, empty file. While another process locks the
-        file, *work* is tried again for *seconds*, and then :class:`StoreError` is raised. Between tries ``self._lock``
-        is free, so that reads in other threads need not wait.
+        Then :class:`StoreError` is raised. Between tries ``self._lock`` is free for other threads.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -131,10 +125,10 @@ class SqliteShelf:
             time.sleep(_PAUSE_SECONDS)
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Run *work* and return its result. If the file is damaged, replace it by an empty one and run *work* again.
+        """Run *work* and return its result. If the file is damaged, replace it and run *work* again.
 
         ``None`` if the new file is damaged, too. Raises :class:`sqlite3.OperationalError` if another process has locked
-        the file, and :class:`StoreError` on other failures, such as a full disk.
+        the file, and :class:`StoreError` on other failures.
         """
         for _ in range(2):
             if self._connection is None:
@@ -205,10 +199,7 @@ class SqliteShelf:
         found.execute(_TABLE)
 
     def _replace(self, error: Exception) -> None:
-        """Move the damaged file aside, unless another process has done so, create a new one, and log *error*.
-
-        Raises :class:`StoreError` if that is not possible.
-        """
+        """Move the damaged file aside, unless another process has done so, and create a new one."""
         self._close()
         path = Path(self.place)
         moved = ""
@@ -255,11 +246,7 @@ def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
 
 
 def _refuse_others(path: Path) -> None:
-    """Raise :class:`StoreError` if the file at *path* belongs to another program: it must not be moved aside.
-
-    The file header is compared with that of our files. A quarter of the bytes may differ, because our own file may be
-    damaged.
-    """
+    """Raise :class:`StoreError` if the header of the file at *path* is not ours, so that it is not moved aside."""
     with path.open("rb") as file:
         head = file.read(72)
     for at, ours in ((0, _MAGIC), (68, _APPLICATION.to_bytes(4, "big"))):
@@ -279,17 +266,14 @@ def _free_name(path: Path) -> str:
 
 
 def _forbids_writing(path: str) -> bool:
-    """Return whether the file header has a format version that SQLite must not write. If so, our file is damaged."""
+    """Return whether the file header has a format version that SQLite must not write: our file is damaged then."""
     with Path(path).open("rb") as file:
         head = file.read(20)
     return len(head) == 20 and head[18] > 2
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """Tell whether *error* means a damaged file.
-
-    SQLite raises the same exception type if the file is locked or unreachable, or the disk is full.
-    """
+    """Return whether *error* means a damaged file, and not a locked file or a full disk."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return False

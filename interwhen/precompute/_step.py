@@ -37,11 +37,10 @@ _TOO_LONG = "the prompt must fit into the context window of the model: cut the c
 
 
 class StepWork:
-    """What the producer of the step *planned* may use: declared inputs, the model, and the monitors.
+    """What the producer of the step *planned* may use; implements :class:`~interwhen.precompute.StepContext`.
 
-    *settled* maps the full name of each finished step to its current item. *judge* judges texts, *step_tokens* limits a
-    request that sets no limit, and *drafts* has the text of interrupted requests, which is continued only for facts and
-    answers. It implements :class:`~interwhen.precompute.StepContext`.
+    *settled* maps the full name of each finished step to its current item. *step_tokens* limits a request that sets no
+    limit, and *drafts* has the text of interrupted requests, which is continued only for facts and answers.
     """
 
     def __init__(
@@ -76,17 +75,11 @@ class StepWork:
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
     def read(self, piece: str) -> str:
-        """Return the text of *piece*, and record *piece* as an input.
-
-        Raises :class:`UsageError` unless ``Step.reads`` names *piece*.
-        """
+        """Return the text of *piece*, and record it. Raises :class:`UsageError` unless ``Step.reads`` names it."""
         return self._piece(piece).text
 
     def lead(self, piece: str) -> str:
-        """Return the headings above *piece* and the end of the text before it; often empty.
-
-        This records *piece* as an input. Raises :class:`UsageError` unless ``Step.reads`` names *piece*.
-        """
+        """Return the lead of *piece*, and record it. Raises :class:`UsageError` unless ``Step.reads`` names it."""
         return self._piece(piece).lead
 
     def _piece(self, piece: str) -> ContextPiece:
@@ -102,7 +95,7 @@ class StepWork:
     def premise(self, step: str) -> Item | None:
         """Return the item of the premise *step*, and record it as an input.
 
-        Return ``None`` unless the item is accepted or is a guess of the same producer. Raises :class:`UsageError`
+        Return ``None`` unless the item may be served or is a guess of the same producer. Raises :class:`UsageError`
         unless ``Step.premises`` names *step*.
         """
         name = full_name(self._planned.producer.name, step)
@@ -134,9 +127,8 @@ class StepWork:
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
         """Send *prompt* to the model with *sampling*, and return its answer, which a limit or the server may have cut.
 
-        By default, it samples at temperature 0. Without a token limit in *sampling*, the limit is ``step_tokens``. The
-        answer is read as a stream, so that its tokens are counted even if the request is cancelled. Raises
-        :class:`~interwhen.ModelError` if the model fails, the prompt is too long, or the token budget is spent.
+        By default, it samples at temperature 0. Raises :class:`~interwhen.ModelError` if the model fails, the prompt is
+        too long, or the token budget is spent.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -159,9 +151,8 @@ class StepWork:
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
         """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        The monitors interrupt and repair as in a run for a reader. The default of *sampling* is that of :meth:`ask`. If
-        the prompt is too long, this raises :class:`~interwhen.models.ContextOverflow` for facts and answers; for other
-        kinds, the run has failed.
+        If the prompt is too long, this raises :class:`~interwhen.models.ContextOverflow` for facts and answers; for
+        other kinds, the run has failed.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -173,10 +164,7 @@ class StepWork:
         return result
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*.
-
-        The same judgement is returned for a repeated call.
-        """
+        """Let the monitors judge *text* as a continuation of *prompt*. A repeated call returns the same judgement."""
         asked = digest(text, prompt if isinstance(prompt, str) else msgspec.json.encode(prompt))
         if asked not in self._judged:
             self._judged[asked] = await self._judge.judge(text, prompt, forks=self.model)
@@ -186,7 +174,6 @@ class StepWork:
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
     """Let the producer of *planned* make its item, and return the item, accepted or not.
 
-    *work* is what the producer may use, *key_settings* are those of the item's key, and *clock* gives the time.
     A ``ContextOverflow`` of the producer gives an item with the status ``nothing``; its other exceptions are passed on.
     Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
@@ -210,8 +197,8 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
 async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Cost) -> dict[str, Any]:
     """Return the fields of the item that depend on *made*, the result of the producer: status, payload, proof, reason.
 
-    A proposal on the basis ``judged`` is judged by the monitors first. *spent* is the cost of the step so far. Raises
-    :class:`~interwhen.PluginError` for an invalid result or basis, and for the basis ``derived`` after a request.
+    Raises :class:`~interwhen.PluginError` for an invalid result or basis, and for the basis ``derived`` after a
+    request.
     """
     producer = planned.producer
     match made:

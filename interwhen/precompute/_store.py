@@ -1,9 +1,7 @@
-"""The store keeps immutable items, and documents that change by compare-and-swap. It detects damaged entries.
+"""The store keeps immutable items, and documents that change by compare-and-swap.
 
-The id of an item is a hash of its key, which has its inputs, so an edit does not make a stored item wrong. The context,
-which is a document, decides which items are current (:mod:`interwhen.precompute._freshness`). Each entry is checked
-whenever it is read. A damaged entry is treated as missing, and a warning is logged. A damaged item is moved into
-quarantine. A damaged document stays, and a copy goes to quarantine.
+A damaged entry is treated as missing, and a warning is logged. A damaged item is moved into quarantine; a damaged
+document stays, and is copied there.
 """
 
 from __future__ import annotations
@@ -45,8 +43,7 @@ MAGIC = b"IWPC"
 KEYED = b"IWSK"
 """The magic of an entry with a keyed checksum."""
 SCHEMA = 1
-"""Increase it when the meaning of a payload changes. Entries with another schema are treated as missing, and are not
-deleted when they are read."""
+"""Increase it when the meaning of a payload changes. Entries with another schema are treated as missing."""
 _HEAD = struct.Struct(">4sH32s")
 
 
@@ -108,9 +105,7 @@ _NONE: Mapping[ItemId, Item] = MappingProxyType({})
 _TRIES = 32
 """How often a change of a document is tried while other processes change it."""
 KEPT = 8
-"""The number of items that are kept for each slot and context; older ones are deleted. A few old items are kept so that
-they are used again if an edit is reverted. Items are counted for each context, so that contexts whose pieces have equal
-names do not delete the items of each other."""
+"""The number of items that are kept for each slot and context when a new one is stored."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):
@@ -132,8 +127,7 @@ class Document:
     generation: int
     """0 if it was never written."""
     data: bytes | None
-    """``None`` if it was never written, is damaged, or was written by another version of interwhen. An older generation
-    is never returned instead."""
+    """``None`` if it was never written, is damaged, or was written by another version of interwhen."""
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -145,12 +139,11 @@ class Store:
     """Keeps items and documents. *shelf* is a shelf, or a path or URL as for :func:`open_store` (default: memory).
 
     Its methods may be called in any thread, and several processes may use one file or URL at once. With a *key* of at
-    least 16 bytes, each entry has a keyed hash (HMAC). Give a key if others can write to the medium: entries that were
-    not sealed with it are treated as missing, and quarantined. *clock* gives the time of entries in quarantine.
+    least 16 bytes, each entry has a keyed hash (HMAC), and entries that were not sealed with the key count as damaged:
+    give a key if others can write to the medium. *clock* gives the time of entries in quarantine.
 
-    Raises :class:`UsageError` for a shorter key. Methods raise :class:`~interwhen.precompute.StoreError` if the shelf
-    fails; those that read an item or a document also if it is sealed with a key and the store has none. To read a
-    damaged entry raises nothing.
+    Raises :class:`UsageError` for a shorter key. Most methods raise :class:`~interwhen.precompute.StoreError` if the
+    shelf fails, or if an entry is sealed with a key and the store has none.
     """
 
     def __init__(
@@ -178,9 +171,9 @@ class Store:
 
     @property
     def blocks(self) -> bool:
-        """Whether each method may take long, as over a network, so that an event loop must call it in a thread.
+        """Whether methods may take so long, as over a network, that an event loop must call them in a thread.
 
-        False for a file of SQLite, although its methods may wait up to five seconds for the lock of another process.
+        False for a file of SQLite, although a method may wait up to five seconds for the lock of another process.
         """
         return self.shelf.blocks
 
@@ -191,10 +184,7 @@ class Store:
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Read and check the item *id_*; ``None`` if it is missing, damaged, or of another version of interwhen.
-
-        A damaged entry goes to quarantine.
-        """
+        """Return the item *id_*; ``None`` if it is missing, damaged, or of another version of interwhen."""
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -212,7 +202,7 @@ class Store:
     def put(self, item: Item) -> Item:
         """Store *item* and return it. If this item is stored already, return the stored one.
 
-        Of each slot of a context (one step with the same settings), the 8 newest items are kept. Raises
+        Of the other items of its slot and context, the newest are kept (:data:`KEPT`). Raises
         :class:`~interwhen.precompute.StoreError` if the item cannot be written.
         """
         name = f"{_ITEMS}/{item.id}"
@@ -235,14 +225,14 @@ class Store:
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
         """Return the stored items of the *slot* (one step with the same settings), whatever their inputs, oldest first.
 
-        Items in *known* are not read again. Those that cannot be read are left out, and damaged ones go to quarantine.
+        Items in *known* are not read again. Damaged items, and those of another version of interwhen, are left out.
         """
         ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
         found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
 
     def items(self) -> Iterator[Item]:
-        """Yield every item that can be read. Damaged ones go to quarantine."""
+        """Yield the items. Damaged ones, and those of another version of interwhen, are left out."""
         for name in self.shelf.names(_ITEMS):
             item = self.get(_id_of(name))
             if item is not None:
@@ -251,16 +241,12 @@ class Store:
     def evict(self, id_: ItemId) -> None:
         """Delete the item *id_*, if it is in the store. Items that were made from it are kept.
 
-        They are still valid for their inputs. A process that has the item in memory may use it until the generation of
-        the context changes.
+        A process that has the item in memory may use it until the generation of the context changes.
         """
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
-        """Move the item *id_* into quarantine, if it is in the store. *why* is logged and stored with it.
-
-        A failure is only logged.
-        """
+        """Move the item *id_* into quarantine with the reason *why*, if it is stored. A failure is only logged."""
         self._isolate(f"{_ITEMS}/{id_}", why)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -288,18 +274,17 @@ class Store:
     def generation(self, name: str, *, waits: bool = True) -> int:
         """Return the generation of document *name*; 0 if it was never written.
 
-        Without *waits*, this does not wait for a locked shelf: it raises :class:`~interwhen.precompute.StoreError` at
-        once, if the shelf supports that.
+        Without *waits*, :class:`~interwhen.precompute.StoreError` is raised at once for a locked shelf, if the shelf
+        supports that.
         """
         # Optional: a shelf that never locks needs no such method.
         names = self.shelf.names if waits else getattr(self.shelf, "names_now", self.shelf.names)
         return latest_of(names(_folder(name)))
 
     def document(self, name: str) -> Document:
-        """Return the latest generation of document *name*: number 0 without data if it was never written.
+        """Return the latest generation of document *name*; number 0 without data if it was never written.
 
-        If that entry is damaged, the data is ``None``, and a copy goes to quarantine. The data of an entry of another
-        version of interwhen is ``None``, too. Raises :class:`~interwhen.precompute.StoreError` if it cannot be read.
+        Raises :class:`~interwhen.precompute.StoreError` if it cannot be read. Damage is no error: the data is ``None``.
         """
         for _ in range(16):
             number = self.generation(name)
@@ -329,9 +314,8 @@ class Store:
     def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> Document:
         """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
-        *change* gets ``None`` if the document is missing, damaged or of another version of interwhen. If another
-        process writes the document meanwhile, it is called again with the new data, up to 32 times. If it returns
-        ``None``, nothing is written, and the present document is returned. Raises
+        *change* gets ``None`` if there is no readable data. It may be called up to 32 times, while other processes
+        write the document. If it returns ``None``, nothing is written, and the present document is returned. Raises
         :class:`~interwhen.precompute.StoreError` after the last try.
         """
         for _ in range(_TRIES):
@@ -357,10 +341,7 @@ class Store:
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
     def documents(self, start: str) -> tuple[str, ...]:
-        """Return the names of the documents whose names begin with *start*, sorted.
-
-        Those that are damaged or of another version of interwhen are left out.
-        """
+        """Return the names of the readable documents whose names begin with *start*, sorted."""
         latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
         found = set()
         for name in latest.values():
@@ -399,10 +380,7 @@ class Store:
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
-        """Copy the damaged entry *name* into quarantine, and delete the original unless *stays*.
-
-        *why* says what is wrong. It is logged and stored with the copy. A failure is only logged.
-        """
+        """Copy the damaged entry *name* to quarantine, and delete it unless *stays*. A failure is only logged."""
         if stays and name in self._warned:
             return
         self._warned.add(name)
@@ -424,9 +402,8 @@ def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None,
     """Open the store at *place*: a path (one SQLite file), a URL of a file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`, only with
-    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, :class:`UsageError` for a key of
-    fewer than 16 bytes and for options with a path, and :class:`~interwhen.toolkit.MissingExtraError` if a package for
-    the URL is missing.
+    a URL. Raises :class:`~interwhen.precompute.StoreError` if it cannot be opened, :class:`UsageError` for a wrong key
+    or option, and :class:`~interwhen.toolkit.MissingExtraError` if a package for the URL is missing.
     """
     shelf = _shelf_at(place, options)
     try:

@@ -16,9 +16,9 @@ from interwhen.precompute._retrieval import PassageIndex
 from interwhen.precompute._store import Store
 
 LONGEST = 400
-"""Longer questions, in characters, are not noted: they are whole tasks, which are seldom asked twice."""
+"""Longer questions, in characters, are not noted."""
 _MOST = 500
-"""The number of questions that are kept for a context. The rarest are dropped."""
+"""The number of questions that are kept for a context."""
 _RANKED = 4
 """The number of passages of a question that it ranks higher."""
 _FEW = 8
@@ -33,16 +33,15 @@ def questions_document(name: str) -> str:
 
 
 def seen_questions(store: Store, name: str) -> dict[str, int]:
-    """Return how often each question about the context *name* was noted, the most frequent first; empty if unknown."""
+    """Return how often each question about the context *name* was noted; empty if none was."""
     return store.decoded(questions_document(name), dict[str, int]) or {}
 
 
 def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log: bool = False) -> None:
     """Add *questions* to the stored counts of questions about the context *name*. Two processes may do this at once.
 
-    *is_log* means that *questions* is a whole log, such as a file. To record the same log again adds nothing. Questions
-    of more than 400 characters, and those that are not Unicode text, are left out, and only the 500 most frequent are
-    stored. If no question is left, nothing is written.
+    With *is_log*, *questions* is a whole log, which may be recorded again: the larger count is kept. Questions of more
+    than 400 characters are left out, and the 500 most frequent are stored.
     """
     new = Counter(" ".join(each.split()) for each in questions)
     counts = {question: count for question, count in new.items() if 0 < len(question) <= LONGEST and is_text(question)}
@@ -67,11 +66,7 @@ class QuestionLog:
         self._lock = threading.Lock()
 
     def note(self, name: str, question: str) -> None:
-        """Remember in memory that *question* was asked about the context *name*.
-
-        It does not write, because a reader waits. After 500 questions about a context, further ones are dropped until
-        :meth:`save`.
-        """
+        """Remember that *question* was asked about the context *name*, unless 500 are remembered for it."""
         with self._lock:
             noted = self._noted.setdefault(name, [])
             if len(noted) < _MOST:
@@ -80,7 +75,7 @@ class QuestionLog:
     def save(self) -> None:
         """Write the remembered questions to the store, and forget them. It may block.
 
-        If the store fails, those that were not written are kept for the next call, and the exception is passed on.
+        On a ``StoreError``, those that were not written are kept for the next call.
         """
         while True:
             with self._lock:
@@ -96,10 +91,9 @@ class QuestionLog:
 
 
 def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float]:
-    """Return for each piece that a question fits, by its name, how often questions ask about it.
+    """Return how often *questions*, with their counts, ask about each piece, by the name of the piece.
 
-    Each question counts for the four pieces that fit it best, with less weight for a lower rank. *questions* maps each
-    question to its frequency.
+    A question counts for the four pieces that fit it best, with less weight for a lower rank.
     """
     found: dict[str, float] = {}
     for question, count in questions.items():
@@ -111,9 +105,8 @@ def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float
 def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> PlannedStep:
     """Return the step to do next: of the most urgent *steps*, the one whose pieces readers ask about most.
 
-    *steps* must be sorted by urgency, and not be empty. Of equal steps, the first is returned. *wanted* maps the name
-    of a piece to how often readers ask about it; the mean over the pieces of a step counts, and 0 for a step with more
-    than 8 pieces.
+    *steps* must be sorted by urgency, and not be empty. *wanted* maps the name of a piece to how often readers ask
+    about it (:func:`demand`).
     """
     equal = [each for each in steps if each.step.urgency == steps[0].step.urgency]
 
@@ -125,10 +118,9 @@ def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> Pl
 
 
 def conversation_piece(turns: Sequence[Message]) -> ContextPiece | None:
-    """Return one piece with the messages of the user in *turns*, at most 4,000 characters of each.
+    """Return one piece with the messages of the user in *turns*; ``None`` without any.
 
-    ``None`` if there are none. Messages of the assistant are left out: they were not checked, so no fact may follow
-    from them.
+    At most 4,000 characters of each message are kept.
     """
     said = [turn.content.strip()[:_TURN] for turn in turns if turn.role == "user" and turn.content.strip()]
     text = "\n".join(said)

@@ -1,8 +1,8 @@
-"""Strategies for test-time compute. All use the same model adapter, the same verifiers and the same ledger.
+"""Strategies for test-time compute, with one interface and one way of counting tokens.
 
 `_strategy.py` has the interface of a strategy, `_catalog.py` lists the strategies by name. `_baselines.py` has the
-strategies from the literature, `_interrupt.py` the one of this project. `_allocation.py` decides how often a task is
-tried, `_fork_planning.py` decides how a fork gets its prefix. Start with `attempt` in `_attempts.py`. Why:
+strategies from the literature, `_interrupt.py` the strategy of this project. `_allocation.py` decides how often a task
+is tried, `_fork_planning.py` decides how a fork gets its prefix. Start with `attempt` in `_attempts.py`. Why:
 docs/decisions/0025-strategies-on-one-ledger.md.
 """
 

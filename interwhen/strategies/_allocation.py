@@ -24,9 +24,8 @@ _PRIOR = 2.0
 class Fading(NamedTuple):
     """Models how the chance that a task succeeds falls with each failed try, since failures suggest a hard task.
 
-    The success chances of tasks are assumed to have a Beta distribution. ``mean`` is its mean, and ``size`` is the sum
-    of its two parameters. After *n* failures the chance is ``mean * size / (size + n)`` (the beta-geometric model:
-    Weinberg & Gladen 1986).
+    The success chances of tasks are assumed to have a Beta distribution with this ``mean``; ``size`` is the sum of its
+    two parameters. (The beta-geometric model: Weinberg & Gladen 1986.)
     """
 
     mean: float = 0.5
@@ -38,10 +37,10 @@ class Fading(NamedTuple):
 
 
 def fit(counts: Sequence[tuple[float, float]], start: Fading = Fading()) -> Fading:  # noqa: B008  (a frozen value)
-    """Return a :class:`Fading` curve that fits *counts* well, as far as 12 steps of search from *start* find it.
+    """Return a :class:`Fading` curve that fits *counts*, found by at most 12 steps of pattern search from *start*.
 
     Entry *n* of *counts* has the number of successes and of tries after *n* failures. The method is maximum likelihood
-    with a weak prior (worth two tries of the curve 1/2, 1/3, 1/4 …), by pattern search.
+    with a weak prior (worth two tries of the curve 1/2, 1/3, 1/4 …).
     """
     used = [(n, worked, tries) for n, (worked, tries) in enumerate(counts) if tries]
 
@@ -77,8 +76,7 @@ def _curve(at: tuple[float, float]) -> Fading:
 def falling(values: Iterable[tuple[float, float]]) -> list[float]:
     """Return the non-increasing sequence that is closest to *values*, by weighted least squares.
 
-    *values* are pairs of a value and its weight (above 0); the result has one number for each. Method: pool adjacent
-    violators (Ayer et al. 1955), in linear time.
+    *values* are pairs of a value and its weight (above 0). Method: pool adjacent violators (Ayer et al. 1955).
     """
     blocks: list[tuple[float, float, int]] = []
     for value, weight in values:
@@ -112,8 +110,8 @@ Ladder: TypeAlias = Sequence[Sequence[Odds]]
 class Price(NamedTuple):
     """What one token costs, in verified answers, so that the mean tokens per task come close to the budget.
 
-    Spending falls in steps when the price rises. If the budget lies between two steps, the fraction *share* of the
-    tasks gets the lower price *rich*, and the other tasks get the higher price *lean*.
+    If no single price fits the budget, the fraction *share* of the tasks gets the lower price *rich*, and the other
+    tasks get the higher price *lean*.
     """
 
     lean: float
@@ -125,13 +123,11 @@ class Price(NamedTuple):
 
 
 def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[Odds, ...]:
-    """Return the tries to make on a task, in order, for the odds in *ladder*.
+    """Return the tries to make on a task, in order, with the largest expected gain for the odds in *ladder*.
 
-    Entry *n* of *ladder* has the possible tries after *n* failed ones. The caller stops after the first verified try,
-    and gives up after the last one. *price* is the cost of one token, in verified answers. The schedule has the largest
-    expected gain (backward induction over the number of failures): a try that is not worth its tokens is included if a
-    better one can follow it. The first *least* tries are included at any price. After these, a try with a chance below
-    *hopeless* is not chosen; the schedule ends where no try is worth it. With *least* 0, it may be empty.
+    The caller stops after the first verified try, and gives up after the last one. *price* is the cost of one token, in
+    verified answers. The first *least* tries are included at any price; a later one only if its chance is at least
+    *hopeless*. With *least* 0, the schedule may be empty. Method: backward induction over the number of failures.
     """
     steps: list[Odds | None] = []
     ahead = 0.0
@@ -189,12 +185,12 @@ def find_price(
     hopeless: float = 0.0,
     halvings: int = 40,
 ) -> Price:
-    """Return the price per token, in verified answers, at which a task spends *budget* tokens on average.
+    """Return the price per token, in verified answers, at which a task spends about *budget* tokens on average.
 
-    *ladders* has the possible tries of each class (see :func:`schedule`), and *weights* its number of tasks. The price
-    is found by bisection in *halvings* steps. If the budget suffices for every try that is not hopeless, the price is
-    0, and less than the budget may be spent. If it does not suffice for the first *least* tries, the price is so high
-    that only these are made, and more than the budget is spent. There must be at least one possible try, and one task.
+    *ladders* has the possible tries of each class, and *weights* its number of tasks. The options *least* and
+    *hopeless* are those of :func:`schedule`. The price is found by bisection in *halvings* steps. If the budget
+    suffices for every try that is not hopeless, the price is 0. If it does not suffice for the first *least* tries,
+    only these are made, and more than the budget is spent. There must be at least one possible try, and one task.
     """
 
     def spent_at(price: float) -> float:
@@ -236,7 +232,7 @@ CLASS_PRIOR = 40.0
 success rate of the class."""
 TRIAL = 40.0
 """The number of tries after which the chance of a correction is estimated from its results. Until then its chance
-counts as slightly above the best one, because otherwise it might never be tried."""
+counts as slightly above the best one."""
 COST_PRIOR = 3.0
 """The weight, in tries, that the mean tokens of the pool have in the estimate of a class."""
 MOST_ALIKE = 1e6
@@ -263,9 +259,8 @@ class _Cost:
 class Beliefs:
     """Estimates, for each class of tasks, the success chance and the tokens of the next try.
 
-    The estimates follow from counts of tries and successes by class, action and number of earlier failures. An action
-    other than ``sample`` with fewer than 40 tries in all classes counts as slightly better than the best one, so that
-    it is tried.
+    An action other than ``sample`` with fewer than 40 tries counts as slightly better than the best one, so that it is
+    tried.
     """
 
     first_tokens: float
@@ -280,10 +275,9 @@ class Beliefs:
     _seen: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def saw(self, key: str, action: Action, failures: int, *, worked: bool, tokens: float) -> None:
-        """Record a try of *action* on a task of class *key*.
+        """Record a try of *action* on a task of class *key*, after *failures* failed tries.
 
-        *failures* is the number of failed tries before it. *worked* is true if its result was verified. *tokens* is its
-        cost.
+        *worked* is true if its result was verified. *tokens* is its cost.
         """
         cell = self._cells[key, action, min(failures, self.most - 1)]
         cell.worked += worked
@@ -301,10 +295,7 @@ class Beliefs:
         return dict(self._seen)
 
     def ladders(self) -> dict[str, Ladder]:
-        """Return the possible next tries with their estimated odds, for each class of which a task was begun.
-
-        Entry *n* of a class has those after *n* failed tries.
-        """
+        """Return the possible next tries with their estimated odds, for each class of which a task was begun."""
         pool = self._pool()
         alike = self._alikeness(pool)
         tokens = {action: self._pooled_tokens(action) for action in ("sample", *self.after)}
@@ -346,10 +337,7 @@ class Beliefs:
         return self.after if failures else ("sample",)
 
     def _pool(self) -> dict[tuple[Action, int], float]:
-        """Return the estimated chance of success of each action after each number of failures, over all classes.
-
-        The fitted curves are stored, as the start of the next fit.
-        """
+        """Return the estimated chance of success of each action after each number of failures, over all classes."""
         pool: dict[tuple[Action, int], float] = {}
         for action in ("sample", *self.after):
             sums = [_Cell() for _ in range(self.most)]
@@ -362,11 +350,10 @@ class Beliefs:
         return pool
 
     def _alikeness(self, pool: dict[tuple[Action, int], float]) -> float:
-        """Return how much the pool (the results of all classes together) counts in the estimate of one class, in tries.
+        """Return how much the results of all classes together count in the estimate of one class, in tries.
 
-        It is from 1 to 1,000,000. A class with that many tries of its own counts as much as the pool. The number is
-        larger if the classes are more alike. It is estimated from how much more the success rates of the classes differ
-        than chance explains (method of moments, over all states). *pool* has the chance of success in each state.
+        It is from 1 to 1,000,000, and larger if the classes are more alike. Method of moments: it is estimated from how
+        much more the success rates of the classes differ than chance explains. *pool* is that of :meth:`_pool`.
         """
         scatter, room, noise = 0.0, 0.0, 0.0
         by_state: dict[tuple[Action, int], list[_Cell]] = defaultdict(list)
@@ -390,7 +377,7 @@ class Beliefs:
     def _level(self, key: str, action: Action, pool: dict[tuple[Action, int], float], alike: float) -> float:
         """Return the odds of success of *action* in the class *key*, divided by the odds over all classes.
 
-        *pool* has the chances over all classes, and *alike* the weight of the pool, in tries (see :meth:`_alikeness`).
+        *pool* has the chances over all classes, and *alike* is their weight, in tries (see :meth:`_alikeness`).
         """
         worked, failed, expected_worked, expected_failed = 0.0, 0.0, 0.0, 0.0
         for failures in range(self.most):
@@ -458,11 +445,10 @@ class Spending:
     """The tokens that were expected for all begun tasks when they were planned."""
 
     def target(self, budget: float, window: int) -> float:
-        """Return the mean tokens per task to aim at now.
+        """Return the mean tokens per task to aim at now, so that the mean of all tasks comes near *budget*.
 
-        *budget* is the mean to reach. The deviation so far is compensated within *window* tasks, and the target is
-        lowered or raised if tasks took more or fewer tokens than planned. The result is between a third of the budget
-        and three times the budget.
+        A deviation so far is compensated within *window* tasks. The result is between a third of the budget and three
+        times the budget.
         """
         aim = budget + (budget * self.tasks - self.tokens) / window
         # If the estimated chances are wrong, the expected tokens are wrong by a constant factor. This corrects it.
@@ -474,16 +460,15 @@ class Spending:
 class AdaptiveAllocator:
     """Decides for each task whether to sample, correct or give up, by the expected gain per token.
 
-    *budget* is the mean number of generated tokens per task to aim at, over all classes. It is spent as long as there
-    are tries whose success chance is at least *hopeless* (0 to 1). *classify* returns the class of a task; the default
-    is its length. The parameter *after* has the actions that may follow a failed try: ``("correct",)`` for plain runs,
-    which have one sample each, or both actions for a strategy that samples again. At most *most* tries are planned; the
-    first *least* of them are made at any price. Overspending is compensated over *window* tasks. Until the first
-    observation a try is assumed to take *first_tokens*, by default a quarter of the budget.
+    *budget* is the mean number of generated tokens per task to aim at, over all classes. *classify* returns the class
+    of a task; the default is its length. *after* has the actions that may follow a failed try: ``("correct",)`` for
+    plain runs, which have one sample each, or both actions for a strategy that samples again. At most *most* tries are
+    planned. The first *least* of them are made at any price, a later one only if its chance of success is at least
+    *hopeless* (0 to 1). Overspending is compensated over *window* tasks. Until the first observation a try is assumed
+    to take *first_tokens*, by default a quarter of the budget.
 
-    A try counts as a success only if its answer was verified; passed steps do not count. So a run whose monitors cannot
-    judge the answer never counts as a success. Raises :class:`UsageError` if one of the numbers or *after* has a value
-    out of range.
+    A try counts as a success only if its answer was verified; passed steps do not count. Raises :class:`UsageError` if
+    one of the numbers or *after* has a value out of range.
     """
 
     def __init__(
@@ -546,9 +531,8 @@ class AdaptiveAllocator:
     def begin(self, key: str) -> tuple[Odds, ...]:
         """Count a begun task of class *key*, and return its planned tries in order.
 
-        The expected tokens of these tries are added to ``spending.expected``. The caller stops after the first verified
-        try, and gives up after the last one. With the option ``least=0``, there may be no try. The price (how much a
-        token must gain) and the plans of all classes are computed again for a new class, and after 16 tasks.
+        The caller stops after the first verified try, and gives up after the last one. With the option ``least=0``,
+        there may be no try. The price and the plans are computed again for a new class, and after 16 tasks.
         """
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:
@@ -562,16 +546,15 @@ class AdaptiveAllocator:
         return steps
 
     def saw(self, key: str, action: Action, failures: int, *, worked: bool, tokens: float) -> None:
-        """Record a try of *action* on a task of class *key*.
+        """Record a try of *action* on a task of class *key*, after *failures* failed tries.
 
-        *failures* is the number of failed tries before it. *worked* is true if its result was verified. *tokens* is its
-        cost.
+        *worked* is true if its result was verified. *tokens* is its cost.
         """
         self.beliefs.saw(key, action, failures, worked=worked, tokens=tokens)
         self.spending.tokens += tokens
 
     def ended(self) -> None:
-        """Add one to the number of finished tasks, with which the mean tokens per task are computed."""
+        """Add one to the number of finished tasks."""
         self.spending.tasks += 1
 
     def _reprice(self) -> None:
@@ -592,8 +575,7 @@ class AdaptiveAllocator:
     def allow(self, task: Task) -> Allowance:
         """Count a begun task, and return the number of corrections that are worth their tokens in a run on it.
 
-        A correction is a remedy of any kind. Only corrections directly after the first sample of the plan count. The
-        number is 0 if no correction is worth its tokens. Raises :class:`UsageError` as :meth:`key` does.
+        A correction is a remedy of any kind. Raises :class:`UsageError` as :meth:`key` does.
         """
         steps = self.begin(self.key(task))
         corrections = 0
@@ -606,8 +588,8 @@ class AdaptiveAllocator:
     def learn(self, task: Task, result: Result) -> None:
         """Record the result and the tokens of the run on *task*, and count the task as finished.
 
-        The first text and each remedy count as a try, with equal shares of the tokens. All but the last one failed; the
-        last one worked if the answer is verified. A failed run adds no try, only its tokens.
+        The first text and each remedy count as a try, with equal shares of the tokens. The last try worked if the
+        answer is verified. A failed run adds no try, only its tokens.
         """
         ledger = result.ledger
         if result.status == "failed":  # a failure of the model is not evidence about the task

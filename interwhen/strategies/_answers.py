@@ -10,9 +10,8 @@ from interwhen._types.errors import DECODE_ERRORS
 from interwhen.toolkit.quantities import read_number
 
 ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
-"""The default pattern for answers: it finds the rest of a line that begins with "Answer:".
-
-Up to four marks, such as ``**``, may come before the word, and up to three between the word and the colon."""
+"""The default pattern for answers, to be used without regard to case: it finds what follows "answer:" at the start of a
+line. A few marks, such as ``**``, may surround the word."""
 
 _LINE = re.compile(ANSWER, re.IGNORECASE)
 # The forms of published mathematics tasks: MATH, and GSM8K.
@@ -27,9 +26,8 @@ _DOLLARS = re.compile(r"([-+\u2212] ?)\$")
 def normal(answer: str) -> str:
     r"""Return *answer* in a form for comparison: an exact number as text, or else its words in lower case.
 
-    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, a full stop at the
-    end, the ``$`` of ``-$5``, and ``\(...\)`` and ``\boxed{...}`` around all of it are removed. So the result may be
-    empty.
+    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, and ``\(...\)`` or
+    ``\boxed{...}`` around all of it are removed. The result may be empty.
     """
     plain = _plain(answer)
     while wrapped := _WRAPPED.fullmatch(plain):
@@ -44,11 +42,11 @@ def _plain(answer: str) -> str:
 
 
 def read_answer(text: str) -> str | None:
-    r"""Find the answer in *text*, and return it in normal form; ``None`` if the text after the reasoning is blank.
+    r"""Find the answer in *text*, and return it in a form for comparison; ``None`` if there is no text to read.
 
-    The answer is the first of these that is more than marks: what follows "Answer:" in the last line that begins so;
-    the content of the last ``\boxed{...}`` without braces in it; what follows ``####`` in the last line that begins so.
-    Otherwise it is the last line that is not blank. Text up to the last ``</think>`` is reasoning and is ignored.
+    The answer is what follows the last "Answer:" at the start of a line; or else the content of the last
+    ``\boxed{...}``; or else what follows the last ``####`` at the start of a line; or else the last line that is not
+    blank. Text up to the last ``</think>`` is ignored as reasoning.
     """
     said = text.rpartition(THOUGHT)[2]
     for pattern in (_LINE, _BOXED, _HASHES):

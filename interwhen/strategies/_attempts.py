@@ -32,7 +32,7 @@ _SEEDS = 2**31 - 2**20
 
 
 def seed_of(seed: int, question: str) -> int:
-    """Derive the seed for *question* from *seed*, the seed of a comparison. All strategies and budgets get the same.
+    """Derive the seed for *question* from *seed*, the seed of a comparison.
 
     The result is from 0 to 2**31 - 2**20 - 1.
     """
@@ -53,16 +53,16 @@ async def attempt(
 ) -> Outcome:
     """Let *strategy* answer *question* with at most *budget* generated tokens of *model*, and return the outcome.
 
-    Only forks can exceed the budget, if the server ignores their limit or does not count their tokens. With
-    *counts_prompts*, the prompt tokens of all requests use up the budget, too, and can exceed it. If the strategy gives
-    a text that it did not let the monitors judge, this function does so at the end. If judging would cost tokens, the
-    answer stays unverified instead. *seed* is the seed of the comparison (see :func:`seed_of`), and *sampling* has the
-    options of samples (default: temperature 0.7). *workers* run the checks, and *clock* gives the time in seconds.
+    Forks can exceed the budget, if the server ignores their limit or does not count their tokens. With
+    *counts_prompts*, prompt tokens use up the budget, too, and can exceed it. A text that the strategy did not let the
+    monitors judge is judged at the end, unless that costs tokens. *seed* is the seed of the comparison (see
+    :func:`seed_of`), and *sampling* has the options of samples (default: temperature 0.7). *workers* run the checks,
+    and *clock* gives the time in seconds.
 
-    If the budget is spent before there is an answer, the outcome is ``abstained``. An error status of the server makes
-    it ``failed``, and so does any error of the model in a supervised run. Raises :class:`~interwhen.UsageError` for a
-    *budget* below 1 or a model that the strategy cannot use, and :class:`~interwhen.ModelError` for any other failure
-    of the model, for example if it cannot be reached.
+    If the budget is spent before there is an answer, the outcome is ``abstained``. If the server sends an error, or the
+    model fails in a supervised run, it is ``failed``. Raises :class:`~interwhen.UsageError` for a *budget* below 1 or a
+    model that the strategy cannot use, and :class:`~interwhen.ModelError` if the model fails in another way, for
+    example if it cannot be reached.
     """
     if not isinstance(budget, int) or budget < 1:
         raise UsageError(f"budget must be a whole number of at least 1 token, got {budget!r}; give such a number")
@@ -126,10 +126,7 @@ class _Claim(NamedTuple):
 
 
 def _claimed(solution: Solution, answer: str | None) -> _Claim:
-    """Return the status of an attempt, the scope of its certificate if it is verified, and why it failed or abstained.
-
-    *solution* is what the strategy returned, and *answer* the answer in it.
-    """
+    """Return the status of an attempt, with the scope of its certificate or the reason why there is no answer."""
     if solution.failed:
         return _Claim("failed", why=solution.failed)
     if solution.gave_up:
@@ -151,7 +148,7 @@ class Exercise:
 
     question: Question
     grade: Callable[[str], bool]
-    """Tells whether an answer, as returned by ``question.read``, is right."""
+    """Tells whether an answer is right."""
 
 
 def load_exercises(
@@ -159,9 +156,9 @@ def load_exercises(
 ) -> tuple[Exercise, ...]:
     """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
 
-    *shipped* are the factories of this package by name. The factory must give equal exercises for equal seeds. Raises
-    :class:`~interwhen.PluginError` if the task is missing or broken, or if an option is wrong, and
-    :class:`~interwhen.UsageError` if *count* is below 1, or the task has fewer exercises, or two with the same name.
+    *shipped* are the factories of this package by name. Raises :class:`~interwhen.PluginError` if the task is missing
+    or broken, or if an option is wrong, and :class:`~interwhen.UsageError` if *count* is below 1, or the task has fewer
+    exercises, or two with the same name.
     """
     if count < 1:
         raise UsageError(f"task {spec!r}: the number of problems must be at least 1, got {count}; ask for more")

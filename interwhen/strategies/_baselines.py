@@ -36,11 +36,10 @@ class Greedy:
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """Best-of-N: draws samples as long as the budget allows, and answers with the one that the verifiers rate best.
+    """Best-of-N: draws at most ``samples`` samples, and answers with the one that the verifiers rate best.
 
-    The budget allows a further sample if as many tokens are left as the longest sample so far has. It draws at most
-    ``samples``. With ``until_verified`` it stops at the first sample with a verified answer. If the best sample is
-    refuted, its answer is given as unverified.
+    A further sample is drawn only if the budget still has the tokens of the longest sample so far. With
+    ``until_verified``, the strategy stops at the first sample with a verified answer.
     """
 
     name: str = "best-of-n"
@@ -49,10 +48,9 @@ class BestOf:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw and judge samples, and answer with the best one. If several are equally good, take the first.
+        """Draw and judge samples, and answer with the best one, the earliest of equally good ones.
 
-        With ``until_verified``, a verified sample is the last one. Raises :class:`~interwhen.ModelError` if the model
-        fails at the first sample.
+        Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
         """
         return await best_sample(
             question, context, self.samples, lambda _number, _trace, found: self.until_verified and found.verified
@@ -62,11 +60,11 @@ class BestOf:
 async def best_sample(
     question: Question, context: StrategyContext, most: int, judged: Callable[[int, Trace, Judgement], bool]
 ) -> Solution:
-    """Draw and judge samples, and return the one that the verifiers rate best.
+    """Draw and judge at most *most* samples, as the budget allows, and return the one that the verifiers rate best.
 
-    At most *most* samples are drawn, as far as the budget allows. *judged* is called with the number of each sample
-    (from 0), its trace and its judgement. If it returns true, no further sample is drawn. Raises
-    :class:`~interwhen.ModelError` if the model fails at the first sample; a failure at a later one ends the drawing.
+    *judged* is called with the number of each sample (from 0), its trace and its judgement. If it returns true, no
+    further sample is drawn. Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a failure at
+    a later one ends the drawing.
     """
     best: tuple[Trace, Judgement] | None = None
     longest = 0
@@ -88,11 +86,11 @@ async def best_sample(
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """Voting: draws samples as long as the budget allows, and gives the answer with the most votes.
+    """Voting: draws at most ``samples`` samples, as the budget allows, and gives the answer with the most votes.
 
-    ``weighted="not"`` is self-consistency (Wang et al. 2022, arXiv 2203.11171). With ``"by verifiers"`` the weight of a
-    sample is the estimated share of its checks that pass (:attr:`Judgement.share`), a tenth of that if something was
-    refuted, and 2 if its answer is verified (after Li et al. 2022, arXiv 2206.02336). At most ``samples`` are drawn.
+    ``weighted="not"`` is self-consistency (Wang et al. 2022, arXiv 2203.11171). With ``"by verifiers"`` a sample with a
+    verified answer weighs 2, and another one the estimated share of its checks that pass (:attr:`Judgement.share`), or
+    a tenth of that if something was refuted (after Li et al. 2022, arXiv 2206.02336).
     """
 
     name: str = "self-consistency"
@@ -101,11 +99,10 @@ class Vote:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw samples and let them vote.
+        """Draw samples, and return one of those that give the winning answer, that with the largest weight.
 
-        Of those that give the winning answer, return the one with the largest weight; if none has an answer, the first
-        one. Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a failure at a later one ends
-        the drawing.
+        If no sample has an answer, return the first one. Raises :class:`~interwhen.ModelError` if the model fails at
+        the first sample; a failure at a later one ends the drawing.
         """
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
@@ -138,8 +135,8 @@ class _Voter:
 def elected(voters: Sequence[_Voter]) -> _Voter:
     """Return the voter (a sample with its answer) with the largest weight among those that give the winning answer.
 
-    The winning answer is the one with the largest total weight. Among equal voters, the first one is returned. If no
-    voter has an answer, the result is the first voter.
+    The winning answer has the largest total weight. Of equals, the earliest wins. If no voter has an answer, return the
+    first voter.
     """
     weights: defaultdict[str, float] = defaultdict(float)
     for one in voters:
@@ -164,10 +161,9 @@ _MOST = 3
 class Revision:
     """Asks again with feedback until a text is finished, has an answer and no refuted claim; at most ``rounds`` texts.
 
-    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words as in a supervised run, and
-    the level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
-    greedy. The strategy abstains if every text was refuted, gave no answer or was not finished, also if the budget
-    allowed fewer than ``rounds`` texts, or if the conversation exceeds the context window.
+    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the words of a supervised run, and the
+    level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
+    greedy. The strategy abstains if no text within the budget succeeds.
     """
 
     name: str = "revision"
@@ -178,8 +174,8 @@ class Revision:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Ask until a text is finished, has an answer and is not refuted, and answer with it. If none is so, give up.
 
-        It also gives up if the conversation with an earlier text exceeds the context window. Raises
-        :class:`~interwhen.ModelError` if the model fails, or if the question alone exceeds the context window.
+        It also gives up if the conversation exceeds the context window. Raises :class:`~interwhen.ModelError` if the
+        model fails, or if the question alone exceeds the context window.
         """
         template = getattr(context.model, "feedback", None) or FeedbackTemplate()
         prompt, longest = question.prompt, 0
@@ -205,10 +201,10 @@ class Revision:
 
 
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
-    """Return feedback text about the first three violations in *found*, with the request to answer again.
+    """Return feedback about the first three violations in *found*, with the request to answer again.
 
-    Equal texts about them occur once. Without a violation, it says that there is no answer, even if the text was only
-    cut off. The level of each monitor limits what its part reveals. *template* has the words.
+    Without a violation, it says that there is no answer, even if the text was only cut off. The level of each monitor
+    limits what its part reveals.
     """
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
@@ -219,10 +215,7 @@ def criticism(question: Question, found: Judgement, template: FeedbackTemplate) 
 
 
 def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
-    """Return a prompt with the question, the text of *trace* as the reply of the model, and the feedback *said*.
-
-    A text prompt gets both as text, and a chat as messages.
-    """
+    """Return a prompt with the question, the text of *trace* as the reply of the model, and the feedback *said*."""
     if isinstance(question.prompt, str):
         return f"{question.prompt}{trace.text}\n\n{said}\n\n"
     return (*question.prompt, Message("assistant", trace.text), Message("user", said))
@@ -236,18 +229,17 @@ class BudgetForcing:
     """Makes the model think longer or shorter, at temperature 0 (Muennighoff et al. 2025, arXiv 2501.19393).
 
     If the thinking ends before ``minimum`` tokens, its end is removed and ``wait`` is appended, at most ``waits``
-    times. At ``maximum`` tokens the thinking is closed, if it is open, and ``lead`` begins the answer. For a model
-    without thinking tags, the thinking is generated with what follows it, and all of this text counts toward both
-    limits.
+    times. At ``maximum`` tokens, open thinking is closed, and ``lead`` begins the answer. For a model without thinking
+    tags, all of its text counts as thinking.
     """
 
     name: str = "budget-forcing"
     minimum: int | None = None
-    """The least number of thinking tokens. ``None``: append ``wait`` ``waits`` times, unless the thinking reaches
-    ``maximum``."""
+    """The number of thinking tokens below which ``wait`` is appended. ``None``: it is appended as often as ``waits``,
+    ``maximum`` and the budget allow."""
     maximum: int | None = None
     """The largest number of thinking tokens. ``None``: three quarters of the token limit of a trace, or of the budget
-    if that is less; at least 1."""
+    if that is less."""
     waits: int = 2
     wait: str = "\nWait,"
     lead: str = "\nAnswer:"
@@ -275,12 +267,9 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Let the model continue *trace* to its end or that of the budget, and return the longer trace.
+        """Let the model continue *trace* to an end, and return the longer trace; without budget, return *trace*.
 
-        If *trace* stopped at its own token limit, the text of the field ``lead`` is appended first. If the model is
-        still thinking, the tag *closing* is written before it. A trace that the model has ended is returned unchanged.
-        If the budget of the question has no token left, the trace is returned as it is, with the finish reason
-        ``length``.
+        After a token limit, close the thinking with the tag *closing* and write ``lead`` first.
         """
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
@@ -302,7 +291,7 @@ class BudgetForcing:
 def _thought(trace: Trace, closing: str) -> Trace:
     """Return *trace* up to the end of its thinking: before the tag *closing*, or to the end of the reasoning phase.
 
-    White space before that place is cut away, too.
+    White space before that place is cut away.
     """
     text = trace.text
     end = text.find(closing) if closing else -1
@@ -332,12 +321,12 @@ def _has_thought(trace: Trace, question: Question) -> bool:
 class StepSearch:
     """Beam search over steps, in one or several independent trees.
 
-    A beam is a partial text. Each round samples ``expansions`` next steps (lines) for each unfinished beam, as
-    far as the budget allows, and keeps in each tree the ``width`` beams that the verifiers rate best: first those with
-    the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv 2408.03314); several trees
-    with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). Until a beam is finished, a
-    quarter of the budget is reserved to finish the best one. The strategy answers with the best finished text, also if
-    it is refuted.
+    A beam is a partial text. Each round samples ``expansions`` next steps (lines) for each unfinished beam, as the
+    budget allows, and keeps in each tree the ``width`` beams that the verifiers rate best: first those with the fewest
+    refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv 2408.03314); several trees with
+    ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). While no beam is finished, a round
+    begins only if a quarter of the budget is left to finish the best one. The strategy answers with the best finished
+    text, also if it is refuted.
     """
 
     name: str = "step-beam"
@@ -392,11 +381,7 @@ class _Search:
         """The length of the longest step so far, in tokens."""
 
     async def plant(self) -> list[_Beam]:
-        """Start a tree: sample first steps, and return the best beams (partial texts), at most ``width``.
-
-        It samples ``width`` times ``expansions`` steps from an empty text, as far as the budget allows. A step that it
-        does not allow leaves the text empty.
-        """
+        """Start a tree: sample ``width`` times ``expansions`` first steps, if affordable, and return the best."""
         found = [await self._step(Trace()) for _ in range(self._shape.width * self._shape.expansions)]
         return self._best(found)
 
@@ -415,7 +400,7 @@ class _Search:
         return self._best(grown)
 
     def is_short(self, forest: list[list[_Beam]]) -> bool:
-        """Return whether too little budget is left for another step: less than the longest step plus the reserve.
+        """Return whether too little budget is left for another step: less than the longest step plus a reserve.
 
         The reserve is a quarter of the budget until a beam is finished.
         """
@@ -424,10 +409,7 @@ class _Search:
         return not self._context.affords(self._longest + reserve)
 
     async def finish(self, beam: _Beam) -> _Beam:
-        """Let the model write the partial text *beam* to its end at temperature 0, as far as the budget allows.
-
-        Return the longer text with its judgement.
-        """
+        """Let the model write the partial text *beam* to its end at temperature 0, as far as the budget allows."""
         trace = beam.trace
         if self._context.affords(1):
             trace = await self._context.write(self._question, self._context.greedy, trace)
@@ -447,7 +429,7 @@ class _Search:
         return _Beam(grown, await context.judge(self._question, grown, partial=grown.finish_reason is None))
 
     def _best(self, beams: Iterable[_Beam]) -> list[_Beam]:
-        """Return the best of *beams*, at most ``width``, the earlier of equally good ones. Each text is kept once."""
+        """Return the best of *beams*, at most ``width``, without duplicates. Of equals, the earlier wins."""
         apart: dict[tuple[str, bool], _Beam] = {}
         for beam in beams:
             apart.setdefault((beam.trace.text, beam.is_open), beam)

@@ -48,14 +48,14 @@ class CatalogStrategy:
 
     @property
     def name(self) -> str:
-        """The name of the strategy, as it was loaded: with its options if some were given."""
+        """The name of the strategy, with its options if some were given."""
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
-        """Return the settings of run *number* (from 0), if the strategy answers with the text of one run.
+        """Return the settings of run *number* (from 0), which the reader sees while the model writes.
 
-        The reader sees such a run while the model writes. Return ``None`` for any strategy but ``greedy`` and the
-        interrupting ones, or if the strategy allows no further run. *monitors* are those of the call.
+        *monitors* are those of the call. ``None`` if the strategy allows no such run, or is neither ``greedy`` nor an
+        interrupting one.
         """
         match self._strategy:
             case Interrupt() as strategy:
@@ -75,10 +75,10 @@ class CatalogStrategy:
     async def choose(self, task: StrategyTask) -> StrategyChoice:
         """Let the strategy answer *task*, and return the chosen text or why it gave up.
 
-        If the call has temperature 0, samples are drawn at 0.7, because they would all be the same at 0. If the
-        budget is spent before there is an answer, the strategy has given up. Raises :class:`UsageError` if the strategy
-        cannot answer such a task, and :class:`ModelError` if the model fails. If it fails at a later one of several
-        whole samples, the strategy chooses among the earlier ones.
+        If the call has temperature 0, samples are drawn at 0.7. If the budget is spent before there is an answer, the
+        strategy has given up. Raises :class:`UsageError` if the strategy cannot answer such a task, and
+        :class:`ModelError` if the model fails. After such a failure, some strategies choose among earlier samples
+        instead.
         """
         self._vet(task)
         question = _CallQuestion(
@@ -146,18 +146,12 @@ def _rates(strategy: Strategy) -> bool:
 
 
 class _CallQuestion(Question):
-    """The question of a call. If the model calls tools, the tool calls are the answer.
-
-    Reasoning of the model is no part of the answer.
-    """
+    """The question of a call. Tool calls count as an answer, and reasoning does not."""
 
     __slots__ = ()
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the tool calls of *trace*, one a line, or the answer in the text after the reasoning.
-
-        ``None`` if there is neither.
-        """
+        """Return the tool calls of *trace*, one a line, or the answer in its text; ``None`` if there is neither."""
         calls = [chunk.text for chunk in trace.chunks if chunk.call is not None]
         if calls:
             return "\n".join(calls)

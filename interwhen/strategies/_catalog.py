@@ -41,9 +41,9 @@ class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
     At most 32 samples are drawn. The allocator aims at a mean of *share* (above 0, at most 1) of the budget per
-    question. It learns from each question, so results depend on the order of the questions. *classify* returns the
-    class of a question. Use one object for each task (a set of questions of one kind); it keeps one allocator for each
-    budget. Raises :class:`UsageError` if *share* is out of range.
+    question. It learns from each question, so results depend on the order of the questions. Use one object for each
+    task (a set of questions of one kind). *classify* returns the class of a question. Raises :class:`UsageError` if
+    *share* is out of range.
     """
 
     name: str = "adaptive"
@@ -57,10 +57,10 @@ class Adaptive:
             raise UsageError(f"adaptive: share must be above 0 and at most 1, got {self.share!r}; correct it")
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw the samples that the allocator has planned, until one is verified. The allocator learns from each.
+        """Draw at most the samples that the allocator has planned, until one is verified.
 
-        Answer with the verified one, or else the best. Fewer samples are drawn if the budget does not allow more, or if
-        the model fails at a later one. Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
+        Answer with the verified one, or else the best. Raises :class:`~interwhen.ModelError` if the model fails at the
+        first sample; a failure at a later one ends the drawing.
         """
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
@@ -83,10 +83,9 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make the strategy "adaptive sampling". It aims at a mean of *share* of the token budget per question.
+    """Make the strategy "adaptive sampling", which aims at a mean of *share* of the token budget per question.
 
-    The mean can be lower, because a verified answer ends a question. It can be higher, because the first sample of a
-    question is always drawn. See :class:`Adaptive`.
+    See :class:`Adaptive`.
     """
     return Adaptive(share=share)
 
@@ -119,10 +118,7 @@ def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
 
 
 def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make a strategy in which at most *n* samples vote on the answer.
-
-    Verifiers determine the weight of each sample.
-    """
+    """Make a strategy in which at most *n* samples vote on the answer, with weights by verifiers."""
     return Vote("weighted-vote", n, "by verifiers")
 
 
@@ -148,7 +144,7 @@ def budget_forcing(
     """Make the strategy "budget forcing": it appends "Wait" up to *waits* times, so that the model thinks longer.
 
     With *minimum*, "Wait" is appended only while fewer thinking tokens were generated. *maximum* is the largest number
-    of thinking tokens. See :class:`BudgetForcing` for their defaults.
+    of thinking tokens. See :class:`BudgetForcing` for the defaults.
     """
     return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
 
@@ -181,9 +177,9 @@ def interrupt_auto(
 
     Monitors that conclude keep their own remedy. If the run gives no answer, at most *restarts* further runs follow.
     *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. Unless *learn* is
-    false, the order is learned over the questions. At most about the share *explore* of the runs then tries another
-    order (see :meth:`RemedyBeliefs.order`). Raises :class:`UsageError` for a wrong *samples* or *order*, and
-    for a wrong *explore* if the order is learned.
+    false, the order is learned over the questions, and at most about the share *explore* of the runs tries another
+    order. Raises :class:`UsageError` for a wrong *samples* or *order*, and for a wrong *explore* if the order is
+    learned.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None
@@ -193,8 +189,7 @@ def interrupt_auto(
 def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
     """Make the strategy that runs the model under monitors that correct a wrong claim, or give feedback on it.
 
-    A claim is corrected if the verifier knows the correct value. If the run gives no answer, at most *restarts* further
-    runs follow.
+    If the run gives no answer, at most *restarts* further runs follow.
     """
     return Interrupt("interrupt-repair-feedback", Repair(), restarts)
 
@@ -202,8 +197,7 @@ def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
 def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
     """Make the strategy that runs the model under monitors that correct a wrong claim, or let it be written again.
 
-    A claim is corrected if the verifier knows the correct value. If the run gives no answer, at most *restarts* further
-    runs follow.
+    If the run gives no answer, at most *restarts* further runs follow.
     """
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
@@ -249,10 +243,9 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
 def load_strategy(spec: str) -> Strategy:
     """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``.
 
-    The name of a shipped strategy with options is *spec*, without blanks around it. A *spec* of the form
-    ``module:factory`` imports that module. Raises :class:`~interwhen.PluginError` if the strategy is missing or broken,
-    if an option is unknown, or if the value of an option does not fit it. An error of interwhen that the factory raises
-    is passed on, such as a :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
+    A *spec* of the form ``module:factory`` imports that module. Raises :class:`~interwhen.PluginError` if the strategy
+    is missing or broken, if an option is unknown, or if the value of an option does not fit it. An error of interwhen
+    that the factory raises is passed on, such as a :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
     """
     spec = spec.strip()
     made = make(STRATEGIES, spec, SHIPPED)

@@ -112,9 +112,7 @@ def _show(console: Console, found: Explanation) -> None:
 
 
 def remedies(file: Annotated[str, Parameter(env_var="INTERWHEN_REMEDIES_STORE")], *, json: bool = False) -> None:
-    """Show which remedies have worked, and the order that follows from it.
-
-    There is an order for each model and verifier.
+    """Show which remedies have worked, and the order that follows from it, for each model and verifier.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Chooses how each fork gets its prefix (such as recomputed or restored): by the route with the least predicted cost.
+"""Chooses how each fork gets its prefix, such as recomputed or restored: usually the way with the least predicted time.
 
 Why: docs/decisions/0027-planning-forks.md.
 """
@@ -119,10 +119,7 @@ class Rates(NamedTuple):
 
 
 class Work(NamedTuple):
-    """How much of each kind of work a request causes.
-
-    The kinds are requests, prompt tokens to read, tokens to write, restores of a saved state, and restored tokens.
-    """
+    """How much of each kind of work a request causes, in the order of :class:`Rates`."""
 
     requests: float
     prefilled: float
@@ -144,9 +141,9 @@ class Probe(NamedTuple):
 
 
 def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
-    """Return the work that a fork in *situation* causes on *route*, the way in which it gets its prefix.
+    """Return the work that a fork in *situation* causes on *route*.
 
-    *hit* is the expected share (0 to 1) of the part ``situation.held`` of the prefix that the server's cache still has.
+    *hit* is the expected share (0 to 1) of ``situation.held`` that is still in the server's cache.
     """
     side = situation.side
     match route:
@@ -166,10 +163,10 @@ def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
 def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
     """Compute how many seconds a server needs for one unit of each kind of work, from three probe requests.
 
-    The probes *short* and *long* have uncached prompts of different lengths, and equally long replies. The probe *warm*
-    has the prompt of *long*, which is cached now, and a longer reply. No probe restores a saved state: the two rates of
-    a restore are assumed, and measured when the planner first tries one. Raises :class:`UsageError` if the server did
-    not read more tokens for *long* than for *short*, or did not write more for *warm* than for *long*.
+    *short* and *long* have uncached prompts of different lengths, and equally long replies. *warm* has the prompt of
+    *long*, which is cached now, and a longer reply. The two rates of a restore are assumed. Raises :class:`UsageError`
+    if the server did not read more tokens for *long* than for *short*, or did not write more for *warm* than for
+    *long*.
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
         raise UsageError(
@@ -219,8 +216,8 @@ class Tracking:
     def learn(self, work: Work, seconds: float) -> bool:
         """Improve the estimates with a request that caused *work* and took *seconds*.
 
-        Return whether this request and the one before took much longer, or both much less time, than predicted. The
-        earlier estimates are then no longer trusted.
+        Return whether the earlier estimates are no longer trusted: after two consecutive requests that both took much
+        longer, or both much less time, than predicted.
         """
         expected = max(work.seconds(self.rates), LEAST)
         doubted = self._doubt(seconds / expected)
@@ -261,7 +258,8 @@ class Tracking:
 GUESS = Rates(request=0.005, prefill=0.001, decode=0.02, restore=0.005, restored=0.00005)
 """Assumed rates for a planner that was not calibrated. They are corrected after a few forks."""
 TRIALS: tuple[Route, ...] = ("restored", "live")
-"""The routes whose cost cannot be derived from other routes. Each is tried early and later again, if not dear."""
+"""The routes whose cost cannot be derived from other routes. Each is tried early, and again later, if that is not
+expensive."""
 TRIAL_EVERY = 4
 """At most one of this many forks is a trial."""
 TRIAL_COST = 4.0
@@ -300,9 +298,8 @@ class _Share:
 class ForkPlanner:
     """Chooses for each fork the route (how it gets its prefix) with the shortest predicted time.
 
-    Now and then it tries another route, to learn its cost. It learns from the measured times. *rates* come from
-    :func:`~interwhen.strategies.calibrate`, which needs three probes. Without *rates*, the planner begins with assumed
-    ones. One planner serves one endpoint, and any number of runs.
+    Now and then it tries another route, to learn its cost. *rates* come from :func:`~interwhen.strategies.calibrate`;
+    without them, the planner begins with assumed ones. One planner serves one endpoint, and any number of runs.
     """
 
     def __init__(self, rates: Rates = GUESS) -> None:
@@ -329,8 +326,7 @@ class ForkPlanner:
     def choose(self, situation: ForkSituation) -> Planned:
         """Plan a fork in *situation* on the cheapest route, or now and then on another one to measure its cost.
 
-        The plan also says whether to save the state after the fork. The planner remembers when it chose each route, and
-        so when the next trial is due.
+        The plan also says whether to save the state after the fork. The choice is counted for later trials.
         """
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
@@ -347,10 +343,7 @@ class ForkPlanner:
         return Planned(route, situation, costs[route], work.prefilled, save, is_trial, others)
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Update the estimates with the *actual* cost of the fork *planned*, and keep both for display.
-
-        If the estimates proved unreliable, each route may be tried again.
-        """
+        """Update the estimates with the *actual* cost of the fork *planned*, and keep both for display."""
         self.shown.append(Shown(planned, actual))
         if planned.route == "parser":
             self._parses.learn(float(actual.parsed))
@@ -373,8 +366,7 @@ class ForkPlanner:
     def costs(self, situation: ForkSituation) -> dict[Route, float]:
         """Return the predicted seconds of each route that is possible in *situation*.
 
-        The route ``restored`` needs a saved state. If no route other than ``parser`` is possible, the result also has
-        ``live``.
+        The route ``restored`` needs a saved state. If no route other than ``parser`` is possible, ``live`` is added.
         """
         rates = self.rates
         costs: dict[Route, float] = {
@@ -392,8 +384,7 @@ class ForkPlanner:
     def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
         """Return a route that should be tried now, to measure its cost; ``None`` if no route needs a trial.
 
-        *situation* describes the fork. *costs* has the predicted seconds of each route. *best* is the lowest of them.
-        A route that would cost much more than *best* is not tried.
+        *costs* has the predicted seconds of each route, and *best* is the lowest of them.
         """
         if self._count - self._trial < TRIAL_EVERY:
             return None
@@ -408,17 +399,16 @@ class ForkPlanner:
         return None
 
     def _is_worth_saving(self, situation: ForkSituation) -> bool:
-        """Tell whether saving the state after this fork costs less than it is expected to save at the next fork."""
+        """Tell whether saving the state after this fork costs less than it is expected to save at the next one."""
         rates, size = self.rates, situation.prefix + situation.side
         move = rates.restore + rates.restored * size
         lost = (1.0 - self.hit) * max(rates.prefill * size - move, 0.0)
         return move < lost
 
     def _follow(self, work: Work, actual: Actual) -> bool:
-        """Update the estimated speeds of the server with the measured times *actual* of *work*.
+        """Update the estimated rates of the server with the measured times *actual* of *work*.
 
-        Return whether the old estimates became unreliable. If the server reports the time for the prompt and the time
-        for the reply separately, the first updates the speed of reading and the second the speed of writing.
+        Return whether the old estimates became unreliable.
         """
         read, written = actual.prompt_seconds, actual.reply_seconds
         if read is None or written is None:
@@ -469,9 +459,8 @@ class Shelving(Protocol):
 class PlannedModel(ModelWrapper):
     """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
-    The model determines the routes. Every model supports ``live``: the prefix is sent, and the server decides what it
-    caches. A model that is :class:`Shelving` says which others it supports. A fork with a summary can also use the
-    summary.
+    A model that is :class:`Shelving` says which routes it supports; for another model this is ``live``: the prefix is
+    sent, and the server decides what it caches. A fork with a summary can also take the route ``summary``.
     """
 
     def __init__(
@@ -486,8 +475,7 @@ class PlannedModel(ModelWrapper):
     async def complete(self, request: Request) -> Completion:
         """Return the answer to *request*. If it is a fork, the planner chooses its route and learns from the time.
 
-        The state after the fork is saved if the plan says so and the model can; a failed save is ignored. Raises
-        :class:`~interwhen.ModelError` if the model fails.
+        A failed save of the state is ignored. Raises :class:`~interwhen.ModelError` if the model fails.
         """
         if request.side is None:
             return await self._model.complete(request)
@@ -588,9 +576,9 @@ _WRITTEN = 17
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
     """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
-    They cost one to three thousand tokens, most of them prompt tokens; fewer if the context window is small. The
-    prompts begin with *mark*. Use a new one each time, because the server may have cached earlier prompts. Raises
-    :class:`~interwhen.ModelError` if the model fails, and :class:`~interwhen.UsageError` if the probes give no rates.
+    They cost up to about three thousand tokens, most of them prompt tokens. The prompts begin with *mark*. Use a new
+    one each time, because the server may have cached earlier prompts. Raises :class:`~interwhen.ModelError` if the
+    model fails, and :class:`~interwhen.UsageError` if the probes give no rates.
     """
     await _ask(
         model, f"{mark}:\n", 1, "live", clock
@@ -632,7 +620,7 @@ class Explained(msgspec.Struct, frozen=True):
     route: Route
     """How the fork got its prefix."""
     why: str
-    """The reason for the route: the next best one with its predicted time, or that this is a trial or the only one."""
+    """The reason for the route, in words."""
     prefix: int
     """The length of the prompt and of the trace."""
     predicted: float
@@ -640,7 +628,7 @@ class Explained(msgspec.Struct, frozen=True):
     actual: float
     """The measured time."""
     predicted_prefill: float
-    """The number of prompt tokens that the server should have to read, by the prediction."""
+    """The predicted number of prompt tokens that the server reads."""
     actual_prefill: int | None
     """The number of prompt tokens that it read; ``None`` if the server does not count prompt and cached tokens."""
     saved: bool
@@ -673,8 +661,8 @@ async def explain(
     """Send *forks* forks from a growing trace, and return the predicted and the measured times.
 
     *rates* are those of the model at the start. After each *disturb* forks, other requests are sent, so that the server
-    may evict its cache (0: never). *say* receives a line of progress after each fork. If the trace becomes long for the
-    context window, its first half is cut. Only the last 512 forks are returned. Raises :class:`~interwhen.ModelError`
+    may evict its cache (0: never). *say* receives a line of progress after each fork. A trace that becomes long for the
+    context window loses its first half. At most the last 512 forks are returned. Raises :class:`~interwhen.ModelError`
     if the model fails.
     """
     planner = ForkPlanner(rates)
@@ -726,7 +714,7 @@ def _fork(trace: str) -> Request:
 async def _disturb(model: Model, number: int) -> None:
     """Send three requests with other prompts, so that the server may have to evict its cache.
 
-    *number* makes the prompts new. Errors of the model end this early.
+    *number* makes the prompts new. An error of the model ends this early.
     """
     for place in range(3):
         text = f"{number} {place} " + "something else altogether. " * 8

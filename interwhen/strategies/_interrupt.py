@@ -20,10 +20,9 @@ from interwhen.strategies._traces import Trace
 class Interrupt:
     """Runs the model under the monitors of the question, which may interrupt it.
 
-    Each monitor uses its own remedy. If *remedy* is given, it replaces them, except the remedy of a monitor that
-    concludes and the options of feedback. If a run gives up or has no answer, another run with a new seed follows, as
-    long as the remaining budget is at least the length of the longest trace so far. The first run has temperature 0,
-    unless *remedy* is to resample: at temperature 0 a resample would give the same text again.
+    Each monitor uses its own remedy, or *remedy*, if given (see :meth:`remedied`). If a run gives up or has no answer,
+    another run with a new seed follows, as long as the budget has at least the tokens of the longest trace so far. The
+    first run has temperature 0, unless *remedy* is to resample.
     """
 
     name: str = "interrupt"
@@ -31,15 +30,14 @@ class Interrupt:
     restarts: int = 16
     """The largest number of further runs."""
     learner: RemedyLearner | None = None
-    """Learns the order of the ladder of ``Auto`` over the questions; use one object for each task. ``None``: the order
-    is not learned."""
+    """Learns the order of the ladder of ``Auto`` over the questions; use one object for each task. ``None``: no order
+    is learned."""
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Make runs until one gives an answer or fails, or no further run is allowed. Return the last one.
 
-        The checks of all runs are added to ``context.tally``. If the model fails, the solution says so in ``failed``,
-        or in ``gave_up`` if the budget is spent.
+        If the model fails, the solution says so in ``failed``, or in ``gave_up`` if the budget is spent.
         """
         remedies = longest = 0
         number = 0
@@ -69,16 +67,12 @@ class Interrupt:
     def remedied(self, monitors: Iterable[Monitor]) -> tuple[Monitor, ...]:
         """Return *monitors* with the remedy of this strategy, if it has one.
 
-        A monitor that concludes keeps its own remedy. If the remedy of this strategy gives feedback, a monitor that
-        gives feedback itself keeps the options of its feedback.
+        A monitor that concludes keeps its own remedy, and a monitor that gives feedback keeps its options of feedback.
         """
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:
-        """Tell whether run *number* (from 0) has temperature 0.
-
-        This is the first run, unless the remedy is to resample.
-        """
+        """Tell whether run *number* (from 0) has temperature 0: the first run, unless the remedy is to resample."""
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:
@@ -93,10 +87,7 @@ class Interrupt:
 
 
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
-    """Return the remedy for a monitor that has the remedy *own*, if the strategy was given *remedy*.
-
-    This is *remedy*, but feedback is given with the options of *own* if *own* gives feedback, too.
-    """
+    """Return *remedy*, but with the feedback of *own*, the remedy of a monitor, if both give feedback."""
     fallback = own.otherwise if isinstance(own, Repair) else own
     if isinstance(remedy, Feedback):
         return fallback if isinstance(fallback, Feedback) else remedy

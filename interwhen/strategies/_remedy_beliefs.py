@@ -42,9 +42,9 @@ class RemedyUse(NamedTuple):
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
     """Return each use in *result* of a remedy that a ladder may have, with whether it worked.
 
-    A remedy in the reasoning worked if the next refuted claim, at its place or later, is after its place (or in the
+    A remedy in the reasoning worked if the next refuted claim at its place or later is after its place (or in the
     answer). A remedy in the answer failed if the answer is refuted again. If no refutation decides, the remedy worked
-    if the result is verified; it is left out if the run was ended by an error or from outside.
+    if the result is verified; without a regular end of the run, it is left out.
     """
     acts = [act for act in result.violations if act.remedy is not None and act.place is not None]
     seen: set[tuple[str, int]] = set()
@@ -60,10 +60,7 @@ def uses_of(result: Result) -> tuple[RemedyUse, ...]:
 
 
 def _written(act: ViolationRecord, later: Sequence[ViolationRecord], result: Result) -> int:
-    """Return how many characters the model wrote after the remedy *act*, up to the next violation or the end.
-
-    *later* has the violations after it, and *result* is that of the run.
-    """
+    """Return how many characters the model wrote after the remedy *act*, up to the next violation or the end."""
     end = later[0].span.end if later else len(result.text)
     return max(end - (act.cut or 0) - len(act.inserted), 0)
 
@@ -120,9 +117,8 @@ class RungBelief(msgspec.Struct):
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
         """Record a use of the remedy. Return whether the 16 uses before it contradict the earlier ones.
 
-        A contradiction means that the model has probably changed. With fewer than 24 uses (older ones weigh less),
-        there is none. *worked* tells whether the remedy worked, and *wasted* how many characters the model wrote in
-        vain if it failed.
+        A contradiction means that the model has probably changed. It takes at least 24 uses. *wasted* is how many
+        characters the model wrote in vain.
         """
         surprised = self._is_surprised()
         self.worked = self.worked * MEMORY + worked
@@ -180,7 +176,7 @@ class VerifierBeliefs(msgspec.Struct):
     def saw(self, uses: Iterable[RemedyUse]) -> None:
         """Add the *uses* of one run.
 
-        If recent uses of a remedy contradict the earlier ones, the earlier ones are forgotten. The other remedies then
+        If recent uses of a remedy contradict its earlier ones, the earlier ones are forgotten, and the other remedies
         keep little weight.
         """
         for use in uses:
@@ -196,7 +192,7 @@ class VerifierBeliefs(msgspec.Struct):
     def chance(self, rung: Rung, *, is_fresh: bool) -> float:
         """Return the estimated chance (0 to 1) that the remedy *rung* works.
 
-        With *is_fresh*, it is the first remedy at its place; otherwise another remedy has failed there.
+        With *is_fresh*, it is the first remedy at its place. Without, another remedy has failed there.
         """
         prior = PRIOR[rung] if rung == "repair" else min(PRIOR[rung] * self._ease(), 0.9)
         later = self.later.get(rung, RungBelief()).chance(prior)
@@ -204,10 +200,7 @@ class VerifierBeliefs(msgspec.Struct):
         return self.fresh.get(rung, RungBelief()).chance(max(later, prior / 2)) if is_fresh else later
 
     def _ease(self) -> float:
-        """Return how often remedies work for this model and verifier, divided by how often the prior expects.
-
-        If all remedies seldom work here, a remedy without uses is not expected to work more often than the others.
-        """
+        """Return how often remedies work for this model and verifier, divided by how often the prior expects."""
         worked = expected = WEIGHT / 2
         for beliefs in (self.fresh, self.later):
             for rung, belief in beliefs.items():
@@ -217,9 +210,9 @@ class VerifierBeliefs(msgspec.Struct):
         return worked / expected
 
     def cost(self, rung: Rung) -> float:
-        """Return an estimate of how many characters the model writes in vain, on average, when *rung* fails.
+        """Return an estimate, above 0, of how many characters the model writes in vain when *rung* fails.
 
-        Before there are observations, it is in the unit of :data:`COST`. It is always above 0.
+        Before there are observations, it is in the unit of :data:`COST`.
         """
         uses = [(COST[name], belief) for beliefs in (self.fresh, self.later) for name, belief in beliefs.items()]
         failed = sum(cost * belief.failed for cost, belief in uses)
@@ -232,9 +225,8 @@ class VerifierBeliefs(msgspec.Struct):
     def value(self, rung: Rung, *, is_fresh: bool) -> float:
         """Return the value of trying *rung*: the odds that it works, divided by the characters wasted if it fails.
 
-        *is_fresh* is that of :meth:`chance`. To try remedies in the order of falling values wastes the least text on
-        average, if they work independently. (Compare two neighbours: i goes before j if ``p_i / ((1 - p_i) c_i)`` is
-        larger.)
+        *is_fresh* is that of :meth:`chance`. Trying remedies in the order of falling values wastes the least text on
+        average, if they work independently.
         """
         chance = min(self.chance(rung, is_fresh=is_fresh), 1.0 - 1e-9)
         return chance / ((1.0 - chance) * self.cost(rung))
@@ -242,12 +234,10 @@ class VerifierBeliefs(msgspec.Struct):
     def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
         """Return the order in which a ladder should try *rungs*.
 
-        The best first remedy comes first. The others follow, ordered by how well they work after a failure. If *lead*
-        is given, it is tried instead of the best first remedy; a restart is tried directly after that remedy. A repair
-        comes before all of them if it is worth at least as much, because it is possible only where the verifier knows
-        the correct value. A restart is first only if *rungs* has no other remedy, because it removes the most text.
-        ``resample``, if it is in *rungs*, occurs twice in a row, or three times if that has proved worth more than the
-        next remedy that was used often enough to compare.
+        The best first remedy comes first, or *lead*, if given. (A *lead* of ``restart`` comes directly after the best
+        first remedy.) The others follow by their value after a failure. A repair precedes all of them if it is worth at
+        least as much as the best. A restart is first only if *rungs* has no other remedy. ``resample`` occurs twice in
+        a row, or three times if that has proved worth more than the next remedy.
         """
         rungs = tuple(dict.fromkeys(rungs))
         others: list[Rung] = [rung for rung in rungs if rung not in ("restart", "repair")]
@@ -321,13 +311,11 @@ class RemedyBeliefs:
 
     Several runs may share one object. With *path*, the learned counts are in a SQLite file that several processes
     share; without it, they are in memory. At most about the share *explore* of the runs uses another order than the
-    best one (see :meth:`order`), so that rarely used remedies are tried earlier; 0 switches this off. Equal seeds and
-    equal results, in the same order, give equal orders. Only counts are stored, by the names of models and verifiers,
-    and no text of runs.
+    best one, to learn about other remedies; 0 switches this off. No text of a run is stored.
 
-    The file is created if it is missing. A thread writes it, so that no run waits for it. :meth:`flush` waits for the
-    thread; leaving the ``with`` block, or :meth:`close`, ends it. Raises :class:`~interwhen.UsageError` for an
-    *explore* that is not from 0 to 0.5, and ``StoreError`` if the file cannot be read or created.
+    A thread writes the file. :meth:`flush` waits for the thread; leaving the ``with`` block, or :meth:`close`, ends it.
+    Raises :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file
+    cannot be read or created.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, explore: float = 0.1, seed: int = 0) -> None:
@@ -337,7 +325,7 @@ class RemedyBeliefs:
         self.seed = seed
         self._known: dict[_Key, VerifierBeliefs] = {}
         self._orders: dict[tuple[str, str, tuple[Rung, ...]], tuple[Rung, ...]] = {}
-        """Orders that were computed from the present beliefs. A change of the beliefs empties it."""
+        """Orders that were computed from the present beliefs."""
         self._lock = threading.Lock()
         self._path = None if path is None else os.fspath(path)
         self._work: queue.SimpleQueue[tuple[_Key, tuple[RemedyUse, ...], bool] | threading.Event | None] = (
@@ -361,9 +349,7 @@ class RemedyBeliefs:
         """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text.
 
         Usually it is the best order. For some runs, it is an order that tries another remedy earlier, to learn about
-        it. If runs follow one another, fewer than ``explore * n + 2`` of *n* runs get such an order; only runs
-        with a remedy are counted. The order stays the same until something is learned, so runs that begin at the same
-        time get the same order.
+        it. The order stays the same until something is learned, so runs that begin at the same time get the same order.
         """
         key = model, verifier, rungs
         with self._lock:
@@ -390,8 +376,8 @@ class RemedyBeliefs:
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
 
-        Remedies of other verifiers are ignored, and a run without a remedy is not counted. The file is written later,
-        by a thread. At most 1,024 pairs of a model and a verifier are learned; further pairs are ignored.
+        Remedies of other verifiers are ignored. The file is written later, by a thread. At most 1,024 pairs of a model
+        and a verifier are learned.
         """
         uses = uses_of(result)
         for verifier, order in orders.items():
@@ -432,10 +418,7 @@ class RemedyBeliefs:
             return {key: RunCounts(known.runs, known.explored, known.resets) for key, known in self._known.items()}
 
     def flush(self) -> None:
-        """Wait until everything that was learned is in the file. A failed write is only logged, and not repeated.
-
-        Without a file, this does nothing.
-        """
+        """Wait until everything that was learned is in the file, if there is one. A failed write is only logged."""
         if self._thread is not None:
             done = threading.Event()
             self._work.put(done)
@@ -477,10 +460,7 @@ class RemedyBeliefs:
 
 
 def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool) -> None:
-    """Add the *uses* of one run to *known*; *explored* tells whether it tried another order.
-
-    A run without a remedy says nothing, so it is not counted.
-    """
+    """Add the *uses* of one run, if any, to *known*; *explored* tells whether it tried another order."""
     if uses:
         known.runs += 1
         known.explored += explored
@@ -491,7 +471,7 @@ class _opened:  # noqa: N801  (a context manager, used like a function)
     """Opens the SQLite file at *path* for one transaction, and closes it at the end of the block.
 
     A missing file or table is created. An exception in the block rolls the transaction back. Raises
-    :class:`sqlite3.Error` if the file cannot be opened, or is locked for 5 seconds.
+    :class:`sqlite3.Error` if the file cannot be opened, or stays locked.
     """
 
     def __init__(self, path: str) -> None:

@@ -43,10 +43,9 @@ class _Sample:
 class SharedModel(ModelWrapper):
     """Wraps *model*: a repeated request gets the recorded text again, also with another ``max_tokens``.
 
-    It is for comparisons in which strategies draw the same samples from the same seeds. Each strategy gets the text
-    that it would get alone, if the model obeys seeds, and its tokens are counted as usual. ``borrowed`` is the
-    generation time that sharing saved, in seconds. The caller adds it to the clock, so that an attempt takes as long as
-    without sharing. Forks are not shared. Streams of equal requests must not run at the same time.
+    It is for comparisons in which strategies draw the same samples from the same seeds. Tokens are counted as without
+    sharing. ``borrowed`` is the generation time that sharing saved, in seconds, which the caller adds to the clock.
+    Forks are not shared. Streams of equal requests must not run at the same time.
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -58,12 +57,10 @@ class SharedModel(ModelWrapper):
         """The tokens that the model really generated in streams."""
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that replays the recorded text of an equal request.
+        """Open a stream that replays the recorded text of an equal request, and lets the model continue it if needed.
 
-        If there was no such request, the model writes the text, which is recorded. If *request* wants more text than
-        the record has, the model continues it, or writes it again from the start if the endpoint cannot continue a
-        text. Raises :class:`~interwhen.ModelError` if a request to the model fails. A request to continue a recorded
-        text is sent by ``receive`` of the stream, which then raises this error.
+        Without such a text, or if the endpoint cannot continue it, the model writes it from the start. Raises
+        :class:`~interwhen.ModelError` if a request to the model fails, and so does ``receive`` of the stream.
         """
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())
@@ -150,10 +147,7 @@ class _SharedStream:
             await self._stream.aclose()
 
     def _known(self) -> Sequence[Chunk]:
-        """Return the next recorded chunk, or the end of the stream if ``max_tokens`` is reached.
-
-        The time that its generation took is added to the saved time.
-        """
+        """Return the next recorded chunk, or the end of the stream if ``max_tokens`` is reached."""
         seconds, chunk = self._sample.chunks[self._next]
         if self._is_full() and chunk.tokens:
             return self._full()
@@ -198,20 +192,14 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return the key under which the answer to *request* is recorded: what determines the text.
-
-    That is the prompt, the pieces, and the sampling without ``max_tokens``.
-    """
+    """Return the key of the recording for *request*: prompt, pieces, and sampling without ``max_tokens``."""
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)
     return request.prompt, pieces, msgspec.json.encode(sampling).decode()
 
 
 def _of_prompt(usage: Usage | None) -> Usage | None:
-    """Return only the prompt counts of *usage*, because the generated tokens differ between the requests.
-
-    ``None`` if *usage* is ``None``.
-    """
+    """Return only the prompt counts of *usage*, because the generated tokens differ between the requests."""
     return None if usage is None else Usage(usage.prompt_tokens, usage.cached_tokens)
 
 

@@ -27,13 +27,12 @@ from interwhen.registry import MonitorSpec, load_monitor, load_monitors
 from interwhen.strategies._traces import Trace, go_on
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
-"""The status of an answer. ``verified``: the engine verified this text, and the ``scope`` of the outcome says whether
-that covers the answer; ``unverified``: there is an answer, and no certificate for its text; ``abstained``: the strategy
-gave up, or its text has no answer; ``failed``: the model failed."""
+"""The status of an answer. ``verified``: a certificate covers this text (see ``Outcome.scope``); ``unverified``: there
+is an answer, without a certificate for its text; ``abstained``: there is no answer; ``failed``: the model failed."""
 
 Reader: TypeAlias = Callable[[str], str | None]
-"""A function that takes the text of a trace and returns the answer in it; ``None`` if there is no answer. Answers are
-in a normal form, so that they can be compared."""
+"""A function that takes the text of a trace and returns the answer in it, in a form that can be compared; ``None`` if
+there is no answer."""
 
 Watching: TypeAlias = Callable[[bool], Iterable[MonitorSpec]]
 """A function that makes the monitors of one run. Its argument is True if they act, False if they only observe."""
@@ -50,16 +49,16 @@ class Question:
     read: Reader
     """Finds the answer in a text; ``None`` if there is no answer."""
     monitors: tuple[MonitorSpec, ...] | Watching = ()
-    """The monitors for steps, finished texts and runs. If a monitor keeps state of a trace, give a function that makes
-    new monitors for each run."""
+    """The monitors for steps, finished texts and runs. Monitors that keep state of a trace need a function, which makes
+    new ones for each run."""
     starts_in: Phase = "answer"
     """The phase of the first text of a trace, unless the model or the server marks another one."""
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
-        """Return the monitors for one run. If :attr:`monitors` is a function, it makes new ones.
+        """Return the monitors for one run. If *acting* is false, they only observe.
 
-        If *acting* is false, they only observe, and so never change the text. Raises :class:`~interwhen.PluginError` if
-        a monitor cannot be loaded, and :class:`~interwhen.UsageError` if two have the same name.
+        Raises :class:`~interwhen.PluginError` if a monitor cannot be loaded, and :class:`~interwhen.UsageError` if two
+        have the same name.
         """
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
@@ -81,10 +80,10 @@ def _named(spec: str) -> Monitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """What a strategy returns for one question: its best text, or the reason why it gives no answer."""
+    """What a strategy returns for one question: its text, or the reason why it gives none."""
 
     trace: Trace = field(default_factory=Trace)
-    """The trace with the answer. If the strategy gave up, the last trace that it had; perhaps an empty one."""
+    """The trace with the answer. If the strategy gave up, its last trace, which may be empty."""
     result: Result | None = None
     """The result of the engine for this text; ``None`` if the strategy has none."""
     gave_up: str = ""
@@ -110,17 +109,15 @@ class Strategy(Protocol):
     def meets_model(self) -> bool:
         """Whether the cost of this strategy depends on the time at which text arrives.
 
-        If so, it must not share text with other attempts. False for a strategy that reads each stream to its end, or to
-        a position that depends only on the text.
+        If so, it must not share text with other attempts.
         """
         ...
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer *question* with the resources of *context*. When these are used up, return the best answer so far.
 
-        The strategy must use only ``context.model``, ``context.judge``, and random numbers from ``context``. Then equal
-        seeds usually give equal solutions, if the model obeys seeds. It may raise :class:`~interwhen.ModelError`, and
-        :class:`~interwhen.UsageError` if it cannot work with this model.
+        Use only the model, the judge and the random numbers of *context*. May raise :class:`~interwhen.ModelError`, and
+        :class:`~interwhen.UsageError` if the strategy cannot work with this model.
         """
         ...
 
@@ -141,7 +138,7 @@ class CheckCounts(msgspec.Struct):
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
-        """Add the numbers of passed, refuted and open checks of *one* to these counts."""
+        """Add the counts of *one* to these counts."""
         self.passed += one.passed
         self.refuted += one.refuted
         self.open += one.open
@@ -169,11 +166,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The time of the attempt by its clock. In a comparison this includes the time that shared text saved."""
     checks: CheckCounts = msgspec.field(default_factory=CheckCounts)
     uncounted: int = 0
-    """The number of requests whose prompt the server did not count, for example because they were cut short. Their
-    prompts are not in ``ledger.prompt_tokens``, but estimated."""
+    """The number of requests whose prompt the server did not count. Their prompts are estimated, and not in
+    ``ledger.prompt_tokens``."""
     warm: int = 0
-    """The cached tokens of the first prompt that the server counted: earlier requests, such as those of other
-    strategies, left them in its cache."""
+    """The cached tokens of the first prompt that the server counted: earlier requests left them in its cache."""
     handed: bool = False
     """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.given``."""
     why: str = ""
@@ -197,7 +193,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyContext:
-    """The resources that a strategy may use on one question. It must use no others."""
+    """The resources that a strategy may use on one question."""
 
     model: BudgetedModel
     """Counts tokens: ``model.left`` is the rest of the budget."""
@@ -221,10 +217,7 @@ class StrategyContext:
         return replace(self.sampling, temperature=0.0, seed=self.seed)
 
     def sampled(self, number: int) -> Sampling:
-        """Return the settings for sample *number* (from 0), whose seed is that of the question plus *number*.
-
-        So requests with equal numbers and texts give equal samples, if the server obeys seeds.
-        """
+        """Return the settings for sample *number* (from 0), whose seed is that of the question plus *number*."""
         return replace(self.sampling, seed=self.seed + number)
 
     def affords(self, tokens: int) -> bool:
@@ -234,7 +227,7 @@ class StrategyContext:
     async def need_prefix(self, strategy: str) -> None:
         """Raise :class:`UsageError`, which names *strategy*, if the model cannot continue a partial text.
 
-        This may ask the server how the model continues.
+        It may send requests to the server.
         """
         if await self.model.resume_mode() == "turn":
             raise UsageError(
@@ -249,8 +242,8 @@ class StrategyContext:
         """Let the model write a trace for *question*, or continue *trace*, and return it.
 
         With *until*, stop after that text, unless only white space comes before it. ``sampling.max_tokens`` limits the
-        whole trace, including the tokens that *trace* already has; at least one more token is asked for. If the model
-        fails, or no token is left, :class:`~interwhen.ModelError` is raised.
+        whole trace, but at least one new token is asked for. Raises :class:`~interwhen.ModelError` if the model fails,
+        or no token is left.
         """
         begun = trace or Trace()
         most = sampling.max_tokens
@@ -260,8 +253,8 @@ class StrategyContext:
     async def sample(self, question: Question, number: int) -> Trace | None:
         """Draw the sample of *question* with the number *number* (from 0), and return it.
 
-        If the model fails, number 0 raises the :class:`~interwhen.ModelError`. Any later number returns ``None`` and
-        logs a warning, so that the earlier samples are not lost.
+        If the model fails, number 0 raises the :class:`~interwhen.ModelError`; a later number logs a warning and
+        returns ``None``.
         """
         try:
             return await self.write(question, self.sampled(number))
@@ -273,17 +266,17 @@ class StrategyContext:
             return None
 
     async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
-        """Let the model answer *prompt* with *sampling*, to its end or a token limit, and return the trace.
+        """Let the model answer *prompt* with *sampling*, and return the trace.
 
         Raises :class:`~interwhen.ModelError` if the model fails.
         """
         return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
-        """Let the monitors of *question* judge *trace*, count their checks, and return the judgement.
+        """Let the monitors of *question* judge *trace*, and add the counts of their checks to ``tally``.
 
-        With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out. Forks of the
-        monitors cost tokens of the budget.
+        With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out. Forks cost
+        tokens.
         """
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
@@ -307,15 +300,14 @@ class Judgement:
 
     @property
     def verified(self) -> bool:
-        """Whether the verifiers verified the text, including the answer itself and not only its steps."""
+        """Whether the answer itself is verified, and not only its steps."""
         return self.result.answer_verified
 
     @property
     def rank(self) -> tuple[bool, int, float]:
         """A sort key: the better a text, the larger the key.
 
-        It compares whether the answer is verified, then the number of violations (fewer is better), then
-        :attr:`share`.
+        It compares whether the answer is verified, then the number of violations, then :attr:`share`.
         """
         return self.verified, -self.refuted, self.share
 
@@ -326,9 +318,9 @@ class Judgement:
 
 
 def judgement(result: Result) -> Judgement:
-    """Return *result* as a judgement, with the counts of its checks. Checks of text that was cut away count, too.
+    """Return *result* as a judgement, with the counts of its checks and violations.
 
-    Refuted claims are counted by the violations of *result*.
+    Those of text that was cut away count, too.
     """
     passed = unclear = 0
     for check in result.checks:
@@ -343,8 +335,7 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    *workers* run the checks. With *partial*, the text is unfinished, but its last step is complete. Monitors with the
-    trigger ``Answer`` are then left out. Errors of checks and forks are part of the judgement. Raises
+    With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out. Raises
     :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitors cannot be loaded.
     """
     monitors = question.watchers(acting=False)
@@ -364,8 +355,8 @@ async def judge(
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
     """Return a sort key for a finished text: the better the text, the larger the key.
 
-    It compares whether the answer is verified, whether there is an answer, the number of violations (fewer is better),
-    and the share of passed checks, in this order. *found* is the judgement of *trace*.
+    It compares, in this order: whether the answer is verified, whether there is an answer, the number of violations,
+    and the share of passed checks. *found* is the judgement of *trace*.
     """
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share

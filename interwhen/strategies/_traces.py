@@ -40,10 +40,7 @@ class Trace:
 
     @property
     def said(self) -> str:
-        """The finished part of the text: the whole text if the model ended it, or only the complete lines if not.
-
-        Empty if the text is not ended and has no complete line.
-        """
+        """The whole text if the model ended it, or else only its complete lines."""
         text = self.text
         return text if self.ended else text[: text.rfind("\n") + 1]
 
@@ -60,7 +57,7 @@ class Trace:
     def write(self, text: str) -> Trace:
         """Return the trace with *text* appended and no finish reason, so that the model may continue it.
 
-        The strategy wrote *text*, so it counts no tokens; it gets the phase of the last chunk.
+        *text* counts no tokens, and gets the phase of the last chunk.
         """
         phase = self.chunks[-1].phase if self.chunks else "answer"
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
@@ -68,7 +65,7 @@ class Trace:
     def cut(self, length: int) -> Trace:
         """Return the first *length* characters of the trace, without a finish reason and without tool calls.
 
-        A chunk that is cut keeps its number of tokens. A *length* of 0 or less gives an empty trace.
+        A chunk that is cut keeps its number of tokens.
         """
         kept: list[Chunk] = []
         for chunk in self.chunks:
@@ -82,13 +79,11 @@ class Trace:
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
-    """Let *model* continue *trace* to its end, the text *until* or the token limit. Return the longer trace.
+    """Let *model* continue *trace*, an unfinished answer to *prompt*, and return the longer trace.
 
-    *trace* is an unfinished answer to *prompt*, and *sampling* has the options of the request. If the model writes
-    *until*, the trace ends with it and has no finish reason. An *until* that only white space precedes in the new text
-    does not count, and text that has arrived after it is dropped. *most* limits the new tokens (``None``:
-    the limit of *sampling*). If the stream ends without a finish reason, that of the trace is ``truncated``. Raises
-    :class:`~interwhen.ModelError` if the model fails.
+    If the model writes *until*, the trace ends there, without a finish reason. (An *until* with only white space before
+    it in the new text does not count.) *most* limits the new tokens (``None``: the limit of *sampling*). A stream that
+    ends without a finish reason gives ``truncated``. Raises :class:`~interwhen.ModelError` if the model fails.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
@@ -111,16 +106,15 @@ async def go_on(
 
 
 async def close(stream: Stream) -> None:
-    """Close *stream*, also while the caller is cancelled. After 5 seconds, return although it is not closed."""
+    """Close *stream*, also while the caller is cancelled, but wait at most 5 seconds."""
     with anyio.move_on_after(CLOSING_SECONDS, shield=True):
         await stream.aclose()
 
 
 def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
-    """Return the offset at which *until* ends, if the last chunk completed it; otherwise 0.
+    """Return the offset at which *until* ends, if the last chunk completed it in the new text; otherwise 0.
 
-    *begun* is the index of the first new chunk. Only new text counts, and *until* must come after new text other than
-    white space.
+    *begun* is the index of the first new chunk. *until* must come after new text other than white space.
     """
     size = len(until)
     last = chunks[-1].text

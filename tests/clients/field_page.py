@@ -21,6 +21,9 @@ Any other string, at any depth, is text that no monitor reads: `delta.refusal`, 
 stream, unknown names. Then the result is `unverified`, with a reason that names the field. A reader without a gate gets the
 field unchanged. Under `gate`, `gate_tools` or `final` its text is held back: the field is there, and empty.
 A server's own field `interwhen` is always dropped.
+
+Log-probabilities spell the tokens of a text. There, too, those of a token wait for its text, because some servers send them earlier
+(vLLM, while a stop sequence may begin), and those of tokens that are in no text, such as an end mark, are left out.
 """
 
 

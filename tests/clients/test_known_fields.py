@@ -356,7 +356,7 @@ def filtered(*events, holds=True):
     shown = []
     for event in events:
         if event == "again":
-            field_filter.begin()
+            field_filter.restart()
             continue
         raw = json.dumps(event).encode()
         shown.append(json.loads(field_filter.filtered(decode_event(raw), raw)))

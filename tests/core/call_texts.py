@@ -215,6 +215,31 @@ UNREADABLE = {
     "pythonic of a known tool": CallText("pythonic", "[get_weather(city=)]", OFFER),
     "react, no JSON": CallText("react", 'Action: get_weather\nAction Input: {"city": Paris}', REACT),
     "code with an error": CallText("code", "<code>\nget_weather(city=\n</code>", CODE),
+    "hermes, an argument twice": CallText(
+        "tagged", '<tool_call>{"name": "get_weather", "arguments": {"city": "A", "city": "B"}}</tool_call>'
+    ),
+    "hermes, the tool twice": CallText(
+        "tagged", '<tool_call>{"name": "get_weather", "n\\u0061me": "drop", "arguments": {}}</tool_call>'
+    ),
+    "hermes, a name twice in an inner object": CallText(
+        "tagged", '<tool_call>{"name": "f", "arguments": {"a": [{"b": 1, "b": 2}]}}</tool_call>'
+    ),
+    "hermes, an argument twice in a text": CallText(
+        "tagged", '<tool_call>{"name": "f", "arguments": "{\\"a\\": 1, \\"a\\": 2}"}</tool_call>'
+    ),
+    "glm, an argument twice": CallText(
+        "tagged",
+        "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n<arg_key>a</arg_key>\n<arg_value>2</arg_value>\n"
+        "</tool_call>",
+    ),
+    "qwen, an argument twice": CallText(
+        "tagged",
+        "<tool_call><function=f>\n<parameter=a>\n1\n</parameter>\n<parameter=a>\n2\n</parameter>\n</function></tool_call>",
+    ),
+    "mistral, an argument twice": CallText("mistral", '[TOOL_CALLS]get_weather{"city": "A", "city": "B"}'),
+    "json of a known tool, an argument twice": CallText(
+        "json", '{"name": "get_weather", "parameters": {"city": "A", "city": "B"}}', OFFER
+    ),
 }
 """Texts that look like a call and cannot be read."""
 

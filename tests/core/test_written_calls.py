@@ -203,3 +203,9 @@ def test_calls_with_json_follow_each_other():
 )
 def test_a_prompt_asks_for_actions_with_both_words(text, react):
     assert read_offer(text, {}).react is react
+
+
+def test_a_parameter_twice_in_an_invoke_block_is_a_problem():
+    given = '<invoke name="f"><parameter name="a">1</parameter><parameter name="a">2</parameter></invoke>'
+    written = read_written("invoke", given, NO_OFFER)
+    assert "the name 'a' twice" in written.problem

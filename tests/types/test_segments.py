@@ -1,7 +1,7 @@
 """A segment knows where its text is, and grounds a quotation that occurs once."""
 
 import pytest
-from interwhen import Segment, Span
+from interwhen import Segment, Span, ToolCall
 
 SEGMENT = Segment("one two one", Span(10, 21), "answer")
 
@@ -27,3 +27,22 @@ def test_only_what_stands_once_is_grounded(quote, span):
 
 def test_overlapping_occurrences_are_more_than_one():
     assert Segment("aaa", Span(0, 3), "answer").ground("aa") is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"answer": 4, "answer": 5}',
+        '{"answer": 4, "\\u0061nswer": 4}',
+        '{"a": [{"b": {"answer": 4, "answer": 5}}]}',
+    ],
+)
+def test_arguments_with_a_name_twice_are_refused(arguments):
+    """Some programs take the first value and others the last, so what was checked may not be what is used."""
+    with pytest.raises(ValueError, match="must have each name once, got the name 'answer' twice"):
+        ToolCall("", "f", arguments).values()
+
+
+def test_a_name_may_be_in_two_objects():
+    arguments = '{"a": {"x": 1}, "b": [{"x": 2}, {"x": 3.5}], "long": 1' + "0" * 18 + "}"
+    assert ToolCall("", "f", arguments).values()["b"] == [{"x": 2}, {"x": 3.5}]

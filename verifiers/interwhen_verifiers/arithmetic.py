@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice, zip_longest
+from itertools import islice, pairwise, zip_longest
 from typing import Literal, NamedTuple
 
 from interwhen import (
@@ -64,6 +64,8 @@ MAX_WINDOW = 2_000
 """An equation over several lines is read up to this length."""
 MAX_GAP = 60
 """The most characters between two lines of one equation."""
+MANY_FALSE = 3
+"""A line with this many false equations may be a riddle, in which the signs have another meaning."""
 _RELATION = re.compile(r"[=＝﹦≈≅≃<>≠≤≥≡→⇒⟹]|\\(?:approx|simeq|thickapprox|ne|l[et]|g[et]|equiv)")  # noqa: RUF001
 _CONTINUES = re.compile(r"[\s&$]*+(?:[=≈]|\\approx)")
 """The start of a line that continues the line before."""
@@ -87,6 +89,7 @@ _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that make others appear from right to left."""
 _GIVEN = "it stands in the prompt, too"
 _REJECTED = "the next line may reject it"
+_SEVERAL = "several equations of the line are false, as in a riddle"
 _TRIED = "the lines before may speak of a trial, or of a mistake"
 
 
@@ -311,9 +314,20 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
         announced = announcement(line.normalized.text)
     else:
         announced = None
+    if len(line.chains) >= MANY_FALSE and sum(map(_is_false, line.chains)) >= MANY_FALSE:
+        doubt = doubt or _SEVERAL
     for chain in line.chains:
         follows = announced is not None and chain.sides[0].start >= announced
         yield _equation(segment, chain, line.normalized.text, source, state, doubt or (_TRIED if follows else ""))
+
+
+def _is_false(chain: Chain) -> bool:
+    return any(
+        isinstance(
+            compare(left, right, relation=relation, doubt=chain.doubt, setting=PLAIN, rounding="shown-digits"), Differs
+        )
+        for relation, (left, right) in zip(chain.links, pairwise(chain.sides), strict=True)
+    )
 
 
 def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:

@@ -1,6 +1,6 @@
-"""Derives the numbers of statements a second time, by other words, and tells which of them come out the same.
+"""Derives the numbers of statements a second time, in other words, and tells which of them come out the same.
 
-This is weaker than a check: a model may make the same mistake twice. What agrees is served under its own heading.
+This is weaker than a check: a model may make the same mistake twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LAST = re.compile(rf"(?P<result>{_NUMBER})(?!.*\d)")
 _LINE = re.compile(r"\A\s{0,8}(?P<number>\d{1,3})\s?[.):]\s*(?P<rest>.*)\Z")
 _FOUND = re.compile(_NUMBER)
 _PART = re.compile(r"(?:[-\u2212]\s?|[/:.^])\Z")
-"""What makes a number behind it another one: -5, 3/4, 10:30."""
+"""Characters before a number that make it another one: -5, 3/4, 10:30."""
 
 _BLANKS = (
     "You read a text and fill in blanks. For each numbered sentence, calculate the number that belongs in the blank, "
@@ -42,7 +42,7 @@ _PHRASINGS = (
     (_SMUDGES, "These are the sentences:\n{blanks}\n\nThis is the text that they are about:\n{text}"),
     (_QUESTIONS, "{text}\n\nWhich number belongs in each place marked with a line?\n{blanks}"),
 )
-"""Different requests for the same numbers: what they ask for, and where the text stands. They go round."""
+"""Different requests for the same numbers, which are used in turn."""
 PHRASINGS = len(_PHRASINGS)
 
 
@@ -57,8 +57,8 @@ class Blank:
 def blank_of(said: str) -> Blank | None:
     """Return the statement *said* with a blank in place of its result, and the value of the result.
 
-    The result is that of its first equation, or else its last number. ``None`` if it has no number, or fewer than two
-    words remain. A whole equation is blanked, because its left side would give the result away.
+    The result is that of its first equation, which is blanked whole, or else its last number. ``None`` if the statement
+    does not fit.
     """
     match = _EQUATION.search(said) or _LAST.search(said)
     value = None if match is None else read_number(match["result"].rstrip(","))
@@ -71,7 +71,7 @@ def blank_of(said: str) -> Blank | None:
 def ask_to_derive(source: Sequence[str], blanks: Sequence[Blank], number: int) -> tuple[Message, ...]:
     """Return a chat prompt that asks the model to fill the *blanks* from the lines of *source*.
 
-    *number* is the number of the derivation, from 0; it selects one of three wordings in turn.
+    *number*, the number of the derivation from 0, selects the wording.
     """
     asked, form = _PHRASINGS[number % len(_PHRASINGS)]
     listed = "\n".join(f"{at}. {blank.text}" for at, blank in enumerate(blanks, 1))
@@ -81,9 +81,7 @@ def ask_to_derive(source: Sequence[str], blanks: Sequence[Blank], number: int) -
 def read_derived(reply: str) -> Mapping[int, Fraction]:
     """Return the number that *reply* gives for each blank, as a mapping from the number of the blank (from 1).
 
-    A line must begin with the number of a blank, and give its result: the only number after the last equals sign (or
-    after the number of the blank, without an equals sign). A blank is left out if one of its lines gives no such
-    result or has a question mark, or if two of them give different results.
+    A blank without one clear result, or with two different ones, is left out.
     """
     found: dict[int, Fraction] = {}
     unclear: set[int] = set()
@@ -106,10 +104,10 @@ def read_derived(reply: str) -> Mapping[int, Fraction]:
 def select_agreed(
     statements: Sequence[Statement], blanks: Sequence[Blank], derived: Sequence[Mapping[int, Fraction]], least: int
 ) -> list[tuple[Statement, int]]:
-    """Return those *statements* whose result occurs in at least *least* of the derivations *derived*.
+    """Return those *statements* whose result occurs in at least *least* of *derived*, with the number of times.
 
-    Each is returned with the number of derivations that gave its result. *blanks* has the blank of each statement, in
-    the same order. Each derivation maps the number of a blank (from 1) to a result.
+    *blanks* has the blank of each statement, in the same order. A derivation maps the number of a blank (from 1) to a
+    result.
     """
     found = []
     for at, (statement, blank) in enumerate(zip(statements, blanks, strict=True), 1):

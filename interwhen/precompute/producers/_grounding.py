@@ -1,10 +1,9 @@
 """Checks that a statement says only what its cited lines say, or what follows from them by a checked step.
 
-An equation that holds is no fact about the text: "45 * 4 * 15 = 2700 dollars" is right, whatever the text says about
-dollars. So each number of an equation must be a quantity of the cited lines, such as 45 dollars a day, and the units
-must work out: 45 dollars a day for 4 days are 180 dollars, and no sum of dollars and days means anything. A statement
-without an equation must be the beginning of a cited sentence. The rules are strict, and refuse many true statements: a
-statement that they do not understand counts as not grounded.
+An equation that holds is no fact about the text. So each number of an equation must be a quantity of the cited lines,
+such as 45 dollars a day, and the units must work out: 45 dollars a day for 4 days are 180 dollars. A statement without
+an equation must be the beginning of a cited sentence. The rules refuse many true statements: what they do not
+understand is not grounded.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _MARK = re.compile(r"(?:[-\u2212\u2013\u2011]|[+\u00b1~\u2248<>\u2264\u2265^#]\s
 """Signs right before a number that make it another number: a minus, the dash of a range, "about", "less than"."""
 _BEYOND = re.compile(r"(?:[-+*/\u2212\u00d7\u00f7^(=<>\u2264\u2265~\u00b1]\s*|[:.,])\Z")
 _BEYOND_END = re.compile(r"\s*[-+*/\u2212\u00d7\u00f7^:]")
-"""What must not stand before and after an equation: it belongs to a longer one."""
+"""Signs before and after an equation that make it a part of a longer one."""
 _SIGNS = {
     "$": "dollar",
     "\u20ac": "euro",
@@ -98,8 +97,7 @@ _TURNING = _set(
     "doubts doubted deny denies denied refuse refuses refused forget forgets forgot fail fails failed promise "
     "promises promised offer offers offered dream dreams dreamed owe owes owed"
 )
-"""Words that can turn the meaning of a sentence. A statement with one is not grounded, nor is a number from a sentence
-with one."""
+"""Words that can turn the meaning of a sentence."""
 _HEDGES = _set(
     "more less fewer than plus minus about almost nearly approximately around over under between least most maximum "
     "minimum up extra additional another other remaining left rest times twice double triple half third quarter "
@@ -126,7 +124,7 @@ _EVENTS = (
         "deliver serv catch caught scor wash build built"
     )
 )
-"""Stems of verbs for what can happen several times. What is said twice with another verb may be the same thing."""
+"""Stems of verbs for what can happen several times."""
 _CHANGES = _GAINS | _LOSSES | _set("steal stol stolen invest return donat burn rot fall fell borrow lend lent win won")
 """Stems of verbs after which a number may be another one."""
 _WHOLES = _set("total altogether together combined sum all both overall including hers theirs these those them with")
@@ -135,7 +133,7 @@ _OWNING = _set("has have had")
 _STATING = _OWNING | _set("there")
 """Words of a statement that say that something is there now."""
 _THERE = _STATING | _set("is are was were hold holds contain contains")
-"""Words of the lines that say so."""
+"""Words of the lines that say that something is there now."""
 _BEING = _set("is are was were be been being gets got")
 _OBJECTS = _set("her him them me us you it")
 _EACH = _set("each every per apiece")
@@ -167,7 +165,7 @@ _AFTER_UNIT = _FREE - {"of", "x", "minus"} | _set(
     "with without at to during about as long tall wide deep high old he she it they out away off back now today there "
     "here inside long"
 )
-"""Words that may follow a unit. Before any other word, what looks like a unit may be an adjective: "12 red apples"."""
+"""Words that may follow a unit. Before another word, what looks like a unit may be an adjective: "12 red apples"."""
 _HAS = _set(
     "cost costs weigh weighs has have holds hold contains contain is takes makes seats carries carry earns pays covers "
     "gives lays eats uses measures produces fits lasts needs moves pumps runs drives walks charges"
@@ -176,7 +174,7 @@ _HAS = _set(
 _LONGEST, _LOOKED_AT = 1000, 200
 """The longest beginning that is compared, and how much after a comma shows how the sentence goes on, in characters."""
 _OUTSIDE = 10**6
-"""The place of the first sentence of a cited line that is not in the text: an earlier fact. It has no neighbours."""
+"""The place of the first sentence of a cited line that is not in the text: an earlier fact."""
 _MOST_READINGS = 3000
 """How many combinations of readings of the numbers are tried."""
 
@@ -210,18 +208,13 @@ _Unit: TypeAlias = frozenset[tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
-    """A part of a sentence of a cited line, with the names, times and other words in it.
-
-    *place* is the number of its sentence in the text. *residue* has the stems of the words that are no name, time, unit
-    or common word; they say what is done. *is_plain* tells whether its numbers are plain amounts (see
-    :func:`_is_plain`).
-    """
+    """A part of a sentence of a cited line, with the names, times and other words in it."""
 
     place: int
     """The number of its sentence in the text, from 0; from 1,000,000 if the line is not in the text."""
     words: tuple[_Word, ...]
     names: frozenset[str]
-    """The stems of the names in it, or in the clause before it if this one has only a number and what it counts."""
+    """The stems of the names in it, or in the clause before it if this clause has only a number and what it counts."""
     has_pronoun: bool
     has_person: bool
     """Whether it has a pronoun for one person, such as "he" or "her"."""
@@ -237,7 +230,7 @@ class _Clause:
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    """A number in the cited lines, with one possible reading of its unit. *place* is its clause and its index there."""
+    """A number in the cited lines, with one possible reading of its unit."""
 
     place: tuple[int, int]
     """The number of the clause, and of the word in it, both from 0."""
@@ -249,8 +242,7 @@ class _Quantity:
 def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
     """Return why the lines *cited* do not show that the statement *said* is true; an empty string if they do.
 
-    The parameter *text* has all lines of the text: a "she" in a cited line may mean a person who is named in another
-    line.
+    *text* has all lines of the text, to which a pronoun in a cited line may refer.
     """
     words = tuple(_words(said, marked=False))
     turning = next((word.text for word in words if word.lower in _TURNING | {"than", "more", "less", "fewer"}), "")
@@ -274,8 +266,7 @@ def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
 def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
     """Return why *words* are not the beginning of a sentence in *cited*; an empty string if they are.
 
-    The beginning must extend to the end of a clause and have a number. Sentences with a word that can turn their
-    meaning, such as "not", are skipped.
+    The beginning must extend to the end of a clause and have a number.
     """
     given = [_key(word) for word in words]
     if not any(word.value is not None for word in words):
@@ -297,10 +288,7 @@ def _key(word: _Word) -> tuple[Fraction | None, str]:
 
 
 def _ends(sentence: str) -> Iterator[int]:
-    """Yield where a statement may end that repeats the beginning of *sentence*: before a clause that goes on otherwise.
-
-    What "and" or a comma separates may be the rest of the same amount or list: "2 hours and 30 minutes".
-    """
+    """Yield the indexes at which a statement may end that repeats the beginning of *sentence*."""
     for match in _CLAUSE_END.finditer(sentence):
         rest = tuple(_words(re.sub(r"\A\s*and\b", "", sentence[match.end() : match.end() + _LOOKED_AT])))
         goes_on = _continues(rest) or _adds_another(match[0], rest)
@@ -327,10 +315,7 @@ def _continues(words: Sequence[_Word]) -> bool:
 
 
 class _EquationCheck:
-    """Compares a statement (its *words*, and the one *equation* in it) with the lines that it cites.
-
-    *text* has all lines of the text, which are searched for names.
-    """
+    """Compares a statement (its *words*, and the one *equation* in it) with the lines that it cites."""
 
     def __init__(
         self, words: Sequence[_Word], equation: re.Match[str], cited: Sequence[str], text: Sequence[str]
@@ -358,8 +343,7 @@ class _EquationCheck:
     def lack(self) -> str:
         """Return why the cited lines do not show the statement; an empty string if they do.
 
-        Each number on the left of the equation is looked up in the lines. If it can be several quantities, the
-        combinations are tried until one fits; more than 3,000 combinations are a reason, too.
+        A number that can be several quantities is tried with each, in at most 3,000 combinations.
         """
         if self._left is None or self._result is None or self._left.value != self._result:
             return "it has an equals sign without an equation that holds"
@@ -386,11 +370,7 @@ class _EquationCheck:
         return why
 
     def _lack_of(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
-        """Return why the equation does not follow from the lines if its numbers are the quantities *chosen*.
-
-        The parameter *outside* has the words of the statement outside the equation. An empty string means that it
-        follows.
-        """
+        """Return why the equation with the quantities *chosen* does not follow from the lines; empty if it does."""
         assert self._left is not None
         if len({each.place for each in chosen}) < len(chosen):
             return "one number of the lines stands twice in the equation"
@@ -409,10 +389,7 @@ class _EquationCheck:
         )
 
     def _is_of_each(self, word: _Word, unit: _Unit, chosen: Sequence[_Quantity]) -> bool:
-        """Return whether *word* makes the statement one about each of something of which the result is the total.
-
-        For example, "A pen costs 3 * 5 = 15 dollars." *unit* is that of the result, *chosen* has its quantities.
-        """
+        """Return whether *word* makes the statement say a total of each thing: "A pen costs 3 * 5 = 15 dollars"."""
         at = self._words.index(word)
         after = self._words[at + 1].stem if at + 1 < len(self._words) else ""
         if word.lower in _EACH:
@@ -424,10 +401,7 @@ class _EquationCheck:
         return is_single and any((word.stem, -1) in each.unit for each in chosen)
 
     def _lack_of_unit(self, unit: _Unit, chosen: Sequence[_Quantity]) -> str:
-        """Return why the statement does not give its result the computed unit *unit*; an empty string if it does.
-
-        *chosen* has the quantities of the equation.
-        """
+        """Return why the statement does not give its result the computed unit *unit*; an empty string if it does."""
         at = next(at for at, word in enumerate(self._words) if word.start == self._equation.start("result"))
         above = {stem for stem, power in unit if power == 1}
         below = {stem for stem, power in unit if power == -1}
@@ -449,10 +423,7 @@ class _EquationCheck:
         return ""
 
     def _lack_of_sense(self, terms: Sequence[_Term]) -> str:
-        """Return why it may be wrong to add or multiply the *terms*; an empty string if it is right.
-
-        For example, they belong to different persons, or one amount may be counted twice.
-        """
+        """Return why it may be wrong to add or multiply the *terms*; an empty string if it is right."""
         if lack := next(filter(None, map(self._lack_of_product, terms)), ""):
             return lack
         if len(terms) > 1 and any(each.clause.place >= _OUTSIDE for term in terms for each, _ in term.factors):
@@ -465,7 +436,7 @@ class _EquationCheck:
         )
 
     def _lack_of_change(self, terms: Sequence[_Term]) -> str:
-        """Return why what was got or lost may not be all that changed; an empty string if it is, or if nothing was."""
+        """Return why something else may have changed the amounts of *terms*; an empty string if nothing did."""
         doing = [term.residue & self._stems & (_GAINS | _LOSSES) for term in terms]
         if any(each != doing[0] for each in doing):
             return "the verb of one of its terms is not that of the result"
@@ -501,8 +472,7 @@ class _EquationCheck:
     def _lack_of_pair(self, first: _Term, term: _Term) -> str:
         """Return why it may be wrong to add *term* to the *first* term, or subtract it; an empty string if it is right.
 
-        To be added, both must be said with the same words, apart from words of the statement and verbs such as "get";
-        to be subtracted, the second must be said to be lost.
+        To be subtracted, *term* must be said to be lost; to be added, both must be said in similar words.
         """
         own, other = first.residue, term.residue
         differ = own ^ other
@@ -531,11 +501,7 @@ class _EquationCheck:
         return "its second number may be of somebody else, or of an earlier time" if change.has_object else ""
 
     def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
-        """Return a reason if a word in *outside* is in none of the clauses of the quantities *chosen*, else empty.
-
-        *outside* has the words of the statement outside the equation. Small words such as "the" are allowed. A name or
-        pronoun that may mean another person is a reason, too.
-        """
+        """Return why the words in *outside* may say more than the clauses of *chosen*; empty if they do not."""
         used = {each.clause for each in chosen}
         stems = frozenset(word.stem for clause in used for word in clause.words)
         names = frozenset(name for clause in used for name in clause.names)
@@ -558,11 +524,7 @@ class _EquationCheck:
         return next(filter(None, (self._lack_of_subject(each, outside) for each in chosen)), "")
 
     def _lack_of_subject(self, each: _Quantity, outside: Sequence[_Word]) -> str:
-        """Return a reason if *outside* says of one what a line says of another: "Ann" for "the father of Ann".
-
-        The words of a clause before one that the statement uses must be in the statement, too, and names must have the
-        same order.
-        """
+        """Return a reason if *outside* says of one what a line says of another: "Ann" for "the father of Ann"."""
         said = [word.stem for word in outside]
         before = each.clause.words[: each.place[1]]
         told = [
@@ -644,10 +606,7 @@ class _Sum:
     """The operator before each operand: ``+``, ``-``, ``*`` or ``/``."""
 
     def divided(self, chosen: Sequence[_Quantity]) -> list[_Term]:
-        """Divide the sum into its terms: ``+`` and ``-`` begin a term, ``*`` and ``/`` add a factor to the last one.
-
-        *chosen* has the quantity of each operand.
-        """
+        """Divide the sum into its terms: ``+`` and ``-`` begin a term, ``*`` and ``/`` add a factor to the last one."""
         terms: list[_Term] = []
         for operator, each in zip(self.operators, chosen, strict=True):
             if operator in "+-":
@@ -678,7 +637,7 @@ def _read_sum(left: str) -> _Sum | None:
 
 
 def _are_neighbours(one: _Term, other: _Term) -> bool:
-    """Tell whether two terms name the same times, and their clauses are in one sentence or in consecutive sentences."""
+    """Return whether two terms name the same times and stand in one sentence or in consecutive sentences."""
     places = sorted({each.clause.place for term in (one, other) for each, _ in term.factors})
     return one.times == other.times and all(after - before <= 1 for before, after in itertools.pairwise(places))
 
@@ -736,7 +695,7 @@ def _sentences(line: str) -> Iterator[str]:
 def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
     """Divide *line* into clauses, and yield them. Its first sentence has the number *place* in the text.
 
-    *small* has the stems of words that also occur in lower case. Such words are not taken as names.
+    Words whose stems are in *small* are not taken as names.
     """
     for number, sentence in enumerate(_sentences(line), place):
         parts: list[tuple[_Word, ...]] = []
@@ -763,10 +722,7 @@ def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
 
 
 def _is_list(before: Sequence[_Word], joint: str, after: Sequence[_Word]) -> bool:
-    """Return whether a number may belong to all of a list, as in "Ann and Ben have 30 apples and pears".
-
-    *joint* is what stands between the two parts of a sentence.
-    """
+    """Return whether a number may belong to all of a list, as in "Ann and Ben have 30 apples and pears"."""
     counts = [any(word.value is not None for word in words) for words in (before, after)]
     if joint == "and" and not counts[0] and counts[1]:
         return True
@@ -794,8 +750,7 @@ def _with_heritage(
     """Yield the clauses of one sentence, whose words are divided into *parts*.
 
     If a clause has only a number and the thing that it counts, the names and the verb of the previous clause apply to
-    it. *small* has the stems of words that also occur in lower case, *place* is the number of the sentence, and
-    *is_plain* is false if no number of the sentence is a plain amount.
+    it.
     """
     before: _Clause | None = None
     for words in parts:
@@ -818,10 +773,7 @@ def _with_heritage(
 
 
 def _is_plain(words: Sequence[_Word]) -> bool:
-    """Return whether all numbers of a clause are plain amounts.
-
-    Plain amounts are not compared and not rounded, and each counts a different thing.
-    """
+    """Return whether all numbers of a clause are plain amounts: not compared, not rounded, and of different things."""
     if any(word.lower in _HEDGES or word.stem in _HEDGES or word.text in _SHORT | {"%"} for word in words):
         return False
     units = [word.stem for at in range(len(words)) for _, word in _unit_words(words, at)]
@@ -857,10 +809,7 @@ def _quantities(clauses: Sequence[_Clause]) -> Iterator[_Quantity]:
 
 
 def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
-    """Yield the possible units of the number at index *at* of *words*.
-
-    A unit maps word stems to powers: "dollars a day" is ``dollar`` to the power 1 and ``day`` to the power -1.
-    """
+    """Yield the possible units of the number at index *at* of *words*."""
     if not _is_amount(words, at):
         return
     for end, unit in _unit_words(words, at):
@@ -898,8 +847,7 @@ def _is_amount(words: Sequence[_Word], at: int) -> bool:
 def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
     """Yield the index after the amount whose number is at index *at*, and the word that says what is counted.
 
-    It is the word after the number, or a sign such as "$" before it. In "12 red apples" and in "2 pairs of shoes" it is
-    not clear, and nothing is yielded.
+    Nothing is yielded if that is not clear, as in "12 red apples" and "2 pairs of shoes".
     """
     if words[at].value is None:
         return
@@ -920,10 +868,7 @@ def _touches(words: Sequence[_Word], at: int) -> bool:
 
 
 def _rate_after(words: Sequence[_Word], at: int) -> str | None:
-    """If "a", "per" or "each" begins at index *at*, as in "dollars a day", return the stem of the thing after it.
-
-    Otherwise return ``None``.
-    """
+    """Return the stem of "day" for "a day", "per day" and the like at index *at*; ``None`` for other words."""
     rest = [word.lower for word in words[at : at + 3]]
     if len(rest) >= 2 and rest[0] in ("a", "an", "per", "each", "every"):
         return words[at + 1].stem
@@ -937,10 +882,7 @@ def _is_each(words: Sequence[_Word], at: int) -> bool:
 
 
 def _counted_before(words: Sequence[_Word], at: int) -> str:
-    """Return what the number before index *at* counts, as a stem; an empty string if that is not clear.
-
-    For the number 8 in "5 folders for 8 dollars each", it is "folder".
-    """
+    """Return what the number before index *at* counts, as a stem; an empty string if that is not clear."""
     for index in range(at - 1, -1, -1):
         if words[index].value is not None:
             return next((word.stem for _, word in _unit_words(words, index)), "")
@@ -948,10 +890,7 @@ def _counted_before(words: Sequence[_Word], at: int) -> str:
 
 
 def _leading_each(words: Sequence[_Word]) -> str | None:
-    """Return the stem of the thing of which a clause speaks one by one: "lamp" for "Each lamp has 3 bulbs".
-
-    Return ``None`` for any other clause.
-    """
+    """Return the stem of "lamp" for a clause such as "Each lamp has 3 bulbs"; ``None`` for any other clause."""
     if len(words) < 4 or words[0].lower not in ("each", "every", "a", "an", "one") or words[2].lower not in _HAS:
         return None
     if words[0].lower == "one" and words[2].lower in _OWNING:
@@ -964,10 +903,7 @@ def _has_each(words: Sequence[_Word]) -> bool:
 
 
 def _ends_amount(word: _Word) -> bool:
-    """Return whether *word*, which follows a number, cannot say what this number counts.
-
-    For example, a sign such as "$" belongs to the next number.
-    """
+    """Return whether *word*, which follows a number, cannot say what this number counts."""
     return (
         word.value is not None
         or word.lower in _FREE | _PRONOUNS | {"apiece"}

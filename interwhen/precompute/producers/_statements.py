@@ -15,7 +15,7 @@ from interwhen._types.models import Completion, Message, Sampling
 from interwhen.precompute._producer import StepContext
 
 LONGEST = 240
-"""The longest statement that is read, in characters. The text comes from a model, so it needs a limit."""
+"""The longest statement that is read, in characters."""
 _QUOTED = 1000
 """The number of characters of an unreadable reply that are sent back to the model."""
 _ASK = (
@@ -71,10 +71,7 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
-    """Return *facts* and the sentences of *source*, each with a label by which a statement can cite it.
-
-    A sentence does not extend over the end of a line.
-    """
+    """Return *facts* and the sentences of *source*, each with a label by which a statement can cite it."""
     found = (sentence for line in source.splitlines() if line.strip() for sentence in _sentences(line.strip()))
     return Numbered(tuple(found), tuple(facts))
 
@@ -90,10 +87,7 @@ def _sentences(line: str) -> Iterator[str]:
 
 
 def ask_for(given: Numbered, limit: int) -> tuple[Message, ...]:
-    """Return a chat prompt that asks for at most *limit* statements.
-
-    It has the task, an example, and the lines of *given* with their labels.
-    """
+    """Return a chat prompt that asks for at most *limit* statements about the lines of *given*."""
     source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
     facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
     known = f"\n\nKnown:\n{facts}" if facts else ""
@@ -146,9 +140,9 @@ def _example_statements() -> Iterator[_ExampleStatement]:
 
 
 def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
-    """Parse *reply*, JSON in the form that :func:`ask_structured` requires, and return its statements.
+    """Return the statements in *reply*, JSON as :func:`ask_structured` requires it; ``None`` if it is not such JSON.
 
-    The rules of :func:`read_statements` decide which are returned. ``None`` if *reply* is not such JSON.
+    The rules of :func:`read_statements` decide which are returned.
     """
     try:
         found = msgspec.json.decode(reply, type=_StructuredReply).statements
@@ -167,9 +161,8 @@ def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:
 def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that cite lines of *given*, and no other lines.
 
-    A statement that repeats a line of *given* or an earlier statement is left out. A line of *reply* may cite in square
-    or round brackets, or at its start before a colon: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``. List marks and
-    Markdown emphasis are removed. Other lines of *reply*, and statements of more than 240 characters, are ignored.
+    A line of *reply* may cite in square or round brackets, or at its start before a colon: ``[S1 S2]``, ``(S1, S2)``,
+    ``S1 and S2: ...``. Repeated statements, those of more than 240 characters, and other lines are left out.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []
@@ -207,7 +200,7 @@ def plain(text: str) -> str:
 
 
 def is_plain_text(text: str) -> bool:
-    """Tell whether *text* has no control characters, and nothing that looks like a token of a chat template."""
+    """Return whether *text* has no control characters, and nothing that looks like a token of a chat template."""
     return not _NOTES.search(text) and not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text)
 
 

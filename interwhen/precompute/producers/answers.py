@@ -47,10 +47,10 @@ _AGAIN = (
     "First pick out the numbers of the text that matter.",
     "Take care what exactly is asked.",
 )
-"""Added to the question when its answer is derived again, so that the derivations differ. They go round."""
+"""Added to the question when its answer is derived again, in turn, so that the derivations differ."""
 _ANSWER = re.compile(r"\A\W{0,4}answer\W{0,3}:\s*", re.IGNORECASE)
 _NUMBERS = re.compile(r"(?:(?<![\w)])[-\u2212])?+\d[\d,]*+(?:[.:/^]\d++)*+(?:e[-+]?\d++)?+")
-"""Numbers with what makes them others: -5, 3/4, 10:30, 5e3."""
+"""Numbers with the signs that belong to them: -5, 3/4, 10:30, 5e3."""
 _LONGEST = 400
 _LEAST_ROOM = 200
 _START = 160
@@ -65,10 +65,7 @@ class Anticipated(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``answers``: the question, its probability (0 to 1), and the keys to find it.
-
-    The first *reasoning* characters of the item's text are the reasoning.
-    """
+    """The data of an item of kind ``answers``: the question, its probability (0 to 1), and the keys to find it."""
 
     question: str
     predictability: float
@@ -89,13 +86,11 @@ class _AnswerParams(msgspec.Struct, frozen=True):
 
 
 class AnswerProducer:
-    """Prepares answers to *questions*, and to *anticipate* further questions that the model considers most likely.
+    """Prepares answers to given, noted and anticipated questions.
 
-    It also prepares answers to the *seen* questions that readers will most likely ask again. An answer has at most
-    *max_tokens* tokens, and is stored with its reasoning. It is accepted only if the monitors passed each line, and a
-    monitor that knows the task judged the answer itself (scope ``answer``). With *derivations*, the result alone is
-    also accepted if no monitor refuted it and *agreeing* further derivations give it; its basis is then ``agreed``.
-    Raises :class:`~interwhen.UsageError` for numbers out of range, and if *questions* is a single text.
+    An answer is accepted if the monitors passed each line, and a monitor that knows the task judged the answer itself
+    (scope ``answer``). With *derivations*, the result alone may be accepted on the basis ``agreed``. The parameters are
+    explained at :func:`answers`; :class:`~interwhen.UsageError` is raised for invalid ones.
     """
 
     name = "answers"
@@ -137,8 +132,7 @@ class AnswerProducer:
     def plan(self, context: Context) -> Iterable[Step]:
         """Plan one step for each given question, and for the likeliest of those that readers asked.
 
-        The more likely a question is, the more urgent is its step. With *anticipate*, plan a step in which the model
-        guesses further questions, and one to answer each of them.
+        With *anticipate*, plan a step in which the model guesses further questions, and one to answer each of them.
         """
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
@@ -170,9 +164,8 @@ class AnswerProducer:
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Let the model list likely questions, or answer one question, as the parameters of *step* say.
 
-        An answer that is not finished within the token limit, or that the run abstains from, gives :class:`Nothing`. So
-        does a reply without questions, or with fewer than the step needs. Raises :class:`ModelError` if the model
-        fails, or if even a short part of the text exceeds its context window.
+        An answer that is not finished within the token limit, or that the run abstains from, gives :class:`Nothing`.
+        Raises :class:`ModelError` if the model fails, or if even a short part of the text exceeds its context window.
         """
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
@@ -198,7 +191,6 @@ class AnswerProducer:
 async def _shrinking(room: int, attempt: Callable[[int], Awaitable[Proposal | Nothing]]) -> Proposal | Nothing:
     """Return the result of *attempt* with *room* characters of text. If they exceed the window, try with half of them.
 
-    Some models need more tokens for a text than :func:`characters_in` assumes: the tiny model has one for a character.
     Raises :class:`ContextOverflow` if even fewer than 200 characters are too many.
     """
     while True:
@@ -225,10 +217,10 @@ def answers(
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
     those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
 
-    If no monitor has judged or refuted an answer, the model derives it again, at most *derivations* times, with another
-    hint after the question (there are three). If *agreeing* of these derivations give the result of the answer, this
-    result is put before its question under the heading "Derived twice, not checked", which is the same for every
-    *agreeing*. Raises :class:`~interwhen.UsageError` for numbers out of range, and if *questions* is a single text.
+    If no monitor has judged or refuted an answer, the model derives it again, at most *derivations* times, with a hint
+    after the question. If *agreeing* of these derivations give the result of the answer, this result is put before its
+    question under the heading "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of
+    range, and if *questions* is a single text.
     """
     return AnswerProducer(
         questions=questions,
@@ -241,10 +233,7 @@ def answers(
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
-    """Return each question of *log* once, most frequent first, with the estimated probability that it is asked again.
-
-    This is its relative frequency, with one added to each count, so that some probability is left for unseen questions.
-    """
+    """Return each question of *log* once, most frequent first, with the estimated probability that it comes again."""
     first: dict[Digest, str] = {}
     for question in log:
         first.setdefault(asked(question), question)
@@ -261,14 +250,13 @@ def compose(text: str, question: str) -> str:
 def asked(prompt: str) -> Digest:
     """Return a digest of *prompt*, the key under which its answer is found.
 
-    Only differences in white space and in the Unicode form of equal characters are ignored. Case, punctuation and
-    similar characters can change the question ("a" and "A", "5" and "5!", "x²" and "x2").
+    Differences in white space and in the Unicode form of equal characters are ignored; case and punctuation are not.
     """
     return digest(" ".join(unicodedata.normalize("NFC", prompt).split()))
 
 
 def answer_of(item: Item) -> Answered:
-    """Return the decoded data of *item*, an answer that an :class:`AnswerProducer` made.
+    """Return the decoded data of *item*, an answer.
 
     Raises :class:`msgspec.MsgspecError` if the data has another form.
     """
@@ -281,10 +269,7 @@ def _answered(data: bytes) -> Answered:
 
 
 async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces* for a prompt with *question*.
-
-    If it exceeds *room* characters, only the passages that fit the question are returned, or its start if none does.
-    """
+    """Return the text of *pieces*, or at most *room* characters of it that fit *question*."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
@@ -293,10 +278,7 @@ async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) ->
 
 
 def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces*. If it exceeds *room* characters, return only parts of it, at most *room* characters.
-
-    The parts are the first 160 characters of evenly chosen pieces.
-    """
+    """Return the text of *pieces*, or if it exceeds *room* characters, the beginnings of evenly chosen pieces."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
@@ -339,10 +321,7 @@ async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context
 
 
 async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
-    """Return whether the monitors have left the answer in *text* open: neither refuted it nor judged the answer.
-
-    *text* is a continuation of *prompt*.
-    """
+    """Return whether the monitors neither refute *text*, a continuation of *prompt*, nor judge the answer in it."""
     judged = await context.judge(text, prompt)
     return not isinstance(judged, Rejected) and not (isinstance(judged, Accepted) and judged.proof.scope == "answer")
 
@@ -350,11 +329,7 @@ async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
 async def _agreed(
     answer: str, prompt: str, kept: Answered, params: _AnswerParams, context: StepContext
 ) -> Proposal | None:
-    """Derive the result of *answer* again. If enough derivations give this result, propose it; else return ``None``.
-
-    *kept* has the question and the keys for the data of the item. The model gets *prompt* with one of three hints after
-    it, in turn. The result is ``None`` also if *answer* has no result, or one that is long or no plain text.
-    """
+    """Derive the result of *answer* again, and propose it if enough derivations agree; ``None`` if not."""
     result = _result_of(answer)
     said = _ANSWER.sub("", _last_line(answer)) if _ANSWER.match(_last_line(answer)) else result
     if not result or not said or len(said) > LONGEST or not is_plain_text(said):
@@ -380,11 +355,7 @@ async def _agreed(
 
 
 def _result_of(text: str) -> str:
-    """Return the result of *text*, which two derivations must have in common.
-
-    It is the answer if this is a number, otherwise the last number in the last line, or else the answer in words; empty
-    if there is none.
-    """
+    """Return the result of *text*, which two derivations must have in common; empty if there is none."""
     answer = read_answer(text) or ""
     numbers = _NUMBERS.findall(_last_line(text)) if read_number(answer) is None else ()
     return normal(numbers[-1].rstrip(",")) if numbers else answer

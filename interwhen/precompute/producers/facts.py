@@ -43,8 +43,9 @@ __all__ = [
 Link = Literal["none", "chain"]
 """``chain``: a piece builds on the facts of the piece before it; ``none``: pieces are independent."""
 Grounding = Literal["text", "monitors"]
-"""``text``: the lines that a statement cites must show it: each number is a quantity of them, and the units work out.
-``monitors``: only the monitors compare the statement with the cited lines."""
+"""``text``: fixed rules compare a statement with the lines that it cites, and then the monitors judge it. ``monitors``:
+only the monitors compare.
+"""
 _NUMBERS = re.compile(r"\d+")
 _QUOTED = 120
 _SHORTEST = 200
@@ -54,20 +55,17 @@ _REFUSALS = (400, 404, 415, 422, 501)
 
 
 class Notes(msgspec.Struct, frozen=True):
-    """The result of one pass over one piece: the data of an item of kind ``facts``.
-
-    *pays* tells whether the pass found enough facts for its tokens. *doubtful* has statements to derive again.
-    """
+    """The result of one pass over one piece: the data of an item of kind ``facts``."""
 
     facts: tuple[Statement, ...]
     pays: bool
     """Whether the pass found enough facts for its tokens (``min_gain``). If not, no further pass follows."""
     doubtful: tuple[Statement, ...] = ()
-    """Statements that are not shown by the lines that they cite, and that no monitor refuted."""
+    """Statements to derive again: their lines do not show them, and no monitor refuted them."""
 
 
 class _FactParams(msgspec.Struct, frozen=True):
-    """The parameters of one pass over one piece: its number, and those options of :func:`facts` that it needs."""
+    """The parameters of one pass over one piece."""
 
     number: int
     """The number of the pass, from 1; 0 is the step that derives doubtful statements again."""
@@ -83,10 +81,8 @@ class _FactParams(msgspec.Struct, frozen=True):
 class FactProducer:
     """Derives facts in several passes (consolidation). Each pass starts from a piece and the facts accepted so far.
 
-    The model proposes statements. Each must cite its premises, and the monitors judge it as a continuation of only
-    these. With the grounding ``text``, its words and numbers are also compared with the premises. A statement that does
-    not pass is no fact, and no later pass builds on it. The parameters are explained at :func:`facts`;
-    :class:`~interwhen.UsageError` is raised for invalid ones.
+    The model proposes statements with their premises, and each is judged as a continuation of these premises. The
+    parameters are explained at :func:`facts`; :class:`~interwhen.UsageError` is raised for invalid ones.
     """
 
     name = "facts"
@@ -167,10 +163,9 @@ class FactProducer:
         return msgspec.json.encode(_FactParams(number, *settings, structured=self._structured))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Do the pass over the piece that *step* names, and propose the statements that the monitors passed.
+        """Do the pass over the piece that *step* names, and propose the statements that passed.
 
-        If the previous pass found too few facts, or if no statement can be read or passes, propose nothing. If only
-        doubtful statements were found, propose them as a guess. A step for doubtful statements derives these again
+        If only doubtful statements were found, they are a guess. A step for doubtful statements derives these again
         instead. Raises :class:`ContextOverflow` if even a small part of the piece is too long.
         """
         params = msgspec.json.decode(step.params, type=_FactParams)
@@ -222,20 +217,18 @@ def facts(
 
     *limit* is the largest number of statements of a pass, and *max_tokens* limits its reply. Passes over a piece end
     after one with fewer than *min_gain* accepted facts per 1,000 generated tokens. With ``link="chain"`` a piece builds
-    on the facts of the one before it, so a text that is too long for the context window is processed piece by piece.
+    on the facts of the one before it.
 
-    *grounding* selects how a statement is compared with the lines that it cites. By default, each number, name and word
-    (small words apart) must be in these lines or follow by an equation. With ``monitors``, only the monitors compare.
-    Choose this only if one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic``
-    does not ensure this.
+    *grounding* selects how a statement is compared with the lines that it cites: by default by fixed rules, and then by
+    the monitors. Choose ``monitors`` only if a monitor passes a statement only when it follows from the prompt; the
+    monitor ``arithmetic`` does not ensure this.
 
-    *derivations* tells how often the model derives the result of a statement again if its lines do not show it and no
-    monitor refuted it. The model does not see the result, and the questions differ in their words. If at least
-    *agreeing* derivations give the result of the statement, it is served under the heading "Derived twice, not
-    checked", which is the same for every *agreeing*.
+    *derivations* tells how often the model derives the result of a statement again, in other words, if its lines do not
+    show it and no monitor refuted it. If at least *agreeing* derivations give this result, the statement is served
+    under the heading "Derived twice, not checked".
 
-    With *structured*, the model must reply with JSON that follows a schema. If the endpoint refuses the schema or
-    violates it, the model is asked for lines of text instead. Raises :class:`~interwhen.UsageError` for invalid values.
+    With *structured*, the model must reply with JSON that follows a schema, if the endpoint supports this. Raises
+    :class:`~interwhen.UsageError` for invalid values.
     """
     return FactProducer(
         limit=limit,
@@ -268,11 +261,9 @@ def _notes(data: bytes) -> Notes:
 async def _propose_fitting(
     context: StepContext, text: str, known: Sequence[str], params: _FactParams
 ) -> tuple[int, list[Statement], str]:
-    """Ask the model for statements about *text* as :func:`_propose` does.
+    """Ask the model for statements about *text* as :func:`_propose` does; about parts if *text* is too long.
 
-    If it exceeds the context window, ask about parts. *known* are the facts that statements may cite. Return the number
-    of generated tokens, the statements, and the last reply. Raises :class:`ContextOverflow` if a part of fewer than 200
-    characters is too long.
+    Raises :class:`ContextOverflow` if a part of fewer than 200 characters is too long.
     """
     try:
         return await _propose(context, numbered(text, known), params)
@@ -286,12 +277,10 @@ async def _propose_fitting(
 
 
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
-    """Ask the model of *context* for statements about *given*, and ask once more if it replies without statements.
+    """Ask the model for statements about *given*, and ask once more if it replies without statements.
 
-    There is no second request if the first reply is empty. If *params* requires JSON, a request for JSON comes before
-    these two. If its reply is such JSON, its statements are returned, even if there are none; if not, or if the
-    endpoint refuses JSON, the other requests follow. *params* also limits the number of statements and the tokens of a
-    reply. Return the generated tokens of all requests, the statements, and the text of the last reply.
+    If *params* requires JSON, JSON is requested first. Return the generated tokens of all requests, the statements, and
+    the text of the last reply.
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
@@ -316,12 +305,10 @@ _UNSTRUCTURED: set[str] = set()
 async def _propose_structured(
     context: StepContext, given: Numbered, params: _FactParams
 ) -> tuple[int, list[Statement] | None, str] | None:
-    """Ask the model for statements about *given* in JSON.
+    """Ask the model for statements about *given* in JSON; return the generated tokens, the statements, and the reply.
 
-    Return the number of generated tokens, the statements, and the reply. The statements are ``None`` if the reply is
-    not such JSON. The result is ``None`` if the endpoint refuses the JSON schema, or the adapter accepts no chat. A
-    model whose endpoint refuses the schema, or whose complete reply violates it, is not asked for JSON again in this
-    process.
+    The statements are ``None`` if the reply is not such JSON. The result is ``None`` if the endpoint refuses the
+    schema, or the adapter accepts no chat.
     """
     prompt, wanted = ask_structured(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0, extra=wanted)
@@ -345,10 +332,7 @@ async def _lacks(
 ) -> dict[Statement, str]:
     """Return for each statement in *proposed* why its cited lines do not show it; an empty string if they do.
 
-    Models forget to cite lines. They also build on statements of the same reply, which cannot be cited yet. So with the
-    grounding ``text``, a statement that its lines do not show is tried again. Then it cites more: each line and each
-    accepted statement with a numeral that also occurs in it. If that succeeds, the statement with all these lines is
-    in the result, in place of the first one.
+    With the grounding ``text``, a statement that fails may be replaced by one that cites more lines.
     """
     lacks: dict[Statement, str] = {}
     accepted: list[str] = []
@@ -367,11 +351,7 @@ async def _lacks(
 
 
 async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:
-    """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is.
-
-    With the *grounding* ``text``, its words and numbers are compared with these lines first. Then the monitors judge it
-    as a continuation of these lines.
-    """
+    """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is."""
     if grounding == "text" and (lack := lack_of(found.said, found.cited, given.source)):
         return lack
     judged = await context.judge(found.said, _premises([found]))
@@ -379,11 +359,7 @@ async def _lack(found: Statement, given: Numbered, context: StepContext, groundi
 
 
 async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tuple[Statement, ...]:
-    """Return the statements in *lacks* that are worth deriving again.
-
-    They have a number, they are not shown by their lines, and no monitor refuted them. *lacks* maps each statement to
-    why its lines do not show it.
-    """
+    """Return the statements in *lacks* that are worth deriving again: with a number, not shown, and not refuted."""
     found = []
     for statement, why in lacks.items():
         if why and blank_of(statement.said) is not None:
@@ -394,11 +370,7 @@ async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tup
 
 
 async def _agree(step: Step, context: StepContext, params: _FactParams) -> Proposal | Nothing:
-    """Let the model derive the doubtful statements of the premises of *step* again.
-
-    Propose the statements whose result came out the same in at least ``params.agreeing`` derivations; if there are
-    none, propose nothing.
-    """
+    """Let the model derive the doubtful statements of the premises of *step* again, and propose those that agree."""
     source = numbered(context.read(step.reads[0]), ()).source
     notes = [notes_of(item) for item in context.premises()]
     known = {plain(fact.said) for each in notes for fact in each.facts}

@@ -29,10 +29,7 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The prompt tokens that the server counted when the prefix was last sent, and how many came from its cache.
-
-    This is the data of an item of kind ``prefixes``.
-    """
+    """The data of an item of kind ``prefixes``: the server's token counts when the prefix was last sent."""
 
     tokens: int
     """The tokens of the prompt."""
@@ -50,8 +47,7 @@ class _PrefixParams(msgspec.Struct, frozen=True):
 class PrefixProducer:
     """Sends the context to the server as the start of a prompt, once more if it was not cached yet.
 
-    An item shows that the server *had* the prefix in its cache. The server may evict it later. The counters of a run
-    can show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again. The
+    An item shows that the server *had* the prefix in its cache, which may evict it later (:func:`redo_if_cold`). The
     parameters are explained at :func:`prefixes`; :class:`UsageError` is raised for invalid ones.
     """
 
@@ -104,19 +100,17 @@ def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
 
     *as_* tells where the context stands in prompts: with ``text``, it begins a plain prompt; with ``system`` or
     ``user``, it is the first message, with this role. A prefix counts as cached if at least *share* of its tokens come
-    from the cache. The default is below 1 because servers cache only whole blocks of tokens. Raises
-    :class:`UsageError` for another *as_*, and unless *share* is above 0 and at most 1.
+    from the cache; servers cache only whole blocks. Raises :class:`UsageError` for another *as_*, and unless *share* is
+    above 0 and at most 1.
     """
     return PrefixProducer(as_=as_, share=share)
 
 
 def cold(item: Item, result: Result) -> bool | None:
-    """Return whether the server has evicted the prefix of *item* from its cache.
+    """Return whether the server has evicted the prefix of *item* from its cache; ``None`` if that is not known.
 
     *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if a smaller share of its
-    tokens came from the cache than the producer requires (:attr:`Warmed.share`). The result is ``None`` if the counters
-    do not show it: the run did not make exactly one request, or the server counted less than half of the prefix as
-    prompt tokens.
+    tokens came from the cache than :attr:`Warmed.share`.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)
@@ -128,8 +122,7 @@ def cold(item: Item, result: Result) -> bool | None:
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
     """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
 
-    If there are any, the context gets a new generation and is opened again, and the idle worker sends them again. The
-    result is empty if there are none, or if no items of *context* are ready.
+    If there are any, the context is opened again, and the idle worker sends them again.
     """
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]

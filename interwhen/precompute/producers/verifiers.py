@@ -1,7 +1,6 @@
 """Prepared verifiers: runs the ``prepare`` of monitors in advance and stores the results for runs on the same task.
 
-Such a result is a solved puzzle, a parsed policy or a search table. (Z3 problems that stay warm within a process are in
-:mod:`interwhen.toolkit.solving`.)
+Such a result is a solved puzzle, a parsed policy or a search table.
 """
 
 from __future__ import annotations
@@ -66,10 +65,7 @@ _PLAIN = frozenset(
 
 
 class Unsafe(UsageError):
-    """Raised if a value cannot be pickled or read, or has types that are not allowed.
-
-    Allowed are plain types and the records of the package that made the value.
-    """
+    """Raised if a value cannot be pickled or read, or has types other than plain ones and records of its package."""
 
 
 def dump(value: Any, package: str) -> bytes:
@@ -130,11 +126,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _member(kind: object, name: str) -> enum.Enum:
-    """Return the member *name* of the enumeration *kind*.
-
-    It replaces ``getattr`` in a pickle, so that nothing else is read. Raises :class:`Unsafe` if *kind* is no
-    enumeration or has no such member.
-    """
+    """Return the member *name* of the enumeration *kind*, in place of ``getattr``; raise :class:`Unsafe` if not."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
         return kind.__members__[name]
     raise Unsafe(
@@ -173,8 +165,8 @@ class _VerifierParams(msgspec.Struct, frozen=True):
 class VerifierProducer:
     """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*.
 
-    Monitors without ``prepare`` are left out, and those whose options cannot be compared are logged and left out.
-    Raises :class:`UsageError` if *questions* is a single text, or if a monitor cannot be loaded.
+    Monitors without ``prepare``, and those whose options cannot be compared, are left out. Raises :class:`UsageError`
+    if *questions* is a single text, or if a monitor cannot be loaded.
     """
 
     name = "verifiers"
@@ -260,9 +252,8 @@ def made_by(monitor: Monitor) -> str:
 def with_prepared(monitors: Iterable[MonitorSpec], context: ContextRef) -> tuple[Monitor, ...]:
     """Return *monitors* for runs with *context* that use stored results of ``prepare``.
 
-    A result is used only for exactly the same task; without one, or if it cannot be read safely, ``prepare`` runs as
-    usual. The whole text of the prompt identifies a task, so a run with injected facts in its prompt cannot use a
-    stored result. Raises :class:`UsageError` if a monitor cannot be loaded.
+    A result is used only for exactly the same text of the prompt; without one, ``prepare`` runs as usual. Raises
+    :class:`UsageError` if a monitor cannot be loaded.
     """
     return tuple(
         monitor if monitor.prepare is None else replace(monitor, prepare=_looking_first(monitor, context))
@@ -290,7 +281,7 @@ def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Aw
 
 
 def prepared_in(item: Item) -> PreparedFor | None:
-    """Return the decoded data of *item*; ``None`` if another producer than :class:`VerifierProducer` made the item."""
+    """Return the decoded data of *item*; ``None`` if another producer than :class:`VerifierProducer` made it."""
     return (
         msgspec.msgpack.decode(item.payload.data, type=PreparedFor)
         if item.key.producer == VerifierProducer.name

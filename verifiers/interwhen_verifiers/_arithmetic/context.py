@@ -10,6 +10,7 @@ from interwhen_verifiers._arithmetic.parser import doubt_of_unit
 from interwhen_verifiers._arithmetic.tokens import Token
 from interwhen_verifiers._arithmetic.vocabulary import (
     ADVERBS,
+    ANSWERING,
     CASTING_DOUBT,
     COMING,
     CONDITIONAL,
@@ -23,6 +24,7 @@ from interwhen_verifiers._arithmetic.vocabulary import (
     NEGATING,
     NOT_UNITS,
     OPERATING,
+    OTHERS,
     REFERRING,
     REJECTED,
     RELATING,
@@ -31,6 +33,7 @@ from interwhen_verifiers._arithmetic.vocabulary import (
     ROUNDING,
     TOTALS,
     VERBS,
+    WANTING,
     stem,
 )
 
@@ -62,7 +65,8 @@ _TELLING = (
     | INEXACT
     | _QUOTES
     | CONDITIONAL
-    | {"should", "no", "?", "expected"}
+    | ANSWERING
+    | {"should", "no", "?", "expected", "that", "say", "require", "requires", "must", "but"}
 )
 
 
@@ -119,17 +123,41 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
         return "it may be denied"
     if "expected" in sentence and "got" in sentence:
         return "it may be what was found in place of what was expected"
-    if not CONDITIONAL.isdisjoint(_words(tokens, reach.sentence_start, reach.sentence_start + 1)):
+    is_unmet = not CONDITIONAL.isdisjoint(_words(tokens, reach.sentence_start, reach.sentence_start + 1))
+    if is_unmet or _is_wanted(tokens, first, last):
         return "it may be a condition that is not met"
-    if not REPORTING.isdisjoint(reach.clause) or "should" in _words(tokens, last, max(last + 2, reach.clause_end)):
+    if _is_reported(reach.clause) or "should" in _words(tokens, last, max(last + 2, reach.clause_end)):
         return "it may not be asserted"
     marked = len(ahead) > 1 and ahead[0].text in _BEFORE_NO and ahead[1].text == "no"
-    corrected = marked or "no" in {token.text for token in tokens[last - 1 : last + 1]}
+    corrected = marked or _is_corrected(ahead) or "no" in {token.text for token in tokens[last - 1 : last + 1]}
     if corrected or not RETRACTING.isdisjoint(following) or not REJECTED.isdisjoint(following):
         return "it may be taken back in what follows"
     if not _QUOTES.isdisjoint(_words(tokens, max(0, first - REACH), first)) and not _QUOTES.isdisjoint(following):
         return "it is quoted"
     return "" if FOREIGN.isdisjoint(sentence) else "the words around it are not English"
+
+
+def _is_reported(clause: set[str]) -> bool:
+    """Tell whether *clause*, a set of words, may tell what other people say or do."""
+    return not REPORTING.isdisjoint(clause) or not (OTHERS.isdisjoint(clause) or ANSWERING.isdisjoint(clause))
+
+
+def _is_wanted(tokens: list[Token], first: int, last: int) -> bool:
+    """Tell whether the words beside ``tokens[first:last]`` demand it, as in ``such that`` and ``… must hold``."""
+    before = [text for _, text, _, _ in tokens[max(0, first - 2) : first]]
+    end = [text for _, text, _, _ in tokens[last - 2 : last + 1]]  # its last two words may be read as a unit
+    return tuple(before) in WANTING or before[-1:] in (["require"], ["requires"]) or "must" in end
+
+
+def _is_corrected(ahead: list[Token]) -> bool:
+    """Tell whether the text *ahead* says "but it is", or "but that gives", and another value."""
+    words = [text for _, text, _, _ in ahead[:6]]
+    if "but" not in words[:2]:
+        return False
+    at = words.index("but")
+    return words[at + 1 : at + 2] in (["it"], ["it's"], ["that"], ["that's"], ["this"], ["we"]) and any(
+        token.kind == "num" for token in ahead[at + 2 : at + 4]
+    )
 
 
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:

@@ -25,12 +25,18 @@ from interwhen_verifiers._arithmetic.nodes import (
     value_of,
 )
 from interwhen_verifiers._arithmetic.parser import Side
+from interwhen_verifiers._arithmetic.readings import GROUPINGS, REREADINGS, accounted
 from interwhen_verifiers._arithmetic.setting import Setting, in_setting
-from interwhen_verifiers._arithmetic.vocabulary import FAMILY, SCALE_OF
+from interwhen_verifiers._arithmetic.vocabulary import FAMILY, PREFIXED, SCALE_OF
 
 Rounding: TypeAlias = Literal["shown-digits", "exact"]
 
-CONVERSIONS = frozenset((7, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 365, 1000, 3600, 5280, 10**6))
+CONVERSIONS = frozenset(
+    (
+        *(7, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 365, 1000, 3600, 5280, 10**6),
+        *(1024, 1440, 8760, 10_080, 86_400, 604_800, 1024**2, 10**9, 1024**3),
+    )
+)
 """Factors between units. Beside units, two values that differ by such a factor may be a conversion, not a mistake."""
 FLOATING = 10**9
 """A relative difference of at most one part in ``FLOATING`` may come from binary floating point."""
@@ -208,7 +214,7 @@ def _units(left: Side, right: Side, value: Value, other: Value) -> str:
     for unit in named | result | ({"$"} if left.currency or right.currency else set()):
         if unit in FAMILY:
             families.setdefault(FAMILY[unit], set()).add(unit)
-    if any(len(members) > 1 for members in families.values()):
+    if any(len(members) > 1 for members in families.values()) or (not named and not PREFIXED.isdisjoint(result)):
         return "units may have been converted"
     measured = bool(families) or _percents(left, right)
     return "units may have been converted" if measured and _factor(value, other, in_family=bool(families)) else ""
@@ -258,6 +264,8 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
     if whole or _names_share(left.node, right.node) or _names_share(right.node, left.node):
         return "a share of something may be described"
+    if _is_date(left.node) or _is_date(right.node):
+        return "a date may be meant"
     if _is_range(left.node) or (right.units and not left.units and _counts_range(left.node, other)):
         return "a range may be described"
     if _is_thousandfold(value, other) and any(n.places == 3 for side in (left, right) for n in numbers(side.node)):
@@ -278,8 +286,9 @@ def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
 
     *value* and *other* are the values of *left* and *right* in the usual reading.
     """
-    for reread, why in _REREADINGS:
-        if value_of(reread(left)) == other or value_of(reread(right)) == value:
+    for reread, why in REREADINGS:
+        reading, another = value_of(reread(left)), value_of(reread(right))
+        if reading == other or another == value or reading == another is not None:
             return why
     for renumber, why in _RENUMBERINGS:
         if value_of(renumber(left)) == value_of(renumber(right)) is not None:
@@ -313,6 +322,29 @@ def _is_range(node: Node) -> bool:
         return False
     low, high = node.left, node.right
     return isinstance(low, Number) and isinstance(high, Number) and low.end + 1 == high.start and low.value < high.value
+
+
+def _is_date(node: Node) -> bool:
+    """Tell whether *node* holds a date such as ``1/2/2024`` or ``31-12-1999``, or a number of two parts and a year."""
+    for operation in _operations(node):
+        match operation:
+            case Binary(
+                operator="/" | "-" as sign,
+                left=Binary(operator=other, right=Number() as month) as before,
+                right=Number() as year,
+            ) if sign == other:
+                day = _last(before.left)
+                is_glued = day is not None and day.end + 1 == month.start and month.end + 1 == year.start
+                if is_glued and len(month.text) <= 2 and year.text.isdigit() and 1000 <= year.value < 3000:
+                    return True
+    return False
+
+
+def _last(node: Node) -> Number | None:
+    """Return the last number of *node*, if *node* does not end with a bracket."""
+    while isinstance(node, Binary):
+        node = node.right
+    return node if isinstance(node, Number) else None
 
 
 def _counts_range(node: Node, count: Value) -> bool:
@@ -396,70 +428,12 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
     )
 
 
-def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
-    """Return a function that reads ``a / b * c`` as ``a / (b * c)``, or ``a / b / c`` as ``a / (b / c)``.
-
-    *operator* is the second operator of the expression. Authors who write ``a / b/c`` mean ``a / (b / c)``.
-    """
-    sign = operator.strip("*")
-
-    def change(node: Number | Binary) -> Node:
-        if isinstance(node, Binary) and node.operator == operator:
-            match node.left:
-                case Binary(operator="/") as division:
-                    return division._replace(right=Binary(operator, sign, division.right, node.right))
-        return node
-
-    return lambda node: mapped(node, change)
-
-
-def _bitwise(node: Node) -> Node:
-    """Return *node* with each ``a ^ b`` of integers replaced by its value as exclusive or, as in programs."""
-
-    def change(node: Number | Binary) -> Node:
-        if isinstance(node, Number):
-            return node
-        left, right = bare(node.left), bare(node.right)
-        if node.operator == "^" and left and right and isinstance(left.value, int) and isinstance(right.value, int):
-            return left._replace(value=left.value ^ right.value)
-        return node
-
-    return mapped(node, change)
-
-
-def _unlabelled(node: Node) -> Node:
-    """Return *node* without a first number that may be a label, as in ``Player 2 - 5 * 3 = 15``.
-
-    A single number is not left, because ``4 - 2 = 2`` is an equation.
-    """
-    rest = _without_label(node)
-    return node if bare(rest) else rest
-
-
-def _without_label(node: Node) -> Node:
-    if not isinstance(node, Binary) or node.operator not in {"+", "-"}:
-        return node
-    label = node.left
-    if not isinstance(label, Number):
-        return node._replace(left=_without_label(label))
-    is_spaced = next(numbers(node.right)).start > label.end + 1
-    return node.right if node.operator == "-" and is_spaced and not label.places else node
-
-
-_REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
-    (_regrouped("*"), "a product after a division can be read in two ways"),
-    (_regrouped("/"), "a division after a division can be read in two ways"),
-    (_bitwise, "the sign for powers may be exclusive or"),
-    (_unlabelled, "the first number may be a label"),
-)
-
-
 def unambiguous(node: Node) -> bool:
     """Tell whether *node* has a value that all usual readings share, and is no sum of a percentage and a number."""
     value = value_of(node)
     return (
         value is not None
-        and all(value_of(reread(node)) == value for reread, _ in _REREADINGS[:2])
+        and all(value_of(reread(node)) == value for reread, _ in GROUPINGS)
         and not _adds_percentage(node)
     )
 
@@ -478,6 +452,8 @@ def is_value(side: Side, value: Value) -> bool | None:
     if number and number.places and not number.percent and _is_cut(value, stated, number.places):
         return True
     if side.doubt or number is None or number.percent or number.loose:
+        return None
+    if value_of(accounted(side.node)) == value:
         return None
     if number.places == 3 and stated * 1000 == value:
         return None  # a point may separate thousands

@@ -36,6 +36,8 @@ class Group(NamedTuple):
     """A bracketed expression, or a LaTeX fraction or the percentage of a bracket, which are read as if in brackets."""
 
     inner: Node
+    opening: str = ""
+    """The opening bracket; empty for a LaTeX fraction and a percentage."""
 
 
 class Negative(NamedTuple):

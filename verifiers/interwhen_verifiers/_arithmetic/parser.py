@@ -321,7 +321,7 @@ class Parser:
         if closing is None or closing.kind != "close" or _OPENING[closing.text] != token.text:
             raise Refused
         self.index += 1
-        return Group(inner)
+        return Group(inner, token.text)
 
     def _fraction(self) -> Node:
         self.index += 1

@@ -10,7 +10,8 @@ from interwhen_verifiers._arithmetic.vocabulary import NEGATING, REJECTED, RETRA
 
 _HEADINGS = words_of(
     "try trying attempt guess suppose assume imagine trial student pupil claim claims wrote wrong incorrect mistake "
-    "mistakes error errors erroneous flawed fake conjecture hypothesis statement statements choices options"
+    "mistakes error errors erroneous flawed fake conjecture hypothesis statement statements choices options riddle "
+    "riddles puzzle puzzles misconception misconceptions joke goal target"
 )
 """Words of a heading before trials, or before the work of other people."""
 _TRIAL = re.compile(r"\W*(?:let's |let us |now |next,? )?(?:try|trying|suppose|assume|guess|attempt)\b", re.IGNORECASE)
@@ -21,7 +22,8 @@ _TRIAL_SENTENCE = re.compile(
 
 _LABEL = re.compile(
     r"\W{0,4}(?:(?:option |choice |answer )?(?:\([A-Ha-h]\)|[A-H]\s?[).:]|[a-h]\))(?:\*\*)?:?"
-    r"|(?:option|choice|attempt|trial) [0-9]{1,2}:|(?:old|before|original|was|expected|actual|not):"
+    r"|(?:option|choice|attempt|trial) [0-9]{1,2}:|(?:replace|change|correct|fix)\b"
+    r"|(?:old|before|original|was|expected|actual|not|goal|target|given|want):"
     r"|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
     re.IGNORECASE,
 )

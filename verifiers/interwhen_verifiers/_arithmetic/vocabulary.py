@@ -126,7 +126,7 @@ SCALES: Final = words_of(
     f"{_MONTHS} "
     "dozen dozens score hundred hundreds thousand thousands million millions billion billions "
     "trillion k ten tens ones pair pairs "
-    "couple half quarter quarters third thirds fifth fifths eighth eighths tenth tenths percent gross ton tons "
+    "couple half halves quarter quarters third thirds fifth fifths eighth eighths tenth tenths percent gross ton tons "
     "mod modulo remainder r am pm o'clock squared cubed factorial"
 )
 """Words that may change the value of the number before them: ``3 dozen``."""
@@ -211,6 +211,17 @@ FAMILY: Final = {stem(word): family for family, words in _FAMILIES.items() for w
 A unit in two families (``ounce``) has the last one.
 """
 
+PREFIXED: Final = frozenset(
+    map(
+        stem,
+        words_of(
+            "kb mb gb tb kib mib gib tib khz mhz ghz kw mw gw kwh mwh kj mj gj kpa mpa kbps mbps gbps mp megapixel "
+            "megapixels kilobyte kilobytes megabyte megabytes gigabyte gigabytes"
+        ),
+    )
+)
+"""The stems of units with a prefix, to which a result in the plain unit is often converted: ``8 * 125 = 1 kB``."""
+
 UNIT_SUFFIXES: Final = words_of(
     "mm cm km kms ft yd mi mg kg kgs oz lb lbs ml tbsp tbs tsp sec secs min mins hr hrs mph kmh"
 )
@@ -221,7 +232,8 @@ CASTING_DOUBT: Final = words_of(
     "wrong incorrect incorrectly mistake mistaken mistakenly false untrue invalid contradiction contradicts impossible "
     "mod modulo modulus binary octal hexadecimal hex base suppose supposing assume assuming pretend imagine "
     "inconsistent absurd contradictory unsolvable carry carrying carries borrow borrowing xor bitwise "
-    "hypothetically oops typo error erroneous erroneously clock"
+    "hypothetically oops typo error erroneous erroneously clock slip "
+    "slogan orwell orwell's synergy proverb joke jokes saturating overflow overflows unsigned semiring"
 )
 """Words in the sentence of an equation which mean that the text may not assert the equation."""
 
@@ -231,9 +243,21 @@ NEGATING: Final = words_of("not never cannot can't isn't doesn't don't won't wou
 REPORTING: Final = words_of(
     "if whether unless instead rather claims claimed says said wrote writes written answered thought think thinks "
     "believes believed states stated argues argued try trying tried attempt guess guessed would could might "
-    "earlier previously"
+    "earlier previously insist insists insisted tempting student's students' pupil's pupils' user's "
+    "reads displays outputs prints calculator"
 )
 """Words in the clause of an equation which mean that the text may not assert it: ``he says 2 + 2 = 5``."""
+
+OTHERS: Final = words_of("students pupils children kids people beginners learners many some")
+"""People whose mistakes a text tells, where a word of :data:`ANSWERING` says what they do."""
+
+ANSWERING: Final = words_of("write answer put compute calculate assume get")
+"""What people of :data:`OTHERS` do in general: ``many pupils write 1/2 + 1/3 = 2/5``."""
+
+WANTING: Final = frozenset(
+    (("so", "that"), ("such", "that"), ("be", "that"), ("let's", "say"), ("say", "that"), ("to", "say"))
+)
+"""Two words directly before an equation that is a condition or an assumption."""
 
 CONDITIONAL: Final = words_of("had were say")
 """Words at the start of a sentence that may begin a condition that is not met: ``Were 3 + 3 = 7 true, ...``."""

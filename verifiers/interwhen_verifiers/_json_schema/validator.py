@@ -169,6 +169,12 @@ class Judge:
     """
 
     def __init__(self, schema: Any, allowed: tuple[str, ...] = ()) -> None:
+        try:
+            self._prepare(schema, allowed)
+        except RecursionError as error:
+            raise _too_deep(schema) from error
+
+    def _prepare(self, schema: Any, allowed: tuple[str, ...]) -> None:
         kind = validator_for(schema, default=jsonschema.Draft202012Validator)
         try:
             # No formats are checked: the format "regex" would compile patterns by re.
@@ -179,7 +185,7 @@ class Judge:
                 f"json_schema: schema must be a valid JSON Schema, got an error at {error.json_path}: "
                 f"{error.message:.300}; correct it"
             ) from error
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(
                 f"json_schema: schema must have JSON values only, got {schema!r:.100}: {error}; correct it"
             ) from error
@@ -399,17 +405,33 @@ def read_schema(schema: Any) -> Any:
     """Return a schema given as a mapping, a Boolean or JSON text. Raises :class:`UsageError` for anything else."""
     if isinstance(schema, str):
         try:
-            schema = json.loads(schema)
+            schema = json.loads(schema, object_pairs_hook=_once)
+        except _DoubleKeyError as error:
+            raise UsageError(
+                f"json_schema: schema must have each key once in an object, got '{error}' twice; remove one"
+            ) from error
         except (ValueError, RecursionError) as error:
             raise UsageError(
                 f"json_schema: schema must be valid JSON where it is a text, got an error: {error}; "
                 "correct it, or give the path of a file that ends in .json"
             ) from error
     if isinstance(schema, Mapping):
-        return _plain(schema)
+        try:
+            return _plain(schema)
+        except RecursionError as error:
+            raise _too_deep(schema) from error
     if isinstance(schema, bool):
         return schema
     raise UsageError(f"json_schema: schema must be a mapping, a Boolean or JSON text, got {schema!r:.100}")
+
+
+def _too_deep(schema: Any) -> UsageError:
+    """Return the error for *schema*, which contains itself or is nested so deeply that Python cannot follow it."""
+    names = ", ".join(map(repr, list(schema)[:5])) if isinstance(schema, Mapping) else repr(schema)
+    return UsageError(
+        f"json_schema: schema must be a finite tree of moderate depth, got one with {names:.100} that contains itself "
+        "or is nested too deeply; refer to a part of it by $ref"
+    )
 
 
 def _plain(value: Any) -> Any:
