@@ -170,8 +170,8 @@ class SimulatedModel:
     def counted(self, request: Request) -> Usage | None:
         """Return the simulated token counts of the prompt of *request*.
 
-        Each character of the trace is one token, and the question is one more. Half of the tokens are cached. ``None`` if
-        the server of this world does not count.
+        Each character of the trace is one token, and the question is one more. Half of the tokens are cached.
+        ``None`` if the server of this world does not count.
         """
         size = 1 + len(request.prefix)
         return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None

@@ -399,10 +399,7 @@ def _items(world: World) -> Iterator[Item]:
 
 
 def _match(item: Item, stands: str, generation: int) -> _Match:
-    """Compare *item* with the start of *stands*. Return how much of the item is there, and which part is missing.
-
-    *stands* is the text that follows the earlier items.
-    """
+    """Return how much of *item* begins *stands*, the text after the earlier items, and which part is missing."""
     match item:
         case TextItem(text=text):
             return _common(text, stands)
