@@ -100,8 +100,8 @@ class ApiApp:
     async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
         """Return the function that answers a request for *found*, a route without supervision.
 
-        The body of a POST request is read first. Raises :class:`HttpError` if the gateway refuses the route in its
-        mode, or does not know the method, and :class:`ClientGone` if the client disconnects.
+        Raises :class:`HttpError` if the gateway refuses the route in its mode, or does not know the method, and
+        :class:`ClientGone` if the client disconnects.
         """
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
@@ -122,9 +122,9 @@ class ApiApp:
     async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
         """Return the upstream for a request that is not a call to a model.
 
-        This is the upstream of the model that *path* names, or, with several upstreams, the JSON object *body*. Without
-        such a name, it is the first upstream.
-        Raises :class:`HttpError` if no upstream has the model, or if *body* cannot be decoded.
+        This is the upstream of the model that *path* or, with several upstreams, the JSON object *body* names; without
+        such a name, the first upstream. Raises :class:`HttpError` if no upstream has the model, or if *body* cannot be
+        decoded.
         """
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
@@ -136,8 +136,8 @@ class ApiApp:
         """Wait for a slot, run *work* in it, and return the outcome.
 
         *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
-        reason, unless the answer was complete: ``left``, ``slow`` or ``cut``. At a shutdown, the client gets an error,
-        if that is still possible. Raises :class:`HttpError` if no slot becomes free, and the exceptions of *work*.
+        reason, unless the answer was complete: ``left``, ``slow`` or ``cut``. Raises :class:`HttpError` if no slot
+        becomes free, and the exceptions of *work*.
         """
         gateway = self._gateway
         outcome = ""
@@ -156,10 +156,7 @@ class ApiApp:
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
-        """Send *error* to the client as an HTTP error, if that is possible, and return the outcome for the metrics.
-
-        Refusals are counted, and unexpected exceptions are logged.
-        """
+        """Send *error* to the client as an HTTP error, if that is possible, and return the outcome for the metrics."""
         http_error = http_error_of(error)
         if isinstance(error, PromptRefused):
             exchange.refusal = error.result
@@ -220,10 +217,7 @@ _SUPERVISED = ", ".join(f"/v1/{path}" for path in PATHS)
 
 
 def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
-    """Return the error for a request to *found*, a route that a gateway in this *mode* refuses.
-
-    *method* is that of the request.
-    """
+    """Return the error for a request to *found*, a route that a gateway in this *mode* refuses."""
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
         return HttpError(
@@ -242,10 +236,7 @@ def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line that raised *error*; empty if it has no traceback.
-
-    The message of *error* is not logged, because it may quote a request.
-    """
+    """Return the file and line that raised *error*; empty if it has no traceback."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -272,7 +263,7 @@ class ReadinessProbe:
         """Return the status and the body of the answer to ``/readyz``.
 
         The status is 200 if an upstream answers (with a status below 500), and 503 if none does or the gateway shuts
-        down. The upstreams are asked if that was not done within the last two seconds.
+        down. The result of asking the upstreams is reused for two seconds.
         """
         gateway = self._gateway
         if gateway.unready or gateway.closing:
@@ -335,10 +326,7 @@ def make_app(config: Config | Gateway) -> ASGIApp:
 
 
 def _pages(gateway: Gateway) -> Starlette:
-    """Return the application for ``/healthz``, ``/readyz`` and ``/metrics``.
-
-    When it starts, it enters *gateway*; when it ends, it leaves *gateway*.
-    """
+    """Return the application for ``/healthz``, ``/readyz`` and ``/metrics``; its lifespan enters *gateway*."""
     probe = ReadinessProbe(gateway)
 
     @asynccontextmanager
@@ -367,10 +355,7 @@ def _pages(gateway: Gateway) -> Starlette:
 
 
 def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:
-    """Return *app*, wrapped so that its answers have CORS headers for the configured origins.
-
-    Without configured origins, *app* is returned unchanged.
-    """
+    """Return *app*, wrapped so that its answers have CORS headers for the configured origins, if there are any."""
     origins = gateway.config.origins
     if not origins:
         return app
