@@ -745,6 +745,7 @@ class Core:
 
         All candidates with this remedy are dropped.
         """
+        # This remedy only saves tokens, so a spent budget must not end the run.
         self.violations.pass_over_conclusions()
         self._go_on_without_remedy()
 

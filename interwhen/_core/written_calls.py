@@ -42,6 +42,7 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
     an agent that writes code. A message of the user is read only to see whether it asks for ``Action:`` lines.
     """
     fields = _offered(extra)
+    # Results of tools are not read, because other people may have written them.
     if isinstance(prompt, str):
         instructions = said = prompt
     else:

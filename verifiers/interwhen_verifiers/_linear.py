@@ -1,8 +1,7 @@
 """Matches patterns in Python's syntax by RE2, in time that is linear in the length of the text.
 
-:mod:`re` takes exponential time on some patterns, and holds the lock of the interpreter meanwhile. :func:`linear`
-returns ``None`` for a pattern that RE2 cannot express, and if ``google-re2`` (extra ``re2``) is not installed. Match
-such a pattern in a process that can be killed.
+:mod:`re` takes exponential time on some patterns. :func:`linear` returns ``None`` for a pattern that RE2 cannot
+express, and if ``google-re2`` (extra ``re2``) is not installed. Match such a pattern in a process that can be killed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-r"""The shipped verifier ``arithmetic``: it checks the equations in the text.
+"""The shipped verifier ``arithmetic``: it checks the equations in the text.
 
-It computes both sides of equations such as ``17 * 24 = 408`` or ``\frac{1}{2} + \frac{1}{4} = 0.75`` exactly, and
-refutes an equation only where it knows no other meaning of the text. Where the prompt asks only for the value of an
-expression, it judges the answer, too. See ``docs/verifiers/arithmetic.md``.
+It computes both sides of equations such as ``17 * 24 = 408`` exactly, and refutes an equation only where it knows no
+other meaning of the text. Where the prompt asks only for the value of an expression, it judges the answer, too. See
+``docs/verifiers/arithmetic.md``.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Equation(Claim):
     source: _Source | None = None
     """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0
-    """The offset in that line at which ``span`` starts."""
+    """The offset in its line at which ``span`` starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,7 @@ class State(NamedTuple):
     """The state of the tracker after a line."""
 
     problem: Problem
-    """The computation that the prompt asks for, and what it announces."""
+    """The computation that the prompt asks for, and what the prompt announces."""
     setting: Setting
     """The moduli, bases and operations that the text announced so far."""
     tail: str = ""
@@ -563,7 +563,7 @@ def arithmetic(
     """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
 
     If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
-    ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, only a value that the text calls rounded is, as in
+    ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, it is not right unless the text calls it rounded, as in
     ``10/3 ≈ 3.33``. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_choice("arithmetic", _VERIFIERS, rounding=rounding)

@@ -373,9 +373,9 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
-    """Yield the claim that the text of the run, as the result of the last call in the prompt, complies with the policy.
+    """Yield the claim that the result of the last call in the prompt complies with the policy, if there is a call.
 
-    No claim is made if there is no call in the prompt.
+    The text of the run is this result.
     """
     if prepared.history.calls:
         last = prepared.history.calls[-1]

@@ -17,7 +17,7 @@ EQUALITIES = frozenset("=~")
 UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
 MAX_SIDES = 64
-"""A chain with more than one side more than this is cut; the next chain begins with its last side."""
+"""A chain has at most this many sides and one more. A longer chain is cut: the next one begins with its last side."""
 
 
 class Chain(NamedTuple):
@@ -130,7 +130,7 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain: the longest expression that ends right before the token *stop*, its relation.
+        """Read the first side of a chain: the longest expression before its relation, which is the token *stop*.
 
         It begins at the token *start* or later. Return ``None`` if there is none, or if the text before it belongs to
         it.
@@ -266,7 +266,7 @@ class _Backwards:
         """Return the index at which the first operand starts, together with its minus sign if it has one.
 
         *at* is the index of the operand, and *before* that of the first operator before it. The result is ``None`` if
-        the operators are neither a sign nor a bullet.
+        the operators are not clearly a sign or a bullet.
         """
         sign, operand = self.tokens[before], self.tokens[at]
         if at - before > 1 or sign.text != "-":

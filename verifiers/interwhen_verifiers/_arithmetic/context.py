@@ -134,19 +134,19 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
 
 
 def _is_reported(clause: set[str]) -> bool:
-    """Tell whether *clause*, a set of words, may tell what other people say or do."""
+    """Tell whether *clause*, a set of words, may report or suppose an equation instead of asserting it."""
     return not REPORTING.isdisjoint(clause) or not (OTHERS.isdisjoint(clause) or ANSWERING.isdisjoint(clause))
 
 
 def _is_wanted(tokens: list[Token], first: int, last: int) -> bool:
-    """Tell whether the words beside ``tokens[first:last]`` demand it, as in ``such that`` and ``… must hold``."""
+    """Tell whether the words beside ``tokens[first:last]`` demand or suppose it: ``such that``, ``… must hold``."""
     before = [text for _, text, _, _ in tokens[max(0, first - 2) : first]]
     end = [text for _, text, _, _ in tokens[last - 2 : last + 1]]  # its last two words may be read as a unit
     return tuple(before) in WANTING or before[-1:] in (["require"], ["requires"]) or "must" in end
 
 
 def _is_corrected(ahead: list[Token]) -> bool:
-    """Tell whether the text *ahead* says "but it is", or "but that gives", and another value."""
+    """Tell whether the text *ahead* may correct the value, as in "but it is 7"."""
     words = [text for _, text, _, _ in ahead[:6]]
     if "but" not in words[:2]:
         return False

@@ -37,7 +37,7 @@ CONVERSIONS = frozenset(
         *(1024, 1440, 8760, 10_080, 86_400, 604_800, 1024**2, 10**9, 1024**3),
     )
 )
-"""Factors between units. Values with units that differ by such a factor may be a conversion, not a mistake."""
+"""Factors between units. If two values with units differ by such a factor, it may be a conversion, not a mistake."""
 FLOATING = 10**9
 """A relative difference of at most one part in ``FLOATING`` may come from binary floating point."""
 
@@ -87,8 +87,8 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
     """Compare *left* and *right*, two neighbouring sides of a chain, by *relation*, the sign between them.
 
     The result is ``None`` if the relation holds, and :class:`Differs` only for an equality for which no other meaning
-    is known. *doubt* says why the text may not assert it; empty: no reason is known. *rounding*: with ``shown-digits``,
-    a side may be the other one, rounded to the decimals shown; with ``exact``, only after the sign ``~``.
+    is known. *doubt* says why the text may not assert it; empty: no reason is known. *rounding*: with ``exact``, a
+    rounded side is accepted only after the sign ``~``.
     """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")

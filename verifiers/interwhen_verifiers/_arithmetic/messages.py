@@ -91,8 +91,8 @@ def _decimal(value: Value, places: int) -> str:
 def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exactly: bool) -> Wrong:
     """Return the part of *right* that is wrong in ``left = right``, and its repair (``None``: no safe repair is known).
 
-    The part is the number of *right*, or all of *right* if it holds an operation. *value* is the value of *left*,
-    *text* the parsed text. *leads*: *left* is the first side of its chain. *exactly*: a repair must not be rounded.
+    *value* is the value of *left*, and *text* the parsed text. *leads*: *left* is the first side of its chain.
+    *exactly*: a repair must not be rounded.
     """
     number = bare(right.node)
     if number is None:

@@ -77,10 +77,7 @@ class Refused(Exception):
 
 
 class Parser:
-    """Reads one expression from ``tokens[index:stop]``; afterwards ``index`` is the first token not read.
-
-    The other public attributes are used for the :class:`Side` that :meth:`side` returns.
-    """
+    """Reads one expression from ``tokens[index:stop]``; afterwards ``index`` is the first token not read."""
 
     def __init__(self, tokens: list[Token], index: int, stop: int) -> None:
         self.tokens = tokens
@@ -461,8 +458,7 @@ def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
 def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:
     """Return why the word at *at*, which follows a value, may change it; an empty string if no reason is known.
 
-    *unread*: the expression continues after the word, as in ``3fawn + 1``. Then a word glued to the number may be a
-    variable.
+    *unread*: the expression continues after the word. Then a word glued to the number may be a variable: ``3fawn + 1``.
     """
     token = tokens[at]
     if token.kind != "word":

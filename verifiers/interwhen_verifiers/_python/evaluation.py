@@ -395,8 +395,7 @@ class _Found:
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
         """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
 
-        *told* is the report on the test, if there is one. The first failure becomes ``first``. A test without a clear
-        result adds one to ``unreached``.
+        *told* is the report on the test, if there is one. The first failure becomes ``first``.
         """
         case, _, values = waiting
         if told is None or told["kind"] != "held" or (id(case) in self.own and not told["held"]):

@@ -200,7 +200,6 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
     *left* are the numbers before the step (``None``: not known). A step may also begin again with all numbers of
     *puzzle*. A correct step with other numbers passes, unless it lists the numbers left. The target is searched for
     only if the step lists them, and if *dead_ends* is true. If the search would be too long, the step passes.
-    ``Unknown``: for example, a value is rounded.
     """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:

@@ -159,11 +159,10 @@ def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
 
 
 def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-    """Return the numbers of some clues that contradict *relation*, without those that are not needed for that.
+    """Return the numbers of some clues that contradict *relation*, if possible without clues that are not needed.
 
-    If Z3 is too slow, the set may have more clues than needed. The result is ``"open"`` if the clues do not contradict
-    *relation*, and ``"late"`` if Z3 gave no answer within its limit. *text* is the puzzle in the form that
-    :func:`write` returns.
+    The result is ``"open"`` if the clues do not contradict *relation*, and ``"late"`` if Z3 gave no answer within its
+    limit. *text* is the puzzle in the form that :func:`write` returns.
     """
     with problem() as found:
         read = _read(puzzle, text, found.context)

@@ -232,7 +232,7 @@ def holds(fact: Fact, row: tuple[int, ...]) -> bool:
 def read_order(prompt: str) -> ObjectOrder | None:
     """Read the last problem of *prompt*; ``None`` if it cannot be read, or its clues contradict each other.
 
-    It is not read if it has more than ``MOST`` objects or no clue that is understood, or if *prompt* is too long.
+    It is not read if it has more than ``MOST`` objects or no clue that is understood.
     """
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
@@ -413,8 +413,7 @@ def _place(word: str, *, count: int, way: Way) -> int:
 def _listed(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
     """Read a list such as "first is the black book, then second is …" from *start* on, as one statement.
 
-    *way* is the direction in which the text lists places. A place that does not exist ends the list, and is a statement
-    of its own.
+    *way* is the direction in which the text lists places. A place that does not exist is a statement of its own.
     """
     count = len(problem.names)
     found: list[FoundFact] = []

@@ -108,7 +108,7 @@ class Words:
         """Judge *said*, a statement about letters or the order, or the answer, by comparing the words.
 
         The verdict is ``Unknown``, for example, for an order in a problem that sorts descending, for an answer that is
-        no list, and mostly for an order with words that are not to be sorted.
+        no list, and for most orders with words that are not to be sorted.
         """
         match said:
             case Letter():

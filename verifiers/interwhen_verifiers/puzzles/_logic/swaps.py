@@ -59,7 +59,7 @@ class SwapState:
     is_open: bool = False
     """Whether the text has described a swap without its result yet."""
     names_swaps: bool = False
-    """Whether the text describes swaps. If not, each list gives the things after the next swap."""
+    """Whether the text describes swaps. If not, a list may give the things after the next swap."""
     is_fresh: bool = True
     """Whether no list has been read yet."""
     is_exact: bool = False
@@ -139,8 +139,8 @@ class Swaps:
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
         """Judge *said*, a statement about who holds what or the answer, by carrying out the swaps of the prompt.
 
-        A statement passes if it is true after any of the numbers of swaps that may be meant. The verdict is ``Unknown``
-        if there are none, or if the question or the answer is not understood.
+        A statement passes if it is true after any of the numbers of swaps that may be meant. What is not understood is
+        ``Unknown``.
         """
         if isinstance(said, Holding):
             return _judge_holding(self, said)
@@ -159,8 +159,7 @@ def words(text: str) -> tuple[str, ...]:
 def read_swaps(prompt: str) -> Swaps | None:
     """Read the problem of *prompt*; ``None`` if there is none that can be read.
 
-    There must be swaps, but not too many, that are all understood, and at least two people with different things. A
-    question that is not understood is left out.
+    A question that is not understood is left out.
     """
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:

@@ -208,9 +208,8 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
     """Return the statements of *line* that are clear; if the line gives the answer, only the answer.
 
-    A line that is too long has none, and neither has a line with a question mark, unless it gives the answer. If
-    *least* is not 0, a line is also the answer if it has only moves, and at least that many, or only the word
-    "infeasible".
+    A line with a question mark has none, unless it gives the answer. If *least* is not 0, a line is also the answer if
+    it has only moves, and at least that many, or only the word "infeasible".
     """
     if len(line) > MAX_LINE:
         return ()

@@ -225,7 +225,7 @@ class HouseRelation(NamedTuple):
     """A relation between the houses of one or two values.
 
     The kinds: ``same``, ``beside``, ``directly_left`` and ``left`` (*one* is left of *other*), ``between`` (*number*
-    houses are between them), ``house`` (*one* is in house *number*). *denied*: the relation does not hold.
+    houses are between them), ``house`` (*one* is in house *number*). With *denied*, the relation is said not to hold.
     """
 
     kind: Kind
