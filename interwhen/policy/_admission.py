@@ -650,9 +650,9 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
             if message.calls and spoken:
                 yield Talk(tuple(users), told)
             results = _results(listed[at + 1 :], message)
-            for call, result in zip(message.calls, results, strict=True):
+            for beside, (call, result) in enumerate(zip(message.calls, results, strict=True)):
                 with contextlib.suppress(ValueError, RecursionError):
-                    yield MadeCall(call.name, call.values(), result)
+                    yield MadeCall(call.name, call.values(), result, beside)
             spoken = spoken or bool(message.content.strip())
 
 
@@ -685,7 +685,7 @@ def _situation(
     # The time of a recorded run is not known; rules about the time are then undecided.
     now = policy.now if isinstance(policy.now, dt.datetime) else None
     result = call.result if moment == "after" else None
-    return Situation(call.tool, call.arguments, state, tuple(made), talk, 0, now, result)
+    return Situation(call.tool, call.arguments, state, tuple(made), talk, call.beside, now, result)
 
 
 def _judge(

@@ -33,6 +33,8 @@ class MadeCall:
     arguments: Mapping[str, Any]
     result: Any = None
     """The result, decoded from JSON, or else as text. ``None``: the result is not known."""
+    beside: int = 0
+    """How many calls the same assistant turn has made before this one."""
 
 
 @dataclass(frozen=True, slots=True)
